@@ -1,0 +1,85 @@
+// A commit record is dag-cbor, a map (keys here in reading order; on disk shorter ones come first):
+//
+//    format      "holdfast-commit"
+//    version     1
+//    store       store id (16 bytes)
+//    sequence    of the snapshot
+//    manifest    link
+//    time        ISO 8601, UTC, milliseconds
+//    message?    text
+//    packs       [ digest (32 bytes), … ]  the other packs that the snapshot needs, ascending
+
+import { type BlockId, CODEC_DAG_CBOR, cidOf } from './cid.ts'
+import { BLOCK_BYTES_MAX, DIGEST_BYTES, FORMAT_VERSION, STORE_ID_BYTES } from './limits.ts'
+import { damagedRecord, decodeRecord, expectFields, linkIn } from './record.ts'
+import { isTime } from './time.ts'
+import { encodeStrict, type StrictValue, strictCopy } from './value.ts'
+
+/** What is needed to put a snapshot back into a lost HEAD. */
+export interface CommitRecord {
+  /** Store id, 16 bytes. */
+  store: Uint8Array
+  sequence: number
+  manifest: BlockId
+  time: string
+  message?: string
+  /** Digests of the *other* packs that the snapshot needs, ascending. The pack that holds the record is needed too. */
+  packs: Uint8Array[]
+}
+
+const FORMAT = 'holdfast-commit'
+
+/** The record's block. Throws `METADATA_INVALID` when the message is not well-formed. */
+export function encodeCommit(commit: CommitRecord): Uint8Array {
+  const wrong = wrongCommit(commit)
+  if (wrong !== null) throw new Error(`bug: commit record: ${wrong}`)
+  const fields = new Map<string, StrictValue>([
+    ['format', FORMAT],
+    ['version', FORMAT_VERSION],
+    ['store', commit.store],
+    ['sequence', commit.sequence],
+    ['manifest', cidOf(commit.manifest)],
+    ['time', commit.time],
+    ['packs', commit.packs],
+  ])
+  if (commit.message !== undefined) fields.set('message', strictCopy(commit.message, 'message'))
+  const block = encodeStrict(fields)
+  if (block.length > BLOCK_BYTES_MAX) throw new Error(`bug: commit record of ${block.length} bytes`)
+  return block
+}
+
+/** The record in a block whose digest has been checked. Throws `SNAPSHOT_DAMAGED` or `VERSION_UNSUPPORTED`. */
+export function decodeCommit(block: Uint8Array): CommitRecord {
+  const what = 'commit record'
+  const fields = decodeRecord(block, what, FORMAT, 2)
+  expectFields(fields, what, ['format', 'version', 'store', 'sequence', 'manifest', 'time', 'packs'], ['message'])
+  const { store, sequence, time, message, packs } = fields
+  if (!(store instanceof Uint8Array)) throw damagedRecord(what, 'its store is not bytes')
+  if (typeof sequence !== 'number') throw damagedRecord(what, 'its sequence is not a number')
+  if (typeof time !== 'string') throw damagedRecord(what, 'its time is not text')
+  if (!Array.isArray(packs) || !packs.every((pack) => pack instanceof Uint8Array)) {
+    throw damagedRecord(what, 'its packs are not a list of bytes')
+  }
+  const commit: CommitRecord = { store, sequence, manifest: linkIn(fields.manifest, what), time, packs }
+  if (Object.hasOwn(fields, 'message')) {
+    if (typeof message !== 'string') throw damagedRecord(what, 'its message is not text')
+    commit.message = message
+  }
+  const wrong = wrongCommit(commit)
+  if (wrong !== null) throw damagedRecord(what, wrong)
+  return commit
+}
+
+/** Asserted on both ways. */
+function wrongCommit(commit: CommitRecord): string | null {
+  const { store, sequence, manifest, time, packs } = commit
+  if (store.length !== STORE_ID_BYTES) return `its store id has ${store.length} bytes`
+  if (!Number.isSafeInteger(sequence) || sequence < 1) return `its sequence is ${sequence}`
+  if (manifest.codec !== CODEC_DAG_CBOR) return 'its manifest is not dag-cbor'
+  if (!isTime(time)) return `its time is '${time}'`
+  for (let i = 0; i < packs.length; i++) {
+    if (packs[i]!.length !== DIGEST_BYTES) return `a pack digest has ${packs[i]!.length} bytes`
+    if (i > 0 && Buffer.compare(packs[i - 1]!, packs[i]!) >= 0) return 'its packs are not ascending'
+  }
+  return null
+}

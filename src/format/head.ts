@@ -1,0 +1,232 @@
+// HEAD.json: a sealed JSON file (json-file.ts) with
+//
+//    format      "holdfast-head"
+//    version     1
+//    requires    []
+//    storeId     32 hex digits
+//    revision    +1 with every write
+//    sequence    last one given out
+//    head        sequence of the current snapshot, or null
+//    snapshots   newest first
+//    packs       every pack that exists
+//    retired     packs awaiting deletion
+//    damaged     blocks known to be bad
+//    writes      ids of the last 64 writes, newest first
+
+import { z } from 'zod'
+import { HoldfastError } from '../errors.ts'
+import { CODEC_DAG_CBOR, parseCid } from './cid.ts'
+import { isHex } from './hex.ts'
+import { openJson, sealJson } from './json-file.ts'
+import {
+  DIGEST_BYTES,
+  FORMAT_VERSION,
+  JSON_BYTES_MAX,
+  PACK_BYTES_MAX,
+  SNAPSHOTS_MAX,
+  STORE_ID_BYTES,
+  WRITES_KEPT,
+} from './limits.ts'
+import { assertSupported, notAStore } from './store-file.ts'
+import { isTime } from './time.ts'
+import { isWellFormed } from './value.ts'
+
+export interface HeadSnapshot {
+  sequence: number
+  /** CID as text. */
+  manifest: string
+  time: string
+  message?: string
+  /** Ascending by UTF-16 code units. */
+  tags: string[]
+  /** A rollback stepped over it. */
+  abandoned: boolean
+  /** Id of the pack that holds the manifest. */
+  pack: number
+  /** Ids of all packs that it needs, ascending. */
+  packs: number[]
+  /** Sum of the blobs' sizes in bytes. */
+  size: number
+}
+
+export interface HeadPack {
+  /** Unique among the packs of one HEAD. */
+  id: number
+  name: string
+  /** Of the file. */
+  bytes: number
+  blocks: number
+  /** Bytes of blocks that kept snapshots needed when last measured; null: never. */
+  live: number | null
+}
+
+export interface RetiredPack {
+  name: string
+  bytes: number
+  /** That retired it. */
+  revision: number
+}
+
+export interface DamagedBlocks {
+  /** A pack's name. */
+  pack: string
+  /** Hex. */
+  digests: string[]
+}
+
+/** The one mutable cell. What it does not name does not exist. */
+export interface Head {
+  /** 32 hex digits. */
+  storeId: string
+  revision: number
+  sequence: number
+  head: number | null
+  snapshots: HeadSnapshot[]
+  packs: HeadPack[]
+  retired: RetiredPack[]
+  damaged: DamagedBlocks[]
+  /** 16 hex digits each, newest first. */
+  writes: string[]
+}
+
+const FORMAT = 'holdfast-head'
+
+const count = z.int().min(0)
+const packName = z.string().refine((text) => isHex(text, DIGEST_BYTES), 'must be a pack name')
+const packBytes = count.max(PACK_BYTES_MAX)
+const text = z.string().refine(isWellFormed, 'has a lone surrogate')
+
+const snapshotShape = z.object({
+  sequence: count.min(1),
+  manifest: z.string().refine(isManifestCid, 'must be a manifest CID'),
+  time: z.string().refine(isTime, 'must be a time'),
+  message: text.optional(),
+  tags: z.array(text).refine(isAscending, 'must ascend'),
+  abandoned: z.boolean(),
+  pack: count,
+  packs: z.array(count).refine(isAscending, 'must ascend'),
+  size: count,
+})
+const packShape = z.object({ id: count, name: packName, bytes: packBytes, blocks: count, live: count.nullable() })
+const retiredShape = z.object({ name: packName, bytes: packBytes, revision: count })
+const damagedShape = z.object({
+  pack: packName,
+  digests: z.array(z.string().refine((hex) => isHex(hex, DIGEST_BYTES), 'must be a digest')),
+})
+
+const shape = z.object({
+  storeId: z.string().refine((hex) => isHex(hex, STORE_ID_BYTES), 'must be 32 hex digits'),
+  revision: count,
+  sequence: count,
+  head: count.min(1).nullable(),
+  snapshots: z.array(snapshotShape).max(SNAPSHOTS_MAX),
+  packs: z.array(packShape),
+  retired: z.array(retiredShape),
+  damaged: z.array(damagedShape),
+  writes: z.array(z.string().refine((hex) => isHex(hex, 8), 'must be 16 hex digits')).max(WRITES_KEPT),
+})
+
+/**
+ * The file. Throws `LIMIT_EXCEEDED` with too many snapshots or more than 16 MiB; a plain `Error` when HEAD contradicts
+ * itself, which is a bug and must never reach the disk.
+ */
+export function encodeHead(head: Head): Uint8Array {
+  if (head.snapshots.length > SNAPSHOTS_MAX) throw beyond('snapshots', SNAPSHOTS_MAX, head.snapshots.length)
+  const parsed = shape.safeParse(head)
+  if (!parsed.success) throw new Error(`bug: HEAD is wrong: ${z.prettifyError(parsed.error)}`)
+  const wrong = wrongHead(head)
+  if (wrong !== null) throw new Error(`bug: HEAD is wrong: ${wrong}`)
+  // `parsed.data` has the fields of the format and no other, in the order of the shape.
+  const bytes = sealJson({ format: FORMAT, version: FORMAT_VERSION, requires: [], ...parsed.data })
+  if (bytes.length > JSON_BYTES_MAX) throw beyond('headBytes', JSON_BYTES_MAX, bytes.length)
+  return bytes
+}
+
+/**
+ * The contents of HEAD.json or HEAD.prev.json. `unknown` lists the fields that this version does not know: a reader
+ * ignores them, a writer must refuse. Throws `HEAD_DAMAGED`, `NOT_A_STORE`, `VERSION_UNSUPPORTED`.
+ */
+export function parseHead(bytes: Uint8Array, where: string): { head: Head; unknown: string[] } {
+  const opened = openJson(bytes)
+  if (!opened.ok) throw damagedHead(where, opened.reason)
+  const { fields } = opened
+  if (fields.format !== FORMAT) throw notAStore(where, fields.format)
+  assertSupported(fields, where, (reason) => damagedHead(where, reason))
+  const parsed = shape.safeParse(fields)
+  if (!parsed.success) throw damagedHead(where, z.prettifyError(parsed.error))
+  const head = parsed.data as Head
+  const wrong = wrongHead(head)
+  if (wrong !== null) throw damagedHead(where, wrong)
+  return { head, unknown: unknownFields(fields) }
+}
+
+/** What HEAD says that contradicts itself; null when nothing does. Asserted on both ways. */
+function wrongHead(head: Head): string | null {
+  const ids = new Set<number>()
+  const names = new Set<string>()
+  for (const { id, name } of head.packs) {
+    if (ids.has(id)) return `two packs have the id ${id}`
+    if (names.has(name)) return `pack ${name} is listed twice`
+    ids.add(id)
+    names.add(name)
+  }
+  for (const { name, revision } of head.retired) {
+    if (names.has(name)) return `retired pack ${name} is listed twice`
+    names.add(name)
+    if (revision > head.revision) return `pack ${name} was retired by a later revision`
+  }
+  let newer = Number.POSITIVE_INFINITY
+  for (const { sequence, pack, packs } of head.snapshots) {
+    if (sequence >= newer) return `snapshot ${sequence} is not older than the one before it`
+    if (sequence > head.sequence) return `snapshot ${sequence} is beyond the last sequence, ${head.sequence}`
+    newer = sequence
+    for (const id of packs) if (!ids.has(id)) return `snapshot ${sequence} needs a pack ${id} that is not there`
+    if (!packs.includes(pack)) return `snapshot ${sequence} does not need the pack of its own manifest`
+  }
+  if (head.head === null) return head.snapshots.length === 0 ? null : 'there are snapshots, but none is current'
+  if (!head.snapshots.some(({ sequence }) => sequence === head.head)) return `snapshot ${head.head} is not there`
+  return null
+}
+
+const known = new Set(['format', 'version', 'requires', ...Object.keys(shape.shape)])
+const knownInside = new Map(
+  Object.entries({ snapshots: snapshotShape, packs: packShape, retired: retiredShape, damaged: damagedShape }).map(
+    ([name, inside]) => [name, new Set(Object.keys(inside.shape))],
+  ),
+)
+
+function unknownFields(fields: Record<string, unknown>): string[] {
+  const unknown = new Set<string>()
+  for (const [name, value] of Object.entries(fields)) {
+    if (!known.has(name)) unknown.add(name)
+    const inside = knownInside.get(name)
+    if (inside === undefined) continue
+    for (const entry of value as object[]) {
+      for (const key of Object.keys(entry)) if (!inside.has(key)) unknown.add(`${name}[].${key}`)
+    }
+  }
+  return [...unknown]
+}
+
+function isManifestCid(cid: string): boolean {
+  try {
+    return parseCid(cid).codec === CODEC_DAG_CBOR
+  } catch {
+    return false
+  }
+}
+
+/** Strictly: no value twice. */
+function isAscending(values: readonly (number | string)[]): boolean {
+  return values.every((value, i) => i === 0 || values[i - 1]! < value)
+}
+
+function beyond(limit: string, max: number, actual: number): HoldfastError {
+  return new HoldfastError('LIMIT_EXCEEDED', `HEAD may have ${limit} up to ${max}, not ${actual}`, {
+    details: { limit, max, actual },
+  })
+}
+
+function damagedHead(where: string, reason: string): HoldfastError {
+  return new HoldfastError('HEAD_DAMAGED', `${where} is damaged: ${reason}`, { details: { where, reason } })
+}

@@ -1,0 +1,63 @@
+// STORE.json, HEAD.json, HEAD.prev.json:
+//
+//    {                             the fields, UTF-8 JSON
+//      "format": …,
+//      …,
+//      "checksum": "64 hex"        BLAKE3 over every byte before this line's first quote
+//    }
+
+import { blake3 } from './blake3.ts'
+import { toHex } from './hex.ts'
+import { DIGEST_BYTES, JSON_BYTES_MAX } from './limits.ts'
+
+const KEY = '"checksum": "'
+const END = '"\n}\n'
+const TAIL_BYTES = KEY.length + 2 * DIGEST_BYTES + END.length
+
+/** The file: one line a field, and one a list item that is an object, so that people and `diff` can read it. */
+export function sealJson(fields: Record<string, unknown>): Uint8Array {
+  let text = '{\n'
+  for (const [name, value] of Object.entries(fields)) {
+    // As `JSON.stringify` does.
+    if (value === undefined) continue
+    text += `  ${JSON.stringify(name)}: ${fieldText(value)},\n`
+  }
+  text += '  '
+  const covered = Buffer.from(text)
+  return Uint8Array.from(Buffer.concat([covered, Buffer.from(`${KEY}${toHex(blake3(covered))}${END}`)]))
+}
+
+function fieldText(value: unknown): string {
+  if (!Array.isArray(value) || typeof value[0] !== 'object') return JSON.stringify(value)
+  return `[\n${value.map((item) => `    ${JSON.stringify(item)}`).join(',\n')}\n  ]`
+}
+
+export type OpenedJson = { ok: true; fields: Record<string, unknown> } | { ok: false; reason: string }
+
+/** The fields of a sealed file without `checksum`, or why it is not one. Nothing is parsed before the checksum agrees. */
+export function openJson(bytes: Uint8Array): OpenedJson {
+  if (bytes.length > JSON_BYTES_MAX) return { ok: false, reason: `it has ${bytes.length} bytes` }
+  const keyAt = bytes.length - TAIL_BYTES
+  if (keyAt < 0) return { ok: false, reason: bytes.length === 0 ? 'it is empty' : 'it is too short' }
+  const tail = Buffer.from(bytes.subarray(keyAt)).toString('latin1')
+  if (!tail.startsWith(KEY) || !tail.endsWith(END)) return { ok: false, reason: 'it does not end in a checksum' }
+  const checksum = toHex(blake3(bytes.subarray(0, keyAt)))
+  if (tail !== `${KEY}${checksum}${END}`) return { ok: false, reason: `its checksum is not ${checksum}` }
+  const fields = parseJsonObject(bytes)
+  if (fields === null) return { ok: false, reason: 'it is not a JSON object' }
+  delete fields.checksum
+  return { ok: true, fields }
+}
+
+/** The JSON object in these bytes, checksum or not; null when it is none. */
+export function parseJsonObject(bytes: Uint8Array): Record<string, unknown> | null {
+  try {
+    const text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
+    const value: unknown = JSON.parse(text)
+    return typeof value === 'object' && value !== null && !Array.isArray(value)
+      ? (value as Record<string, unknown>)
+      : null
+  } catch {
+    return null
+  }
+}

@@ -1,0 +1,58 @@
+/** Version of every structure in `docs/format.md`. */
+export const FORMAT_VERSION = 1
+
+/** Bytes of a BLAKE3 digest. */
+export const DIGEST_BYTES = 32
+
+/** Bytes of a blob under one segment digest. */
+export const SEGMENT_BYTES = 4_194_304
+
+/** Bytes of one block before compression, of whatever kind. */
+export const BLOCK_BYTES_MAX = 16_777_216
+
+/** Bytes of one DAG node. */
+export const NODE_BYTES_MAX = 65_536
+
+/** Children after which a node may end, and after which it must. */
+export const NODE_CHILDREN_MIN = 64
+export const NODE_CHILDREN_MAX = 1024
+
+/** Levels of nodes above the chunks of a blob. */
+export const DAG_DEPTH_MAX = 8
+
+/** Bytes of one blob. One segment short of 2 TiB: the segments block of a full 2 TiB would exceed `BLOCK_BYTES_MAX`. */
+export const BLOB_BYTES_MAX = 2 ** 41 - SEGMENT_BYTES
+
+/** Blobs of one snapshot. */
+export const BLOBS_MAX = 65_536
+
+/** UTF-8 bytes of a blob's name. */
+export const NAME_BYTES_MAX = 1024
+
+/** Lists and maps around a value, the value itself included. */
+export const VALUE_DEPTH_MAX = 64
+
+/** Snapshots in one HEAD. */
+export const SNAPSHOTS_MAX = 1024
+
+/** Bytes of one JSON file. */
+export const JSON_BYTES_MAX = 16_777_216
+
+/** Write ids that HEAD remembers. */
+export const WRITES_KEPT = 64
+
+/** Bytes of one pack file: its offsets are 32-bit. */
+export const PACK_BYTES_MAX = 2 ** 32 - 1
+
+/** Bytes of the parts of a pack. */
+export const HEADER_BYTES = 64
+export const FOOTER_BYTES = 64
+export const FANOUT_BYTES = 1024
+export const ENTRY_BYTES = 56
+
+/** Bytes of a store id, and of a pack's nonce. */
+export const STORE_ID_BYTES = 16
+export const NONCE_BYTES = 16
+
+/** Bytes of BLAKE3 over a compressed block's stored bytes that an index entry keeps. */
+export const CHECK_BYTES = 8

@@ -1,0 +1,86 @@
+// STORE.json: a sealed JSON file (json-file.ts) with
+//
+//    format      "holdfast-store"
+//    version     1
+//    requires    []
+//    storeId     32 hex digits
+//    created     time
+
+import { z } from 'zod'
+import { HoldfastError } from '../errors.ts'
+import { isHex } from './hex.ts'
+import { openJson, parseJsonObject, sealJson } from './json-file.ts'
+import { FORMAT_VERSION, STORE_ID_BYTES } from './limits.ts'
+import { isTime } from './time.ts'
+
+export interface StoreFile {
+  /** 32 hex digits. */
+  storeId: string
+  created: string
+}
+
+const FORMAT = 'holdfast-store'
+
+const shape = z.object({
+  storeId: z.string().refine((text) => isHex(text, STORE_ID_BYTES), 'must be 32 hex digits'),
+  created: z.string().refine(isTime, 'must be a time'),
+})
+
+export function encodeStoreFile(store: StoreFile): Uint8Array {
+  const { storeId, created } = shape.parse(store)
+  return sealJson({ format: FORMAT, version: FORMAT_VERSION, requires: [], storeId, created })
+}
+
+/**
+ * The contents of STORE.json. Fields that this version does not know are ignored. Throws `STORE_DAMAGED`; `NOT_A_STORE`
+ * when it is some other program's JSON; `VERSION_UNSUPPORTED`.
+ */
+export function parseStoreFile(bytes: Uint8Array, where: string): StoreFile {
+  const opened = openJson(bytes)
+  if (!opened.ok) {
+    const foreign = parseJsonObject(bytes)
+    // With a checksum of any kind it was ours, and one flipped letter in its format does not make it a stranger's.
+    if (foreign !== null && foreign.format !== FORMAT && !Object.hasOwn(foreign, 'checksum')) {
+      throw notAStore(where, foreign.format)
+    }
+    throw damaged(where, opened.reason)
+  }
+  if (opened.fields.format !== FORMAT) throw notAStore(where, opened.fields.format)
+  assertSupported(opened.fields, where, (reason) => damaged(where, reason))
+  const parsed = shape.safeParse(opened.fields)
+  if (!parsed.success) throw damaged(where, z.prettifyError(parsed.error))
+  return parsed.data
+}
+
+/**
+ * Refuses a `version` above ours and anything in `requires`, of which this version knows nothing. `damaged` makes the
+ * error for fields that are not even a version and a list.
+ */
+export function assertSupported(
+  fields: Record<string, unknown>,
+  where: string,
+  damaged: (reason: string) => HoldfastError,
+): void {
+  const { version, requires } = fields
+  if (typeof version !== 'number' || !Number.isInteger(version) || version < 1) throw damaged('it has no version')
+  if (version > FORMAT_VERSION) {
+    throw new HoldfastError('VERSION_UNSUPPORTED', `${where} has version ${version} and needs a newer holdfast`, {
+      details: { where, version },
+    })
+  }
+  if (!Array.isArray(requires)) throw damaged('it has no list `requires`')
+  if (requires.length > 0) {
+    throw new HoldfastError('VERSION_UNSUPPORTED', `${where} requires ${requires.join(', ')}: a newer holdfast`, {
+      details: { where, requires },
+    })
+  }
+}
+
+/** The error for a sealed file, or any JSON, of another format. */
+export function notAStore(where: string, format: unknown): HoldfastError {
+  return new HoldfastError('NOT_A_STORE', `${where} is not a file of holdfast's`, { details: { where, format } })
+}
+
+function damaged(where: string, reason: string): HoldfastError {
+  return new HoldfastError('STORE_DAMAGED', `${where} is damaged: ${reason}`, { details: { where, reason } })
+}

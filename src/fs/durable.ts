@@ -1,0 +1,268 @@
+import { randomBytes } from 'node:crypto'
+import { basename, dirname, join, resolve } from 'node:path'
+import { HoldfastError } from '../errors.ts'
+import { errorCode, ioError, lstatOrNull, statOrNull, writeFully } from './io.ts'
+import type { File, FileSystem } from './port.ts'
+import { createTemp, removeTree, type Temp } from './temps.ts'
+
+// The one place that renames. A file becomes durable under its name in this order and no other:
+//
+//   write, all of it → fsync of the file → rename → fsync of the target's directory
+//
+// Renamed before its fsync, the name can survive a power loss and the content not; without the directory's fsync an
+// acknowledged name is lost on ext4, xfs and btrfs (measured: docs/decisions, and section 4.4 of the design).
+
+/**
+ * The rename was done, but its directory could not be fsynced: after a power loss the old file may be there or the new
+ * one. Nothing that the old one needs may be deleted.
+ *
+ * @internal
+ */
+export class DirectorySyncFailed extends Error {
+  readonly directory: string
+
+  constructor(directory: string, cause: unknown) {
+    super(`${directory} could not be fsynced after a rename into it`, { cause })
+    this.name = 'DirectorySyncFailed'
+    this.directory = directory
+  }
+}
+
+/**
+ * Makes a written temp durable as `target`, replacing what is there. Its descriptor stays open, and from the rename on
+ * is the caller's to close. On any failure but `DirectorySyncFailed`, `target` is untouched and the temp still to be
+ * discarded.
+ *
+ * @param options.syncDirectory false leaves the directory's fsync to the caller, who has another rename to cover by it
+ * @throws NO_SPACE, IO_FAILED; DirectorySyncFailed
+ */
+export async function publish(
+  fs: FileSystem,
+  temp: Temp,
+  target: string,
+  options: { syncDirectory?: boolean } = {},
+): Promise<void> {
+  try {
+    // On the descriptor that wrote it: an error of an earlier write-back is reported to descriptors open at the time.
+    await temp.file.sync()
+    await fs.rename(temp.path, target)
+  } catch (error) {
+    throw ioError(error, `making ${target} durable`)
+  }
+  temp.keep()
+  if (options.syncDirectory !== false) await syncAfterRename(fs, dirname(target))
+}
+
+async function syncAfterRename(fs: FileSystem, directory: string): Promise<void> {
+  try {
+    await fs.syncDirectory(directory)
+  } catch (cause) {
+    throw new DirectorySyncFailed(directory, cause)
+  }
+}
+
+/** What to write: bytes, or a function that writes them. */
+export type DurableContent =
+  | { bytes: Uint8Array; write?: undefined }
+  | { write: (file: File) => Promise<void>; bytes?: undefined }
+
+/**
+ * Writes a file durably, replacing what is there: after a crash the old content or the new, never a part of it.
+ *
+ * @param options.tempDirectory where it is written first; on the target's file system
+ * @param options.mode permission bits
+ * @param options.keepMode a regular file that is replaced passes on its mode
+ * @param options.syncDirectory as for `publish`
+ * @throws NO_SPACE, IO_FAILED, LOCK_UNAVAILABLE, what `write` throws; DirectorySyncFailed
+ */
+export async function writeDurable(
+  fs: FileSystem,
+  options: DurableContent & {
+    tempDirectory: string
+    target: string
+    mode: number
+    keepMode?: boolean
+    lock: boolean
+    syncDirectory?: boolean
+  },
+): Promise<void> {
+  const { target } = options
+  const mode = options.keepMode === true ? await modeOf(fs, target, options.mode) : options.mode
+  const temp = await createTemp(fs, options.tempDirectory, { mode, lock: options.lock })
+  try {
+    if (options.write === undefined) await writeFully(temp.file, [options.bytes], 0)
+    else await options.write(temp.file)
+    await publish(fs, temp, target, { syncDirectory: options.syncDirectory !== false })
+  } catch (error) {
+    await temp.discard()
+    throw ioError(error, `writing ${target}`)
+  } finally {
+    // After its fsync a close has nothing left to report; before it, the first error is the one that counts.
+    await temp.file.close().catch(() => undefined)
+  }
+}
+
+async function modeOf(fs: FileSystem, target: string, otherwise: number): Promise<number> {
+  try {
+    const stat = await lstatOrNull(fs, target)
+    return stat?.kind === 'file' ? stat.mode & 0o777 : otherwise
+  } catch (error) {
+    throw ioError(error, `looking at ${target}, which is to be replaced`)
+  }
+}
+
+/**
+ * Makes a directory and those above it, each one durable in its parent before anything is put into it.
+ *
+ * @param mode permission bits of the directories that are made, given exactly whatever the umask
+ * @returns whether it was made; false if it was there
+ * @throws IO_FAILED, also when something other than a directory is there; NO_SPACE
+ */
+export async function makeDirectory(fs: FileSystem, path: string, mode: number): Promise<boolean> {
+  try {
+    return await makeWithParents(fs, resolve(path), mode)
+  } catch (error) {
+    throw ioError(error, `making the directory ${path}`)
+  }
+}
+
+async function makeWithParents(fs: FileSystem, path: string, mode: number): Promise<boolean> {
+  if (await isDirectory(fs, path)) return false
+  const parent = dirname(path)
+  if (parent !== path) await makeWithParents(fs, parent, mode)
+  const made = await makeOne(fs, path, mode)
+  // Also when another process was faster: it may not have come to its fsync yet, or never will.
+  await fs.syncDirectory(parent)
+  return made
+}
+
+async function makeOne(fs: FileSystem, path: string, mode: number): Promise<boolean> {
+  try {
+    await fs.mkdir(path, mode)
+  } catch (error) {
+    if (errorCode(error) !== 'EEXIST') throw error
+    if (await isDirectory(fs, path)) return false
+    throw notADirectory(path, 'a link that leads nowhere')
+  }
+  const made = await fs.stat(path)
+  // Keeps the set-group-id bit that a parent passes on.
+  if ((made.mode & 0o777) !== mode) await fs.chmod(path, (made.mode & ~0o777) | mode).catch(() => undefined)
+  return true
+}
+
+async function isDirectory(fs: FileSystem, path: string): Promise<boolean> {
+  const stat = await statOrNull(fs, path)
+  if (stat === null) return false
+  if (stat.kind === 'directory') return true
+  throw notADirectory(path, stat.kind === 'file' ? 'a file' : 'something else')
+}
+
+function notADirectory(path: string, found: string): HoldfastError {
+  return new HoldfastError(
+    'IO_FAILED',
+    `${path} should be a directory and is ${found}: move it away, or use another path`,
+    {
+      details: { code: 'ENOTDIR', path },
+    },
+  )
+}
+
+/**
+ * Moves a doubtful file or directory into quarantine, as `<name>.<reason>.<UTC time>.<random>`, with a `.json` beside
+ * it that says why. The quarantine directory is made when missing, with its parent's mode. Nothing is overwritten, and
+ * both names are durable when this resolves. (The `.json` comes first: a crash may leave one without its file, never a
+ * file that nobody can explain.)
+ *
+ * @param options.reason a few words; what does not fit a file name becomes `-`
+ * @param options.details facts for the `.json`
+ * @returns the new path
+ * @throws NO_SPACE, IO_FAILED: the file is then still where it was; DirectorySyncFailed: it is moved, perhaps not durably
+ */
+export async function moveAside(
+  fs: FileSystem,
+  options: {
+    from: string
+    quarantineDirectory: string
+    reason: string
+    now: Date
+    details: Readonly<Record<string, unknown>>
+  },
+): Promise<string> {
+  const { from, quarantineDirectory } = options
+  const target = join(quarantineDirectory, asideName(basename(from), options.reason, options.now))
+  const note = `${target}.json`
+  try {
+    const parent = await fs.stat(dirname(resolve(quarantineDirectory)))
+    await makeDirectory(fs, quarantineDirectory, parent.mode & 0o777)
+    const { mode } = await fs.stat(quarantineDirectory)
+    await writeNote(fs, note, mode & 0o666, options)
+    try {
+      await fs.rename(from, target)
+    } catch (error) {
+      await fs.unlink(note).catch(() => undefined)
+      throw error
+    }
+  } catch (error) {
+    throw ioError(error, `moving ${from} into quarantine`)
+  }
+  // The new name before the loss of the old one: the reverse could lose both.
+  await syncAfterRename(fs, quarantineDirectory)
+  await syncAfterRename(fs, dirname(from))
+  return target
+}
+
+/** Together with `.json` below the 255 bytes that file systems allow a name. */
+const nameBytesMax = 120
+const reasonLengthMax = 40
+
+function asideName(original: string, reason: string, now: Date): string {
+  const name = Buffer.from(original).subarray(0, nameBytesMax).toString()
+  const word = reason.replaceAll(/[^A-Za-z0-9_-]+/g, '-').slice(0, reasonLengthMax)
+  const time = now.toISOString().replaceAll(':', '')
+  return `${name}.${word}.${time}.${randomBytes(8).toString('hex')}`
+}
+
+async function writeNote(
+  fs: FileSystem,
+  path: string,
+  mode: number,
+  options: { from: string; reason: string; now: Date; details: Readonly<Record<string, unknown>> },
+): Promise<void> {
+  const { from, reason, now, details } = options
+  const plain = (_key: string, value: unknown) => (typeof value === 'bigint' ? value.toString() : value)
+  const text = JSON.stringify({ original: from, reason, time: now.toISOString(), details }, plain, 2)
+  const file = await fs.open(path, 'create', mode)
+  try {
+    await writeFully(file, [Buffer.from(`${text}\n`)], 0)
+    await file.sync()
+  } catch (error) {
+    await fs.unlink(path).catch(() => undefined)
+    throw error
+  } finally {
+    await file.close().catch(() => undefined)
+  }
+}
+
+/**
+ * Makes a directory tree appear whole: `fill` writes below a temporary sibling, which then gets its name. Files must be made durable
+ * by `fill`.
+ *
+ * @throws TARGET_EXISTS, IO_FAILED, NO_SPACE, what `fill` throws; DirectorySyncFailed
+ */
+export async function writeTree(fs: FileSystem, target: string, fill: (path: string) => Promise<void>): Promise<void> {
+  const temp = `${target}.${randomBytes(12).toString('hex')}.tmp`
+  try {
+    if ((await lstatOrNull(fs, target)) !== null) {
+      throw new HoldfastError('TARGET_EXISTS', `${target} exists; give a path where there is nothing yet`, {
+        details: { path: target },
+      })
+    }
+    await fs.mkdir(temp, 0o700)
+    await fill(temp)
+    await fs.rename(temp, target)
+  } catch (error) {
+    await removeTree(fs, temp).catch(() => undefined)
+    throw ioError(error, `writing ${target}`)
+  }
+  await syncAfterRename(fs, dirname(target))
+}

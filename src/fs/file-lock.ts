@@ -1,0 +1,150 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { HoldfastError } from '../errors.ts'
+import { ioError, isSameFile, lstatOrNull, readFully, writeFully } from './io.ts'
+import type { File, FileStat, FileSystem } from './port.ts'
+
+/** An exclusive lock, held across processes. */
+export interface FileLock {
+  file: File
+  /**
+   * Whether the path still is the locked file. If somebody deleted or replaced it, another writer may hold a lock of
+   * that name.
+   *
+   * @throws IO_FAILED
+   */
+  stillHeld(): Promise<boolean>
+  /** Closes the file, which drops the lock. Never throws. */
+  release(): Promise<void>
+}
+
+export interface FileLockOptions {
+  /** Permission bits for a lock file that is made. */
+  mode: number
+  /** How long to wait, in milliseconds; 0 tries once. */
+  waitMs: number
+  signal?: AbortSignal | undefined
+  /** Called after each try that failed, with the milliseconds waited so far. */
+  onWait?: ((waitedMs: number) => void) | undefined
+  /** Who holds it, as text for people: one line of at most 255 bytes. */
+  hint: Uint8Array
+}
+
+const pollMsMin = 5
+const pollMsMax = 50
+
+/**
+ * Locks the file at `path`, made when missing and never deleted. It is polled, not waited for in the kernel: such a
+ * wait could not be cancelled and would keep the process alive.
+ *
+ * @throws STORE_LOCKED after `waitMs`, LOCK_UNAVAILABLE, IO_FAILED, NO_SPACE, `signal.reason`
+ */
+export async function acquireFileLock(fs: FileSystem, path: string, options: FileLockOptions): Promise<FileLock> {
+  const startMs = performance.now()
+  for (;;) {
+    options.signal?.throwIfAborted()
+    const file = await openLockFile(fs, path, options.mode)
+    try {
+      await pollLock(file, path, startMs, options)
+      const locked = await file.stat()
+      // Deleted or replaced while we waited: this lock keeps nobody out any more.
+      if (await isStill(fs, path, locked)) {
+        await writeHint(file, options.hint)
+        options.signal?.throwIfAborted()
+        return heldLock(fs, path, file, locked)
+      }
+    } catch (error) {
+      await file.close().catch(() => undefined)
+      throw ioError(error, `locking ${path}`)
+    }
+    await file.close().catch(() => undefined)
+  }
+}
+
+async function openLockFile(fs: FileSystem, path: string, mode: number): Promise<File> {
+  try {
+    return await fs.open(path, 'readWrite', mode)
+  } catch (error) {
+    throw ioError(error, `opening the lock file ${path}`)
+  }
+}
+
+function heldLock(fs: FileSystem, path: string, file: File, locked: FileStat): FileLock {
+  let released = false
+  return {
+    file,
+    async stillHeld() {
+      try {
+        return !released && (await isStill(fs, path, locked))
+      } catch (error) {
+        throw ioError(error, `looking whether ${path} is still the file that was locked`)
+      }
+    },
+    async release() {
+      released = true
+      await file.close().catch(() => undefined)
+    },
+  }
+}
+
+async function isStill(fs: FileSystem, path: string, locked: FileStat): Promise<boolean> {
+  return isSameFile(locked, await lstatOrNull(fs, path))
+}
+
+async function pollLock(file: File, path: string, startMs: number, options: FileLockOptions): Promise<void> {
+  const { signal, waitMs } = options
+  for (let limitMs = pollMsMin; ; limitMs = Math.min(limitMs * 1.5, pollMsMax)) {
+    if (file.tryLock('exclusive')) return
+    const waitedMs = performance.now() - startMs
+    if (waitedMs >= waitMs) throw await lockedError(file, path, Math.round(waitedMs))
+    options.onWait?.(Math.round(waitedMs))
+    // Jitter, so that waiters do not meet at every poll.
+    const pauseMs = pollMsMin + Math.random() * (limitMs - pollMsMin)
+    await pause(Math.min(pauseMs, waitMs - waitedMs), signal)
+  }
+}
+
+/** Waits; an abort ends it at once with the signal's own reason. */
+async function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
+  try {
+    await sleep(ms, undefined, signal === undefined ? {} : { signal })
+  } catch (error) {
+    signal?.throwIfAborted()
+    throw error
+  }
+}
+
+async function lockedError(file: File, path: string, waitedMs: number): Promise<HoldfastError> {
+  const holder = await readHint(file)
+  return new HoldfastError(
+    'STORE_LOCKED',
+    `${path} is locked by another writer${holder === null ? '' : ` (${holder})`}; gave up after ${waitedMs} ms. ` +
+      'Wait for it to finish, or raise lockWaitMs. The lock ends with its process: never delete the file',
+    { details: { path, waitedMs, holder } },
+  )
+}
+
+/** The hint's place in the file: padded, so that a short one hides all of a longer one before it. */
+const hintBytes = 256
+
+async function writeHint(file: File, hint: Uint8Array): Promise<void> {
+  const line = new Uint8Array(hintBytes).fill(0x20)
+  line.set(hint.subarray(0, hintBytes - 1))
+  line[hintBytes - 1] = 0x0a
+  // It is for people only; a full disk must not keep a writer from the lock.
+  await writeFully(file, [line], 0).catch(() => undefined)
+}
+
+async function readHint(file: File): Promise<string | null> {
+  try {
+    const bytes = new Uint8Array(hintBytes)
+    const count = await readFully(file, bytes, 0)
+    // Whatever lies there goes into messages and terminals: printable text only.
+    const text = new TextDecoder()
+      .decode(bytes.subarray(0, count))
+      .replaceAll(/[^\p{L}\p{N}\p{P}\p{S}]+/gu, ' ')
+      .trim()
+    return text === '' ? null : text
+  } catch {
+    return null
+  }
+}

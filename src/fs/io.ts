@@ -1,0 +1,194 @@
+import { HoldfastError, isHoldfastError } from '../errors.ts'
+import type { File, FileStat, FileSystem } from './port.ts'
+
+// The helpers here let Node's errors through unwrapped, so that callers can look at their code; whoever gives up on
+// one wraps it with `ioError`, saying what was being done.
+
+/** One read above 2 GiB is refused or cut by every platform. */
+const readBytesMax = 2 ** 30
+
+/**
+ * Fills `target` from `position` (bytes), however few bytes each read gives.
+ *
+ * @returns bytes read; less than `target.length` only at the end of the file
+ */
+export async function readFully(file: File, target: Uint8Array, position: number): Promise<number> {
+  let filled = 0
+  while (filled < target.length) {
+    const count = await file.read(target.subarray(filled, filled + readBytesMax), position + filled)
+    if (count === 0) break
+    filled += count
+  }
+  return filled
+}
+
+/**
+ * Writes all of `views` back to back from `position` (bytes), without copying them.
+ *
+ * @returns bytes written: the sum of the views' lengths
+ * @throws IO_FAILED when the file system takes nothing and gives no reason
+ */
+export async function writeFully(file: File, views: readonly Uint8Array[], position: number): Promise<number> {
+  let left = views.filter((view) => view.byteLength > 0)
+  let total = 0
+  while (left.length > 0) {
+    const written = await file.write(left, position + total)
+    if (written <= 0) {
+      throw new HoldfastError(
+        'IO_FAILED',
+        `A write of ${left.length} buffers at byte ${position + total} made no progress`,
+        {
+          details: { position: position + total },
+        },
+      )
+    }
+    total += written
+    left = without(left, written)
+  }
+  return total
+}
+
+/** The views less their first `bytes` bytes. */
+function without(views: Uint8Array[], bytes: number): Uint8Array[] {
+  let whole = 0
+  let rest = bytes
+  while (whole < views.length && rest >= views[whole]!.byteLength) {
+    rest -= views[whole]!.byteLength
+    whole += 1
+  }
+  const left = views.slice(whole)
+  if (rest > 0) left[0] = left[0]!.subarray(rest)
+  return left
+}
+
+/**
+ * The whole content of a small file, as long as it was when opened.
+ *
+ * @throws LIMIT_EXCEEDED above `maxBytes`, before anything is allocated; else Node's errors
+ */
+export async function readFile(fs: FileSystem, path: string, maxBytes: number): Promise<Uint8Array<ArrayBuffer>> {
+  const file = await fs.open(path, 'read')
+  try {
+    const { size } = await file.stat()
+    if (size > maxBytes) {
+      throw new HoldfastError('LIMIT_EXCEEDED', `${path} is ${size} bytes long; at most ${maxBytes} are expected`, {
+        details: { path, bytes: size, maxBytes },
+      })
+    }
+    const bytes = new Uint8Array(size)
+    const count = await readFully(file, bytes, 0)
+    return count === size ? bytes : bytes.slice(0, count)
+  } finally {
+    await file.close()
+  }
+}
+
+/** As `readFile`; null when there is no such file. */
+export async function readFileOrNull(
+  fs: FileSystem,
+  path: string,
+  maxBytes: number,
+): Promise<Uint8Array<ArrayBuffer> | null> {
+  try {
+    return await readFile(fs, path, maxBytes)
+  } catch (error) {
+    if (isMissing(error)) return null
+    throw error
+  }
+}
+
+/** `fs.stat`; null when there is nothing there. Anything else throws: an unreadable disk is not an empty one. */
+export async function statOrNull(fs: FileSystem, path: string): Promise<FileStat | null> {
+  return (await ignoreMissing(fs.stat(path))) ?? null
+}
+
+/** `fs.lstat`; null when there is nothing there. Anything else throws. */
+export async function lstatOrNull(fs: FileSystem, path: string): Promise<FileStat | null> {
+  return (await ignoreMissing(fs.lstat(path))) ?? null
+}
+
+/** Undefined in place of "no such file or directory"; other failures stay. */
+export async function ignoreMissing<T>(promise: Promise<T>): Promise<T | undefined> {
+  try {
+    return await promise
+  } catch (error) {
+    if (isMissing(error)) return undefined
+    throw error
+  }
+}
+
+/** Whether the system said that there is nothing under this path. */
+export function isMissing(error: unknown): boolean {
+  const code = errorCode(error)
+  return code === 'ENOENT' || code === 'ENOTDIR'
+}
+
+/** The system's name for a failure, such as `ENOSPC`; undefined for errors that are not the system's. */
+export function errorCode(error: unknown): string | undefined {
+  if (typeof error !== 'object' || error === null || isHoldfastError(error)) return undefined
+  const { code } = error as { code?: unknown }
+  // Node's own (`ERR_INVALID_ARG_TYPE`) have underscores and are mistakes in a program, not answers of a disk.
+  return typeof code === 'string' && /^E[A-Z0-9]+$/.test(code) ? code : undefined
+}
+
+/** Whether both are the same file, under whatever name. */
+export function isSameFile(a: FileStat | null, b: FileStat | null): boolean {
+  return a !== null && b !== null && a.dev === b.dev && a.ino === b.ino
+}
+
+/**
+ * Turns a system's error into NO_SPACE or IO_FAILED, with `details` `{ code, syscall, path }` and the way out in the
+ * message. Everything else (HoldfastErrors, abort reasons, programming mistakes) comes back as it is.
+ *
+ * @param doing what failed, as in "writing the new HEAD"
+ * @returns what to throw
+ */
+export function ioError(error: unknown, doing: string): unknown {
+  const code = errorCode(error)
+  if (code === undefined) return error
+  const { syscall, path, message } = error as NodeJS.ErrnoException
+  const full = code === 'ENOSPC' || code === 'EDQUOT'
+  return new HoldfastError(
+    full ? 'NO_SPACE' : 'IO_FAILED',
+    `Failed while ${doing}${path === undefined || message.includes(path) ? '' : ` (${path})`}: ${message}${advice(code)}`,
+    { cause: error, details: { code, syscall, path } },
+  )
+}
+
+function advice(code: string): string {
+  switch (code) {
+    case 'ENOSPC':
+      return '. Free space (or inodes) on that file system; what was there before is unchanged'
+    case 'EDQUOT':
+      return '. Free space within the quota; what was there before is unchanged'
+    case 'EROFS':
+      return '. The file system is mounted read-only: write elsewhere, or open the store with readOnly: true'
+    case 'EACCES':
+    case 'EPERM':
+      return `. Check who owns that path, its mode, and the modes of the directories above it${runningAs()}`
+    case 'EIO':
+      return '. The device failed: look at the kernel log and check the disk before trusting it again'
+    case 'EMFILE':
+      return '. This process has too many files open: raise its limit (ulimit -n), or dispose of snapshots sooner'
+    case 'ENFILE':
+      return '. This machine has too many files open: raise fs.file-max'
+    case 'ENOENT':
+    case 'ENOTDIR':
+      return '. Something in that path does not exist, or was removed meanwhile'
+    case 'EXDEV':
+      return '. Both paths must be on the same file system: are tmp/ or packs/ mounts of their own?'
+    case 'ELOOP':
+      return '. That path is a symbolic link, which holdfast does not follow there'
+    case 'EFBIG':
+      return ". The file would exceed the file system's or the process's size limit (ulimit -f)"
+    case 'ESTALE':
+      return '. The network file system lost the file: open the store again'
+    default:
+      return ''
+  }
+}
+
+function runningAs(): string {
+  const user = process.geteuid?.()
+  return user === undefined ? '' : `; this process runs as uid ${user}`
+}

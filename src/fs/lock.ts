@@ -1,0 +1,167 @@
+import { HoldfastError } from '../errors.ts'
+import { requireNative } from '../native.ts'
+import { errorCode } from './io.ts'
+
+// The only importer of `fs-native-extensions`, which gives the locks that the kernel drops when their process dies:
+// open-file-description locks on Linux (fcntl_locking(2)), flock(2) on macOS, LockFileEx on Windows.
+
+/** The byte that is locked. Windows' locks are mandatory, so it lies beyond any content, which stays readable. */
+const lockOffset = 2 ** 40
+
+/** False: somebody else holds it. Throws the system's error for anything else. */
+type TryLock = (descriptor: number, exclusive: boolean) => boolean
+
+/** What decides which addon to load, if any. */
+export interface LockEnvironment {
+  platform: string
+  arch: string
+  bun: boolean
+  deno: boolean
+  musl: boolean
+}
+
+/** `raw`: the addon's binding itself, rather than its JavaScript wrapper. */
+export type LockAddon = { specifier: string; raw: boolean } | { unavailable: string }
+
+/**
+ * Which module serves locks in such an environment.
+ *
+ * @internal
+ */
+export function planLockAddon(environment: LockEnvironment): LockAddon {
+  // Both load it, and then die inside it at the first contended lock.
+  if (environment.bun) return { unavailable: 'Bun crashes in the lock addon when a lock is contended' }
+  if (environment.deno) return { unavailable: 'Deno crashes in the lock addon when a lock is contended' }
+  if (environment.musl) {
+    // The wrapper looks for a `linux-x64-musl` prebuild, which is not shipped; the ordinary one needs nothing of glibc
+    // that musl lacks.
+    const host = `linux-${environment.arch}`
+    return { specifier: `fs-native-extensions/prebuilds/${host}/fs-native-extensions.node`, raw: true }
+  }
+  return { specifier: 'fs-native-extensions', raw: false }
+}
+
+/**
+ * Gives the module named by `plan` one shape.
+ *
+ * @internal
+ */
+export function bindTryLock(plan: { specifier: string; raw: boolean }, module: unknown, platform: string): TryLock {
+  // flock(2) knows whole files only, and the addon answers EINVAL to any range there.
+  const [offset, length] = platform === 'darwin' || platform === 'ios' ? [0, 0] : [lockOffset, 1]
+  const { tryLock } = module as { tryLock?: unknown }
+  if (typeof tryLock !== 'function') throw new TypeError(`${plan.specifier} has no tryLock`)
+  if (!plan.raw) {
+    const wrapped = tryLock as (fd: number, offset: number, length: number, options: { shared: boolean }) => boolean
+    return (descriptor, exclusive) => wrapped(descriptor, offset, length, { shared: !exclusive })
+  }
+  const binding = tryLock as (fd: number, offset: number, length: number, exclusive: boolean) => void
+  return (descriptor, exclusive) => {
+    binding(descriptor, offset, length, exclusive)
+    return true
+  }
+}
+
+/**
+ * Tries to lock an open file, without waiting. An exclusive lock needs a descriptor open for writing. The lock belongs
+ * to that open file: another `open` contends with it, in the same process too; closing the descriptor drops it.
+ *
+ * @returns false when another holds it
+ * @throws LOCK_UNAVAILABLE for every other failure
+ */
+export function tryLockDescriptor(fd: number, mode: 'exclusive' | 'shared'): boolean {
+  const state = loadOnce()
+  if (!state.available) throw unavailable(state.reason, state.cause)
+  try {
+    return state.tryLock(fd, mode === 'exclusive')
+  } catch (error) {
+    if (isHeld(error)) return false
+    throw unavailable(lockFailure(error), error)
+  }
+}
+
+/** Whether this process can lock files at all; loads the addon. A file system may still refuse. */
+export function locksAvailable(): { available: true } | { available: false; reason: string; cause?: unknown } {
+  const state = loadOnce()
+  return state.available ? { available: true } : state
+}
+
+type LockState = { available: true; tryLock: TryLock } | { available: false; reason: string; cause?: unknown }
+
+let loaded: LockState | undefined
+
+function loadOnce(): LockState {
+  loaded ??= load()
+  return loaded
+}
+
+function load(): LockState {
+  const plan = planLockAddon(currentEnvironment())
+  if ('unavailable' in plan) return { available: false, reason: plan.unavailable }
+  try {
+    return { available: true, tryLock: bindTryLock(plan, requireNative(plan.specifier), process.platform) }
+  } catch (cause) {
+    const reason = `the addon fs-native-extensions did not load on ${process.platform}-${process.arch}`
+    return { available: false, reason, cause }
+  }
+}
+
+function currentEnvironment(): LockEnvironment {
+  const bun = process.versions.bun !== undefined
+  const deno = 'Deno' in globalThis
+  return {
+    platform: process.platform,
+    arch: process.arch,
+    bun,
+    deno,
+    musl: process.platform === 'linux' && !bun && !deno && isMusl(),
+  }
+}
+
+/** Node's report names the C library's version when that is glibc. */
+function isMusl(): boolean {
+  const report = process.report as (NodeJS.ProcessReport & { excludeNetwork?: boolean }) | undefined
+  if (report === undefined) return false
+  // Without this (Node 20.13 and later) the report looks up the names of all open connections, which can take seconds.
+  const before = report.excludeNetwork
+  if (before !== undefined) report.excludeNetwork = true
+  try {
+    const { header } = report.getReport() as { header?: { glibcVersionRuntime?: string } }
+    return header !== undefined && header.glibcVersionRuntime === undefined
+  } finally {
+    if (before !== undefined) report.excludeNetwork = before
+  }
+}
+
+// POSIX lets fcntl answer EACCES or EAGAIN for a lock that is held; LockFileEx answers ERROR_LOCK_VIOLATION, which
+// libuv calls EBUSY. The addon folds them into EAGAIN; all four are taken here in case a version does not.
+const held = new Set(['EAGAIN', 'EWOULDBLOCK', 'EACCES', 'EBUSY'])
+
+function isHeld(error: unknown): boolean {
+  return held.has(errorCode(error) ?? '')
+}
+
+function lockFailure(error: unknown): string {
+  const code = errorCode(error)
+  const said = code === undefined ? String(error) : `${code}, ${(error as Error).message}`
+  switch (code) {
+    case 'ENOLCK':
+      return `the file system has no lock service (${said}); on NFS, lockd or NFSv4 is needed`
+    case 'EINVAL':
+    case 'ENOSYS':
+    case 'ENOTSUP':
+    case 'EOPNOTSUPP':
+      return `the file system or the kernel does not support locks (${said})`
+    default:
+      return `the system refused (${said})`
+  }
+}
+
+function unavailable(reason: string, cause: unknown): HoldfastError {
+  return new HoldfastError(
+    'LOCK_UNAVAILABLE',
+    `Cannot lock files here: ${reason}. Reading works without locks; to write, put the store where locks work, or pass ` +
+      `lock: 'none' only if you make sure yourself that there is one writer at a time`,
+    { cause, details: { reason } },
+  )
+}

@@ -1,0 +1,235 @@
+import * as nodeFs from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { errorCode } from './io.ts'
+import { tryLockDescriptor } from './lock.ts'
+import type { DirectoryEntry, File, FileStat, FileSystem } from './port.ts'
+
+// The callback API on bare descriptors, not `node:fs/promises`: a FileHandle warns (and will one day throw) when it is
+// collected unclosed, and snapshots are closed by finalizers as a last resort.
+
+/** Linux caps one call at 2 GiB - 4 KiB, macOS refuses 2 GiB, Node's own argument check refuses 2^31. */
+const callBytesMax = 2 ** 30
+/** IOV_MAX on Linux, macOS and the BSDs. */
+const viewsMax = 1024
+
+const { O_CREAT, O_EXCL, O_RDONLY, O_RDWR } = nodeFs.constants
+// Windows has no O_NOFOLLOW.
+const noFollow = nodeFs.constants.O_NOFOLLOW ?? 0
+
+const openFlags = {
+  read: O_RDONLY,
+  create: O_CREAT | O_EXCL | O_RDWR | noFollow,
+  readWrite: O_CREAT | O_RDWR | noFollow,
+  update: O_RDWR | noFollow,
+} as const
+
+type Done<T> = (error: NodeJS.ErrnoException | null, value: T) => void
+
+function promised<T>(start: (done: Done<T>) => void): Promise<T> {
+  return new Promise((resolve, reject) => {
+    start((error, value) => (error ? reject(error) : resolve(value)))
+  })
+}
+
+/** As `promised`, for operations without a result. */
+function completed(start: (done: (error: NodeJS.ErrnoException | null) => void) => void): Promise<void> {
+  return new Promise((resolve, reject) => {
+    start((error) => (error ? reject(error) : resolve()))
+  })
+}
+
+/** The file system of this machine. Errors are Node's own, with `path` also where Node leaves it out (descriptors). */
+export const nodeFileSystem: FileSystem = {
+  async open(path, how, mode = 0o600) {
+    const descriptor = await promised<number>((done) => nodeFs.open(path, openFlags[how], mode, done))
+    return descriptorFile(descriptor, path)
+  },
+  rename: (from, to) =>
+    withRenameRetries(() => completed((done) => nodeFs.rename(from, to, done)), { platform: process.platform }),
+  unlink: (path) => completed((done) => nodeFs.unlink(path, done)),
+  mkdir: (path, mode) => completed((done) => nodeFs.mkdir(path, { mode }, (error) => done(error))),
+  rmdir: (path) => completed((done) => nodeFs.rmdir(path, done)),
+  async readdir(path) {
+    const entries = await promised<nodeFs.Dirent[]>((done) => nodeFs.readdir(path, { withFileTypes: true }, done))
+    return entries.map((entry): DirectoryEntry => ({ name: entry.name, kind: kindOf(entry) }))
+  },
+  stat: async (path) =>
+    toFileStat(await promised<nodeFs.BigIntStats>((done) => nodeFs.stat(path, { bigint: true }, done))),
+  lstat: async (path) =>
+    toFileStat(await promised<nodeFs.BigIntStats>((done) => nodeFs.lstat(path, { bigint: true }, done))),
+  realpath: (path) => promised((done) => nodeFs.realpath.native(path, done)),
+  chmod: (path, mode) => completed((done) => nodeFs.chmod(path, mode, done)),
+  syncDirectory: (path) => (process.platform === 'win32' ? Promise.resolve() : syncDirectory(path)),
+}
+
+function descriptorFile(descriptor: number, path: string): File {
+  let underWay = 0
+  let idle: (() => void) | undefined
+  let closing: Promise<void> | undefined
+
+  function refuseClosed(syscall: string): void {
+    if (closing === undefined) return
+    throw Object.assign(new Error(`EBADF: file is closed, ${syscall} '${path}'`), { code: 'EBADF', syscall, path })
+  }
+
+  // A descriptor closed under an operation that still waits for a thread may by then belong to another file, which
+  // would be read or, worse, overwritten: so `close` waits for all of them.
+  async function operate<T>(syscall: string, operation: () => Promise<T>): Promise<T> {
+    refuseClosed(syscall)
+    underWay += 1
+    try {
+      return await operation()
+    } catch (error) {
+      if (error instanceof Error && !('path' in error)) Object.assign(error, { path })
+      throw error
+    } finally {
+      underWay -= 1
+      if (underWay === 0) idle?.()
+    }
+  }
+
+  async function closeWhenIdle(): Promise<void> {
+    if (underWay > 0) {
+      await new Promise<void>((resolve) => {
+        idle = resolve
+      })
+    }
+    await completed((done) => nodeFs.close(descriptor, done))
+  }
+
+  function close(): Promise<void> {
+    closing ??= closeWhenIdle()
+    return closing
+  }
+
+  return {
+    async read(target, position) {
+      const length = Math.min(target.byteLength, callBytesMax)
+      if (length === 0) return 0
+      return operate('read', () =>
+        promised((done) => nodeFs.read(descriptor, target, 0, length, position, (error, count) => done(error, count))),
+      )
+    },
+    async write(views, position) {
+      const batch = firstCall(views)
+      const [only] = batch
+      if (only === undefined) return 0
+      return operate('write', () =>
+        promised((done) => {
+          if (batch.length > 1) nodeFs.writev(descriptor, batch, position, (error, count) => done(error, count))
+          else nodeFs.write(descriptor, only, 0, only.byteLength, position, (error, count) => done(error, count))
+        }),
+      )
+    },
+    sync: () => operate('fsync', () => completed((done) => nodeFs.fsync(descriptor, done))),
+    stat: () =>
+      operate('fstat', async () =>
+        toFileStat(await promised<nodeFs.BigIntStats>((done) => nodeFs.fstat(descriptor, { bigint: true }, done))),
+      ),
+    chmod: (mode) => operate('fchmod', () => completed((done) => nodeFs.fchmod(descriptor, mode, done))),
+    tryLock(mode) {
+      refuseClosed('lock')
+      return tryLockDescriptor(descriptor, mode)
+    },
+    close,
+    closeSync() {
+      if (closing !== undefined) return
+      if (underWay > 0) {
+        close().catch(() => undefined)
+        return
+      }
+      closing = Promise.resolve()
+      try {
+        nodeFs.closeSync(descriptor)
+      } catch {
+        // A finalizer has nobody to tell.
+      }
+    },
+  }
+}
+
+/** As many of the views as one call may carry; an oversized view is cut, and the rest is a short write. */
+function firstCall(views: readonly Uint8Array[]): Uint8Array[] {
+  const batch: Uint8Array[] = []
+  let room = callBytesMax
+  for (const view of views) {
+    if (room === 0 || batch.length === viewsMax) break
+    if (view.byteLength === 0) continue
+    const part = view.byteLength > room ? view.subarray(0, room) : view
+    batch.push(part)
+    room -= part.byteLength
+  }
+  return batch
+}
+
+// What file systems without directory fsync answer: EINVAL from fsync(2) "fd is bound to a special file which does not
+// support synchronization" (FUSE, 9p, CIFS), ENOSYS and ENOTSUP from user-space ones, EISDIR where a directory cannot
+// be opened at all. EIO, ENOSPC and EDQUOT mean that the name may be lost, and are errors.
+const syncUnsupported = new Set(['EINVAL', 'ENOSYS', 'ENOTSUP', 'EOPNOTSUPP'])
+
+async function syncDirectory(path: string): Promise<void> {
+  let descriptor: number
+  try {
+    descriptor = await promised<number>((done) =>
+      nodeFs.open(path, O_RDONLY | (nodeFs.constants.O_DIRECTORY ?? 0), done),
+    )
+  } catch (error) {
+    if (errorCode(error) === 'EISDIR') return
+    throw error
+  }
+  try {
+    await completed((done) => nodeFs.fsync(descriptor, done))
+  } catch (error) {
+    if (syncUnsupported.has(errorCode(error) ?? '')) return
+    throw error instanceof Error ? Object.assign(error, { path }) : error
+  } finally {
+    // Nothing was written through this descriptor, so its close has nothing to report.
+    await completed((done) => nodeFs.close(descriptor, done)).catch(() => undefined)
+  }
+}
+
+/** Virus scanners and indexers open new files without FILE_SHARE_DELETE, and Windows then refuses the rename. */
+const renameBusy = new Set(['EPERM', 'EBUSY', 'EACCES'])
+const renameRetryMs = 2_000
+
+/**
+ * Runs `rename`; on Windows repeats what is refused for a moment, up to about two seconds, with jittered backoff.
+ *
+ * @internal
+ */
+export async function withRenameRetries(
+  rename: () => Promise<void>,
+  options: { platform: string; pause?: (ms: number) => Promise<unknown> },
+): Promise<void> {
+  const pause = options.pause ?? sleep
+  let spentMs = 0
+  for (let stepMs = 10; ; stepMs = Math.min(stepMs * 2, 250)) {
+    try {
+      return await rename()
+    } catch (error) {
+      const passing = options.platform === 'win32' && renameBusy.has(errorCode(error) ?? '')
+      if (!passing || spentMs >= renameRetryMs) throw error
+    }
+    const waitMs = Math.ceil(stepMs * (0.5 + Math.random() / 2))
+    await pause(waitMs)
+    spentMs += waitMs
+  }
+}
+
+function kindOf(entry: nodeFs.Dirent | nodeFs.BigIntStats): FileStat['kind'] {
+  if (entry.isFile()) return 'file'
+  if (entry.isDirectory()) return 'directory'
+  return entry.isSymbolicLink() ? 'link' : 'other'
+}
+
+function toFileStat(stats: nodeFs.BigIntStats): FileStat {
+  return {
+    kind: kindOf(stats),
+    size: Number(stats.size),
+    mode: Number(stats.mode & 0o7777n),
+    dev: stats.dev,
+    ino: stats.ino,
+    mtimeNs: stats.mtimeNs,
+    ctimeNs: stats.ctimeNs,
+  }
+}

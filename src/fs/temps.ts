@@ -1,0 +1,265 @@
+import { randomBytes } from 'node:crypto'
+import { join } from 'node:path'
+import { HoldfastError } from '../errors.ts'
+import { errorCode, ignoreMissing, ioError, isSameFile, lstatOrNull } from './io.ts'
+import type { DirectoryEntry, File, FileSystem } from './port.ts'
+
+// Everything in flight lies in a `tmp/` directory, as
+//
+//   <24 hex digits><suffix>      a temp, exclusively locked by its creator for as long as it lives
+//   <24 hex digits>.d/           a work directory; it lives while the temp of the same name less `.d` does
+//
+// The kernel drops the lock when its process dies, so whoever can lock a temp may remove it. Between `open` and
+// `tryLock` a new temp has no lock yet and a reaper may take it: both sides, once they hold the lock, look whether the
+// name still leads to the file they locked, and only go on if it does.
+
+/** A file in flight. */
+export interface Temp {
+  path: string
+  /** Open for reading and writing; locked if so asked. */
+  file: File
+  /** Removes and closes it; nothing once it was kept. Never throws. */
+  discard(): Promise<void>
+  /** It was renamed away: from here on, closing `file` is the owner's business. */
+  keep(): void
+}
+
+const workSuffix = '.d'
+const nameTriesMax = 16
+
+/**
+ * Makes a temp under a name that cannot be guessed or collide (96 random bits, O_EXCL|O_NOFOLLOW).
+ *
+ * @param options.mode permission bits, given exactly whatever the umask
+ * @throws NO_SPACE, IO_FAILED, LOCK_UNAVAILABLE
+ */
+export async function createTemp(
+  fs: FileSystem,
+  directory: string,
+  options: { mode: number; lock: boolean; suffix?: string },
+): Promise<Temp> {
+  try {
+    for (let tries = 0; tries < nameTriesMax; tries += 1) {
+      const path = join(directory, randomBytes(12).toString('hex') + (options.suffix ?? ''))
+      const temp = await tryCreate(fs, path, options)
+      if (temp !== null) return temp
+    }
+  } catch (error) {
+    throw ioError(error, `making a temporary file in ${directory}`)
+  }
+  throw new HoldfastError(
+    'IO_FAILED',
+    `${nameTriesMax} new files in ${directory} were each removed at once by another`,
+    {
+      details: { path: directory },
+    },
+  )
+}
+
+/** Null: a reaper was faster. */
+async function tryCreate(fs: FileSystem, path: string, options: { mode: number; lock: boolean }): Promise<Temp | null> {
+  const temp = asTemp(fs, path, await fs.open(path, 'create', options.mode))
+  try {
+    // The reaper that holds the lock removes the file itself.
+    const ours = !options.lock || temp.file.tryLock('exclusive')
+    const opened = await temp.file.stat()
+    if (ours && isSameFile(opened, await lstatOrNull(fs, path))) {
+      if ((opened.mode & 0o777) !== options.mode) await chmodIfPossible(temp.file, options.mode)
+      return temp
+    }
+  } catch (error) {
+    await temp.discard()
+    throw error
+  }
+  temp.keep()
+  await temp.file.close()
+  return null
+}
+
+/** FAT, some network mounts and Windows have no permission bits to set. */
+async function chmodIfPossible(file: File, mode: number): Promise<void> {
+  try {
+    await file.chmod(mode)
+  } catch (error) {
+    if (!['EPERM', 'EINVAL', 'ENOSYS', 'ENOTSUP'].includes(errorCode(error) ?? '')) throw error
+  }
+}
+
+function asTemp(fs: FileSystem, path: string, file: File): Temp {
+  let done = false
+  return {
+    path,
+    file,
+    async discard() {
+      if (done) return
+      done = true
+      // Unlinked while it is still locked: after the close the name might be anybody's to remove. What cannot be
+      // removed now is removed by the next reaper.
+      await fs.unlink(path).catch(() => undefined)
+      await file.close().catch(() => undefined)
+    },
+    keep() {
+      done = true
+    },
+  }
+}
+
+/** A directory for something that can only save into a path. */
+export interface WorkDirectory {
+  path: string
+  /** Removes it with everything in it. Never throws. */
+  discard(): Promise<void>
+}
+
+/**
+ * Makes an empty directory (mode 0700) that lives as long as a locked temp beside it. The temp is made first and
+ * removed last, so that a work directory without one is always dead.
+ *
+ * @throws NO_SPACE, IO_FAILED, LOCK_UNAVAILABLE
+ */
+export async function createWorkDirectory(
+  fs: FileSystem,
+  directory: string,
+  options: { lock: boolean },
+): Promise<WorkDirectory> {
+  const temp = await createTemp(fs, directory, { mode: 0o600, lock: options.lock })
+  const path = temp.path + workSuffix
+  try {
+    await fs.mkdir(path, 0o700)
+  } catch (error) {
+    await temp.discard()
+    throw ioError(error, `making the work directory ${path}`)
+  }
+  return {
+    path,
+    async discard() {
+      try {
+        await removeTree(fs, path)
+      } catch {
+        // Left for a reaper: unlocked by the close, but with its temp, by which the reaper knows it.
+        temp.keep()
+        await temp.file.close().catch(() => undefined)
+        return
+      }
+      await temp.discard()
+    },
+  }
+}
+
+/**
+ * Removes the temps and work directories of the dead. Links, and whatever cannot be opened, are left alone, and nothing
+ * outside `directory` is touched. One that fails does not keep the others from being removed.
+ *
+ * @param options.lock true: what can be locked is dead. False (no locks here): what nobody wrote to for `olderThanMs`
+ * @param options.nowMs the time, in milliseconds since 1970
+ * @returns names removed; a work directory goes under its temp's name, or under its own if it had none
+ * @throws IO_FAILED, LOCK_UNAVAILABLE
+ */
+export async function reapTemps(
+  fs: FileSystem,
+  directory: string,
+  options: { lock: boolean; olderThanMs: number; nowMs: number },
+): Promise<string[]> {
+  try {
+    const stat = await lstatOrNull(fs, directory)
+    if (stat === null) return []
+    if (stat.kind !== 'directory') {
+      throw new HoldfastError('IO_FAILED', `${directory} is not a directory but a ${stat.kind}: nothing was removed`, {
+        details: { path: directory },
+      })
+    }
+    return await reapEntries(fs, directory, await fs.readdir(directory), options)
+  } catch (error) {
+    throw ioError(error, `removing what dead processes left in ${directory}`)
+  }
+}
+
+async function reapEntries(
+  fs: FileSystem,
+  directory: string,
+  entries: DirectoryEntry[],
+  options: { lock: boolean; olderThanMs: number; nowMs: number },
+): Promise<string[]> {
+  const removed: string[] = []
+  const failures: unknown[] = []
+  for (const entry of entries) {
+    const path = join(directory, entry.name)
+    try {
+      if (entry.kind === 'file' && (await reapFile(fs, path, options))) removed.push(entry.name)
+      const work = entry.kind === 'directory' && entry.name.endsWith(workSuffix)
+      if (work && (await reapOrphan(fs, path))) removed.push(entry.name)
+    } catch (error) {
+      failures.push(error)
+    }
+  }
+  if (failures.length > 0) throw failures[0]
+  return removed
+}
+
+/** Not ours to open or no longer there. EISDIR and ELOOP: it became something else. */
+const leaveAlone = new Set(['ENOENT', 'ENOTDIR', 'EISDIR', 'ELOOP', 'EACCES', 'EPERM', 'EBUSY', 'ENXIO'])
+
+async function reapFile(
+  fs: FileSystem,
+  path: string,
+  options: { lock: boolean; olderThanMs: number; nowMs: number },
+): Promise<boolean> {
+  let file: File
+  try {
+    // For writing too, which an exclusive lock asks for on Linux (EBADF otherwise).
+    file = await fs.open(path, 'update')
+  } catch (error) {
+    if (leaveAlone.has(errorCode(error) ?? '')) return false
+    throw error
+  }
+  try {
+    if (options.lock && !file.tryLock('exclusive')) return false
+    // The creator may have renamed or removed it between our `open` and our lock.
+    if (!isSameFile(await file.stat(), await lstatOrNull(fs, path))) return false
+    if (!options.lock && (await newestMs(fs, path)) + options.olderThanMs > options.nowMs) return false
+    // The file goes last: as long as it is there and locked, no other reaper takes the work directory.
+    await removeTree(fs, path + workSuffix)
+    await ignoreMissing(fs.unlink(path))
+    return true
+  } finally {
+    await file.close().catch(() => undefined)
+  }
+}
+
+/**
+ * Removes a work directory that has no temp. The temp is looked up now, not in the listing, which may have missed it:
+ * it was made before the directory, so if there is one it can be seen.
+ */
+async function reapOrphan(fs: FileSystem, path: string): Promise<boolean> {
+  if ((await lstatOrNull(fs, path.slice(0, -workSuffix.length))) !== null) return false
+  // Already gone with a temp that was reaped after the listing was made.
+  if ((await lstatOrNull(fs, path)) === null) return false
+  await removeTree(fs, path)
+  return true
+}
+
+/** Milliseconds since 1970 of the last write to the temp or anything in its work directory. */
+async function newestMs(fs: FileSystem, path: string): Promise<number> {
+  let newest = 0
+  const seen = [path, path + workSuffix]
+  for (let next = seen.pop(); next !== undefined; next = seen.pop()) {
+    const stat = await lstatOrNull(fs, next)
+    if (stat === null) continue
+    newest = Math.max(newest, Number(stat.mtimeNs / 1_000_000n))
+    if (stat.kind !== 'directory') continue
+    for (const entry of (await ignoreMissing(fs.readdir(next))) ?? []) seen.push(join(next, entry.name))
+  }
+  return newest
+}
+
+/** Removes whatever is at `path`, if anything. Links are removed, never followed. */
+export async function removeTree(fs: FileSystem, path: string): Promise<void> {
+  const stat = await lstatOrNull(fs, path)
+  if (stat === null) return
+  if (stat.kind !== 'directory') {
+    await ignoreMissing(fs.unlink(path))
+    return
+  }
+  for (const entry of (await ignoreMissing(fs.readdir(path))) ?? []) await removeTree(fs, join(path, entry.name))
+  await ignoreMissing(fs.rmdir(path))
+}

@@ -1,0 +1,21 @@
+import { createRequire } from 'node:module'
+import { join } from 'node:path'
+import process from 'node:process'
+
+/**
+ * Loads a native addon by package name, synchronously. Throws whatever `require` throws: the caller decides what to do
+ * without it.
+ *
+ * Addons are resolved at run time, never bundled. Bundled to CommonJS, `import.meta.url` is empty and `__filename`
+ * stands in for it; inside an eval'd worker neither exists, and the working directory is the best guess left.
+ */
+export function requireNative(name: string): unknown {
+  return createRequire(requireBase())(name)
+}
+
+function requireBase(): string {
+  const url: unknown = import.meta.url
+  if (typeof url === 'string' && url.startsWith('file:')) return url
+  if (typeof __filename === 'string' && __filename !== '' && !__filename.startsWith('[')) return __filename
+  return join(process.cwd(), 'holdfast.cjs')
+}

@@ -1,0 +1,23 @@
+/** What long work reports while it runs. Byte counts are of uncompressed blob bytes. */
+export type Progress =
+  | { phase: 'waiting'; waitedMs: number }
+  | { phase: 'reading'; blob: string; bytes: number; totalBytes: number | null; writtenBytes: number }
+  | { phase: 'folding'; bytes: number; totalBytes: number }
+  | { phase: 'committing' }
+  | { phase: 'loading'; blob: string; bytes: number; totalBytes: number }
+
+export type OnProgress = (progress: Progress) => void
+
+/** Something the caller should know although the operation goes on. */
+export interface Warning {
+  code: 'FALLBACK' | 'QUARANTINED' | 'SLOW_HASH' | 'LONG_LOCK_WAIT' | 'UNLOCKED' | 'SWEEP_FAILED' | 'COPY_DAMAGED'
+  message: string
+  details: Readonly<Record<string, unknown>>
+}
+
+export type OnWarning = (warning: Warning) => void
+
+/** The default `onWarning`. */
+export function emitProcessWarning(warning: Warning): void {
+  process.emitWarning(warning.message, { type: 'HoldfastWarning', code: warning.code })
+}

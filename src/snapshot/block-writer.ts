@@ -1,0 +1,186 @@
+import { randomBytes } from 'node:crypto'
+import { HoldfastError } from '../errors.ts'
+import { blake3 } from '../format/blake3.ts'
+import type { Codec } from '../format/cid.ts'
+import { COMPRESSION, compressBlock } from '../format/compression.ts'
+import { BLOCK_BYTES_MAX, HEADER_BYTES } from '../format/limits.ts'
+import { createPackIndex, encodePackHeader, KIND, type Kind } from '../format/pack.ts'
+import type { PackSink } from '../storage/port.ts'
+
+/** A pack written by this persist. */
+export interface WrittenPack {
+  id: number
+  name: string
+  bytes: number
+  blocks: number
+}
+
+export interface BlockWriterOptions {
+  storeId: Uint8Array
+  /** The HEAD revision that will name the packs. */
+  revision: number
+  firstPackId: number
+  packBytesMax: number
+  compress: boolean
+  createPack(): Promise<PackSink>
+}
+
+/** Appends blocks to packs, rolling over at the size limit. Packs are renamed into place as they fill, HEAD names them later. */
+export interface BlockWriter {
+  /** Stored bytes so far. */
+  readonly bytes: number
+  /** Completed so far. */
+  readonly packs: readonly WrittenPack[]
+  /** The id that the block appended next will be found under. */
+  readonly packId: number
+  /** Keeps a view of `bytes` until `flush`; chunks may be compressed. Answers the stored length. */
+  append(bytes: Uint8Array, digest: Uint8Array, codec: Codec, kind: Kind): number
+  /** Appends stored bytes as they are, for moving blocks between packs. */
+  appendStored(stored: Uint8Array, digest: Uint8Array, block: StoredBlock): void
+  /**
+   * Writes what was appended so far. Until it settles the views must not change; afterwards they may be reused. More may be
+   * appended meanwhile, but the next flush waits for this one to be awaited first.
+   */
+  flush(): Promise<void>
+  /** Between flushes: completes the open pack when it has reached the size limit. */
+  rollOver(): Promise<void>
+  /** Completes the open pack, if any. Answers all packs. */
+  finish(): Promise<WrittenPack[]>
+  /** Removes every pack written. Never throws. */
+  discard(): Promise<void>
+}
+
+export interface StoredBlock {
+  rawLength: number
+  codec: number
+  compression: number
+  kind: Kind
+  check: Uint8Array | null
+}
+
+/** After a chunk that did not shrink, this many are stored plain before the next is tried. */
+const SKIP_MAX = 64
+
+export function createBlockWriter(options: BlockWriterOptions): BlockWriter {
+  const packs: WrittenPack[] = []
+  const sinks: PackSink[] = []
+  let open: { sink: PackSink; header: Uint8Array } | null = null
+  let index = createPackIndex()
+  let position = HEADER_BYTES
+  let pending: Uint8Array[] = []
+  let pendingStart = HEADER_BYTES
+  let total = 0
+  let skip = 0
+  let skipNext = 1
+
+  function push(view: Uint8Array): void {
+    const last = pending[pending.length - 1]
+    // Neighbours in one buffer become one view: a run of new chunks is one write.
+    if (last !== undefined && last.buffer === view.buffer && last.byteOffset + last.byteLength === view.byteOffset) {
+      pending[pending.length - 1] = new Uint8Array(last.buffer, last.byteOffset, last.byteLength + view.byteLength)
+    } else {
+      pending.push(view)
+    }
+    position += view.byteLength
+    total += view.byteLength
+  }
+
+  function compressed(bytes: Uint8Array): Uint8Array | null {
+    if (!options.compress || bytes.length < 128) return null
+    if (skip > 0) {
+      skip -= 1
+      return null
+    }
+    const smaller = compressBlock(bytes)
+    if (smaller === null) {
+      skip = skipNext
+      skipNext = Math.min(skipNext * 2, SKIP_MAX)
+    } else {
+      skipNext = 1
+    }
+    return smaller
+  }
+
+  async function opened(): Promise<{ sink: PackSink; header: Uint8Array }> {
+    if (open === null) {
+      const sink = await options.createPack()
+      sinks.push(sink)
+      const header = encodePackHeader({ storeId: options.storeId, revision: options.revision, nonce: randomBytes(16) })
+      await sink.write([header], 0)
+      open = { sink, header }
+    }
+    return open
+  }
+
+  async function flush(): Promise<void> {
+    if (pending.length === 0) return
+    const views = pending
+    const start = pendingStart
+    pending = []
+    pendingStart = position
+    const { sink } = await opened()
+    await sink.write(views, start)
+  }
+
+  async function complete(): Promise<void> {
+    if (index.count === 0) return
+    const { sink, header } = await opened()
+    const { trailer, name } = index.finish(header, position)
+    await sink.write([trailer], position)
+    await sink.commit(name)
+    packs.push({
+      id: options.firstPackId + packs.length,
+      name,
+      bytes: position + trailer.length,
+      blocks: index.count,
+    })
+    total += HEADER_BYTES + trailer.length
+    open = null
+    index = createPackIndex()
+    position = HEADER_BYTES
+    pendingStart = HEADER_BYTES
+  }
+
+  return {
+    packs,
+    get bytes() {
+      return total
+    },
+    get packId() {
+      return options.firstPackId + packs.length
+    },
+    append(bytes, digest, codec, kind) {
+      if (bytes.length > BLOCK_BYTES_MAX) {
+        throw new HoldfastError('LIMIT_EXCEEDED', `a block of ${bytes.length} bytes; at most ${BLOCK_BYTES_MAX}`, {
+          details: { bytes: bytes.length, limit: BLOCK_BYTES_MAX },
+        })
+      }
+      const smaller = kind === KIND.chunk ? compressed(bytes) : null
+      const stored = smaller ?? bytes
+      const check = smaller === null ? null : blake3(smaller).subarray(0, 8)
+      const compression = smaller === null ? COMPRESSION.none : COMPRESSION.zstd
+      index.add(digest, 0, position, stored.length, bytes.length, codec, compression, kind, check)
+      push(stored)
+      return stored.length
+    },
+    appendStored(stored, digest, block) {
+      const { rawLength, codec, compression, kind, check } = block
+      index.add(digest, 0, position, stored.length, rawLength, codec, compression, kind, check)
+      push(stored)
+    },
+    flush,
+    async rollOver() {
+      if (position < options.packBytesMax) return
+      await flush()
+      await complete()
+    },
+    async finish() {
+      await flush()
+      await complete()
+      return packs
+    },
+    async discard() {
+      for (const sink of sinks) await sink.discard()
+    },
+  }
+}

@@ -1,0 +1,59 @@
+import { cidText, parseCid } from '../format/cid.ts'
+import { decodeManifest } from '../format/manifest.ts'
+import type { WriteSession } from '../storage/port.ts'
+import { type Environment, openPacks, openSourceOf } from './environment.ts'
+import { applySweep, inspectPacks, planSweep, rolledBack } from './sweep.ts'
+
+/**
+ * Removes what nobody needs: dead temps, packs whose retirement both HEADs know, orphans. It is done before a write, so that a full disk
+ * gets room without a HEAD write, and after it. Only an old HEAD stops the write; what cannot be deleted is a warning.
+ */
+export async function cleanUp(env: Environment, session: WriteSession): Promise<void> {
+  // After an uncertain commit either HEAD may be the one that survives: nothing is deleted under it.
+  if (session.stored === null || session.uncertain) return
+  const { head } = session.stored
+  const plan = planSweep(head, session.previous, await inspectPacks(session, head))
+  if (plan.future.length > 0) throw rolledBack(env.storage.location, head, plan)
+  try {
+    for (const { name, reason, to } of await applySweep(session, plan)) {
+      env.warn({
+        code: 'QUARANTINED',
+        message: `pack ${name} does not belong to ${env.storage.location} (${reason}); moved to ${to}`,
+        details: { pack: name, reason, to },
+      })
+    }
+    await session.reapTemps()
+  } catch (error) {
+    env.warn({
+      code: 'SWEEP_FAILED',
+      message: `${env.storage.location}: some files that nobody needs could not be removed: ${(error as Error).message}`,
+      details: { error },
+    })
+  }
+}
+
+/** Removes laid-out files of blobs that no kept snapshot has, unless somebody uses them. */
+export async function collectFiles(env: Environment, session: WriteSession): Promise<void> {
+  const { files } = env.storage
+  const { stored } = session
+  if (files === null || stored === null) return
+  const laidOut = await files.list()
+  if (laidOut.length === 0) return
+  const { packs, failures } = await openPacks(
+    env,
+    stored,
+    stored.head.packs.map(({ name }) => name),
+  )
+  try {
+    const source = await openSourceOf(env, packs, failures)
+    const kept = new Set<string>()
+    for (const { sequence, manifest } of stored.head.snapshots) {
+      const blame = { code: 'SNAPSHOT_DAMAGED' as const, what: `snapshot ${sequence}`, details: { sequence } }
+      const { blobs } = decodeManifest(await source.read(parseCid(manifest).digest, blame))
+      for (const { root } of blobs.values()) kept.add(cidText(root))
+    }
+    for (const cid of laidOut) if (!kept.has(cid)) await files.remove(cid)
+  } finally {
+    for (const pack of packs) await pack.release()
+  }
+}

@@ -1,0 +1,211 @@
+import { blake3, digestsEqual } from '../format/blake3.ts'
+import { parseCid } from '../format/cid.ts'
+import type { HeadPack, HeadSnapshot } from '../format/head.ts'
+import { DIGEST_BYTES, ENTRY_BYTES } from '../format/limits.ts'
+import { decodeManifest } from '../format/manifest.ts'
+import type { Kind, PackIndex } from '../format/pack.ts'
+import type { OnProgress } from '../progress.ts'
+import type { BlockWriter } from './block-writer.ts'
+import { BadBlock, type Blame, type BlockSource, entryOf, slotOf, unpack } from './blocks.ts'
+import { visitBlob } from './chunks.ts'
+import { createDigestMap, type DigestMap } from './digest-map.ts'
+import type { Intake } from './intake.ts'
+import type { OpenPack } from './packs.ts'
+import { chooseFolds, type FoldPlan } from './plan-fold.ts'
+
+/** What folding did, for the HEAD that is to name it. */
+export interface Folded {
+  /** Snapshots as given, with the packs they need now. */
+  snapshots: HeadSnapshot[]
+  /** Newly measured, by pack id. */
+  live: Map<number, number>
+  /** Sequences of snapshots whose packs changed: their commit records are written anew. */
+  changed: Set<number>
+  movedBytes: number
+}
+
+export interface FoldOptions {
+  plan: FoldPlan
+  /** As HEAD names them, in the order of `source`'s packs. */
+  packs: readonly HeadPack[]
+  source: BlockSource
+  /** Names of packs with blocks known to be bad: evidence, left as they are. */
+  damaged: ReadonlySet<string>
+  /** Kept snapshots but the one being written. */
+  snapshots: readonly HeadSnapshot[]
+  intake: Intake
+  writer: BlockWriter
+  signal: AbortSignal
+  onProgress: OnProgress | undefined
+}
+
+/**
+ * Measures which blocks are alive and copies those of small and mostly dead packs into the pack being written, so that the old ones
+ * can be retired by the same HEAD swap. Damage met on the way is thrown: then
+ * nothing is folded this time.
+ */
+export async function foldPacks(options: FoldOptions): Promise<Folded> {
+  const { plan, packs, source, damaged, snapshots, intake, writer, signal } = options
+  const { marks, slots } = await markSnapshots(
+    source,
+    snapshots,
+    packs.map((_, slot) => intake.marks(slot)),
+  )
+  const live = new Map(packs.map(({ id, bytes }, slot) => [id, liveBytes(source.indexes[slot]!, bytes, marks[slot]!)]))
+  const chosen = new Set(chooseFolds(plan, packs, live, damaged))
+  const totalBytes = [...chosen].reduce((total, id) => total + live.get(id)!, 0)
+  const from = writer.packId
+  let movedBytes = 0
+  const moved = createDigestMap()
+  for (const [slot, { id }] of packs.entries()) {
+    if (!chosen.has(id)) continue
+    const pack = { file: source.packs[slot]!, index: source.indexes[slot]!, marks: marks[slot]! }
+    movedBytes += await movePack(pack, writer, moved, intake.flush, signal)
+    options.onProgress?.({ phase: 'folding', bytes: movedBytes, totalBytes })
+  }
+  await intake.settled()
+  // Only now that all of them are moved: a failure half-way leaves every snapshot where it was.
+  const into = chosen.size === 0 ? [] : range(from, writer.packId)
+  intake.relocate(chosen, moved)
+  for (const id of into) intake.needed().add(id)
+  for (const id of chosen) live.delete(id)
+
+  const changed = new Set<number>()
+  const relocated = snapshots.map((snapshot) => {
+    const ids = [...slots.get(snapshot.sequence)!].map((slot) => packs[slot]!.id)
+    const needsMoved = ids.some((id) => chosen.has(id))
+    const needed = [...ids.filter((id) => !chosen.has(id)), ...(needsMoved ? into : [])].sort((a, b) => a - b)
+    if (needed.join() === snapshot.packs.join()) return snapshot
+    changed.add(snapshot.sequence)
+    return { ...snapshot, packs: needed, pack: intake.packOf(parseCid(snapshot.manifest).digest) }
+  })
+  return { snapshots: relocated, live, changed, movedBytes }
+}
+
+function range(from: number, to: number): number[] {
+  return Array.from({ length: to - from + 1 }, (_, i) => from + i)
+}
+
+/** Which blocks of which packs the kept snapshots need. `marks[slot][entry]` is 1 for those. */
+export interface Marks {
+  marks: Uint8Array[]
+  /** Slots that each snapshot needs, by sequence. */
+  slots: Map<number, Set<number>>
+}
+
+/** Walks `snapshots` and marks what they need. Those with the same manifest are walked once. */
+export async function markSnapshots(
+  source: BlockSource,
+  snapshots: readonly HeadSnapshot[],
+  marks: Uint8Array[],
+): Promise<Marks> {
+  const slots = new Map<number, Set<number>>()
+  const walked = new Map<string, Set<number>>()
+  source.expect(Number.POSITIVE_INFINITY)
+
+  for (const snapshot of snapshots) {
+    let mine = walked.get(snapshot.manifest)
+    if (mine === undefined) {
+      mine = new Set()
+      walked.set(snapshot.manifest, mine)
+      await markSnapshot(snapshot, mine)
+    }
+    slots.set(snapshot.sequence, mine)
+  }
+  return { marks, slots }
+
+  async function markSnapshot(snapshot: HeadSnapshot, mine: Set<number>): Promise<void> {
+    const blame: Blame = {
+      code: 'SNAPSHOT_DAMAGED',
+      what: `snapshot ${snapshot.sequence}`,
+      details: { sequence: snapshot.sequence },
+    }
+    const { digest } = parseCid(snapshot.manifest)
+    mark(digest, 0)
+    for (const entry of decodeManifest(await source.read(digest, blame)).blobs.values()) {
+      if (entry.segments !== undefined) mark(entry.segments, 0)
+      await visitBlob(source, entry.root, blame, {
+        node(node) {
+          mark(node, 0)
+          return true
+        },
+        chunks(digests, count) {
+          for (let i = 0; i < count; i++) mark(digests, i * DIGEST_BYTES)
+        },
+      })
+    }
+
+    function mark(digests: Uint8Array, at: number): void {
+      const place = source.find(digests, at)
+      // A snapshot with a hole is not a reason to call its other blocks garbage, nor to stop.
+      if (place === -1) throw new BadBlock(`${blame.what} needs a block that no pack has`)
+      marks[slotOf(place)]![entryOf(place)] = 1
+      mine.add(slotOf(place))
+    }
+  }
+}
+
+/** Bytes of a pack that are alive: all of it less its unmarked blocks and their index entries. */
+export function liveBytes(index: PackIndex, fileBytes: number, marks: Uint8Array): number {
+  let dead = 0
+  for (let entry = 0; entry < index.blocks; entry++) {
+    if (marks[entry] === 0) dead += index.storedLength(entry) + ENTRY_BYTES
+  }
+  return fileBytes - dead
+}
+
+const MOVE_READ_BYTES = 4 * 1024 * 1024
+
+/**
+ * Appends the marked blocks of a pack to the one being written, in the order in which they lie. Each is verified first: rot must
+ * not be copied into a pack that looks fresh. Answers the stored bytes moved.
+ */
+export async function movePack(
+  pack: { file: OpenPack; index: PackIndex; marks: Uint8Array },
+  writer: BlockWriter,
+  moved: DigestMap,
+  flush: () => Promise<void>,
+  signal: AbortSignal,
+): Promise<number> {
+  const { file, index, marks } = pack
+  const entries: number[] = []
+  for (let entry = 0; entry < index.blocks; entry++) if (marks[entry] === 1) entries.push(entry)
+  entries.sort((a, b) => index.offset(a) - index.offset(b))
+  let movedBytes = 0
+  for (let first = 0; first < entries.length; ) {
+    signal.throwIfAborted()
+    const start = index.offset(entries[first]!)
+    let last = first
+    let end = start
+    while (last < entries.length) {
+      const entry = entries[last]!
+      const entryEnd = index.offset(entry) + index.storedLength(entry)
+      if (last > first && entryEnd - start > MOVE_READ_BYTES) break
+      end = Math.max(end, entryEnd)
+      last += 1
+    }
+    const bytes = Buffer.allocUnsafeSlow(end - start)
+    await file.file.read(bytes, start)
+    for (const entry of entries.slice(first, last)) {
+      const at = index.offset(entry) - start
+      const stored = bytes.subarray(at, at + index.storedLength(entry))
+      const digest = index.digest(entry)
+      if (!digestsEqual(blake3(unpack(index, entry, stored)), 0, digest, 0)) {
+        throw new BadBlock(`a block of pack ${file.name} is not what was written`)
+      }
+      if (!moved.add(digest, 0, writer.packId)) continue
+      const compression = index.compression(entry)
+      writer.appendStored(stored, digest, {
+        rawLength: index.rawLength(entry),
+        codec: index.codec(entry),
+        compression,
+        kind: index.kind(entry) as Kind,
+        check: compression === 0 ? null : index.check(entry),
+      })
+      movedBytes += stored.length
+    }
+    await flush()
+    first = last
+  }
+  return movedBytes
+}

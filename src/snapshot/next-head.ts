@@ -1,0 +1,67 @@
+import { randomBytes } from 'node:crypto'
+import { HoldfastError } from '../errors.ts'
+import type { DamagedBlocks, Head, HeadPack, HeadSnapshot } from '../format/head.ts'
+import { SNAPSHOTS_MAX, WRITES_KEPT } from '../format/limits.ts'
+
+/** What one write changes in HEAD. */
+export interface HeadChange {
+  /** Current after the write; default: as before. */
+  head?: number
+  /** Newest first. Default: as before. */
+  snapshots?: HeadSnapshot[]
+  /** Packs written now. */
+  written?: readonly HeadPack[]
+  /** New measurements of `live`, by pack id. */
+  live?: ReadonlyMap<number, number>
+  /** Blocks found bad since. */
+  damaged?: ReadonlyMap<string, ReadonlySet<string>>
+  /** Retired packs whose files are gone. */
+  gone?: ReadonlySet<string>
+}
+
+/** HEAD after a change. Packs that no snapshot needs any more are retired in the same step. */
+export function nextHead(head: Head, change: HeadChange): Head {
+  const revision = head.revision + 1
+  const snapshots = change.snapshots ?? head.snapshots
+  if (snapshots.length > SNAPSHOTS_MAX) {
+    throw new HoldfastError(
+      'LIMIT_EXCEEDED',
+      `a store keeps at most ${SNAPSHOTS_MAX} snapshots; untag some, or lower keepLast`,
+      { details: { snapshots: snapshots.length, limit: SNAPSHOTS_MAX } },
+    )
+  }
+  const needed = new Set(snapshots.flatMap(({ packs }) => packs))
+  const all = [...head.packs, ...(change.written ?? [])]
+  const packs = all
+    .filter(({ id }) => needed.has(id))
+    .map((pack) => ({ ...pack, live: change.live?.get(pack.id) ?? pack.live }))
+  const dropped = all.filter(({ id }) => !needed.has(id))
+  const names = new Set(packs.map(({ name }) => name))
+  return {
+    storeId: head.storeId,
+    revision,
+    sequence: Math.max(head.sequence, ...snapshots.map(({ sequence }) => sequence)),
+    head: change.head ?? head.head,
+    snapshots,
+    packs,
+    retired: [
+      ...head.retired.filter(({ name }) => !change.gone?.has(name)),
+      ...dropped.map(({ name, bytes }) => ({ name, bytes, revision })),
+    ],
+    damaged: mergeDamaged(head.damaged, change.damaged ?? new Map()).filter(({ pack }) => names.has(pack)),
+    writes: [randomBytes(8).toString('hex'), ...head.writes].slice(0, WRITES_KEPT),
+  }
+}
+
+function mergeDamaged(
+  recorded: readonly DamagedBlocks[],
+  found: ReadonlyMap<string, ReadonlySet<string>>,
+): DamagedBlocks[] {
+  const merged = new Map(recorded.map(({ pack, digests }) => [pack, new Set(digests)]))
+  for (const [pack, digests] of found) {
+    const all = merged.get(pack) ?? new Set()
+    for (const digest of digests) all.add(digest)
+    merged.set(pack, all)
+  }
+  return [...merged].map(([pack, digests]) => ({ pack, digests: [...digests].sort() }))
+}

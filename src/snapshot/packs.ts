@@ -1,0 +1,98 @@
+import { HoldfastError } from '../errors.ts'
+import { FOOTER_BYTES, HEADER_BYTES } from '../format/limits.ts'
+import { type PackIndex, parsePackFooter, parsePackIndex } from '../format/pack.ts'
+import type { PackFile, Storage } from '../storage/port.ts'
+
+/** A pack pinned open, and its index once somebody asked for it. Shared by everybody in the process who reads it. */
+export interface OpenPack {
+  readonly name: string
+  readonly file: PackFile
+  /** Read and checked once. */
+  index(): Promise<PackIndex>
+  /** Gives up this use of it; the file closes with its last user. */
+  release(): Promise<void>
+  releaseSync(): void
+}
+
+/** Opens packs, each at most once at a time. */
+export interface PackShelf {
+  open(name: string, storeId: Uint8Array): Promise<OpenPack>
+}
+
+interface Shelved {
+  file: Promise<PackFile>
+  index: Promise<PackIndex> | null
+  users: number
+}
+
+export function createPackShelf(storage: Storage): PackShelf {
+  const shelf = new Map<string, Shelved>()
+
+  function drop(name: string, shelved: Shelved): boolean {
+    shelved.users -= 1
+    if (shelved.users > 0) return false
+    if (shelf.get(name) === shelved) shelf.delete(name)
+    return true
+  }
+
+  return {
+    async open(name, storeId) {
+      let shelved = shelf.get(name)
+      if (shelved === undefined) {
+        shelved = { file: storage.openPack(name), index: null, users: 0 }
+        shelf.set(name, shelved)
+      }
+      shelved.users += 1
+      const held = shelved
+      let file: PackFile
+      try {
+        file = await held.file
+      } catch (error) {
+        drop(name, held)
+        throw error
+      }
+      let released = false
+      return {
+        name,
+        file,
+        index() {
+          if (held.index === null) {
+            held.index = readPackIndex(file, storeId)
+            // A failed read is tried again by the next who asks: it may have been the disk's passing mood.
+            held.index.catch(() => {
+              held.index = null
+            })
+          }
+          return held.index
+        },
+        async release() {
+          if (released) return
+          released = true
+          if (drop(name, held)) await file.close()
+        },
+        releaseSync() {
+          if (released) return
+          released = true
+          if (drop(name, held)) file.closeSync()
+        },
+      }
+    },
+  }
+}
+
+async function readPackIndex(file: PackFile, storeId: Uint8Array): Promise<PackIndex> {
+  const where = `pack ${file.name}`
+  if (file.bytes < HEADER_BYTES + FOOTER_BYTES) {
+    throw new HoldfastError('PACK_DAMAGED', `${where} is cut short: ${file.bytes} bytes`, {
+      details: { pack: file.name, bytes: file.bytes },
+    })
+  }
+  const header = new Uint8Array(HEADER_BYTES)
+  const footer = new Uint8Array(FOOTER_BYTES)
+  await file.read(header, 0)
+  await file.read(footer, file.bytes - FOOTER_BYTES)
+  const { indexOffset, indexBytes } = parsePackFooter(footer, file.bytes, where)
+  const index = new Uint8Array(indexBytes)
+  await file.read(index, indexOffset)
+  return parsePackIndex({ name: file.name, header, index, footer, fileBytes: file.bytes, storeId, where })
+}

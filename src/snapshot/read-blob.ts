@@ -1,0 +1,203 @@
+import { HoldfastError } from '../errors.ts'
+import { blake3, digestsEqual } from '../format/blake3.ts'
+import { DIGEST_BYTES, SEGMENT_BYTES } from '../format/limits.ts'
+import type { BlobEntry } from '../format/manifest.ts'
+import { decodeSegments } from '../format/segments.ts'
+import type { Blame, BlockSource } from './blocks.ts'
+import { type ChunkRun, chunkRuns, disagrees } from './chunks.ts'
+import { perform, planReads, type Read, readChunk, verifyChunks } from './reads.ts'
+
+/** How much is read at a time; while one group is verified the next is on its way. */
+const GROUP_BYTES = 16 * 1024 * 1024
+/** A stream holds two groups, and each is the caller's to keep. */
+const STREAM_GROUP_BYTES = 2 * 1024 * 1024
+
+export interface ReadOptions {
+  signal?: AbortSignal | undefined
+  onBytes?: ((bytes: number) => void) | undefined
+}
+
+/** The digests of a blob's 4 MiB segments: a blob of one chunk is its own segment. */
+export async function readSegments(source: BlockSource, entry: BlobEntry, blame: Blame): Promise<Uint8Array> {
+  if (entry.segments === undefined) return entry.root.digest
+  return decodeSegments(await source.read(entry.segments, blame), entry.size, blame.what)
+}
+
+/**
+ * A whole blob in one new buffer. Large reads go straight into it; whole segments are verified behind them. Only when a
+ * segment is wrong are its chunks looked at, to find another copy or to name what is damaged.
+ */
+export async function readWhole(
+  source: BlockSource,
+  entry: BlobEntry,
+  blame: Blame,
+  options: ReadOptions = {},
+): Promise<Uint8Array<ArrayBuffer>> {
+  const target = allocate(entry.size, blame)
+  const segments = await readSegments(source, entry, blame)
+  let verified = 0
+
+  /** Verifies the whole segments among the first `filled` bytes. */
+  async function verify(filled: number): Promise<void> {
+    while (verified < filled) {
+      const end = Math.min(verified + segmentBytes(entry), entry.size)
+      if (end > filled) return
+      await verifySegment(source, entry, blame, segments, target, verified, end)
+      verified = end
+      options.onBytes?.(verified)
+      options.signal?.throwIfAborted()
+    }
+  }
+
+  let ahead: { reading: Promise<unknown>; end: number } | null = null
+  for await (const group of groups(source, entry, blame, 0, entry.size, GROUP_BYTES)) {
+    const reading = Promise.all(group.reads.map((read) => perform(source, read, target, 0, blame)))
+    reading.catch(() => {})
+    if (ahead !== null) {
+      await ahead.reading
+      await verify(ahead.end)
+    }
+    ahead = { reading, end: group.start + group.length }
+  }
+  await ahead?.reading
+  await verify(entry.size)
+  if (entry.size === 0) await verifySegment(source, entry, blame, segments, target, 0, 0)
+  return target
+}
+
+/** Verified bytes [start, end) in order, in new buffers of a few MiB, one group read ahead. */
+export async function* readRange(
+  source: BlockSource,
+  entry: BlobEntry,
+  blame: Blame,
+  start: number,
+  end: number,
+  options: ReadOptions = {},
+): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+  if (start >= end) {
+    // An empty blob is still one block that must be there and be what it says.
+    if (entry.size === 0) await source.read(entry.root.digest, blame)
+    return
+  }
+  let ahead: Promise<Uint8Array<ArrayBuffer>> | null = null
+  try {
+    for await (const group of groups(source, entry, blame, start, end, STREAM_GROUP_BYTES)) {
+      const reading = readGroup(source, group, blame)
+      reading.catch(() => {})
+      if (ahead !== null) {
+        const bytes = await ahead
+        ahead = reading
+        yield emit(bytes)
+      } else {
+        ahead = reading
+      }
+    }
+    if (ahead !== null) yield emit(await ahead)
+  } finally {
+    // A consumer that leaves early must not leave a read behind that uses a closed file.
+    await ahead?.catch(() => {})
+  }
+
+  function emit(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+    options.signal?.throwIfAborted()
+    options.onBytes?.(bytes.length)
+    return bytes
+  }
+
+  async function readGroup(source: BlockSource, group: Group, blame: Blame): Promise<Uint8Array<ArrayBuffer>> {
+    const bytes = allocate(group.length, blame)
+    await Promise.all(group.reads.map((read) => perform(source, read, bytes, group.start, blame)))
+    for (const { run, first, last, position } of group.reads) {
+      await verifyChunks(source, run, first, last, bytes, position - group.start, blame)
+    }
+    const from = Math.max(start - group.start, 0)
+    const to = Math.min(end - group.start, group.length)
+    return bytes.subarray(from, to)
+  }
+}
+
+interface Group {
+  /** In the blob. */
+  start: number
+  length: number
+  reads: Read[]
+}
+
+/** The reads that give bytes [start, end), in groups of about `bytes`. */
+async function* groups(
+  source: BlockSource,
+  entry: BlobEntry,
+  blame: Blame,
+  start: number,
+  end: number,
+  bytes: number,
+): AsyncGenerator<Group> {
+  source.expect(Math.ceil((end - start) / 16_384))
+  let group: Group | null = null
+  for await (const run of chunkRuns(source, entry, blame, start, end)) {
+    const [first, last] = overlapping(run, start, end)
+    for (const read of planReads(source, run, first, last, blame)) {
+      group ??= { start: read.position, length: 0, reads: [] }
+      group.reads.push(read)
+      group.length += read.length
+      if (group.length >= bytes) {
+        yield group
+        group = null
+      }
+    }
+  }
+  if (group !== null) yield group
+}
+
+function overlapping(run: ChunkRun, start: number, end: number): [number, number] {
+  let first = 0
+  let position = run.offset
+  while (first < run.count && position + run.lengths[first]! <= start) position += run.lengths[first++]!
+  let last = first
+  while (last < run.count && position < end) position += run.lengths[last++]!
+  // An empty blob is one chunk of no bytes.
+  return run.count === 1 && run.lengths[0] === 0 ? [0, 1] : [first, last]
+}
+
+function segmentBytes(entry: BlobEntry): number {
+  return entry.segments === undefined ? Math.max(entry.size, 1) : SEGMENT_BYTES
+}
+
+async function verifySegment(
+  source: BlockSource,
+  entry: BlobEntry,
+  blame: Blame,
+  segments: Uint8Array,
+  target: Uint8Array,
+  start: number,
+  end: number,
+): Promise<void> {
+  const at = Math.floor(start / SEGMENT_BYTES) * DIGEST_BYTES
+  const bytes = target.subarray(start, end)
+  if (digestsEqual(blake3(bytes), 0, segments, at)) return
+  for await (const run of chunkRuns(source, entry, blame, start, end)) {
+    const [first, last] = overlapping(run, start, end)
+    let position = run.offset
+    for (let i = 0; i < first; i++) position += run.lengths[i]!
+    for (let i = first; i < last; i++) {
+      target.set(await readChunk(source, run, i, blame), position)
+      position += run.lengths[i]!
+    }
+  }
+  if (!digestsEqual(blake3(bytes), 0, segments, at)) {
+    throw disagrees(blame, 'its chunks and its segment digests disagree')
+  }
+}
+
+function allocate(bytes: number, blame: Blame): Uint8Array<ArrayBuffer> {
+  try {
+    const buffer = Buffer.allocUnsafeSlow(bytes)
+    return new Uint8Array(buffer.buffer, buffer.byteOffset, bytes)
+  } catch (cause) {
+    throw new HoldfastError(
+      'LIMIT_EXCEEDED',
+      `${blame.what} has ${bytes} bytes, more than one buffer can hold here; use stream(), file() or writeTo()`,
+      { details: { ...blame.details, bytes }, cause },
+    )
+  }
+}

@@ -1,0 +1,90 @@
+import { HoldfastError } from '../errors.ts'
+import type { Head } from '../format/head.ts'
+import { HEADER_BYTES } from '../format/limits.ts'
+import { parsePackHeader } from '../format/pack.ts'
+import type { WriteSession } from '../storage/port.ts'
+
+/** What a pack's own header says of it. */
+export type PackClaim = { storeId: string; revision: number } | { unreadable: string }
+
+export interface SweepPlan {
+  delete: string[]
+  quarantine: { name: string; reason: 'not-a-pack' | 'other-store'; details: Record<string, unknown> }[]
+  /** Packs meant for a revision that this HEAD is far from: HEAD is an old copy. Nothing may be deleted. */
+  future: { name: string; revision: number }[]
+}
+
+/**
+ * What to do with each pack that lies there. Retired packs go once `HEAD.prev.json` says too that they are retired: whichever of
+ * the two is read after a crash, nothing it needs is gone.
+ */
+export function planSweep(head: Head, previous: Head | null, packs: ReadonlyMap<string, PackClaim | null>): SweepPlan {
+  const named = new Set(head.packs.map(({ name }) => name))
+  const retired = new Set(head.retired.map(({ name }) => name))
+  const retiredBefore = new Set(previous?.retired.map(({ name }) => name))
+  const plan: SweepPlan = { delete: [], quarantine: [], future: [] }
+  for (const [name, claim] of packs) {
+    if (named.has(name)) continue
+    if (retired.has(name)) {
+      if (retiredBefore.has(name)) plan.delete.push(name)
+    } else if (claim === null) {
+      // Not looked at.
+    } else if ('unreadable' in claim) {
+      plan.quarantine.push({ name, reason: 'not-a-pack', details: { why: claim.unreadable } })
+    } else if (claim.storeId !== head.storeId) {
+      plan.quarantine.push({ name, reason: 'other-store', details: { storeId: claim.storeId, expected: head.storeId } })
+    } else if (claim.revision <= head.revision) {
+      plan.delete.push(name)
+    } else if (claim.revision > head.revision + 1) {
+      plan.future.push({ name, revision: claim.revision })
+    }
+    // For the next revision: its writer may be about to name it.
+  }
+  if (plan.future.length > 0) return { ...plan, delete: [], quarantine: [] }
+  return plan
+}
+
+/** Lists the packs and asks each that HEAD does not name what it is. */
+export async function inspectPacks(session: WriteSession, head: Head): Promise<Map<string, PackClaim | null>> {
+  const known = new Set([...head.packs, ...head.retired].map(({ name }) => name))
+  const packs = new Map<string, PackClaim | null>()
+  for (const name of await session.listPacks()) {
+    packs.set(name, known.has(name) ? null : await claimOf(session, name))
+  }
+  return packs
+}
+
+async function claimOf(session: WriteSession, name: string): Promise<PackClaim> {
+  const bytes = new Uint8Array(HEADER_BYTES)
+  const got = await session.readPackStart(name, bytes)
+  if (got < HEADER_BYTES) return { unreadable: `it has ${got} bytes` }
+  try {
+    const { storeId, revision } = parsePackHeader(bytes, `pack ${name}`)
+    return { storeId: Buffer.from(storeId).toString('hex'), revision }
+  } catch (error) {
+    return { unreadable: (error as Error).message }
+  }
+}
+
+/** Carries a plan out. Answers what was moved to quarantine. */
+export async function applySweep(
+  session: WriteSession,
+  plan: SweepPlan,
+): Promise<{ name: string; reason: string; to: string }[]> {
+  for (const name of plan.delete) await session.deletePack(name)
+  const moved: { name: string; reason: string; to: string }[] = []
+  for (const { name, reason, details } of plan.quarantine) {
+    moved.push({ name, reason, to: await session.quarantinePack(name, reason, details) })
+  }
+  return moved
+}
+
+export function rolledBack(location: string, head: Head, plan: SweepPlan): HoldfastError {
+  const newest = Math.max(...plan.future.map(({ revision }) => revision))
+  return new HoldfastError(
+    'STORE_ROLLED_BACK',
+    `${location}: HEAD is at revision ${head.revision}, but a pack meant for revision ${newest} lies beside it: an old HEAD was put ` +
+      'back. Nothing was deleted. Put the newer HEAD.json (or HEAD.prev.json) back, or move those packs away to go on from the old one',
+    { details: { revision: head.revision, newest, packs: plan.future } },
+  )
+}

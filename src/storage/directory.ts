@@ -1,0 +1,218 @@
+import { hostname } from 'node:os'
+import { join, resolve } from 'node:path'
+import { HoldfastError } from '../errors.ts'
+import { parseHead } from '../format/head.ts'
+import { JSON_BYTES_MAX } from '../format/limits.ts'
+import { parseStoreFile, type StoreFile } from '../format/store-file.ts'
+import { makeDirectory } from '../fs/durable.ts'
+import { acquireFileLock } from '../fs/file-lock.ts'
+import { ioError, isMissing, lstatOrNull, readFileOrNull, readFully, statOrNull } from '../fs/io.ts'
+import { locksAvailable } from '../fs/lock.ts'
+import type { FileSystem } from '../fs/port.ts'
+import { createQueue, type Queue } from '../fs/queue.ts'
+import { createWorkDirectory } from '../fs/temps.ts'
+import { type DirectoryState, listPackNames, openSession, paths } from './directory-session.ts'
+import { createFileShelf } from './file-shelf.ts'
+import type { PackFile, Storage, StoredHead } from './port.ts'
+
+export interface DirectoryStorageOptions {
+  fs: FileSystem
+  path: string
+  readOnly: boolean
+  /** `none`: the caller vouches that there is one writer. */
+  lock: 'os' | 'none'
+  /** Where to lay blobs out as files; default `<path>/files`, and nowhere when read-only. */
+  filesDir?: string | undefined
+}
+
+/** What this process knows of a store directory, whoever opened it here and however often. */
+interface Shared extends DirectoryState {
+  queue: Queue
+}
+
+const sharedByPath = new Map<string, Shared>()
+
+function sharedState(realPath: string): Shared {
+  let shared = sharedByPath.get(realPath)
+  if (shared === undefined) {
+    shared = { queue: createQueue(), durableHead: null, uncertain: false }
+    sharedByPath.set(realPath, shared)
+  }
+  return shared
+}
+
+/** A store in a directory of a local file system. */
+export function directoryStorage(options: DirectoryStorageOptions): Storage {
+  const { fs, readOnly } = options
+  const root = resolve(options.path)
+  const at = paths(root)
+  const lock = options.lock === 'os'
+  const filesDir = options.filesDir === undefined ? (readOnly ? null : join(root, 'files')) : resolve(options.filesDir)
+
+  async function readStoreFile(): Promise<StoreFile | null> {
+    const bytes = await read(fs, at.store)
+    return bytes === null ? null : parseStoreFile(bytes, at.store)
+  }
+
+  async function readHead(): Promise<StoredHead | null> {
+    // STORE.json is written after the first HEAD: seen before HEAD is looked for, HEAD must be there.
+    const store = await readStoreFile()
+    const bytes = await read(fs, at.head)
+    if (store === null) return await withoutStoreFile(bytes)
+    if (bytes === null) {
+      throw new HoldfastError(
+        'HEAD_MISSING',
+        `${at.head} is missing, but ${at.store} says that a store was made here: its snapshots are not lost. Put HEAD.json back ` +
+          `(from HEAD.prev.json or a backup), or move the directory aside with setAside() to start afresh`,
+        { details: { path: at.head } },
+      )
+    }
+    const { head, unknown } = parseHead(bytes, at.head)
+    if (head.storeId !== store.storeId) {
+      throw new HoldfastError(
+        'STORE_DAMAGED',
+        `${at.head} belongs to store ${head.storeId}, but ${at.store} to ${store.storeId}: two stores were mixed`,
+        { details: { path: root, head: head.storeId, store: store.storeId } },
+      )
+    }
+    return { head, bytes, unknown }
+  }
+
+  /** No STORE.json: nothing yet, or a creation under way or cut short, or damage. */
+  async function withoutStoreFile(head: Uint8Array | null): Promise<StoredHead | null> {
+    const stat = await attempt(statOrNull(fs, root), `looking at ${root}`)
+    if (stat !== null && stat.kind !== 'directory') {
+      throw new HoldfastError('NOT_A_STORE', `${root} is not a directory`, { details: { path: root } })
+    }
+    const evidence =
+      head !== null ? parseHead(head, at.head).head.revision > 0 : (await listPackNames(fs, at.packs)).length > 0
+    if (!evidence) return null
+    // Perhaps its creator finished between our two looks.
+    if ((await readStoreFile()) !== null) return await readHead()
+    throw new HoldfastError(
+      'STORE_DAMAGED',
+      `${at.store} is missing, but there are snapshots in ${root}: put the file back from a backup, or move the directory aside ` +
+        'with setAside() to start afresh',
+      { details: { path: at.store } },
+    )
+  }
+
+  async function prepare(): Promise<{ fileMode: number; directoryMode: number }> {
+    await makeDirectory(fs, root, 0o700)
+    const { mode } = await attempt(fs.stat(root), `looking at ${root}`)
+    const directoryMode = mode & 0o777
+    for (const path of [at.packs, at.tmp]) {
+      await makeDirectory(fs, path, directoryMode)
+      const stat = await attempt(lstatOrNull(fs, path), `looking at ${path}`)
+      if (stat?.kind !== 'directory') {
+        throw new HoldfastError('STORE_DAMAGED', `${path} is a ${stat?.kind ?? 'gone'}; it must be a real directory`, {
+          details: { path },
+        })
+      }
+    }
+    return { directoryMode, fileMode: directoryMode & 0o666 }
+  }
+
+  return {
+    location: root,
+    readOnly,
+    readHead,
+    openPack: (name) => openPack(fs, join(at.packs, `${name}.pack`), name),
+    async write(write, task) {
+      if (readOnly) {
+        throw new HoldfastError('READ_ONLY', `${root} was opened read-only`, { details: { path: root } })
+      }
+      if (lock) assertLocks(root)
+      const modes = await prepare()
+      const shared = sharedState(await attempt(fs.realpath(root), `resolving ${root}`))
+      const startMs = performance.now()
+      return await shared.queue.run(
+        write.signal,
+        write.waitMs,
+        async () => {
+          const held = lock
+            ? await acquireFileLock(fs, at.lock, {
+                mode: modes.fileMode,
+                waitMs: Math.max(0, write.waitMs - (performance.now() - startMs)),
+                signal: write.signal,
+                onWait: write.onWait,
+                hint: Buffer.from(`pid ${process.pid} on ${hostname()}`),
+              })
+            : null
+          try {
+            const { session, close } = await openSession({ fs, root, modes, lock, shared, held, readHead })
+            try {
+              return await task(session)
+            } finally {
+              await close()
+            }
+          } finally {
+            await held?.release()
+          }
+        },
+        () =>
+          new HoldfastError(
+            'STORE_LOCKED',
+            `another write to ${root} in this process is not done after ${write.waitMs} ms`,
+            {
+              details: { path: root, waitedMs: write.waitMs, holder: 'this process' },
+            },
+          ),
+      )
+    },
+    files:
+      filesDir === null
+        ? null
+        : createFileShelf({ fs, directory: filesDir, lock, quarantineDirectory: join(filesDir, '..', 'quarantine') }),
+    async workDirectory() {
+      await prepare()
+      return await createWorkDirectory(fs, at.tmp, { lock })
+    },
+    async close() {},
+  }
+}
+
+function assertLocks(root: string): void {
+  const locks = locksAvailable()
+  if (locks.available) return
+  throw new HoldfastError(
+    'LOCK_UNAVAILABLE',
+    `${root} cannot be written: there are no file locks here (${locks.reason}). Reading works. If you make sure yourself that only one ` +
+      "process writes, open the store with lock: 'none'",
+    { details: { path: root, reason: locks.reason }, cause: locks.cause },
+  )
+}
+
+async function openPack(fs: FileSystem, path: string, name: string): Promise<PackFile> {
+  const file = await fs.open(path, 'read').catch((error: unknown) => {
+    if (!isMissing(error)) throw ioError(error, `opening ${path}`)
+    throw new HoldfastError('PACK_MISSING', `pack ${path} is missing`, { details: { path, pack: name }, cause: error })
+  })
+  const { size } = await file.stat()
+  return {
+    name,
+    bytes: size,
+    async read(target, position) {
+      const got = await attempt(readFully(file, target, position), `reading ${path}`)
+      if (got < target.length) {
+        throw new HoldfastError('PACK_DAMAGED', `pack ${path} is cut short: it ends at byte ${position + got}`, {
+          details: { path, pack: name, bytes: position + got },
+        })
+      }
+    },
+    close: () => file.close(),
+    closeSync: () => file.closeSync(),
+  }
+}
+
+async function read(fs: FileSystem, path: string): Promise<Uint8Array | null> {
+  return await attempt(readFileOrNull(fs, path, JSON_BYTES_MAX), `reading ${path}`)
+}
+
+async function attempt<T>(promise: Promise<T>, doing: string): Promise<T> {
+  try {
+    return await promise
+  } catch (error) {
+    throw ioError(error, doing)
+  }
+}

@@ -1,0 +1,131 @@
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { HoldfastError } from '../errors.ts'
+import { makeDirectory, moveAside, writeDurable } from '../fs/durable.ts'
+import { ioError, isMissing, isSameFile, lstatOrNull, readFully, writeFully } from '../fs/io.ts'
+import type { File, FileSystem } from '../fs/port.ts'
+import type { FileShelf } from './port.ts'
+
+export interface FileShelfOptions {
+  fs: FileSystem
+  directory: string
+  lock: boolean
+  quarantineDirectory: string
+}
+
+const LOCK_SUFFIX = '.lock'
+/** A collector holds the exclusive lock only while it deletes one file. */
+const LOCK_TRIES = 200
+const LOCK_PAUSE_MS = 10
+
+/**
+ * `<directory>/<cid>`: a blob as a read-only file; `<cid>.lock` beside it, locked shared by everybody who uses the file and exclusively
+ * by whoever deletes it. Files appear by rename and are never truncated: a process may have them memory-mapped.
+ */
+export function createFileShelf(options: FileShelfOptions): FileShelf {
+  const { fs, directory, lock, quarantineDirectory } = options
+  const tempDirectory = join(directory, '.tmp')
+
+  async function holdLock(path: string, mode: number): Promise<File | null> {
+    if (!lock) return null
+    for (let tries = 0; tries < LOCK_TRIES; tries++) {
+      const file = await fs.open(path, 'readWrite', mode)
+      try {
+        if (file.tryLock('shared') && isSameFile(await file.stat(), await lstatOrNull(fs, path))) return file
+      } catch (error) {
+        await file.close()
+        throw error
+      }
+      await file.close()
+      await sleep(LOCK_PAUSE_MS)
+    }
+    throw new HoldfastError(
+      'STORE_LOCKED',
+      `${path} is locked by somebody who deletes it and does not come to an end`,
+      {
+        details: { path, waitedMs: LOCK_TRIES * LOCK_PAUSE_MS, holder: null },
+      },
+    )
+  }
+
+  return {
+    async use(cid, size, work) {
+      const path = join(directory, cid)
+      let held: File | null = null
+      try {
+        await makeDirectory(fs, directory, 0o700)
+        const mode = (await fs.stat(directory)).mode & 0o666
+        held = await holdLock(path + LOCK_SUFFIX, mode)
+        const there = await lstatOrNull(fs, path)
+        if (there !== null && (there.kind !== 'file' || there.size !== size || !(await verified(path, work.verify)))) {
+          await moveAside(fs, {
+            from: path,
+            quarantineDirectory,
+            reason: 'not-the-blob',
+            now: new Date(),
+            details: { cid, size, found: there.size },
+          })
+        }
+        if (there === null || (await lstatOrNull(fs, path)) === null) {
+          await makeDirectory(fs, tempDirectory, 0o700)
+          await writeDurable(fs, {
+            write: (file) => work.fill(async (views, position) => void (await writeFully(file, views, position))),
+            tempDirectory,
+            target: path,
+            mode: mode & 0o444,
+            lock,
+          })
+        }
+      } catch (error) {
+        await held?.close()
+        throw ioError(error, `laying out ${path}`)
+      }
+      const keep = held
+      return {
+        path,
+        release: async () => await keep?.close(),
+        releaseSync: () => keep?.closeSync(),
+      }
+    },
+    async list() {
+      try {
+        const entries = await fs.readdir(directory)
+        return entries
+          .filter(({ name, kind }) => kind === 'file' && !name.endsWith(LOCK_SUFFIX))
+          .map(({ name }) => name)
+      } catch (error) {
+        if (isMissing(error)) return []
+        throw ioError(error, `listing ${directory}`)
+      }
+    },
+    async remove(cid) {
+      // Without locks nobody knows who uses it.
+      if (!lock) return false
+      const path = join(directory, cid)
+      const file = await fs.open(path + LOCK_SUFFIX, 'readWrite', 0o600)
+      try {
+        if (!file.tryLock('exclusive')) return false
+        await fs.unlink(path)
+        await fs.unlink(path + LOCK_SUFFIX)
+        return true
+      } catch (error) {
+        if (isMissing(error)) return true
+        throw ioError(error, `deleting ${path}`)
+      } finally {
+        await file.close()
+      }
+    },
+  }
+
+  async function verified(
+    path: string,
+    verify: (read: (target: Uint8Array, position: number) => Promise<number>) => Promise<boolean>,
+  ): Promise<boolean> {
+    const file = await fs.open(path, 'read')
+    try {
+      return await verify((target, position) => readFully(file, target, position))
+    } finally {
+      await file.close()
+    }
+  }
+}

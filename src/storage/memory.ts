@@ -1,0 +1,155 @@
+import { randomBytes } from 'node:crypto'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { HoldfastError } from '../errors.ts'
+import { encodeHead, type Head, parseHead } from '../format/head.ts'
+import { makeDirectory } from '../fs/durable.ts'
+import type { FileSystem } from '../fs/port.ts'
+import { createQueue } from '../fs/queue.ts'
+import { createWorkDirectory, removeTree } from '../fs/temps.ts'
+import { createFileShelf } from './file-shelf.ts'
+import type { PackFile, Storage, StoredHead, WriteSession } from './port.ts'
+
+/** A store that lives and dies with this process; for tests. Only `file()` and sources that save into a path touch the disk. */
+export function memoryStorage(fs: FileSystem): Storage {
+  const packs = new Map<string, Uint8Array>()
+  const queue = createQueue()
+  const scratch = join(tmpdir(), `holdfast-memory-${process.pid}-${randomBytes(8).toString('hex')}`)
+  let head: Uint8Array | null = null
+  let previous: Head | null = null
+
+  async function readHead(): Promise<StoredHead | null> {
+    return head === null ? null : { ...parseHead(head, 'memory'), bytes: head }
+  }
+
+  const session: Omit<WriteSession, 'stored' | 'previous' | 'uncertain'> = {
+    async create(storeId) {
+      head = encodeHead({
+        storeId,
+        revision: 0,
+        sequence: 0,
+        head: null,
+        snapshots: [],
+        packs: [],
+        retired: [],
+        damaged: [],
+        writes: [],
+      })
+    },
+    async createPack() {
+      let bytes = new Uint8Array(1024)
+      let length = 0
+      let committed: string | null = null
+      return {
+        async write(views, position) {
+          let at = position
+          for (const view of views) {
+            while (at + view.length > bytes.length) {
+              const more = new Uint8Array(bytes.length * 2)
+              more.set(bytes)
+              bytes = more
+            }
+            bytes.set(view, at)
+            at += view.length
+            length = Math.max(length, at)
+          }
+        },
+        async commit(name) {
+          packs.set(name, bytes.slice(0, length))
+          committed = name
+        },
+        async discard() {
+          if (committed !== null) packs.delete(committed)
+        },
+      }
+    },
+    packBytes: async (name) => packs.get(name)?.length ?? null,
+    listPacks: async () => [...packs.keys()],
+    async readPackStart(name, target) {
+      const bytes = packs.get(name)!.subarray(0, target.length)
+      target.set(bytes)
+      return bytes.length
+    },
+    async swapHead(next) {
+      previous = head === null ? null : parseHead(head, 'memory').head
+      head = encodeHead(next)
+    },
+    async deletePack(name) {
+      packs.delete(name)
+    },
+    async quarantinePack(name) {
+      packs.delete(name)
+      return `memory:${name}`
+    },
+    async reapTemps() {},
+  }
+
+  return {
+    location: 'memory',
+    readOnly: false,
+    readHead,
+    async openPack(name): Promise<PackFile> {
+      const bytes = packs.get(name)
+      if (bytes === undefined) {
+        throw new HoldfastError('PACK_MISSING', `pack ${name} is missing`, { details: { pack: name } })
+      }
+      return {
+        name,
+        bytes: bytes.length,
+        async read(target, position) {
+          target.set(bytes.subarray(position, position + target.length))
+        },
+        async close() {},
+        closeSync() {},
+      }
+    },
+    async write(options, task) {
+      return await queue.run(
+        options.signal,
+        options.waitMs,
+        async () => {
+          let stored = await readHead()
+          return await task({
+            ...session,
+            get stored() {
+              return stored
+            },
+            get previous() {
+              return previous
+            },
+            uncertain: false,
+            async create(storeId, created) {
+              await session.create(storeId, created)
+              stored = await readHead()
+            },
+            async swapHead(next) {
+              await session.swapHead(next)
+              stored = await readHead()
+            },
+          })
+        },
+        () =>
+          new HoldfastError(
+            'STORE_LOCKED',
+            `another write to this memory store is not done after ${options.waitMs} ms`,
+            {
+              details: { path: 'memory', waitedMs: options.waitMs, holder: 'this process' },
+            },
+          ),
+      )
+    },
+    files: createFileShelf({
+      fs,
+      directory: join(scratch, 'files'),
+      lock: false,
+      quarantineDirectory: join(scratch, 'quarantine'),
+    }),
+    async workDirectory() {
+      await makeDirectory(fs, scratch, 0o700)
+      return await createWorkDirectory(fs, scratch, { lock: false })
+    },
+    async close() {
+      await removeTree(fs, scratch)
+    },
+  }
+}

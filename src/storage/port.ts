@@ -1,0 +1,108 @@
+import type { Head } from '../format/head.ts'
+
+/**
+ * What a store lies on. Two kinds of things exist: immutable packs, and HEAD, the one cell that changes. Everything
+ * above this port is the same for a directory, memory or an object store.
+ *
+ * Errors are `HoldfastError`s: an unreadable thing is never reported as a missing one.
+ */
+export interface Storage {
+  /** For messages: a path, a URL. */
+  readonly location: string
+  readonly readOnly: boolean
+  /** Null when no store was ever made here. HEAD missing or damaged in a store that was made is an error. */
+  readHead(): Promise<StoredHead | null>
+  /** Pins a pack: it stays readable until closed, even when deleted meanwhile. `PACK_MISSING` when it is not there. */
+  openPack(name: string): Promise<PackFile>
+  /** Runs `task` as the only writer. */
+  write<T>(options: WriteOptions, task: (session: WriteSession) => Promise<T>): Promise<T>
+  /** Where blobs are laid out as plain files; null where that is not possible. */
+  readonly files: FileShelf | null
+  /** A scratch directory for sources that can only save into a path. */
+  workDirectory(): Promise<WorkDirectory>
+  close(): Promise<void>
+}
+
+export interface StoredHead {
+  head: Head
+  /** Exactly as stored: the compare-and-swap token. */
+  bytes: Uint8Array
+  /** Fields or `requires` of a newer version: such a store is read, not written. */
+  unknown: readonly string[]
+}
+
+export interface WriteOptions {
+  /** How long to wait for the writer before us. `STORE_LOCKED` after that. */
+  waitMs: number
+  signal?: AbortSignal | undefined
+  onWait?: ((waitedMs: number) => void) | undefined
+}
+
+/** Held by the one writer. */
+export interface WriteSession {
+  /** HEAD, durable: what was read is fsynced before it is shown here. Null when there is no store yet. */
+  readonly stored: StoredHead | null
+  /** The HEAD before, from `HEAD.prev.json`; null when there is none that can be believed. */
+  readonly previous: Head | null
+  /** An earlier swap's outcome is unknown: "unchanged" must not be acknowledged without a new revision. */
+  readonly uncertain: boolean
+  /** Makes an empty store at revision 0. Only when `stored` is null. */
+  create(storeId: string, created: string): Promise<void>
+  createPack(): Promise<PackSink>
+  /** Size in bytes of a committed pack, null when it is not there. */
+  packBytes(name: string): Promise<number | null>
+  listPacks(): Promise<string[]>
+  /** The first `target.length` bytes of a pack; fewer when it is shorter. */
+  readPackStart(name: string, target: Uint8Array): Promise<number>
+  /** Replaces HEAD, atomically and durably. `HEAD_CONFLICT`: another writer was there. `COMMIT_UNKNOWN`: perhaps done. */
+  swapHead(next: Head): Promise<void>
+  deletePack(name: string): Promise<void>
+  /** Moves a pack aside; answers where it went. */
+  quarantinePack(name: string, reason: string, details: Record<string, unknown>): Promise<string>
+  /** Removes what dead writers left behind; leaves what a living one still uses. */
+  reapTemps(): Promise<void>
+}
+
+export interface PackSink {
+  /** Appends at `position`; the views are not kept after the promise settles. */
+  write(views: readonly Uint8Array[], position: number): Promise<void>
+  /** Makes the pack durable under its name. */
+  commit(name: string): Promise<void>
+  /** Removes the pack, committed or not. Never throws. */
+  discard(): Promise<void>
+}
+
+export interface PackFile {
+  readonly name: string
+  /** Size of the file in bytes. */
+  readonly bytes: number
+  /** Fills `target`; `PACK_DAMAGED` when the file ends before. */
+  read(target: Uint8Array, position: number): Promise<void>
+  close(): Promise<void>
+  closeSync(): void
+}
+
+export interface WorkDirectory {
+  path: string
+  discard(): Promise<void>
+}
+
+/** Blobs as plain read-only files, named by content. */
+export interface FileShelf {
+  /**
+   * A path holding the blob `cid`. An existing file is given to `verify` first; when it fails, or there is none, `fill` writes
+   * one. The file is not deleted until released.
+   */
+  use(
+    cid: string,
+    size: number,
+    work: {
+      verify: (read: (target: Uint8Array, position: number) => Promise<number>) => Promise<boolean>
+      fill: (write: (views: readonly Uint8Array[], position: number) => Promise<void>) => Promise<void>
+    },
+  ): Promise<{ path: string; release(): Promise<void>; releaseSync(): void }>
+  /** CIDs laid out. */
+  list(): Promise<string[]>
+  /** Deletes a file unless somebody uses it. */
+  remove(cid: string): Promise<boolean>
+}

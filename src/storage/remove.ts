@@ -1,0 +1,65 @@
+import { randomBytes } from 'node:crypto'
+import { hostname } from 'node:os'
+import { basename, dirname, join } from 'node:path'
+import { HoldfastError } from '../errors.ts'
+import { moveAside } from '../fs/durable.ts'
+import { acquireFileLock } from '../fs/file-lock.ts'
+import { ioError, lstatOrNull } from '../fs/io.ts'
+import type { FileSystem } from '../fs/port.ts'
+import { removeTree } from '../fs/temps.ts'
+import { paths } from './directory-session.ts'
+
+/** Moves a whole store into `<path>.quarantine/`. Answers where it went; null when there was nothing. */
+export async function setDirectoryAside(
+  fs: FileSystem,
+  path: string,
+  reason: string,
+  lockWaitMs: number,
+): Promise<string | null> {
+  return await withStoreLocked(fs, path, lockWaitMs, async () => {
+    const quarantineDirectory = join(dirname(path), `${basename(path)}.quarantine`)
+    return await moveAside(fs, { from: path, quarantineDirectory, reason, now: new Date(), details: {} })
+  })
+}
+
+/** Deletes a whole store. False: there was nothing. */
+export async function destroyDirectory(fs: FileSystem, path: string, lockWaitMs: number): Promise<boolean> {
+  const doomed = await withStoreLocked(fs, path, lockWaitMs, async () => {
+    // Renamed first: a crash half-way must not leave half a store under its name.
+    const aside = join(dirname(path), `${basename(path)}.${randomBytes(12).toString('hex')}.deleted`)
+    await fs.rename(path, aside)
+    await fs.syncDirectory(dirname(path))
+    return aside
+  })
+  if (doomed === null) return false
+  await removeTree(fs, doomed)
+  return true
+}
+
+async function withStoreLocked<T>(
+  fs: FileSystem,
+  path: string,
+  waitMs: number,
+  work: () => Promise<T>,
+): Promise<T | null> {
+  try {
+    if ((await lstatOrNull(fs, path)) === null) return null
+    await assertStore(fs, path)
+    const hint = Buffer.from(`pid ${process.pid} on ${hostname()}`)
+    const lock = await acquireFileLock(fs, paths(path).lock, { mode: 0o600, waitMs, hint })
+    try {
+      return await work()
+    } finally {
+      await lock.release()
+    }
+  } catch (error) {
+    throw ioError(error, `taking ${path} away`)
+  }
+}
+
+/** A damaged store is still one, whichever of its files is left. */
+async function assertStore(fs: FileSystem, path: string): Promise<void> {
+  const { store, head, previous, packs } = paths(path)
+  for (const evidence of [store, head, previous, packs]) if ((await lstatOrNull(fs, evidence)) !== null) return
+  throw new HoldfastError('NOT_A_STORE', `${path} is not a holdfast store; it was left as it is`, { details: { path } })
+}
