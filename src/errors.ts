@@ -17,6 +17,8 @@ const kinds = {
   HEAD_CONFLICT: 'conflict',
   SOURCE_CHANGED: 'conflict',
   SNAPSHOT_GONE: 'conflict',
+  SNAPSHOT_BEHIND: 'conflict',
+  SNAPSHOT_AHEAD: 'conflict',
   // The machine or the file system refuses.
   COMMIT_UNKNOWN: 'environment',
   IO_FAILED: 'environment',

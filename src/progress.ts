@@ -4,6 +4,7 @@ export type Progress =
   | { phase: 'reading'; blob: string; bytes: number; totalBytes: number | null; writtenBytes: number }
   | { phase: 'folding'; bytes: number; totalBytes: number }
   | { phase: 'committing' }
+  | { phase: 'verifying'; bytes: number; totalBytes: number }
   | { phase: 'loading'; blob: string; bytes: number; totalBytes: number }
 
 export type OnProgress = (progress: Progress) => void

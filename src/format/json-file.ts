@@ -24,7 +24,7 @@ export function sealJson(fields: Record<string, unknown>): Uint8Array {
   }
   text += '  '
   const covered = Buffer.from(text)
-  return Uint8Array.from(Buffer.concat([covered, Buffer.from(`${KEY}${toHex(blake3(covered))}${END}`)]))
+  return new Uint8Array(Buffer.concat([covered, Buffer.from(`${KEY}${toHex(blake3(covered))}${END}`)]))
 }
 
 function fieldText(value: unknown): string {

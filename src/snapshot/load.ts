@@ -3,6 +3,7 @@ import type { Head, HeadSnapshot } from '../format/head.ts'
 import type { OnProgress } from '../progress.ts'
 import type { StoredHead } from '../storage/port.ts'
 import type { Environment } from './environment.ts'
+import { assertFresh, compareWatermarks, type Freshness, type SourcePosition } from './freshness.ts'
 import { type StandardSchema, validate } from './schema.ts'
 import { blobNotFound, type OpenedSnapshot, openSnapshot, type PassedOver, type Snapshot } from './snapshot.ts'
 
@@ -23,6 +24,8 @@ export interface LoadOptions<Names extends string = string, Metadata = Record<st
   required?: boolean
   /** `STORE_ROLLED_BACK` when the store, or what fallback finds, is older than this sequence. */
   minSequence?: number
+  /** Where the source of truth stands: compared with the snapshot's watermark, with a policy for each outcome. */
+  source?: SourcePosition
   /** Rejects with `signal.reason`. */
   signal?: AbortSignal
   onProgress?: OnProgress
@@ -110,7 +113,8 @@ async function tryOne<Result, Names extends string, Metadata>(
   options: LoadOptions<Names, Metadata>,
   take: (snapshot: Snapshot<Names, Metadata>, opened: OpenedSnapshot) => Promise<Result>,
 ): Promise<Result> {
-  const candidates = options.fallback === true ? [wanted, ...olderThan(stored.head, wanted)] : [wanted]
+  const older = options.fallback === true || options.source?.ahead === 'fallback'
+  const candidates = older ? [wanted, ...olderThan(stored.head, wanted)] : [wanted]
   const passedOver: PassedOver[] = []
   for (const candidate of candidates) {
     if (passedOver.length > 0 && candidate.sequence < (options.minSequence ?? 0)) break
@@ -118,9 +122,10 @@ async function tryOne<Result, Names extends string, Metadata>(
       return await openAndTake(env, stored, candidate, passedOver, options, take)
     } catch (error) {
       const damage = error instanceof DamageBehind ? error.damage : error
-      if (!isDamage(damage)) throw error
-      await assertStillThere(env, stored, damage)
-      if (options.fallback !== true) throw damage
+      const ahead = isHoldfastError(damage, 'SNAPSHOT_AHEAD') && options.source?.ahead === 'fallback'
+      if (!isDamage(damage) && !ahead) throw error
+      if (!ahead) await assertStillThere(env, stored, damage)
+      if (!ahead && options.fallback !== true) throw damage
       passedOver.push({ sequence: candidate.sequence, manifest: candidate.manifest, error: damage })
       env.warn({
         code: 'FALLBACK',
@@ -153,8 +158,12 @@ async function openAndTake<Result, Names extends string, Metadata>(
       options.metadataSchema === undefined
         ? (opened.metadata as Metadata)
         : await validate(options.metadataSchema, opened.metadata, entry.sequence)
+    const { source } = options
+    const freshness: Freshness =
+      source === undefined ? opened.freshness : compareWatermarks(opened.watermark, source.watermark)
+    if (source !== undefined) assertFresh(freshness, source, entry.sequence)
     // The same object, so that disposing of either is disposing of both.
-    const snapshot = Object.assign(opened, { metadata }) as unknown as Snapshot<Names, Metadata>
+    const snapshot = Object.assign(opened, { metadata, freshness }) as unknown as Snapshot<Names, Metadata>
     return await take(snapshot, opened)
   } catch (error) {
     await opened.dispose()
@@ -175,7 +184,15 @@ async function assertStillThere(env: Environment, stored: StoredHead, damage: Ho
 }
 
 function choose(env: Environment, head: Head, options: LoadOptions<string, unknown>): HeadSnapshot | null {
-  if (head.head === null) return null
+  if (head.head === null) {
+    if (head.sequence === 0) return null
+    throw new HoldfastError(
+      'SNAPSHOT_DAMAGED',
+      `${env.storage.location} had snapshots up to ${head.sequence}, and a repair found none of them whole; what is left of them is in ` +
+        'quarantine. Rebuild the engine and persist again',
+      { details: { location: env.storage.location, sequence: head.sequence } },
+    )
+  }
   if (options.minSequence !== undefined && head.sequence < options.minSequence) {
     throw new HoldfastError(
       'STORE_ROLLED_BACK',

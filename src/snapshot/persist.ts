@@ -2,12 +2,11 @@ import { randomBytes } from 'node:crypto'
 import { HoldfastError, isDamage, isHoldfastError } from '../errors.ts'
 import { blake3 } from '../format/blake3.ts'
 import type { Chunking } from '../format/chunking.ts'
-import { CODEC_DAG_CBOR, cidText, parseCid } from '../format/cid.ts'
-import { encodeCommit } from '../format/commit.ts'
+import { CODEC_DAG_CBOR, cidText } from '../format/cid.ts'
 import { zstdAvailable } from '../format/compression.ts'
 import type { Head, HeadPack, HeadSnapshot } from '../format/head.ts'
 import { fromHex } from '../format/hex.ts'
-import { DIGEST_BYTES, STORE_ID_BYTES } from '../format/limits.ts'
+import { STORE_ID_BYTES } from '../format/limits.ts'
 import { encodeManifest } from '../format/manifest.ts'
 import { KIND } from '../format/pack.ts'
 import { encodeValue } from '../format/value.ts'
@@ -17,6 +16,7 @@ import { type BlockWriter, createBlockWriter } from './block-writer.ts'
 import { BadBlock, type BlockSource } from './blocks.ts'
 import { captureBlobs } from './capture.ts'
 import { cleanUp, collectFiles } from './clean-up.ts'
+import { appendCommitRecord } from './commit-record.ts'
 import { assertExpected, assertWritable, type Environment, openPacks, openSourceOf } from './environment.ts'
 import { type Folded, foldPacks } from './fold.ts'
 import { createIntake, type Intake } from './intake.ts'
@@ -276,7 +276,7 @@ async function persistLocked(
     snapshot.packs = [...intake.needed()].sort((a, b) => a - b)
     const names = new Map([...head.packs, ...writer.packs].map(({ id, name }) => [id, name]))
     const renewed = (folded?.snapshots ?? kept).filter(({ sequence }) => folded?.changed.has(sequence))
-    for (const record of [...renewed, snapshot]) appendCommit(writer, head.storeId, record, names)
+    for (const record of [...renewed, snapshot]) appendCommitRecord(writer, head.storeId, record, names)
     // The records are in the last pack, so every snapshot they speak of needs it.
     snapshot.packs = [...new Set([...snapshot.packs, writer.packId])].sort((a, b) => a - b)
     const lastPack = writer.packId
@@ -357,27 +357,6 @@ async function tryFold(
     })
     return null
   }
-}
-
-function appendCommit(
-  writer: BlockWriter,
-  storeId: string,
-  snapshot: HeadSnapshot,
-  names: ReadonlyMap<number, string>,
-): void {
-  const block = encodeCommit({
-    store: fromHex(storeId, STORE_ID_BYTES),
-    sequence: snapshot.sequence,
-    manifest: parseCid(snapshot.manifest),
-    time: snapshot.time,
-    ...(snapshot.message === undefined ? {} : { message: snapshot.message }),
-    packs: snapshot.packs
-      .map((id) => names.get(id))
-      .filter((name) => name !== undefined)
-      .sort()
-      .map((name) => fromHex(name, DIGEST_BYTES)),
-  })
-  writer.append(block, blake3(block), CODEC_DAG_CBOR, KIND.commit)
 }
 
 /** Packs that this snapshot builds on must still lie there with their full length, or it would be broken from birth. */

@@ -10,6 +10,7 @@ import { type BlobContext, createBlob, type SnapshotBlob } from './blob.ts'
 import { type BlobDirectory, createBlobDirectory } from './blob-directory.ts'
 import type { Blame, BlockSource } from './blocks.ts'
 import { type Environment, openPacks, openSourceOf } from './environment.ts'
+import type { Freshness } from './freshness.ts'
 import type { OpenPack } from './packs.ts'
 import { pathOf } from './sources.ts'
 
@@ -48,6 +49,8 @@ export interface Snapshot<Names extends string = string, Metadata = Record<strin
   readonly watermark: unknown
   /** Names of all blobs, in the manifest's order. */
   readonly names: readonly string[]
+  /** How `watermark` compares with the `source` given to load; `unknown` without one. */
+  readonly freshness: Freshness
   /** Newer snapshots that `fallback` skipped, and why. */
   readonly passedOver: readonly PassedOver[]
   has(name: string): boolean
@@ -235,6 +238,7 @@ function assemble(
     ...describe(entry, stored.head.head),
     metadata: manifest.metadata,
     watermark: manifest.watermark,
+    freshness: { state: 'unknown' },
     names: [...blobs.keys()],
     passedOver,
     has: (name) => blobs.has(name),

@@ -9,7 +9,11 @@ import { type HistoryOptions, listSnapshots, rollback, tag, untag } from './hist
 import { type LoadOptions, load, type Restored, restore } from './load.ts'
 import { createPackShelf } from './packs.ts'
 import { assertKeepLast, type PersistOptions, type PersistResult, persist } from './persist.ts'
+import type { RepairOptions } from './plan-repair.ts'
+import { type RepairReport, repair } from './repair.ts'
+import { type ScrubOptions, type ScrubReport, scrub } from './scrub.ts'
 import type { Snapshot, SnapshotInfo } from './snapshot.ts'
+import { type VerifyOptions, type VerifyReport, verify } from './verify.ts'
 
 /** Settings of one open store. Nothing of them is kept on disk. */
 export interface StoreOptions {
@@ -64,6 +68,17 @@ export interface Store {
     signal?: AbortSignal
     onProgress?: OnProgress
   }): Promise<Materialized>
+  /** Looks at everything, changes nothing; damage is in the report. */
+  verify(options?: VerifyOptions): Promise<VerifyReport>
+  /** Verifies a slice of the stored bytes, going on where the slice before stopped. */
+  scrub(options?: ScrubOptions): Promise<ScrubReport>
+  /**
+   * Brings a damaged store back: rebuilds HEAD, rescues good blocks, drops only snapshots that are truly incomplete. Nothing is deleted.
+   * `dryRun` answers what would be done. `STORE_ROLLED_BACK` asks which way to go on when an old HEAD was put back.
+   */
+  repair(
+    options?: RepairOptions & { dryRun?: boolean; lockWaitMs?: number; signal?: AbortSignal },
+  ): Promise<RepairReport>
   /** Waits for what is under way. Open snapshots stay usable. */
   close(): Promise<void>
   [Symbol.asyncDispose](): Promise<void>
@@ -107,6 +122,7 @@ export function createStore(storage: Storage, fs: FileSystem, options: StoreOpti
   }
   const running = new Set<Promise<unknown>>()
   let closed = false
+  let scrubbed: string | null = null
 
   async function run<T>(operation: () => Promise<T>): Promise<T> {
     if (closed) {
@@ -165,6 +181,17 @@ export function createStore(storage: Storage, fs: FileSystem, options: StoreOpti
     tag: (name, request = {}) => run(() => tag(env, name, request.at, { ...request, ...lockWait(request) })),
     untag: (name, request = {}) => run(() => untag(env, name, { ...request, ...lockWait(request) })),
     rollback: (to, request = {}) => run(() => rollback(env, to, { ...request, ...lockWait(request) })),
+    verify: (request) => run(() => verify(env, request)),
+    scrub: (request = {}) =>
+      run(async () => {
+        const report = await scrub(env, {
+          ...request,
+          cursor: request.cursor === undefined ? scrubbed : request.cursor,
+        })
+        scrubbed = report.cursor
+        return report
+      }),
+    repair: (request = {}) => run(() => repair(env, { ...request, ...lockWait(request) })),
     materialize: (request = {}) =>
       run(async () => {
         const { at, blobs, signal, onProgress } = request
@@ -183,7 +210,7 @@ export function createStore(storage: Storage, fs: FileSystem, options: StoreOpti
     [Symbol.asyncDispose]: close,
   }
 
-  function lockWait(request: HistoryOptions): { lockWaitMs: number } {
+  function lockWait(request: { lockWaitMs?: number }): { lockWaitMs: number } {
     return { lockWaitMs: request.lockWaitMs ?? defaults.lockWaitMs }
   }
 }

@@ -18,7 +18,7 @@ import {
 } from '../fs/io.ts'
 import type { FileSystem } from '../fs/port.ts'
 import { createTemp, reapTemps, type Temp } from '../fs/temps.ts'
-import type { PackSink, StoredHead, WriteSession } from './port.ts'
+import type { Inspection, PackSink, StoredHead, WriteSession } from './port.ts'
 
 export function paths(root: string) {
   return {
@@ -51,13 +51,14 @@ export interface SessionOptions {
   shared: DirectoryState
   held: FileLock | null
   readHead: () => Promise<StoredHead | null>
+  inspect: () => Promise<Inspection>
 }
 
 /** The steps of one writer, who holds the lock. Their order is the commit protocol: see `snapshot/persist.ts`. */
 export async function openSession(
   options: SessionOptions,
 ): Promise<{ session: WriteSession; close: () => Promise<void> }> {
-  const { fs, root, modes, lock, shared, held, readHead } = options
+  const { fs, root, modes, lock, shared, held, readHead, inspect } = options
   const at = paths(root)
   const sinks = new Set<Temp>()
   let stored = await readHead()
@@ -199,6 +200,10 @@ export async function openSession(
   async function create(storeId: string, created: string): Promise<void> {
     await attempt(makeNameDurable(), `making ${root} durable`)
     await swapHead(emptyHead(storeId))
+    await writeStoreFile(storeId, created)
+  }
+
+  async function writeStoreFile(storeId: string, created: string): Promise<void> {
     await commitUnknownIfUnsynced(
       writeDurable(fs, {
         bytes: encodeStoreFile({ storeId, created }),
@@ -208,6 +213,32 @@ export async function openSession(
         lock,
       }),
     )
+  }
+
+  async function restoreHead(next: Head): Promise<void> {
+    const found = await inspect()
+    const aside = async (name: 'store' | 'head' | 'previous'): Promise<void> => {
+      const file = found[name]
+      const path = at[name]
+      if (file.state !== 'damaged') return
+      const details = { why: file.error.message }
+      await moveAside(fs, {
+        from: path,
+        quarantineDirectory: at.quarantine,
+        reason: 'damaged',
+        now: new Date(),
+        details,
+      })
+    }
+    // A good HEAD is replaced as by any other write, and stays as the one before.
+    stored = found.head.state === 'good' ? found.head.value : null
+    await aside('head')
+    await aside('previous')
+    await swapHead(next)
+    const ours = found.store.state === 'good' && found.store.value === next.storeId
+    if (ours) return
+    await aside('store')
+    await writeStoreFile(next.storeId, new Date().toISOString())
   }
 
   /** A rename into the store that may be lost again. */
@@ -277,6 +308,7 @@ export async function openSession(
       }
     },
     swapHead,
+    restoreHead,
     async deletePack(name) {
       const path = join(at.packs, `${name}.pack`)
       await attempt(ignoreMissing(fs.unlink(path)), `deleting ${path}`)

@@ -1,6 +1,6 @@
 import { hostname } from 'node:os'
 import { join, resolve } from 'node:path'
-import { HoldfastError } from '../errors.ts'
+import { HoldfastError, isDamage, isHoldfastError } from '../errors.ts'
 import { parseHead } from '../format/head.ts'
 import { JSON_BYTES_MAX } from '../format/limits.ts'
 import { parseStoreFile, type StoreFile } from '../format/store-file.ts'
@@ -13,7 +13,7 @@ import { createQueue, type Queue } from '../fs/queue.ts'
 import { createWorkDirectory } from '../fs/temps.ts'
 import { type DirectoryState, listPackNames, openSession, paths } from './directory-session.ts'
 import { createFileShelf } from './file-shelf.ts'
-import type { PackFile, Storage, StoredHead } from './port.ts'
+import type { Found, Inspection, PackFile, Storage, StoredHead } from './port.ts'
 
 export interface DirectoryStorageOptions {
   fs: FileSystem
@@ -97,6 +97,41 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
     )
   }
 
+  /** For a repair, which starts where others refuse. */
+  async function readHeadIfGood(): Promise<StoredHead | null> {
+    try {
+      return await readHead()
+    } catch (error) {
+      if (isDamage(error) || isHoldfastError(error, 'NOT_A_STORE')) return null
+      throw error
+    }
+  }
+
+  async function inspect(): Promise<Inspection> {
+    const packs: Inspection['packs'] = []
+    for (const name of await listPackNames(fs, at.packs)) {
+      const path = join(at.packs, `${name}.pack`)
+      const stat = await attempt(lstatOrNull(fs, path), `looking at ${path}`)
+      if (stat !== null) packs.push({ name, bytes: stat.size })
+    }
+    return {
+      store: await found(at.store, (bytes) => parseStoreFile(bytes, at.store).storeId),
+      head: await found(at.head, (bytes) => ({ ...parseHead(bytes, at.head), bytes })),
+      previous: await found(at.previous, (bytes) => ({ ...parseHead(bytes, at.previous), bytes })),
+      packs,
+    }
+  }
+
+  async function found<T>(path: string, parse: (bytes: Uint8Array) => T): Promise<Found<T>> {
+    try {
+      const bytes = await read(fs, path)
+      return bytes === null ? { state: 'missing' } : { state: 'good', value: parse(bytes) }
+    } catch (error) {
+      if (isDamage(error) || isHoldfastError(error, 'NOT_A_STORE', 'LIMIT_EXCEEDED')) return { state: 'damaged', error }
+      throw error
+    }
+  }
+
   async function prepare(): Promise<{ fileMode: number; directoryMode: number }> {
     await makeDirectory(fs, root, 0o700)
     const { mode } = await attempt(fs.stat(root), `looking at ${root}`)
@@ -117,6 +152,7 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
     location: root,
     readOnly,
     readHead,
+    inspect,
     openPack: (name) => openPack(fs, join(at.packs, `${name}.pack`), name),
     async write(write, task) {
       if (readOnly) {
@@ -140,7 +176,16 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
               })
             : null
           try {
-            const { session, close } = await openSession({ fs, root, modes, lock, shared, held, readHead })
+            const { session, close } = await openSession({
+              fs,
+              root,
+              modes,
+              lock,
+              shared,
+              held,
+              readHead: write.repair === true ? readHeadIfGood : readHead,
+              inspect,
+            })
             try {
               return await task(session)
             } finally {

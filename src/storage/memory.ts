@@ -8,7 +8,7 @@ import type { FileSystem } from '../fs/port.ts'
 import { createQueue } from '../fs/queue.ts'
 import { createWorkDirectory, removeTree } from '../fs/temps.ts'
 import { createFileShelf } from './file-shelf.ts'
-import type { PackFile, Storage, StoredHead, WriteSession } from './port.ts'
+import type { Inspection, PackFile, Storage, StoredHead, WriteSession } from './port.ts'
 
 /** A store that lives and dies with this process; for tests. Only `file()` and sources that save into a path touch the disk. */
 export function memoryStorage(fs: FileSystem): Storage {
@@ -20,6 +20,16 @@ export function memoryStorage(fs: FileSystem): Storage {
 
   async function readHead(): Promise<StoredHead | null> {
     return head === null ? null : { ...parseHead(head, 'memory'), bytes: head }
+  }
+
+  async function inspect(): Promise<Inspection> {
+    const stored = await readHead()
+    return {
+      store: stored === null ? { state: 'missing' } : { state: 'good', value: stored.head.storeId },
+      head: stored === null ? { state: 'missing' } : { state: 'good', value: stored },
+      previous: { state: 'missing' },
+      packs: [...packs].map(([name, { length }]) => ({ name, bytes: length })),
+    }
   }
 
   const session: Omit<WriteSession, 'stored' | 'previous' | 'uncertain'> = {
@@ -74,6 +84,9 @@ export function memoryStorage(fs: FileSystem): Storage {
       previous = head === null ? null : parseHead(head, 'memory').head
       head = encodeHead(next)
     },
+    async restoreHead(next) {
+      head = encodeHead(next)
+    },
     async deletePack(name) {
       packs.delete(name)
     },
@@ -88,6 +101,7 @@ export function memoryStorage(fs: FileSystem): Storage {
     location: 'memory',
     readOnly: false,
     readHead,
+    inspect,
     async openPack(name): Promise<PackFile> {
       const bytes = packs.get(name)
       if (bytes === undefined) {

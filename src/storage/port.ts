@@ -1,3 +1,4 @@
+import type { HoldfastError } from '../errors.ts'
 import type { Head } from '../format/head.ts'
 
 /**
@@ -12,6 +13,8 @@ export interface Storage {
   readonly readOnly: boolean
   /** Null when no store was ever made here. HEAD missing or damaged in a store that was made is an error. */
   readHead(): Promise<StoredHead | null>
+  /** What lies there, good or bad; throws only for what cannot be read at all. For verify and repair. */
+  inspect(): Promise<Inspection>
   /** Pins a pack: it stays readable until closed, even when deleted meanwhile. `PACK_MISSING` when it is not there. */
   openPack(name: string): Promise<PackFile>
   /** Runs `task` as the only writer. */
@@ -31,9 +34,22 @@ export interface StoredHead {
   unknown: readonly string[]
 }
 
+/** A file of a store as it was found. */
+export type Found<T> = { state: 'good'; value: T } | { state: 'missing' } | { state: 'damaged'; error: HoldfastError }
+
+export interface Inspection {
+  /** The store id in STORE.json. */
+  store: Found<string>
+  head: Found<StoredHead>
+  previous: Found<StoredHead>
+  packs: { name: string; bytes: number }[]
+}
+
 export interface WriteOptions {
   /** How long to wait for the writer before us. `STORE_LOCKED` after that. */
   waitMs: number
+  /** Opens the session also when HEAD or STORE.json is missing or damaged; `stored` is null then. */
+  repair?: boolean
   signal?: AbortSignal | undefined
   onWait?: ((waitedMs: number) => void) | undefined
 }
@@ -54,6 +70,8 @@ export interface WriteSession {
   listPacks(): Promise<string[]>
   /** The first `target.length` bytes of a pack; fewer when it is shorter. */
   readPackStart(name: string, target: Uint8Array): Promise<number>
+  /** Puts a new HEAD, and STORE.json, in the place of what is damaged or missing; what is there moves to quarantine. */
+  restoreHead(next: Head): Promise<void>
   /** Replaces HEAD, atomically and durably. `HEAD_CONFLICT`: another writer was there. `COMMIT_UNKNOWN`: perhaps done. */
   swapHead(next: Head): Promise<void>
   deletePack(name: string): Promise<void>
