@@ -39,6 +39,7 @@ const kinds = {
   BLOB_NAME_INVALID: 'input',
   METADATA_INVALID: 'input',
   SCHEMA_MISMATCH: 'input',
+  ENGINE_MISMATCH: 'input',
   SOURCE_FAILED: 'input',
   TARGET_EXISTS: 'input',
   LIMIT_EXCEEDED: 'input',

@@ -13,6 +13,11 @@ export function requireNative(name: string): unknown {
   return createRequire(requireBase())(name)
 }
 
+/** Where the package's main file is, for a thread that has no module resolution of its own. */
+export function resolveNative(name: string): string {
+  return createRequire(requireBase()).resolve(name)
+}
+
 function requireBase(): string {
   const url: unknown = import.meta.url
   if (typeof url === 'string' && url.startsWith('file:')) return url

@@ -41,6 +41,15 @@ export function fixed(bytes: number): Chunking {
   return { kind: 'fixed', size: bytes }
 }
 
+/** Refuses what a caller made up by hand: a manifest that records it could not be read again. */
+export function assertChunking(chunking: unknown): asserts chunking is Chunking {
+  if (typeof chunking !== 'object' || chunking === null) throw new TypeError('chunking must be content() or fixed()')
+  const { kind, average, size } = chunking as Record<string, unknown>
+  if (kind === 'content') content({ averageBytes: typeof average === 'number' ? average : Number.NaN })
+  else if (kind === 'fixed') fixed(typeof size === 'number' ? size : Number.NaN)
+  else throw new TypeError(`chunking must be content() or fixed(), got kind ${JSON.stringify(kind)}`)
+}
+
 /** The chunking that a decoded manifest records. Throws `SNAPSHOT_DAMAGED`. */
 export function parseChunking(value: unknown): Chunking {
   if (typeof value === 'object' && value !== null && Object.keys(value).length === 2) {

@@ -3,7 +3,7 @@ import { basename, dirname, join, resolve } from 'node:path'
 import { HoldfastError } from '../errors.ts'
 import { errorCode, ioError, lstatOrNull, statOrNull, writeFully } from './io.ts'
 import type { File, FileSystem } from './port.ts'
-import { createTemp, removeTree, type Temp } from './temps.ts'
+import { createTemp, type Locking, removeTree, type Temp, type TempAffixes } from './temps.ts'
 
 // The one place that renames. A file becomes durable under its name in this order and no other:
 //
@@ -72,6 +72,7 @@ export type DurableContent =
  * @param options.tempDirectory where it is written first; on the target's file system
  * @param options.mode permission bits
  * @param options.keepMode a regular file that is replaced passes on its mode
+ * @param options.prefix of the temp's name, and `suffix`
  * @param options.syncDirectory as for `publish`
  * @throws NO_SPACE, IO_FAILED, LOCK_UNAVAILABLE, what `write` throws; DirectorySyncFailed
  */
@@ -82,13 +83,14 @@ export async function writeDurable(
     target: string
     mode: number
     keepMode?: boolean
-    lock: boolean
+    lock: Locking
     syncDirectory?: boolean
-  },
+  } & TempAffixes,
 ): Promise<void> {
   const { target } = options
   const mode = options.keepMode === true ? await modeOf(fs, target, options.mode) : options.mode
-  const temp = await createTemp(fs, options.tempDirectory, { mode, lock: options.lock })
+  const { lock, prefix = '', suffix = '' } = options
+  const temp = await createTemp(fs, options.tempDirectory, { mode, lock, prefix, suffix })
   try {
     if (options.write === undefined) await writeFully(temp.file, [options.bytes], 0)
     else await options.write(temp.file)
@@ -102,7 +104,12 @@ export async function writeDurable(
   }
 }
 
-async function modeOf(fs: FileSystem, target: string, otherwise: number): Promise<number> {
+/**
+ * The mode of the regular file at `target`; `otherwise` when there is none.
+ *
+ * @throws IO_FAILED
+ */
+export async function modeOf(fs: FileSystem, target: string, otherwise: number): Promise<number> {
   try {
     const stat = await lstatOrNull(fs, target)
     return stat?.kind === 'file' ? stat.mode & 0o777 : otherwise
@@ -220,6 +227,11 @@ function asideName(original: string, reason: string, now: Date): string {
   const word = reason.replaceAll(/[^A-Za-z0-9_-]+/g, '-').slice(0, reasonLengthMax)
   const time = now.toISOString().replaceAll(':', '')
   return `${name}.${word}.${time}.${randomBytes(8).toString('hex')}`
+}
+
+/** Whether a file of that name was moved aside, or says why another one was. */
+export function isAsideName(name: string): boolean {
+  return /^.+\.[A-Za-z0-9_-]*\.\d{4}-\d\d-\d\dT\d{6}\.\d{3}Z\.[0-9a-f]{16}(\.json)?$/s.test(name)
 }
 
 async function writeNote(

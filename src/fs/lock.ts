@@ -1,5 +1,5 @@
 import { HoldfastError } from '../errors.ts'
-import { requireNative } from '../native.ts'
+import { requireNative, resolveNative } from '../native.ts'
 import { errorCode } from './io.ts'
 
 // The only importer of `fs-native-extensions`, which gives the locks that the kernel drops when their process dies:
@@ -47,8 +47,7 @@ export function planLockAddon(environment: LockEnvironment): LockAddon {
  * @internal
  */
 export function bindTryLock(plan: { specifier: string; raw: boolean }, module: unknown, platform: string): TryLock {
-  // flock(2) knows whole files only, and the addon answers EINVAL to any range there.
-  const [offset, length] = platform === 'darwin' || platform === 'ios' ? [0, 0] : [lockOffset, 1]
+  const [offset, length] = lockRange(platform)
   const { tryLock } = module as { tryLock?: unknown }
   if (typeof tryLock !== 'function') throw new TypeError(`${plan.specifier} has no tryLock`)
   if (!plan.raw) {
@@ -60,6 +59,11 @@ export function bindTryLock(plan: { specifier: string; raw: boolean }, module: u
     binding(descriptor, offset, length, exclusive)
     return true
   }
+}
+
+/** flock(2) knows whole files only, and the addon answers EINVAL to any range there. */
+function lockRange(platform: string): [offset: number, length: number] {
+  return platform === 'darwin' || platform === 'ios' ? [0, 0] : [lockOffset, 1]
 }
 
 /**
@@ -84,6 +88,37 @@ export function tryLockDescriptor(fd: number, mode: 'exclusive' | 'shared'): boo
 export function locksAvailable(): { available: true } | { available: false; reason: string; cause?: unknown } {
   const state = loadOnce()
   return state.available ? { available: true } : state
+}
+
+// Node's `-e` puts what follows it into argv from 1 on.
+const childScript = `
+const [, addon, raw, offset, length, path] = process.argv
+const { tryLock } = require(addon)
+const fd = require('fs').openSync(path, 'r+')
+function attempt() {
+  try {
+    const got = tryLock(fd, Number(offset), Number(length), raw === 'true' ? true : { shared: false })
+    return got === false ? 'held' : 'locked'
+  } catch (error) {
+    return ['EAGAIN', 'EWOULDBLOCK', 'EACCES', 'EBUSY'].includes(error.code) ? 'held' : 'failed: ' + error.message
+  }
+}
+process.stdin.on('data', () => console.log(attempt())).on('end', () => process.exit(0))
+console.log('ready')
+`
+
+/**
+ * Arguments for a Node process that says `ready`, then tries to lock the file at `path` exclusively each time it gets a
+ * byte, and answers `locked`, `held` or `failed: <why>` in a line. It holds the lock until it ends.
+ *
+ * @throws when the addon cannot be resolved here
+ */
+export function lockingChildArguments(path: string): string[] {
+  const plan = planLockAddon(currentEnvironment())
+  if ('unavailable' in plan) throw new Error(plan.unavailable)
+  const [offset, length] = lockRange(process.platform)
+  const flags = ['--input-type=commonjs', '-e', childScript]
+  return [...flags, resolveNative(plan.specifier), String(plan.raw), String(offset), String(length), path]
 }
 
 type LockState = { available: true; tryLock: TryLock } | { available: false; reason: string; cause?: unknown }

@@ -1,13 +1,15 @@
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
-import { HoldfastError } from '../errors.ts'
-import { errorCode, ignoreMissing, ioError, isSameFile, lstatOrNull } from './io.ts'
+import { HoldfastError, isHoldfastError } from '../errors.ts'
+import { errorCode, ignoreMissing, ioError, isMissing, isSameFile, lstatOrNull } from './io.ts'
 import type { DirectoryEntry, File, FileSystem } from './port.ts'
 
 // Everything in flight lies in a `tmp/` directory, as
 //
-//   <24 hex digits><suffix>      a temp, exclusively locked by its creator for as long as it lives
+//   <24 hex digits>              a temp, exclusively locked by its creator for as long as it lives
 //   <24 hex digits>.d/           a work directory; it lives while the temp of the same name less `.d` does
+//
+// or, for files outside a store, beside the file that is written (`sibling-temps.ts` says under which names).
 //
 // The kernel drops the lock when its process dies, so whoever can lock a temp may remove it. Between `open` and
 // `tryLock` a new temp has no lock yet and a reaper may take it: both sides, once they hold the lock, look whether the
@@ -24,23 +26,35 @@ export interface Temp {
   keep(): void
 }
 
-const workSuffix = '.d'
+/** @internal */
+export const workSuffix = '.d'
 const nameTriesMax = 16
+
+/** What a temp's name has around its random digits. */
+export interface TempAffixes {
+  prefix?: string
+  suffix?: string
+}
+
+/** `if-possible`: unlocked where there are no locks; a reaper without locks goes by age. */
+export type Locking = boolean | 'if-possible'
 
 /**
  * Makes a temp under a name that cannot be guessed or collide (96 random bits, O_EXCL|O_NOFOLLOW).
  *
  * @param options.mode permission bits, given exactly whatever the umask
+ * @param options.prefix goes before the random digits, `suffix` after them
  * @throws NO_SPACE, IO_FAILED, LOCK_UNAVAILABLE
  */
 export async function createTemp(
   fs: FileSystem,
   directory: string,
-  options: { mode: number; lock: boolean; suffix?: string },
+  options: { mode: number; lock: Locking } & TempAffixes,
 ): Promise<Temp> {
+  const { prefix = '', suffix = '' } = options
   try {
     for (let tries = 0; tries < nameTriesMax; tries += 1) {
-      const path = join(directory, randomBytes(12).toString('hex') + (options.suffix ?? ''))
+      const path = join(directory, prefix + randomBytes(12).toString('hex') + suffix)
       const temp = await tryCreate(fs, path, options)
       if (temp !== null) return temp
     }
@@ -57,11 +71,11 @@ export async function createTemp(
 }
 
 /** Null: a reaper was faster. */
-async function tryCreate(fs: FileSystem, path: string, options: { mode: number; lock: boolean }): Promise<Temp | null> {
+async function tryCreate(fs: FileSystem, path: string, options: { mode: number; lock: Locking }): Promise<Temp | null> {
   const temp = asTemp(fs, path, await fs.open(path, 'create', options.mode))
   try {
     // The reaper that holds the lock removes the file itself.
-    const ours = !options.lock || temp.file.tryLock('exclusive')
+    const ours = lockTemp(temp.file, options.lock) !== 'held'
     const opened = await temp.file.stat()
     if (ours && isSameFile(opened, await lstatOrNull(fs, path))) {
       if ((opened.mode & 0o777) !== options.mode) await chmodIfPossible(temp.file, options.mode)
@@ -76,8 +90,41 @@ async function tryCreate(fs: FileSystem, path: string, options: { mode: number; 
   return null
 }
 
+function lockTemp(
+  file: File,
+  lock: Locking,
+  mode: 'exclusive' | 'shared' = 'exclusive',
+): 'locked' | 'held' | 'unlocked' {
+  if (lock === false) return 'unlocked'
+  try {
+    return file.tryLock(mode) ? 'locked' : 'held'
+  } catch (error) {
+    if (lock !== 'if-possible' || !isHoldfastError(error, 'LOCK_UNAVAILABLE')) throw error
+    return 'unlocked'
+  }
+}
+
+/**
+ * Takes over a file that somebody else wrote into a work directory of ours.
+ *
+ * @param mode permission bits it gets
+ * @throws Node's errors
+ */
+export async function adoptTemp(fs: FileSystem, path: string, mode: number): Promise<Temp> {
+  // It may have been made read-only, and Windows fsyncs only what is open for writing.
+  await chmodIfPossible({ chmod: (bits) => fs.chmod(path, bits) }, 0o600)
+  const temp = asTemp(fs, path, await fs.open(path, 'update'))
+  try {
+    await chmodIfPossible(temp.file, mode)
+    return temp
+  } catch (error) {
+    await temp.discard()
+    throw error
+  }
+}
+
 /** FAT, some network mounts and Windows have no permission bits to set. */
-async function chmodIfPossible(file: File, mode: number): Promise<void> {
+async function chmodIfPossible(file: Pick<File, 'chmod'>, mode: number): Promise<void> {
   try {
     await file.chmod(mode)
   } catch (error) {
@@ -120,9 +167,9 @@ export interface WorkDirectory {
 export async function createWorkDirectory(
   fs: FileSystem,
   directory: string,
-  options: { lock: boolean },
+  options: { lock: Locking } & TempAffixes,
 ): Promise<WorkDirectory> {
-  const temp = await createTemp(fs, directory, { mode: 0o600, lock: options.lock })
+  const temp = await createTemp(fs, directory, { mode: 0o600, ...options })
   const path = temp.path + workSuffix
   try {
     await fs.mkdir(path, 0o700)
@@ -185,9 +232,9 @@ async function reapEntries(
   for (const entry of entries) {
     const path = join(directory, entry.name)
     try {
-      if (entry.kind === 'file' && (await reapFile(fs, path, options))) removed.push(entry.name)
+      if (entry.kind === 'file' && (await reapTemp(fs, path, options)) === 'removed') removed.push(entry.name)
       const work = entry.kind === 'directory' && entry.name.endsWith(workSuffix)
-      if (work && (await reapOrphan(fs, path))) removed.push(entry.name)
+      if (work && (await reapWorkDirectory(fs, path))) removed.push(entry.name)
     } catch (error) {
       failures.push(error)
     }
@@ -196,33 +243,61 @@ async function reapEntries(
   return removed
 }
 
-/** Not ours to open or no longer there. EISDIR and ELOOP: it became something else. */
-const leaveAlone = new Set(['ENOENT', 'ENOTDIR', 'EISDIR', 'ELOOP', 'EACCES', 'EPERM', 'EBUSY', 'ENXIO'])
+/** Not ours to open. EISDIR and ELOOP: it became something else. */
+const leaveAlone = new Set(['EISDIR', 'ELOOP', 'EACCES', 'EPERM', 'EBUSY', 'ENXIO'])
 
-async function reapFile(
+/** What became of a temp. `foreign`: it cannot be opened. */
+export type TempFate = 'removed' | 'gone' | 'in-use' | 'young' | 'foreign'
+
+/**
+ * Removes one temp, with its work directory, if its creator is dead: if it can be locked or, without locks, if nobody
+ * wrote to it for `olderThanMs`.
+ *
+ * @param options.ageCounts what can be locked must be that old as well
+ * @throws Node's errors
+ */
+export async function reapTemp(
   fs: FileSystem,
   path: string,
-  options: { lock: boolean; olderThanMs: number; nowMs: number },
-): Promise<boolean> {
-  let file: File
+  options: { lock: Locking; olderThanMs: number; nowMs: number; ageCounts?: boolean },
+): Promise<TempFate> {
+  const opened = await openToLock(fs, path)
+  if (typeof opened === 'string') return opened
+  const { file, mode } = opened
   try {
-    // For writing too, which an exclusive lock asks for on Linux (EBADF otherwise).
-    file = await fs.open(path, 'update')
-  } catch (error) {
-    if (leaveAlone.has(errorCode(error) ?? '')) return false
-    throw error
-  }
-  try {
-    if (options.lock && !file.tryLock('exclusive')) return false
+    const locked = lockTemp(file, options.lock, mode)
+    if (locked === 'held') return 'in-use'
     // The creator may have renamed or removed it between our `open` and our lock.
-    if (!isSameFile(await file.stat(), await lstatOrNull(fs, path))) return false
-    if (!options.lock && (await newestMs(fs, path)) + options.olderThanMs > options.nowMs) return false
+    if (!isSameFile(await file.stat(), await lstatOrNull(fs, path))) return 'gone'
+    const ageCounts = options.ageCounts === true || locked === 'unlocked'
+    if (ageCounts && (await newestMs(fs, path)) + options.olderThanMs > options.nowMs) return 'young'
     // The file goes last: as long as it is there and locked, no other reaper takes the work directory.
     await removeTree(fs, path + workSuffix)
     await ignoreMissing(fs.unlink(path))
-    return true
+    return 'removed'
   } finally {
     await file.close().catch(() => undefined)
+  }
+}
+
+/** Opens a temp of another. One that is to become a read-only file can be opened for reading at least. */
+async function openToLock(
+  fs: FileSystem,
+  path: string,
+): Promise<{ file: File; mode: 'exclusive' | 'shared' } | 'gone' | 'foreign'> {
+  try {
+    try {
+      // For writing too, which an exclusive lock asks for on Linux (EBADF otherwise).
+      return { file: await fs.open(path, 'update'), mode: 'exclusive' }
+    } catch (error) {
+      if (errorCode(error) !== 'EACCES') throw error
+      // Held by nobody who holds it exclusively: as good for us, and a creator who comes late sees it as well.
+      return { file: await fs.open(path, 'read'), mode: 'shared' }
+    }
+  } catch (error) {
+    if (isMissing(error)) return 'gone'
+    if (leaveAlone.has(errorCode(error) ?? '')) return 'foreign'
+    throw error
   }
 }
 
@@ -230,7 +305,7 @@ async function reapFile(
  * Removes a work directory that has no temp. The temp is looked up now, not in the listing, which may have missed it:
  * it was made before the directory, so if there is one it can be seen.
  */
-async function reapOrphan(fs: FileSystem, path: string): Promise<boolean> {
+export async function reapWorkDirectory(fs: FileSystem, path: string): Promise<boolean> {
   if ((await lstatOrNull(fs, path.slice(0, -workSuffix.length))) !== null) return false
   // Already gone with a temp that was reaped after the listing was made.
   if ((await lstatOrNull(fs, path)) === null) return false

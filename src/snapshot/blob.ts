@@ -117,20 +117,31 @@ export function createBlob(name: string, entry: BlobEntry, blame: Blame, context
       )
     }
     const shelf = context.files
+    const { signal, onBytes } = reading(options)
     return await context.use(async (source) => {
       const held = await shelf.use(cid, entry.size, {
         verify: (read) => matchesSegments(source, entry, blame, read),
         fill: async (write) => {
           let position = 0
-          for await (const part of readRange(source, entry, blame, 0, entry.size, reading(options))) {
+          for await (const part of readRange(source, entry, blame, 0, entry.size, { signal })) {
             await write([part], position)
             position += part.length
+            onBytes(position)
           }
         },
       })
       context.hold(held)
       return held.path
     })
+  }
+
+  function startLayOut(options: BlobReadOptions): Promise<string> {
+    const path = layOut(options)
+    laidOut = path
+    path.catch(() => {
+      laidOut = null
+    })
+    return path
   }
 
   return {
@@ -145,14 +156,17 @@ export function createBlob(name: string, entry: BlobEntry, blame: Blame, context
       return JSON.parse(await text(options)) as T
     },
     stream,
-    file(options = {}) {
-      if (laidOut === null) {
-        laidOut = layOut(options)
-        laidOut.catch(() => {
-          laidOut = null
-        })
+    async file(options = {}) {
+      for (;;) {
+        options.signal?.throwIfAborted()
+        // A path that is held no more may be gone any moment.
+        context.source()
+        const joined = laidOut
+        if (joined === null) return await startLayOut(options)
+        // Whoever began it may have been aborted; that is not our failure.
+        const path = await joined.catch(() => null)
+        if (path !== null) return path
       }
-      return laidOut
     },
     async writeTo(path, options = {}) {
       await context.writeFile(path, stream(options))

@@ -37,6 +37,7 @@ export async function collectFiles(env: Environment, session: WriteSession): Pro
   const { files } = env.storage
   const { stored } = session
   if (files === null || stored === null) return
+  await files.reapTemps()
   const laidOut = await files.list()
   if (laidOut.length === 0) return
   const { packs, failures } = await openPacks(

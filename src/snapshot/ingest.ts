@@ -1,15 +1,17 @@
 import { setImmediate } from 'node:timers/promises'
 import { HoldfastError } from '../errors.ts'
 import { blake3, digestsEqual } from '../format/blake3.ts'
-import { type Chunking, chunkBytesMax, cutter } from '../format/chunking.ts'
+import { type Chunking, chunkBytesMax } from '../format/chunking.ts'
 import { CODEC_DAG_CBOR } from '../format/cid.ts'
 import { createDagBuilder } from '../format/dag.ts'
 import { BLOB_BYTES_MAX, DIGEST_BYTES, SEGMENT_BYTES } from '../format/limits.ts'
 import type { BlobEntry } from '../format/manifest.ts'
 import { KIND } from '../format/pack.ts'
 import { encodeSegments } from '../format/segments.ts'
+import { openWindows, type Window, type Windows } from '../workers/windows.ts'
 import type { ChunkList } from './chunks.ts'
 import type { Intake } from './intake.ts'
+import { createPreviousChunks, type PreviousChunks } from './previous-chunks.ts'
 import type { ByteReader } from './sources.ts'
 
 /** The same blob in the snapshot before: what has not changed since need not be cut and hashed again. */
@@ -31,20 +33,64 @@ export interface IngestOptions {
   onBytes: (bytes: number) => void
 }
 
-/** The event loop gets a turn after this much cutting and hashing: a few milliseconds' worth. */
-const YIELD_BYTES = 512 * 1024
 /** Nodes follow the chunks they name, but do not pile up in memory without bound. */
 const NODES_HELD_BYTES = 4 * 1024 * 1024
 
 /**
  * Reads a blob once, into our own buffers, and stores what the store does not have. Everything (segment digest, boundaries, chunk
  * digests, the bytes written) comes from that one copy: a source that changes meanwhile cannot make them disagree.
+ *
+ * A pipeline over windows of one segment each: while one is filled, the one before is cut, the one before that is hashed, and an
+ * older one is written. Boundaries are found strictly in order, since each depends on the one before.
  */
 export async function ingestBlob(options: IngestOptions): Promise<BlobEntry> {
-  const { name, reader, chunking, previous, intake, signal } = options
-  const cut = cutter(chunking)
+  const windows = openWindows(options.chunking, options.reader.size)
+  const flow = createFlow(options, windows)
+  try {
+    return await flow.run()
+  } finally {
+    // Threads and writes in flight still use the windows' memory.
+    await flow.settled()
+    windows.release()
+  }
+}
+
+/** What has become of one window. */
+type Outcome =
+  /** Chunks of the previous snapshot from number `first` on, at the window position `start`; `bytes` null: never copied. */
+  | { kind: 'same'; filled: Filled; bytes: Uint8Array | null; start: number; first: number; count: number }
+  /** Chunks cut here; their digests are in the window once `hashed` settles. */
+  | { kind: 'cut'; filled: Filled; start: number; count: number; hashed: Promise<void> }
+
+interface Filled {
+  window: Window
+  /** Blob position of the segment's first byte, and how many bytes it has. */
+  start: number
+  length: number
+  final: boolean
+  /** The bytes are the previous snapshot's segment there; only their tail was copied. */
+  peeked: boolean
+  /** Settles when the segment's digest is in the window; at once when peeked. */
+  digested: Promise<void>
+}
+
+function createFlow(options: IngestOptions, windows: Windows) {
+  const { name, reader, chunking, intake, signal } = options
   const chunkMax = chunkBytesMax(chunking)
+  const previous: PreviousChunks | null = options.previous === null ? null : createPreviousChunks(options.previous)
   const segments = createDigestList()
+  const inFlight = new Set<Promise<unknown>>()
+  const busy: Promise<unknown>[] = []
+  let taking: Promise<void> = Promise.resolve()
+
+  // Blob positions.
+  let size = 0
+  let uncut = 0
+  /** Segments from here on, up to `size`, equal the previous ones. */
+  let sameFrom = Number.POSITIVE_INFINITY
+  /** The bytes [uncut, size). */
+  let rest: Uint8Array = new Uint8Array(0)
+
   let nodes: { block: Uint8Array; digest: Uint8Array }[] = []
   let nodeBytes = 0
   const dag = createDagBuilder((block, digest) => {
@@ -52,100 +98,187 @@ export async function ingestBlob(options: IngestOptions): Promise<BlobEntry> {
     nodeBytes += block.length
   })
 
+  function track<T>(work: Promise<T>): Promise<T> {
+    inFlight.add(work)
+    work.then(
+      () => inFlight.delete(work),
+      () => inFlight.delete(work),
+    )
+    return work
+  }
+
+  async function run(): Promise<BlobEntry> {
+    let cutting: Promise<void> = Promise.resolve()
+    for (let turn = 0, final = false; !final; turn++) {
+      signal.throwIfAborted()
+      await busy[turn % windows.count]
+      const filled = await fill(windows.at(turn))
+      final = filled.final
+      await cutting
+      const outcome = track(cut(filled))
+      cutting = track(outcome.then(() => undefined))
+      const taken = track(take(outcome, taking))
+      taking = taken
+      // Where nothing is copied nothing is waited for either: the event loop gets its turn here.
+      if (filled.peeked) await setImmediate()
+      busy[turn % windows.count] = track(taken.then(() => intake.written()))
+    }
+    await cutting
+    await taking
+    await reader.settle()
+    return await finish()
+  }
+
+  /** Copies one segment of the source into a window, or only looks at it when it is as it was. */
+  async function fill(window: Window): Promise<Filled> {
+    const start = size
+    const filled = await look(window, start)
+    size = start + filled.length
+    return filled
+  }
+
+  async function look(window: Window, start: number): Promise<Filled> {
+    const segment = window.bytes.subarray(window.origin)
+    const seen = previous === null ? null : reader.peek(segment.length)
+    if (seen !== null && seen.length === SEGMENT_BYTES && previous!.hasSegment(start, seen)) {
+      // In the same tick as the digest, so that these bytes are those that were hashed.
+      segment.set(seen.subarray(-chunkMax), SEGMENT_BYTES - Math.min(chunkMax, SEGMENT_BYTES))
+      return { window, start, length: SEGMENT_BYTES, final: false, peeked: true, digested: Promise.resolve() }
+    }
+    return await copy(window, start)
+  }
+
+  async function copy(window: Window, start: number): Promise<Filled> {
+    const segment = window.bytes.subarray(window.origin)
+    const length = await reader.read(segment)
+    const final = length < SEGMENT_BYTES
+    if (start + length > BLOB_BYTES_MAX) throw tooLarge(name)
+    const digested =
+      length === 0 ? Promise.resolve() : track(windows.digest(window, window.origin, window.origin + length))
+    return { window, start, length, final, peeked: false, digested }
+  }
+
+  /** Finds the boundaries up to the end of a window, as far as they can be known. */
+  async function cut(given: Filled): Promise<Outcome> {
+    let filled = given
+    // What the window before left uncut goes in front of the segment. Before anything is awaited: that window may be filled again then.
+    const { window } = given
+    const from = window.origin - rest.length
+    window.bytes.set(rest, from)
+    if (filled.peeked && !canTakeAsBefore(filled)) filled = await copy(filled.window, filled.start)
+    else if (filled.peeked) reader.skip(filled.length)
+    const { start, length, final, peeked, digested } = filled
+    const end = start + length
+    if (previous !== null && length > 0) {
+      await digested
+      const same = peeked || previous.hasDigest(start, window.segmentDigest)
+      sameFrom = same ? Math.min(sameFrom, start) : Number.POSITIVE_INFINITY
+    }
+
+    const upTo = window.origin + length
+    const before = uncut
+
+    if (previous !== null && uncut >= sameFrom) {
+      const run = previous.runFrom(uncut, end, final)
+      if (run !== null && (run.end === end || end - run.end <= chunkMax) && (!final || run.end === end)) {
+        if (!peeked || previous.allKnown(run, intake)) {
+          uncut = run.end
+          rest = window.bytes.subarray(upTo - (end - run.end), upTo)
+          const bytes = peeked ? null : window.bytes
+          return { kind: 'same', filled, bytes, start: from, first: run.first, count: run.count }
+        }
+      }
+    }
+    if (peeked) throw new Error('bug: a window was passed over that must be cut')
+    const known = previous?.candidates(before, end, before - from) ?? null
+    const count =
+      known === null
+        ? await windows.cut(window, from, upTo, final)
+        : await windows.follow(window, from, upTo, final, known)
+    const last = count === 0 ? from : window.ends[count - 1]!
+    uncut = before + (last - from)
+    rest = window.bytes.subarray(last, upTo)
+    const hashed = known === null ? track(windows.hash(window, from, count)) : Promise.resolve()
+    return { kind: 'cut', filled, start: from, count, hashed }
+  }
+
+  /** Whether all of a segment that was only looked at is chunks that the store has. */
+  function canTakeAsBefore({ start, length }: Filled): boolean {
+    const run = uncut >= Math.min(sameFrom, start) ? previous!.runFrom(uncut, start + length, false) : null
+    return run !== null && start + length - run.end <= chunkMax && previous!.allKnown(run, intake)
+  }
+
+  /** Stores the chunks of a window, in the order of the blob. */
+  async function take(outcome: Promise<Outcome>, before: Promise<void>): Promise<void> {
+    const found = await outcome
+    const { window, start, length, peeked, digested } = found.filled
+    await digested
+    if (found.kind === 'cut') await found.hashed
+    await before
+    signal.throwIfAborted()
+    if (length > 0) segments.push(peeked ? previous!.segmentDigest(start) : window.segmentDigest)
+    if (found.kind === 'same') takeSame(found)
+    else takeCut(found)
+    if (nodeBytes >= NODES_HELD_BYTES) storeNodes()
+    await intake.flush()
+    options.onBytes(start + length)
+  }
+
+  function takeSame({ bytes, start, first, count }: Extract<Outcome, { kind: 'same' }>): void {
+    const { digests } = options.previous!.chunks
+    let at = start
+    for (let i = first; i < first + count; i++) {
+      const length = previous!.length(i)
+      const digest = digests.subarray(i * DIGEST_BYTES, (i + 1) * DIGEST_BYTES)
+      if (bytes === null) intake.reuse(digest, length)
+      else intake.chunk(bytes.subarray(at, at + length), digest)
+      dag.push(length, digests, i * DIGEST_BYTES)
+      at += length
+    }
+  }
+
+  function takeCut({ filled: { window }, start, count }: Extract<Outcome, { kind: 'cut' }>): void {
+    let at = start
+    for (let i = 0; i < count; i++) {
+      const end = window.ends[i]!
+      const digest = window.digests.subarray(i * DIGEST_BYTES, (i + 1) * DIGEST_BYTES)
+      intake.chunk(window.bytes.subarray(at, end), digest)
+      dag.push(end - at, window.digests, i * DIGEST_BYTES)
+      at = end
+    }
+  }
+
   function storeNodes(): void {
     for (const { block, digest } of nodes) intake.block(block, digest, CODEC_DAG_CBOR, KIND.node)
     nodes = []
     nodeBytes = 0
   }
 
-  let size = 0
-  let carried: Uint8Array = new Uint8Array(0)
-  let known = 0
-  let equalFrom = Number.POSITIVE_INFINITY
-  let sinceYield = 0
-
-  for (let final = false; !final; ) {
-    signal.throwIfAborted()
-    // [what the last window could not cut yet][one segment]
-    const window = intake.window(chunkMax + SEGMENT_BYTES)
-    window.set(carried)
-    const segment = window.subarray(carried.length, carried.length + SEGMENT_BYTES)
-    const got = await reader.read(segment)
-    final = got < SEGMENT_BYTES
-    if (size + got > BLOB_BYTES_MAX) throw tooLarge(name)
-    if (got > 0) {
-      const digest = blake3(segment.subarray(0, got))
-      const at = segments.count * DIGEST_BYTES
-      const same = previous !== null && at < previous.segments.length && digestsEqual(digest, 0, previous.segments, at)
-      equalFrom = same ? Math.min(equalFrom, size) : Number.POSITIVE_INFINITY
-      segments.push(digest)
+  async function finish(): Promise<BlobEntry> {
+    if (size === 0) {
+      const empty = new Uint8Array(0)
+      const digest = blake3(empty)
+      intake.chunk(empty, digest)
+      dag.push(0, digest, 0)
     }
-    const base = size - carried.length
-    const end = carried.length + got
-    size += got
-
-    let start = 0
-    while (start < end) {
-      const reused = previous === null ? 0 : reusable(previous, base + start, base + end, final)
-      if (reused > 0) {
-        const at = known * DIGEST_BYTES
-        intake.chunk(window.subarray(start, start + reused), previous!.chunks.digests.subarray(at, at + DIGEST_BYTES))
-        dag.push(reused, previous!.chunks.digests, at)
-        start += reused
-        continue
-      }
-      if (!final && end - start < chunkMax) break
-      const length = cut(window, start, end)
-      const bytes = window.subarray(start, start + length)
-      const digest = blake3(bytes)
-      intake.chunk(bytes, digest)
-      dag.push(length, digest, 0)
-      start += length
-      sinceYield += length
-      if (sinceYield >= YIELD_BYTES) {
-        sinceYield = 0
-        await setImmediate()
-      }
+    const { root } = dag.finish()
+    storeNodes()
+    const entry: BlobEntry = { root, size, chunking }
+    if (root.codec === CODEC_DAG_CBOR) {
+      const block = encodeSegments(segments.bytes())
+      entry.segments = blake3(block)
+      intake.block(block, entry.segments, CODEC_DAG_CBOR, KIND.segments)
     }
-    carried = window.subarray(start, end)
-    if (nodeBytes >= NODES_HELD_BYTES) storeNodes()
     await intake.flush()
-    options.onBytes(size)
+    return entry
   }
-  await reader.settle()
 
-  if (size === 0) {
-    const empty = new Uint8Array(0)
-    const digest = blake3(empty)
-    intake.chunk(empty, digest)
-    dag.push(0, digest, 0)
-  }
-  const { root } = dag.finish()
-  storeNodes()
-  const entry: BlobEntry = { root, size, chunking }
-  if (root.codec === CODEC_DAG_CBOR) {
-    const block = encodeSegments(segments.bytes())
-    entry.segments = blake3(block)
-    intake.block(block, entry.segments, CODEC_DAG_CBOR, KIND.segments)
-  }
-  await intake.flush()
-  return entry
-
-  /**
-   * The length of the previous snapshot's chunk at blob position `from`, when the bytes there are known to be the same and the
-   * chunker would cut them alike: a boundary depends only on the bytes since the one before, except that the end of the blob
-   * made the last one.
-   */
-  function reusable(before: PreviousBlob, from: number, to: number, final: boolean): number {
-    if (from < equalFrom) return 0
-    const { ends, count } = before.chunks
-    while (known < count && ends[known]! <= from) known += 1
-    if (known === count) return 0
-    const starts = known === 0 ? 0 : ends[known - 1]!
-    const ended = ends[known]!
-    if (starts !== from || ended > to) return 0
-    if (known === count - 1 && !(final && ended === to)) return 0
-    return ended - from
+  return {
+    run,
+    async settled() {
+      while (inFlight.size > 0) await Promise.allSettled(inFlight)
+      await intake.settled().catch(() => undefined)
+    },
   }
 }
 
@@ -157,13 +290,10 @@ function tooLarge(name: string): HoldfastError {
   )
 }
 
-function createDigestList(): { readonly count: number; push(digest: Uint8Array): void; bytes(): Uint8Array } {
+function createDigestList(): { push(digest: Uint8Array): void; bytes(): Uint8Array } {
   let digests = new Uint8Array(16 * DIGEST_BYTES)
   let count = 0
   return {
-    get count() {
-      return count
-    },
     push(digest) {
       if ((count + 1) * DIGEST_BYTES > digests.length) {
         const more = new Uint8Array(digests.length * 2)

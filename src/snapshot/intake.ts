@@ -16,10 +16,14 @@ export interface KnownPack {
 export interface Intake {
   chunk(bytes: Uint8Array, digest: Uint8Array): void
   block(bytes: Uint8Array, digest: Uint8Array, codec: Codec, kind: Kind): void
-  /** A buffer of at least `bytes` that no write in flight reads from. The one given before stays valid; the one before that does not. */
-  window(bytes: number): Uint8Array
+  /** Whether the block need not be written. */
+  knows(digests: Uint8Array, at: number): boolean
+  /** Takes a block that is known, without its bytes. */
+  reuse(digest: Uint8Array, length: number): void
   /** Starts writing what was taken in; waits for the write before. */
   flush(): Promise<void>
+  /** Waits for what was flushed last. */
+  written(): Promise<void>
   /** Waits for all writes. */
   settled(): Promise<void>
   /** The pack, of those known or written, that holds the block; -1 if none. */
@@ -46,8 +50,6 @@ export function createIntake(known: readonly KnownPack[], writer: BlockWriter): 
   const needed = new Set<number>()
   let reusedBytes = 0
   let relocated: DigestMap | null = null
-  let windows: Uint8Array[] = []
-  let turn = 0
   let writing: Promise<void> = Promise.resolve()
 
   // Packs written now have the slots behind the known ones, in the order of their ids.
@@ -64,21 +66,22 @@ export function createIntake(known: readonly KnownPack[], writer: BlockWriter): 
       needed.add(id)
       return
     }
+    note(place, bytes.length)
+  }
+
+  function note(place: number, length: number): void {
     const slot = slotOf(place)
     needed.add(idOf(slot))
-    reusedBytes += bytes.length
+    reusedBytes += length
     if (slot < known.length) marks[slot]![entryOf(place)] = 1
   }
 
   return {
     chunk: (bytes, digest) => take(bytes, digest, CODEC_RAW, KIND.chunk),
     block: take,
-    window(bytes) {
-      if (windows.length === 0 || windows[0]!.length < bytes) {
-        windows = [Buffer.allocUnsafeSlow(bytes), Buffer.allocUnsafeSlow(bytes)]
-      }
-      turn = 1 - turn
-      return windows[turn]!
+    knows: (digests, at) => blocks.get(digests, at) !== -1,
+    reuse(digest, length) {
+      note(blocks.get(digest, 0), length)
     },
     async flush() {
       await writing
@@ -86,6 +89,7 @@ export function createIntake(known: readonly KnownPack[], writer: BlockWriter): 
       writing = writer.flush()
       writing.catch(() => {})
     },
+    written: () => writing,
     async settled() {
       await writing
     },

@@ -1,4 +1,5 @@
 import { HoldfastError } from '../errors.ts'
+import { COMPRESSION, prepareDecompression } from '../format/compression.ts'
 import { FOOTER_BYTES, HEADER_BYTES } from '../format/limits.ts'
 import { type PackIndex, parsePackFooter, parsePackIndex } from '../format/pack.ts'
 import type { PackFile, Storage } from '../storage/port.ts'
@@ -68,7 +69,8 @@ export function createPackShelf(storage: Storage): PackShelf {
         async release() {
           if (released) return
           released = true
-          if (drop(name, held)) await file.close()
+          // Nothing was written through it, so its close has nothing to report.
+          if (drop(name, held)) await file.close().catch(() => undefined)
         },
         releaseSync() {
           if (released) return
@@ -94,5 +96,12 @@ async function readPackIndex(file: PackFile, storeId: Uint8Array): Promise<PackI
   const { indexOffset, indexBytes } = parsePackFooter(footer, file.bytes, where)
   const index = new Uint8Array(indexBytes)
   await file.read(index, indexOffset)
-  return parsePackIndex({ name: file.name, header, index, footer, fileBytes: file.bytes, storeId, where })
+  const parsed = parsePackIndex({ name: file.name, header, index, footer, fileBytes: file.bytes, storeId, where })
+  if (hasCompressed(parsed)) await prepareDecompression()
+  return parsed
+}
+
+function hasCompressed(index: PackIndex): boolean {
+  for (let entry = 0; entry < index.blocks; entry++) if (index.compression(entry) !== COMPRESSION.none) return true
+  return false
 }

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { HoldfastError, isDamage, isHoldfastError } from '../errors.ts'
 import { blake3 } from '../format/blake3.ts'
-import type { Chunking } from '../format/chunking.ts'
+import { assertChunking, type Chunking } from '../format/chunking.ts'
 import { CODEC_DAG_CBOR, cidText } from '../format/cid.ts'
 import { zstdAvailable } from '../format/compression.ts'
 import type { Head, HeadPack, HeadSnapshot } from '../format/head.ts'
@@ -9,7 +9,7 @@ import { fromHex } from '../format/hex.ts'
 import { STORE_ID_BYTES } from '../format/limits.ts'
 import { encodeManifest } from '../format/manifest.ts'
 import { KIND } from '../format/pack.ts'
-import { encodeValue } from '../format/value.ts'
+import { encodeValue, isWellFormed } from '../format/value.ts'
 import type { OnProgress } from '../progress.ts'
 import type { StoredHead, WriteSession } from '../storage/port.ts'
 import { type BlockWriter, createBlockWriter } from './block-writer.ts'
@@ -100,6 +100,8 @@ export async function persist(
   const compress = wantsCompression(defaults.compression)
   const keepLast = options.keepLast ?? defaults.keepLast
   assertKeepLast(keepLast)
+  if (options.chunking !== undefined) assertChunking(options.chunking)
+  if (options.message !== undefined) assertMessage(options.message)
   // Refused before anything is read or locked.
   encodeValue(options.metadata ?? {}, 'metadata')
   if (options.watermark !== undefined) encodeValue(options.watermark, 'watermark')
@@ -146,6 +148,11 @@ export function assertKeepLast(keepLast: unknown): void {
   if (typeof keepLast !== 'number' || !Number.isInteger(keepLast) || keepLast < 1 || keepLast > 1000) {
     throw new RangeError(`keepLast is the number of snapshots to keep, 1 to 1,000; got ${String(keepLast)}`)
   }
+}
+
+function assertMessage(message: unknown): void {
+  if (typeof message === 'string' && isWellFormed(message)) return
+  throw new TypeError(`persist: message must be well-formed text, got ${JSON.stringify(message)}`)
 }
 
 /** Steps 1 and 2: a store that is there, durable, swept and ours to write. */
@@ -273,6 +280,8 @@ async function persistLocked(
     await intake.settled()
     options.signal.throwIfAborted()
 
+    // Folding may have moved a manifest that the store already had.
+    snapshot.pack = intake.packOf(id.digest)
     snapshot.packs = [...intake.needed()].sort((a, b) => a - b)
     const names = new Map([...head.packs, ...writer.packs].map(({ id, name }) => [id, name]))
     const renewed = (folded?.snapshots ?? kept).filter(({ sequence }) => folded?.changed.has(sequence))

@@ -136,7 +136,7 @@ async function* groups(
   let group: Group | null = null
   for await (const run of chunkRuns(source, entry, blame, start, end)) {
     const [first, last] = overlapping(run, start, end)
-    for (const read of planReads(source, run, first, last, blame)) {
+    for (const read of planReads(source, run, first, last, blame, bytes)) {
       group ??= { start: read.position, length: 0, reads: [] }
       group.reads.push(read)
       group.length += read.length

@@ -1,8 +1,9 @@
 import { join, sep } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { HoldfastError } from '../errors.ts'
-import type { Chunking } from '../format/chunking.ts'
+import { assertChunking, type Chunking } from '../format/chunking.ts'
 import { assertBlobName } from '../format/manifest.ts'
+import { isWellFormed } from '../format/value.ts'
 import { ioError } from '../fs/io.ts'
 import type { FileStat, FileSystem } from '../fs/port.ts'
 import type { WorkDirectory } from '../storage/port.ts'
@@ -49,6 +50,13 @@ export interface ByteReader {
   readonly size: number | null
   /** Fills `target` as far as there are bytes; fewer than asked only at the end. */
   read(target: Uint8Array): Promise<number>
+  /**
+   * The next bytes where they lie, without taking them; null when the source cannot show them, or when another thread might change them
+   * while they are looked at.
+   */
+  peek(bytes: number): Uint8Array | null
+  /** Passes over bytes that were peeked at. */
+  skip(bytes: number): void
   /** After the last byte: `SOURCE_CHANGED` when the source moved while it was read. */
   settle(): Promise<void>
   close(): Promise<void>
@@ -62,23 +70,25 @@ export async function nameSources(
   if (typeof blobs !== 'object' || blobs === null)
     throw new TypeError('persist: blobs must be an object of blobs by name')
   const entries = Symbol.iterator in blobs ? [...blobs] : Object.entries(blobs)
+  for (const [, input] of entries) expectErrors(input)
   const named: NamedSource[] = []
   for (const [name, input] of entries) {
     assertBlobName(name)
     if (hasKey(input, 'directory')) {
-      const { directory, chunking, type } = input as { directory: string | URL } & BlobOptions
+      const { directory, ...given } = input as { directory: string | URL } & BlobOptions
+      const options = blobOptions(name, given)
       const root = pathOf(directory, `blob ${JSON.stringify(name)}`)
       for (const path of await listFiles(fs, root, name)) {
         const inner = `${name}/${path.split(sep).join('/')}`
         assertBlobName(inner)
-        named.push({ name: inner, source: { file: join(root, path) }, ...options(chunking, type) })
+        named.push({ name: inner, source: { file: join(root, path) }, ...options })
       }
     } else if (hasKey(input, 'source') && !isBytesLike(input)) {
-      const { source, chunking, type } = input as { source: BlobSource } & BlobOptions
-      named.push({ name, source, ...options(chunking, type) })
+      const { source, ...given } = input as { source: BlobSource } & BlobOptions
+      named.push({ name, source, ...blobOptions(name, given) })
     } else if (hasKey(input, 'file')) {
-      const { file, chunking, type } = input as { file: string | URL } & BlobOptions
-      named.push({ name, source: { file }, ...options(chunking, type) })
+      const { file, ...given } = input as { file: string | URL } & BlobOptions
+      named.push({ name, source: { file }, ...blobOptions(name, given) })
     } else {
       named.push({ name, source: input as BlobSource })
     }
@@ -92,7 +102,12 @@ export async function nameSources(
   return named
 }
 
-function options(chunking: Chunking | undefined, type: string | undefined): BlobOptions {
+/** What could be written but not be read again is refused here, before anything is written. */
+function blobOptions(name: string, { chunking, type }: BlobOptions): BlobOptions {
+  if (chunking !== undefined) assertChunking(chunking)
+  if (type !== undefined && (typeof type !== 'string' || !isWellFormed(type))) {
+    throw new TypeError(`persist: the type of blob ${JSON.stringify(name)} must be text, got ${JSON.stringify(type)}`)
+  }
   return { ...(chunking === undefined ? {} : { chunking }), ...(type === undefined ? {} : { type }) }
 }
 
@@ -108,6 +123,9 @@ function assertSource(name: string, source: BlobSource): void {
         'Uint8Array, { file }, { directory } or a function that saves into a path',
     )
   }
+  if (hasKey(source, 'file') && !isBytesLike(source)) {
+    pathOf((source as { file: string | URL }).file, `blob ${JSON.stringify(name)}`)
+  }
   const given: unknown = source
   if (ArrayBuffer.isView(given) && !(given instanceof Uint8Array)) {
     throw new TypeError(
@@ -117,6 +135,16 @@ function assertSource(name: string, source: BlobSource): void {
   if (typeof source === 'string' && !isWellFormed(source)) {
     throw new TypeError(`persist: blob ${JSON.stringify(name)} is text with a lone surrogate, which UTF-8 cannot hold`)
   }
+}
+
+/**
+ * A Node stream that fails before it is read (while another blob is, or while we wait for the lock) would end the process for want of a
+ * listener. Reading it gives the error again.
+ */
+function expectErrors(input: unknown): void {
+  const source = hasKey(input, 'source') ? (input as { source: unknown }).source : input
+  const { on, pipe } = (source ?? {}) as { on?: unknown; pipe?: unknown }
+  if (typeof on === 'function' && typeof pipe === 'function') on.call(source, 'error', () => {})
 }
 
 function isBytesLike(source: unknown): boolean {
@@ -130,11 +158,6 @@ function isBytesLike(source: unknown): boolean {
 
 function hasKey(value: unknown, key: string): boolean {
   return typeof value === 'object' && value !== null && Object.hasOwn(value, key)
-}
-
-function isWellFormed(text: string): boolean {
-  // String.prototype.isWellFormed is there on Node 20, but not in the ES2023 library types.
-  return (text as string & { isWellFormed(): boolean }).isWellFormed()
 }
 
 export function pathOf(path: string | URL, what: string): string {
@@ -179,13 +202,14 @@ export async function openSource(
   signal: AbortSignal,
   workDirectory: () => Promise<WorkDirectory>,
 ): Promise<ByteReader> {
-  if (typeof source === 'string') return partsReader(name, utf8Parts(source), null)
+  if (typeof source === 'string') return partsReader(name, utf8Parts(source), Buffer.byteLength(source), signal)
   if (source instanceof Uint8Array) return bytesReader(source)
   if (source instanceof ArrayBuffer) return bytesReader(new Uint8Array(source))
-  if (source instanceof Blob) return partsReader(name, source.stream() as AsyncIterable<Uint8Array>, source.size)
+  if (source instanceof Blob)
+    return partsReader(name, source.stream() as AsyncIterable<Uint8Array>, source.size, signal)
   if (typeof source === 'function') return await savedReader(fs, name, source, signal, workDirectory)
   if ('file' in source) return await fileReader(fs, name, pathOf(source.file, `blob ${JSON.stringify(name)}`))
-  return partsReader(name, source as AsyncIterable<Uint8Array> | Iterable<Uint8Array>, null)
+  return partsReader(name, source as AsyncIterable<Uint8Array> | Iterable<Uint8Array>, null, signal)
 }
 
 function bytesReader(bytes: Uint8Array): ByteReader {
@@ -198,9 +222,25 @@ function bytesReader(bytes: Uint8Array): ByteReader {
       at += part.length
       return part.length
     },
+    peek: (count) => (isShared(bytes) ? null : bytes.subarray(at, at + count)),
+    skip(count) {
+      at += count
+    },
     async settle() {},
     async close() {},
   }
+}
+
+function isShared({ buffer }: Uint8Array): boolean {
+  return typeof SharedArrayBuffer === 'function' && buffer instanceof SharedArrayBuffer
+}
+
+/** For readers that only stream. */
+const streaming = {
+  peek: () => null,
+  skip() {
+    throw new Error('bug: nothing was peeked at')
+  },
 }
 
 const TEXT_PART = 256 * 1024
@@ -220,11 +260,13 @@ function partsReader(
   name: string,
   parts: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
   size: number | null,
+  signal: AbortSignal,
 ): ByteReader {
   const iterator = Symbol.asyncIterator in parts ? parts[Symbol.asyncIterator]() : parts[Symbol.iterator]()
   let part: Uint8Array = new Uint8Array(0)
   let done = false
   return {
+    ...streaming,
     size,
     async read(target) {
       let filled = 0
@@ -245,15 +287,20 @@ function partsReader(
     },
     async settle() {},
     async close() {
-      if (!done) await iterator.return?.()
+      if (done) return
+      const ended = Promise.resolve(iterator.return?.())
+      // A stalled stream may never answer this either.
+      if (signal.aborted) ended.catch(() => {})
+      else await ended
     },
   }
 
   async function nextPart(): Promise<Uint8Array | null> {
     let step: IteratorResult<Uint8Array>
     try {
-      step = await iterator.next()
+      step = await unlessAborted(signal, iterator.next())
     } catch (cause) {
+      if (signal.aborted) throw signal.reason
       done = true
       throw sourceFailed(name, 'its stream failed', cause)
     }
@@ -268,6 +315,25 @@ function partsReader(
     }
     return step.value
   }
+}
+
+/** A source that stalls must not keep an abort from being heard. */
+async function unlessAborted<T>(signal: AbortSignal, work: T | PromiseLike<T>): Promise<T> {
+  if (!isThenable(work)) return work
+  let onAbort = (): void => undefined
+  const aborted = new Promise<never>((_, reject) => {
+    onAbort = () => reject(signal.reason)
+    signal.addEventListener('abort', onAbort, { once: true })
+  })
+  try {
+    return await Promise.race([work, aborted])
+  } finally {
+    signal.removeEventListener('abort', onAbort)
+  }
+}
+
+function isThenable<T>(value: T | PromiseLike<T>): value is PromiseLike<T> {
+  return typeof (value as { then?: unknown } | null)?.then === 'function'
 }
 
 function sourceFailed(name: string, why: string, cause: unknown): HoldfastError {
@@ -290,6 +356,7 @@ async function fileReader(fs: FileSystem, name: string, path: string): Promise<B
   }
   let position = 0
   return {
+    ...streaming,
     size: before.size,
     async read(target) {
       let filled = 0

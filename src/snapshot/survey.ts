@@ -1,6 +1,7 @@
 import { HoldfastError, isDamage, isHoldfastError } from '../errors.ts'
 import { blake3, digestsEqual } from '../format/blake3.ts'
 import { type CommitRecord, decodeCommit } from '../format/commit.ts'
+import { prepareDecompression } from '../format/compression.ts'
 import {
   BLOCK_BYTES_MAX,
   DIGEST_BYTES,
@@ -100,6 +101,7 @@ async function goodBlocks(file: PackFile, index: PackIndex): Promise<{ good: Pac
  * the digest they say. Nothing of a damaged index is believed otherwise.
  */
 async function salvage(file: PackFile): Promise<PackIndex> {
+  await prepareDecompression()
   const builder = createPackIndex()
   const seen = new Set<string>()
   for (const entry of await possibleEntries(file)) {

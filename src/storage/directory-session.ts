@@ -41,7 +41,7 @@ export interface DirectoryState {
 }
 
 /** Temps of writers without locks are taken for dead after this long without a write. */
-const UNLOCKED_TEMP_AGE_MS = 24 * 60 * 60 * 1000
+export const UNLOCKED_TEMP_AGE_MS = 24 * 60 * 60 * 1000
 
 export interface SessionOptions {
   fs: FileSystem
@@ -247,8 +247,9 @@ export async function openSession(
       await work
     } catch (error) {
       if (!(error instanceof DirectorySyncFailed)) throw error
+      const { code, syscall } = error.cause as NodeJS.ErrnoException
       throw new HoldfastError('IO_FAILED', `${error.message}; nothing was committed`, {
-        details: { path: error.directory },
+        details: { code, syscall, path: error.directory },
         cause: error.cause,
       })
     }

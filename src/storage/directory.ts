@@ -233,7 +233,10 @@ async function openPack(fs: FileSystem, path: string, name: string): Promise<Pac
     if (!isMissing(error)) throw ioError(error, `opening ${path}`)
     throw new HoldfastError('PACK_MISSING', `pack ${path} is missing`, { details: { path, pack: name }, cause: error })
   })
-  const { size } = await file.stat()
+  const { size } = await file.stat().catch(async (error: unknown) => {
+    await file.close().catch(() => undefined)
+    throw ioError(error, `looking at ${path}`)
+  })
   return {
     name,
     bytes: size,

@@ -1,9 +1,12 @@
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { HoldfastError } from '../errors.ts'
+import { parseCid } from '../format/cid.ts'
 import { makeDirectory, moveAside, writeDurable } from '../fs/durable.ts'
-import { ioError, isMissing, isSameFile, lstatOrNull, readFully, writeFully } from '../fs/io.ts'
+import { ignoreMissing, ioError, isMissing, isSameFile, lstatOrNull, readFully, writeFully } from '../fs/io.ts'
 import type { File, FileSystem } from '../fs/port.ts'
+import { reapTemps } from '../fs/temps.ts'
+import { UNLOCKED_TEMP_AGE_MS } from './directory-session.ts'
 import type { FileShelf } from './port.ts'
 
 export interface FileShelfOptions {
@@ -14,6 +17,17 @@ export interface FileShelfOptions {
 }
 
 const LOCK_SUFFIX = '.lock'
+
+/** The directory may be the caller's own, with files in it that are nobody's to delete. */
+function isCid(name: string): boolean {
+  try {
+    parseCid(name)
+    return true
+  } catch {
+    return false
+  }
+}
+
 /** A collector holds the exclusive lock only while it deletes one file. */
 const LOCK_TRIES = 200
 const LOCK_PAUSE_MS = 10
@@ -90,9 +104,7 @@ export function createFileShelf(options: FileShelfOptions): FileShelf {
     async list() {
       try {
         const entries = await fs.readdir(directory)
-        return entries
-          .filter(({ name, kind }) => kind === 'file' && !name.endsWith(LOCK_SUFFIX))
-          .map(({ name }) => name)
+        return entries.filter(({ name, kind }) => kind === 'file' && isCid(name)).map(({ name }) => name)
       } catch (error) {
         if (isMissing(error)) return []
         throw ioError(error, `listing ${directory}`)
@@ -102,18 +114,24 @@ export function createFileShelf(options: FileShelfOptions): FileShelf {
       // Without locks nobody knows who uses it.
       if (!lock) return false
       const path = join(directory, cid)
-      const file = await fs.open(path + LOCK_SUFFIX, 'readWrite', 0o600)
+      const file = await fs.open(path + LOCK_SUFFIX, 'readWrite', 0o600).catch((error: unknown) => {
+        throw ioError(error, `deleting ${path}`)
+      })
       try {
         if (!file.tryLock('exclusive')) return false
-        await fs.unlink(path)
-        await fs.unlink(path + LOCK_SUFFIX)
+        // Another collector may have removed the lock file, and somebody made and locked a new one since.
+        if (!isSameFile(await file.stat(), await lstatOrNull(fs, path + LOCK_SUFFIX))) return false
+        await ignoreMissing(fs.unlink(path))
+        await ignoreMissing(fs.unlink(path + LOCK_SUFFIX))
         return true
       } catch (error) {
-        if (isMissing(error)) return true
         throw ioError(error, `deleting ${path}`)
       } finally {
         await file.close()
       }
+    },
+    async reapTemps() {
+      await reapTemps(fs, tempDirectory, { lock, olderThanMs: UNLOCKED_TEMP_AGE_MS, nowMs: Date.now() })
     },
   }
 

@@ -123,4 +123,6 @@ export interface FileShelf {
   list(): Promise<string[]>
   /** Deletes a file unless somebody uses it. */
   remove(cid: string): Promise<boolean>
+  /** Removes what processes left that died while they laid out a file. */
+  reapTemps(): Promise<void>
 }

@@ -118,7 +118,7 @@ describe('building', () => {
 
   test('every length takes its shortest form', () => {
     const lengths = [1, 23, 24, 255, 256, 65_535, 65_536, 16_777_216]
-    const leaves = lengths.map((length, i) => ({ length, id: { codec: CODEC_RAW, digest: pattern(32, i) } }))
+    const leaves = lengths.map((length, i): Child => ({ length, id: { codec: CODEC_RAW, digest: pattern(32, i) } }))
     expect(toHex(build(leaves).blocks[0]!)).toBe(reference(leaves).nodes[0])
   })
 

@@ -40,10 +40,10 @@ test('every flipped bit, every shortened and every lengthened file is refused', 
 })
 
 test('a right checksum over something that is no JSON object is refused', () => {
-  for (const text of ['', '{ "a": ,\n  ', '[1,\n  ', '{ "a": "\uFFFD', '{\n  "a": 1\n  ']) {
+  for (const text of ['{\n  ', '', '{ "a": ,\n  ', '[1,\n  ', '{ "a": "\uFFFD', '{\n  "a": 1\n  ']) {
     const covered = Buffer.from(text)
     const file = Buffer.concat([covered, Buffer.from(`"checksum": "${toHex(blake3(covered))}"\n}\n`)])
-    expect(openJson(file).ok, text).toBe(text === '')
+    expect(openJson(file).ok, text).toBe(text === '{\n  ')
   }
   const covered = Buffer.concat([Buffer.from('{ "a": "'), Buffer.of(0xff), Buffer.from('",\n  ')])
   const file = Buffer.concat([covered, Buffer.from(`"checksum": "${toHex(blake3(covered))}"\n}\n`)])

@@ -261,7 +261,10 @@ describe('reading', () => {
       ['lengths that differ uncompressed', (_, view) => view.setUint32(entry(0) + 40, 1, true)],
       [
         'a block too large',
-        (index, view) => (index.fill(1, entry(0) + 45, entry(0) + 46), view.setUint32(entry(0) + 40, 16_777_217, true)),
+        (index, view) => {
+          index[entry(0) + 45] = 1
+          view.setUint32(entry(0) + 40, 16_777_217, true)
+        },
       ],
       ['an unknown codec', (index) => index.fill(0x70, entry(0) + 44, entry(0) + 45)],
       ['an unknown compression', (index) => index.fill(2, entry(0) + 45, entry(0) + 46)],

@@ -1,0 +1,15 @@
+import { setImmediate } from 'node:timers/promises'
+
+/** In ms: long enough to cost nothing, short enough that nobody waits for us. */
+const TURN_MS = 10
+
+/** Lets the event loop turn when the last turn is more than `TURN_MS` ago. For long work between whose steps nothing can break. */
+export function createPace(): () => Promise<void> | undefined {
+  let turnedAt = performance.now()
+  return () => {
+    if (performance.now() - turnedAt < TURN_MS) return undefined
+    return setImmediate().then(() => {
+      turnedAt = performance.now()
+    })
+  }
+}

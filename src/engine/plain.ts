@@ -1,0 +1,51 @@
+import type { BlobInput, SnapshotBlob } from '../index.ts'
+import type { EngineAdapter, RestoreContext, SaveContext, SavedEngine } from './adapter.ts'
+
+// For an engine that has no adapter of its own: it gives bytes, or saves to a path.
+
+export interface PlainOptions<Engine> {
+  /** Names the engine; a snapshot of another name is refused. */
+  name: string
+  /** Raise it when your bytes change so that older code could not read them. Default 1. */
+  layout?: number
+  /** What must be equal on save and restore: dimensions, metric, tokenizer id. */
+  options?: Record<string, unknown>
+  version?: string
+  /**
+   * One blob, or several by name. Bytes, text, streams, `{ file }`, or `(path) => …` that saves into a path. Bytes are taken as they are
+   * now; what is read later (streams, functions, files) needs `revision` if the engine can change meanwhile.
+   */
+  save(engine: Engine, context: SaveContext): PlainBlobs | Promise<PlainBlobs>
+  /** One blob comes as `blobs.blob('index')`: its `bytes()`, `text()`, `stream()` or, for engines that open paths, `file()`. */
+  restore(blobs: SavedEngine, context: RestoreContext): Engine | Promise<Engine>
+  /** See `EngineAdapter.revision`. */
+  revision?(engine: Engine): unknown
+}
+
+/** One blob, named `index`, or `{ blobs }` by name. */
+export type PlainBlobs = BlobInput | { blobs: Readonly<Record<string, BlobInput>> }
+
+export type { SavedEngine, SnapshotBlob }
+
+/** An adapter made of two functions. */
+export function plain<Engine>(description: PlainOptions<Engine>): EngineAdapter<Engine> {
+  const { name, layout = 1, options = {}, version, revision } = description
+  if (typeof name !== 'string' || name === '') throw new TypeError('plain: give the engine a name')
+  return {
+    name,
+    layout,
+    options,
+    version,
+    async save(engine, context) {
+      // An async function runs up to its first await at once: `save` is called in the instant of the capture.
+      const saved = await description.save(engine, context)
+      return { blobs: isNamed(saved) ? saved.blobs : { index: saved } }
+    },
+    restore: (saved, context) => description.restore(saved, context),
+    ...(revision === undefined ? {} : { revision: (engine: Engine) => revision.call(description, engine) }),
+  }
+}
+
+function isNamed(saved: PlainBlobs): saved is { blobs: Readonly<Record<string, BlobInput>> } {
+  return typeof saved === 'object' && saved !== null && Object.hasOwn(saved, 'blobs')
+}

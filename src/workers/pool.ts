@@ -1,0 +1,132 @@
+import { availableParallelism } from 'node:os'
+import { Worker } from 'node:worker_threads'
+import { blake3Implementation } from '../format/blake3.ts'
+import { resolveNative } from '../native.ts'
+import { GEAR_WASM, WORKER_SOURCE } from './generated.ts'
+import type { Job } from './jobs.ts'
+import type { SharedMemory } from './wasm.ts'
+import type { FromWorker, ToWorker } from './worker.ts'
+
+/** Memory that windows lie in, seen by every worker. */
+export interface Arena {
+  id: number
+  memory: SharedMemory
+}
+
+/** Worker threads shared by all stores of the process. */
+export interface Pool {
+  /** Rejects with `WorkerFailed` when the worker died: run the job here instead. */
+  run(arena: Arena, job: Job): Promise<number>
+  /** Workers forget an arena. */
+  close(arena: Arena): void
+}
+
+export class WorkerFailed extends Error {}
+
+/** More than this many threads wait for memory, not for each other (measured with two; untested beyond four). */
+const WORKERS_MAX = 4
+/** Threads that have had nothing to do for this long are ended. */
+const IDLE_MS = 5_000
+
+let pool: Pool | null = null
+
+/** The process's pool; null where there can be none: no native BLAKE3, threads forbidden, or `HOLDFAST_WORKERS=0`. */
+export function sharedPool(): Pool | null {
+  if (process.env.HOLDFAST_WORKERS === '0' || blake3Implementation().name !== 'native') return null
+  pool ??= createPool(Math.min(WORKERS_MAX, availableParallelism()))
+  return pool
+}
+
+interface Member {
+  worker: Worker
+  arenas: Set<number>
+  pending: Map<number, { resolve: (count: number) => void; reject: (error: Error) => void }>
+}
+
+function createPool(size: number): Pool {
+  let members: Member[] = []
+  let nextId = 0
+  let idle: NodeJS.Timeout | undefined
+
+  function start(): Member {
+    const worker = new Worker(WORKER_SOURCE, {
+      eval: true,
+      name: 'holdfast',
+      workerData: { blake3Path: resolveNative('@napi-rs/blake-hash'), wasm: Buffer.from(GEAR_WASM, 'base64') },
+      // The host's flags (loaders, inspectors, memory limits) are not the worker's business.
+      execArgv: [],
+      stdin: false,
+    })
+    const member: Member = { worker, arenas: new Set(), pending: new Map() }
+    worker.on('message', (message: FromWorker) => settle(member, message))
+    worker.on('error', (error) => fail(member, error))
+    worker.on('exit', () => fail(member, new Error('the worker ended')))
+    // Threads never keep a process alive by being there; only by having something to do.
+    worker.unref()
+    members.push(member)
+    return member
+  }
+
+  function settle(member: Member, message: FromWorker): void {
+    const waiting = member.pending.get(message.id)
+    member.pending.delete(message.id)
+    if (member.pending.size === 0) member.worker.unref()
+    if ('error' in message) waiting?.reject(new WorkerFailed(message.error))
+    else waiting?.resolve(message.count)
+  }
+
+  function fail(member: Member, error: Error): void {
+    members = members.filter((other) => other !== member)
+    for (const { reject } of member.pending.values()) reject(new WorkerFailed(error.message, { cause: error }))
+    member.pending.clear()
+  }
+
+  function leastBusy(): Member {
+    const free = members.find(({ pending }) => pending.size === 0)
+    if (free !== undefined) return free
+    if (members.length < size) return start()
+    return members.reduce((a, b) => (b.pending.size < a.pending.size ? b : a))
+  }
+
+  function endWhenIdle(): void {
+    clearTimeout(idle)
+    idle = setTimeout(() => {
+      if (members.some(({ pending }) => pending.size > 0)) return
+      for (const { worker } of members) void worker.terminate()
+      members = []
+    }, IDLE_MS)
+    idle.unref()
+  }
+
+  return {
+    async run(arena, job) {
+      let member: Member
+      try {
+        member = leastBusy()
+      } catch (cause) {
+        throw new WorkerFailed('a worker thread could not be started', { cause })
+      }
+      const post = (message: ToWorker): void => member.worker.postMessage(message)
+      if (!member.arenas.has(arena.id)) {
+        post({ open: arena.id, memory: arena.memory })
+        member.arenas.add(arena.id)
+      }
+      const id = nextId++
+      const done = new Promise<number>((resolve, reject) => {
+        member.pending.set(id, { resolve, reject })
+      })
+      member.worker.ref()
+      post({ id, arena: arena.id, job })
+      try {
+        return await done
+      } finally {
+        endWhenIdle()
+      }
+    },
+    close(arena) {
+      for (const member of members) {
+        if (member.arenas.delete(arena.id)) member.worker.postMessage({ close: arena.id } satisfies ToWorker)
+      }
+    },
+  }
+}
