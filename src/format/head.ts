@@ -70,7 +70,7 @@ export interface RetiredPack {
 export interface DamagedBlocks {
   /** A pack's name. */
   pack: string
-  /** Hex. */
+  /** Hex; none: no block of the pack is counted on. */
   digests: string[]
 }
 

@@ -182,6 +182,7 @@ function notADirectory(path: string, found: string): HoldfastError {
  *
  * @param options.reason a few words; what does not fit a file name becomes `-`
  * @param options.details facts for the `.json`
+ * @param options.original what it is a copy of; default `from` itself
  * @returns the new path
  * @throws NO_SPACE, IO_FAILED: the file is then still where it was; DirectorySyncFailed: it is moved, perhaps not durably
  */
@@ -193,16 +194,17 @@ export async function moveAside(
     reason: string
     now: Date
     details: Readonly<Record<string, unknown>>
+    original?: string
   },
 ): Promise<string> {
-  const { from, quarantineDirectory } = options
-  const target = join(quarantineDirectory, asideName(basename(from), options.reason, options.now))
+  const { from, quarantineDirectory, original = from } = options
+  const target = join(quarantineDirectory, asideName(basename(original), options.reason, options.now))
   const note = `${target}.json`
   try {
     const parent = await fs.stat(dirname(resolve(quarantineDirectory)))
     await makeDirectory(fs, quarantineDirectory, parent.mode & 0o777)
     const { mode } = await fs.stat(quarantineDirectory)
-    await writeNote(fs, note, mode & 0o666, options)
+    await writeNote(fs, note, mode & 0o666, { ...options, original })
     try {
       await fs.rename(from, target)
     } catch (error) {
@@ -238,11 +240,11 @@ async function writeNote(
   fs: FileSystem,
   path: string,
   mode: number,
-  options: { from: string; reason: string; now: Date; details: Readonly<Record<string, unknown>> },
+  options: { original: string; reason: string; now: Date; details: Readonly<Record<string, unknown>> },
 ): Promise<void> {
-  const { from, reason, now, details } = options
+  const { original, reason, now, details } = options
   const plain = (_key: string, value: unknown) => (typeof value === 'bigint' ? value.toString() : value)
-  const text = JSON.stringify({ original: from, reason, time: now.toISOString(), details }, plain, 2)
+  const text = JSON.stringify({ original, reason, time: now.toISOString(), details }, plain, 2)
   const file = await fs.open(path, 'create', mode)
   try {
     await writeFully(file, [Buffer.from(`${text}\n`)], 0)

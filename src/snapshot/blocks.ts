@@ -1,4 +1,5 @@
-import { HoldfastError, isDamage } from '../errors.ts'
+import { setImmediate } from 'node:timers/promises'
+import { HoldfastError, isDamage, isHoldfastError } from '../errors.ts'
 import { blake3, digestsEqual } from '../format/blake3.ts'
 import { COMPRESSION, decompressBlock } from '../format/compression.ts'
 import { DIGEST_BYTES } from '../format/limits.ts'
@@ -8,15 +9,21 @@ import type { OpenPack } from './packs.ts'
 
 /**
  * The blocks of some packs, looked up by digest. A block's place is one number, `slot * 2^32 + entry`: its pack's
- * position in `packs` and its row in that pack's index.
+ * position in `packs` and its row in that pack's index. Indexes are read as they are needed, in the order of the packs
+ * given, so that a small blob in a large store costs one of them.
  */
 export interface BlockSource {
+  /** Those whose index has been read, in that order. */
   readonly packs: readonly OpenPack[]
   readonly indexes: readonly PackIndex[]
-  /** The block's place, or -1. */
+  /** The block's place in the packs read so far, or -1. */
   find(digest: Uint8Array, at: number): number
+  /** Reads indexes until `count` digests from `digests` are all found, or no index is left. */
+  locate(digests: Uint8Array, count: number): Promise<void>
+  /** Reads all indexes that are left. */
+  locateAll(): Promise<void>
   /** Hints that about `lookups` blocks will be looked up, so that a table pays. */
-  expect(lookups: number): void
+  expect(lookups: number): Promise<void>
   /**
    * The bytes of one block, checked against its digest. A bad copy is replaced by a good one from
    * another pack if there is one.
@@ -61,25 +68,92 @@ export interface BlockSourceOptions {
 /** Probing every pack's index costs this many searches before a table over all of them is cheaper. */
 const PROBES_WORTH_A_TABLE = 20_000
 
+/** Opens a pack when its index is needed. */
+export type PackOpener = () => Promise<OpenPack>
+
+/** Over packs whose indexes are all read now. */
 export async function openBlockSource(
   packs: readonly OpenPack[],
   options: BlockSourceOptions = {},
 ): Promise<BlockSource> {
+  const source = lazyBlockSource(
+    packs.map((pack) => async () => pack),
+    options,
+  )
+  await source.locateAll()
+  return source
+}
+
+/** Over packs that are opened, and their indexes read, as look-ups need them. */
+export function lazyBlockSource(openers: readonly PackOpener[], options: BlockSourceOptions = {}): BlockSource {
   const indexes: PackIndex[] = []
   const readable: OpenPack[] = []
   const failures = [...(options.failures ?? [])]
-  for (const pack of packs) {
+  const left = [...openers]
+  let reading: Promise<unknown> | null = null
+  let table: DigestMap | null = null
+  let last = 0
+  let expected = 0
+
+  /** Reads the next index; one at a time, whoever asks. */
+  async function readNext(): Promise<void> {
+    if (reading !== null) {
+      await reading
+      return
+    }
+    const open = left.shift()
+    if (open === undefined) return
+    reading = readIndex(open)
     try {
-      indexes.push(await pack.index())
+      await reading
+    } finally {
+      reading = null
+    }
+  }
+
+  async function readIndex(open: PackOpener): Promise<void> {
+    try {
+      const pack = await open()
+      const index = await pack.index()
+      indexes.push(index)
       readable.push(pack)
+      if (table !== null) addToTable(table, indexes.length - 1)
+      else await tabulate()
     } catch (error) {
       if (!isDamage(error)) throw error
       failures.push(error)
     }
   }
 
-  let table: DigestMap | null = null
-  let last = 0
+  function addToTable(into: DigestMap, slot: number): void {
+    const index = indexes[slot]!
+    for (let entry = 0; entry < index.blocks; entry++) {
+      into.add(index.bytes, index.digestAt(entry), placeOf(slot, entry))
+    }
+  }
+
+  /** One table over all indexes read so far, pack by pack, so that the event loop is not held up by a million blocks. */
+  async function tabulate(): Promise<void> {
+    if (table !== null || indexes.length < 2 || expected * indexes.length < PROBES_WORTH_A_TABLE) return
+    const building = createDigestMap(indexes.reduce((sum, index) => sum + index.blocks, 0))
+    // Indexes may be read meanwhile: the loop takes them in too.
+    for (let slot = 0; slot < indexes.length; slot++) {
+      addToTable(building, slot)
+      await setImmediate()
+    }
+    table = building
+  }
+
+  async function locate(digests: Uint8Array, count: number): Promise<void> {
+    for (let i = 0; i < count && (left.length > 0 || reading !== null); i++) {
+      const at = i * DIGEST_BYTES
+      while (find(digests, at) === -1 && (left.length > 0 || reading !== null)) await readNext()
+    }
+  }
+
+  async function locateAll(): Promise<void> {
+    while (left.length > 0 || reading !== null) await readNext()
+  }
 
   function find(digest: Uint8Array, at: number): number {
     if (table !== null) return table.get(digest, at)
@@ -106,6 +180,7 @@ export async function openBlockSource(
   /** Every pack but the one tried, then whatever `others` can offer. */
   async function readElsewhere(digest: Uint8Array, tried: number, blame: Blame, cause: unknown): Promise<Uint8Array> {
     let reason = cause
+    await locateAll()
     for (let slot = 0; slot < indexes.length; slot++) {
       if (tried !== -1 && slot === slotOf(tried)) continue
       const entry = indexes[slot]!.find(digest, 0)
@@ -113,7 +188,7 @@ export async function openBlockSource(
       try {
         return check(await readPlace(placeOf(slot, entry)), digest)
       } catch (error) {
-        if (!isDamage(error) && !(error instanceof BadBlock)) throw error
+        if (!isBadCopy(error)) throw error
         reason ??= error
         options.onBadBlock?.(readable[slot]!.name, digest)
       }
@@ -121,6 +196,8 @@ export async function openBlockSource(
     const others = await options.others?.()
     const place = others?.find(digest, 0) ?? -1
     if (others && place !== -1) return await others.read(digest, blame)
+    // What cannot be read may be whole: that is for the disk's owner to find out, and no reason to call it damaged.
+    if (isHoldfastError(reason, 'IO_FAILED')) throw reason
     throw missing(digest, blame, tried === -1 ? null : readable[slotOf(tried)]!.name, reason ?? failures[0])
   }
 
@@ -128,23 +205,20 @@ export async function openBlockSource(
     packs: readable,
     indexes,
     find,
-    expect(lookups) {
-      if (table !== null || indexes.length < 2 || lookups * indexes.length < PROBES_WORTH_A_TABLE) return
-      const blocks = indexes.reduce((sum, index) => sum + index.blocks, 0)
-      table = createDigestMap(blocks)
-      for (const [slot, index] of indexes.entries()) {
-        for (let entry = 0; entry < index.blocks; entry++) {
-          table.add(index.bytes, index.digestAt(entry), placeOf(slot, entry))
-        }
-      }
+    locate,
+    locateAll,
+    async expect(lookups) {
+      expected = Math.max(expected, lookups)
+      await tabulate()
     },
     async read(digest, blame) {
+      await locate(digest, 1)
       const place = find(digest, 0)
       if (place === -1) return await readElsewhere(digest, -1, blame, undefined)
       try {
         return check(await readPlace(place), digest)
       } catch (error) {
-        if (!isDamage(error) && !(error instanceof BadBlock)) throw error
+        if (!isBadCopy(error)) throw error
         options.onBadBlock?.(readable[slotOf(place)]!.name, digest)
         return await readElsewhere(digest, place, blame, error)
       }
@@ -156,6 +230,11 @@ export async function openBlockSource(
 
 /** Internal: the stored bytes of one block are not what its pack says. Never leaves this layer. */
 export class BadBlock extends Error {}
+
+/** Whether another copy of the block may serve: this one is wrong, or the disk does not give it. */
+export function isBadCopy(error: unknown): boolean {
+  return isDamage(error) || error instanceof BadBlock || isHoldfastError(error, 'IO_FAILED')
+}
 
 function check(bytes: Uint8Array, digest: Uint8Array): Uint8Array {
   if (!digestsEqual(blake3(bytes), 0, digest, 0)) throw new BadBlock('the bytes do not match their digest')

@@ -88,11 +88,12 @@ async function previousBlob(
 ): Promise<PreviousBlob | null> {
   if (source === undefined || entry === undefined || !sameChunking(entry.chunking, chunking)) return null
   const blame = { code: 'BLOB_DAMAGED' as const, what: 'the blob before', details: {} }
-  return await unlessDamaged(async () => ({
-    size: entry.size,
-    chunks: await listChunks(source, entry, blame),
-    segments: await readSegments(source, entry, blame),
-  }))
+  return await unlessDamaged(async () => {
+    const chunks = await listChunks(source, entry, blame)
+    await source.expect(chunks.count)
+    await source.locate(chunks.digests, chunks.count)
+    return { size: entry.size, chunks, segments: await readSegments(source, entry, blame) }
+  })
 }
 
 /** What cannot be read of the snapshot before is taken in afresh: a persist heals what it can. */

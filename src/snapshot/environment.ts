@@ -1,11 +1,17 @@
 import { HoldfastError, isDamage } from '../errors.ts'
-import type { Head } from '../format/head.ts'
+import type { Head, HeadSnapshot } from '../format/head.ts'
 import { fromHex } from '../format/hex.ts'
 import { STORE_ID_BYTES } from '../format/limits.ts'
 import type { FileSystem } from '../fs/port.ts'
 import type { OnWarning } from '../progress.ts'
 import type { Storage, StoredHead } from '../storage/port.ts'
-import { type BlockSource, openBlockSource } from './blocks.ts'
+import {
+  type BlockSource,
+  type BlockSourceOptions,
+  lazyBlockSource,
+  openBlockSource,
+  type PackOpener,
+} from './blocks.ts'
 import type { OpenPack, PackShelf } from './packs.ts'
 
 /** What every operation of one open store works with. */
@@ -18,13 +24,30 @@ export interface Environment {
   badBlocks: BadBlocks
 }
 
-/** Blocks that reads of this process found to be bad; the next write records them in HEAD. Pack name → hex digests. */
-export type BadBlocks = Map<string, Set<string>>
+/**
+ * Blocks that reads of this process found to be bad; the next write records them in HEAD. Pack name → hex digests; an empty set: no block
+ * of that pack is counted on.
+ */
+export type BadBlocks = Map<string, ReadonlySet<string>>
 
 export function noteBadBlock(env: Environment, pack: string, digest: Uint8Array): void {
-  const digests = env.badBlocks.get(pack) ?? new Set()
-  digests.add(Buffer.from(digest).toString('hex'))
-  env.badBlocks.set(pack, digests)
+  const noted = env.badBlocks.get(pack)
+  env.badBlocks.set(pack, joinBad(noted, new Set([Buffer.from(digest).toString('hex')])))
+}
+
+/** Its index cannot be read, or it is gone. */
+export function noteBadPack(env: Environment, pack: string): void {
+  env.badBlocks.set(pack, new Set())
+}
+
+/** HEAD is read and written with every persist: of a pack with more bad blocks than this, none is counted on. */
+const BAD_BLOCKS_LISTED_MAX = 256
+
+export function joinBad(a: ReadonlySet<string> | undefined, b: ReadonlySet<string>): ReadonlySet<string> {
+  if (a === undefined) return b
+  if (a.size === 0 || b.size === 0) return new Set()
+  const all = new Set([...a, ...b])
+  return all.size > BAD_BLOCKS_LISTED_MAX ? new Set() : all
 }
 
 /** Opens packs by name. Damaged and missing ones are answered apart: their blocks may be elsewhere. */
@@ -34,20 +57,17 @@ export async function openPacks(
   names: readonly string[],
 ): Promise<{ packs: OpenPack[]; failures: HoldfastError[] }> {
   const storeId = fromHex(stored.head.storeId, STORE_ID_BYTES)
-  const packs: OpenPack[] = []
+  const opened = await Promise.allSettled(names.map((name) => env.shelf.open(name, storeId)))
+  const packs = opened.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []))
   const failures: HoldfastError[] = []
-  try {
-    for (const name of names) {
-      try {
-        packs.push(await env.shelf.open(name, storeId))
-      } catch (error) {
-        if (!isDamage(error)) throw error
-        failures.push(error)
-      }
+  for (const result of opened) {
+    if (result.status === 'fulfilled') continue
+    if (isDamage(result.reason)) {
+      failures.push(result.reason)
+      continue
     }
-  } catch (error) {
     for (const pack of packs) await pack.release()
-    throw error
+    throw result.reason
   }
   return { packs, failures }
 }
@@ -58,11 +78,31 @@ export async function openSourceOf(
   failures: readonly unknown[],
   others?: () => Promise<BlockSource | null>,
 ): Promise<BlockSource> {
-  return await openBlockSource(packs, {
-    failures,
-    others,
-    onBadBlock: (pack, digest) => noteBadBlock(env, pack, digest),
-  })
+  return await openBlockSource(packs, sourceOptions(env, failures, others))
+}
+
+/** As `openSourceOf`, but each index is read, and each pack opened, when a look-up needs it. */
+export function lazySourceOf(
+  env: Environment,
+  openers: readonly PackOpener[],
+  failures: readonly unknown[],
+  others?: () => Promise<BlockSource | null>,
+): BlockSource {
+  return lazyBlockSource(openers, sourceOptions(env, failures, others))
+}
+
+function sourceOptions(
+  env: Environment,
+  failures: readonly unknown[],
+  others: (() => Promise<BlockSource | null>) | undefined,
+): BlockSourceOptions {
+  return { failures, others, onBadBlock: (pack, digest) => noteBadBlock(env, pack, digest) }
+}
+
+/** Names of packs in the order in which a snapshot's blocks are likely to be found: its manifest's, then the newest first. */
+export function packsByLikelihood(head: Head, snapshot: HeadSnapshot): string[] {
+  const rank = (id: number): number => (id === snapshot.pack ? 2 : snapshot.packs.includes(id) ? 1 : 0)
+  return [...head.packs].sort((a, b) => rank(b.id) - rank(a.id) || b.id - a.id).map(({ name }) => name)
 }
 
 /** A store written by a newer version is read, not written. */

@@ -101,7 +101,7 @@ export async function markSnapshots(
 ): Promise<Marks> {
   const slots = new Map<number, Set<number>>()
   const walked = new Map<string, Set<number>>()
-  source.expect(Number.POSITIVE_INFINITY)
+  await source.expect(Number.POSITIVE_INFINITY)
 
   for (const snapshot of snapshots) {
     let mine = walked.get(snapshot.manifest)

@@ -1,15 +1,18 @@
 import { CODEC_RAW, type Codec } from '../format/cid.ts'
-import { KIND, type Kind, type PackIndex } from '../format/pack.ts'
+import { DIGEST_BYTES } from '../format/limits.ts'
+import { KIND, type Kind } from '../format/pack.ts'
 import type { BlockWriter } from './block-writer.ts'
-import { entryOf, placeOf, slotOf } from './blocks.ts'
+import { type BlockSource, entryOf, placeOf, slotOf } from './blocks.ts'
 import { createDigestMap, type DigestMap } from './digest-map.ts'
 
-/** A pack whose blocks need not be written again. */
-export interface KnownPack {
-  id: number
-  index: PackIndex
-  /** Hex digests of blocks known to be bad here: these do not count. */
-  damaged: ReadonlySet<string>
+export interface IntakeOptions {
+  /** Blocks that the store has. */
+  source: BlockSource
+  /** HEAD's pack ids by name. */
+  ids: ReadonlyMap<string, number>
+  /** Hex digests of blocks known to be bad, by pack name: these do not count. */
+  damaged: ReadonlyMap<string, ReadonlySet<string>>
+  writer: BlockWriter
 }
 
 /** Takes blocks in: writes those the store does not have, and notes which packs the snapshot needs. */
@@ -34,57 +37,89 @@ export interface Intake {
   needed(): Set<number>
   /** Per known pack, one byte a block: 1 where it was needed. */
   marks(slot: number): Uint8Array
-  /** Bytes taken in that the store already had. */
+  /** Bytes of chunks taken in that the store already had, or had just been given. */
   readonly reusedBytes: number
 }
 
-export function createIntake(known: readonly KnownPack[], writer: BlockWriter): Intake {
-  const blocks: DigestMap = createDigestMap(known.reduce((sum, pack) => sum + pack.index.blocks, 1024))
-  for (const [slot, { index, damaged }] of known.entries()) {
-    for (let entry = 0; entry < index.blocks; entry++) {
-      if (damaged.size > 0 && damaged.has(Buffer.from(index.digest(entry)).toString('hex'))) continue
-      blocks.add(index.bytes, index.digestAt(entry), placeOf(slot, entry))
-    }
-  }
-  const marks = known.map(({ index }) => new Uint8Array(index.blocks))
+/**
+ * So much may be new before every index is read to look for it. A block stored twice is harmless, and a small change in a large store
+ * must not cost a look at all of it.
+ */
+const UNSEARCHED_BYTES_MAX = 4 * 1024 * 1024
+
+export function createIntake({ source, ids, damaged, writer }: IntakeOptions): Intake {
+  /** What this persist wrote itself: digest → pack id. */
+  const own = createDigestMap()
+  const marks: Uint8Array[] = []
   const needed = new Set<number>()
   let reusedBytes = 0
   let relocated: DigestMap | null = null
   let writing: Promise<void> = Promise.resolve()
+  let searchedAll = false
 
-  // Packs written now have the slots behind the known ones, in the order of their ids.
   function idOf(slot: number): number {
-    return slot < known.length ? known[slot]!.id : slot - known.length
+    return ids.get(source.packs[slot]!.name)!
+  }
+
+  /** A good copy in a pack of the store, or -1. */
+  function known(digests: Uint8Array, at: number): number {
+    const place = source.find(digests, at)
+    if (place === -1 || damaged.size === 0) return place
+    const hex = Buffer.from(digests.subarray(at, at + DIGEST_BYTES)).toString('hex')
+    if (!isDamaged(slotOf(place), hex)) return place
+    const slot = source.indexes.findIndex((index, other) => index.find(digests, at) !== -1 && !isDamaged(other, hex))
+    return slot === -1 ? -1 : placeOf(slot, source.indexes[slot]!.find(digests, at))
+  }
+
+  function isDamaged(slot: number, hex: string): boolean {
+    return damaged.get(source.packs[slot]!.name)?.has(hex) ?? false
   }
 
   function take(bytes: Uint8Array, digest: Uint8Array, codec: Codec, kind: Kind): void {
-    const place = blocks.get(digest, 0)
-    if (place === -1) {
-      const id = writer.packId
-      writer.append(bytes, digest, codec, kind)
-      blocks.add(digest, 0, placeOf(known.length + id, 0))
-      needed.add(id)
+    const written = own.get(digest, 0)
+    const reused = kind === KIND.chunk ? bytes.length : 0
+    if (written !== -1) {
+      reusedBytes += reused
       return
     }
-    note(place, bytes.length)
+    const place = known(digest, 0)
+    if (place !== -1) {
+      note(place, reused)
+      return
+    }
+    const id = writer.packId
+    writer.append(bytes, digest, codec, kind)
+    own.add(digest, 0, id)
+    needed.add(id)
+  }
+
+  function marksOf(slot: number): Uint8Array {
+    marks[slot] ??= new Uint8Array(source.indexes[slot]!.blocks)
+    return marks[slot]
   }
 
   function note(place: number, length: number): void {
     const slot = slotOf(place)
     needed.add(idOf(slot))
     reusedBytes += length
-    if (slot < known.length) marks[slot]![entryOf(place)] = 1
+    marksOf(slot)[entryOf(place)] = 1
   }
 
   return {
     chunk: (bytes, digest) => take(bytes, digest, CODEC_RAW, KIND.chunk),
     block: take,
-    knows: (digests, at) => blocks.get(digests, at) !== -1,
+    knows: (digests, at) => own.get(digests, at) !== -1 || known(digests, at) !== -1,
     reuse(digest, length) {
-      note(blocks.get(digest, 0), length)
+      if (own.get(digest, 0) !== -1) reusedBytes += length
+      else note(known(digest, 0), length)
     },
     async flush() {
       await writing
+      if (!searchedAll && writer.bytes > UNSEARCHED_BYTES_MAX) {
+        searchedAll = true
+        await source.locateAll()
+        await source.expect(Number.POSITIVE_INFINITY)
+      }
       await writer.rollOver()
       writing = writer.flush()
       writing.catch(() => {})
@@ -96,7 +131,9 @@ export function createIntake(known: readonly KnownPack[], writer: BlockWriter): 
     packOf(digest) {
       const now = relocated?.get(digest, 0) ?? -1
       if (now !== -1) return now
-      const place = blocks.get(digest, 0)
+      const written = own.get(digest, 0)
+      if (written !== -1) return written
+      const place = known(digest, 0)
       return place === -1 ? -1 : idOf(slotOf(place))
     },
     relocate(packs, moved) {
@@ -104,7 +141,7 @@ export function createIntake(known: readonly KnownPack[], writer: BlockWriter): 
       for (const id of packs) needed.delete(id)
     },
     needed: () => needed,
-    marks: (slot) => marks[slot]!,
+    marks: marksOf,
     get reusedBytes() {
       return reusedBytes
     },

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { HoldfastError } from '../errors.ts'
 import type { DamagedBlocks, Head, HeadPack, HeadSnapshot } from '../format/head.ts'
 import { SNAPSHOTS_MAX, WRITES_KEPT } from '../format/limits.ts'
+import { joinBad } from './environment.ts'
 
 /** What one write changes in HEAD. */
 export interface HeadChange {
@@ -13,7 +14,7 @@ export interface HeadChange {
   written?: readonly HeadPack[]
   /** New measurements of `live`, by pack id. */
   live?: ReadonlyMap<number, number>
-  /** Blocks found bad since. */
+  /** Blocks found bad since; an empty set: all of that pack. */
   damaged?: ReadonlyMap<string, ReadonlySet<string>>
   /** Retired packs whose files are gone. */
   gone?: ReadonlySet<string>
@@ -48,20 +49,19 @@ export function nextHead(head: Head, change: HeadChange): Head {
       ...head.retired.filter(({ name }) => !change.gone?.has(name)),
       ...dropped.map(({ name, bytes }) => ({ name, bytes, revision })),
     ],
-    damaged: mergeDamaged(head.damaged, change.damaged ?? new Map()).filter(({ pack }) => names.has(pack)),
+    damaged: [...mergeDamaged(head.damaged, change.damaged ?? new Map())]
+      .filter(([pack]) => names.has(pack))
+      .map(([pack, digests]) => ({ pack, digests: [...digests].sort() })),
     writes: [randomBytes(8).toString('hex'), ...head.writes].slice(0, WRITES_KEPT),
   }
 }
 
-function mergeDamaged(
+/** What HEAD records as bad and what was found since. */
+export function mergeDamaged(
   recorded: readonly DamagedBlocks[],
   found: ReadonlyMap<string, ReadonlySet<string>>,
-): DamagedBlocks[] {
-  const merged = new Map(recorded.map(({ pack, digests }) => [pack, new Set(digests)]))
-  for (const [pack, digests] of found) {
-    const all = merged.get(pack) ?? new Set()
-    for (const digest of digests) all.add(digest)
-    merged.set(pack, all)
-  }
-  return [...merged].map(([pack, digests]) => ({ pack, digests: [...digests].sort() }))
+): Map<string, ReadonlySet<string>> {
+  const merged = new Map<string, ReadonlySet<string>>(recorded.map(({ pack, digests }) => [pack, new Set(digests)]))
+  for (const [pack, digests] of found) merged.set(pack, joinBad(merged.get(pack), digests))
+  return merged
 }

@@ -26,8 +26,32 @@ interface Shelved {
   users: number
 }
 
+/** Indexes kept from one operation of a store to the next, in bytes: packs never change. */
+const INDEX_CACHE_BYTES = 32 * 1024 * 1024
+
 export function createPackShelf(storage: Storage): PackShelf {
   const shelf = new Map<string, Shelved>()
+  const cached = new Map<string, PackIndex>()
+  let cachedBytes = 0
+
+  async function indexOf(file: PackFile, storeId: Uint8Array): Promise<PackIndex> {
+    const known = cached.get(file.name)
+    if (known !== undefined) {
+      // Used last, dropped last.
+      cached.delete(file.name)
+      cached.set(file.name, known)
+      return known
+    }
+    const index = await readPackIndex(file, storeId)
+    cached.set(file.name, index)
+    cachedBytes += index.bytes.length
+    for (const [name, oldest] of cached) {
+      if (cachedBytes <= INDEX_CACHE_BYTES) break
+      cached.delete(name)
+      cachedBytes -= oldest.bytes.length
+    }
+    return index
+  }
 
   function drop(name: string, shelved: Shelved): boolean {
     shelved.users -= 1
@@ -58,7 +82,7 @@ export function createPackShelf(storage: Storage): PackShelf {
         file,
         index() {
           if (held.index === null) {
-            held.index = readPackIndex(file, storeId)
+            held.index = indexOf(file, storeId)
             // A failed read is tried again by the next who asks: it may have been the disk's passing mood.
             held.index.catch(() => {
               held.index = null

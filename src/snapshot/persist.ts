@@ -9,7 +9,7 @@ import { fromHex } from '../format/hex.ts'
 import { STORE_ID_BYTES } from '../format/limits.ts'
 import { encodeManifest } from '../format/manifest.ts'
 import { KIND } from '../format/pack.ts'
-import { encodeValue, isWellFormed } from '../format/value.ts'
+import { decodeValue, encodeValue, isWellFormed } from '../format/value.ts'
 import type { OnProgress } from '../progress.ts'
 import type { StoredHead, WriteSession } from '../storage/port.ts'
 import { type BlockWriter, createBlockWriter } from './block-writer.ts'
@@ -17,10 +17,17 @@ import { BadBlock, type BlockSource } from './blocks.ts'
 import { captureBlobs } from './capture.ts'
 import { cleanUp, collectFiles } from './clean-up.ts'
 import { appendCommitRecord } from './commit-record.ts'
-import { assertExpected, assertWritable, type Environment, openPacks, openSourceOf } from './environment.ts'
+import {
+  assertExpected,
+  assertWritable,
+  type Environment,
+  lazySourceOf,
+  noteBadPack,
+  packsByLikelihood,
+} from './environment.ts'
 import { type Folded, foldPacks } from './fold.ts'
 import { createIntake, type Intake } from './intake.ts'
-import { nextHead } from './next-head.ts'
+import { mergeDamaged, nextHead } from './next-head.ts'
 import type { OpenPack } from './packs.ts'
 import { planFold } from './plan-fold.ts'
 import { planRetention } from './retention.ts'
@@ -102,9 +109,9 @@ export async function persist(
   assertKeepLast(keepLast)
   if (options.chunking !== undefined) assertChunking(options.chunking)
   if (options.message !== undefined) assertMessage(options.message)
-  // Refused before anything is read or locked.
-  encodeValue(options.metadata ?? {}, 'metadata')
-  if (options.watermark !== undefined) encodeValue(options.watermark, 'watermark')
+  // Refused before anything is read or locked, and copied: what the caller changes meanwhile is for the next snapshot.
+  const metadata = strictClone(options.metadata ?? {}, 'metadata') as Record<string, unknown>
+  const watermark = options.watermark === undefined ? undefined : strictClone(options.watermark, 'watermark')
   const sources = await nameSources(env.fs, options.blobs)
 
   return await env.storage.write(
@@ -119,6 +126,8 @@ export async function persist(
       try {
         const result = await persistLocked(env, session, stored, opened, {
           ...options,
+          metadata,
+          watermark,
           signal,
           keepLast,
           sources,
@@ -150,6 +159,10 @@ export function assertKeepLast(keepLast: unknown): void {
   }
 }
 
+function strictClone(value: unknown, root: string): unknown {
+  return decodeValue(encodeValue(value, root))
+}
+
 function assertMessage(message: unknown): void {
   if (typeof message === 'string' && isWellFormed(message)) return
   throw new TypeError(`persist: message must be well-formed text, got ${JSON.stringify(message)}`)
@@ -167,27 +180,28 @@ async function readyStore(env: Environment, session: WriteSession, options: Pers
 }
 
 interface KnownPacks {
-  /** Of HEAD, those that can be read; in step with `packs`. */
-  named: HeadPack[]
+  /** Packs that have been opened. */
   packs: OpenPack[]
   source: BlockSource
-  /** All packs that HEAD names could be read. */
-  complete: boolean
 }
 
+/** Up to so many blocks, all indexes are read at once: 2 ms, and nothing is stored twice. */
+const EAGER_BLOCKS = 20_000
+
 /** Packs that cannot be read are left where they are; what only they hold is written again. */
-async function openKnownPacks(env: Environment, stored: StoredHead): Promise<KnownPacks> {
-  const { head } = stored
-  const { packs, failures } = await openPacks(
-    env,
-    stored,
-    head.packs.map(({ name }) => name),
-  )
+async function openKnownPacks(env: Environment, { head }: StoredHead): Promise<KnownPacks> {
+  const storeId = fromHex(head.storeId, STORE_ID_BYTES)
+  const current = head.snapshots.find(({ sequence }) => sequence === head.head)
+  const packs: OpenPack[] = []
+  const openers = (current === undefined ? [] : packsByLikelihood(head, current)).map((name) => async () => {
+    const pack = await env.shelf.open(name, storeId)
+    packs.push(pack)
+    return pack
+  })
+  const source = lazySourceOf(env, openers, [])
   try {
-    const source = await openSourceOf(env, packs, failures)
-    const readable = new Set(source.packs.map(({ name }) => name))
-    const named = head.packs.filter(({ name }) => readable.has(name))
-    return { named, packs, source, complete: named.length === head.packs.length }
+    if (head.packs.reduce((sum, { blocks }) => sum + blocks, 0) <= EAGER_BLOCKS) await source.locateAll()
+    return { packs, source }
   } catch (error) {
     for (const pack of packs) await pack.release()
     throw error
@@ -211,7 +225,7 @@ async function persistLocked(
 ): Promise<Omit<PersistResult, 'durationMs'>> {
   const { head } = stored
   const current = head.snapshots.find(({ sequence }) => sequence === head.head) ?? null
-  const damaged = damagedBlocks(env, head)
+  const damaged = mergeDamaged(head.damaged, env.badBlocks)
   const writer = createBlockWriter({
     storeId: fromHex(head.storeId, STORE_ID_BYTES),
     revision: head.revision + 1,
@@ -220,14 +234,8 @@ async function persistLocked(
     compress: options.compress,
     createPack: () => session.createPack(),
   })
-  const intake = createIntake(
-    known.named.map(({ id, name }, slot) => ({
-      id,
-      index: known.source.indexes[slot]!,
-      damaged: damaged.get(name) ?? new Set(),
-    })),
-    writer,
-  )
+  const ids = new Map(head.packs.map(({ id, name }) => [name, id]))
+  const intake = createIntake({ source: known.source, ids, damaged, writer })
   try {
     const blobs = await captureBlobs(env, {
       sources: options.sources,
@@ -254,7 +262,7 @@ async function persistLocked(
     }
 
     if (current?.manifest === manifest && writer.bytes === 0) {
-      await assertPacksPresent(session, head.packs, intake)
+      await assertPacksPresent(env, session, head.packs, intake)
       // An uncertain commit is not acknowledged again: the same content gets a new revision.
       if (session.uncertain) await session.swapHead(nextHead(head, {}))
       const bytes = { total, written: 0, reused: total, folded: 0 }
@@ -274,8 +282,9 @@ async function persistLocked(
     }
     const kept = planRetention([snapshot, ...head.snapshots], snapshot.sequence, options.keepLast).slice(1)
     const plan = planFold(head.packs, new Set(damaged.keys()))
-    const folded =
-      plan.measure && known.complete ? await tryFold(env, kept, known, intake, writer, damaged, plan, options) : null
+    const folded = plan.measure
+      ? await tryFold(env, head, kept, known.source, intake, writer, damaged, plan, options)
+      : null
     await intake.flush()
     await intake.settled()
     options.signal.throwIfAborted()
@@ -292,7 +301,7 @@ async function persistLocked(
     const foldedBytes = folded?.movedBytes ?? 0
     const written = await writer.finish()
     options.onProgress?.({ phase: 'committing' })
-    await assertPacksPresent(session, head.packs, intake)
+    await assertPacksPresent(env, session, head.packs, intake)
 
     const snapshots = (folded?.snapshots ?? kept).map((s) =>
       folded?.changed.has(s.sequence) && !s.packs.includes(lastPack) ? { ...s, packs: [...s.packs, lastPack] } : s,
@@ -316,7 +325,7 @@ async function persistLocked(
     const bytes = {
       total,
       written: writer.bytes - foldedBytes,
-      reused: Math.min(total, intake.reusedBytes),
+      reused: intake.reusedBytes,
       folded: foldedBytes,
     }
     return { ...result, sequence: snapshot.sequence, unchanged: false, bytes }
@@ -328,17 +337,12 @@ async function persistLocked(
   }
 }
 
-function damagedBlocks(env: Environment, head: Head): Map<string, Set<string>> {
-  const damaged = new Map(head.damaged.map(({ pack, digests }) => [pack, new Set(digests)]))
-  for (const [pack, digests] of env.badBlocks) damaged.set(pack, new Set([...(damaged.get(pack) ?? []), ...digests]))
-  return damaged
-}
-
 /** Folding is housekeeping: when it meets damage the persist goes on without it. */
 async function tryFold(
   env: Environment,
+  head: Head,
   kept: readonly HeadSnapshot[],
-  known: KnownPacks,
+  source: BlockSource,
   intake: Intake,
   writer: BlockWriter,
   damaged: ReadonlyMap<string, unknown>,
@@ -346,10 +350,13 @@ async function tryFold(
   options: LockedOptions,
 ): Promise<Folded | null> {
   try {
+    await source.locateAll()
+    // What cannot be read cannot be measured: a pack that only looks unneeded must not be retired.
+    if (source.packs.length < head.packs.length) return null
     return await foldPacks({
       plan,
-      packs: known.named,
-      source: known.source,
+      packs: source.packs.map(({ name }) => head.packs.find((pack) => pack.name === name)!),
+      source,
       damaged: new Set(damaged.keys()),
       snapshots: kept,
       intake,
@@ -369,15 +376,22 @@ async function tryFold(
 }
 
 /** Packs that this snapshot builds on must still lie there with their full length, or it would be broken from birth. */
-async function assertPacksPresent(session: WriteSession, packs: readonly HeadPack[], intake: Intake): Promise<void> {
+async function assertPacksPresent(
+  env: Environment,
+  session: WriteSession,
+  packs: readonly HeadPack[],
+  intake: Intake,
+): Promise<void> {
   const needed = intake.needed()
   for (const { id, name, bytes } of packs) {
     if (!needed.has(id)) continue
     const found = await session.packBytes(name)
     if (found === bytes) continue
+    // The next try writes anew what was in it.
+    noteBadPack(env, name)
     throw new HoldfastError(
       found === null ? 'PACK_MISSING' : 'PACK_DAMAGED',
-      `pack ${name} ${found === null ? 'is missing' : `has ${found} bytes`}, HEAD says ${bytes}; nothing was committed`,
+      `pack ${name} ${found === null ? 'is missing' : `has ${found} bytes`}, HEAD says ${bytes}; nothing was committed, persist again`,
       { details: { pack: name, bytes, found } },
     )
   }

@@ -132,10 +132,11 @@ async function* groups(
   end: number,
   bytes: number,
 ): AsyncGenerator<Group> {
-  source.expect(Math.ceil((end - start) / 16_384))
+  await source.expect(Math.ceil((end - start) / 16_384))
   let group: Group | null = null
   for await (const run of chunkRuns(source, entry, blame, start, end)) {
     const [first, last] = overlapping(run, start, end)
+    await source.locate(run.digests.subarray(first * DIGEST_BYTES), last - first)
     for (const read of planReads(source, run, first, last, blame, bytes)) {
       group ??= { start: read.position, length: 0, reads: [] }
       group.reads.push(read)

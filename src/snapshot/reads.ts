@@ -1,8 +1,7 @@
-import { isDamage } from '../errors.ts'
 import { blake3, digestsEqual } from '../format/blake3.ts'
 import { COMPRESSION } from '../format/compression.ts'
 import { DIGEST_BYTES } from '../format/limits.ts'
-import { BadBlock, type Blame, type BlockSource, entryOf, slotOf, unpack } from './blocks.ts'
+import { type Blame, type BlockSource, entryOf, isBadCopy, slotOf, unpack } from './blocks.ts'
 import { type ChunkRun, disagrees } from './chunks.ts'
 
 /** One read of a pack: chunks that lie one behind the other both in the pack and in the blob. */
@@ -94,7 +93,7 @@ export async function perform(
     await pack.file.read(stored, read.offset)
     unpackInto(source, read, stored, into)
   } catch (error) {
-    if (!isDamage(error) && !(error instanceof BadBlock)) throw error
+    if (!isBadCopy(error)) throw error
     // One chunk at a time, so that only what is really bad is looked for elsewhere.
     let at = 0
     for (let i = read.first; i < read.last; i++) {

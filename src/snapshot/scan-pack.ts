@@ -3,90 +3,109 @@ import type { PackIndex } from '../format/pack.ts'
 import type { PackFile } from '../storage/port.ts'
 import { BadBlock, unpack } from './blocks.ts'
 
+/** What a block turned out to be. One byte a block, so that a pack with nothing good in it is no more to remember than any other. */
+export const BLOCK = { good: 0, wrong: 1, unreadable: 2 } as const
+export type BlockState = (typeof BLOCK)[keyof typeof BLOCK]
+
 /** Blocks of a pack that were read and checked in one step. */
 export interface ScanStep {
   /** Blocks checked so far, in the order in which they lie. */
   done: number
   blocks: number
-  /** Stored bytes read. */
+  /** Their stored bytes. */
   bytes: number
-  /** Index entries whose bytes are not what was written, or cannot be read. */
-  bad: { entry: number; error: unknown }[]
+  /** By entry of the pack's index; good ones are not listed. */
+  bad: ReadonlyMap<number, BlockState>
+  /** Why the first unreadable one is. */
+  failure: unknown
 }
 
+/** Two steps are in memory, or two blocks if those are larger. */
 const STEP_BYTES = 4 * 1024 * 1024
 
 /** Reads every block from number `from` on, in the order in which they lie, one step ahead of checking them. Changes nothing. */
 export async function* scanPack(file: PackFile, index: PackIndex, from = 0): AsyncGenerator<ScanStep> {
   const order = entriesByOffset(index)
-  let next = from
-  let ahead = next < order.length ? readStep(next) : null
-  while (ahead !== null) {
-    const { first, last, start, bytes, error } = await ahead
-    next = last
-    ahead = next < order.length ? readStep(next) : null
-    const step: ScanStep = { done: last, blocks: last - first, bytes: bytes.length, bad: [] }
-    for (let i = first; i < last; i++) {
-      const entry = order[i]!
-      const problem = error ?? wrongBlock(index, entry, bytes, index.offset(entry) - start)
-      if (problem !== null) step.bad.push({ entry, error: problem })
+  let ahead = from < order.length ? readStep(file, index, order, from) : null
+  try {
+    while (ahead !== null) {
+      const read = await ahead
+      ahead = read.last < order.length ? readStep(file, index, order, read.last) : null
+      yield checkStep(index, order, read)
     }
-    yield step
-  }
-
-  async function readStep(
-    first: number,
-  ): Promise<{ first: number; last: number; start: number; bytes: Uint8Array; error: unknown }> {
-    const start = index.offset(order[first]!)
-    let end = start
-    let last = first
-    while (last < order.length) {
-      const entry = order[last]!
-      const entryEnd = index.offset(entry) + index.storedLength(entry)
-      if (last > first && entryEnd - start > STEP_BYTES) break
-      end = Math.max(end, entryEnd)
-      last += 1
-    }
-    const bytes = Buffer.allocUnsafeSlow(end - start)
-    try {
-      await file.read(bytes, start)
-      return { first, last, start, bytes, error: null }
-    } catch (error) {
-      // A bad sector must not hide its neighbours: what fails together is read one by one.
-      if (last - first === 1) return { first, last, start, bytes, error }
-      return await readAlone(first, last, start, bytes)
-    }
-  }
-
-  async function readAlone(first: number, last: number, start: number, bytes: Uint8Array) {
-    for (let i = first; i < last; i++) {
-      const entry = order[i]!
-      const at = index.offset(entry) - start
-      const view = bytes.subarray(at, at + index.storedLength(entry))
-      // Bytes that stay unread do not match their digest.
-      await file.read(view, start + at).catch(() => view.fill(0))
-    }
-    return { first, last, start, bytes, error: null }
+  } finally {
+    // Who leaves early closes the file: the read under way must be over by then.
+    await ahead
   }
 }
 
-function wrongBlock(index: PackIndex, entry: number, bytes: Uint8Array, at: number): unknown {
+interface StepRead {
+  /** Blocks [first, last) of the order. */
+  first: number
+  last: number
+  /** Where `bytes` lie in the file. */
+  start: number
+  bytes: Uint8Array
+  unreadable: ReadonlySet<number>
+  failure: unknown
+}
+
+/** Never rejects: what fails is for the blocks it happened to. */
+async function readStep(file: PackFile, index: PackIndex, order: Uint32Array, first: number): Promise<StepRead> {
+  const start = index.offset(order[first]!)
+  let end = start
+  let last = first
+  while (last < order.length) {
+    const entry = order[last]!
+    const entryEnd = index.offset(entry) + index.storedLength(entry)
+    if (last > first && entryEnd - start > STEP_BYTES) break
+    end = Math.max(end, entryEnd)
+    last += 1
+  }
+  const bytes = Buffer.allocUnsafeSlow(end - start)
+  const unreadable = new Set<number>()
+  let failure: unknown = null
+  try {
+    await file.read(bytes, start)
+  } catch {
+    // A bad sector must not hide its neighbours: what fails together is read one by one.
+    for (const entry of order.subarray(first, last)) {
+      const at = index.offset(entry) - start
+      try {
+        await file.read(bytes.subarray(at, at + index.storedLength(entry)), start + at)
+      } catch (error) {
+        unreadable.add(entry)
+        failure ??= error
+      }
+    }
+  }
+  return { first, last, start, bytes, unreadable, failure }
+}
+
+function checkStep(index: PackIndex, order: Uint32Array, read: StepRead): ScanStep {
+  const { first, last, start, bytes, unreadable, failure } = read
+  const bad = new Map<number, BlockState>()
+  let checkedBytes = 0
+  for (const entry of order.subarray(first, last)) {
+    checkedBytes += index.storedLength(entry)
+    if (unreadable.has(entry)) bad.set(entry, BLOCK.unreadable)
+    else if (!isAsWritten(index, entry, bytes, index.offset(entry) - start)) bad.set(entry, BLOCK.wrong)
+  }
+  return { done: last, blocks: last - first, bytes: checkedBytes, bad, failure }
+}
+
+function isAsWritten(index: PackIndex, entry: number, bytes: Uint8Array, at: number): boolean {
   try {
     const raw = unpack(index, entry, bytes.subarray(at, at + index.storedLength(entry)))
-    if (raw.length !== index.rawLength(entry)) return new BadBlock('the block has another length than its index says')
-    return digestsEqual(blake3(raw), 0, index.bytes, index.digestAt(entry))
-      ? null
-      : new BadBlock('the bytes do not match their digest')
+    return raw.length === index.rawLength(entry) && digestsEqual(blake3(raw), 0, index.bytes, index.digestAt(entry))
   } catch (error) {
-    return error
+    if (error instanceof BadBlock) return false
+    throw error
   }
 }
 
 /** Entry numbers in the order in which the blocks lie in the pack. */
 export function entriesByOffset(index: PackIndex): Uint32Array {
-  const keys = new Float64Array(index.blocks)
-  // Both fit a double: offsets below 2^32, entries below 2^21.
-  for (let entry = 0; entry < index.blocks; entry++) keys[entry] = index.offset(entry) * 2 ** 21 + entry
-  keys.sort()
-  return Uint32Array.from(keys, (key) => key % 2 ** 21)
+  const offsets = Uint32Array.from({ length: index.blocks }, (_, entry) => index.offset(entry))
+  return Uint32Array.from(offsets.keys()).sort((a, b) => offsets[a]! - offsets[b]! || a - b)
 }

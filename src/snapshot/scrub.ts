@@ -1,23 +1,29 @@
-import { HoldfastError, isDamage } from '../errors.ts'
-import type { Environment } from './environment.ts'
-import { noteBadBlock, openPacks } from './environment.ts'
+import { isDamage, isHoldfastError } from '../errors.ts'
+import type { Head } from '../format/head.ts'
+import { fromHex } from '../format/hex.ts'
+import { STORE_ID_BYTES } from '../format/limits.ts'
+import { type Environment, noteBadPack } from './environment.ts'
+import { createPackShelf, type OpenPack } from './packs.ts'
+import { type BadBlocksOf, blockProblems, noteBadBlocks, type Problem, packProblem } from './problem.ts'
 import { scanPack } from './scan-pack.ts'
-import type { Problem } from './verify.ts'
 
 /** How far one slice goes. Without a limit a slice is a whole round. */
 export interface ScrubOptions {
-  /** Stop after about this many bytes. */
+  /** Stop after about this many stored bytes; at least one step of a few MiB is made. */
   maxBytes?: number
   /** Stop after about this many milliseconds. */
   maxMs?: number
-  /** Where the slice before stopped; default: where this store object's last slice did. Keep it across restarts. */
+  /** Where the slice before stopped; default: where this store object's last slice did. Keep it across restarts. null: from the start. */
   cursor?: string | null
+  /** Rejects with `signal.reason`. */
   signal?: AbortSignal
 }
 
 export interface ScrubReport {
+  /** Nothing is wrong in this slice but, at most, what HEAD records already. */
   ok: boolean
   problems: Problem[]
+  /** `bytes` are stored ones. */
   checked: { blocks: number; bytes: number }
   /** Give it to the next slice; null when the round is complete. */
   cursor: string | null
@@ -25,52 +31,72 @@ export interface ScrubReport {
 
 /**
  * Verifies the stored bytes a slice at a time, pack after pack in the order of their names, so that a server can check a large store
- * over days. Packs that come and go between slices are met in the next round. Changes nothing; what is found bad is not deduplicated
- * against by later persists of the same store object, which record it.
+ * over days. Packs that come and go between slices are met in the next round. Changes nothing; what is found bad is not counted on
+ * by later persists of the same store object, which record it. Whether each snapshot is complete is for `verify` to say.
  */
 export async function scrub(env: Environment, options: ScrubOptions = {}): Promise<ScrubReport> {
   const startMs = performance.now()
-  const { maxBytes = Number.POSITIVE_INFINITY, maxMs = Number.POSITIVE_INFINITY, signal } = options
+  const { signal } = options
+  const maxBytes = limit('maxBytes', options.maxBytes)
+  const maxMs = limit('maxMs', options.maxMs)
+  const from = parseCursor(options.cursor ?? null)
+  signal?.throwIfAborted()
   const report: ScrubReport = { ok: true, problems: [], checked: { blocks: 0, bytes: 0 }, cursor: null }
   const stored = await env.storage.readHead()
-  if (stored === null) return report
-  const from = parseCursor(options.cursor ?? null)
-  const names = stored.head.packs
-    .map(({ name }) => name)
-    .sort()
-    .filter((name) => from === null || name >= from.pack)
-
+  const names = (stored?.head.packs ?? []).map(({ name }) => name).sort()
   for (const name of names) {
-    const { packs, failures } = await openPacks(env, stored, [name])
-    for (const error of failures) if (await isNamed(env, name)) report.problems.push(problem(error, name))
-    for (const pack of packs) {
-      try {
-        const index = await pack.index()
-        const first = from?.pack === name ? Math.min(from.block, index.blocks) : 0
-        for await (const step of scanPack(pack.file, index, first)) {
-          signal?.throwIfAborted()
-          report.checked.blocks += step.blocks
-          report.checked.bytes += step.bytes
-          for (const { entry, error } of step.bad) {
-            noteBadBlock(env, name, index.digest(entry))
-            report.problems.push({ ...problem(error, name), block: Buffer.from(index.digest(entry)).toString('hex') })
-          }
-          if (report.checked.bytes >= maxBytes || performance.now() - startMs >= maxMs) {
-            report.ok = report.problems.length === 0
-            report.cursor = `${name}:${step.done}`
-            return report
-          }
-        }
-      } catch (error) {
-        if (!isDamage(error)) throw error
-        report.problems.push(problem(error, name))
-      } finally {
-        await pack.release()
-      }
-    }
+    if (from !== null && name < from.pack) continue
+    const first = from?.pack === name ? from.block : 0
+    const done = await scrubPack(env, stored!.head, name, first, report, () => {
+      signal?.throwIfAborted()
+      return report.checked.bytes >= maxBytes || performance.now() - startMs >= maxMs
+    })
+    if (done === null) continue
+    report.cursor = `${name}:${done}`
+    break
   }
-  report.ok = report.problems.length === 0
+  report.ok = report.problems.every(({ known }) => known === true)
   return report
+}
+
+/** Answers the number of the block to go on with when `isEnough`; null when the pack is done. */
+async function scrubPack(
+  env: Environment,
+  head: Head,
+  name: string,
+  first: number,
+  report: ScrubReport,
+  isEnough: () => boolean,
+): Promise<number | null> {
+  let pack: OpenPack | null = null
+  try {
+    // A shelf of its own: what this process has in memory of the pack says nothing about the disk.
+    pack = await createPackShelf(env.storage).open(name, fromHex(head.storeId, STORE_ID_BYTES))
+    const index = await pack.index()
+    const bad: BadBlocksOf = { states: new Uint8Array(index.blocks), failure: null }
+    try {
+      for await (const step of scanPack(pack.file, index, Math.min(first, index.blocks))) {
+        report.checked.blocks += step.blocks
+        report.checked.bytes += step.bytes
+        for (const [entry, state] of step.bad) bad.states[entry] = state
+        bad.failure ??= step.failure
+        if (isEnough()) return step.done
+      }
+      return null
+    } finally {
+      noteBadBlocks(env, head, name, index, bad.states)
+      report.problems.push(...blockProblems(head, { name, index }, bad, null))
+    }
+  } catch (error) {
+    if (!isHoldfastError(error)) throw error
+    if (error.code !== 'PACK_MISSING' || (await isNamed(env, name))) {
+      if (isDamage(error)) noteBadPack(env, name)
+      report.problems.push(packProblem(head, name, error))
+    }
+    return null
+  } finally {
+    await pack?.release()
+  }
 }
 
 /** A pack that went while we came to it is not missing. */
@@ -79,18 +105,14 @@ async function isNamed(env: Environment, name: string): Promise<boolean> {
   return stored?.head.packs.some((pack) => pack.name === name) ?? false
 }
 
-function problem(error: unknown, pack: string): Problem {
-  return {
-    code: error instanceof HoldfastError ? error.code : 'PACK_DAMAGED',
-    what: `pack ${pack}`,
-    message: (error as Error).message,
-    pack,
-  }
+function limit(name: string, value = Number.POSITIVE_INFINITY): number {
+  if (typeof value === 'number' && value > 0) return value
+  throw new RangeError(`scrub: ${name} is a number above 0, got ${String(value)}`)
 }
 
 function parseCursor(cursor: string | null): { pack: string; block: number } | null {
   if (cursor === null) return null
-  const match = /^([0-9a-f]{64}):(\d+)$/.exec(cursor)
+  const match = /^([0-9a-f]{64}):(\d{1,10})$/.exec(cursor)
   if (match === null) throw new TypeError(`scrub: this is not a cursor of a slice before: ${JSON.stringify(cursor)}`)
   return { pack: match[1]!, block: Number(match[2]) }
 }

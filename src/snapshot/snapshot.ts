@@ -3,13 +3,13 @@ import { HoldfastError, isDamage } from '../errors.ts'
 import { parseCid } from '../format/cid.ts'
 import type { HeadSnapshot } from '../format/head.ts'
 import { decodeManifest, type Manifest } from '../format/manifest.ts'
-import { writeDurable } from '../fs/durable.ts'
+import { DirectorySyncFailed, writeDurable } from '../fs/durable.ts'
 import { ioError, writeFully } from '../fs/io.ts'
 import type { StoredHead } from '../storage/port.ts'
 import { type BlobContext, createBlob, type SnapshotBlob } from './blob.ts'
 import { type BlobDirectory, createBlobDirectory } from './blob-directory.ts'
 import type { Blame, BlockSource } from './blocks.ts'
-import { type Environment, openPacks, openSourceOf } from './environment.ts'
+import { type Environment, lazySourceOf, openPacks, openSourceOf, packsByLikelihood } from './environment.ts'
 import type { Freshness } from './freshness.ts'
 import type { OpenPack } from './packs.ts'
 import { pathOf } from './sources.ts'
@@ -95,16 +95,12 @@ export async function openSnapshot(
 ): Promise<OpenedSnapshot> {
   const { head } = stored
   const needed = new Set(entry.packs)
-  const { packs, failures } = await openPacks(
-    env,
-    stored,
-    head.packs.filter(({ id }) => needed.has(id)).map(({ name }) => name),
-  )
+  const { packs, failures } = await openPacks(env, stored, packsByLikelihood(head, entry).slice(0, needed.size))
   const resources: Resources = { packs, files: [], disposed: false }
   try {
-    const source = await openSourceOf(
+    const source = lazySourceOf(
       env,
-      packs,
+      packs.map((pack) => async () => pack),
       failures,
       once(() => openOthers(env, stored, needed, resources)),
     )
@@ -200,7 +196,12 @@ function assemble(
           lock: false,
         })
       } catch (error) {
-        throw ioError(error, `writing ${target}`)
+        if (!(error instanceof DirectorySyncFailed)) throw ioError(error, `writing ${target}`)
+        throw new HoldfastError(
+          'COMMIT_UNKNOWN',
+          `${target} was written, but its directory could not be fsynced: it may be gone after a power loss. Write it again`,
+          { details: { path: target }, cause: error.cause },
+        )
       }
     },
   }

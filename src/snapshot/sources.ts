@@ -1,10 +1,10 @@
 import { join, sep } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { HoldfastError } from '../errors.ts'
+import { HoldfastError, isHoldfastError } from '../errors.ts'
 import { assertChunking, type Chunking } from '../format/chunking.ts'
 import { assertBlobName } from '../format/manifest.ts'
 import { isWellFormed } from '../format/value.ts'
-import { ioError } from '../fs/io.ts'
+import { ioError, statOrNull } from '../fs/io.ts'
 import type { FileStat, FileSystem } from '../fs/port.ts'
 import type { WorkDirectory } from '../storage/port.ts'
 
@@ -346,12 +346,18 @@ function sourceFailed(name: string, why: string, cause: unknown): HoldfastError 
 
 async function fileReader(fs: FileSystem, name: string, path: string): Promise<ByteReader> {
   const reading = `reading ${path} for blob ${JSON.stringify(name)}`
-  const file = await fs.open(path, 'read').catch((error: unknown) => {
+  const failed = (error: unknown): never => {
     throw ioError(error, reading)
+  }
+  const file = await fs.open(path, 'read').catch(failed)
+  // Nothing is written through it: its close has nothing to report.
+  const close = (): Promise<void> => file.close().catch(() => undefined)
+  const before = await file.stat().catch(async (error: unknown) => {
+    await close()
+    return failed(error)
   })
-  const before = await file.stat()
   if (before.kind !== 'file') {
-    await file.close()
+    await close()
     throw sourceFailed(name, `${path} is not a regular file`, undefined)
   }
   let position = 0
@@ -361,9 +367,7 @@ async function fileReader(fs: FileSystem, name: string, path: string): Promise<B
     async read(target) {
       let filled = 0
       while (filled < target.length) {
-        const got = await file.read(target.subarray(filled), position).catch((error: unknown) => {
-          throw ioError(error, reading)
-        })
+        const got = await file.read(target.subarray(filled), position).catch(failed)
         if (got === 0) break
         filled += got
         position += got
@@ -371,8 +375,8 @@ async function fileReader(fs: FileSystem, name: string, path: string): Promise<B
       return filled
     },
     async settle() {
-      const after = await file.stat()
-      const named = await fs.stat(path).catch(() => null)
+      const after = await file.stat().catch(failed)
+      const named = await statOrNull(fs, path).catch(failed)
       if (named === null || !sameFile(before, after) || !sameFile(before, named) || position !== before.size) {
         throw new HoldfastError(
           'SOURCE_CHANGED',
@@ -381,7 +385,7 @@ async function fileReader(fs: FileSystem, name: string, path: string): Promise<B
         )
       }
     },
-    close: () => file.close(),
+    close,
   }
 }
 
@@ -412,6 +416,7 @@ async function savedReader(
     try {
       reader = await fileReader(fs, name, path)
     } catch (cause) {
+      if (isHoldfastError(cause, 'IO_FAILED') && cause.details.code !== 'ENOENT') throw cause
       throw sourceFailed(name, 'it was to be saved into the path given, and there is no file', cause)
     }
     return {

@@ -10,7 +10,7 @@ export type PackClaim = { storeId: string; revision: number } | { unreadable: st
 export interface SweepPlan {
   delete: string[]
   quarantine: { name: string; reason: 'not-a-pack' | 'other-store'; details: Record<string, unknown> }[]
-  /** Packs meant for a revision that this HEAD is far from: HEAD is an old copy. Nothing may be deleted. */
+  /** What is of a later revision than this HEAD could have written: HEAD is an old copy. Nothing may be deleted. */
   future: { name: string; revision: number }[]
 }
 
@@ -23,6 +23,10 @@ export function planSweep(head: Head, previous: Head | null, packs: ReadonlyMap<
   const retired = new Set(head.retired.map(({ name }) => name))
   const retiredBefore = new Set(previous?.retired.map(({ name }) => name))
   const plan: SweepPlan = { delete: [], quarantine: [], future: [] }
+  // It is copied from HEAD before HEAD is replaced, so it is never the newer one.
+  if (previous !== null && previous.revision > head.revision) {
+    plan.future.push({ name: 'HEAD.prev.json', revision: previous.revision })
+  }
   for (const [name, claim] of packs) {
     if (named.has(name)) continue
     if (retired.has(name)) {
@@ -57,7 +61,12 @@ export async function inspectPacks(session: WriteSession, head: Head): Promise<M
 async function claimOf(session: WriteSession, name: string): Promise<PackClaim> {
   const bytes = new Uint8Array(HEADER_BYTES)
   const got = await session.readPackStart(name, bytes)
-  if (got < HEADER_BYTES) return { unreadable: `it has ${got} bytes` }
+  return claimIn(bytes.subarray(0, got), name)
+}
+
+/** What the first bytes of a pack say. */
+export function claimIn(bytes: Uint8Array, name: string): PackClaim {
+  if (bytes.length < HEADER_BYTES) return { unreadable: `it has ${bytes.length} bytes` }
   try {
     const { storeId, revision } = parsePackHeader(bytes, `pack ${name}`)
     return { storeId: Buffer.from(storeId).toString('hex'), revision }
@@ -80,11 +89,12 @@ export async function applySweep(
 }
 
 export function rolledBack(location: string, head: Head, plan: SweepPlan): HoldfastError {
-  const newest = Math.max(...plan.future.map(({ revision }) => revision))
+  const { name, revision: newest } = plan.future.reduce((a, b) => (b.revision > a.revision ? b : a))
   return new HoldfastError(
     'STORE_ROLLED_BACK',
-    `${location}: HEAD is at revision ${head.revision}, but a pack meant for revision ${newest} lies beside it: an old HEAD was put ` +
-      'back. Nothing was deleted. Put the newer HEAD.json (or HEAD.prev.json) back, or move those packs away to go on from the old one',
-    { details: { revision: head.revision, newest, packs: plan.future } },
+    `${location}: HEAD is at revision ${head.revision}, but ${name === 'HEAD.prev.json' ? name : `pack ${name}`} beside it is of revision ` +
+      `${newest}: an old HEAD was put back. Nothing was deleted. Put the newer HEAD.json back, or say which way to go on: ` +
+      "repair({ rolledBack: 'newer' }) adopts the snapshots made after this HEAD, repair({ rolledBack: 'older' }) goes on without them",
+    { details: { revision: head.revision, newest, files: plan.future } },
   )
 }

@@ -43,6 +43,9 @@ export interface DirectoryState {
 /** Temps of writers without locks are taken for dead after this long without a write. */
 export const UNLOCKED_TEMP_AGE_MS = 24 * 60 * 60 * 1000
 
+/** Written back in steps of this size, so that the last fsync of a large pack has little left to do. */
+const EARLY_SYNC_BYTES = 32 * 1024 * 1024
+
 export interface SessionOptions {
   fs: FileSystem
   root: string
@@ -86,12 +89,17 @@ export async function openSession(
     shared.durableHead = digestOf(current.bytes)
   }
 
-  /** Whoever made the store's directory may have died before fsyncing its parent; who may not read the parent did not make it. */
+  /**
+   * Whoever made the store's directory, or one above it, may have died before fsyncing its parent; who may not read the parent did not
+   * make it.
+   */
   async function makeNameDurable(): Promise<void> {
-    try {
-      await fs.syncDirectory(dirname(root))
-    } catch (error) {
-      if (!['EACCES', 'EPERM', 'ENOENT'].includes(errorCode(error) ?? '')) throw error
+    for (let path = root; path !== dirname(path); path = dirname(path)) {
+      try {
+        await fs.syncDirectory(dirname(path))
+      } catch (error) {
+        if (!['EACCES', 'EPERM', 'ENOENT'].includes(errorCode(error) ?? '')) throw error
+      }
     }
   }
 
@@ -216,35 +224,44 @@ export async function openSession(
   }
 
   async function restoreHead(next: Head): Promise<void> {
-    const found = await inspect()
-    const aside = async (name: 'store' | 'head' | 'previous'): Promise<void> => {
-      const file = found[name]
-      const path = at[name]
-      if (file.state !== 'damaged') return
-      const details = { why: file.error.message }
-      await moveAside(fs, {
-        from: path,
-        quarantineDirectory: at.quarantine,
-        reason: 'damaged',
-        now: new Date(),
-        details,
-      })
-    }
+    const { store, head } = await inspect()
     // A good HEAD is replaced as by any other write, and stays as the one before.
-    stored = found.head.state === 'good' ? found.head.value : null
-    await aside('head')
-    await aside('previous')
+    stored = head.state === 'good' ? head.value : null
+    if (stored !== null) await makeHeadDurable(stored)
     await swapHead(next)
-    const ours = found.store.state === 'good' && found.store.value === next.storeId
-    if (ours) return
-    await aside('store')
+    if (store.state === 'good' && store.value === next.storeId) return
     await writeStoreFile(next.storeId, new Date().toISOString())
   }
 
-  /** A rename into the store that may be lost again. */
-  async function commitUnknownIfUnsynced(work: Promise<void>): Promise<void> {
+  async function quarantine(from: string, reason: string, details: object, original = from): Promise<string> {
+    const now = new Date()
+    return await commitUnknownIfUnsynced(
+      moveAside(fs, { from, quarantineDirectory: at.quarantine, reason, now, details: { ...details }, original }),
+    )
+  }
+
+  /** A good HEAD must stay until it is replaced: of it there is a copy to keep. */
+  async function quarantineCopy(path: string, reason: string, details: object): Promise<string> {
+    const bytes = await attempt(readFileOrNull(fs, path, JSON_BYTES_MAX), `reading ${path}`)
+    const copy = await createTemp(fs, at.tmp, { mode: modes.fileMode, lock })
     try {
-      await work
+      await writeFully(copy.file, [bytes ?? new Uint8Array(0)], 0)
+      await copy.file.sync()
+      const to = await quarantine(copy.path, reason, details, path)
+      copy.keep()
+      return to
+    } catch (error) {
+      await copy.discard()
+      throw ioError(error, `copying ${path} into quarantine`)
+    } finally {
+      await copy.file.close().catch(() => undefined)
+    }
+  }
+
+  /** A rename into the store that may be lost again. */
+  async function commitUnknownIfUnsynced<T>(work: Promise<T>): Promise<T> {
+    try {
+      return await work
     } catch (error) {
       if (!(error instanceof DirectorySyncFailed)) throw error
       const { code, syscall } = error.cause as NodeJS.ErrnoException
@@ -259,15 +276,34 @@ export async function openSession(
     const temp = await createTemp(fs, at.tmp, { mode: modes.fileMode, lock })
     sinks.add(temp)
     let committed: string | null = null
+    let unsynced = 0
+    let syncing: Promise<void> | null = null
+    let early: { error: unknown } | null = null
+
+    /** Sets the disk to work while there is still more to come. A failure counts: the kernel reports it once, here. */
+    function syncEarly(): void {
+      unsynced = 0
+      syncing = attempt(temp.file.sync(), `writing ${temp.path}`)
+        .catch((error: unknown) => {
+          early ??= { error }
+        })
+        .finally(() => {
+          syncing = null
+        })
+    }
+
     async function close(): Promise<void> {
       sinks.delete(temp)
       await temp.file.close().catch(() => undefined)
     }
     return {
       async write(views, position) {
-        await attempt(writeFully(temp.file, views, position), `writing ${temp.path}`)
+        unsynced += await attempt(writeFully(temp.file, views, position), `writing ${temp.path}`)
+        if (unsynced >= EARLY_SYNC_BYTES && syncing === null) syncEarly()
       },
       async commit(name) {
+        await syncing
+        if (early !== null) throw early.error
         const target = join(at.packs, `${name}.pack`)
         // Known from before the rename on, so that a failure after it can be cleaned up.
         committed = target
@@ -275,6 +311,7 @@ export async function openSession(
         await close()
       },
       async discard() {
+        await syncing
         await temp.discard()
         await close()
         if (committed !== null) await fs.unlink(committed).catch(() => undefined)
@@ -305,7 +342,7 @@ export async function openSession(
       try {
         return await attempt(readFully(file, target, 0), `reading ${path}`)
       } finally {
-        await file.close()
+        await file.close().catch(() => undefined)
       }
     },
     swapHead,
@@ -314,9 +351,10 @@ export async function openSession(
       const path = join(at.packs, `${name}.pack`)
       await attempt(ignoreMissing(fs.unlink(path)), `deleting ${path}`)
     },
-    async quarantinePack(name, reason, details) {
-      const from = join(at.packs, `${name}.pack`)
-      return await moveAside(fs, { from, quarantineDirectory: at.quarantine, reason, now: new Date(), details })
+    quarantinePack: (name, reason, details) => quarantine(join(at.packs, `${name}.pack`), reason, details),
+    quarantineFile(name, reason, details, { copy = false } = {}) {
+      const path = join(root, name)
+      return copy ? quarantineCopy(path, reason, details) : quarantine(path, reason, details)
     },
     async reapTemps() {
       await reapTemps(fs, at.tmp, { lock, olderThanMs: UNLOCKED_TEMP_AGE_MS, nowMs: Date.now() })

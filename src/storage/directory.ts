@@ -21,7 +21,7 @@ export interface DirectoryStorageOptions {
   readOnly: boolean
   /** `none`: the caller vouches that there is one writer. */
   lock: 'os' | 'none'
-  /** Where to lay blobs out as files; default `<path>/files`, and nowhere when read-only. */
+  /** Where to lay blobs out as files; default `<path>/files`, where a read-only store only uses what it finds. */
   filesDir?: string | undefined
 }
 
@@ -47,7 +47,7 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
   const root = resolve(options.path)
   const at = paths(root)
   const lock = options.lock === 'os'
-  const filesDir = options.filesDir === undefined ? (readOnly ? null : join(root, 'files')) : resolve(options.filesDir)
+  const filesDir = options.filesDir === undefined ? join(root, 'files') : resolve(options.filesDir)
 
   async function readStoreFile(): Promise<StoreFile | null> {
     const bytes = await read(fs, at.store)
@@ -148,6 +148,21 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
     return { directoryMode, fileMode: directoryMode & 0o666 }
   }
 
+  let entered: Promise<unknown> = Promise.resolve()
+
+  /** One after the other, so that writes queue in the order in which they were asked for: the last state given must be the last kept. */
+  function enter(): Promise<{ modes: Awaited<ReturnType<typeof prepare>>; shared: Shared }> {
+    const before = entered
+    async function next(): Promise<{ modes: Awaited<ReturnType<typeof prepare>>; shared: Shared }> {
+      await before.catch(() => undefined)
+      const modes = await prepare()
+      return { modes, shared: sharedState(await attempt(fs.realpath(root), `resolving ${root}`)) }
+    }
+    const entering = next()
+    entered = entering
+    return entering
+  }
+
   return {
     location: root,
     readOnly,
@@ -159,8 +174,7 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
         throw new HoldfastError('READ_ONLY', `${root} was opened read-only`, { details: { path: root } })
       }
       if (lock) assertLocks(root)
-      const modes = await prepare()
-      const shared = sharedState(await attempt(fs.realpath(root), `resolving ${root}`))
+      const { modes, shared } = await enter()
       const startMs = performance.now()
       return await shared.queue.run(
         write.signal,
@@ -205,10 +219,13 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
           ),
       )
     },
-    files:
-      filesDir === null
-        ? null
-        : createFileShelf({ fs, directory: filesDir, lock, quarantineDirectory: join(filesDir, '..', 'quarantine') }),
+    files: createFileShelf({
+      fs,
+      directory: filesDir,
+      lock,
+      quarantineDirectory: join(filesDir, '..', 'quarantine'),
+      readOnly: readOnly && options.filesDir === undefined,
+    }),
     async workDirectory() {
       await prepare()
       return await createWorkDirectory(fs, at.tmp, { lock })
@@ -248,7 +265,8 @@ async function openPack(fs: FileSystem, path: string, name: string): Promise<Pac
         })
       }
     },
-    close: () => file.close(),
+    // Nothing was written through it: its close has nothing to report.
+    close: () => file.close().catch(() => undefined),
     closeSync: () => file.closeSync(),
   }
 }

@@ -2,8 +2,17 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { HoldfastError } from '../errors.ts'
 import { parseCid } from '../format/cid.ts'
-import { makeDirectory, moveAside, writeDurable } from '../fs/durable.ts'
-import { ignoreMissing, ioError, isMissing, isSameFile, lstatOrNull, readFully, writeFully } from '../fs/io.ts'
+import { DirectorySyncFailed, makeDirectory, moveAside, writeDurable } from '../fs/durable.ts'
+import {
+  errorCode,
+  ignoreMissing,
+  ioError,
+  isMissing,
+  isSameFile,
+  lstatOrNull,
+  readFully,
+  writeFully,
+} from '../fs/io.ts'
 import type { File, FileSystem } from '../fs/port.ts'
 import { reapTemps } from '../fs/temps.ts'
 import { UNLOCKED_TEMP_AGE_MS } from './directory-session.ts'
@@ -14,9 +23,14 @@ export interface FileShelfOptions {
   directory: string
   lock: boolean
   quarantineDirectory: string
+  /** What lies there already is given out, and nothing is written; default false. */
+  readOnly?: boolean
 }
 
 const LOCK_SUFFIX = '.lock'
+
+type HeldFile = Awaited<ReturnType<FileShelf['use']>>
+type Verify = (read: (target: Uint8Array, position: number) => Promise<number>) => Promise<boolean>
 
 /** The directory may be the caller's own, with files in it that are nobody's to delete. */
 function isCid(name: string): boolean {
@@ -37,13 +51,13 @@ const LOCK_PAUSE_MS = 10
  * by whoever deletes it. Files appear by rename and are never truncated: a process may have them memory-mapped.
  */
 export function createFileShelf(options: FileShelfOptions): FileShelf {
-  const { fs, directory, lock, quarantineDirectory } = options
+  const { fs, directory, lock, quarantineDirectory, readOnly = false } = options
   const tempDirectory = join(directory, '.tmp')
 
-  async function holdLock(path: string, mode: number): Promise<File | null> {
+  async function holdLock(path: string, how: 'read' | 'readWrite', mode?: number): Promise<File | null> {
     if (!lock) return null
     for (let tries = 0; tries < LOCK_TRIES; tries++) {
-      const file = await fs.open(path, 'readWrite', mode)
+      const file = await fs.open(path, how, mode)
       try {
         if (file.tryLock('shared') && isSameFile(await file.stat(), await lstatOrNull(fs, path))) return file
       } catch (error) {
@@ -62,14 +76,48 @@ export function createFileShelf(options: FileShelfOptions): FileShelf {
     )
   }
 
+  function heldFile(path: string, held: File | null): HeldFile {
+    return {
+      path,
+      release: async () => await held?.close().catch(() => undefined),
+      releaseSync: () => held?.closeSync(),
+    }
+  }
+
+  /** A file that was laid out before, where nothing may be written (a snapshot inside an image); null when there is none. */
+  async function useAsItIs(path: string, size: number, verify: Verify): Promise<HeldFile | null> {
+    let held: File | null = null
+    try {
+      // A shared lock needs no right to write. Whoever removed the lock file too has nobody who would delete the other.
+      held = (await ignoreMissing(holdLock(path + LOCK_SUFFIX, 'read'))) ?? null
+      const there = await lstatOrNull(fs, path)
+      if (there?.kind === 'file' && there.size === size && (await verified(path, verify))) return heldFile(path, held)
+    } catch (error) {
+      await held?.close().catch(() => undefined)
+      throw ioError(error, `looking for ${path}`)
+    }
+    await held?.close().catch(() => undefined)
+    return null
+  }
+
   return {
     async use(cid, size, work) {
       const path = join(directory, cid)
+      if (readOnly) {
+        const found = await useAsItIs(path, size, work.verify)
+        if (found !== null) return found
+        throw new HoldfastError(
+          'FILES_UNSUPPORTED',
+          `file(): the store is opened read-only, and ${path} was not laid out before (materialize() does that): open it with a filesDir ` +
+            'that can be written, or use bytes(), stream() or writeTo()',
+          { details: { path } },
+        )
+      }
       let held: File | null = null
       try {
         await makeDirectory(fs, directory, 0o700)
         const mode = (await fs.stat(directory)).mode & 0o666
-        held = await holdLock(path + LOCK_SUFFIX, mode)
+        held = await holdLock(path + LOCK_SUFFIX, 'readWrite', mode)
         const there = await lstatOrNull(fs, path)
         if (there !== null && (there.kind !== 'file' || there.size !== size || !(await verified(path, work.verify)))) {
           await moveAside(fs, {
@@ -91,15 +139,13 @@ export function createFileShelf(options: FileShelfOptions): FileShelf {
           })
         }
       } catch (error) {
-        await held?.close()
-        throw ioError(error, `laying out ${path}`)
+        await held?.close().catch(() => undefined)
+        const refused = ['EROFS', 'EACCES', 'EPERM'].includes(errorCode(error) ?? '')
+        const found = refused ? await useAsItIs(path, size, work.verify) : null
+        if (found !== null) return found
+        throw ioError(error instanceof DirectorySyncFailed ? error.cause : error, `laying out ${path}`)
       }
-      const keep = held
-      return {
-        path,
-        release: async () => await keep?.close(),
-        releaseSync: () => keep?.closeSync(),
-      }
+      return heldFile(path, held)
     },
     async list() {
       try {
@@ -135,10 +181,7 @@ export function createFileShelf(options: FileShelfOptions): FileShelf {
     },
   }
 
-  async function verified(
-    path: string,
-    verify: (read: (target: Uint8Array, position: number) => Promise<number>) => Promise<boolean>,
-  ): Promise<boolean> {
+  async function verified(path: string, verify: Verify): Promise<boolean> {
     const file = await fs.open(path, 'read')
     try {
       return await verify((target, position) => readFully(file, target, position))

@@ -85,13 +85,16 @@ export function memoryStorage(fs: FileSystem): Storage {
       head = encodeHead(next)
     },
     async restoreHead(next) {
-      head = encodeHead(next)
+      await session.swapHead(next)
     },
     async deletePack(name) {
       packs.delete(name)
     },
     async quarantinePack(name) {
       packs.delete(name)
+      return `memory:${name}`
+    },
+    async quarantineFile(name) {
       return `memory:${name}`
     },
     async reapTemps() {},

@@ -37,6 +37,9 @@ export interface StoredHead {
 /** A file of a store as it was found. */
 export type Found<T> = { state: 'good'; value: T } | { state: 'missing' } | { state: 'damaged'; error: HoldfastError }
 
+/** The files of a store that are not packs. */
+export type StoreFileName = 'STORE.json' | 'HEAD.json' | 'HEAD.prev.json'
+
 export interface Inspection {
   /** The store id in STORE.json. */
   store: Found<string>
@@ -70,13 +73,23 @@ export interface WriteSession {
   listPacks(): Promise<string[]>
   /** The first `target.length` bytes of a pack; fewer when it is shorter. */
   readPackStart(name: string, target: Uint8Array): Promise<number>
-  /** Puts a new HEAD, and STORE.json, in the place of what is damaged or missing; what is there moves to quarantine. */
+  /**
+   * Puts a new HEAD in the place of whatever is there, and a STORE.json beside it unless a good one of the same store is. What is damaged or
+   * another store's must be in quarantine by then.
+   */
   restoreHead(next: Head): Promise<void>
   /** Replaces HEAD, atomically and durably. `HEAD_CONFLICT`: another writer was there. `COMMIT_UNKNOWN`: perhaps done. */
   swapHead(next: Head): Promise<void>
   deletePack(name: string): Promise<void>
   /** Moves a pack aside; answers where it went. */
   quarantinePack(name: string, reason: string, details: Record<string, unknown>): Promise<string>
+  /** Moves one of the store's own files aside, or with `copy` leaves it and puts a copy there; answers where. */
+  quarantineFile(
+    name: StoreFileName,
+    reason: string,
+    details: Record<string, unknown>,
+    options?: { copy?: boolean },
+  ): Promise<string>
   /** Removes what dead writers left behind; leaves what a living one still uses. */
   reapTemps(): Promise<void>
 }

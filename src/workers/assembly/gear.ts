@@ -4,22 +4,6 @@
 /** The table of 256 64-bit integers lies at address 0; the host writes it. */
 const TABLE: usize = 0
 
-/**
- * Cuts [start, end) into chunks. The end address of each goes to `out`, four bytes each. Unless `final`, stops where less than the
- * longest chunk is left. Answers the number of chunks.
- */
-export function cut(start: usize, end: usize, average: usize, final: bool, out: usize): u32 {
-  const max = average << 2
-  let count: u32 = 0
-  while (start < end) {
-    if (!final && end - start < max) break
-    start += one(start, end, average)
-    store<u32>(out + (<usize>count << 2), <u32>start)
-    count++
-  }
-  return count
-}
-
 /** Length of the first chunk of [start, end). */
 export function one(start: usize, end: usize, average: usize): usize {
   const n = end - start

@@ -1,0 +1,96 @@
+import { execFile } from 'node:child_process'
+import { promisify } from 'node:util'
+import { afterEach, describe, expect, test, vi } from 'vitest'
+import { content } from '../../src/format/chunking.ts'
+import { memory } from '../../src/open.ts'
+import { sharedPool, WorkerFailed } from '../../src/workers/pool.ts'
+import { openWindows } from '../../src/workers/windows.ts'
+
+const run = promisify(execFile)
+const dist = new URL('../../dist/index.js', import.meta.url).href
+
+function bytes(length: number): Uint8Array {
+  const data = new Uint8Array(length)
+  let state = 1
+  for (let i = 0; i < length; i++) {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) | 0
+    data[i] = state >>> 24
+  }
+  return data
+}
+
+afterEach(() => {
+  vi.unstubAllEnvs()
+})
+
+describe('worker threads', () => {
+  test('cut and hash a large blob exactly as the main thread does', async () => {
+    const data = bytes(20 * 1024 * 1024 + 12_345)
+    const threaded = await memory().persist({ blobs: { data } })
+    vi.stubEnv('HOLDFAST_WORKERS', '0')
+    expect(sharedPool()).toBe(null)
+    const here = await memory().persist({ blobs: { data } })
+    expect(threaded.manifest).toBe(here.manifest)
+  })
+
+  test('a job that a worker could not do is done on the main thread', async () => {
+    const pool = sharedPool()!
+    const failing = vi.spyOn(pool, 'run').mockRejectedValue(new WorkerFailed('no threads today'))
+    const data = bytes(12 * 1024 * 1024)
+    const { manifest } = await memory().persist({ blobs: { data } })
+    expect(failing).toHaveBeenCalled()
+    failing.mockRestore()
+    expect((await memory().persist({ blobs: { data } })).manifest).toBe(manifest)
+  })
+
+  test('small blobs start none', async () => {
+    const windows = openWindows(content(), 4 * 1024 * 1024)
+    expect(windows.count).toBe(2)
+    windows.release()
+  })
+
+  test('do not keep a process alive that is done, and do not let it end while they work', async () => {
+    const program = `
+      import { memory } from ${JSON.stringify(dist)}
+      const store = memory()
+      const data = new Uint8Array(24 * 1024 * 1024).map((_, i) => (i * i) >>> 7)
+      const { bytes } = await store.persist({ blobs: { data } })
+      console.log(bytes.total, Math.round(performance.now()))
+    `
+    const startMs = performance.now()
+    const { stdout } = await run(process.execPath, ['--input-type=module', '-e', program])
+    const [total, doneMs] = stdout.trim().split(' ').map(Number)
+    expect(total).toBe(24 * 1024 * 1024)
+    // An idle pool ends after five seconds; a process that is done must not wait for that.
+    expect(performance.now() - startMs - doneMs!).toBeLessThan(4_000)
+  })
+
+  test('an abort in the middle leaves the windows to the next persist only when nothing writes to them', async () => {
+    const data = bytes(24 * 1024 * 1024)
+    const expected = (await memory().persist({ blobs: { data } })).manifest
+    for (let at = 1; at <= 4; at++) {
+      const controller = new AbortController()
+      const reason = new Error('enough')
+      let seen = 0
+      const aborted = memory().persist({
+        blobs: { data },
+        signal: controller.signal,
+        onProgress() {
+          seen += 1
+          if (seen === at) controller.abort(reason)
+        },
+      })
+      await expect(aborted).rejects.toBe(reason)
+      expect((await memory().persist({ blobs: { data } })).manifest).toBe(expected)
+    }
+  })
+
+  test('several stores share them at once', async () => {
+    const datas = Array.from({ length: 5 }, (_, i) => bytes(9 * 1024 * 1024 + i * 1000))
+    const together = await Promise.all(datas.map((data) => memory().persist({ blobs: { data } })))
+    vi.stubEnv('HOLDFAST_WORKERS', '0')
+    for (const [i, data] of datas.entries()) {
+      expect(together[i]!.manifest).toBe((await memory().persist({ blobs: { data } })).manifest)
+    }
+  })
+})
