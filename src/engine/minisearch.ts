@@ -2,6 +2,7 @@ import { type Chunking, content, HoldfastError } from '../index.ts'
 import type { EngineAdapter, SavedEngine } from './adapter.ts'
 import { decodeLines, encodeLines } from './json-lines.ts'
 import { createPace } from './pace.ts'
+import { byDocument } from './postings.ts'
 import { decodeTermOrder, encodeTermOrder, sortedPositions } from './term-order.ts'
 import { packageVersion } from './version.ts'
 
@@ -243,12 +244,12 @@ function* documentLines({ documentIds, fieldLength, storedFields, postings }: Ca
 
 /** What follows in each document's line, by short id. */
 function* termsByDocument(postings: Postings): Generator<[document: number, terms: string]> {
-  const { terms, listTerm, listField, listStart, documents, frequencies } = postings
+  const { terms, listTerm, listField, documents, frequencies } = postings
   const rank = new Uint32Array(terms.length)
   for (const [position, term] of postings.sorted().entries()) rank[term] = position
   const lists = listTerm.map((_, list) => list)
   lists.sort((a, b) => listField[a]! - listField[b]! || rank[listTerm[a]!]! - rank[listTerm[b]!]!)
-  const { order, listOf } = byDocument(lists, listStart, documents)
+  const { order, listOf } = byDocument(lists, postings)
   const quoted = terms.map((term) => JSON.stringify(term))
   let line = ''
   let document = -1
@@ -272,44 +273,13 @@ function* termsByDocument(postings: Postings): Generator<[document: number, term
   if (line !== '') yield [document, `${line}]`]
 }
 
-const DIGIT = 0x10000
-
-/** All postings by document, and those of one document in the order of `lists`: a radix sort, two digits of 16 bits. */
-function byDocument(
-  lists: readonly number[],
-  listStart: readonly number[],
-  documents: Uint32Array,
-): { order: Uint32Array; listOf: Uint32Array } {
-  const listOf = new Uint32Array(documents.length)
-  const start = new Uint32Array(documents.length)
-  let filled = 0
-  for (const list of lists) {
-    for (let at = listStart[list]!; at < listStart[list + 1]!; at++) {
-      listOf[at] = list
-      start[filled++] = at
-    }
-  }
-  const low = sortByDigit(start, documents, 1)
-  return { order: sortByDigit(low, documents, DIGIT), listOf }
-}
-
-function sortByDigit(order: Uint32Array, documents: Uint32Array, divisor: number): Uint32Array {
-  const next = new Uint32Array(DIGIT + 1)
-  const digit = (at: number): number => Math.floor(documents[at]! / divisor) % DIGIT
-  for (const at of order) next[digit(at) + 1]! += 1
-  for (let i = 0; i < DIGIT; i++) next[i + 1]! += next[i]!
-  const sorted = new Uint32Array(order.length)
-  for (const at of order) sorted[next[digit(at)]!++] = at
-  return sorted
-}
-
 // ---- restoring
 
 type Row = [shortId: number, document: [id: unknown, lengths: unknown, stored?: unknown] | null, ...Terms]
 type Terms = (number | (string | number)[])[]
 
-/** A term's postings by field: documents and frequencies in turn. */
-type TermLists = Map<number, number[]>
+/** A term's postings, as MiniSearch itself keeps them: frequencies by document by field. */
+type TermLists = Map<number, Map<number, number>>
 
 async function restore<Engine extends MiniSearchLike, Options>(
   MiniSearch: MiniSearchClass<Engine, Options>,
@@ -335,8 +305,22 @@ async function restore<Engine extends MiniSearchLike, Options>(
   }
   const sorted = [...lists.keys()].sort(byCodeUnits)
   const order = decodeTermOrder(sorted, await saved.blob('termOrder').bytes())
-  const json = { ...head, documentIds, fieldLength, storedFields, index: indexOf(order, lists) }
-  return await MiniSearch.loadJSAsync(json as never, options)
+  const rest = { ...head, documentIds, fieldLength, storedFields }
+  const engine = await MiniSearch.loadJSAsync({ ...rest, index: [] } as never, options)
+  const { _index: tree } = engine as Engine & { _index?: TermTree }
+  // `loadJS` wants an object of every posting, and makes the maps of them that we have already; see `take`.
+  if (typeof tree?.set !== 'function') {
+    return await MiniSearch.loadJSAsync({ ...rest, index: indexOf(order, lists) } as never, options)
+  }
+  for (const term of order) {
+    tree.set(term, lists.get(term)!)
+    await pace()
+  }
+  return engine
+}
+
+interface TermTree {
+  set(term: string, lists: TermLists): unknown
 }
 
 function byCodeUnits(a: string, b: string): number {
@@ -358,22 +342,17 @@ function addPostings(lists: Map<string, TermLists>, document: number, terms: Ter
         lists.set(term, fields)
       }
       const list = fields.get(field)
-      if (list === undefined) fields.set(field, [document, frequency])
-      else list.push(document, frequency)
+      if (list === undefined) fields.set(field, new Map([[document, frequency]]))
+      else list.set(document, frequency)
     }
   }
 }
 
-/** What `loadJS` takes for an index, made a term at a time, and let go of as it is taken. */
-function* indexOf(order: Iterable<string>, lists: Map<string, TermLists>): Json['index'] & Generator {
+/** What `loadJS` takes for an index, made a term at a time. */
+function* indexOf(order: Iterable<string>, lists: Map<string, TermLists>): Generator<[string, Record<string, object>]> {
   for (const term of order) {
-    const data: Record<string, Record<string, number>> = {}
-    for (const [field, list] of lists.get(term)!) {
-      const frequencies: Record<string, number> = {}
-      for (let at = 0; at < list.length; at += 2) frequencies[list[at]!] = list[at + 1]!
-      data[field] = frequencies
-    }
+    const fields = [...lists.get(term)!].map(([field, frequencies]) => [field, Object.fromEntries(frequencies)])
     lists.delete(term)
-    yield [term, data]
+    yield [term, Object.fromEntries(fields)]
   }
 }

@@ -138,8 +138,14 @@ async function makeWithParents(fs: FileSystem, path: string, mode: number): Prom
   const parent = dirname(path)
   if (parent !== path) await makeWithParents(fs, parent, mode)
   const made = await makeOne(fs, path, mode)
-  // Also when another process was faster: it may not have come to its fsync yet, or never will.
-  await fs.syncDirectory(parent)
+  try {
+    // Also when another process was faster: it may not have come to its fsync yet, or never will.
+    await fs.syncDirectory(parent)
+  } catch (error) {
+    // The kernel may take the parent for clean now; made anew, the name is dirty anew. Not when something is in it already.
+    if (made) await fs.rmdir(path).catch(() => undefined)
+    throw error
+  }
   return made
 }
 
@@ -206,6 +212,8 @@ export async function moveAside(
     const { mode } = await fs.stat(quarantineDirectory)
     await writeNote(fs, note, mode & 0o666, { ...options, original })
     try {
+      // The note's name too, or a crash could keep the rename and lose it.
+      await fs.syncDirectory(quarantineDirectory)
       await fs.rename(from, target)
     } catch (error) {
       await fs.unlink(note).catch(() => undefined)

@@ -141,12 +141,13 @@ export function isSameFile(a: FileStat | null, b: FileStat | null): boolean {
  * message. Everything else (HoldfastErrors, abort reasons, programming mistakes) comes back as it is.
  *
  * @param doing what failed, as in "writing the new HEAD"
+ * @param at the path, for errors that do not name one: those of open files
  * @returns what to throw
  */
-export function ioError(error: unknown, doing: string): unknown {
+export function ioError(error: unknown, doing: string, at?: string): unknown {
   const code = errorCode(error)
   if (code === undefined) return error
-  const { syscall, path, message } = error as NodeJS.ErrnoException
+  const { syscall, path = at, message } = error as NodeJS.ErrnoException
   const full = code === 'ENOSPC' || code === 'EDQUOT'
   return new HoldfastError(
     full ? 'NO_SPACE' : 'IO_FAILED',

@@ -61,8 +61,8 @@ export interface BlockSourceOptions {
   failures?: readonly unknown[] | undefined
   /** Opens the packs that this snapshot does not need but that may hold another copy of a block. */
   others?: (() => Promise<BlockSource | null>) | undefined
-  /** Told of each block whose copy in a pack was bad. */
-  onBadBlock?: ((pack: string, digest: Uint8Array) => void) | undefined
+  /** Told of each block whose copy in a pack was bad, and why. */
+  onBadBlock?: ((pack: string, digest: Uint8Array, error: unknown) => void) | undefined
 }
 
 /** Probing every pack's index costs this many searches before a table over all of them is cheaper. */
@@ -190,7 +190,7 @@ export function lazyBlockSource(openers: readonly PackOpener[], options: BlockSo
       } catch (error) {
         if (!isBadCopy(error)) throw error
         reason ??= error
-        options.onBadBlock?.(readable[slot]!.name, digest)
+        options.onBadBlock?.(readable[slot]!.name, digest, error)
       }
     }
     const others = await options.others?.()
@@ -219,7 +219,7 @@ export function lazyBlockSource(openers: readonly PackOpener[], options: BlockSo
         return check(await readPlace(place), digest)
       } catch (error) {
         if (!isBadCopy(error)) throw error
-        options.onBadBlock?.(readable[slotOf(place)]!.name, digest)
+        options.onBadBlock?.(readable[slotOf(place)]!.name, digest, error)
         return await readElsewhere(digest, place, blame, error)
       }
     },

@@ -1,6 +1,6 @@
 import { HoldfastError } from '../errors.ts'
 import { type BlockId, CODEC_RAW } from '../format/cid.ts'
-import { decodeNode } from '../format/dag.ts'
+import { decodeNode, type NodeChildren } from '../format/dag.ts'
 import { DAG_DEPTH_MAX, DIGEST_BYTES } from '../format/limits.ts'
 import type { BlobEntry } from '../format/manifest.ts'
 import type { Blame, BlockSource } from './blocks.ts'
@@ -30,7 +30,7 @@ export async function* chunkRuns(
   yield* walk(entry.root.digest, entry.size, 0, 1)
 
   async function* walk(digest: Uint8Array, size: number, offset: number, depth: number): AsyncGenerator<ChunkRun> {
-    const node = decodeNode(await source.read(digest, blame), blame.what)
+    const node = await readNode(source, digest, blame)
     if (node.total !== size) throw disagrees(blame, `a node holds ${node.total} bytes where its parent says ${size}`)
     if (depth === 1 && node.count < 2) throw disagrees(blame, 'its root has a single child')
     if (depth > DAG_DEPTH_MAX) throw disagrees(blame, `its tree is deeper than ${DAG_DEPTH_MAX}`)
@@ -48,6 +48,23 @@ export async function* chunkRuns(
       position += length
     }
   }
+}
+
+/** Range reads come back to the same nodes: the root always, a leaf often. At most 40 KB each. */
+const NODES_CACHED = 32
+const nodesOf = new WeakMap<BlockSource, Map<string, NodeChildren>>()
+
+/** A node, verified when it was read, decoded once as long as it is in use. */
+async function readNode(source: BlockSource, digest: Uint8Array, blame: Blame): Promise<NodeChildren> {
+  const nodes = nodesOf.get(source) ?? new Map<string, NodeChildren>()
+  nodesOf.set(source, nodes)
+  const key = Buffer.from(digest.buffer, digest.byteOffset, DIGEST_BYTES).toString('latin1')
+  const known = nodes.get(key)
+  nodes.delete(key)
+  const node = known ?? decodeNode(await source.read(digest, blame), blame.what)
+  nodes.set(key, node)
+  if (nodes.size > NODES_CACHED) nodes.delete(nodes.keys().next().value!)
+  return node
 }
 
 /** Every chunk of a blob in flat arrays: 40 bytes a chunk. */

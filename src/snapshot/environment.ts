@@ -3,7 +3,7 @@ import type { Head, HeadSnapshot } from '../format/head.ts'
 import { fromHex } from '../format/hex.ts'
 import { STORE_ID_BYTES } from '../format/limits.ts'
 import type { FileSystem } from '../fs/port.ts'
-import type { OnWarning } from '../progress.ts'
+import type { OnProgress, OnWarning } from '../progress.ts'
 import type { Storage, StoredHead } from '../storage/port.ts'
 import {
   type BlockSource,
@@ -103,6 +103,23 @@ function sourceOptions(
 export function packsByLikelihood(head: Head, snapshot: HeadSnapshot): string[] {
   const rank = (id: number): number => (id === snapshot.pack ? 2 : snapshot.packs.includes(id) ? 1 : 0)
   return [...head.packs].sort((a, b) => rank(b.id) - rank(a.id) || b.id - a.id).map(({ name }) => name)
+}
+
+const LONG_WAIT_MS = 5_000
+
+/** Tells of waiting for another writer: as progress all along, and as a warning once it is long. */
+export function watchWait(env: Environment, onProgress: OnProgress | undefined): (waitedMs: number) => void {
+  let warned = false
+  return (waitedMs) => {
+    onProgress?.({ phase: 'waiting', waitedMs })
+    if (warned || waitedMs < LONG_WAIT_MS) return
+    warned = true
+    env.warn({
+      code: 'LONG_LOCK_WAIT',
+      message: `${env.storage.location}: still waiting for another writer after ${Math.round(waitedMs / 1000)} s`,
+      details: { location: env.storage.location, waitedMs },
+    })
+  }
 }
 
 /** A store written by a newer version is read, not written. */

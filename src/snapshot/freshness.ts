@@ -1,6 +1,10 @@
+import { inspect } from 'node:util'
 import { HoldfastError } from '../errors.ts'
 
-/** A position of the source of truth that can be compared: a count, a sequence, or several of them by name. */
+/**
+ * A position of the source of truth that can be compared: a count or a sequence, several of them by name, or text that sorts by code
+ * units (an ISO time; numbers in text do not sort).
+ */
 export type Watermark = number | bigint | string | Readonly<Record<string, number | bigint>>
 
 /** Where the source of truth stands now, and what to do about a snapshot that stands elsewhere. */
@@ -20,7 +24,7 @@ export type Freshness =
   | { state: 'current' }
   /** `by`: how much to replay, in the watermark's units; by name when it has several; null for text. */
   | { state: 'behind' | 'ahead'; by: number | bigint | Record<string, number | bigint> | null }
-  /** No watermark was persisted, or it is not comparable with the one given. */
+  /** No watermark was persisted, or it is of another kind or has other names than the one given. No policy applies. */
   | { state: 'unknown' }
 
 /** Compares a persisted watermark with the source's. One named position ahead makes the snapshot `ahead`. */
@@ -42,23 +46,38 @@ export function compareWatermarks(persisted: unknown, source: Watermark): Freshn
   return behind.length > 0 ? { state: 'behind', by: Object.fromEntries(behind) } : { state: 'current' }
 }
 
+/** A policy that is misspelt, or a position that compares with nothing, must not pass for "accepted". */
+export function assertSource({ watermark, behind, ahead }: SourcePosition): void {
+  if (typeof watermark !== 'string' && !isCount(watermark) && !isCounts(watermark)) {
+    throw new TypeError(
+      `load: source.watermark is a number, a bigint, text, or numbers by name; got ${inspect(watermark)}`,
+    )
+  }
+  if (behind !== undefined && !['accept', 'refuse'].includes(behind)) {
+    throw new TypeError(`load: source.behind is 'accept' or 'refuse', got ${String(behind)}`)
+  }
+  if (ahead !== undefined && !['accept', 'refuse', 'fallback'].includes(ahead)) {
+    throw new TypeError(`load: source.ahead is 'accept', 'refuse' or 'fallback', got ${String(ahead)}`)
+  }
+}
+
 /** Throws `SNAPSHOT_BEHIND` or `SNAPSHOT_AHEAD` where the policy says so. */
 export function assertFresh(freshness: Freshness, position: SourcePosition, sequence: number): void {
   if (freshness.state !== 'behind' && freshness.state !== 'ahead') return
   const policy = freshness.state === 'behind' ? (position.behind ?? 'accept') : (position.ahead ?? 'refuse')
   if (policy === 'accept') return
-  const by = typeof freshness.by === 'object' ? JSON.stringify(freshness.by, bigIntText) : String(freshness.by)
+  const by = freshness.by === null ? '' : ` by ${inspect(freshness.by)}`
   throw freshness.state === 'behind'
     ? new HoldfastError(
         'SNAPSHOT_BEHIND',
-        `snapshot ${sequence} is behind its source by ${by}; rebuild, or accept it and replay`,
+        `snapshot ${sequence} is behind its source${by}; rebuild, or accept it and replay`,
         {
           details: { sequence, by: freshness.by },
         },
       )
     : new HoldfastError(
         'SNAPSHOT_AHEAD',
-        `snapshot ${sequence} is ahead of its source by ${by}: it knows of entries that the source does not have (was the source restored ` +
+        `snapshot ${sequence} is ahead of its source${by}: it knows of entries that the source does not have (was the source restored ` +
           'from a backup?)',
         { details: { sequence, by: freshness.by } },
       )
@@ -82,9 +101,7 @@ function isCount(value: unknown): value is number | bigint {
 }
 
 function isCounts(value: unknown): value is Record<string, number | bigint> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) && Object.values(value).every(isCount)
-}
-
-function bigIntText(_key: string, value: unknown): unknown {
-  return typeof value === 'bigint' ? value.toString() : value
+  if (typeof value !== 'object' || value === null || Array.isArray(value) || ArrayBuffer.isView(value)) return false
+  const counts = Object.values(value)
+  return counts.length > 0 && counts.every(isCount)
 }

@@ -1,6 +1,6 @@
 import { HoldfastError, isHoldfastError } from '../errors.ts'
 import { cidText, parseCid } from '../format/cid.ts'
-import type { HeadSnapshot } from '../format/head.ts'
+import type { HeadPack, HeadSnapshot } from '../format/head.ts'
 import { toHex } from '../format/hex.ts'
 import { DIGEST_BYTES } from '../format/limits.ts'
 import { type BlobEntry, decodeManifest } from '../format/manifest.ts'
@@ -122,5 +122,39 @@ function watch(source: BlockSource, onRead: (digest: Uint8Array) => void): Block
       onRead(digest)
       return source.read(digest, blame)
     },
+  }
+}
+
+/**
+ * Whether HEAD lists, for each snapshot, a pack for each of its blocks: one that it does not list may be deleted although it is needed. Over
+ * all packs that HEAD names.
+ */
+export function listingCheck(packs: readonly HeadPack[], source: BlockSource) {
+  const idOf = new Map(packs.map(({ name, id }) => [name, id]))
+  const ids = source.packs.map(({ name }) => idOf.get(name))
+  const unlisted = new Map<number, Set<string>>()
+  let last: HeadSnapshot | null = null
+  let isListed: boolean[] = []
+
+  return {
+    onBlock(snapshot: HeadSnapshot, digests: Uint8Array, at: number): void {
+      // It is in no HEAD yet.
+      if (snapshot.packs.length === 0) return
+      if (snapshot !== last) {
+        last = snapshot
+        isListed = ids.map((id) => id !== undefined && snapshot.packs.includes(id))
+      }
+      const place = source.find(digests, at)
+      if (place === -1 || isListed[slotOf(place)]) return
+      if (source.indexes.some((index, slot) => isListed[slot] && index.find(digests, at) !== -1)) return
+      const names = unlisted.get(snapshot.sequence) ?? new Set()
+      unlisted.set(snapshot.sequence, names.add(source.packs[slotOf(place)]!.name))
+    },
+    /** By sequence, in words. */
+    wrong: (): [number, string][] =>
+      [...unlisted].map(([sequence, names]) => [
+        sequence,
+        `HEAD does not say that snapshot ${sequence} needs pack ${[...names].join(', ')}, which could be deleted therefore`,
+      ]),
   }
 }

@@ -2,7 +2,7 @@ import { HoldfastError } from '../errors.ts'
 import type { Head } from '../format/head.ts'
 import type { StoredHead, WriteSession } from '../storage/port.ts'
 import { cleanUp } from './clean-up.ts'
-import { assertExpected, assertWritable, type Environment } from './environment.ts'
+import { assertExpected, assertWritable, type Environment, watchWait } from './environment.ts'
 import { find } from './load.ts'
 import { type HeadChange, nextHead } from './next-head.ts'
 import { describe, openSnapshot, type SnapshotInfo } from './snapshot.ts'
@@ -93,16 +93,19 @@ async function changeHead(
 ): Promise<SnapshotInfo> {
   // Before the write, which makes directories: a mistyped path must not leave some.
   if ((await env.storage.readHead()) === null) throw nothingThere(env)
-  return await env.storage.write({ waitMs: options.lockWaitMs, signal: options.signal }, async (session) => {
-    const { stored } = session
-    if (stored === null) throw nothingThere(env)
-    assertWritable(env, stored)
-    assertExpected(env, stored.head, options.expectedHead)
-    await cleanUp(env, session)
-    const { sequence, change } = await plan(stored.head, stored)
-    if (change !== null || session.uncertain) await session.swapHead(nextHead(stored.head, change ?? {}))
-    return infoOf(session, sequence)
-  })
+  return await env.storage.write(
+    { waitMs: options.lockWaitMs, signal: options.signal, onWait: watchWait(env, undefined) },
+    async (session) => {
+      const { stored } = session
+      if (stored === null) throw nothingThere(env)
+      assertWritable(env, stored)
+      assertExpected(env, stored.head, options.expectedHead)
+      await cleanUp(env, session)
+      const { sequence, change } = await plan(stored.head, stored)
+      if (change !== null || session.uncertain) await session.swapHead(nextHead(stored.head, change ?? {}))
+      return infoOf(session, sequence)
+    },
+  )
 }
 
 function nothingThere(env: Environment): HoldfastError {

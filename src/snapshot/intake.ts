@@ -10,7 +10,7 @@ export interface IntakeOptions {
   source: BlockSource
   /** HEAD's pack ids by name. */
   ids: ReadonlyMap<string, number>
-  /** Hex digests of blocks known to be bad, by pack name: these do not count. */
+  /** Hex digests of blocks known to be bad, by pack name: these do not count. An empty set: nothing of that pack does. */
   damaged: ReadonlyMap<string, ReadonlySet<string>>
   writer: BlockWriter
 }
@@ -72,7 +72,8 @@ export function createIntake({ source, ids, damaged, writer }: IntakeOptions): I
   }
 
   function isDamaged(slot: number, hex: string): boolean {
-    return damaged.get(source.packs[slot]!.name)?.has(hex) ?? false
+    const bad = damaged.get(source.packs[slot]!.name)
+    return bad !== undefined && (bad.size === 0 || bad.has(hex))
   }
 
   function take(bytes: Uint8Array, digest: Uint8Array, codec: Codec, kind: Kind): void {

@@ -3,7 +3,7 @@ import type { Head, HeadSnapshot } from '../format/head.ts'
 import type { OnProgress } from '../progress.ts'
 import type { StoredHead } from '../storage/port.ts'
 import type { Environment } from './environment.ts'
-import { assertFresh, compareWatermarks, type Freshness, type SourcePosition } from './freshness.ts'
+import { assertFresh, assertSource, compareWatermarks, type Freshness, type SourcePosition } from './freshness.ts'
 import { type StandardSchema, validate } from './schema.ts'
 import { blobNotFound, type OpenedSnapshot, openSnapshot, type PassedOver, type Snapshot } from './snapshot.ts'
 
@@ -22,7 +22,7 @@ export interface LoadOptions<Names extends string = string, Metadata = Record<st
   fallback?: boolean
   /** `NO_SNAPSHOT` instead of null when nothing was ever persisted. */
   required?: boolean
-  /** `STORE_ROLLED_BACK` when the store, or what fallback finds, is older than this sequence. */
+  /** `STORE_ROLLED_BACK` when the current snapshot is older than this sequence; `fallback` does not go below it. */
   minSequence?: number
   /** Where the source of truth stands: compared with the snapshot's watermark, with a policy for each outcome. */
   source?: SourcePosition
@@ -193,12 +193,13 @@ function choose(env: Environment, head: Head, options: LoadOptions<string, unkno
       { details: { location: env.storage.location, sequence: head.sequence } },
     )
   }
-  if (options.minSequence !== undefined && head.sequence < options.minSequence) {
+  // Not the last sequence given out: a repair moves that far ahead of what it could save.
+  if (options.minSequence !== undefined && head.head < options.minSequence) {
     throw new HoldfastError(
       'STORE_ROLLED_BACK',
-      `${env.storage.location} has no snapshot newer than ${head.sequence}, but ${options.minSequence} was seen before: an old copy was ` +
-        'put in its place',
-      { details: { sequence: head.sequence, minSequence: options.minSequence } },
+      `${env.storage.location}: the current snapshot is ${head.head}, but ${options.minSequence} was seen before: an old copy was put in its ` +
+        'place, or a repair could not save the newer ones',
+      { details: { sequence: head.head, minSequence: options.minSequence } },
     )
   }
   return find(env.storage.location, head, options.at ?? head.head)
@@ -234,11 +235,12 @@ async function readAll(snapshot: Snapshot, options: LoadOptions<string, unknown>
 }
 
 function assertOptions(options: LoadOptions<string, unknown>): void {
-  const { at, minSequence } = options
+  const { at, minSequence, source } = options
   if (at !== undefined && typeof at !== 'string' && !Number.isSafeInteger(at)) {
     throw new TypeError(`load: at is a sequence or a tag, got ${String(at)}`)
   }
   if (minSequence !== undefined && !Number.isSafeInteger(minSequence)) {
     throw new TypeError(`load: minSequence is a sequence, got ${String(minSequence)}`)
   }
+  if (source !== undefined) assertSource(source)
 }

@@ -1,28 +1,39 @@
-import { HoldfastError, isDamage } from '../errors.ts'
-import { cidText, parseCid } from '../format/cid.ts'
+import { HoldfastError } from '../errors.ts'
 import type { Head, HeadSnapshot } from '../format/head.ts'
-import { fromHex } from '../format/hex.ts'
-import { SNAPSHOTS_MAX, STORE_ID_BYTES } from '../format/limits.ts'
-import { decodeManifest } from '../format/manifest.ts'
-import type { Inspection, PackFile } from '../storage/port.ts'
-import { BadBlock, type BlockSource, openBlockSource } from './blocks.ts'
-import { assertWritable, type Environment } from './environment.ts'
+import { toHex } from '../format/hex.ts'
+import type { OnProgress } from '../progress.ts'
+import type { StoreFileName } from '../storage/port.ts'
+import { type BlockSource, openBlockSource } from './blocks.ts'
+import { type Candidates, examineCandidates } from './candidates.ts'
+import type { Environment } from './environment.ts'
 import { markSnapshots } from './fold.ts'
-import { commitRecords, readHeader, type SurveyedPack, surveyPack } from './survey.ts'
+import { decideFates, inOrderOfTrust, knownPacks, type PackFates } from './pack-fates.ts'
+import { createPackShelf } from './packs.ts'
+import { findStart, type StartingPoint } from './starting-point.ts'
+import { type SurveyedPack, surveyPack } from './survey.ts'
 
 /** One step of a repair. Nothing is ever deleted. */
 export type RepairAction =
-  /** HEAD (and STORE.json) are written anew. */
-  | { action: 'restore-head'; from: 'HEAD.json' | 'HEAD.prev.json' | 'commit records'; why: string; loses: string }
-  /** HEAD names a pack again that it did not name. */
-  | { action: 'adopt-pack'; pack: string; blocks: number }
-  /** Good blocks of a damaged pack are copied into a new one. */
+  /** Good blocks of a pack that goes are copied into a new one. */
   | { action: 'rescue-blocks'; pack: string; blocks: number }
+  /** Commit records, from which a lost HEAD is rebuilt, are written anew. */
+  | { action: 'renew-records'; snapshots: number }
+  /** Moves a file aside; of a good HEAD.json, a copy. */
+  | { action: 'quarantine-file'; file: StoreFileName; reason: string; why: string }
   | { action: 'quarantine-pack'; pack: string; reason: string; why: string }
+  /** HEAD is made from something else than the HEAD before. */
+  | { action: 'restore-head'; from: StartingPoint['from']; why: string; loses: string }
+  | { action: 'restore-store-file'; why: string }
+  /** HEAD names a pack that it did not name. */
+  | { action: 'adopt-pack'; pack: string; blocks: number }
+  /** HEAD no longer names a pack that is not there. */
+  | { action: 'forget-pack'; pack: string }
+  /** HEAD says something that is not so. */
+  | { action: 'correct-head'; why: string }
   /** A snapshot that cannot be completed leaves the history. */
   | { action: 'drop-snapshot'; sequence: number; manifest: string; why: string }
   /** Another snapshot becomes the current one. */
-  | { action: 'set-current'; from: number | null; to: number | null }
+  | { action: 'set-current'; from: number | null; to: number | null; why: string }
 
 export interface RepairPlan {
   location: string
@@ -32,277 +43,261 @@ export interface RepairPlan {
   actions: RepairAction[]
   /** Sequences that will be there and whole, newest first. */
   snapshots: number[]
-  /** HEAD is older than the packs beside it: say which way to go on. */
+  /** An old HEAD was put back: nothing is planned until `rolledBack` says which way to go on. */
   choice: 'newer-or-older' | null
 }
 
 export interface RepairOptions {
-  /** When an old HEAD was put back: `newer` adopts the snapshots written after it, `older` goes on from it. */
+  /** When an old HEAD was put back: `newer` adopts the snapshots made after it, `older` goes on without them. */
   rolledBack?: 'newer' | 'older'
+  /** `lost`: go on without what the disk fails to give (EIO). By default a repair stops there: the disk may give it tomorrow. */
+  unreadable?: 'lost'
+  onProgress?: OnProgress
+  signal?: AbortSignal | undefined
 }
 
 /** A plan with what it takes to carry it out. */
 export interface PreparedRepair {
   plan: RepairPlan
-  base: Head
-  /** HEAD.json and STORE.json need no replacement as such. */
-  intact: boolean
-  /** Revision and sequence go far ahead: numbers were given out that nobody remembers. */
-  jump: boolean
+  start: StartingPoint
+  direction: Direction
   /** Packs of this store, in step with `source` and `marks`. */
-  surveyed: SurveyedPack[]
+  packs: readonly SurveyedPack[]
   source: BlockSource
-  marks: Uint8Array[]
-  slots: Map<number, Set<number>>
-  kept: HeadSnapshot[]
+  /** Blocks that kept snapshots need. */
+  marks: readonly Uint8Array[]
+  kept: readonly KeptSnapshot[]
   current: number | null
-  /** Slots of packs whose good blocks are copied, and that then go to quarantine. */
-  rescue: Set<number>
+  fates: PackFates
+  renewRecords: boolean
   release(): Promise<void>
 }
 
-/** A rebuilt HEAD must not give out numbers that the lost one may have given. */
-export const REVISION_JUMP = 1_000_000
-export const SEQUENCE_JUMP = 1_000
+export interface KeptSnapshot {
+  snapshot: HeadSnapshot
+  /** Slots of packs that hold its blocks, or its commit record. */
+  slots: ReadonlySet<number>
+}
 
-/** Reads everything, changes nothing. */
-export async function prepareRepair(env: Environment, options: RepairOptions = {}): Promise<PreparedRepair> {
+/** Reads everything, changes nothing. Null when no store was ever made here. */
+export async function prepareRepair(env: Environment, options: RepairOptions): Promise<PreparedRepair | null> {
+  if (await isUnmade(env)) return null
   const found = await env.storage.inspect()
-  const storeIdHex = await ownStoreId(env, found)
-  const storeId = fromHex(storeIdHex, STORE_ID_BYTES)
-  const start = startingPoint(env, found, storeIdHex)
+  const start = await findStart(env, found, { unreadableIsLost: options.unreadable === 'lost' })
   const surveyed: SurveyedPack[] = []
-  const release = async (): Promise<void> => {
+  async function release(): Promise<void> {
     for (const { pack } of surveyed) await pack.release()
   }
   try {
-    for (const { name } of found.packs) {
-      const pack = await surveyPack(env, storeId, name)
-      if (pack !== null) surveyed.push(pack)
-    }
-    return { ...(await plan(env, options, found, start, surveyed, storeId)), release }
+    await surveyAll(env, start, found.packs, surveyed, options)
+    const direction = chooseDirection(start, surveyed, options)
+    const { base, adopting } = direction
+    const packs = inOrderOfTrust(surveyed, base)
+    const source = await openBlockSource(packs.map(({ pack, good }) => ({ ...pack, index: async () => good })))
+    const candidates = await examineCandidates(env.storage.location, source, packs, base, adopting)
+    const marks = packs.map(({ good }) => new Uint8Array(good.blocks))
+    const kept = await needsOf(candidates, source, marks)
+    const fates = decideFates(packs, direction, marks, kept)
+    const current = chooseCurrent(direction, kept)
+    const prepared = { start, direction, packs, source, marks, kept, current: current.to, fates, release }
+    const renewRecords = kept.some(
+      ({ snapshot, slots }) =>
+        snapshot.packs.some((id) => fates.lost.has(id)) || [...slots].some((slot) => !fates.named.has(slot)),
+    )
+    const plan = describePlan(env.storage.location, { ...prepared, renewRecords }, candidates, current)
+    return { ...prepared, renewRecords, plan }
   } catch (error) {
     await release()
     throw error
   }
 }
 
-interface StartingPoint {
-  base: Head
-  from: 'HEAD.json' | 'HEAD.prev.json' | 'commit records'
-  /** HEAD.json and STORE.json are what they should be. */
-  intact: boolean
+/** A creation that was cut short is none either: the next persist finishes it. */
+async function isUnmade(env: Environment): Promise<boolean> {
+  try {
+    return (await env.storage.readHead()) === null
+  } catch (error) {
+    if (error instanceof HoldfastError) return false
+    throw error
+  }
 }
 
-/** The newest HEAD that can be believed, or an empty one. */
-function startingPoint(env: Environment, found: Inspection, storeId: string): StartingPoint {
-  const { store, head, previous } = found
-  if (head.state === 'good' && head.value.head.storeId === storeId) {
-    assertWritable(env, head.value)
-    const intact = store.state === 'good' && store.value === storeId
-    return { base: head.value.head, from: 'HEAD.json', intact }
-  }
-  if (previous.state === 'good' && previous.value.head.storeId === storeId) {
-    assertWritable(env, previous.value)
-    return { base: previous.value.head, from: 'HEAD.prev.json', intact: false }
-  }
-  return { base: emptyHead(storeId), from: 'commit records', intact: false }
-}
-
-async function plan(
+/** Those that HEAD knows, that say they are this store's, or that a commit record of this store names. */
+async function surveyAll(
   env: Environment,
-  options: RepairOptions,
-  found: Inspection,
-  { base, from, intact }: StartingPoint,
+  start: StartingPoint,
+  there: readonly { name: string; bytes: number }[],
+  into: SurveyedPack[],
+  { signal, onProgress, unreadable }: RepairOptions,
+): Promise<void> {
+  // A shelf of its own: what this process has in memory says nothing about the disk.
+  const shelf = createPackShelf(env.storage)
+  const heads = [start.previous, start.there].filter((head) => head !== null)
+  const said = new Map(heads.flatMap((head) => head.packs.map((pack) => [pack.name, pack] as const)))
+  const totalBytes = there.reduce((sum, { bytes }) => sum + bytes, 0)
+  let readBytes = 0
+
+  async function survey(name: string): Promise<void> {
+    const pack = await surveyPack(name, {
+      shelf,
+      storeId: start.storeId,
+      said: said.get(name),
+      unreadableIsLost: unreadable === 'lost',
+      onBytes(bytes) {
+        signal?.throwIfAborted()
+        readBytes += bytes
+        onProgress?.({ phase: 'verifying', bytes: readBytes, totalBytes })
+      },
+    })
+    if (pack !== null) into.push(pack)
+  }
+
+  const known = new Set(heads.flatMap((head) => [...knownPacks(head)]))
+  const isOurs = (name: string): boolean => known.has(name) || start.owners.get(name) === toHex(start.storeId)
+  const names = there.map(({ name }) => name)
+  for (const name of names) if (isOurs(name)) await survey(name)
+  const recorded = new Set(into.flatMap(({ records }) => records.flatMap(({ packs }) => packs.map(toHex))))
+  for (const name of names) if (!isOurs(name) && recorded.has(name)) await survey(name)
+}
+
+/** Which HEAD the new one goes on from, and what of the rest comes into it. */
+export interface Direction {
+  base: Head
+  /** HEAD went back in time. */
+  rolledBack: boolean
+  choice: RepairPlan['choice']
+  /** Snapshots that only commit records tell of come into the history. */
+  adopting: boolean
+  /** Revision and sequence go far ahead: numbers were given out that nobody remembers. */
+  jump: boolean
+}
+
+function chooseDirection(
+  { there, previous, base }: StartingPoint,
   surveyed: readonly SurveyedPack[],
-  storeId: Uint8Array,
-): Promise<Omit<PreparedRepair, 'release'>> {
-  const headIsGood = from === 'HEAD.json'
-  const known = new Set([...base.packs, ...base.retired].map(({ name }) => name))
-  const future = new Set(surveyed.filter((pack) => !known.has(pack.name) && isFromTheFuture(pack, base, storeId)))
-  const rolledBack = headIsGood && future.size > 0
-  const choice = rolledBack && options.rolledBack === undefined ? ('newer-or-older' as const) : null
-  const adopting = !headIsGood || (rolledBack && options.rolledBack === 'newer')
-  const actions: RepairAction[] = []
-  if (!intact || (rolledBack && choice === null)) actions.push(restoreAction(found, from, options))
-
-  // What may serve blocks: all that is ours. A snapshot is only believed when HEAD, or a commit record, names it.
-  const ours = surveyed.filter(({ name, header }) => known.has(name) || isOurs(header, storeId))
-  const source = await openBlockSource(ours.map(({ pack, good }) => ({ ...pack, index: async () => good })))
-  const candidates = [...base.snapshots, ...(adopting ? await recorded(ours, storeId, base) : [])]
-  const marks = ours.map(({ good }) => new Uint8Array(good.blocks))
-  const slots = new Map<number, Set<number>>()
-  const kept: HeadSnapshot[] = []
-  for (const snapshot of candidates.sort((a, b) => b.sequence - a.sequence)) {
-    const { sequence, manifest } = snapshot
-    const why = await incomplete(source, snapshot, marks, slots)
-    if (why === null) kept.push(await withSize(source, snapshot))
-    else actions.push({ action: 'drop-snapshot', sequence, manifest, why })
-  }
-
-  const rescue = new Set<number>()
-  const named = new Set(base.packs.map(({ name }) => name))
-  for (const [slot, pack] of ours.entries()) {
-    const { name, whole, why, good } = pack
-    const needed = marks[slot]!.reduce((sum, mark) => sum + mark, 0)
-    const aside = (reason: string, because: string): void => {
-      actions.push({ action: 'quarantine-pack', pack: name, reason, why: because })
-    }
-    if (!whole && (named.has(name) || needed > 0)) {
-      rescue.add(slot)
-      if (needed > 0) actions.push({ action: 'rescue-blocks', pack: name, blocks: needed })
-      aside('damaged', why)
-    } else if (!known.has(name) && needed > 0) {
-      actions.push({ action: 'adopt-pack', pack: name, blocks: good.blocks })
-    } else if (!known.has(name) && adopting) {
-      aside('unneeded', 'no snapshot that could be rebuilt needs it')
-    } else if (future.has(pack) && options.rolledBack === 'older') {
-      aside('newer-than-head', 'going on from the older HEAD')
-    }
-  }
-  const current = chooseCurrent(base, kept, adopting)
-  if (current !== base.head) actions.push({ action: 'set-current', from: base.head, to: current })
-  return {
-    plan: {
-      location: env.storage.location,
-      ok: actions.length === 0 && choice === null,
-      actions,
-      snapshots: kept.map(({ sequence }) => sequence),
-      choice,
-    },
-    base,
-    intact,
-    jump: !headIsGood || rolledBack,
-    surveyed: ours,
-    source,
-    marks,
-    slots,
-    kept,
-    current,
-    rescue,
-  }
+  { rolledBack: way }: RepairOptions,
+): Direction {
+  if (there === null) return { base, rolledBack: false, choice: null, adopting: true, jump: true }
+  const known = knownPacks(there)
+  const isNewer = ({ name, whole, header }: SurveyedPack): boolean =>
+    !known.has(name) && whole && header!.revision > there.revision + 1
+  const spareIsNewer = previous !== null && previous.revision > there.revision
+  const rolledBack = spareIsNewer || surveyed.some(isNewer)
+  const adopting = rolledBack && way === 'newer'
+  const choice = rolledBack && way === undefined ? 'newer-or-older' : null
+  return { base: adopting && spareIsNewer ? previous : base, rolledBack, choice, adopting, jump: rolledBack }
 }
 
-function emptyHead(storeId: string): Head {
-  return {
-    storeId,
-    revision: 0,
-    sequence: 0,
-    head: null,
-    snapshots: [],
-    packs: [],
-    retired: [],
-    damaged: [],
-    writes: [],
-  }
-}
-
-function isOurs(header: { storeId: Uint8Array } | null, storeId: Uint8Array): boolean {
-  return header !== null && Buffer.compare(header.storeId, storeId) === 0
-}
-
-/** The store these files belong to: what STORE.json, HEAD and the packs agree on, the most votes first. */
-async function ownStoreId(env: Environment, found: Inspection): Promise<string> {
-  const votes = new Map<string, number>()
-  const vote = (id: string): void => void votes.set(id, (votes.get(id) ?? 0) + 1)
-  if (found.store.state === 'good') vote(found.store.value)
-  if (found.head.state === 'good') vote(found.head.value.head.storeId)
-  if (found.previous.state === 'good') vote(found.previous.value.head.storeId)
-  for (const { name } of found.packs) {
-    const file = await env.storage.openPack(name)
-    const owner = await headerOf(file)
-    await file.close()
-    if (owner !== null) vote(owner)
-  }
-  const winner = [...votes].sort((a, b) => b[1] - a[1])[0]
-  if (winner !== undefined) return winner[0]
-  throw new HoldfastError('NOT_A_STORE', `there is nothing of a store in ${env.storage.location}`, {
-    details: { location: env.storage.location },
+async function needsOf(
+  { kept }: Candidates,
+  source: BlockSource,
+  marks: readonly Uint8Array[],
+): Promise<KeptSnapshot[]> {
+  const snapshots = kept.map(({ snapshot }) => snapshot)
+  const { slots } = await markSnapshots(source, snapshots, [...marks])
+  return kept.map(({ snapshot, record }) => {
+    const needed = slots.get(snapshot.sequence)!
+    return { snapshot, slots: record === null ? needed : new Set([...needed, record]) }
   })
 }
 
-async function headerOf(file: PackFile): Promise<string | null> {
-  const header = await readHeader(file)
-  return header === null ? null : Buffer.from(header.storeId).toString('hex')
+interface Current {
+  to: number | null
+  why: string
 }
 
-/** Meant for a HEAD that is not this one's next: this HEAD was put back. */
-function isFromTheFuture({ header, whole }: SurveyedPack, base: Head, storeId: Uint8Array): boolean {
-  return whole && isOurs(header, storeId) && header!.revision > base.revision + 1
+/** As before, unless it is lost or newer ones come in: then the newest that no rollback stepped over. */
+function chooseCurrent({ base, adopting }: Direction, kept: readonly KeptSnapshot[]): Current {
+  const isThere = kept.some(({ snapshot }) => snapshot.sequence === base.head)
+  if (isThere && !adopting) return { to: base.head, why: '' }
+  const newest = kept.find(({ snapshot }) => !snapshot.abandoned)
+  if (newest !== undefined) return { to: newest.snapshot.sequence, why: 'it is the newest that is whole' }
+  if (kept.length === 0) return { to: null, why: 'no snapshot is whole' }
+  const why = 'a rollback stepped over it, but no other is whole: look at it before you use it'
+  return { to: kept[0]!.snapshot.sequence, why }
 }
 
-function restoreAction(
-  found: Inspection,
-  from: 'HEAD.json' | 'HEAD.prev.json' | 'commit records',
-  options: RepairOptions,
-): RepairAction {
-  if (from === 'HEAD.json') {
-    const why =
-      options.rolledBack === undefined
-        ? `STORE.json is ${found.store.state === 'good' ? "another store's" : found.store.state}`
-        : `HEAD.json is older than the packs beside it; going on from the ${options.rolledBack}`
-    const loses = options.rolledBack === 'newer' ? 'tags and rollbacks made after the old HEAD' : ''
-    return { action: 'restore-head', from, why, loses }
+function describePlan(
+  location: string,
+  prepared: Omit<PreparedRepair, 'plan' | 'release'>,
+  candidates: Candidates,
+  current: Current,
+): RepairPlan {
+  const { start, direction, packs, marks, kept, fates } = prepared
+  const snapshots = kept.map(({ snapshot }) => snapshot.sequence)
+  if (direction.choice !== null) return { location, ok: false, actions: [], snapshots, choice: direction.choice }
+  const { base } = direction
+  const nameOf = (slot: number): string => packs[slot]!.name
+  const changes: RepairAction[] = [
+    ...fates.aside.map(({ slot, reason, why }) => ({
+      action: 'quarantine-pack' as const,
+      pack: nameOf(slot),
+      reason,
+      why,
+    })),
+    ...restoreActions(prepared),
+    ...fates.adopted.map((slot) => ({
+      action: 'adopt-pack' as const,
+      pack: nameOf(slot),
+      blocks: packs[slot]!.good.blocks,
+    })),
+    ...fates.missing.map((pack) => ({ action: 'forget-pack' as const, pack })),
+    ...[...fates.wrong, ...candidates.wrong].map((why) => ({ action: 'correct-head' as const, why })),
+    ...candidates.dropped.map(({ sequence, manifest, why }) => ({
+      action: 'drop-snapshot' as const,
+      sequence,
+      manifest,
+      why,
+    })),
+  ]
+  if (current.to !== base.head) {
+    changes.push({ action: 'set-current', from: base.head, to: current.to, why: current.why })
   }
-  const why = found.head.state === 'damaged' ? found.head.error.message : `HEAD.json is ${found.head.state}`
-  const loses =
-    from === 'HEAD.prev.json'
-      ? 'tags and rollbacks made by the last write'
-      : 'all tags and rollbacks; snapshots that retention had dropped may come back'
-  return { action: 'restore-head', from, why, loses }
-}
-
-/** Snapshots that commit records tell of and that `base` cannot know. */
-async function recorded(packs: readonly SurveyedPack[], storeId: Uint8Array, base: Head): Promise<HeadSnapshot[]> {
-  const bySequence = new Map<number, HeadSnapshot>()
-  for (const pack of packs) {
-    for (const { sequence, manifest, time, message } of await commitRecords(pack, storeId)) {
-      if (sequence <= base.sequence) continue
-      bySequence.set(sequence, {
-        sequence,
-        manifest: cidText(manifest),
-        time,
-        ...(message === undefined ? {} : { message }),
-        tags: [],
-        abandoned: false,
-        pack: 0,
-        packs: [],
-        size: 0,
-      })
-    }
+  const rescues = [...fates.rescued].map((slot) => ({
+    action: 'rescue-blocks' as const,
+    pack: nameOf(slot),
+    blocks: marks[slot]!.reduce((sum, mark) => sum + mark, 0),
+  }))
+  if (changes.length === 0 && rescues.length === 0 && start.aside.length === 0) {
+    return { location, ok: true, actions: [], snapshots, choice: null }
   }
-  return [...bySequence.values()].slice(-SNAPSHOTS_MAX)
+  const records = prepared.renewRecords ? [{ action: 'renew-records' as const, snapshots: kept.length }] : []
+  const files = [...start.aside, ...beforeRepair(start)].map((file) => ({
+    action: 'quarantine-file' as const,
+    ...file,
+  }))
+  return { location, ok: false, actions: [...rescues, ...records, ...files, ...changes], snapshots, choice: null }
 }
 
-/** Why a snapshot cannot be read in full; null when it can. Marks what it needs. */
-async function incomplete(
-  source: BlockSource,
-  snapshot: HeadSnapshot,
-  marks: Uint8Array[],
-  slots: Map<number, Set<number>>,
-): Promise<string | null> {
-  // Marked apart, so that a snapshot that is dropped does not keep blocks.
-  const own = marks.map((of) => new Uint8Array(of.length))
-  try {
-    const result = await markSnapshots(source, [snapshot], own)
-    for (const [slot, of] of own.entries()) for (let i = 0; i < of.length; i++) marks[slot]![i]! |= of[i]!
-    slots.set(snapshot.sequence, result.slots.get(snapshot.sequence)!)
-    return null
-  } catch (error) {
-    if (!isDamage(error) && !(error instanceof BadBlock)) throw error
-    return error.message
+/** A repair takes things out of HEAD that are nowhere else: both HEADs are kept as they were. */
+function beforeRepair({ there, previous }: StartingPoint) {
+  if (there === null) return []
+  const reason = 'before-repair'
+  const files = [{ file: 'HEAD.json' as const, reason, why: 'as it was before the repair' }]
+  if (previous === null) return files
+  return [...files, { file: 'HEAD.prev.json' as const, reason, why: 'as it was before the repair' }]
+}
+
+function restoreActions({ start, direction }: Omit<PreparedRepair, 'plan' | 'release'>): RepairAction[] {
+  const actions: RepairAction[] = []
+  const { from, there, whyNoHead } = start
+  if (there === null) {
+    const loses =
+      from === 'HEAD.prev.json'
+        ? 'tags and rollbacks made by the last write'
+        : 'all tags and rollbacks; snapshots that retention had dropped may come back'
+    actions.push({ action: 'restore-head', from, why: whyNoHead, loses })
+  } else if (direction.rolledBack) {
+    const source = direction.base === there ? 'HEAD.json' : 'HEAD.prev.json'
+    actions.push({
+      action: 'restore-head',
+      from: source,
+      why: 'HEAD.json is older than what lies beside it',
+      loses: direction.adopting ? `tags and rollbacks made after ${source}` : 'the snapshots made after HEAD.json',
+    })
   }
-}
-
-async function withSize(source: BlockSource, snapshot: HeadSnapshot): Promise<HeadSnapshot> {
-  const blame = { code: 'SNAPSHOT_DAMAGED' as const, what: `snapshot ${snapshot.sequence}`, details: {} }
-  const { blobs } = decodeManifest(await source.read(parseCid(snapshot.manifest).digest, blame))
-  return { ...snapshot, size: [...blobs.values()].reduce((sum, { size }) => sum + size, 0) }
-}
-
-/** The newest that no rollback stepped over; after an adoption, the newest of all that is known. */
-function chooseCurrent(base: Head, kept: readonly HeadSnapshot[], adopting: boolean): number | null {
-  const isThere = kept.some(({ sequence }) => sequence === base.head)
-  if (isThere && !adopting) return base.head
-  return (kept.find(({ abandoned }) => !abandoned) ?? kept[0])?.sequence ?? null
+  if (!start.storeFileIsGood) {
+    actions.push({ action: 'restore-store-file', why: 'STORE.json is missing, damaged, or of another store' })
+  }
+  return actions
 }

@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises'
 import { HoldfastError } from '../errors.ts'
 import { blake3, digestsEqual } from '../format/blake3.ts'
 import { DIGEST_BYTES, SEGMENT_BYTES } from '../format/limits.ts'
@@ -46,6 +47,8 @@ export async function readWhole(
       verified = end
       options.onBytes?.(verified)
       options.signal?.throwIfAborted()
+      // A segment takes a millisecond to hash; the host's event loop must not wait for several.
+      await setImmediate()
     }
   }
 

@@ -1,56 +1,60 @@
 import { HoldfastError } from '../errors.ts'
 import { parseCid } from '../format/cid.ts'
 import type { Head, HeadPack, HeadSnapshot } from '../format/head.ts'
-import { fromHex } from '../format/hex.ts'
-import { STORE_ID_BYTES } from '../format/limits.ts'
 import type { WriteSession } from '../storage/port.ts'
 import { type BlockWriter, createBlockWriter, type WrittenPack } from './block-writer.ts'
+import { slotOf } from './blocks.ts'
 import { appendCommitRecord } from './commit-record.ts'
-import { createDigestMap, type DigestMap } from './digest-map.ts'
+import { createDigestMap } from './digest-map.ts'
 import type { Environment } from './environment.ts'
-import { liveBytes, movePack } from './fold.ts'
+import { movePack } from './fold.ts'
 import { nextHead } from './next-head.ts'
-import {
-  type PreparedRepair,
-  prepareRepair,
-  REVISION_JUMP,
-  type RepairOptions,
-  type RepairPlan,
-  SEQUENCE_JUMP,
-} from './plan-repair.ts'
+import { type PreparedRepair, prepareRepair, type RepairOptions, type RepairPlan } from './plan-repair.ts'
 
 export interface RepairReport extends RepairPlan {
   /** The plan was carried out; false for a dry run, and when there was nothing to do. */
   applied: boolean
-  /** Where things were moved to, by what they were. */
+  /** Where things were moved to, by the name of the file or pack. */
   quarantined: Record<string, string>
 }
 
-const PACK_BYTES_MAX = 256 * 1024 * 1024
+/** What `repair` takes of its store. */
+export interface RepairSettings {
+  dryRun?: boolean
+  lockWaitMs: number
+  packBytesMax: number
+}
+
+/** A rebuilt HEAD must not give out numbers that the lost one may have given. */
+const REVISION_JUMP = 1_000_000
+const SEQUENCE_JUMP = 1_000
 
 /**
- * Brings a damaged store back to where it loads and can be written. Nothing is deleted: what is bad moves to quarantine. A healthy
- * store is left exactly as it is. With `dryRun` the answer is what would be done.
+ * Brings a damaged store back to where it loads and can be written. Nothing is deleted: what is bad moves to quarantine. A store in which
+ * nothing is wrong is left exactly as it is. With `dryRun` the answer is what would be done.
  */
-export async function repair(
-  env: Environment,
-  options: RepairOptions & { dryRun?: boolean; lockWaitMs: number; signal?: AbortSignal | undefined },
-): Promise<RepairReport> {
-  if (options.dryRun === true) {
-    const prepared = await prepareRepair(env, options)
-    await prepared.release()
-    return { ...prepared.plan, applied: false, quarantined: {} }
+export async function repair(env: Environment, options: RepairOptions & RepairSettings): Promise<RepairReport> {
+  assertOptions(options)
+  const planned = await planUnlocked(env, options)
+  if (options.dryRun === true && planned === null) {
+    throw new HoldfastError('HEAD_CONFLICT', `${env.storage.location} is written to while its repair is planned`, {
+      details: { location: env.storage.location },
+    })
   }
+  if (planned !== null && (options.dryRun === true || planned.ok)) return unchanged(planned)
   return await env.storage.write(
     { waitMs: options.lockWaitMs, signal: options.signal, repair: true },
     async (session) => {
       const prepared = await prepareRepair(env, options)
+      if (prepared === null) return unchanged(nothingThere(env))
       try {
-        if (prepared.plan.choice !== null) throw mustChoose(env)
-        if (prepared.plan.ok) return { ...prepared.plan, applied: false, quarantined: {} }
-        const quarantined = await applyRepair(session, prepared)
+        const { plan } = prepared
+        if (plan.choice !== null) throw mustChoose(env)
+        if (plan.ok) return unchanged(plan)
+        options.signal?.throwIfAborted()
+        const quarantined = await applyRepair(session, prepared, options.packBytesMax)
         env.badBlocks.clear()
-        return { ...prepared.plan, applied: true, quarantined }
+        return { ...plan, applied: true, quarantined }
       } finally {
         await prepared.release()
       }
@@ -58,77 +62,187 @@ export async function repair(
   )
 }
 
+function assertOptions({ rolledBack, unreadable }: RepairOptions): void {
+  if (rolledBack !== undefined && rolledBack !== 'newer' && rolledBack !== 'older') {
+    throw new TypeError(`repair: rolledBack is 'newer' or 'older', got ${String(rolledBack)}`)
+  }
+  if (unreadable !== undefined && unreadable !== 'lost') {
+    throw new TypeError(`repair: unreadable is 'lost' or not given, got ${String(unreadable)}`)
+  }
+}
+
+function unchanged(plan: RepairPlan): RepairReport {
+  return { ...plan, applied: false, quarantined: {} }
+}
+
+const PLAN_TRIES = 4
+
+/** Without the lock, which a read-only store has not, and which is a write. Null: others wrote meanwhile, again and again. */
+async function planUnlocked(env: Environment, options: RepairOptions): Promise<RepairPlan | null> {
+  for (let tries = 0; tries < PLAN_TRIES; tries++) {
+    const before = await headBytes(env)
+    let plan: RepairPlan | null = null
+    let failure: unknown = null
+    try {
+      const prepared = await prepareRepair(env, options)
+      await prepared?.release()
+      plan = prepared?.plan ?? nothingThere(env)
+    } catch (error) {
+      failure = error
+    }
+    if (Buffer.compare(before, await headBytes(env)) !== 0) continue
+    if (plan === null) throw failure
+    return plan
+  }
+  return null
+}
+
+async function headBytes(env: Environment): Promise<Uint8Array> {
+  const { head } = await env.storage.inspect()
+  return head.state === 'good' ? head.value.bytes : new Uint8Array(0)
+}
+
+function nothingThere(env: Environment): RepairPlan {
+  return { location: env.storage.location, ok: true, actions: [], snapshots: [], choice: null }
+}
+
 function mustChoose(env: Environment): HoldfastError {
   return new HoldfastError(
     'STORE_ROLLED_BACK',
-    `${env.storage.location}: HEAD is older than the packs beside it. Repair with rolledBack: 'newer' to adopt the snapshots written after ` +
-      "it, or 'older' to go on from it (the newer packs move to quarantine)",
+    `${env.storage.location}: HEAD is older than what lies beside it. Repair with rolledBack: 'newer' to adopt the snapshots made after ` +
+      "it, or 'older' to go on without them (they move to quarantine)",
     { details: { location: env.storage.location } },
   )
 }
 
 /**
- * Rescued blocks are durable in a new pack before the packs they come from are touched; those go to quarantine before HEAD stops naming
- * them, because what HEAD does not name is garbage to the next writer. A crash in between is repaired by another repair.
+ * In this order, so that whatever was readable before is readable after a crash at any point, and nothing that is evidence can be taken
+ * for garbage by the next writer:
+ *
+ *  1. needed blocks of packs that will go are copied, and durable in new packs;
+ *  2. files that are damaged move aside, and of a good HEAD there is a copy aside;
+ *  3. where there is a good HEAD, it names the new packs too: without that they would be an orphan, and the packs they were copied from
+ *     could not go;
+ *  4. packs move aside: before HEAD stops naming them, since what it does not name is deleted by the next writer;
+ *  5. the repaired HEAD replaces what is there.
  */
-async function applyRepair(session: WriteSession, prepared: PreparedRepair): Promise<Record<string, string>> {
-  const { base, surveyed, rescue, plan, intact, jump } = prepared
-  const revision = jump ? newestRevision(prepared) + REVISION_JUMP : base.revision
-  const taken = Math.max(0, ...base.packs.map(({ id }) => id))
-  const ids = surveyed.map(({ name }, slot) => base.packs.find((pack) => pack.name === name)?.id ?? taken + 1 + slot)
-  const writer = createBlockWriter({
-    storeId: fromHex(base.storeId, STORE_ID_BYTES),
-    revision: revision + 1,
-    firstPackId: taken + 1 + surveyed.length,
-    packBytesMax: PACK_BYTES_MAX,
-    compress: false,
-    createPack: () => session.createPack(),
+async function applyRepair(
+  session: WriteSession,
+  prepared: PreparedRepair,
+  packBytesMax: number,
+): Promise<Record<string, string>> {
+  const { start, direction, packs, plan } = prepared
+  const { there } = start
+  const far = numbersFarAhead(prepared)
+  const firstFree = 1 + largest([direction.base, ...(there === null ? [] : [there])].flatMap(packIds))
+  const ids = packs.map(
+    ({ name }, slot) => direction.base.packs.find((pack) => pack.name === name)?.id ?? firstFree + slot,
+  )
+  const rescued = await writeRescued(session, prepared, ids, {
+    revision: there === null ? far.revision : there.revision + 1,
+    firstPackId: firstFree + packs.length,
+    packBytesMax,
   })
-  let rescued: Rescued
-  try {
-    rescued = await rescueBlocks(prepared, ids, writer)
-  } catch (error) {
-    await writer.discard()
-    throw error
-  }
   const quarantined: Record<string, string> = {}
   for (const action of plan.actions) {
-    if (action.action !== 'quarantine-pack') continue
-    quarantined[action.pack] = await session.quarantinePack(action.pack, action.reason, { why: action.why })
+    if (action.action !== 'quarantine-file') continue
+    const { file, reason, why } = action
+    const copy = file === 'HEAD.json' && there !== null
+    quarantined[file] = await session.quarantineFile(file, reason, { why }, { copy })
   }
-  const next = repairedHead(prepared, ids, rescue, rescued, revision)
-  if (intact && !jump) await session.swapHead(next)
-  else await session.restoreHead(next)
+  let numbers = far
+  if (there !== null) {
+    numbers = direction.jump ? far : { revision: there.revision + 1, sequence: there.sequence }
+    if (rescued.written.length > 0 || direction.jump) {
+      await session.restoreHead(withRescued(there, rescued.written, numbers.sequence))
+      if (!direction.jump) numbers = { ...numbers, revision: there.revision + 2 }
+    }
+  }
+  for (const action of plan.actions) {
+    if (action.action !== 'quarantine-pack') continue
+    const { pack, reason, why } = action
+    quarantined[pack] = await session.quarantinePack(pack, reason, { why })
+  }
+  await session.restoreHead(repairedHead(prepared, ids, rescued, numbers))
   return quarantined
+}
+
+function packIds({ packs }: Head): number[] {
+  return packs.map(({ id }) => id)
+}
+
+interface Numbers {
+  revision: number
+  sequence: number
+}
+
+/** No number that was ever given out is given out again, as far as HEADs and packs tell. */
+function numbersFarAhead({ start, direction, packs }: PreparedRepair): Numbers {
+  const heads = [direction.base, start.there, start.previous].filter((head) => head !== null)
+  const revisions = packs.map(({ whole, header }) => (whole ? header!.revision : 0))
+  const sequences = packs.flatMap(({ records }) => records.map((record) => record.sequence))
+  return {
+    revision: largest([...heads.map(({ revision }) => revision), ...revisions]) + REVISION_JUMP,
+    sequence: largest([...heads.map(({ sequence }) => sequence), ...sequences]) + SEQUENCE_JUMP,
+  }
+}
+
+function largest(numbers: readonly number[]): number {
+  return numbers.reduce((a, b) => Math.max(a, b), 0)
 }
 
 interface Rescued {
   written: WrittenPack[]
+  /** Kept snapshots with the packs that they need from now on. */
   snapshots: HeadSnapshot[]
 }
 
-/** Copies what is needed of damaged packs, and says of each kept snapshot which packs it needs from now on. */
+/** Copies what is needed of packs that go, and says of each kept snapshot which packs it needs. */
+async function writeRescued(
+  session: WriteSession,
+  prepared: PreparedRepair,
+  ids: readonly number[],
+  options: { revision: number; firstPackId: number; packBytesMax: number },
+): Promise<Rescued> {
+  const writer = createBlockWriter({
+    storeId: prepared.start.storeId,
+    ...options,
+    compress: false,
+    createPack: () => session.createPack(),
+  })
+  try {
+    return await rescueBlocks(prepared, ids, writer)
+  } catch (error) {
+    await writer.discard()
+    throw error
+  }
+}
+
 async function rescueBlocks(prepared: PreparedRepair, ids: readonly number[], writer: BlockWriter): Promise<Rescued> {
-  const { base, surveyed, rescue, source, marks, slots, kept } = prepared
+  const { direction, packs, source, marks, kept, fates } = prepared
   const moved = createDigestMap()
-  const from = writer.packId
-  for (const slot of rescue) {
+  const firstId = writer.packId
+  for (const slot of fates.rescued) {
     const pack = { file: source.packs[slot]!, index: source.indexes[slot]!, marks: marks[slot]! }
     await movePack(pack, writer, moved, flush, new AbortController().signal)
   }
-  const into = moved.size === 0 ? [] : Array.from({ length: writer.packId - from + 1 }, (_, i) => from + i)
-  const names = new Map([...surveyed.map(({ name }, slot) => [ids[slot]!, name] as const)])
-  const snapshots = kept.map((snapshot) => {
-    const of = [...slots.get(snapshot.sequence)!]
-    const stay = of.filter((slot) => !rescue.has(slot)).map((slot) => ids[slot]!)
-    const packs = [...stay, ...(stay.length < of.length ? into : [])].sort((a, b) => a - b)
-    return { ...snapshot, packs, pack: packOf(prepared, ids, moved, snapshot) }
+  const named = new Set([...fates.named].map((slot) => ids[slot]!))
+  const lastId = writer.packId
+  const into = Array.from({ length: lastId - firstId + 1 }, (_, i) => firstId + i)
+  const snapshots = kept.map(({ snapshot, slots }) => {
+    const stay = [...snapshot.packs, ...[...slots].map((slot) => ids[slot]!)].filter((id) => named.has(id))
+    const copied = [...slots].some((slot) => fates.rescued.has(slot))
+    // The records are in the last pack, so every snapshot they speak of needs it.
+    const written = copied ? into : prepared.renewRecords ? [lastId] : []
+    const packIds = [...new Set([...stay, ...written])].sort((a, b) => a - b)
+    const { digest } = parseCid(snapshot.manifest)
+    const slot = slotOf(source.find(digest, 0))
+    return { ...snapshot, packs: packIds, pack: fates.rescued.has(slot) ? moved.get(digest, 0) : ids[slot]! }
   })
-  if (into.length > 0) {
-    for (const snapshot of snapshots) appendCommitRecord(writer, base.storeId, snapshot, names)
-    for (const snapshot of snapshots) {
-      if (!snapshot.packs.includes(into.at(-1)!)) snapshot.packs.push(into.at(-1)!)
-    }
+  if (prepared.renewRecords) {
+    const names = new Map([...packs.map(({ name }, slot) => [ids[slot]!, name] as const)])
+    for (const { id, name } of writer.packs) names.set(id, name)
+    for (const snapshot of snapshots) appendCommitRecord(writer, direction.base.storeId, snapshot, names)
   }
   return { written: await writer.finish(), snapshots }
 
@@ -138,51 +252,40 @@ async function rescueBlocks(prepared: PreparedRepair, ids: readonly number[], wr
   }
 }
 
-function packOf(prepared: PreparedRepair, ids: readonly number[], moved: DigestMap, snapshot: HeadSnapshot): number {
-  const { digest } = parseCid(snapshot.manifest)
-  const now = moved.get(digest, 0)
-  if (now !== -1) return now
-  const slot = prepared.source.indexes.findIndex(
-    (index, slot) => !prepared.rescue.has(slot) && index.find(digest, 0) !== -1,
-  )
-  return ids[slot]!
+/** The HEAD that is there, naming the new packs as well: everything loads as before, or better. */
+function withRescued(there: Head, written: readonly WrittenPack[], sequence: number): Head {
+  const ids = written.map(({ id }) => id)
+  return {
+    ...nextHead(there, {}),
+    sequence,
+    snapshots: there.snapshots.map((snapshot) => ({ ...snapshot, packs: [...snapshot.packs, ...ids] })),
+    packs: [...there.packs, ...written.map((pack) => ({ ...pack, live: null }))],
+    retired: there.retired,
+    damaged: there.damaged,
+  }
 }
 
-function repairedHead(
-  prepared: PreparedRepair,
-  ids: readonly number[],
-  rescue: ReadonlySet<number>,
-  rescued: Rescued,
-  revision: number,
-): Head {
-  const { base, surveyed, marks, kept, current, jump } = prepared
-  const quarantined = new Set(
-    prepared.plan.actions.flatMap((action) => (action.action === 'quarantine-pack' ? [action.pack] : [])),
-  )
-  const packs: HeadPack[] = surveyed.flatMap(({ name, bytes, good }, slot) => {
-    if (rescue.has(slot) || quarantined.has(name)) return []
-    return [{ id: ids[slot]!, name, bytes, blocks: good.blocks, live: liveBytes(good, bytes, marks[slot]!) }]
+function repairedHead(prepared: PreparedRepair, ids: readonly number[], rescued: Rescued, numbers: Numbers): Head {
+  const { direction, packs, current, fates } = prepared
+  const { base } = direction
+  const lives = new Map(base.packs.map(({ name, live }) => [name, live]))
+  const named: HeadPack[] = [...fates.named].map((slot) => {
+    const { name, bytes, good } = packs[slot]!
+    return { id: ids[slot]!, name, bytes, blocks: good.blocks, live: lives.get(name) ?? null }
   })
-  const sequence = Math.max(base.sequence, ...kept.map((snapshot) => snapshot.sequence)) + (jump ? SEQUENCE_JUMP : 0)
-  const there = new Set(surveyed.map(({ name }) => name))
+  const there = new Set(packs.map(({ name }) => name))
   const next = nextHead(
     {
       ...base,
-      revision,
-      sequence,
-      head: current,
+      revision: numbers.revision - 1,
+      sequence: numbers.sequence,
       snapshots: [],
-      packs,
-      retired: base.retired.filter(({ name }) => there.has(name) && !quarantined.has(name)),
-      // Bad blocks are in quarantine now, with the packs they were in.
+      packs: named,
+      retired: base.retired.filter(({ name }) => there.has(name)),
+      // All packs that it will name are whole.
       damaged: [],
     },
     { snapshots: rescued.snapshots, written: rescued.written.map((pack) => ({ ...pack, live: pack.bytes })) },
   )
   return { ...next, head: current }
-}
-
-/** No revision that was ever given out is given out again, as far as packs tell. */
-function newestRevision({ base, surveyed }: PreparedRepair): number {
-  return Math.max(base.revision, ...surveyed.map(({ header }) => header?.revision ?? 0))
 }

@@ -26,11 +26,22 @@ const STEP_BYTES = 4 * 1024 * 1024
 /** Reads every block from number `from` on, in the order in which they lie, one step ahead of checking them. Changes nothing. */
 export async function* scanPack(file: PackFile, index: PackIndex, from = 0): AsyncGenerator<ScanStep> {
   const order = entriesByOffset(index)
-  let ahead = from < order.length ? readStep(file, index, order, from) : null
+  // One is read into while the other is checked.
+  const buffers = [new Uint8Array(0), new Uint8Array(0)] as [Uint8Array, Uint8Array]
+  function readStep(first: number): Promise<StepRead> | null {
+    if (first >= order.length) return null
+    buffers.reverse()
+    const extent = stepFrom(index, order, first)
+    const bytes = extent.last === order.length ? extent.bytes : Math.max(extent.bytes, STEP_BYTES)
+    if (buffers[0].length < extent.bytes) buffers[0] = Buffer.allocUnsafeSlow(bytes)
+    return readExtent(file, index, order, extent, buffers[0].subarray(0, extent.bytes))
+  }
+
+  let ahead = readStep(from)
   try {
     while (ahead !== null) {
-      const read = await ahead
-      ahead = read.last < order.length ? readStep(file, index, order, read.last) : null
+      const read: StepRead = await ahead
+      ahead = readStep(read.last)
       yield checkStep(index, order, read)
     }
   } finally {
@@ -39,19 +50,15 @@ export async function* scanPack(file: PackFile, index: PackIndex, from = 0): Asy
   }
 }
 
-interface StepRead {
-  /** Blocks [first, last) of the order. */
+/** Blocks [first, last) of the order, and where they lie in the file. */
+interface Extent {
   first: number
   last: number
-  /** Where `bytes` lie in the file. */
   start: number
-  bytes: Uint8Array
-  unreadable: ReadonlySet<number>
-  failure: unknown
+  bytes: number
 }
 
-/** Never rejects: what fails is for the blocks it happened to. */
-async function readStep(file: PackFile, index: PackIndex, order: Uint32Array, first: number): Promise<StepRead> {
+function stepFrom(index: PackIndex, order: Uint32Array, first: number): Extent {
   const start = index.offset(order[first]!)
   let end = start
   let last = first
@@ -62,7 +69,26 @@ async function readStep(file: PackFile, index: PackIndex, order: Uint32Array, fi
     end = Math.max(end, entryEnd)
     last += 1
   }
-  const bytes = Buffer.allocUnsafeSlow(end - start)
+  return { first, last, start, bytes: end - start }
+}
+
+interface StepRead {
+  first: number
+  last: number
+  start: number
+  bytes: Uint8Array
+  unreadable: ReadonlySet<number>
+  failure: unknown
+}
+
+/** Never rejects: what fails is for the blocks it happened to. */
+async function readExtent(
+  file: PackFile,
+  index: PackIndex,
+  order: Uint32Array,
+  { first, last, start }: Extent,
+  bytes: Uint8Array,
+): Promise<StepRead> {
   const unreadable = new Set<number>()
   let failure: unknown = null
   try {

@@ -405,9 +405,12 @@ async function savedReader(
   try {
     const path = join(work.path, 'blob')
     let answer: unknown
+    // One that is aborted before it begins never hears of it.
+    signal.throwIfAborted()
     try {
       answer = await save(path, { signal })
     } catch (cause) {
+      signal.throwIfAborted()
       throw sourceFailed(name, 'saving into a path failed', cause)
     }
     signal.throwIfAborted()

@@ -77,7 +77,7 @@ export interface Store {
    * `dryRun` answers what would be done. `STORE_ROLLED_BACK` asks which way to go on when an old HEAD was put back.
    */
   repair(
-    options?: RepairOptions & { dryRun?: boolean; lockWaitMs?: number; signal?: AbortSignal },
+    options?: RepairOptions & { dryRun?: boolean; lockWaitMs?: number },
   ): Promise<RepairReport>
   /** Waits for what is under way. Open snapshots stay usable. */
   close(): Promise<void>
@@ -191,7 +191,8 @@ export function createStore(storage: Storage, fs: FileSystem, options: StoreOpti
         scrubbed = report.cursor
         return report
       }),
-    repair: (request = {}) => run(() => repair(env, { ...request, ...lockWait(request) })),
+    repair: (request = {}) =>
+      run(() => repair(env, { ...request, ...lockWait(request), packBytesMax: defaults.packBytesMax })),
     materialize: (request = {}) =>
       run(async () => {
         const { at, blobs, signal, onProgress } = request

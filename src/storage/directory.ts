@@ -62,8 +62,8 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
     if (bytes === null) {
       throw new HoldfastError(
         'HEAD_MISSING',
-        `${at.head} is missing, but ${at.store} says that a store was made here: its snapshots are not lost. Put HEAD.json back ` +
-          `(from HEAD.prev.json or a backup), or move the directory aside with setAside() to start afresh`,
+        `${at.head} is missing, but ${at.store} says that a store was made here: its snapshots are not lost. repair() rebuilds it; or ` +
+          'move the directory aside with setAside() to start afresh',
         { details: { path: at.head } },
       )
     }
@@ -84,15 +84,18 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
     if (stat !== null && stat.kind !== 'directory') {
       throw new HoldfastError('NOT_A_STORE', `${root} is not a directory`, { details: { path: root } })
     }
+    // A creation that was cut short leaves a HEAD of revision 0, and nothing else.
     const evidence =
-      head !== null ? parseHead(head, at.head).head.revision > 0 : (await listPackNames(fs, at.packs)).length > 0
+      (head !== null && parseHead(head, at.head).head.revision > 0) ||
+      (await listPackNames(fs, at.packs)).length > 0 ||
+      (await attempt(lstatOrNull(fs, at.previous), `looking at ${at.previous}`)) !== null
     if (!evidence) return null
     // Perhaps its creator finished between our two looks.
     if ((await readStoreFile()) !== null) return await readHead()
     throw new HoldfastError(
       'STORE_DAMAGED',
-      `${at.store} is missing, but there are snapshots in ${root}: put the file back from a backup, or move the directory aside ` +
-        'with setAside() to start afresh',
+      `${at.store} is missing, but there are snapshots in ${root}: repair() writes it anew; or move the directory aside with ` +
+        'setAside() to start afresh',
       { details: { path: at.store } },
     )
   }
@@ -102,7 +105,7 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
     try {
       return await readHead()
     } catch (error) {
-      if (isDamage(error) || isHoldfastError(error, 'NOT_A_STORE')) return null
+      if (isDamage(error) || isHoldfastError(error, 'NOT_A_STORE', 'LIMIT_EXCEEDED')) return null
       throw error
     }
   }
@@ -258,7 +261,7 @@ async function openPack(fs: FileSystem, path: string, name: string): Promise<Pac
     name,
     bytes: size,
     async read(target, position) {
-      const got = await attempt(readFully(file, target, position), `reading ${path}`)
+      const got = await attempt(readFully(file, target, position), `reading ${path}`, path)
       if (got < target.length) {
         throw new HoldfastError('PACK_DAMAGED', `pack ${path} is cut short: it ends at byte ${position + got}`, {
           details: { path, pack: name, bytes: position + got },
@@ -272,13 +275,13 @@ async function openPack(fs: FileSystem, path: string, name: string): Promise<Pac
 }
 
 async function read(fs: FileSystem, path: string): Promise<Uint8Array | null> {
-  return await attempt(readFileOrNull(fs, path, JSON_BYTES_MAX), `reading ${path}`)
+  return await attempt(readFileOrNull(fs, path, JSON_BYTES_MAX), `reading ${path}`, path)
 }
 
-async function attempt<T>(promise: Promise<T>, doing: string): Promise<T> {
+async function attempt<T>(promise: Promise<T>, doing: string, at?: string): Promise<T> {
   try {
     return await promise
   } catch (error) {
-    throw ioError(error, doing)
+    throw ioError(error, doing, at)
   }
 }

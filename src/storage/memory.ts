@@ -114,7 +114,10 @@ export function memoryStorage(fs: FileSystem): Storage {
         name,
         bytes: bytes.length,
         async read(target, position) {
-          target.set(bytes.subarray(position, position + target.length))
+          const part = bytes.subarray(position, position + target.length)
+          target.set(part)
+          if (part.length === target.length) return
+          throw new HoldfastError('PACK_DAMAGED', `pack ${name} is cut short`, { details: { pack: name } })
         },
         async close() {},
         closeSync() {},

@@ -2,12 +2,14 @@ import { randomBytes } from 'node:crypto'
 import { hostname } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { HoldfastError } from '../errors.ts'
+import { isHex } from '../format/hex.ts'
+import { DIGEST_BYTES, JSON_BYTES_MAX } from '../format/limits.ts'
 import { moveAside } from '../fs/durable.ts'
 import { acquireFileLock } from '../fs/file-lock.ts'
-import { ioError, lstatOrNull } from '../fs/io.ts'
+import { ioError, lstatOrNull, readFileOrNull } from '../fs/io.ts'
 import type { FileSystem } from '../fs/port.ts'
 import { removeTree } from '../fs/temps.ts'
-import { paths } from './directory-session.ts'
+import { listPackNames, paths } from './directory-session.ts'
 
 /** Moves a whole store into `<path>.quarantine/`. Answers where it went; null when there was nothing. */
 export async function setDirectoryAside(
@@ -57,9 +59,17 @@ async function withStoreLocked<T>(
   }
 }
 
-/** A damaged store is still one, whichever of its files is left. */
+/**
+ * A damaged store is still one, whichever of its files is left. But a directory that merely has a `packs` folder or somebody else's
+ * HEAD.json in it must not be taken for one: it is about to be deleted.
+ */
 async function assertStore(fs: FileSystem, path: string): Promise<void> {
   const { store, head, previous, packs } = paths(path)
-  for (const evidence of [store, head, previous, packs]) if ((await lstatOrNull(fs, evidence)) !== null) return
+  for (const file of [store, head, previous]) {
+    const bytes = await readFileOrNull(fs, file, JSON_BYTES_MAX).catch(() => null)
+    if (bytes !== null && Buffer.from(bytes).includes('"holdfast-')) return
+  }
+  const names = await listPackNames(fs, packs).catch(() => [])
+  if (names.some((name) => isHex(name, DIGEST_BYTES))) return
   throw new HoldfastError('NOT_A_STORE', `${path} is not a holdfast store; it was left as it is`, { details: { path } })
 }

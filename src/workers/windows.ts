@@ -66,15 +66,7 @@ function localWindows(chunking: Chunking, size: number | null): Windows {
     await setImmediate()
     return count
   }
-  return windowsOver(
-    memory,
-    0,
-    2,
-    layout,
-    chunking,
-    async (job) => runJob(job, tools),
-    () => {},
-  )
+  return windowsOver(memory, 0, 2, layout, chunking, run, () => {})
 }
 
 interface Layout {

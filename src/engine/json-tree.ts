@@ -1,0 +1,132 @@
+import { HoldfastError } from '../index.ts'
+import { decodeLines } from './json-lines.ts'
+
+// Any JSON value as JSON lines, however large and deep: a value of 600 MB has no JSON text that a string could hold, and parsing it would
+// need all of it twice. What `JSON.stringify` keeps is kept.
+//
+//    [0]              the object or list that was begun last is complete
+//    [1, key?]        an object begins; it has a key if it is in an object
+//    [2, key?]        a list begins
+//    [3, value, key?] a value that is small
+//    [4, [values]]    the next items of a list
+
+const END = 0
+const OBJECT = 1
+const LIST = 2
+const VALUE = 3
+const ITEMS = 4
+
+/** A value with fewer entries in all is a line, or part of one. */
+const SMALL = 32
+const ITEMS_PER_LINE = 64
+
+type Entry = readonly [key: string | null, value: unknown]
+
+/** The lines of `root`, which must not change until they are read. */
+export function* treeLines(root: unknown): Generator<string> {
+  const open: Iterator<Entry>[] = []
+  let items: string[] = []
+  let entry: Entry | null = [null, root]
+  for (;;) {
+    if (entry === null) {
+      const top = open.at(-1)
+      if (top === undefined) return
+      const step = top.next()
+      if (step.done) {
+        if (items.length > 0) yield `[${ITEMS},[${items.join()}]]`
+        items = []
+        yield `[${END}]`
+        open.pop()
+        continue
+      }
+      entry = step.value
+    }
+    const [key, given] = entry
+    entry = null
+    const value = hasToJson(given) ? given.toJSON(key ?? '') : given
+    const small = isSmall(value)
+    if (small) {
+      // In objects, what JSON has no text for (undefined, functions) is left out; in lists it is null.
+      const text: string | undefined = JSON.stringify(value)
+      if (key !== null) {
+        if (text !== undefined) yield `[${VALUE},${text},${JSON.stringify(key)}]`
+      } else if (open.length === 0) yield `[${VALUE},${text ?? 'null'}]`
+      else items.push(text ?? 'null')
+      if (items.length < ITEMS_PER_LINE) continue
+    }
+    if (items.length > 0) yield `[${ITEMS},[${items.join()}]]`
+    items = []
+    if (small) continue
+    const isList = Array.isArray(value)
+    yield `[${isList ? LIST : OBJECT}${key === null ? '' : `,${JSON.stringify(key)}`}]`
+    open.push(isList ? itemsOf(value) : entriesOf(value as Record<string, unknown>))
+  }
+}
+
+function* itemsOf(list: readonly unknown[]): Generator<Entry> {
+  for (const item of list) yield [null, item]
+}
+
+function* entriesOf(map: Record<string, unknown>): Generator<Entry> {
+  for (const key of Object.keys(map)) yield [key, map[key]]
+}
+
+function hasToJson(value: unknown): value is { toJSON(key: string): unknown } {
+  return typeof value === 'object' && value !== null && typeof (value as { toJSON?: unknown }).toJSON === 'function'
+}
+
+function isSmall(value: unknown): boolean {
+  return entriesLeft(value, SMALL) > 0
+}
+
+function entriesLeft(value: unknown, limit: number): number {
+  if (typeof value !== 'object' || value === null) return limit - 1
+  const values = Array.isArray(value) ? value : Object.values(value)
+  let left = limit - 1
+  if (values.length > left) return 0
+  for (const item of values) {
+    if (left <= 0) return 0
+    left = entriesLeft(item, left)
+  }
+  return left
+}
+
+/** The value whose lines these are. */
+export async function readTree(parts: AsyncIterable<Uint8Array>): Promise<unknown> {
+  const top: unknown[] = []
+  const open: (unknown[] | Record<string, unknown>)[] = [top]
+  for await (const rows of decodeLines(parts)) {
+    for (const row of rows as [number, unknown?, string?][]) {
+      const [kind] = row
+      if (kind === END) open.pop()
+      else if (kind === VALUE) put(open, row[2], row[1])
+      else if (kind === ITEMS) for (const item of row[1] as unknown[]) put(open, undefined, item)
+      else {
+        const value = kind === LIST ? [] : {}
+        put(open, row[1] as string | undefined, value)
+        open.push(value)
+      }
+    }
+  }
+  if (open.length !== 1 || top.length !== 1) throw notATree(`it leaves ${open.length - 1} of ${top.length} values open`)
+  return top[0]
+}
+
+function put(open: (unknown[] | Record<string, unknown>)[], key: string | undefined, value: unknown): void {
+  const into = open.at(-1)
+  if (into === undefined) throw notATree('it ends more than it begins')
+  if (Array.isArray(into)) into.push(value)
+  else setOwn(into, key as string, value)
+}
+
+/** An assignment to `__proto__` would set the prototype instead of the field. */
+export function setOwn(map: Record<string, unknown>, key: string, value: unknown): void {
+  if (key !== '__proto__') map[key] = value
+  else Object.defineProperty(map, key, { value, configurable: true, enumerable: true, writable: true })
+}
+
+function notATree(why: string): HoldfastError {
+  return new HoldfastError('ENGINE_MISMATCH', `a blob is not what this adapter writes: ${why}`, {
+    details: { what: 'blob', saved: why, wanted: 'a JSON value in lines' },
+  })
+}

@@ -1,0 +1,64 @@
+// A sortable property of Orama: documents in the order of their values, and for each document its position, which may have gaps where others
+// were removed. The values are in the documents, so a line has only what they do not say:
+//
+//    id                       at the position after the one before, with the document's own value
+//    [id, position]           at another position; null: it has none
+//    [id, position, value]    with another value
+//    { id: position, … }      at the end: positions of documents that are not in the order
+
+export interface Sort {
+  type: string
+  docs: Record<string, number>
+  orderedDocs: [document: number, value: unknown][]
+}
+
+export type SavedSort = Omit<Sort, 'type'>
+
+type ValueIn = (document: object) => unknown
+
+export function* sortLines(
+  { docs, orderedDocs }: SavedSort,
+  documents: Readonly<Record<string, object>>,
+  valueIn: ValueIn,
+): Generator<string> {
+  const left = new Set(Object.keys(docs))
+  let expected = 0
+  for (const [document, value] of orderedDocs) {
+    const position = docs[document] ?? null
+    left.delete(String(document))
+    const stored = documents[document]
+    const derived = stored !== undefined && Object.is(valueIn(stored), value)
+    if (!derived) yield `[${document},${position},${JSON.stringify(value) ?? 'null'}]`
+    else if (position !== expected) yield `[${document},${position}]`
+    else yield `${document}`
+    expected = (position ?? expected - 1) + 1
+  }
+  if (left.size > 0) yield JSON.stringify(Object.fromEntries([...left].map((document) => [document, docs[document]])))
+}
+
+type Row = number | [document: number, position: number | null, value?: unknown] | Record<string, number>
+
+export async function readSort(
+  lines: AsyncIterable<unknown[]>,
+  documents: Readonly<Record<string, object>>,
+  valueIn: ValueIn,
+): Promise<SavedSort> {
+  const docs: Record<string, number> = {}
+  const orderedDocs: SavedSort['orderedDocs'] = []
+  let expected = 0
+  for await (const rows of lines) {
+    for (const row of rows as Row[]) {
+      if (typeof row === 'object' && !Array.isArray(row)) {
+        Object.assign(docs, row)
+        continue
+      }
+      const document = typeof row === 'number' ? row : row[0]
+      const position = typeof row === 'number' ? expected : row[1]
+      const value = typeof row === 'object' && row.length > 2 ? row[2] : valueIn(documents[document]!)
+      orderedDocs.push([document, value])
+      if (position !== null) docs[document] = position
+      expected = (position ?? expected - 1) + 1
+    }
+  }
+  return { docs, orderedDocs }
+}
