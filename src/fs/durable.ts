@@ -33,6 +33,7 @@ export class DirectorySyncFailed extends Error {
  * is the caller's to close. On any failure but `DirectorySyncFailed`, `target` is untouched and the temp still to be
  * discarded.
  *
+ * @param options.synced true: the caller has fsynced it after its last write, and cannot spare the time between a check and the rename
  * @param options.syncDirectory false leaves the directory's fsync to the caller, who has another rename to cover by it
  * @throws NO_SPACE, IO_FAILED; DirectorySyncFailed
  */
@@ -40,11 +41,11 @@ export async function publish(
   fs: FileSystem,
   temp: Temp,
   target: string,
-  options: { syncDirectory?: boolean } = {},
+  options: { synced?: boolean; syncDirectory?: boolean } = {},
 ): Promise<void> {
   try {
     // On the descriptor that wrote it: an error of an earlier write-back is reported to descriptors open at the time.
-    await temp.file.sync()
+    if (options.synced !== true) await temp.file.sync()
     await fs.rename(temp.path, target)
   } catch (error) {
     throw ioError(error, `making ${target} durable`)

@@ -151,7 +151,7 @@ export function ioError(error: unknown, doing: string, at?: string): unknown {
   const full = code === 'ENOSPC' || code === 'EDQUOT'
   return new HoldfastError(
     full ? 'NO_SPACE' : 'IO_FAILED',
-    `Failed while ${doing}${path === undefined || message.includes(path) ? '' : ` (${path})`}: ${message}${advice(code)}`,
+    `Failed while ${doing}${path === undefined || message.includes(path) || doing.includes(path) ? '' : ` (${path})`}: ${message}${advice(code)}`,
     { cause: error, details: { code, syscall, path } },
   )
 }

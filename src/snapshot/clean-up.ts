@@ -1,6 +1,7 @@
+import { HoldfastError } from '../errors.ts'
 import { cidText, parseCid } from '../format/cid.ts'
 import { decodeManifest } from '../format/manifest.ts'
-import type { WriteSession } from '../storage/port.ts'
+import type { StoredHead, WriteSession } from '../storage/port.ts'
 import { type Environment, openPacks, openSourceOf } from './environment.ts'
 import { applySweep, inspectPacks, planSweep, rolledBack } from './sweep.ts'
 
@@ -13,7 +14,10 @@ export async function cleanUp(env: Environment, session: WriteSession): Promise<
   if (session.stored === null || session.uncertain) return
   const { head } = session.stored
   const plan = planSweep(head, session.previous, await inspectPacks(session, head))
-  if (plan.future.length > 0) throw rolledBack(env.storage.location, head, plan)
+  if (plan.future.length > 0) {
+    await assertNotOvertaken(env, session.stored)
+    throw rolledBack(env.storage.location, head, plan)
+  }
   try {
     for (const { name, reason, to } of await applySweep(session, plan)) {
       env.warn({
@@ -30,6 +34,17 @@ export async function cleanUp(env: Environment, session: WriteSession): Promise<
       details: { error },
     })
   }
+}
+
+/** A writer that was stopped for long, and whose lock file was deleted meanwhile, has an old HEAD in hand; the store has not. */
+async function assertNotOvertaken(env: Environment, stored: StoredHead): Promise<void> {
+  const now = await env.storage.readHead()
+  if (now !== null && now.head.revision === stored.head.revision) return
+  throw new HoldfastError(
+    'HEAD_CONFLICT',
+    `${env.storage.location} was written to by another writer while this one worked; persist again`,
+    { details: { revision: stored.head.revision, current: now?.head.revision ?? null } },
+  )
 }
 
 /** Removes laid-out files of blobs that no kept snapshot has, unless somebody uses them. */

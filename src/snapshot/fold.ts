@@ -54,13 +54,21 @@ export async function foldPacks(options: FoldOptions): Promise<Folded> {
   const live = new Map(packs.map(({ id, bytes }, slot) => [id, liveBytes(source.indexes[slot]!, bytes, marks[slot]!)]))
   const chosen = new Set(chooseFolds(plan, packs, live, damaged))
   const totalBytes = [...chosen].reduce((total, id) => total + live.get(id)!, 0)
-  const from = writer.packId
+  let from = writer.packId
   let movedBytes = 0
   const moved = createDigestMap()
+
+  /** What this persist wrote itself, because it had not looked everywhere, is there already: a pack has no digest twice. */
+  function writtenIn(digest: Uint8Array): number {
+    const id = intake.ownPack(digest)
+    if (id !== -1) from = Math.min(from, id)
+    return id
+  }
+
   for (const [slot, { id }] of packs.entries()) {
     if (!chosen.has(id)) continue
     const pack = { file: source.packs[slot]!, index: source.indexes[slot]!, marks: marks[slot]! }
-    movedBytes += await movePack(pack, writer, moved, intake.flush, signal)
+    movedBytes += await movePack(pack, writer, moved, intake.flush, signal, writtenIn)
     options.onProgress?.({ phase: 'folding', bytes: movedBytes, totalBytes })
   }
   await intake.settled()
@@ -70,6 +78,13 @@ export async function foldPacks(options: FoldOptions): Promise<Folded> {
   for (const id of into) intake.needed().add(id)
   for (const id of chosen) live.delete(id)
 
+  /** By the copy that was marked: another one may lie in a pack that the snapshot does not need. */
+  function packOf(manifest: string): number {
+    const { digest } = parseCid(manifest)
+    const { id } = packs[slotOf(source.find(digest, 0))]!
+    return chosen.has(id) ? moved.get(digest, 0) : id
+  }
+
   const changed = new Set<number>()
   const relocated = snapshots.map((snapshot) => {
     const ids = [...slots.get(snapshot.sequence)!].map((slot) => packs[slot]!.id)
@@ -77,7 +92,7 @@ export async function foldPacks(options: FoldOptions): Promise<Folded> {
     const needed = [...ids.filter((id) => !chosen.has(id)), ...(needsMoved ? into : [])].sort((a, b) => a - b)
     if (needed.join() === snapshot.packs.join()) return snapshot
     changed.add(snapshot.sequence)
-    return { ...snapshot, packs: needed, pack: intake.packOf(parseCid(snapshot.manifest).digest) }
+    return { ...snapshot, packs: needed, pack: packOf(snapshot.manifest) }
   })
   return { snapshots: relocated, live, changed, movedBytes }
 }
@@ -159,6 +174,9 @@ const MOVE_READ_BYTES = 4 * 1024 * 1024
 /**
  * Appends the marked blocks of a pack to the one being written, in the order in which they lie. Each is verified first: rot must
  * not be copied into a pack that looks fresh. Answers the stored bytes moved.
+ *
+ * @param moved takes in where each block is now
+ * @param writtenIn the pack that the writer has put a block into already, or -1
  */
 export async function movePack(
   pack: { file: OpenPack; index: PackIndex; marks: Uint8Array },
@@ -166,6 +184,7 @@ export async function movePack(
   moved: DigestMap,
   flush: () => Promise<void>,
   signal: AbortSignal,
+  writtenIn: (digest: Uint8Array) => number = () => -1,
 ): Promise<number> {
   const { file, index, marks } = pack
   const entries: number[] = []
@@ -193,7 +212,8 @@ export async function movePack(
       if (!digestsEqual(blake3(unpack(index, entry, stored)), 0, digest, 0)) {
         throw new BadBlock(`a block of pack ${file.name} is not what was written`)
       }
-      if (!moved.add(digest, 0, writer.packId)) continue
+      const written = writtenIn(digest)
+      if (!moved.add(digest, 0, written === -1 ? writer.packId : written) || written !== -1) continue
       const compression = index.compression(entry)
       writer.appendStored(stored, digest, {
         rawLength: index.rawLength(entry),

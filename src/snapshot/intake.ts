@@ -31,6 +31,8 @@ export interface Intake {
   settled(): Promise<void>
   /** The pack, of those known or written, that holds the block; -1 if none. */
   packOf(digest: Uint8Array): number
+  /** The pack that this persist wrote the block into, or -1. */
+  ownPack(digest: Uint8Array): number
   /** Blocks were copied out of `packs` into new ones: `moved` says which pack has each now. */
   relocate(packs: Iterable<number>, moved: DigestMap): void
   /** Ids of packs, known before or written now, that hold what was taken in. */
@@ -137,6 +139,7 @@ export function createIntake({ source, ids, damaged, writer }: IntakeOptions): I
       const place = known(digest, 0)
       return place === -1 ? -1 : idOf(slotOf(place))
     },
+    ownPack: (digest) => own.get(digest, 0),
     relocate(packs, moved) {
       relocated = moved
       for (const id of packs) needed.delete(id)

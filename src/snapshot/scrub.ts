@@ -44,19 +44,21 @@ export async function scrub(env: Environment, options: ScrubOptions = {}): Promi
   const report: ScrubReport = { ok: true, problems: [], checked: { blocks: 0, bytes: 0 }, cursor: null }
   const stored = await env.storage.readHead()
   const names = (stored?.head.packs ?? []).map(({ name }) => name).sort()
-  for (const name of names) {
-    if (from !== null && name < from.pack) continue
+  const left = names.filter((name) => from === null || name >= from.pack)
+  for (const [i, name] of left.entries()) {
     const first = from?.pack === name ? from.block : 0
-    const done = await scrubPack(env, stored!.head, name, first, report, () => {
-      signal?.throwIfAborted()
-      return report.checked.bytes >= maxBytes || performance.now() - startMs >= maxMs
-    })
-    if (done === null) continue
-    report.cursor = `${name}:${done}`
+    const done = await scrubPack(env, stored!.head, name, first, report, isEnough)
+    if (done === null && (i === left.length - 1 || !isEnough())) continue
+    report.cursor = done === null ? `${left[i + 1]}:0` : `${name}:${done}`
     break
   }
   report.ok = report.problems.every(({ known }) => known === true)
   return report
+
+  function isEnough(): boolean {
+    signal?.throwIfAborted()
+    return report.checked.bytes >= maxBytes || performance.now() - startMs >= maxMs
+  }
 }
 
 /** Answers the number of the block to go on with when `isEnough`; null when the pack is done. */
@@ -80,7 +82,7 @@ async function scrubPack(
         report.checked.bytes += step.bytes
         for (const [entry, state] of step.bad) bad.states[entry] = state
         bad.failure ??= step.failure
-        if (isEnough()) return step.done
+        if (isEnough() && step.done < index.blocks) return step.done
       }
       return null
     } finally {

@@ -152,6 +152,7 @@ export async function openSession(
     const bytes = encodeHead(next)
     const before = stored
     const temps: Temp[] = []
+    let replacing = false
     try {
       const temp = await stage(bytes, at.head)
       temps.push(temp)
@@ -159,13 +160,14 @@ export async function openSession(
         const copy = await stage(before.bytes, at.previous)
         temps.push(copy)
         await assertUnchallenged(before.bytes)
-        await publish(fs, copy, at.previous, { syncDirectory: false })
+        await publish(fs, copy, at.previous, { synced: true, syncDirectory: false })
       }
       await assertUnchallenged(before?.bytes ?? null)
-      await publish(fs, temp, at.head, { syncDirectory: false })
+      replacing = true
+      await publish(fs, temp, at.head, { synced: true, syncDirectory: false })
     } catch (error) {
       for (const temp of temps) await temp.discard()
-      await assertNotReplaced(bytes, error)
+      if (replacing) await assertNotReplaced(bytes, error)
       throw ioError(error, `replacing ${at.head}`)
     } finally {
       for (const temp of temps) await temp.file.close().catch(() => undefined)
@@ -189,15 +191,18 @@ export async function openSession(
     shared.durableHead = digestOf(bytes)
   }
 
-  /** A rename that failed may have been done all the same (network file systems answer so): then the outcome is unknown. */
+  /**
+   * A rename that failed may have been done all the same (network file systems answer so). Unless HEAD can be seen to be another, the
+   * outcome is unknown, and the packs that it may name must stay.
+   */
   async function assertNotReplaced(bytes: Uint8Array, cause: unknown): Promise<void> {
-    const now = await readFileOrNull(fs, at.head, JSON_BYTES_MAX).catch(() => null)
-    if (now === null || !equal(now, bytes)) return
+    const now = await readFileOrNull(fs, at.head, JSON_BYTES_MAX).catch(() => 'unreadable' as const)
+    if (now !== 'unreadable' && (now === null || !equal(now, bytes))) return
     shared.uncertain = true
     shared.durableHead = null
     throw new HoldfastError(
       'COMMIT_UNKNOWN',
-      `replacing ${at.head} failed, and yet it is replaced. Persist again: it is idempotent`,
+      `replacing ${at.head} failed, and ${now === 'unreadable' ? 'it cannot be read' : 'yet it is replaced'}. Persist again: it is idempotent`,
       {
         details: { path: root },
         cause,

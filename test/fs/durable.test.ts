@@ -201,6 +201,7 @@ describe('quarantine', () => {
       'write /quarantine/*.json',
       'sync /quarantine/*.json',
       'close /quarantine/*.json',
+      'syncDirectory /quarantine',
       'rename /x.pack /quarantine/*',
       'syncDirectory /quarantine',
       'syncDirectory ',

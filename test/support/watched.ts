@@ -1,4 +1,6 @@
+import { parseCid } from '../../src/format/cid.ts'
 import type { Head } from '../../src/format/head.ts'
+import { createPackShelf } from '../../src/snapshot/packs.ts'
 import type { PackFile, Storage, WriteSession } from '../../src/storage/port.ts'
 
 /** A storage that notes what is written to it, and whose packs can be made to rot. */
@@ -6,14 +8,29 @@ export interface Watched {
   storage: Storage
   /** What changed the storage, in order: `createPack`, `commitPack`, `swapHead`, `deletePack`, `quarantinePack`. */
   log: string[]
-  /** Names of packs of which every read but that of the header has a wrong byte. */
-  rotten: Set<string>
+  /** Makes one byte of a pack wrong; a negative position counts from its end. */
+  rot(pack: string, position: number): void
+  /** Makes a byte of a block wrong, in every pack that has it now. */
+  rotBlock(cid: string): Promise<void>
+  heal(): void
   head(): Promise<Head>
+  /** Names of the packs that a snapshot needs and no other one does. */
+  ownPacks(sequence: number): Promise<string[]>
 }
+
+/** Where a pack's first block lies. */
+export const FIRST_BLOCK = 64
+/** In a pack's footer: it has no index any more. */
+export const FOOTER = -10
 
 export function watch(storage: Storage): Watched {
   const log: string[] = []
-  const rotten = new Set<string>()
+  const rotten = new Map<string, Set<number>>()
+
+  async function head(): Promise<Head> {
+    const stored = await storage.readHead()
+    return stored!.head
+  }
 
   async function openPack(name: string): Promise<PackFile> {
     const file = await storage.openPack(name)
@@ -21,7 +38,10 @@ export function watch(storage: Storage): Watched {
       ...file,
       async read(target, position) {
         await file.read(target, position)
-        if (rotten.has(name) && position > 0) target[0]! ^= 1
+        for (const bad of rotten.get(name) ?? []) {
+          const at = (bad < 0 ? file.bytes + bad : bad) - position
+          if (at >= 0 && at < target.length) target[at]! ^= 1
+        }
       },
     }
   }
@@ -71,10 +91,27 @@ export function watch(storage: Storage): Watched {
       write: (options, task) => storage.write(options, (session) => task(watchSession(session))),
     },
     log,
-    rotten,
-    async head() {
-      const stored = await storage.readHead()
-      return stored!.head
+    rot(pack, position) {
+      rotten.set(pack, (rotten.get(pack) ?? new Set()).add(position))
+    },
+    async rotBlock(cid) {
+      const { digest } = parseCid(cid)
+      const { packs, storeId } = await head()
+      for (const { name } of packs) {
+        const pack = await createPackShelf(storage).open(name, Buffer.from(storeId, 'hex'))
+        const index = await pack.index()
+        const entry = index.find(digest, 0)
+        if (entry !== -1) rotten.set(name, (rotten.get(name) ?? new Set()).add(index.offset(entry)))
+        await pack.release()
+      }
+    },
+    heal: () => rotten.clear(),
+    head,
+    async ownPacks(sequence) {
+      const { packs, snapshots } = await head()
+      const others = new Set(snapshots.filter((s) => s.sequence !== sequence).flatMap((s) => s.packs))
+      const own = snapshots.find((s) => s.sequence === sequence)!.packs.filter((id) => !others.has(id))
+      return own.map((id) => packs.find((pack) => pack.id === id)!.name)
     },
   }
 }

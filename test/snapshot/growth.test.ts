@@ -1,0 +1,176 @@
+import { performance } from 'node:perf_hooks'
+import { describe, expect, test } from 'vitest'
+import { encodeHead } from '../../src/format/head.ts'
+import { nodeFileSystem } from '../../src/fs/node.ts'
+import type { Progress, Store } from '../../src/index.ts'
+import { createStore } from '../../src/snapshot/store.ts'
+import { memoryStorage } from '../../src/storage/memory.ts'
+import { noise, random, sameBytes } from '../support/bytes.ts'
+import { type Watched, watch } from '../support/watched.ts'
+
+const MIB = 1024 * 1024
+
+async function measure({
+  head,
+}: Watched): Promise<{ packs: number; bytes: number; headBytes: number; retired: number }> {
+  const now = await head()
+  return {
+    packs: now.packs.length,
+    bytes: now.packs.reduce((sum, pack) => sum + pack.bytes, 0),
+    headBytes: encodeHead(now).length,
+    retired: now.retired.length,
+  }
+}
+
+async function expectKept(store: Store, kept: ReadonlyMap<number, Uint8Array>): Promise<void> {
+  for (const { sequence } of await store.snapshots()) {
+    await using snapshot = (await store.load({ at: sequence }))!
+    expect(sameBytes(await snapshot.blob('a').bytes(), kept.get(sequence)!), `snapshot ${sequence}`).toBe(true)
+  }
+}
+
+function median(numbers: readonly number[]): number {
+  return numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)]!
+}
+
+test('ten thousand persists leave a store as small and as fast as the first thousand did', async () => {
+  const watched = watch(memoryStorage(nodeFileSystem))
+  const store = createStore(watched.storage, nodeFileSystem, { compression: 'none' })
+  const bytes = noise(40_000, 1)
+  const r = random(1)
+  const times: number[] = []
+  const greatest = { packs: 0, bytes: 0, headBytes: 0, retired: 0 }
+  for (let i = 1; i <= 10_000; i++) {
+    bytes.set(noise(200, i), r.below(bytes.length - 200))
+    const startMs = performance.now()
+    await store.persist({ blobs: { a: bytes }, metadata: { i } })
+    times.push(performance.now() - startMs)
+    if (i > 1000 && i % 50 === 0) {
+      const now = await measure(watched)
+      for (const key of ['packs', 'bytes', 'headBytes', 'retired'] as const)
+        greatest[key] = Math.max(greatest[key], now[key])
+    }
+  }
+  expect((await store.snapshots()).map(({ sequence }) => sequence)).toEqual([10_000, 9999, 9998])
+  await using snapshot = (await store.load())!
+  expect(sameBytes(await snapshot.blob('a').bytes(), bytes)).toBe(true)
+  // Three snapshots of 40 kB that share some of it, and small packs of some ten kB that wait to be folded.
+  expect(greatest.bytes).toBeLessThan(500_000)
+  expect(greatest.packs).toBeLessThan(30)
+  expect(greatest.headBytes).toBeLessThan(20_000)
+  expect(greatest.retired).toBeLessThan(30)
+  expect(watched.log.filter((step) => step === 'swapHead')).toHaveLength(10_000)
+  // The machine is shared: medians, and room to spare. Without folding it is tenfold.
+  expect(median(times.slice(-1000))).toBeLessThan(3 * median(times.slice(1000, 2000)))
+}, 240_000)
+
+describe('a large blob of which little changes', () => {
+  test('is folded again and again, and stays below three times what is alive; all that is kept stays whole', async () => {
+    const watched = watch(memoryStorage(nodeFileSystem))
+    const store = createStore(watched.storage, nodeFileSystem, { compression: 'none', keepLast: 3 })
+    const bytes = noise(12 * MIB, 1)
+    const r = random(2)
+    const kept = new Map<number, Uint8Array>()
+    let folds = 0
+    let foldedBytes = 0
+    for (let i = 1; i <= 150; i++) {
+      // Two in a hundred of the chunks, in a few places.
+      for (let j = 0; j < 16; j++) bytes.set(noise(100, 1000 * i + j), r.below(bytes.length - 100))
+      const { sequence, bytes: counted } = await store.persist({ blobs: { a: bytes } })
+      kept.set(sequence, bytes.slice())
+      kept.delete(sequence - 4)
+      if (i > 1) expect(counted.written).toBeLessThan(4 * MIB)
+      if (counted.folded > 0) {
+        folds += 1
+        foldedBytes += counted.folded
+        await expectKept(store, kept)
+      }
+      const live = 12 * MIB + 2 * Math.min(counted.written, 4 * MIB)
+      expect((await measure(watched)).bytes, `after ${i} persists`).toBeLessThan(3 * live)
+    }
+    await expectKept(store, kept)
+    expect(folds).toBeGreaterThan(3)
+    expect((await measure(watched)).packs).toBeLessThan(40)
+    // Housekeeping is paid for by what was written, not by what is there.
+    expect(foldedBytes).toBeLessThan(6 * 150 * MIB)
+  })
+
+  test('is not moved for the sake of small changes', async () => {
+    const watched = watch(memoryStorage(nodeFileSystem))
+    const store = createStore(watched.storage, nodeFileSystem, { compression: 'none' })
+    // Above the size from which a pack is left alone while most of it is alive.
+    const base = noise(80 * MIB, 1)
+    const log = noise(4 * MIB, 2)
+    await store.persist({ blobs: { base } })
+    const [first] = (await watched.head()).packs
+    const progress: Progress[] = []
+    for (let i = 0; i < 40; i++) {
+      const { bytes } = await store.persist({
+        blobs: { base, log: log.subarray(0, 100_000 * i) },
+        onProgress: (p) => progress.push(p),
+      })
+      expect(bytes.folded).toBeLessThan(5 * MIB)
+    }
+    const { packs } = await watched.head()
+    expect(packs).toContainEqual(expect.objectContaining({ name: first!.name }))
+    expect(packs.length).toBeLessThan(30)
+    expect(progress.some(({ phase }) => phase === 'folding')).toBe(true)
+  })
+
+  test('that is replaced leaves nothing behind, in packs of every size', async () => {
+    const watched = watch(memoryStorage(nodeFileSystem))
+    const store = createStore(watched.storage, nodeFileSystem, {
+      compression: 'none',
+      keepLast: 1,
+      packBytesMax: 2 * MIB,
+    })
+    // A blob that lives on in the same packs as one that does not.
+    const staying = noise(3 * MIB, 1)
+    for (let i = 0; i < 30; i++) {
+      const passing = noise(6 * MIB, 100 + i)
+      await store.persist({ blobs: { passing, staying, z: noise(10_000, i) } })
+      expect((await measure(watched)).bytes).toBeLessThan(3 * 9 * MIB)
+      await using snapshot = (await store.load())!
+      expect(sameBytes(await snapshot.blob('passing').bytes(), passing)).toBe(true)
+      expect(sameBytes(await snapshot.blob('staying').bytes(), staying)).toBe(true)
+    }
+  })
+
+  test('that only grows is written about once', async () => {
+    const watched = watch(memoryStorage(nodeFileSystem))
+    const store = createStore(watched.storage, nodeFileSystem, { compression: 'none' })
+    const all = noise(20 * MIB, 1)
+    let written = 0
+    let folded = 0
+    for (let end = MIB / 4; end <= all.length; end += MIB / 4) {
+      const { bytes } = await store.persist({ blobs: { a: all.subarray(0, end) } })
+      written += bytes.written
+      folded += bytes.folded
+    }
+    expect(written).toBeLessThan(1.4 * all.length)
+    // Each byte is moved up by a tier a few times at most.
+    expect(folded).toBeLessThan(5 * all.length)
+    expect((await measure(watched)).bytes).toBeLessThan(1.5 * all.length)
+    await using snapshot = (await store.load())!
+    expect(sameBytes(await snapshot.blob('a').bytes(), all)).toBe(true)
+  })
+})
+
+test('tagged snapshots of long ago stay whole through every fold', async () => {
+  const watched = watch(memoryStorage(nodeFileSystem))
+  const store = createStore(watched.storage, nodeFileSystem, { compression: 'none', keepLast: 2 })
+  const bytes = noise(2 * MIB, 1)
+  const r = random(3)
+  const kept = new Map<number, Uint8Array>()
+  for (let i = 1; i <= 200; i++) {
+    bytes.set(noise(2000, i), r.below(bytes.length - 2000))
+    const { sequence } = await store.persist({ blobs: { a: bytes } })
+    kept.set(sequence, bytes.slice())
+    if (i % 40 === 1) await store.tag(`at ${i}`)
+    if (i % 20 === 0) await expectKept(store, kept)
+  }
+  expect((await store.snapshots()).length).toBe(7)
+  await expectKept(store, kept)
+  const { ok } = await store.verify()
+  expect(ok).toBe(true)
+})

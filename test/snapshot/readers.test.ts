@@ -1,0 +1,121 @@
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, expect, test } from 'vitest'
+import { loadSnapshot, openStore, type Snapshot } from '../../src/index.ts'
+import { collect, noise, sameBytes } from '../support/bytes.ts'
+import { kinds, scratch } from '../support/storages.ts'
+import { files } from '../support/tree.ts'
+
+const MIB = 1024 * 1024
+
+describe.each(kinds)('a snapshot of a $name store', ({ open, name }) => {
+  test('that is read slowly stays as it was while a hundred persists and deletions go by', async () => {
+    const store = await open({ keepLast: 1 })
+    const bytes = noise(9 * MIB, 1)
+    await store.persist({ blobs: { a: bytes, b: 'text of the first', c: noise(100_000, 2) }, metadata: { n: 1 } })
+    const snapshot = (await store.load())!
+    const stream = snapshot.blob('a').stream()
+    const parts: Uint8Array[] = []
+    for (let i = 0; i < 100; i++) {
+      await store.persist({ blobs: { a: noise(5000, i), b: `text ${i}` } })
+      if (i % 20 !== 0) continue
+      const step = await stream.next()
+      if (!step.done) parts.push(step.value)
+    }
+    expect((await store.snapshots()).map(({ sequence }) => sequence)).toEqual([101])
+    if (name === 'directory') {
+      const packs = files(join(store.location, 'packs'))
+      expect(packs.length).toBeLessThan(20)
+    }
+    for await (const part of stream) parts.push(part)
+    expect(sameBytes(Buffer.concat(parts), bytes)).toBe(true)
+    expect(sameBytes(await snapshot.blob('a').bytes(), bytes)).toBe(true)
+    expect(await snapshot.blob('b').text()).toBe('text of the first')
+    expect(sameBytes(readFileSync(await snapshot.blob('c').file()), noise(100_000, 2))).toBe(true)
+    await snapshot.blob('b').writeTo(join(scratch(), 'x'))
+    await snapshot.dispose()
+  })
+
+  test('is of one generation, however many persists go by while it is opened and read', async () => {
+    const store = await open({ keepLast: 1 })
+    const contents = (n: number) => ({ a: noise(20_000 + n, n), b: `generation ${n}`, c: noise(300, n) })
+    await store.persist({ blobs: contents(0), metadata: { n: 0 } })
+    let stop = false
+    let reads = 0
+    const seen = new Set<number>()
+
+    async function reader(): Promise<void> {
+      while (!stop) {
+        await using snapshot = (await store.load())! as Snapshot<string, { n: number }>
+        const { n } = snapshot.metadata
+        const expected = contents(n)
+        expect(sameBytes(await snapshot.blob('a').bytes(), expected.a)).toBe(true)
+        expect(await snapshot.blob('b').text()).toBe(expected.b)
+        expect(sameBytes(await collect(snapshot.blob('c').stream()), expected.c)).toBe(true)
+        seen.add(n)
+        reads += 1
+      }
+    }
+    const readers = [reader(), reader(), reader()]
+    for (let n = 1; n <= 60; n++) await store.persist({ blobs: contents(n), metadata: { n } })
+    stop = true
+    await Promise.all(readers)
+    expect(reads).toBeGreaterThan(20)
+    expect(seen.size).toBeGreaterThan(3)
+  })
+})
+
+test('a snapshot outlives the store object it was loaded from', async () => {
+  const path = join(scratch(), 'store')
+  const store = await openStore(path, { keepLast: 1 })
+  await store.persist({ blobs: { a: 'first' } })
+  const snapshot = (await loadSnapshot(path))!
+  const other = (await store.load())!
+  await store.close()
+  const again = await openStore(path, { keepLast: 1 })
+  for (let i = 0; i < 5; i++) await again.persist({ blobs: { a: `later ${i}` } })
+  await again.close()
+  expect(await snapshot.blob('a').text()).toBe('first')
+  expect(await other.blob('a').text()).toBe('first')
+  expect(readFileSync(await snapshot.blob('a').file(), 'utf8')).toBe('first')
+  await snapshot.dispose()
+  await other.dispose()
+})
+
+test.runIf(process.platform === 'linux')(
+  'snapshots that are disposed, and those that fail, give their descriptors back',
+  async () => {
+    const path = join(scratch(), 'store')
+    const store = await openStore(path)
+    for (let i = 0; i < 4; i++) await store.persist({ blobs: { a: noise(10_000, i) } })
+    const open = (): number => openIn(path)
+    const before = open()
+    const snapshots = await Promise.all(Array.from({ length: 20 }, () => store.load()))
+    expect(open()).toBeGreaterThan(before)
+    await Promise.all(snapshots.map((snapshot) => snapshot!.dispose()))
+    expect(open()).toBe(before)
+    for (let i = 0; i < 5; i++) {
+      await store.persist({ blobs: { a: noise(10_000, 50 + i) } })
+      await store.load({ at: 1 }).catch(() => null)
+      await store
+        .restore(() => {
+          throw new Error('engine')
+        })
+        .catch(() => null)
+      await store.load({ blobs: ['nothing'] }).catch(() => null)
+    }
+    expect(open()).toBe(before)
+    await store.close()
+  },
+)
+
+/** Descriptors of this process that lead below a directory, deleted files among them. */
+function openIn(directory: string): number {
+  return readdirSync('/proc/self/fd').filter((descriptor) => {
+    try {
+      return readlinkSync(`/proc/self/fd/${descriptor}`).startsWith(directory)
+    } catch {
+      return false
+    }
+  }).length
+}
