@@ -1,5 +1,6 @@
 export { type ErrorCode, type ErrorDetails, type ErrorKind, HoldfastError, isHoldfastError } from './errors.ts'
 export { type Chunking, content, fixed } from './format/chunking.ts'
+export { checkDirectory, type DirectoryCheck, type DirectoryReport } from './fs/check-directory.ts'
 export { destroyStore, loadSnapshot, memory, type OpenOptions, openStore, persistSnapshot, setAside } from './open.ts'
 export type { OnProgress, OnWarning, Progress, Warning } from './progress.ts'
 export type { BlobReadOptions, SnapshotBlob } from './snapshot/blob.ts'

@@ -221,10 +221,8 @@ async function turnRound(parts: Part[]): Promise<Turned> {
 
 function* documentLines(turned: Turned): Generator<string> {
   const { register, lists, documents, stored, head } = turned
-  const { order, listOf } = byDocument(
-    lists.map((_, list) => list),
-    turned,
-  )
+  const sorted = lists.map((_, list) => list).sort((a, b) => compareLists(lists[a]!, lists[b]!))
+  const { order, listOf } = byDocument(sorted, turned)
   let next = 0
   for (const [at, id] of register.entries()) {
     const cells: List[][] = head.fields.map(() => [])
@@ -241,7 +239,6 @@ function* documentLines(turned: Turned): Generator<string> {
 
 function cellText(lists: List[]): string {
   if (lists.length === 0) return 'null'
-  lists.sort((a, b) => compare(a.keyword ?? '', b.keyword ?? '') || compare(a.term, b.term) || a.slot - b.slot)
   let text = ''
   let keyword: string | null = null
   for (const list of lists) {
@@ -254,6 +251,10 @@ function cellText(lists: List[]): string {
     if (list.slot !== 0) text += `,${list.slot}`
   }
   return `[${text}${keyword === null ? '' : ']'}]`
+}
+
+function compareLists(a: List, b: List): number {
+  return compare(a.keyword ?? '', b.keyword ?? '') || compare(a.term, b.term) || a.slot - b.slot
 }
 
 function compare(a: string, b: string): number {

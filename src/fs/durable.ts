@@ -139,14 +139,8 @@ async function makeWithParents(fs: FileSystem, path: string, mode: number): Prom
   const parent = dirname(path)
   if (parent !== path) await makeWithParents(fs, parent, mode)
   const made = await makeOne(fs, path, mode)
-  try {
-    // Also when another process was faster: it may not have come to its fsync yet, or never will.
-    await fs.syncDirectory(parent)
-  } catch (error) {
-    // The kernel may take the parent for clean now; made anew, the name is dirty anew. Not when something is in it already.
-    if (made) await fs.rmdir(path).catch(() => undefined)
-    throw error
-  }
+  // Also when another process was faster: it may not have come to its fsync yet, or never will.
+  await fs.syncDirectory(parent)
   return made
 }
 

@@ -63,7 +63,7 @@ async function reapEntry(
     if (isSiblingTemp(entry.name, name)) fate = await reapOwn(fs, path, entry, options)
     // A temp of ours for another file is never anybody's leftover, whatever the patterns say.
     else if (isTempName(entry.name) || !foreign.some((pattern) => pattern.test(entry.name))) return
-    else if (entry.kind === 'file') fate = await reapForeign(fs, path, options)
+    else fate = await reapForeign(fs, path, options)
     if (fate === 'removed') reaped.removed.push(path)
     else if (fate === 'young' || fate === 'in-use') reaped.kept.push({ path, why: fate })
   } catch (error) {

@@ -204,10 +204,12 @@ export async function movePack(
       last += 1
     }
     const bytes = Buffer.allocUnsafeSlow(end - start)
-    await file.file.read(bytes, start)
+    const together = await file.file.read(bytes, start).catch((error: unknown) => ({ error }))
     for (const entry of entries.slice(first, last)) {
       const at = index.offset(entry) - start
       const stored = bytes.subarray(at, at + index.storedLength(entry))
+      // A bad sector between the blocks that are needed is no reason to lose them.
+      if (together !== undefined) await file.file.read(stored, start + at)
       const digest = index.digest(entry)
       if (!digestsEqual(blake3(unpack(index, entry, stored)), 0, digest, 0)) {
         throw new BadBlock(`a block of pack ${file.name} is not what was written`)

@@ -186,7 +186,8 @@ async function salvage(file: PackFile, options: SurveyOptions): Promise<PackInde
       view.getUint32(40, true),
       entry[44]!,
       entry[45]!,
-      entry[46]!,
+      // What it is for says nothing about its bytes.
+      entry[46]! <= KIND.commit ? entry[46]! : KIND.chunk,
       check,
     )
   }
@@ -241,8 +242,7 @@ function isPossible(entry: Uint8Array, { indexOffset }: IndexPlace): boolean {
     rawLength <= BLOCK_BYTES_MAX &&
     storedLength <= BLOCK_BYTES_MAX &&
     (entry[45] === 0 ? storedLength === rawLength : entry[45] === 1) &&
-    (entry[44] === 0x55 || entry[44] === 0x71) &&
-    entry[46]! <= KIND.commit
+    (entry[44] === 0x55 || entry[44] === 0x71)
   )
 }
 

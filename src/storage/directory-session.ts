@@ -187,8 +187,29 @@ export async function openSession(
         { details: { path: root }, cause },
       )
     }
+    await assertAlone()
     shared.uncertain = false
     shared.durableHead = digestOf(bytes)
+  }
+
+  /**
+   * Between the last check and the rename this writer may have been stopped, its lock file deleted, and another let in: what that one
+   * committed is then overwritten, and it may have taken our packs for garbage. That cannot be prevented, but it is not acknowledged.
+   */
+  async function assertAlone(): Promise<void> {
+    if (held === null) return
+    let cause: unknown
+    try {
+      if (await held.stillHeld()) return
+    } catch (error) {
+      cause = error
+    }
+    throw new HoldfastError(
+      'COMMIT_UNKNOWN',
+      `${at.lock} was deleted or replaced while ${at.head} was replaced: another writer may have been at work at the same time, and what either ` +
+        'of them committed may be lost. Never delete the lock file. Persist again',
+      { details: { path: at.lock }, cause },
+    )
   }
 
   /**
