@@ -39,7 +39,9 @@ function importsOf(path: string, source: string): Import[] {
   })
 }
 
+/** A file has the row of its own, or else that of its folder. */
 function layerOf(path: string): string {
+  if (rules.has(path)) return path
   return path.includes('/') ? `${path.split('/')[0]}/` : path
 }
 

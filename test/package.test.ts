@@ -32,7 +32,8 @@ beforeAll(async () => {
   // A build of its own, so that nothing left over from another one is packed.
   mkdirSync(packed)
   for (const path of ['package.json', 'README.md', ...manifest.files]) {
-    if (path !== 'dist' && existsSync(join(root, path))) cpSync(join(root, path), join(packed, path))
+    if (path !== 'dist' && existsSync(join(root, path)))
+      cpSync(join(root, path), join(packed, path), { recursive: true })
   }
   await node(root, tsc(), '-p', 'tsconfig.build.json', '--outDir', join(packed, 'dist'))
   const { stdout } = await npm(packed, 'pack', '--ignore-scripts', '--json')

@@ -15,8 +15,6 @@ import { packageVersion } from './version.ts'
 //                [field, keyword or null, term, slot, [ids]], and [null, id, stored]
 //
 // A cell is null or [term, slot?, …, keyword, [term, slot?, …], …]; slot 0 is left out.
-//
-// Not kept are terms without documents, which only `fastupdate` leaves behind.
 
 /** What is called of an Index or a Document. */
 export interface FlexSearchLike {
@@ -37,11 +35,11 @@ export interface FlexSearchAdapterOptions {
 const CHUNKING: Chunking = content({ averageBytes: 4096 })
 
 /** Saves and restores a FlexSearch `Index` or `Document`: `flexsearch(Index, { tokenize: 'forward' })`. Not those with workers or a `db`. */
-export function flexsearch<Engine extends FlexSearchLike, Options extends object>(
-  Engine: new (options: Options) => Engine,
-  engineOptions: Options,
+export function flexsearch<Class extends new (options: never) => FlexSearchLike>(
+  Engine: Class,
+  engineOptions: object & ConstructorParameters<Class>[0],
   options: FlexSearchAdapterOptions = {},
-): EngineAdapter<Engine> {
+): EngineAdapter<InstanceType<Class>> {
   if (typeof Engine !== 'function')
     throw new TypeError('flexsearch: give the Index or Document class, then its options')
   if ('db' in engineOptions)
@@ -54,7 +52,7 @@ export function flexsearch<Engine extends FlexSearchLike, Options extends object
     save,
     async restore(saved) {
       // An engine with `fastupdate` cannot import (0.8 throws), and one that has imported is without it anyway.
-      const engine = new Engine({ ...engineOptions, fastupdate: false })
+      const engine = new Engine({ ...(engineOptions as object), fastupdate: false } as never) as InstanceType<Class>
       await restore(engine, saved)
       return engine
     },
@@ -162,19 +160,23 @@ async function turnRound(parts: Part[]): Promise<Turned> {
     return head.fields.push([name, kind]) - 1
   }
 
-  function add(list: List, ids: readonly Id[]): void {
-    if (ids.length === 0) return
+  function add(list: List, ids: readonly Id[] | null): void {
+    if (ids === null) return
     const from = documents.length
     let before = -1
     for (const id of ids) {
-      const at = position.get(id)
-      if (at === undefined || at <= before) {
+      const at = position.get(id) ?? -1
+      if (at <= before) {
         documents.length = from
-        leftovers.push(JSON.stringify([list.field, list.keyword, list.term, list.slot, ids]))
-        return
+        break
       }
       documents.push(at)
       before = at
+    }
+    if (documents.length === from) {
+      // `fastupdate` leaves empty slots behind; a term that has only those is not the same as no term.
+      leftovers.push(JSON.stringify([list.field, list.keyword, list.term, list.slot, ids]))
+      return
     }
     lists.push(list)
     listStart.push(documents.length)
@@ -192,7 +194,7 @@ async function turnRound(parts: Part[]): Promise<Turned> {
       const field = fieldOf(name, 'map')
       for (const [term, slots] of entries as [string, Slots][]) {
         slots.forEach((ids, slot) => {
-          add({ field, keyword: null, term, slot }, ids ?? [])
+          add({ field, keyword: null, term, slot }, ids)
         })
       }
     } else if (kind === 'ctx') {
@@ -200,7 +202,7 @@ async function turnRound(parts: Part[]): Promise<Turned> {
       for (const [keyword, terms] of entries as [string, [string, Slots][]][]) {
         for (const [term, slots] of terms) {
           slots.forEach((ids, slot) => {
-            add({ field, keyword, term, slot }, ids ?? [])
+            add({ field, keyword, term, slot }, ids)
           })
         }
       }

@@ -19,6 +19,7 @@ import { decodeTermOrder, encodeTermOrder, sortedPositions } from './term-order.
 //
 //    [0, word]          a word of the tree in no document
 //    [1, word, count]   tokenOccurrences has this instead of the number of documents; null: it has nothing
+//    [3, word, count]   the same, where the count is NaN, as it gets for words like "constructor"
 //    [2, word, [ids]]   the documents of this word, in an order that the documents' own does not give
 
 export interface RadixNodeLike {
@@ -155,7 +156,7 @@ function find(words: readonly string[], sorted: readonly number[], word: string)
   return list !== undefined && words[list] === word ? list : -1
 }
 
-/** `[0, word]`, `[1, word, count]`, `[2, word, [ids]]`, sorted by word. */
+/** Sorted by word, so that equal indexes have equal lines. */
 export function* leftoverLines(text: CapturedText, rank: Uint32Array): Generator<string> {
   const { words, listStart, documents, tokenOccurrences } = text
   const known = new Set<string>()
@@ -166,12 +167,17 @@ export function* leftoverLines(text: CapturedText, rank: Uint32Array): Generator
     const quoted = JSON.stringify(word)
     if (ids.length === 0) yield `[0,${quoted}]`
     const count = Object.hasOwn(tokenOccurrences, word) ? tokenOccurrences[word] : null
-    if (count !== ids.length) yield `[1,${quoted},${JSON.stringify(count)}]`
+    if (count !== ids.length) yield occurrencesLine(word, count)
     if (ids.some((id, at) => at > 0 && rank[ids[at - 1]!]! > rank[id]!)) yield `[2,${quoted},[${ids.join()}]]`
   }
   for (const word of Object.keys(tokenOccurrences).sort()) {
-    if (!known.has(word)) yield `[1,${JSON.stringify(word)},${JSON.stringify(tokenOccurrences[word])}]`
+    if (!known.has(word)) yield occurrencesLine(word, tokenOccurrences[word])
   }
+}
+
+function occurrencesLine(word: string, count: unknown): string {
+  if (typeof count === 'number' && !Number.isFinite(count)) return `[3,${JSON.stringify(word)},"${count}"]`
+  return `[1,${JSON.stringify(word)},${JSON.stringify(count)}]`
 }
 
 export function* wordOrder({ words, sorted }: CapturedText): Generator<Uint8Array> {
@@ -219,6 +225,7 @@ export function addLeftover({ lists, absent, tokenOccurrences }: RestoredText, r
   if (kind === 0) lists.set(word, [])
   else if (kind === 1 && value === null) absent.add(word)
   else if (kind === 1) setOwn(tokenOccurrences, word, value)
+  else if (kind === 3) setOwn(tokenOccurrences, word, Number(value))
   else lists.set(word, value as number[])
 }
 

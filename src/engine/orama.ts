@@ -112,12 +112,15 @@ interface RawIndex {
   frequencies: Record<string, CapturedText['frequencies']>
   tokenOccurrences: Record<string, CapturedText['tokenOccurrences']>
   fieldLengths: Record<string, CapturedText['fieldLengths']>
+  avgFieldLength: Record<string, number | undefined>
 }
 
 /** The head: everything small. `raw` is what `save` gave, less what is elsewhere. */
 interface Head {
   raw: Record<string, unknown>
   count: number
+  /** By text property; as text, for after removals from a list property it can be NaN, and then scores are. */
+  averages: [property: string, average: string][]
   texts: [property: string, isArray: boolean][]
   trees: [property: string, type: string, isArray: boolean][]
   vectors: [property: string, size: number][]
@@ -157,7 +160,10 @@ function capture<Db extends object>(Orama: { save(db: Db): unknown }, db: Db): R
 
   const ids = [...raw.internalDocumentIDStore.internalIdToId]
   const texts: CapturedText[] = []
-  const head: Head = { raw: {}, count: raw.docs.count, texts: [], trees: [], vectors: [], sorts: [] }
+  const head: Head = { raw: {}, count: raw.docs.count, averages: [], texts: [], trees: [], vectors: [], sorts: [] }
+  for (const [property, average] of Object.entries(raw.index.avgFieldLength)) {
+    if (average !== undefined) head.averages.push([property, String(average)])
+  }
   const trees: unknown[] = []
   for (const [property, { type, node, isArray }] of Object.entries(index.indexes)) {
     if (type !== 'Radix') {
@@ -313,6 +319,7 @@ async function restore(db: OramaDb, saved: SavedEngine): Promise<Raw> {
   index.frequencies = {}
   index.tokenOccurrences = {}
   index.fieldLengths = {}
+  index.avgFieldLength = Object.fromEntries(head.averages.map(([property, average]) => [property, Number(average)]))
   for (const [n, [property, isArray]] of head.texts.entries()) {
     const text = texts[n]!
     for await (const rows of decodeLines(saved.blob(`words/${n}`).stream())) {

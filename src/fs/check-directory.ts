@@ -53,11 +53,18 @@ export interface DirectorySystem {
   platform: string
   /** fsync of a directory, with whatever the system answers. */
   syncDirectory(path: string): Promise<void>
-  freeSpace(path: string): Promise<{ bytes: number; files: number | null }>
+  /** As statfs(2) counts: bytes this user may write; inodes in all (0 where none are counted, as on btrfs), and free. */
+  freeSpace(path: string): Promise<FreeSpace>
   /** The text of /proc/self/mountinfo; null where there is none. */
   mounts(): Promise<string | null>
   /** Starts another process that tries to lock `path` when asked. */
   lockingProcess(path: string): Promise<LockingProcess>
+}
+
+interface FreeSpace {
+  bytes: number
+  files: number
+  filesFree: number
 }
 
 export interface LockingProcess {
@@ -336,8 +343,9 @@ async function checkSameFileSystem(fs: FileSystem, path: string): Promise<Answer
   }
 }
 
-function judgeFreeSpace({ bytes, files }: { bytes: number; files: number | null }, freeBytesMin: number): Answer {
-  if (files === 0) return { ok: false, detail: 'no inode is free', advice: 'remove files that are not needed' }
+function judgeFreeSpace({ bytes, files, filesFree }: FreeSpace, freeBytesMin: number): Answer {
+  if (files > 0 && filesFree === 0)
+    return { ok: false, detail: 'no inode is free', advice: 'remove files that are not needed' }
   const detail = `${Math.floor(bytes / (1024 * 1024))} MiB are free`
   if (bytes >= freeBytesMin) return { ok: true, detail }
   const wanted = Math.ceil(freeBytesMin / (1024 * 1024))
@@ -445,8 +453,7 @@ export const thisSystem: DirectorySystem = {
   },
   async freeSpace(path) {
     const { bavail, bsize, files, ffree } = await nodeFs.statfs(path, { bigint: true })
-    // btrfs and others count no inodes and answer 0 of 0.
-    return { bytes: Number(bavail * bsize), files: files === 0n ? null : Number(ffree) }
+    return { bytes: Number(bavail * bsize), files: Number(files), filesFree: Number(ffree) }
   },
   async mounts() {
     return process.platform === 'linux' ? await nodeFs.readFile('/proc/self/mountinfo', 'utf8') : null

@@ -1,3 +1,4 @@
+import { isDamage } from '../errors.ts'
 import { cidText } from '../format/cid.ts'
 import type { Head, HeadSnapshot } from '../format/head.ts'
 import { SNAPSHOTS_MAX } from '../format/limits.ts'
@@ -38,6 +39,9 @@ export async function examineCandidates(
     const { sequence, manifest } = snapshot
     if (result.kept.at(-1)?.snapshot.sequence === sequence) continue
     const { health, errors, size } = await examine(snapshot)
+    // A disk's passing mood, or a newer version's manifest, must not cost a snapshot its place.
+    const undecided = errors.find((error) => !isDamage(error))
+    if (undecided !== undefined) throw undecided
     if (!health.intact) {
       const before = record === null ? '' : ' (retention may have dropped it long ago)'
       result.dropped.push({ sequence, manifest, why: `${errors[0]!.message}${before}` })

@@ -2,18 +2,18 @@ import { HoldfastError } from '../errors.ts'
 import { cidText, parseCid } from '../format/cid.ts'
 import { decodeManifest } from '../format/manifest.ts'
 import type { StoredHead, WriteSession } from '../storage/port.ts'
-import { type Environment, openPacks, openSourceOf } from './environment.ts'
+import { type Environment, lazySourceOf, openPacks } from './environment.ts'
 import { applySweep, inspectPacks, planSweep, rolledBack } from './sweep.ts'
 
 /**
- * Removes what nobody needs: dead temps, packs whose retirement both HEADs know, orphans. It is done before a write, so that a full disk
+ * Removes what nobody needs: dead temps, packs whose retirement both HEADs know, orphans, unused laid-out files. It is done before a write, so that a full disk
  * gets room without a HEAD write, and after it. Only an old HEAD stops the write; what cannot be deleted is a warning.
  */
 export async function cleanUp(env: Environment, session: WriteSession): Promise<void> {
   // After an uncertain commit either HEAD may be the one that survives: nothing is deleted under it.
   if (session.stored === null || session.uncertain) return
   const { head } = session.stored
-  const plan = planSweep(head, session.previous, await inspectPacks(session, head))
+  const plan = planSweep(head, session.previous, await inspectPacks(session, head), session.alone)
   if (plan.future.length > 0) {
     await assertNotOvertaken(env, session.stored)
     throw rolledBack(env.storage.location, head, plan)
@@ -27,6 +27,7 @@ export async function cleanUp(env: Environment, session: WriteSession): Promise<
       })
     }
     await session.reapTemps()
+    await collectFiles(env, session.stored)
   } catch (error) {
     env.warn({
       code: 'SWEEP_FAILED',
@@ -48,22 +49,27 @@ async function assertNotOvertaken(env: Environment, stored: StoredHead): Promise
 }
 
 /** Removes laid-out files of blobs that no kept snapshot has, unless somebody uses them. */
-export async function collectFiles(env: Environment, session: WriteSession): Promise<void> {
+async function collectFiles(env: Environment, stored: StoredHead): Promise<void> {
   const { files } = env.storage
-  const { stored } = session
-  if (files === null || stored === null) return
+  if (files === null) return
   await files.reapTemps()
   const laidOut = await files.list()
   if (laidOut.length === 0) return
+  const { head } = stored
+  const withManifests = new Set(head.snapshots.map(({ pack }) => pack))
   const { packs, failures } = await openPacks(
     env,
     stored,
-    stored.head.packs.map(({ name }) => name),
+    head.packs.filter(({ id }) => withManifests.has(id)).map(({ name }) => name),
   )
   try {
-    const source = await openSourceOf(env, packs, failures)
+    const source = lazySourceOf(
+      env,
+      packs.map((pack) => async () => pack),
+      failures,
+    )
     const kept = new Set<string>()
-    for (const { sequence, manifest } of stored.head.snapshots) {
+    for (const { sequence, manifest } of head.snapshots) {
       const blame = { code: 'SNAPSHOT_DAMAGED' as const, what: `snapshot ${sequence}`, details: { sequence } }
       const { blobs } = decodeManifest(await source.read(parseCid(manifest).digest, blame))
       for (const { root } of blobs.values()) kept.add(cidText(root))

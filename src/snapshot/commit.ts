@@ -10,9 +10,9 @@ import type { StoredHead, WriteSession } from '../storage/port.ts'
 import { type BlockWriter, createBlockWriter } from './block-writer.ts'
 import { BadBlock, type BlockSource } from './blocks.ts'
 import { captureBlobs } from './capture.ts'
-import { cleanUp, collectFiles } from './clean-up.ts'
+import { cleanUp } from './clean-up.ts'
 import { appendCommitRecord } from './commit-record.ts'
-import { type Environment, noteBadPack } from './environment.ts'
+import { type Environment, noteBadBlock, noteBadPack } from './environment.ts'
 import { type Folded, foldPacks } from './fold.ts'
 import { createIntake, type Intake } from './intake.ts'
 import { mergeDamaged, nextHead } from './next-head.ts'
@@ -50,7 +50,7 @@ export async function commitSnapshot(
     createPack: () => session.createPack(),
   })
   const ids = new Map(head.packs.map(({ id, name }) => [name, id]))
-  const intake = createIntake({ source, ids, damaged, writer })
+  const intake = createIntake({ source, ids, damaged: [damaged, env.badBlocks], writer })
   try {
     const blobs = await captureBlobs(env, {
       sources: options.sources,
@@ -164,8 +164,6 @@ async function tryFold(
 ): Promise<Folded | null> {
   try {
     await source.locateAll()
-    // What cannot be read cannot be measured: a pack that only looks unneeded must not be retired.
-    if (source.packs.length < head.packs.length) return null
     return await foldPacks({
       plan,
       packs: source.packs.map(({ name }) => head.packs.find((pack) => pack.name === name)!),
@@ -176,6 +174,7 @@ async function tryFold(
       writer,
       signal: options.signal,
       onProgress: options.onProgress,
+      onBadBlock: (pack, digest) => noteBadBlock(env, pack, digest),
     })
   } catch (error) {
     if (!isDamage(error) && !(error instanceof BadBlock)) throw error
@@ -220,7 +219,6 @@ async function missing(session: WriteSession, head: Head): Promise<Set<string>> 
 async function afterCommit(env: Environment, session: WriteSession): Promise<void> {
   try {
     await cleanUp(env, session)
-    await collectFiles(env, session)
   } catch (error) {
     env.warn({
       code: 'SWEEP_FAILED',

@@ -1,3 +1,4 @@
+import { isDamage } from '../errors.ts'
 import { blake3, digestsEqual } from '../format/blake3.ts'
 import { parseCid } from '../format/cid.ts'
 import type { HeadPack, HeadSnapshot } from '../format/head.ts'
@@ -37,22 +38,36 @@ export interface FoldOptions {
   writer: BlockWriter
   signal: AbortSignal
   onProgress: OnProgress | undefined
+  /** Told of a block that is not what was written: its pack is evidence from the next persist on. */
+  onBadBlock: OnBadBlock
 }
+
+type OnBadBlock = (pack: string, digest: Uint8Array) => void
 
 /**
  * Measures which blocks are alive and copies those of small and mostly dead packs into the pack being written, so that the old ones
- * can be retired by the same HEAD swap. Damage met on the way is thrown: then
- * nothing is folded this time.
+ * can be retired by the same HEAD swap. A snapshot that cannot be read whole stays as it is, with all its packs: what of them is alive is
+ * not known, and the others must not grow without bound for its sake. Damage met while copying is thrown: then nothing is folded this
+ * time.
  */
 export async function foldPacks(options: FoldOptions): Promise<Folded> {
   const { plan, packs, source, damaged, snapshots, intake, writer, signal } = options
+  const readable = new Set(packs.map(({ id }) => id))
+  const broken = new Set(snapshots.filter((snapshot) => !snapshot.packs.every((id) => readable.has(id))))
   const { marks, slots } = await markSnapshots(
     source,
-    snapshots,
+    snapshots.filter((snapshot) => !broken.has(snapshot)),
     packs.map((_, slot) => intake.marks(slot)),
+    (snapshot) => void broken.add(snapshot),
   )
-  const live = new Map(packs.map(({ id, bytes }, slot) => [id, liveBytes(source.indexes[slot]!, bytes, marks[slot]!)]))
-  const chosen = new Set(chooseFolds(plan, packs, live, damaged))
+  const unmeasured = new Set([...broken].flatMap((snapshot) => snapshot.packs))
+  const live = new Map(
+    packs.flatMap(({ id, bytes }, slot) =>
+      unmeasured.has(id) ? [] : [[id, liveBytes(source.indexes[slot]!, bytes, marks[slot]!)]],
+    ),
+  )
+  const small = plan.small.filter((id) => live.has(id))
+  const chosen = new Set(chooseFolds({ ...plan, small }, packs, live, damaged))
   const totalBytes = [...chosen].reduce((total, id) => total + live.get(id)!, 0)
   let from = writer.packId
   let movedBytes = 0
@@ -68,7 +83,10 @@ export async function foldPacks(options: FoldOptions): Promise<Folded> {
   for (const [slot, { id }] of packs.entries()) {
     if (!chosen.has(id)) continue
     const pack = { file: source.packs[slot]!, index: source.indexes[slot]!, marks: marks[slot]! }
-    movedBytes += await movePack(pack, writer, moved, intake.flush, signal, writtenIn)
+    movedBytes += await movePack(pack, writer, moved, intake.flush, signal, {
+      writtenIn,
+      onBadBlock: options.onBadBlock,
+    })
     options.onProgress?.({ phase: 'folding', bytes: movedBytes, totalBytes })
   }
   await intake.settled()
@@ -87,6 +105,7 @@ export async function foldPacks(options: FoldOptions): Promise<Folded> {
 
   const changed = new Set<number>()
   const relocated = snapshots.map((snapshot) => {
+    if (broken.has(snapshot)) return snapshot
     const ids = [...slots.get(snapshot.sequence)!].map((slot) => packs[slot]!.id)
     const needsMoved = ids.some((id) => chosen.has(id))
     const needed = [...ids.filter((id) => !chosen.has(id)), ...(needsMoved ? into : [])].sort((a, b) => a - b)
@@ -108,11 +127,15 @@ export interface Marks {
   slots: Map<number, Set<number>>
 }
 
-/** Walks `snapshots` and marks what they need. Those with the same manifest are walked once. */
+/**
+ * Walks `snapshots` and marks what they need. Those with the same manifest are walked once. Damage is thrown, unless `onDamage` wants to
+ * hear of it: then the snapshot has no `slots`.
+ */
 export async function markSnapshots(
   source: BlockSource,
   snapshots: readonly HeadSnapshot[],
   marks: Uint8Array[],
+  onDamage?: (snapshot: HeadSnapshot) => void,
 ): Promise<Marks> {
   const slots = new Map<number, Set<number>>()
   const walked = new Map<string, Set<number>>()
@@ -122,8 +145,14 @@ export async function markSnapshots(
     let mine = walked.get(snapshot.manifest)
     if (mine === undefined) {
       mine = new Set()
+      try {
+        await markSnapshot(snapshot, mine)
+      } catch (error) {
+        if (onDamage === undefined || (!isDamage(error) && !(error instanceof BadBlock))) throw error
+        onDamage(snapshot)
+        continue
+      }
       walked.set(snapshot.manifest, mine)
-      await markSnapshot(snapshot, mine)
     }
     slots.set(snapshot.sequence, mine)
   }
@@ -169,6 +198,15 @@ export function liveBytes(index: PackIndex, fileBytes: number, marks: Uint8Array
   return fileBytes - dead
 }
 
+function isWhole(index: PackIndex, entry: number, stored: Uint8Array): boolean {
+  try {
+    return digestsEqual(blake3(unpack(index, entry, stored)), 0, index.digest(entry), 0)
+  } catch (error) {
+    if (error instanceof BadBlock) return false
+    throw error
+  }
+}
+
 const MOVE_READ_BYTES = 4 * 1024 * 1024
 
 /**
@@ -176,7 +214,7 @@ const MOVE_READ_BYTES = 4 * 1024 * 1024
  * not be copied into a pack that looks fresh. Answers the stored bytes moved.
  *
  * @param moved takes in where each block is now
- * @param writtenIn the pack that the writer has put a block into already, or -1
+ * @param options.writtenIn the pack that the writer has put a block into already, or -1
  */
 export async function movePack(
   pack: { file: OpenPack; index: PackIndex; marks: Uint8Array },
@@ -184,7 +222,7 @@ export async function movePack(
   moved: DigestMap,
   flush: () => Promise<void>,
   signal: AbortSignal,
-  writtenIn: (digest: Uint8Array) => number = () => -1,
+  options: { writtenIn?: (digest: Uint8Array) => number; onBadBlock?: OnBadBlock } = {},
 ): Promise<number> {
   const { file, index, marks } = pack
   const entries: number[] = []
@@ -211,10 +249,11 @@ export async function movePack(
       // A bad sector between the blocks that are needed is no reason to lose them.
       if (together !== undefined) await file.file.read(stored, start + at)
       const digest = index.digest(entry)
-      if (!digestsEqual(blake3(unpack(index, entry, stored)), 0, digest, 0)) {
+      if (!isWhole(index, entry, stored)) {
+        options.onBadBlock?.(file.name, digest)
         throw new BadBlock(`a block of pack ${file.name} is not what was written`)
       }
-      const written = writtenIn(digest)
+      const written = options.writtenIn?.(digest) ?? -1
       if (!moved.add(digest, 0, written === -1 ? writer.packId : written) || written !== -1) continue
       const compression = index.compression(entry)
       writer.appendStored(stored, digest, {

@@ -10,8 +10,11 @@ export interface IntakeOptions {
   source: BlockSource
   /** HEAD's pack ids by name. */
   ids: ReadonlyMap<string, number>
-  /** Hex digests of blocks known to be bad, by pack name: these do not count. An empty set: nothing of that pack does. */
-  damaged: ReadonlyMap<string, ReadonlySet<string>>
+  /**
+   * Hex digests of blocks known to be bad, by pack name: these do not count. An empty set: nothing of that pack does. Asked anew for each
+   * block, since a persist may find more of them itself.
+   */
+  damaged: readonly ReadonlyMap<string, ReadonlySet<string>>[]
   writer: BlockWriter
 }
 
@@ -66,7 +69,7 @@ export function createIntake({ source, ids, damaged, writer }: IntakeOptions): I
   /** A good copy in a pack of the store, or -1. */
   function known(digests: Uint8Array, at: number): number {
     const place = source.find(digests, at)
-    if (place === -1 || damaged.size === 0) return place
+    if (place === -1 || damaged.every(({ size }) => size === 0)) return place
     const hex = Buffer.from(digests.subarray(at, at + DIGEST_BYTES)).toString('hex')
     if (!isDamaged(slotOf(place), hex)) return place
     const slot = source.indexes.findIndex((index, other) => index.find(digests, at) !== -1 && !isDamaged(other, hex))
@@ -74,8 +77,11 @@ export function createIntake({ source, ids, damaged, writer }: IntakeOptions): I
   }
 
   function isDamaged(slot: number, hex: string): boolean {
-    const bad = damaged.get(source.packs[slot]!.name)
-    return bad !== undefined && (bad.size === 0 || bad.has(hex))
+    const { name } = source.packs[slot]!
+    return damaged.some((packs) => {
+      const bad = packs.get(name)
+      return bad !== undefined && (bad.size === 0 || bad.has(hex))
+    })
   }
 
   function take(bytes: Uint8Array, digest: Uint8Array, codec: Codec, kind: Kind): void {

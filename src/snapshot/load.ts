@@ -22,7 +22,10 @@ export interface LoadOptions<Names extends string = string, Metadata = Record<st
   fallback?: boolean
   /** `NO_SNAPSHOT` instead of null when nothing was ever persisted. */
   required?: boolean
-  /** `STORE_ROLLED_BACK` when the current snapshot is older than this sequence; `fallback` does not go below it. */
+  /**
+   * `STORE_ROLLED_BACK` when the current snapshot is older than this sequence, `NO_SNAPSHOT` when there is none at all; `fallback` does not
+   * go below it.
+   */
   minSequence?: number
   /** Where the source of truth stands: compared with the snapshot's watermark, with a policy for each outcome. */
   source?: SourcePosition
@@ -91,7 +94,8 @@ async function tryCandidates<Result, Names extends string, Metadata>(
     const stored = await env.storage.readHead()
     const wanted = stored === null ? null : choose(env, stored.head, options)
     if (stored === null || wanted === null) {
-      if (options.required !== true) return null
+      // Who has seen snapshots here knows that this is no fresh start.
+      if (options.required !== true && !((options.minSequence ?? 0) > 0)) return null
       throw new HoldfastError(
         'NO_SNAPSHOT',
         `no snapshot was ever persisted to ${env.storage.location}; is the right volume mounted there?`,

@@ -65,7 +65,7 @@ async function readHeads(env: Environment): Promise<Pick<Pinned, 'problems' | 's
 /** Whether the error says something about a store; otherwise there is none to look at. */
 function isVerdict(error: HoldfastError, found: Inspection | null): boolean {
   const isStore = found !== null && (found.store.state === 'good' || found.previous.state === 'good')
-  if (isHoldfastError(error, 'NOT_A_STORE', 'LIMIT_EXCEEDED')) return isStore
+  if (isHoldfastError(error, 'NOT_A_STORE')) return isStore
   return error.kind === 'damaged' || error.code === 'IO_FAILED'
 }
 

@@ -9,7 +9,7 @@ import type { Environment } from './environment.ts'
 import { markSnapshots } from './fold.ts'
 import { decideFates, inOrderOfTrust, knownPacks, type PackFates } from './pack-fates.ts'
 import { createPackShelf } from './packs.ts'
-import { findStart, type StartingPoint } from './starting-point.ts'
+import { findStart, type StartingPoint, withoutHead } from './starting-point.ts'
 import { type SurveyedPack, surveyPack } from './survey.ts'
 
 /** One step of a repair. Nothing is ever deleted. */
@@ -18,7 +18,7 @@ export type RepairAction =
   | { action: 'rescue-blocks'; pack: string; blocks: number }
   /** Commit records, from which a lost HEAD is rebuilt, are written anew. */
   | { action: 'renew-records'; snapshots: number }
-  /** Moves a file aside; of a good HEAD.json, a copy. */
+  /** Moves a file aside; with reason `before-repair`, a copy of it. */
   | { action: 'quarantine-file'; file: StoreFileName; reason: string; why: string }
   | { action: 'quarantine-pack'; pack: string; reason: string; why: string }
   /** HEAD is made from something else than the HEAD before. */
@@ -82,15 +82,15 @@ export interface KeptSnapshot {
 /** Reads everything, changes nothing. Null when no store was ever made here. */
 export async function prepareRepair(env: Environment, options: RepairOptions): Promise<PreparedRepair | null> {
   if (await isUnmade(env)) return null
-  const found = await env.storage.inspect()
-  const start = await findStart(env, found, { unreadableIsLost: options.unreadable === 'lost' })
+  const inspection = await env.storage.inspect()
+  const found = await findStart(env, inspection, { unreadableIsLost: options.unreadable === 'lost' })
   const surveyed: SurveyedPack[] = []
   async function release(): Promise<void> {
     for (const { pack } of surveyed) await pack.release()
   }
   try {
-    await surveyAll(env, start, found.packs, surveyed, options)
-    const direction = chooseDirection(start, surveyed, options)
+    await surveyAll(env, found, inspection.packs, surveyed, options)
+    const { start, ...direction } = chooseDirection(found, surveyed, options)
     const { base, adopting } = direction
     const packs = inOrderOfTrust(surveyed, base)
     const source = await openBlockSource(packs.map(({ pack, good }) => ({ ...pack, index: async () => good })))
@@ -173,19 +173,21 @@ export interface Direction {
 }
 
 function chooseDirection(
-  { there, previous, base }: StartingPoint,
+  start: StartingPoint,
   surveyed: readonly SurveyedPack[],
   { rolledBack: way }: RepairOptions,
-): Direction {
-  if (there === null) return { base, rolledBack: false, choice: null, adopting: true, jump: true }
+): Direction & { start: StartingPoint } {
+  const { there, previous, base } = start
+  if (there === null) return { start, base, rolledBack: false, choice: null, adopting: true, jump: true }
   const known = knownPacks(there)
   const isNewer = ({ name, whole, header }: SurveyedPack): boolean =>
     !known.has(name) && whole && header!.revision > there.revision + 1
   const spareIsNewer = previous !== null && previous.revision > there.revision
   const rolledBack = spareIsNewer || surveyed.some(isNewer)
   const adopting = rolledBack && way === 'newer'
+  if (adopting && spareIsNewer) return chooseDirection(withoutHead(start, previous), surveyed, {})
   const choice = rolledBack && way === undefined ? 'newer-or-older' : null
-  return { base: adopting && spareIsNewer ? previous : base, rolledBack, choice, adopting, jump: rolledBack }
+  return { start, base, rolledBack, choice, adopting, jump: rolledBack }
 }
 
 async function needsOf(
@@ -269,13 +271,15 @@ function describePlan(
   return { location, ok: false, actions: [...rescues, ...records, ...files, ...changes], snapshots, choice: null }
 }
 
+/** The reason of files of which a copy is put aside. */
+export const BEFORE_REPAIR = 'before-repair'
+
 /** A repair takes things out of HEAD that are nowhere else: both HEADs are kept as they were. */
 function beforeRepair({ there, previous }: StartingPoint) {
   if (there === null) return []
-  const reason = 'before-repair'
-  const files = [{ file: 'HEAD.json' as const, reason, why: 'as it was before the repair' }]
-  if (previous === null) return files
-  return [...files, { file: 'HEAD.prev.json' as const, reason, why: 'as it was before the repair' }]
+  const facts = { reason: BEFORE_REPAIR, why: 'as it was before the repair' }
+  const head = { file: 'HEAD.json' as const, ...facts }
+  return previous === null ? [head] : [head, { file: 'HEAD.prev.json' as const, ...facts }]
 }
 
 function restoreActions({ start, direction }: Omit<PreparedRepair, 'plan' | 'release'>): RepairAction[] {
@@ -284,17 +288,12 @@ function restoreActions({ start, direction }: Omit<PreparedRepair, 'plan' | 'rel
   if (there === null) {
     const loses =
       from === 'HEAD.prev.json'
-        ? 'tags and rollbacks made by the last write'
+        ? 'tags and rollbacks made after that HEAD'
         : 'all tags and rollbacks; snapshots that retention had dropped may come back'
     actions.push({ action: 'restore-head', from, why: whyNoHead, loses })
   } else if (direction.rolledBack) {
-    const source = direction.base === there ? 'HEAD.json' : 'HEAD.prev.json'
-    actions.push({
-      action: 'restore-head',
-      from: source,
-      why: 'HEAD.json is older than what lies beside it',
-      loses: direction.adopting ? `tags and rollbacks made after ${source}` : 'the snapshots made after HEAD.json',
-    })
+    const loses = direction.adopting ? 'tags and rollbacks made after that HEAD' : 'the snapshots made after that HEAD'
+    actions.push({ action: 'restore-head', from, why: 'HEAD.json is older than what lies beside it', loses })
   }
   if (!start.storeFileIsGood) {
     actions.push({ action: 'restore-store-file', why: 'STORE.json is missing, damaged, or of another store' })

@@ -9,7 +9,13 @@ import { createDigestMap } from './digest-map.ts'
 import type { Environment } from './environment.ts'
 import { movePack } from './fold.ts'
 import { nextHead } from './next-head.ts'
-import { type PreparedRepair, prepareRepair, type RepairOptions, type RepairPlan } from './plan-repair.ts'
+import {
+  BEFORE_REPAIR,
+  type PreparedRepair,
+  prepareRepair,
+  type RepairOptions,
+  type RepairPlan,
+} from './plan-repair.ts'
 
 export interface RepairReport extends RepairPlan {
   /** The plan was carried out; false for a dry run, and when there was nothing to do. */
@@ -120,11 +126,13 @@ function mustChoose(env: Environment): HoldfastError {
  * for garbage by the next writer:
  *
  *  1. needed blocks of packs that will go are copied, and durable in new packs;
- *  2. files that are damaged move aside, and of a good HEAD there is a copy aside;
+ *  2. files that are damaged move aside, and of good HEADs there is a copy aside;
  *  3. where there is a good HEAD, it names the new packs too: without that they would be an orphan, and the packs they were copied from
  *     could not go;
  *  4. packs move aside: before HEAD stops naming them, since what it does not name is deleted by the next writer;
  *  5. the repaired HEAD replaces what is there.
+ *
+ * (A HEAD that gives way to a newer spare moves aside in step 2. A crash before step 5 then leaves none, which any repair rebuilds.)
  */
 async function applyRepair(
   session: WriteSession,
@@ -147,8 +155,7 @@ async function applyRepair(
   for (const action of plan.actions) {
     if (action.action !== 'quarantine-file') continue
     const { file, reason, why } = action
-    const copy = file === 'HEAD.json' && there !== null
-    quarantined[file] = await session.quarantineFile(file, reason, { why }, { copy })
+    quarantined[file] = await session.quarantineFile(file, reason, { why }, { copy: reason === BEFORE_REPAIR })
   }
   let numbers = far
   if (there !== null) {

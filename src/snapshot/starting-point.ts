@@ -22,7 +22,7 @@ export interface StartingPoint {
   /** STORE.json is good and this store's. */
   storeFileIsGood: boolean
   /** Files that are damaged or another store's. */
-  aside: { file: StoreFileName; reason: 'damaged' | 'other-store'; why: string }[]
+  aside: { file: StoreFileName; reason: 'damaged' | 'other-store' | 'older-than-spare'; why: string }[]
 }
 
 export async function findStart(
@@ -59,6 +59,19 @@ export async function findStart(
     previous: previous?.head ?? null,
     storeFileIsGood: store.state === 'good' && store.value === storeId,
     aside,
+  }
+}
+
+/** As if HEAD.json, an old one, were lost: its spare is newer. */
+export function withoutHead(start: StartingPoint, previous: Head): StartingPoint {
+  const why = `it is of revision ${start.there?.revision}, HEAD.prev.json of ${previous.revision}`
+  return {
+    ...start,
+    base: previous,
+    from: 'HEAD.prev.json',
+    there: null,
+    whyNoHead: why,
+    aside: [...start.aside, { file: 'HEAD.json', reason: 'older-than-spare', why }],
   }
 }
 

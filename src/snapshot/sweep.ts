@@ -16,9 +16,15 @@ export interface SweepPlan {
 
 /**
  * What to do with each pack that lies there. Retired packs go once `HEAD.prev.json` says too that they are retired: whichever of
- * the two is read after a crash, nothing it needs is gone.
+ * the two is read after a crash, nothing it needs is gone. `alone`: no other writer can be at work, so that what is meant for the next
+ * revision and has no name was left by one that died; without that a process that dies in every persist would fill the disk.
  */
-export function planSweep(head: Head, previous: Head | null, packs: ReadonlyMap<string, PackClaim | null>): SweepPlan {
+export function planSweep(
+  head: Head,
+  previous: Head | null,
+  packs: ReadonlyMap<string, PackClaim | null>,
+  alone = false,
+): SweepPlan {
   const named = new Set(head.packs.map(({ name }) => name))
   const retired = new Set(head.retired.map(({ name }) => name))
   const retiredBefore = new Set(previous?.retired.map(({ name }) => name))
@@ -37,12 +43,12 @@ export function planSweep(head: Head, previous: Head | null, packs: ReadonlyMap<
       plan.quarantine.push({ name, reason: 'not-a-pack', details: { why: claim.unreadable } })
     } else if (claim.storeId !== head.storeId) {
       plan.quarantine.push({ name, reason: 'other-store', details: { storeId: claim.storeId, expected: head.storeId } })
-    } else if (claim.revision <= head.revision) {
+    } else if (claim.revision <= head.revision || (alone && claim.revision === head.revision + 1)) {
       plan.delete.push(name)
     } else if (claim.revision > head.revision + 1) {
       plan.future.push({ name, revision: claim.revision })
     }
-    // For the next revision: its writer may be about to name it.
+    // For the next revision, and not alone: its writer may be about to name it.
   }
   if (plan.future.length > 0) return { ...plan, delete: [], quarantine: [] }
   return plan

@@ -75,6 +75,7 @@ export async function openSession(
   async function makeHeadDurable(current: StoredHead): Promise<void> {
     if (shared.durableHead === digestOf(current.bytes)) return
     try {
+      if (shared.uncertain) await renameAgain(current)
       const file = await fs.open(at.head, 'read')
       try {
         await file.sync()
@@ -87,6 +88,20 @@ export async function openSession(
       throw ioError(error, `making ${at.head} durable`)
     }
     shared.durableHead = digestOf(current.bytes)
+  }
+
+  /**
+   * A failed fsync of a directory is reported once; the kernel may then have forgotten the rename and take the directory for clean, so that
+   * the next fsync succeeds and writes nothing. Another rename gives it something to write.
+   */
+  async function renameAgain(current: StoredHead): Promise<void> {
+    const temp = await stage(current.bytes, at.head)
+    try {
+      await publish(fs, temp, at.head, { synced: true, syncDirectory: false })
+    } finally {
+      await temp.discard()
+      await temp.file.close().catch(() => undefined)
+    }
   }
 
   /**
@@ -105,12 +120,13 @@ export async function openSession(
 
   async function readPrevious(): Promise<Head | null> {
     if (stored === null) return null
-    const bytes = await attempt(readFileOrNull(fs, at.previous, JSON_BYTES_MAX), `reading ${at.previous}`)
-    if (bytes === null) return null
     try {
+      const bytes = await readFileOrNull(fs, at.previous, JSON_BYTES_MAX)
+      if (bytes === null) return null
       const { head } = parseHead(bytes, at.previous)
       return head.storeId === stored.head.storeId ? head : null
-    } catch {
+    } catch (error) {
+      if (errorCode(error) !== undefined) throw ioError(error, `reading ${at.previous}`)
       // It is only a copy: without it nothing is deleted early.
       return null
     }
@@ -355,6 +371,7 @@ export async function openSession(
     get uncertain() {
       return shared.uncertain
     },
+    alone: held !== null,
     create,
     createPack,
     async packBytes(name) {
@@ -364,6 +381,8 @@ export async function openSession(
     listPacks: () => listPackNames(fs, at.packs),
     async readPackStart(name, target) {
       const path = join(at.packs, `${name}.pack`)
+      // A directory, a link or a pipe of that name is no pack: opening it might fail for ever, or never return.
+      if ((await attempt(lstatOrNull(fs, path), `looking at ${path}`))?.kind !== 'file') return 0
       const file = await attempt(fs.open(path, 'read'), `opening ${path}`)
       try {
         return await attempt(readFully(file, target, 0), `reading ${path}`)

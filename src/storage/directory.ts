@@ -50,14 +50,14 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
   const filesDir = options.filesDir === undefined ? join(root, 'files') : resolve(options.filesDir)
 
   async function readStoreFile(): Promise<StoreFile | null> {
-    const bytes = await read(fs, at.store)
+    const bytes = await read(fs, at.store, 'STORE_DAMAGED')
     return bytes === null ? null : parseStoreFile(bytes, at.store)
   }
 
   async function readHead(): Promise<StoredHead | null> {
     // STORE.json is written after the first HEAD: seen before HEAD is looked for, HEAD must be there.
     const store = await readStoreFile()
-    const bytes = await read(fs, at.head)
+    const bytes = await read(fs, at.head, 'HEAD_DAMAGED')
     if (store === null) return await withoutStoreFile(bytes)
     if (bytes === null) {
       throw new HoldfastError(
@@ -105,7 +105,7 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
     try {
       return await readHead()
     } catch (error) {
-      if (isDamage(error) || isHoldfastError(error, 'NOT_A_STORE', 'LIMIT_EXCEEDED')) return null
+      if (isDamage(error) || isHoldfastError(error, 'NOT_A_STORE')) return null
       throw error
     }
   }
@@ -127,7 +127,7 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
 
   async function found<T>(path: string, parse: (bytes: Uint8Array) => T): Promise<Found<T>> {
     try {
-      const bytes = await read(fs, path)
+      const bytes = await read(fs, path, path === at.store ? 'STORE_DAMAGED' : 'HEAD_DAMAGED')
       return bytes === null ? { state: 'missing' } : { state: 'good', value: parse(bytes) }
     } catch (error) {
       if (isDamage(error) || isHoldfastError(error, 'NOT_A_STORE', 'LIMIT_EXCEEDED')) return { state: 'damaged', error }
@@ -274,8 +274,22 @@ async function openPack(fs: FileSystem, path: string, name: string): Promise<Pac
   }
 }
 
-async function read(fs: FileSystem, path: string): Promise<Uint8Array | null> {
-  return await attempt(readFileOrNull(fs, path, JSON_BYTES_MAX), `reading ${path}`, path)
+/** A file too large to be what it should is damaged, as any other that is not what was written. */
+async function read(
+  fs: FileSystem,
+  path: string,
+  damaged: 'HEAD_DAMAGED' | 'STORE_DAMAGED',
+): Promise<Uint8Array | null> {
+  try {
+    return await readFileOrNull(fs, path, JSON_BYTES_MAX)
+  } catch (error) {
+    if (!isHoldfastError(error, 'LIMIT_EXCEEDED')) throw ioError(error, `reading ${path}`, path)
+    const reason = error.message
+    throw new HoldfastError(damaged, `${path} is damaged: ${reason}`, {
+      details: { where: path, reason },
+      cause: error,
+    })
+  }
 }
 
 async function attempt<T>(promise: Promise<T>, doing: string, at?: string): Promise<T> {

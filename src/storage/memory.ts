@@ -33,6 +33,7 @@ export function memoryStorage(fs: FileSystem): Storage {
   }
 
   const session: Omit<WriteSession, 'stored' | 'previous' | 'uncertain'> = {
+    alone: true,
     async create(storeId) {
       head = encodeHead({
         storeId,

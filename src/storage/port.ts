@@ -65,6 +65,8 @@ export interface WriteSession {
   readonly previous: Head | null
   /** An earlier swap's outcome is unknown: "unchanged" must not be acknowledged without a new revision. */
   readonly uncertain: boolean
+  /** A lock keeps every other writer out: packs without a name are nobody's. */
+  readonly alone: boolean
   /** Makes an empty store at revision 0. Only when `stored` is null. */
   create(storeId: string, created: string): Promise<void>
   createPack(): Promise<PackSink>

@@ -170,7 +170,8 @@ describe('what is not a leftover of that file', () => {
   })
 
   test('with long names is told apart by all of the name', () => {
-    const [a, b] = ['𝄞'.repeat(60), `${'𝄞'.repeat(59)}xyz`]
+    // Cut in the middle of a character, if it were cut by bytes.
+    const [a, b] = [`x${'𝄞'.repeat(60)}`, `x${'𝄞'.repeat(59)}xyz`]
     const { prefix, suffix } = siblingAffixes(a)
     const temp = `${prefix}${'ab'.repeat(12)}${suffix}`
     expect(Buffer.byteLength(`${temp}.d`)).toBeLessThanOrEqual(255)
@@ -223,6 +224,14 @@ describe('patterns of other writers', () => {
     expect((await reapOrphans(path, { olderThanMs: 0, patterns })).removed).toEqual([])
     expect(names(root)).toEqual(before)
     expect(existsSync(other)).toBe(true)
+  })
+
+  test('cannot reach the file itself, even if they match everything', async () => {
+    const root = scratch()
+    const path = put(root, 'file', 2 * hour)
+    put(root, 'other', 2 * hour)
+    await reapSiblings(nodeFileSystem, path, { olderThanMs: 0, nowMs: Date.now(), patterns: [() => /./] })
+    expect(names(root)).toEqual(['file'])
   })
 
   test('spare what has a time in the future: the clock was set back', async () => {

@@ -71,6 +71,9 @@ describe('quarantine', () => {
   test('of nothing is null, also when another process was faster', async () => {
     const root = scratch()
     expect(await quarantine(join(root, 'none'), { reason: 'x' })).toBeNull()
+    const { fs: watched, log } = observe(root)
+    expect(await quarantinePath(watched, join(root, 'none'), { reason: 'x', details: {}, now: new Date() })).toBeNull()
+    expect(log).toEqual([])
     const path = put(root, 'a')
     const fs: FileSystem = {
       ...nodeFileSystem,

@@ -96,7 +96,7 @@ describe('a durable write of content', () => {
 
   test('keeps the order and bytes of parts of any size, though their memory is used again', async () => {
     const { path } = place()
-    const sizes = fc.array(fc.oneof(fc.nat(300), fc.nat(200_000), fc.constant(600_000)), { maxLength: 12 })
+    const sizes = fc.array(fc.oneof(fc.nat(300), fc.nat(200_000), fc.constantFrom(60_000, 600_000)), { maxLength: 12 })
     await fc.assert(
       fc.asyncProperty(sizes, async (lengths) => {
         const whole = noise(
@@ -116,7 +116,8 @@ describe('a durable write of content', () => {
         expect(await writeFileDurable(path, parts())).toEqual({ path, bytes: whole.length })
         expect(Buffer.compare(readFileSync(path), whole)).toBe(0)
       }),
-      { numRuns: 25 },
+      // Small ones that are more together than are gathered, then a large one.
+      { numRuns: 25, examples: [[[...Array<number>(11).fill(60_000), 600_000, 1]]] },
     )
   })
 
@@ -147,7 +148,8 @@ describe('a durable write of content', () => {
     const { root, path } = place()
     const wrong: unknown[] = [{ a: 1 }, 7, null, undefined, true]
     for (const data of wrong) {
-      expect(await failure(writeFileDurable(path, data as string))).toBeInstanceOf(TypeError)
+      const error = await failure(writeFileDurable(path, data as string))
+      expect([error instanceof TypeError, String(error)]).toEqual([true, expect.stringContaining('give a string')])
     }
     expect(await failure(writeFileDurable(path, [1, 2] as unknown as string))).toBeInstanceOf(TypeError)
     const options: unknown[] = [
@@ -269,6 +271,13 @@ describe('a durable write that fails', () => {
       expect([readdirSync(root), readFileSync(path, 'utf8')]).toEqual([[basename(path)], 'old'])
     },
   )
+
+  test('because it was aborted before makes no directory either', async () => {
+    const root = scratch()
+    const options = { signal: AbortSignal.abort('enough'), makeDirectories: true }
+    expect(await failure(writeFileDurable(join(root, 'a', 'file'), 'x', options))).toBe('enough')
+    expect(readdirSync(root)).toEqual([])
+  })
 
   test.each(['open update', 'write '])('because it is aborted at "%s" replaces nothing', async (step) => {
     const { root, path } = place()

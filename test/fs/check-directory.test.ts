@@ -23,7 +23,7 @@ const MiB = 1024 * 1024
 const system: DirectorySystem = {
   platform: 'linux',
   syncDirectory: () => Promise.resolve(),
-  freeSpace: () => Promise.resolve({ bytes: 1000 * MiB, files: 1000 }),
+  freeSpace: () => Promise.resolve({ bytes: 1000 * MiB, files: 1000, filesFree: 10 }),
   mounts: () => Promise.resolve('1 1 0:1 / / rw - ext4 /dev/a rw'),
   lockingProcess: () => Promise.reject(new Error('none here')),
 }
@@ -163,6 +163,8 @@ describe('a directory where', () => {
     const fs = { rename: () => Promise.resolve() }
     const lazy = await inspect({ fs })
     expect([failing(lazy), answer(lazy, 'rename').detail]).toEqual([['rename'], expect.stringContaining('"old"')])
+    const removes = await inspect({ fs: { rename: (from) => nodeFileSystem.unlink(from) } })
+    expect([failing(removes), answer(removes, 'rename').detail]).toEqual([['rename'], expect.stringContaining('gone')])
     const copies = await inspect({
       fs: {
         async rename(from, to) {
@@ -218,9 +220,9 @@ describe('a directory where', () => {
   })
 
   test.each([
-    [{ bytes: 64 * MiB - 1, files: 10 }, ['free-space']],
-    [{ bytes: 64 * MiB, files: null }, []],
-    [{ bytes: 1000 * MiB, files: 0 }, ['free-space']],
+    [{ bytes: 64 * MiB - 1, files: 10, filesFree: 10 }, ['free-space']],
+    [{ bytes: 64 * MiB, files: 0, filesFree: 0 }, []],
+    [{ bytes: 1000 * MiB, files: 10, filesFree: 0 }, ['free-space']],
   ])('there is free %o', async (free, expected) => {
     const report = await inspect({ system: { freeSpace: () => Promise.resolve(free) } })
     expect([failing(report), report.freeBytes]).toEqual([expected, free.bytes])

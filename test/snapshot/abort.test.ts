@@ -182,13 +182,14 @@ describe.each(kinds)('with a $name store', ({ open }) => {
 
 test('a persist that is aborted at any of its steps leaves the directory as it was', async () => {
   const path = join(scratch(), 'store')
-  const store = await openStore(path, { keepLast: 20 })
+  // Packs that are complete, and renamed into place, before the persist is.
+  const store = await openStore(path, { keepLast: 20, packBytesMax: MIB })
   // Enough small packs that one more persist folds them.
   for (let i = 0; i < 8; i++) await store.persist({ blobs: { a: noise(30_000, i) } })
   const before = files(path)
   const blobs = (): Record<string, BlobInput> => ({
-    a: noise(9 * MIB, 50),
-    b: (to) => writeFileSync(to, noise(5 * MIB, 51)),
+    a: noise(5 * MIB, 50),
+    b: (to) => writeFileSync(to, noise(2 * MIB, 51)),
     c: 'text',
   })
   const phases = new Set<string>()
@@ -209,6 +210,13 @@ test('a persist that is aborted at any of its steps leaves the directory as it w
       break
     }
     expect(files(path), `after step ${step}`).toEqual(before)
+    const stop = (): void => {
+      steps -= 1
+      if (steps === 0) throw reason
+    }
+    steps = step
+    expect(await failure(store.persist({ blobs: blobs(), onProgress: stop }))).toBe(reason)
+    expect(files(path), `after a failure in step ${step}`).toEqual(before)
     expect((await store.snapshots())[0]!.sequence).toBe(8)
   }
   expect(phases).toEqual(new Set(['reading', 'folding', 'committing']))

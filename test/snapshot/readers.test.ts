@@ -1,7 +1,9 @@
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { join } from 'node:path'
-import { describe, expect, test } from 'vitest'
-import { loadSnapshot, openStore, type Snapshot } from '../../src/index.ts'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
+import { describe, expect, test, vi } from 'vitest'
+import { loadSnapshot, openStore, persistSnapshot, type Snapshot } from '../../src/index.ts'
 import { collect, noise, sameBytes } from '../support/bytes.ts'
 import { kinds, scratch } from '../support/storages.ts'
 import { files } from '../support/tree.ts'
@@ -106,6 +108,29 @@ test.runIf(process.platform === 'linux')(
     }
     expect(open()).toBe(before)
     await store.close()
+  },
+)
+
+test.runIf(process.platform === 'linux')(
+  'snapshots that are forgotten give their descriptors back some day, blobs that are not keep them',
+  async () => {
+    setFlagsFromString('--expose-gc')
+    const gc = runInNewContext('gc') as () => void
+    const path = join(scratch(), 'store')
+    await persistSnapshot(path, { blobs: { a: 'text' } })
+    const before = openIn(path)
+    const blob = await (async () => (await loadSnapshot(path))!.blob('a'))()
+    await (async () => void (await (await loadSnapshot(path))!.blob('a').file()))()
+    const held = openIn(path)
+    expect(held).toBeGreaterThan(before + 1)
+    const collected = async (): Promise<number> => {
+      gc()
+      await new Promise((resolve) => setTimeout(resolve, 10))
+      return openIn(path)
+    }
+    await vi.waitFor(async () => expect(await collected()).toBeLessThan(held), { timeout: 10_000 })
+    expect(await blob.text()).toBe('text')
+    expect(openIn(path)).toBeGreaterThan(before)
   },
 )
 

@@ -9,7 +9,7 @@ export interface Document {
 }
 
 /** Passages a file gives at most, so that one long file does not crowd out the others. */
-const PASSAGES_PER_FILE = 16
+const PASSAGES_PER_FILE = 8
 /** Characters after which a passage ends at the next heading or declaration, and after which it ends anyway. */
 const PASSAGE_LENGTH = 1500
 const PASSAGE_LENGTH_MAX = 4000

@@ -1,0 +1,42 @@
+import { createRequire } from 'node:module'
+import { join } from 'node:path'
+import type { GroupResult } from './result.ts'
+
+export interface Context {
+  /** Less of everything, in under two minutes. */
+  quick: boolean
+  /** Empty, on the disk that is measured; removed afterwards. */
+  scratch: string
+  /** What takes long to make and never changes: kept between runs. */
+  cache: string
+  /** This program, for children. */
+  program: string
+  /** When to come to an end, in ms since 1970: what is left then is skipped, and says so. */
+  deadlineMs: number
+  /** Of the benchmarks, where their packages are. */
+  home: string
+}
+
+export type Group = (context: Context) => Promise<GroupResult>
+
+export function isLate(context: Context): boolean {
+  return Date.now() > context.deadlineMs
+}
+
+export function assertSame(found: Uint8Array, expected: Uint8Array, what: string): void {
+  if (Buffer.compare(found, expected) !== 0) throw new Error(`${what}: other bytes than were written`)
+}
+
+/** A package that only the benchmarks use, or null where it is not installed or does not load. */
+export async function optional<T>(context: Context, name: string): Promise<T | null> {
+  try {
+    const require = createRequire(join(context.home, 'package.json'))
+    return require(name) as T
+  } catch {
+    try {
+      return (await import(name)) as T
+    } catch {
+      return null
+    }
+  }
+}

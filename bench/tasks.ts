@@ -1,0 +1,170 @@
+import { monitorEventLoopDelay } from 'node:perf_hooks'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { type Chunking, loadSnapshot, memory, openStore } from '../src/index.ts'
+import { peakBytes } from './child.ts'
+import { overwrite, vectors } from './data.ts'
+import { assertSame } from './group.ts'
+import { MIB, timed } from './measure.ts'
+import { generations } from './series.ts'
+
+// What runs in a process of its own.
+
+export interface MemoryInput {
+  store: string
+  bytes: number
+}
+
+export interface MemoryOutput {
+  persistMs: number
+  loadMs: number
+  persistPeak: number | null
+  changedPeak: number | null
+  loadPeak: number | null
+  streamPeak: number | null
+}
+
+/** Time and memory of one blob, persisted from and loaded into a buffer of the caller. */
+async function blobMemory({ store: path, bytes }: MemoryInput): Promise<MemoryOutput> {
+  await warmUp()
+  const data = vectors(bytes)
+  const store = await openStore(path)
+  let persistMs = 0
+  const persistPeak = await peakBytes(async () => {
+    persistMs = await timed(() => store.persist({ blobs: { data } }))
+  })
+  overwrite(data, 0.01, 'scattered')
+  const changedPeak = await peakBytes(() => store.persist({ blobs: { data } }))
+  await store.close()
+  let loadMs = 0
+  let loaded: Uint8Array | null = null
+  const peak = await peakBytes(async () => {
+    loadMs = await timed(async () => {
+      const snapshot = await loadSnapshot(path)
+      loaded = await snapshot!.blob('data').bytes()
+      await snapshot!.dispose()
+    })
+  })
+  assertSame(loaded!, data, path)
+  loaded = null
+  const streamPeak = await peakBytes(async () => {
+    const snapshot = await loadSnapshot(path)
+    let seen = 0
+    for await (const part of snapshot!.blob('data').stream()) seen += part.length
+    if (seen !== bytes) throw new Error(`the stream ended after ${seen} bytes`)
+    await snapshot!.dispose()
+  })
+  return {
+    persistMs,
+    loadMs,
+    persistPeak,
+    changedPeak,
+    loadPeak: peak === null ? null : Math.max(0, peak - bytes),
+    streamPeak,
+  }
+}
+
+export interface DelayOutput {
+  idle: Delay
+  persist: Delay
+  changed: Delay
+  load: Delay
+}
+
+export interface Delay {
+  /** ms. */
+  p50: number
+  p99: number
+  max: number
+}
+
+/** How late the host's timers are while a blob is persisted and loaded; a timer of 1 ms that is on time counts as 1 ms. */
+async function eventLoopDelay({ store: path, bytes }: MemoryInput): Promise<DelayOutput> {
+  await warmUp()
+  const data = vectors(bytes)
+  const idle = await delayed(() => sleep(2000))
+  const store = await openStore(path)
+  const persist = await delayed(() => store.persist({ blobs: { data } }))
+  overwrite(data, 0.01, 'scattered')
+  const changed = await delayed(() => store.persist({ blobs: { data } }))
+  await store.close()
+  const load = await delayed(async () => {
+    const snapshot = await loadSnapshot(path)
+    await snapshot!.blob('data').bytes()
+    await snapshot!.dispose()
+  })
+  return { idle, persist, changed, load }
+}
+
+async function delayed(work: () => Promise<unknown>): Promise<Delay> {
+  globalThis.gc?.()
+  await sleep(50)
+  const monitor = monitorEventLoopDelay({ resolution: 1 })
+  monitor.enable()
+  await work()
+  // The timer that is late now has not been counted yet.
+  await sleep(5)
+  monitor.disable()
+  return { p50: monitor.percentile(50) / 1e6, p99: monitor.percentile(99) / 1e6, max: monitor.max / 1e6 }
+}
+
+export interface OpenOutput {
+  ms: number
+  peak: number | null
+}
+
+/** A start-up: a store is opened and one small blob of it loaded. */
+async function openSmall({ store: path, blob }: { store: string; blob: string }): Promise<OpenOutput> {
+  await warmUp()
+  let ms = 0
+  const peak = await peakBytes(async () => {
+    ms = await timed(async () => {
+      const snapshot = await loadSnapshot(path)
+      const bytes = await snapshot!.blob(blob).bytes()
+      if (bytes.length === 0) throw new Error('nothing was loaded')
+      await snapshot!.dispose()
+    })
+  })
+  return { ms, peak }
+}
+
+export interface SeriesInput {
+  store: string
+  file: string
+  chunking: Chunking | null
+}
+
+/** Persists all generations of a series; here so that another Node can do it. */
+async function persistSeries({ store: path, file, chunking }: SeriesInput): Promise<{ written: number }> {
+  const saves = generations(file)
+  const store = await openStore(path, { keepLast: saves.length })
+  let written = 0
+  for (const data of saves) {
+    const { bytes } = await store.persist({ blobs: { data }, ...(chunking === null ? {} : { chunking }) })
+    written += bytes.written + bytes.folded
+  }
+  for (const [i, data] of saves.entries()) {
+    const snapshot = await store.load({ at: i + 1 })
+    assertSame(await snapshot!.blob('data').bytes(), data, `generation ${i + 1}`)
+    await snapshot!.dispose()
+  }
+  await store.close()
+  return { written }
+}
+
+/** Modules and addons are loaded, and code is compiled, before anything is measured: a host has long done so. */
+async function warmUp(): Promise<void> {
+  const store = memory()
+  const data = vectors(MIB)
+  await store.persist({ blobs: { data } })
+  const snapshot = await store.load()
+  await snapshot!.blob('data').bytes()
+  await snapshot!.dispose()
+  await store.close()
+}
+
+export const tasks: Record<string, (input: never) => Promise<unknown>> = {
+  blobMemory,
+  eventLoopDelay,
+  openSmall,
+  persistSeries,
+}

@@ -1,0 +1,37 @@
+// Starts autosave on an engine that changed, and waits for a signal.
+import { autosave } from '../../dist/engine/autosave.js'
+
+const [path, mode] = process.argv.slice(2)
+
+const adapter = {
+  name: 'counter',
+  layout: 1,
+  options: {},
+  save: ({ count }) =>
+    mode === 'stuck' ? new Promise(() => setInterval(() => {}, 1000)) : { blobs: { count: `${count}` } },
+  restore: async (saved) => ({ count: Number(await saved.blob('count').text()) }),
+}
+
+const saver = autosave(
+  path,
+  adapter,
+  { count: 7 },
+  {
+    everyMs: 100_000,
+    deadlineMs: mode === 'stuck' ? 200 : 10_000,
+    onError: () => {},
+    ...(mode === 'none' ? {} : { signals: ['SIGTERM', 'SIGINT'] }),
+  },
+)
+saver.changed()
+if (mode === 'listener') {
+  process.on('SIGINT', () => {
+    const wait = setInterval(() => {
+      if (saver.lag().changes > 0) return
+      clearInterval(wait)
+      process.exit(42)
+    }, 5)
+  })
+}
+setInterval(() => {}, 1000)
+console.log('ready')

@@ -1,0 +1,180 @@
+import fc from 'fast-check'
+import MiniSearch from 'minisearch'
+import { expect, test } from 'vitest'
+import { persistEngine, restoreEngine } from '../../src/engine/adapter.ts'
+import { engineConformance } from '../../src/engine/conformance.ts'
+import { minisearch } from '../../src/engine/minisearch.ts'
+import { memory } from '../../src/index.ts'
+import { QUERIES, textDocument } from './text.ts'
+
+const options = { fields: ['title', 'text'], storeFields: ['title'], autoVacuum: false }
+
+function answers(engine: MiniSearch): unknown {
+  return [
+    engine.documentCount,
+    engine.termCount,
+    engine.dirtCount,
+    ...QUERIES.map((query) => [
+      engine.search(query),
+      engine.search(query, { prefix: true, fuzzy: 0.2, boost: { title: 2 }, combineWith: 'AND' }),
+      engine.search(query, { prefix: true, fuzzy: 0.4 }),
+      engine.autoSuggest(query, { fuzzy: 0.2 }),
+    ]),
+    engine.search(MiniSearch.wildcard).length,
+  ]
+}
+
+for (const { name, run } of engineConformance<MiniSearch>({
+  adapter: minisearch(MiniSearch, options),
+  others: [
+    minisearch(MiniSearch, { ...options, fields: ['text'] }),
+    minisearch(MiniSearch, { ...options, storeFields: [] }),
+    minisearch(MiniSearch, { ...options, idField: 'key' }),
+    minisearch(MiniSearch, { ...options, processTerm: (term: string) => term }),
+    minisearch(MiniSearch, options, { tokenizer: 'porter' }),
+  ],
+  create: () => new MiniSearch(options),
+  add(engine, first, count) {
+    for (let n = first; n < first + count; n++) engine.add(textDocument(n))
+  },
+  update(engine, first, count) {
+    for (let n = first; n < first + count; n++) engine.replace(textDocument(n, 1))
+  },
+  remove(engine, first, count) {
+    for (let n = first; n < first + count; n++) {
+      if (n % 2 === 0) engine.discard(n)
+      else engine.remove(textDocument(n))
+    }
+  },
+  answers,
+})) {
+  test(name, run)
+}
+
+async function again(engine: MiniSearch): Promise<MiniSearch> {
+  const store = memory()
+  await persistEngine(store, minisearch(MiniSearch, options), engine)
+  return (await restoreEngine(store, minisearch(MiniSearch, options)))!.engine
+}
+
+test('answers to the last bit after any adding, replacing, discarding, removing, searching and vacuuming', async () => {
+  const edit = fc.tuple(fc.constantFrom('replace', 'discard', 'remove', 'search', 'vacuum'), fc.nat(59))
+  await fc.assert(
+    fc.asyncProperty(fc.array(edit, { maxLength: 40 }), async (edits) => {
+      const engine = new MiniSearch(options)
+      for (let n = 0; n < 60; n++) engine.add(textDocument(n))
+      const versions = new Map<number, number>()
+      for (const [what, n] of edits) {
+        if (what === 'vacuum') await engine.vacuum()
+        // A search removes discarded documents from the postings it meets.
+        else if (what === 'search') engine.search(textDocument(n).text, { prefix: true })
+        else if (!engine.has(n)) engine.add(textDocument(n, 2))
+        else if (what === 'discard') engine.discard(n)
+        else if (what === 'replace') {
+          versions.set(n, 3)
+          engine.replace(textDocument(n, 3))
+        } else if (!versions.has(n) && engine.getStoredFields(n)!.title === textDocument(n).title) {
+          engine.remove(textDocument(n))
+        }
+      }
+      const restored = await again(engine)
+      expect(answers(restored)).toEqual(answers(engine))
+      await engine.vacuum()
+      await restored.vacuum()
+      expect(answers(restored)).toEqual(answers(engine))
+    }),
+    { numRuns: 25 },
+  )
+})
+
+test('keeps ids and stored fields as JSON keeps them, and lengths of documents without a word', async () => {
+  const engine = new MiniSearch({ fields: ['text'], storeFields: ['any'] })
+  const adapter = minisearch(MiniSearch, { fields: ['text'], storeFields: ['any'] })
+  engine.add({ id: 'seven', text: 'word', any: { deep: [1, null, 'x\n\ud800'] } })
+  engine.add({ id: 7, text: '', any: null })
+  engine.add({ id: '7' })
+  const store = memory()
+  await persistEngine(store, adapter, engine)
+  const { engine: restored } = (await restoreEngine(store, adapter))!
+  expect(JSON.parse(JSON.stringify(restored))).toEqual(JSON.parse(JSON.stringify(engine)))
+  expect(restored.getStoredFields('seven')).toEqual({ any: { deep: [1, null, 'x\n\ud800'] } })
+})
+
+test('saves and restores by the public methods alone where the engine keeps its index elsewhere', async () => {
+  class Elsewhere {
+    readonly inner: MiniSearch
+    constructor(inner: MiniSearch | typeof options) {
+      this.inner = inner instanceof MiniSearch ? inner : new MiniSearch(inner)
+    }
+    toJSON(): object {
+      return this.inner.toJSON()
+    }
+    static async loadJSAsync(json: never): Promise<Elsewhere> {
+      return new Elsewhere(await MiniSearch.loadJSAsync(json, options))
+    }
+  }
+  const engine = new MiniSearch(options)
+  for (let n = 0; n < 50; n++) engine.add(textDocument(n))
+  engine.discard(7)
+  const wrapped = memory()
+  const saved = await persistEngine(wrapped, minisearch(Elsewhere as never, options), new Elsewhere(engine) as never)
+  const direct = await persistEngine(memory(), minisearch(MiniSearch, options), engine)
+  expect(saved.blobs).toEqual(direct.blobs)
+  const restored = (await restoreEngine(wrapped, minisearch(Elsewhere as never, options)))!
+  expect(answers((restored.engine as unknown as Elsewhere).inner)).toEqual(answers(engine))
+})
+
+test('is not saved by a version that it does not know, nor restored by one that cannot read it', async () => {
+  const engine = new MiniSearch(options)
+  engine.add(textDocument(1))
+  const store = memory()
+  await persistEngine(store, minisearch(MiniSearch, options), engine)
+  class Old extends MiniSearch {
+    override toJSON() {
+      return { ...super.toJSON(), serializationVersion: 1 } as never
+    }
+    static override loadJSAsync(): never {
+      throw new Error('it was touched')
+    }
+  }
+  const old = minisearch(Old, options, { version: '5.0.0' })
+  await expect(restoreEngine(store, old)).rejects.toMatchObject({
+    code: 'ENGINE_MISMATCH',
+    details: { what: 'version', wanted: '5.0.0' },
+  })
+  await expect(persistEngine(memory(), old, new Old(options))).rejects.toMatchObject({ code: 'ENGINE_MISMATCH' })
+})
+
+test('finds the version of the package that is installed', () => {
+  expect(minisearch(MiniSearch, options).version).toMatch(/^7\.\d+\.\d+$/)
+  expect(minisearch(MiniSearch, options, { version: '1.2.3' }).version).toBe('1.2.3')
+})
+
+test('writes a hundredth of the bytes when a hundredth is added', async () => {
+  const engine = new MiniSearch(options)
+  for (let n = 0; n < 4000; n++) engine.add(textDocument(n))
+  const store = memory({ compression: 'none' })
+  await persistEngine(store, minisearch(MiniSearch, options), engine)
+  for (let n = 4000; n < 4040; n++) engine.add(textDocument(n))
+  const { bytes } = await persistEngine(store, minisearch(MiniSearch, options), engine)
+  expect(bytes.written / bytes.total).toBeLessThan(0.04)
+})
+
+test('lets the event loop turn while it is saved and restored', async () => {
+  const engine = new MiniSearch(options)
+  for (let n = 0; n < 8000; n++) engine.add(textDocument(n))
+  const store = memory()
+  let turns = 0
+  let ticking = true
+  const tick = (): void => {
+    turns += 1
+    if (ticking) setImmediate(tick)
+  }
+  setImmediate(tick)
+  await persistEngine(store, minisearch(MiniSearch, options), engine)
+  const whileSaved = turns
+  await restoreEngine(store, minisearch(MiniSearch, options))
+  ticking = false
+  expect(whileSaved).toBeGreaterThan(3)
+  expect(turns - whileSaved).toBeGreaterThan(3)
+})

@@ -1,0 +1,209 @@
+import * as Orama from '@orama/orama'
+import fc from 'fast-check'
+import { expect, test } from 'vitest'
+import { persistEngine, restoreEngine } from '../../src/engine/adapter.ts'
+import { engineConformance } from '../../src/engine/conformance.ts'
+import { orama } from '../../src/engine/orama.ts'
+import { memory } from '../../src/index.ts'
+import { QUERIES, textDocument } from './text.ts'
+
+const schema = {
+  title: 'string',
+  text: 'string',
+  tags: 'string[]',
+  kind: 'enum',
+  size: 'number',
+  even: 'boolean',
+  place: 'geopoint',
+  embedding: 'vector[4]',
+} as const
+
+const options = { schema }
+
+type Db = Orama.AnyOrama
+
+function document(n: number, version = 0) {
+  const { title, text } = textDocument(n, version)
+  return {
+    id: `doc-${n}`,
+    title,
+    text,
+    tags: text.split(' ').slice(0, 3),
+    kind: `kind ${n % 7}`,
+    size: text.length,
+    even: n % 2 === 0,
+    place: { lat: (n * 7) % 90, lon: (n * 13) % 180 },
+    embedding: [n % 5, 1 / (n + 1), Math.sin(n), 0.1],
+  }
+}
+
+function found(results: unknown): unknown {
+  const { elapsed: _elapsed, ...rest } = results as { elapsed: unknown }
+  return rest
+}
+
+function answers(db: Db): unknown {
+  return [
+    Orama.count(db),
+    ...QUERIES.map((term) => [
+      found(Orama.search(db, { term, limit: 50 })),
+      found(Orama.search(db, { term, tolerance: 1, boost: { title: 2 }, threshold: 1, limit: 50 })),
+      found(Orama.search(db, { term, exact: true, properties: ['text'], where: { even: true }, limit: 50 })),
+      found(Orama.search(db, { term, sortBy: { property: 'title', order: 'DESC' }, limit: 20 })),
+      // As they come: in the order of the index.
+      found(Orama.search(db, { term, sortBy: () => 0, limit: 50 })),
+      found(Orama.search(db, { term: `${term} the`, threshold: 0.3, limit: 50 })),
+    ]),
+    found(Orama.search(db, { term: '', where: { size: { between: [40, 90] }, kind: { eq: 'kind 3' } }, limit: 50 })),
+    found(
+      Orama.search(db, {
+        term: '',
+        where: { place: { radius: { coordinates: { lat: 10, lon: 20 }, unit: 'km', value: 4000 } } },
+        limit: 50,
+      }),
+    ),
+    found(
+      Orama.search(db, {
+        mode: 'vector',
+        vector: { value: [1, 0.5, 0.2, 0.1], property: 'embedding' },
+        similarity: 0.1,
+        limit: 50,
+      }),
+    ),
+  ]
+}
+
+for (const { name, run } of engineConformance<Db>({
+  adapter: orama(Orama, options),
+  others: [
+    orama(Orama, { schema: { ...schema, size: 'string' } }),
+    orama(Orama, { schema, language: 'german' }),
+    orama(Orama, options, { tokenizer: 'mine' }),
+  ],
+  create: () => Orama.create(options),
+  add(db, first, count) {
+    for (let n = first; n < first + count; n++) Orama.insert(db, document(n))
+  },
+  update(db, first, count) {
+    for (let n = first; n < first + count; n++) Orama.update(db, `doc-${n}`, document(n, 1))
+  },
+  remove(db, first, count) {
+    for (let n = first; n < first + count; n++) Orama.remove(db, `doc-${n}`)
+  },
+  answers,
+  large: 1000,
+})) {
+  test(name, run)
+}
+
+async function again(db: Db, adapter = orama(Orama, options)): Promise<Db> {
+  const store = memory()
+  await persistEngine(store, adapter, db)
+  return (await restoreEngine(store, adapter))!.engine
+}
+
+test('answers in the same order after any inserting, updating and removing, ties included', async () => {
+  const edit = fc.tuple(fc.constantFrom('update', 'remove', 'search'), fc.nat(49))
+  await fc.assert(
+    fc.asyncProperty(fc.array(edit, { maxLength: 30 }), async (edits) => {
+      const db: Db = Orama.create(options)
+      // Twenty texts for fifty documents: many have equal scores.
+      for (let n = 0; n < 50; n++) Orama.insert(db, { ...document(n % 20), id: `doc-${n}` })
+      for (const [what, n] of edits) {
+        if (what === 'search') answers(db)
+        else if (Orama.getByID(db, `doc-${n}`) === undefined) {
+          Orama.insert(db, { ...document(n % 20), id: `doc-${n}` })
+        } else if (what === 'remove') Orama.remove(db, `doc-${n}`)
+        else Orama.update(db, `doc-${n}`, { ...document(n % 20, 1), id: `doc-${n}` })
+      }
+      const restored = await again(db)
+      expect(answers(restored)).toEqual(answers(db))
+      for (const one of [db, restored]) {
+        Orama.insert(one, document(300))
+        Orama.remove(one, 'doc-3')
+      }
+      expect(answers(restored)).toEqual(answers(db))
+    }),
+    { numRuns: 15 },
+  )
+})
+
+test('keeps what the lists themselves say where they contradict each other', async () => {
+  const db: Db = Orama.create({ schema: { text: 'string' } })
+  const adapter = orama(Orama, { schema: { text: 'string' } })
+  for (let n = 0; n < 10; n++) Orama.insert(db, { id: `${n}`, text: 'same words' })
+  // As a tree that was not made by inserting might have it.
+  const { node } = (db.data.index as unknown as { indexes: Record<string, unknown> }).indexes.text as unknown as {
+    node: { c: Map<string, { d: Set<number> }> }
+  }
+  const child = node.c.get('s')!
+  child.d = new Set([...child.d].reverse())
+  const restored = await again(db, adapter)
+  for (const term of ['same', 'words']) {
+    const query = { term, sortBy: () => 0 }
+    expect(found(Orama.search(restored, query))).toEqual(found(Orama.search(db, query)))
+  }
+  const { hits } = Orama.search(restored, { term: 'same', sortBy: () => 0 }) as Orama.Results<unknown>
+  expect(hits[0]!.id).toBe('9')
+})
+
+test('keeps an index of another kind whole, as of one instant', async () => {
+  const components = (): object => {
+    const index = Orama.components.index.createIndex()
+    return {
+      index: {
+        ...index,
+        save: (data: never) => ({ foreign: index.save(data) }),
+        load: (s: never, raw: { foreign: never }) => index.load(s, raw.foreign),
+      },
+    }
+  }
+  const foreign = { schema, components: components() }
+  const adapter = orama(Orama, foreign as never)
+  const db: Db = Orama.create(foreign as never)
+  for (let n = 0; n < 50; n++) Orama.insert(db, document(n))
+  const store = memory()
+  const saving = persistEngine(store, adapter, db)
+  const then = answers(db)
+  for (let n = 50; n < 60; n++) Orama.insert(db, document(n))
+  const saved = await saving
+  expect(Object.keys(saved.blobs)).toEqual(['engine/whole'])
+  expect(answers((await restoreEngine(store, adapter))!.engine)).toEqual(then)
+})
+
+test('keeps pinned results, nested properties and an index that does not sort', async () => {
+  const nested = { schema: { a: { b: 'string', c: 'number[]' } }, sort: { enabled: false } } as const
+  const db: Db = Orama.create(nested)
+  for (let n = 0; n < 30; n++)
+    Orama.insert(db, { id: `${n}`, a: { b: textDocument(n).text, c: [n, n * 2] }, extra: [n] })
+  Orama.insertPin(db, {
+    id: 'rule',
+    conditions: [{ anchoring: 'is', pattern: 'the' }],
+    consequence: { promote: [{ doc_id: '7', position: 0 }] },
+  })
+  const restored = await again(db, orama(Orama, nested))
+  const queries = [{ term: 'the' }, { term: 'index', where: { 'a.c': { gt: 20 } } }]
+  for (const query of queries) {
+    expect(found(Orama.search(restored, query))).toEqual(found(Orama.search(db, query)))
+  }
+  expect((found(Orama.search(restored, { term: 'the' })) as { hits: { id: string }[] }).hits[0]!.id).toBe('7')
+  await expect(async () => Orama.search(restored, { term: 'the', sortBy: { property: 'a.b' } })).rejects.toThrow()
+})
+
+test('does not save what gives a promise instead of its state', async () => {
+  const later = { ...Orama, save: async (db: Db) => Orama.save(db) }
+  const db: Db = Orama.create(options)
+  const saving = persistEngine(memory(), orama(later, options), db)
+  await expect(saving).rejects.toMatchObject({ code: 'ENGINE_MISMATCH' })
+})
+
+test('writes little when a hundredth is added', async () => {
+  const db: Db = Orama.create({ schema: { title: 'string', text: 'string' } })
+  const adapter = orama(Orama, { schema: { title: 'string', text: 'string' } })
+  for (let n = 0; n < 3000; n++) Orama.insert(db, { id: `${n}`, title: document(n).title, text: document(n).text })
+  const store = memory({ compression: 'none' })
+  await persistEngine(store, adapter, db)
+  for (let n = 3000; n < 3030; n++) Orama.insert(db, { id: `${n}`, title: document(n).title, text: document(n).text })
+  const { bytes } = await persistEngine(store, adapter, db)
+  expect(bytes.written / bytes.total).toBeLessThan(0.1)
+})

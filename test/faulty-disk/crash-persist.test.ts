@@ -1,0 +1,4 @@
+import { crashSuite } from './crash-suite.ts'
+import { persists, unknowns } from './scenarios.ts'
+
+crashSuite('persists', [...persists, ...unknowns])

@@ -1,0 +1,282 @@
+import { join } from 'node:path'
+import { isHoldfastError } from '../../src/errors.ts'
+import { fixed } from '../../src/format/chunking.ts'
+import { writeFully } from '../../src/fs/io.ts'
+import { destroyDirectory, setDirectoryAside } from '../../src/storage/remove.ts'
+import { createDisk, type Fault, type Process } from './disk.ts'
+import type { Context, Scenario } from './explore.ts'
+import { contentOf as bytesAt, type DirectoryImage, filesBelow } from './image.ts'
+import { contentOf, observe, openOn, persistOf, STORE } from './model.ts'
+import type { RenameModel } from './names.ts'
+
+/** Every operation that changes a store. Whatever comes later belongs here. */
+
+function persist(label: string, options: object = {}): (context: Context) => Promise<void> {
+  return async ({ store }) => void (await store.persist({ ...persistOf(label), ...options }))
+}
+
+function persisted(...labels: string[]): (context: Context) => Promise<void> {
+  return async (context) => {
+    for (const label of labels) await persist(label)(context)
+  }
+}
+
+export async function writeFile(process: Process, path: string, bytes: Uint8Array): Promise<void> {
+  const file = await process.fs.open(path, 'create')
+  try {
+    await writeFully(file, [bytes], 0)
+  } finally {
+    await file.close()
+  }
+}
+
+/** The same snapshot as `persistOf` gives, from a file and from an engine that saves into a path. */
+async function persistFromPaths({ store, process }: Context, label: string): Promise<void> {
+  const { index } = contentOf(label)
+  await store.persist({
+    blobs: {
+      index: { source: (path) => writeFile(process, path, index!), chunking: fixed(512) },
+      docs: { file: '/docs.bin', chunking: fixed(512) },
+    },
+    metadata: { label },
+  })
+}
+
+export const persists: Scenario[] = [
+  { name: 'the first persist, which makes the store', steps: [persist('a/1')] },
+  {
+    name: 'a small change',
+    prepare: persisted('a/1', 'a/2'),
+    steps: [persist('a/3')],
+  },
+  {
+    name: 'the same content again',
+    prepare: persisted('a/1'),
+    steps: [persist('a/2'), persist('a/2'), persist('a/2', { watermark: 1 })],
+  },
+  {
+    name: 'blobs from a file and from an engine that saves into a path',
+    prepare: async (context) => {
+      await persisted('a/1')(context)
+      await writeFile(context.process, '/docs.bin', contentOf('paths/2').docs!)
+    },
+    steps: [(context) => persistFromPaths(context, 'paths/2')],
+  },
+  {
+    name: 'several packs at once',
+    prepare: persisted('a/1'),
+    steps: [persist('large/1')],
+    store: { packBytesMax: 1024 * 1024 },
+    limit: 5,
+    nested: 0,
+  },
+]
+
+export const histories: Scenario[] = [
+  {
+    name: 'tag, move the tag, untag',
+    prepare: persisted('a/1', 'a/2'),
+    steps: [
+      async ({ store }) => void (await store.tag('best', { at: 1 })),
+      async ({ store }) => void (await store.tag('best')),
+      async ({ store }) => void (await store.untag('best')),
+    ],
+  },
+  {
+    name: 'rollback, and a persist after it',
+    prepare: persisted('a/1', 'b/1', 'c/1'),
+    steps: [async ({ store }) => void (await store.rollback(1)), persist('d/1')],
+  },
+  {
+    name: 'retention, with packs that are retired and then deleted',
+    prepare: persisted('a/1', 'b/1'),
+    steps: [persist('c/1'), persist('d/1'), persist('e/1')],
+    store: { keepLast: 1 },
+  },
+  {
+    name: 'small packs are folded, and the folded ones deleted',
+    prepare: persisted('a/1', 'b/1', 'c/1', 'd/1', 'e/1', 'f/1', 'g/1'),
+    steps: [persist('a/2'), persist('b/2'), persist('c/2')],
+    store: { keepLast: 4 },
+  },
+]
+
+/** HEAD is replaced, but its directory's fsync fails: whether that is durable nobody knows. */
+function persistUnknown(label: string, fault: Fault): (context: Context) => Promise<void> {
+  return async ({ disk, store }) => {
+    let replaced = false
+    disk.onCall = ({ name, path }) => {
+      if (name === 'rename' && path.endsWith('/HEAD.json')) replaced = true
+      return replaced && name === 'syncDirectory' && path === STORE ? fault : undefined
+    }
+    const error = await store.persist(persistOf(label)).then(
+      () => null,
+      (thrown: unknown) => thrown,
+    )
+    disk.onCall = null
+    if (!isHoldfastError(error, 'COMMIT_UNKNOWN')) throw new Error('the commit is known', { cause: error })
+  }
+}
+
+function inTurn(...steps: ((context: Context) => Promise<void>)[]): (context: Context) => Promise<void> {
+  return async (context) => {
+    for (const step of steps) await step(context)
+  }
+}
+
+const lost: Fault = { error: 'EIO', lose: true }
+
+export const unknowns: Scenario[] = [
+  {
+    name: 'a commit that may not be durable, and the same again',
+    prepare: persisted('a/1'),
+    steps: [inTurn(persistUnknown('a/2', { error: 'EIO' }), persist('a/2'))],
+  },
+  {
+    name: 'a commit that was forgotten by a failed fsync, and the same again',
+    prepare: persisted('a/1'),
+    steps: [inTurn(persistUnknown('a/2', lost), persist('a/2'))],
+  },
+  {
+    name: 'a commit that was forgotten by a failed fsync, and another after it',
+    prepare: persisted('a/1'),
+    steps: [inTurn(persistUnknown('a/2', lost), persist('b/3'))],
+    between: ['2 a/2 current\n1 a/1'],
+  },
+  {
+    name: 'two commits in a row that may not be durable',
+    prepare: persisted('a/1'),
+    steps: [
+      inTurn(persistUnknown('a/2', { error: 'ENOSPC' }), persistUnknown('a/3', { error: 'EIO' }), persist('a/4')),
+    ],
+    between: ['2 a/2 current\n1 a/1', '3 a/3 current\n2 a/2\n1 a/1'],
+  },
+]
+
+/** A pack of another store, and a file that is no pack, lie among the packs. */
+async function addStrangers({ disk, process, store }: Context): Promise<void> {
+  await store.persist(persistOf('a/1'))
+  const elsewhere = createDisk()
+  await openOn(elsewhere.start()).persist(persistOf('z/1'))
+  const [name] = filesBelow(elsewhere.image(), `${STORE}/packs`)
+  await writeFile(process, `${STORE}/packs/${name}`, bytesAt(elsewhere.image(), `${STORE}/packs/${name}`))
+  await writeFile(process, `${STORE}/packs/${'0'.repeat(64)}.pack`, disk.random.bytes(700))
+}
+
+function assertStrangersKept(image: DirectoryImage, _acknowledged: number, rename: RenameModel): void {
+  // Where a rename may lose both names, only a hard link in between could keep one.
+  if (rename === 'parts') return
+  const kept = [...filesBelow(image, `${STORE}/packs`), ...filesBelow(image, `${STORE}/quarantine`)]
+  if (!kept.some((name) => name.startsWith('0'.repeat(64)))) throw new Error('evidence was lost')
+}
+
+/** What writers leave that die at several points of a persist: temps, a work directory, an orphaned pack. */
+async function killWriters(context: Context): Promise<void> {
+  await context.store.persist(persistOf('a/1'))
+  await writeFile(context.process, '/docs.bin', contentOf('dead/1').docs!)
+  for (const victim of ['sync', 'syncDirectory', 'close']) {
+    const { process, store } = context.other()
+    let seen = 0
+    context.disk.onCall = ({ name, path, process: by }) => {
+      if (by !== process.name || name !== victim || !path.includes(victim === 'syncDirectory' ? 'packs' : 'tmp'))
+        return undefined
+      if (++seen === 2 || victim === 'syncDirectory') process.kill()
+      return undefined
+    }
+    await persistFromPaths({ ...context, process, store }, 'dead/1').catch(() => undefined)
+    context.disk.onCall = null
+    if (process.alive) throw new Error(`the writer survived its ${victim}`)
+  }
+}
+
+/** The files laid out are whole, and those acknowledged are there. */
+function assertLaidOut(image: DirectoryImage, expected: readonly Uint8Array[]): void {
+  const files = filesBelow(image, `${STORE}/files`).filter(
+    (name) => !name.endsWith('.lock') && !name.startsWith('.tmp/'),
+  )
+  for (const name of files) {
+    const bytes = bytesAt(image, `${STORE}/files/${name}`)
+    const whole = ['a/1', 'b/1'].flatMap((label) => Object.values(contentOf(label)))
+    if (!whole.some((each) => Buffer.compare(each, bytes) === 0)) throw new Error(`${name} is no blob`)
+  }
+  for (const bytes of expected) {
+    const there = files.some((name) => Buffer.compare(bytesAt(image, `${STORE}/files/${name}`), bytes) === 0)
+    if (!there) throw new Error('a file that was handed out is gone')
+  }
+}
+
+async function layOut({ store }: Context, name: string): Promise<void> {
+  await using snapshot = await store.load()
+  await snapshot!.blob(name).file()
+}
+
+export const housekeeping: Scenario[] = [
+  {
+    name: 'packs that belong to nobody go to quarantine',
+    prepare: addStrangers,
+    steps: [persist('a/2'), persist('a/3')],
+    quarantined: 2,
+    alsoCheck: assertStrangersKept,
+  },
+  {
+    name: 'what dead writers left is removed',
+    prepare: killWriters,
+    steps: [persist('a/2')],
+  },
+  {
+    name: 'blobs laid out as files, and removed when nobody needs them',
+    prepare: persisted('a/1'),
+    steps: [
+      (context) => layOut(context, 'index'),
+      (context) => layOut(context, 'docs'),
+      persist('b/1', { keepLast: 1 }),
+    ],
+    alsoCheck(image, acknowledged) {
+      const { index, docs } = contentOf('a/1')
+      // The persist of the last step may be removing them.
+      assertLaidOut(image, acknowledged === 1 ? [index!] : acknowledged === 2 ? [] : [])
+      void docs
+    },
+  },
+  {
+    name: 'a blob written to a path',
+    prepare: async (context) => {
+      await persisted('a/1')(context)
+      await writeFile(context.process, '/out.bin', Buffer.from('what was there before'))
+    },
+    steps: [
+      async ({ store }) => {
+        await using snapshot = await store.load()
+        await snapshot!.blob('index').writeTo('/out.bin')
+      },
+    ],
+    alsoCheck(image, acknowledged) {
+      const bytes = bytesAt(image, '/out.bin')
+      const done = Buffer.compare(bytes, contentOf('a/1').index!) === 0
+      const before = Buffer.from(bytes).toString() === 'what was there before'
+      if (!done && !(before && acknowledged === 0)) throw new Error(`/out.bin has ${bytes.length} bytes of neither`)
+    },
+  },
+]
+
+export const removals: Scenario[] = [
+  {
+    name: 'a store is destroyed',
+    prepare: persisted('a/1', 'a/2'),
+    steps: [async ({ process }) => void (await destroyDirectory(process.fs, STORE, 100))],
+  },
+  {
+    name: 'a store is set aside',
+    prepare: persisted('a/1', 'a/2'),
+    steps: [async ({ process }) => void (await setDirectoryAside(process.fs, STORE, 'test', 100))],
+    async alsoCheck(image) {
+      // Here or there, it is whole.
+      if (filesBelow(image, STORE).includes('HEAD.json')) return
+      const [head] = filesBelow(image, `${STORE}.quarantine`).filter((name) => name.endsWith('/HEAD.json'))
+      if (head === undefined) throw new Error('the store is neither here nor there')
+      const path = join(`${STORE}.quarantine`, head, '..')
+      const seen = await observe(openOn(createDisk(image).start(), { path }))
+      if (seen.split('\n').length !== 2) throw new Error(`what was set aside holds ${seen}`)
+    },
+  },
+]

@@ -1,0 +1,107 @@
+import { describe, expect, test } from 'vitest'
+import { zstdAvailable } from '../../src/format/compression.ts'
+import { nodeFileSystem } from '../../src/fs/node.ts'
+import { memory, openStore, type StoreOptions } from '../../src/index.ts'
+import { createStore } from '../../src/snapshot/store.ts'
+import { memoryStorage } from '../../src/storage/memory.ts'
+import { collect, noise, sameBytes } from '../support/bytes.ts'
+import { failure, rejects } from '../support/rejects.ts'
+import { kinds, scratch } from '../support/storages.ts'
+import { watch } from '../support/watched.ts'
+
+const MIB = 1024 * 1024
+
+/** Text that shrinks, in which each chunk differs. */
+function text(bytes: number): Uint8Array {
+  let out = ''
+  for (let i = 0; out.length < bytes; i++) out += `{"id":${i},"title":"entry number ${i}","tags":["a","b"]}\n`
+  return new Uint8Array(Buffer.from(out.slice(0, bytes)))
+}
+
+test.skipIf(zstdAvailable())('where Node cannot write zstd, `zstd` is refused and `auto` does without', async () => {
+  const error = await rejects(memory({ compression: 'zstd' }).persist({ blobs: { a: 'x' } }), 'COMPRESSION_UNSUPPORTED')
+  expect(error.kind).toBe('unsupported')
+  expect(error.details.node).toBe(process.version)
+  const { bytes } = await memory().persist({ blobs: { a: text(MIB) } })
+  expect(bytes.written).toBeGreaterThan(MIB)
+})
+
+describe.skipIf(!zstdAvailable())('where Node can write zstd', () => {
+  test.each(kinds)(
+    'what shrinks is written smaller to a $name store, and comes back in every way',
+    async ({ open }) => {
+      const store = await open()
+      const bytes = text(9 * MIB)
+      const saved = await store.persist({ blobs: { a: bytes, b: noise(MIB, 1), small: 'x', empty: '' } })
+      expect(saved.bytes.written).toBeLessThan(4 * MIB)
+      const snapshot = (await store.load())!
+      expect(sameBytes(await snapshot.blob('a').bytes(), bytes)).toBe(true)
+      expect(sameBytes(await collect(snapshot.blob('a').stream()), bytes)).toBe(true)
+      for (const [start, end] of [
+        [0, 1],
+        [5 * MIB - 3, 5 * MIB + 3],
+        [9 * MIB - 1, 9 * MIB],
+      ] as const) {
+        const range = await collect(snapshot.blob('a').stream({ start, end }))
+        expect(sameBytes(range, bytes.subarray(start, end))).toBe(true)
+      }
+      expect(sameBytes(await snapshot.blob('b').bytes(), noise(MIB, 1))).toBe(true)
+      expect(await snapshot.blob('small').text()).toBe('x')
+    },
+  )
+
+  test('manifests do not depend on it', async () => {
+    const manifests = new Set<string>()
+    for (const compression of ['none', 'zstd', 'auto'] as const) {
+      const { manifest } = await memory({ compression }).persist({ blobs: { a: text(MIB) } })
+      manifests.add(manifest)
+    }
+    expect(manifests.size).toBe(1)
+  })
+
+  test('what does not shrink is written as it is', async () => {
+    const { bytes } = await memory({ compression: 'zstd' }).persist({ blobs: { a: noise(4 * MIB, 1) } })
+    expect(bytes.written).toBeGreaterThan(4 * MIB)
+    expect(bytes.written).toBeLessThan(4.1 * MIB)
+  })
+
+  test('a stream of what shrank a thousandfold stays in parts of bounded size', async () => {
+    const store = memory()
+    await store.persist({ blobs: { a: new Uint8Array(64 * MIB) }, metadata: {} })
+    const distinct = new Uint8Array(64 * MIB)
+    new Uint32Array(distinct.buffer).forEach((_, i, words) => {
+      if (i % 4096 === 0) words[i] = i
+    })
+    await store.persist({ blobs: { a: distinct } })
+    let length = 0
+    for await (const part of (await store.load())!.blob('a').stream()) {
+      expect(part.length).toBeLessThanOrEqual(4 * MIB)
+      length += part.length
+    }
+    expect(length).toBe(64 * MIB)
+  })
+
+  test('blocks of either kind are folded together, whoever writes', async () => {
+    const watched = watch(memoryStorage(nodeFileSystem))
+    const kept = new Map<number, Uint8Array>()
+    let folds = 0
+    for (let i = 1; i <= 40; i++) {
+      const compression: StoreOptions['compression'] = i % 3 === 0 ? 'none' : 'zstd'
+      const store = createStore(watched.storage, nodeFileSystem, { compression, keepLast: 12 })
+      const bytes = Buffer.concat([text(20_000 + i), noise(5000, i)])
+      const saved = await store.persist({ blobs: { a: bytes } })
+      kept.set(saved.sequence, bytes)
+      if (saved.bytes.folded > 0) folds += 1
+      for (const { sequence } of await store.snapshots()) {
+        await using snapshot = (await store.load({ at: sequence }))!
+        expect(sameBytes(await snapshot.blob('a').bytes(), kept.get(sequence)!)).toBe(true)
+      }
+    }
+    expect(folds).toBeGreaterThan(1)
+  })
+})
+
+test('no other compression is accepted', async () => {
+  expect(await failure(openStore(scratch(), { compression: 'brotli' as 'none' }))).toBeInstanceOf(TypeError)
+  expect(() => memory({ compression: true as unknown as 'none' })).toThrow(TypeError)
+})
