@@ -17,6 +17,7 @@ import {
   rounds,
   settleDisk,
   stat,
+  type Times,
   timed,
 } from './measure.ts'
 import { writePlain } from './plain.ts'
@@ -64,6 +65,7 @@ interface Row {
   target?: number
   ours: number[]
   theirs: number[]
+  cpu: number[]
 }
 
 async function measure(
@@ -77,10 +79,11 @@ async function measure(
   const skipped: string[] = []
   const WRITE = 'temp + writeFile + fsync + rename + directory fsync'
   const READ = 'fs.promises.readFile'
-  function note(row: Omit<Row, 'ours' | 'theirs'>, { ours, theirs }: { ours: number; theirs: number }): void {
-    const known = rows.get(row.id) ?? { ...row, ours: [], theirs: [] }
+  function note(row: Omit<Row, 'ours' | 'theirs' | 'cpu'>, { ours, theirs, cpu }: Times): void {
+    const known = rows.get(row.id) ?? { ...row, ours: [], theirs: [], cpu: [] }
     known.ours.push(ours)
     known.theirs.push(theirs)
+    known.cpu.push(cpu.ours / cpu.theirs)
     rows.set(row.id, known)
   }
 
@@ -151,7 +154,7 @@ async function measure(
             against: 'the load before the change, in the same round',
             target: 1.5,
           },
-          { ours: after.ours, theirs: fresh.ours },
+          { ours: after.ours, theirs: fresh.ours, cpu: { ours: after.cpu.ours, theirs: fresh.cpu.ours } },
         )
         note(
           { id: 'unchanged', work: 'unchanged persist', against: `${WRITE} of the whole`, target: 0.4 },
@@ -164,13 +167,13 @@ async function measure(
     rmSync(directory, { recursive: true })
   }
 
-  const comparisons = [...rows.values()].map(({ ours, theirs, ...row }) => ({
+  const comparisons = [...rows.values()].map(({ ours, theirs, cpu, ...row }) => ({
     ...row,
-    id: `${row.id}`,
     data,
     ours: stat(ours),
     theirs: stat(theirs),
     ratio: ratios(ours, theirs),
+    cpu: stat(cpu),
   }))
   for (const { work, ours, theirs, ratio } of comparisons) {
     log(`  ${work}: ${msText(ours.median)} against ${msText(theirs.median)}, ${ratio.median.toFixed(2)}x`)

@@ -18,10 +18,23 @@ export function ratios(ours: readonly number[], theirs: readonly number[]): Stat
   return stat(ours.map((ms, i) => ms / theirs[i]!))
 }
 
+let cpuMs = 0
+
 export async function timed(work: () => unknown): Promise<number> {
+  const cpu = process.cpuUsage()
   const startMs = performance.now()
   await work()
-  return performance.now() - startMs
+  const ms = performance.now() - startMs
+  const { user, system } = process.cpuUsage(cpu)
+  cpuMs = (user + system) / 1000
+  return ms
+}
+
+/** What both sides took, in ms: by the clock, and of the processor, all threads together. */
+export interface Times {
+  ours: number
+  theirs: number
+  cpu: { ours: number; theirs: number }
 }
 
 /** Both sides once each, the one first that was second the last time. */
@@ -29,22 +42,24 @@ export async function inTurn(round: number, sides: readonly (() => Promise<void>
   for (const side of round % 2 === 0 ? sides : sides.toReversed()) await side()
 }
 
-/** Times of both sides; `theirs` and `ours` measure themselves. */
+/** Times of both sides, each of which ends with something `timed`. */
 export async function compare(
   round: number,
   theirs: () => Promise<number>,
   ours: () => Promise<number>,
-): Promise<{ ours: number; theirs: number }> {
-  const ms = { ours: 0, theirs: 0 }
+): Promise<Times> {
+  const times: Times = { ours: 0, theirs: 0, cpu: { ours: 0, theirs: 0 } }
   await inTurn(round, [
     async () => {
-      ms.theirs = await theirs()
+      times.theirs = await theirs()
+      times.cpu.theirs = cpuMs
     },
     async () => {
-      ms.ours = await ours()
+      times.ours = await ours()
+      times.cpu.ours = cpuMs
     },
   ])
-  return ms
+  return times
 }
 
 /** Waits for what others left to be written, so that it is not counted as ours. */

@@ -29,6 +29,8 @@ export interface Comparison {
   theirs: Stat
   /** ours / theirs, of runs beside each other. */
   ratio: Stat
+  /** The same of processor time, all threads together: what others do on the machine does not show in it. */
+  cpu?: Stat
   /** The ratio to reach or stay below; none where the row is only of interest. */
   target?: number
 }

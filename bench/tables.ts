@@ -54,6 +54,7 @@ function targetTable(comparisons: readonly Comparison[], facts: readonly Fact[])
       times(row),
       range(row.ratio),
       fastest(row),
+      cpu(row),
       `<= ${row.target}x`,
       met(row.ratio.median, row.target!),
     ])
@@ -65,23 +66,24 @@ function targetTable(comparisons: readonly Comparison[], facts: readonly Fact[])
       `**${trim(value)} ${unit}**`,
       '',
       '',
+      '',
       `<= ${target} ${unit}`,
       met(value, target!),
     ])
-  const head = ['work', 'data', 'holdfast / plain', 'ratio (range)', 'fastest runs', 'target', '']
+  const head = ['work', 'data', 'holdfast / plain', 'ratio (range)', 'fastest runs', 'CPU', 'target', '']
   return table(head, [...rows, ...factRows])
 }
 
 function otherTable(comparisons: readonly Comparison[], facts: readonly Fact[]): string {
   return table(
-    ['work', 'data', 'holdfast / plain', 'ratio (range)', 'fastest runs'],
+    ['work', 'data', 'holdfast / plain', 'ratio (range)', 'fastest runs', 'CPU'],
     [
       ...comparisons
         .filter(({ target }) => target === undefined)
-        .map((row) => [row.work, row.data, times(row), range(row.ratio), fastest(row)]),
+        .map((row) => [row.work, row.data, times(row), range(row.ratio), fastest(row), cpu(row)]),
       ...facts
         .filter(({ target }) => target === undefined)
-        .map(({ what, value, unit, detail }) => [what, detail ?? '', `**${trim(value)} ${unit}**`, '', '']),
+        .map(({ what, value, unit, detail }) => [what, detail ?? '', `**${trim(value)} ${unit}**`, '', '', '']),
     ],
   )
 }
@@ -89,6 +91,11 @@ function otherTable(comparisons: readonly Comparison[], facts: readonly Fact[]):
 /** Of the fastest run of each side: what a machine that does nothing else would come near. */
 function fastest({ ours, theirs }: Comparison): string {
   return ratioText(ours.min / theirs.min)
+}
+
+/** Processor time, as a multiple of the other side's. */
+function cpu({ cpu }: Comparison): string {
+  return cpu === undefined ? '' : ratioText(cpu.median)
 }
 
 function partTable(facts: readonly Fact[]): string {

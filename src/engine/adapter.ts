@@ -39,8 +39,9 @@ export interface EngineAdapter<Engine> {
   /** Of the engine's package, where it can be known. */
   readonly version?: string | undefined
   /**
-   * Captures the engine. The blobs of one save belong to one state of the engine: everything is copied before the first `await`, or the
-   * adapter has a `revision` that notices when the engine changes while its blobs are read.
+   * Captures the engine. The blobs of one save belong to one state of the engine, the one at the call: everything is copied before the first
+   * `await`, or the adapter has a `revision` that notices when the engine changes while its blobs are read, or `save` itself throws
+   * `SOURCE_CHANGED` when it changed while it was copied.
    */
   save(engine: Engine, context: SaveContext): EngineState | Promise<EngineState>
   /**
@@ -50,7 +51,7 @@ export interface EngineAdapter<Engine> {
   restore(saved: SavedEngine, context: RestoreContext): Engine | Promise<Engine>
   /**
    * An answer that is the same (`Object.is`) twice says that the engine's state did not change in between. Cheap: it is called several times
-   * a save. Leave it out where the engine cannot tell.
+   * a save. Leave it out, or answer undefined, where the engine cannot tell.
    */
   revision?(engine: Engine): unknown
   /** Why what was saved cannot be read by this engine, for people; undefined when nothing is known against it. */
@@ -65,6 +66,8 @@ export interface EngineState {
   metadata?: Record<string, unknown>
   /** Overrides the adapter's. */
   version?: string | undefined
+  /** True: the blobs are copies, and the engine may change while they are read. Otherwise its `revision` must stay what it was until then. */
+  captured?: boolean
   /** Called when the blobs have been read, or will not be: removes temporary files. */
   release?(): void | Promise<void>
 }
@@ -155,13 +158,14 @@ export async function persistEngine<Engine>(
   }
   for (let attempt = 1; ; attempt++) {
     rest.signal?.throwIfAborted()
-    const captured = await captureEngine(adapter, engine, options, { attempt, signal: rest.signal })
+    let captured: Captured | undefined
     try {
+      captured = await captureEngine(adapter, engine, options, { attempt, signal: rest.signal })
       return await persistSnapshot(location, { ...rest, ...captured.snapshot, unchanged: captured.unchanged })
     } catch (error) {
       if (!isHoldfastError(error, 'SOURCE_CHANGED') || attempt >= attempts) throw error
     } finally {
-      await captured.release()
+      await captured?.release()
     }
   }
 }
@@ -197,9 +201,9 @@ async function captureEngine<Engine>(
         ...(beside.watermark === undefined ? {} : { watermark: beside.watermark }),
       },
       async unchanged() {
-        const same = Object.is(adapter.revision?.(engine), revision) && Object.is(await options.unchanged?.(), callers)
+        const same = state.captured === true || Object.is(adapter.revision?.(engine), revision)
         // A new object is equal to nothing.
-        return same ? state : {}
+        return same && Object.is(await options.unchanged?.(), callers) ? state : {}
       },
       release,
     }

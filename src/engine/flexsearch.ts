@@ -3,6 +3,7 @@ import type { EngineAdapter, EngineState, SavedEngine } from './adapter.ts'
 import { decodeLines, encodeLines } from './json-lines.ts'
 import { createPace } from './pace.ts'
 import { byDocument, type PostingLists } from './postings.ts'
+import { sortedPositions } from './term-order.ts'
 import { packageVersion } from './version.ts'
 
 // FlexSearch exports parts: for each field a map from terms to documents by score ("slots"), one of contexts (keyword, then term), tags, stored
@@ -96,14 +97,15 @@ function save(engine: FlexSearchLike): EngineState {
   const strange = parts.find(({ kind }) => !['reg', 'map', 'ctx', 'tag', 'doc'].includes(kind))
   if (strange !== undefined) throw notKnown(`it exports a part ${JSON.stringify(strange.kind)}`)
   let turned: Promise<Turned> | null = null
-  function lines(of: (turned: Turned) => Iterable<string>): BlobInput {
+  function lines(of: (turned: Turned) => Iterable<string> | Promise<Iterable<string>>): BlobInput {
     async function* source(): AsyncGenerator<Uint8Array> {
       turned ??= turnRound(parts)
-      yield* encodeLines(of(await turned))
+      yield* encodeLines(await of(await turned))
     }
     return { source: source(), chunking: CHUNKING, type: 'application/jsonl' }
   }
   return {
+    captured: true,
     blobs: {
       head: lines(({ head }) => [JSON.stringify(head)]),
       documents: lines(documentLines),
@@ -221,10 +223,14 @@ async function turnRound(parts: Part[]): Promise<Turned> {
   return { head, register, lists, listStart, documents: Uint32Array.from(documents), stored, leftovers }
 }
 
-function* documentLines(turned: Turned): Generator<string> {
-  const { register, lists, documents, stored, head } = turned
-  const sorted = lists.map((_, list) => list).sort((a, b) => compareLists(lists[a]!, lists[b]!))
-  const { order, listOf } = byDocument(sorted, turned)
+async function documentLines(turned: Turned): Promise<Iterable<string>> {
+  return linesOf(turned, await byDocument(await sortedLists(turned.lists), turned))
+}
+
+function* linesOf(
+  { register, lists, documents, stored, head }: Turned,
+  { order, listOf }: { order: Uint32Array; listOf: Uint32Array },
+): Generator<string> {
   let next = 0
   for (const [at, id] of register.entries()) {
     const cells: List[][] = head.fields.map(() => [])
@@ -255,12 +261,23 @@ function cellText(lists: List[]): string {
   return `[${text}${keyword === null ? '' : ']'}]`
 }
 
-function compareLists(a: List, b: List): number {
-  return compare(a.keyword ?? '', b.keyword ?? '') || compare(a.term, b.term) || a.slot - b.slot
-}
-
-function compare(a: string, b: string): number {
-  return a < b ? -1 : a > b ? 1 : 0
+/** Positions of lists: those of a field together are in the order of keyword, term and slot. */
+async function sortedLists(lists: readonly List[]): Promise<number[]> {
+  const byTerm = new Map<string, number[]>()
+  const byKeyword = new Map<string, number[]>([['', []]])
+  for (const [n, { term, keyword }] of lists.entries()) {
+    const same = byTerm.get(term)
+    if (same === undefined) byTerm.set(term, [n])
+    else same.push(n)
+    if (keyword !== null && !byKeyword.has(keyword)) byKeyword.set(keyword, [])
+  }
+  const terms = [...byTerm.keys()]
+  for (const position of await sortedPositions(terms)) {
+    const same = byTerm.get(terms[position]!)!.sort((a, b) => lists[a]!.slot - lists[b]!.slot)
+    for (const n of same) byKeyword.get(lists[n]!.keyword ?? '')!.push(n)
+  }
+  const keywords = [...byKeyword.keys()]
+  return Array.from(await sortedPositions(keywords)).flatMap((position) => byKeyword.get(keywords[position]!)!)
 }
 
 // ---- restoring

@@ -1,8 +1,8 @@
 import { type Chunking, content, HoldfastError } from '../index.ts'
 import type { EngineAdapter, SavedEngine } from './adapter.ts'
 import { decodeLines, encodeLines } from './json-lines.ts'
-import { createPace } from './pace.ts'
-import { byDocument } from './postings.ts'
+import { createPace, STEPS } from './pace.ts'
+import { byDocument, type PostingLists } from './postings.ts'
 import { decodeTermOrder, encodeTermOrder, sortedPositions } from './term-order.ts'
 import { packageVersion } from './version.ts'
 
@@ -70,17 +70,24 @@ export function minisearch<Engine extends MiniSearchLike, Options extends Fields
       storeFields: [...storeFields].sort(),
       tokenizer: options.tokenizer ?? (own ? 'default' : 'custom'),
     },
-    save(engine) {
-      const captured = capture(engine)
+    async save(engine, { attempt }) {
+      const revision = revisionOf(engine)
+      const { head, lists, ...documents } = take(engine)
+      // At first postings are copied a few at a time. In an engine that changes meanwhile, they are copied at one go the next time.
+      const atOnce = attempt > 1 || revision === undefined
+      const postings = atOnce ? copyAtOnce(lists) : await copyByAndBy(lists)
+      if (revisionOf(engine) !== revision) throw changed()
       return {
+        captured: true,
         blobs: {
-          head: { source: `${JSON.stringify(captured.head)}\n`, type: 'application/json' },
-          documents: { source: encodeLines(documentLines(captured)), chunking: CHUNKING, type: 'application/jsonl' },
-          termOrder: { source: termOrder(captured.postings), chunking: CHUNKING },
+          head: { source: head, type: 'application/json' },
+          documents: { source: documentParts(documents, postings), chunking: CHUNKING, type: 'application/jsonl' },
+          termOrder: { source: termOrder(postings), chunking: CHUNKING },
         },
         metadata: { serialization: SERIALIZATION },
       }
     },
+    revision: revisionOf,
     restore: (saved) => restore(MiniSearch, engineOptions, saved),
     refuses({ state }) {
       const saved = state?.serialization
@@ -100,34 +107,56 @@ interface Json {
   index: Iterable<[term: string, Record<string, Record<string, number>>]>
 }
 
-interface Capture {
-  head: Record<string, unknown>
+/** What is read of a MiniSearch beside its methods, where it is there. */
+interface Inside {
+  _index?: Tree
+  _nextId?: unknown
+  _documentCount?: unknown
+  _dirtCount?: unknown
+}
+
+type Tree = Iterable<[term: string, Iterable<[fieldId: number, ReadonlyMap<number, number>]>]>
+
+/** Indexes by number, so that two are told apart. */
+const indexNumbers = new WeakMap<object, number>()
+let lastIndexNumber = 0
+
+/**
+ * Every change of a MiniSearch moves one of these: a document added the next id, one removed the count, one discarded or vacuumed the dirt;
+ * `removeAll` makes a new index. (A search may drop postings of discarded documents: that is no change.)
+ */
+function revisionOf(engine: MiniSearchLike): string | undefined {
+  const { _index: index, _nextId: nextId, _documentCount: count, _dirtCount: dirt } = engine as MiniSearchLike & Inside
+  if (!(index instanceof Object)) return undefined
+  if (typeof nextId !== 'number' || typeof count !== 'number' || typeof dirt !== 'number') return undefined
+  let number = indexNumbers.get(index)
+  if (number === undefined) {
+    lastIndexNumber += 1
+    number = lastIndexNumber
+    indexNumbers.set(index, number)
+  }
+  return [number, nextId, count, dirt].join()
+}
+
+interface Documents {
   documentIds: Record<string, unknown>
   fieldLength: Record<string, unknown>
   storedFields: Record<string, unknown>
-  postings: Postings
 }
 
-/** All postings, as columns: an eighth of what the engine's own maps take. */
-interface Postings {
-  /** In the order in which they build the same tree again. */
-  terms: string[]
-  /** `sortedPositions(terms)`, when it is needed first. */
-  sorted(): number[]
-  /** A list is one term in one field: which. */
-  listTerm: number[]
-  listField: number[]
-  /** Postings before each list, and all in the end. */
-  listStart: number[]
-  documents: Uint32Array
-  frequencies: Uint32Array
+/** One posting list of the engine itself. */
+interface List {
+  term: string
+  field: number
+  frequencies: ReadonlyMap<number, number>
 }
 
-type Lists = Iterable<[term: string, Iterable<[fieldId: number, ReadonlyMap<number, number>]>]>
-
-/** Everything that can still change, copied at one go. Ids and stored values themselves MiniSearch only ever replaces. */
-function capture(engine: MiniSearchLike): Capture {
-  const { json, lists } = take(engine)
+/**
+ * Everything but the postings, copied at one go, and where those are. Ids, lengths and stored values themselves are not copied: MiniSearch only
+ * ever replaces them.
+ */
+function take(engine: MiniSearchLike): Documents & { head: string; lists: List[] } {
+  const { json, tree } = look(engine)
   const { documentIds, fieldLength, storedFields, index: _index, ...head } = json
   if (json.serializationVersion !== SERIALIZATION) {
     throw new HoldfastError(
@@ -136,22 +165,26 @@ function capture(engine: MiniSearchLike): Capture {
       { details: { what: 'serialization', saved: json.serializationVersion, wanted: SERIALIZATION } },
     )
   }
-  return { head, documentIds, fieldLength, storedFields, postings: capturePostings(lists) }
+  const lists: List[] = []
+  for (const [term, fields] of tree) {
+    for (const [field, frequencies] of fields) lists.push({ term, field, frequencies })
+  }
+  return { head: `${JSON.stringify(head)}\n`, documentIds, fieldLength, storedFields, lists }
 }
 
-function take(engine: MiniSearchLike): { json: Json; lists: Lists } {
+function look(engine: MiniSearchLike): { json: Json; tree: Tree } {
   // `toJSON` makes an object of every posting, several times what they take. Of a shadow of the engine that has no index it gives all the
   // rest; where a version keeps its index elsewhere, the shadow has one, and `toJSON` is what there is.
-  const { _index: index } = engine as MiniSearchLike & { _index?: Lists }
-  if (index instanceof Object && Symbol.iterator in index) {
+  const { _index: tree } = engine as MiniSearchLike & Inside
+  if (tree instanceof Object && Symbol.iterator in tree) {
     const json = Object.create(engine, { _index: { value: [] } }).toJSON() as Json
-    if (Array.isArray(json.index) && json.index.length === 0) return { json, lists: index }
+    if (Array.isArray(json.index) && json.index.length === 0) return { json, tree }
   }
   const json = engine.toJSON() as Json
-  return { json, lists: listsOf(json.index) }
+  return { json, tree: treeOf(json.index) }
 }
 
-function* listsOf(index: Json['index']): Generator<[string, Iterable<[number, ReadonlyMap<number, number>]>]> {
+function* treeOf(index: Json['index']): Generator<[string, Iterable<[number, ReadonlyMap<number, number>]>]> {
   for (const [term, fields] of index) {
     const lists = Object.entries(fields).map(([fieldId, frequencies]): [number, Map<number, number>] => [
       Number(fieldId),
@@ -161,49 +194,68 @@ function* listsOf(index: Json['index']): Generator<[string, Iterable<[number, Re
   }
 }
 
-function capturePostings(index: Lists): Postings {
+/** All postings, as columns: an eighth of what the engine's own maps take. */
+interface Postings extends PostingLists {
+  /** In the order in which they build the same tree again. */
+  terms: string[]
+  /** `sortedPositions(terms)`, when it is needed first. */
+  sorted(): Promise<Uint32Array>
+  /** A list is one term in one field: which. */
+  listTerm: number[]
+  listField: number[]
+  frequencies: Uint32Array
+}
+
+function copyAtOnce(lists: readonly List[]): Postings {
+  const steps = copyLists(lists)
+  for (;;) {
+    const step = steps.next()
+    if (step.done) return step.value
+  }
+}
+
+async function copyByAndBy(lists: readonly List[]): Promise<Postings> {
+  const pace = createPace()
+  const steps = copyLists(lists)
+  for (;;) {
+    const step = steps.next()
+    if (step.done) return step.value
+    await pace()
+  }
+}
+
+/** Gives way now and then. A list is copied whole; one that is empty by now is left out. */
+function* copyLists(lists: readonly List[]): Generator<void, Postings> {
   const terms: string[] = []
   const listTerm: number[] = []
   const listField: number[] = []
-  const listStart: number[] = []
-  const lists: ReadonlyMap<number, number>[] = []
-  let count = 0
-  for (const [term, fields] of index) {
-    const before = lists.length
-    for (const [fieldId, frequencies] of fields) {
-      if (frequencies.size === 0) continue
-      listTerm.push(terms.length)
-      listField.push(fieldId)
-      listStart.push(count)
-      lists.push(frequencies)
-      count += frequencies.size
-    }
-    if (lists.length > before) terms.push(term)
-  }
-  listStart.push(count)
-  const documents = new Uint32Array(count)
-  const frequencies = new Uint32Array(count)
+  const listStart: number[] = [0]
+  let room = 0
+  for (const { frequencies } of lists) room += frequencies.size
+  const documents = new Uint32Array(room)
+  const frequencies = new Uint32Array(room)
   let at = 0
-  for (const list of lists) {
-    for (const [document, frequency] of list) {
-      if (document > 0xffffffff || frequency > 0xffffffff) {
-        throw new HoldfastError(
-          'LIMIT_EXCEEDED',
-          'a MiniSearch that has numbered over 2^32 documents cannot be saved',
-          {
-            details: { limit: 'documents', max: 0xffffffff, actual: document },
-          },
-        )
-      }
+  let given = 0
+  // Last in, first out: MiniSearch walks its tree from the last child of each node to the first.
+  for (let n = lists.length - 1; n >= 0; n--) {
+    const list = lists[n]!
+    if (list.frequencies.size === 0) continue
+    if (at + list.frequencies.size > room) throw changed()
+    if (terms.at(-1) !== list.term) terms.push(list.term)
+    listTerm.push(terms.length - 1)
+    listField.push(list.field)
+    for (const [document, frequency] of list.frequencies) {
+      if (document > 0xffffffff || frequency > 0xffffffff) throw tooMany(document)
       documents[at] = document
       frequencies[at] = frequency
       at += 1
     }
+    listStart.push(at)
+    if (at - given < STEPS) continue
+    given = at
+    yield
   }
-  // Last in, first out: MiniSearch walks its tree from the last child of each node to the first.
-  for (let i = 0; i < listTerm.length; i++) listTerm[i] = terms.length - 1 - listTerm[i]!
-  terms.reverse()
-  let sorted: number[] | null = null
+  let sorted: Promise<Uint32Array> | null = null
   return {
     terms,
     sorted() {
@@ -213,22 +265,58 @@ function capturePostings(index: Lists): Postings {
     listTerm,
     listField,
     listStart,
-    documents,
-    frequencies,
+    documents: documents.subarray(0, at),
+    frequencies: frequencies.subarray(0, at),
   }
 }
 
-/** Made when it is read: nobody has to wait for it at the capture. */
-function* termOrder({ terms, sorted }: Postings): Generator<Uint8Array> {
-  yield encodeTermOrder(terms, sorted())
+function changed(): HoldfastError {
+  return new HoldfastError('SOURCE_CHANGED', 'the MiniSearch changed while it was copied; try again', {
+    details: { what: 'minisearch' },
+  })
 }
 
-/** Turns the index round. */
-function* documentLines({ documentIds, fieldLength, storedFields, postings }: Capture): Generator<string> {
+function tooMany(document: number): HoldfastError {
+  return new HoldfastError('LIMIT_EXCEEDED', 'a MiniSearch that has numbered over 2^32 documents cannot be saved', {
+    details: { limit: 'documents', max: 0xffffffff, actual: document },
+  })
+}
+
+/** Made when it is read: nobody has to wait for it at the capture. */
+async function* termOrder({ terms, sorted }: Postings): AsyncGenerator<Uint8Array> {
+  yield await encodeTermOrder(terms, await sorted())
+}
+
+/** The index turned round. */
+async function* documentParts(documents: Documents, postings: Postings): AsyncGenerator<Uint8Array> {
+  const { listTerm, listField } = postings
+  // Lists by field, and those of a field by term: so each document's come in this order.
+  const listsOfTerm: number[][] = postings.terms.map(() => [])
+  for (const [list, term] of listTerm.entries()) listsOfTerm[term]!.push(list)
+  const byField = new Map<number, number[]>()
+  for (const term of await postings.sorted()) {
+    for (const list of listsOfTerm[term]!) {
+      const lists = byField.get(listField[list]!)
+      if (lists === undefined) byField.set(listField[list]!, [list])
+      else lists.push(list)
+    }
+  }
+  const fields = [...byField.keys()].sort((a, b) => a - b)
+  const sorted = await byDocument(
+    fields.flatMap((field) => byField.get(field)!),
+    postings,
+  )
+  yield* encodeLines(documentLines(documents, termsByDocument(postings, sorted)))
+}
+
+function* documentLines(
+  { documentIds, fieldLength, storedFields }: Documents,
+  termsOf: Iterable<[document: number, terms: string]>,
+): Generator<string> {
   // Integers come first and in order, whatever they were inserted as.
   const ids = Object.keys(documentIds)
   let next = 0
-  for (const [document, terms] of termsByDocument(postings)) {
+  for (const [document, terms] of termsOf) {
     while (next < ids.length && Number(ids[next]) < document) yield documentLine(ids[next++]!, '')
     if (next < ids.length && Number(ids[next]) === document) yield documentLine(ids[next++]!, terms)
     else yield `[${document},null${terms}]`
@@ -243,13 +331,10 @@ function* documentLines({ documentIds, fieldLength, storedFields, postings }: Ca
 }
 
 /** What follows in each document's line, by short id. */
-function* termsByDocument(postings: Postings): Generator<[document: number, terms: string]> {
-  const { terms, listTerm, listField, documents, frequencies } = postings
-  const rank = new Uint32Array(terms.length)
-  for (const [position, term] of postings.sorted().entries()) rank[term] = position
-  const lists = listTerm.map((_, list) => list)
-  lists.sort((a, b) => listField[a]! - listField[b]! || rank[listTerm[a]!]! - rank[listTerm[b]!]!)
-  const { order, listOf } = byDocument(lists, postings)
+function* termsByDocument(
+  { terms, listTerm, listField, documents, frequencies }: Postings,
+  { order, listOf }: { order: Uint32Array; listOf: Uint32Array },
+): Generator<[document: number, terms: string]> {
   const quoted = terms.map((term) => JSON.stringify(term))
   let line = ''
   let document = -1
@@ -303,8 +388,7 @@ async function restore<Engine extends MiniSearchLike, Options>(
     }
     await pace()
   }
-  const sorted = [...lists.keys()].sort(byCodeUnits)
-  const order = decodeTermOrder(sorted, await saved.blob('termOrder').bytes())
+  const order = await decodeTermOrder([...lists.keys()], await saved.blob('termOrder').bytes())
   const rest = { ...head, documentIds, fieldLength, storedFields }
   const engine = await MiniSearch.loadJSAsync({ ...rest, index: [] } as never, options)
   const { _index: tree } = engine as Engine & { _index?: TermTree }
@@ -321,10 +405,6 @@ async function restore<Engine extends MiniSearchLike, Options>(
 
 interface TermTree {
   set(term: string, lists: TermLists): unknown
-}
-
-function byCodeUnits(a: string, b: string): number {
-  return a < b ? -1 : 1
 }
 
 function addPostings(lists: Map<string, TermLists>, document: number, terms: Terms): void {

@@ -43,7 +43,7 @@ export interface TextProperty {
 export interface CapturedText extends PostingLists, TextProperty {
   /** Depth first, in the order of the tree. */
   words: string[]
-  sorted(): number[]
+  sorted(): Promise<Uint32Array>
 }
 
 /** Copies what can change. Null when it is not the tree that we know, or knows documents beyond `count`. */
@@ -77,7 +77,7 @@ export function captureText(tree: RadixNodeLike, property: TextProperty, count: 
       documents[at++] = document
     }
   }
-  let sorted: number[] | null = null
+  let sorted: Promise<Uint32Array> | null = null
   return {
     words,
     sorted() {
@@ -94,11 +94,12 @@ export function captureText(tree: RadixNodeLike, property: TextProperty, count: 
 }
 
 /** Gives the cell of one document after another, in the order of `rank`. */
-export function createCellWriter(text: CapturedText, rank: Uint32Array): (document: number) => string {
+export async function createCellWriter(text: CapturedText, rank: Uint32Array): Promise<(document: number) => string> {
   const { words, documents, frequencies, fieldLengths } = text
   const keys = documents.map((document) => rank[document]!)
   // The words in order, so that those of each document come in order too.
-  const { order, listOf } = byDocument(text.sorted(), text, keys)
+  const sorted = await text.sorted()
+  const { order, listOf } = await byDocument(sorted, text, keys)
   const quoted = words.map((word) => JSON.stringify(word))
   let next = 0
   return (document) => {
@@ -118,7 +119,7 @@ export function createCellWriter(text: CapturedText, rank: Uint32Array): (docume
       const difference = differenceFromOnce(own[word]!, length)
       if (difference !== '') items += `,${difference}`
     }
-    if (own !== undefined && Object.keys(own).length > found) items += onlyFrequencies(text, document, own)
+    if (own !== undefined && Object.keys(own).length > found) items += onlyFrequencies(text, sorted, document, own)
     if (length === undefined && own === undefined && items === '') return 'null'
     return `[${length ?? 'null'}${items}]`
   }
@@ -133,18 +134,18 @@ function differenceFromOnce(frequency: number, length: number | undefined): stri
 }
 
 /** Frequencies of words that the tree does not know to be in this document. */
-function onlyFrequencies(text: CapturedText, document: number, own: Frequencies): string {
+function onlyFrequencies(text: CapturedText, sorted: Uint32Array, document: number, own: Frequencies): string {
   const { words, listStart, documents } = text
   let items = ''
   for (const word of Object.keys(own).sort()) {
-    const list = find(words, text.sorted(), word)
+    const list = find(words, sorted, word)
     if (list !== -1 && documents.subarray(listStart[list]!, listStart[list + 1]!).includes(document)) continue
     items += `,${JSON.stringify(word)},[${JSON.stringify(own[word])},0]`
   }
   return items
 }
 
-function find(words: readonly string[], sorted: readonly number[], word: string): number {
+function find(words: readonly string[], sorted: Uint32Array, word: string): number {
   let low = 0
   let high = sorted.length
   while (low < high) {
@@ -157,10 +158,10 @@ function find(words: readonly string[], sorted: readonly number[], word: string)
 }
 
 /** Sorted by word, so that equal indexes have equal lines. */
-export function* leftoverLines(text: CapturedText, rank: Uint32Array): Generator<string> {
+export function* leftoverLines(text: CapturedText, sorted: Uint32Array, rank: Uint32Array): Generator<string> {
   const { words, listStart, documents, tokenOccurrences } = text
   const known = new Set<string>()
-  for (const list of text.sorted()) {
+  for (const list of sorted) {
     const word = words[list]!
     known.add(word)
     const ids = documents.subarray(listStart[list]!, listStart[list + 1]!)
@@ -180,8 +181,8 @@ function occurrencesLine(word: string, count: unknown): string {
   return `[1,${JSON.stringify(word)},${JSON.stringify(count)}]`
 }
 
-export function* wordOrder({ words, sorted }: CapturedText): Generator<Uint8Array> {
-  yield encodeTermOrder(words, sorted())
+export async function* wordOrder({ words, sorted }: CapturedText): AsyncGenerator<Uint8Array> {
+  yield await encodeTermOrder(words, await sorted())
 }
 
 // ---- restoring
@@ -248,10 +249,10 @@ interface RadixJson {
 }
 
 /** The tree of all words, in the order that was saved. */
-export function radixJson({ lists }: RestoredText, order: Uint8Array): RadixJson {
+export async function radixJson({ lists }: RestoredText, order: Uint8Array): Promise<RadixJson> {
   const root: RadixJson = { w: '', s: '', k: '', e: false, d: [], c: [] }
   const path: RadixJson[] = [root]
-  for (const word of decodeTermOrder([...lists.keys()].sort(), order)) {
+  for (const word of await decodeTermOrder([...lists.keys()], order)) {
     let closed: RadixJson | null = null
     while (!word.startsWith(path.at(-1)!.w)) {
       closed = path.pop()!

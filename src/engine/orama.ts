@@ -129,11 +129,15 @@ interface Head {
 
 function save<Db extends object>(Orama: { save(db: Db): unknown }, db: Db): EngineState {
   const state = capture(Orama, db) ?? { whole: lines(captureWhole(Orama.save(db))) }
-  return { blobs: state }
+  return { blobs: state, captured: true }
 }
 
-function lines(source: Iterable<string>): BlobInput {
-  return { source: encodeLines(source), chunking: CHUNKING, type: 'application/jsonl' }
+/** A function is called when the blob is read: nobody has to wait for it at the capture. */
+function lines(from: Iterable<string> | (() => Promise<Iterable<string>>)): BlobInput {
+  async function* parts(): AsyncGenerator<Uint8Array> {
+    yield* encodeLines(typeof from === 'function' ? await from() : from)
+  }
+  return { source: parts(), chunking: CHUNKING, type: 'application/jsonl' }
 }
 
 /** As text at once: what `save` gives is the database's own, and changes with it. */
@@ -197,19 +201,19 @@ function capture<Db extends object>(Orama: { save(db: Db): unknown }, db: Db): R
   const blobs: Record<string, BlobInput> = {
     head: { source: headText, type: 'application/json' },
     ids: lines(mapLines(ids, (id) => JSON.stringify(id))),
-    documents: lines(documentLines(documents, texts, ranks)),
+    documents: lines(async () => documentLines(documents, texts, await ranks())),
   }
   texts.forEach((text, n) => {
     blobs[`order/${n}`] = { source: wordOrder(text), chunking: CHUNKING }
-    blobs[`words/${n}`] = lines(later(() => leftoverLines(text, ranks().rank)))
+    blobs[`words/${n}`] = lines(async () => leftoverLines(text, await text.sorted(), (await ranks()).rank))
   })
   trees.forEach((tree, n) => {
     blobs[`tree/${n}`] = lines(treeLines(tree))
   })
   vectors.forEach((entries, n) => {
     const [property, size] = head.vectors[n]!
-    blobs[`vectors/${n}`] = lines(
-      later(() => vectorLines(entries, documents, (document) => valueIn(document, property), size, ranks().rank)),
+    blobs[`vectors/${n}`] = lines(async () =>
+      vectorLines(entries, documents, (document) => valueIn(document, property), size, (await ranks()).rank),
     )
   })
   sorts.forEach((sort, n) => {
@@ -255,13 +259,18 @@ interface Ranks {
   rank: Uint32Array
 }
 
-function rankDocuments(count: number, texts: readonly PostingLists[], vectors: readonly VectorEntry[][]): Ranks {
+async function rankDocuments(
+  count: number,
+  texts: readonly PostingLists[],
+  vectors: readonly VectorEntry[][],
+): Promise<Ranks> {
   const vectorLists = vectors.map((entries) => ({
     listStart: [0, entries.length],
     documents: Uint32Array.from(entries, ([document]) => document),
   }))
   // Where lists contradict each other, they are written out as they are.
-  const order = documentOrder(count, [...texts, ...vectorLists]) ?? Uint32Array.from({ length: count }, (_, i) => i)
+  const common = await documentOrder(count, [...texts, ...vectorLists])
+  const order = common ?? Uint32Array.from({ length: count }, (_, document) => document)
   const rank = new Uint32Array(count)
   for (const [position, document] of order.entries()) rank[document] = position
   return { order, rank }
@@ -275,29 +284,27 @@ function once<T>(make: () => T): () => T {
   }
 }
 
-/** Begun when it is read. */
-function* later(make: () => Iterable<string>): Generator<string> {
-  yield* make()
-}
-
 function* mapLines<T>(items: readonly T[], line: (item: T) => string): Generator<string> {
   for (const item of items) yield line(item)
 }
 
-function* documentLines(
+async function documentLines(
   documents: Record<string, object>,
   texts: readonly CapturedText[],
-  ranks: () => Ranks,
-): Generator<string> {
-  const { order, rank } = ranks()
-  const cells = texts.map((text) => createCellWriter(text, rank))
+  { order, rank }: Ranks,
+): Promise<Iterable<string>> {
+  const cells: ((document: number) => string)[] = []
+  for (const text of texts) cells.push(await createCellWriter(text, rank))
   const nothing = texts.map(() => 'null').join()
-  for (const document of order) {
-    const stored = documents[document]
-    const line = cells.map((cell) => cell(document)).join()
-    if (stored === undefined && line === nothing) continue
-    yield `[${document},${JSON.stringify(stored ?? null)}${line === '' ? '' : ','}${line}]`
+  function* made(): Generator<string> {
+    for (const document of order) {
+      const stored = documents[document]
+      const line = cells.map((cell) => cell(document)).join()
+      if (stored === undefined && line === nothing) continue
+      yield `[${document},${JSON.stringify(stored ?? null)}${line === '' ? '' : ','}${line}]`
+    }
   }
+  return made()
 }
 
 // ---- restoring
@@ -326,7 +333,7 @@ async function restore(db: OramaDb, saved: SavedEngine): Promise<Raw> {
       for (const row of rows as [number, string, unknown][]) addLeftover(text, row)
     }
     finishOccurrences(text)
-    const node = radixJson(text, await saved.blob(`order/${n}`).bytes())
+    const node = await radixJson(text, await saved.blob(`order/${n}`).bytes())
     index.indexes[property] = { type: 'Radix', node, isArray }
     index.frequencies[property] = text.frequencies
     index.tokenOccurrences[property] = text.tokenOccurrences

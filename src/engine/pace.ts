@@ -13,3 +13,6 @@ export function createPace(): () => Promise<void> | undefined {
     })
   }
 }
+
+/** Steps of long work between two looks at the clock. */
+export const STEPS = 4096

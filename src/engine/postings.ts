@@ -1,3 +1,5 @@
+import { createPace, STEPS } from './pace.ts'
+
 /** Posting lists as columns: list `i` is `documents[listStart[i] … listStart[i + 1])`. */
 export interface PostingLists {
   /** Where each list begins, and the end of the last. */
@@ -9,53 +11,69 @@ const DIGIT = 0x10000
 
 /**
  * All postings by document, and those of one document in the order of `lists`: positions in `documents`, and for each position its list. A
- * radix sort, two digits of 16 bits. `keys`: by them instead of by `documents`, in step with it.
+ * radix sort, two digits of 16 bits. `keys`: by them instead of by `documents`, in step with it. Lets the event loop turn.
  */
-export function byDocument(
-  lists: readonly number[],
+export async function byDocument(
+  lists: ArrayLike<number>,
   { listStart, documents }: PostingLists,
   keys: Uint32Array = documents,
-): { order: Uint32Array; listOf: Uint32Array } {
+): Promise<{ order: Uint32Array; listOf: Uint32Array }> {
+  const pace = createPace()
   const listOf = new Uint32Array(documents.length)
   const start = new Uint32Array(documents.length)
   let filled = 0
-  for (const list of lists) {
+  for (let n = 0; n < lists.length; n++) {
+    const list = lists[n]!
     for (let at = listStart[list]!; at < listStart[list + 1]!; at++) {
       listOf[at] = list
       start[filled++] = at
     }
+    if (n % STEPS === 0) await pace()
   }
-  return { order: sortByDigit(sortByDigit(start, keys, 0), keys, 16), listOf }
+  return { order: await sortByDigit(await sortByDigit(start, keys, 0), keys, 16), listOf }
 }
 
-function sortByDigit(order: Uint32Array, keys: Uint32Array, shift: number): Uint32Array {
+async function sortByDigit(order: Uint32Array, keys: Uint32Array, shift: number): Promise<Uint32Array> {
+  const pace = createPace()
   const next = new Uint32Array(DIGIT + 1)
-  for (const at of order) next[((keys[at]! >>> shift) & 0xffff) + 1]! += 1
+  for (let n = 0; n < order.length; n++) {
+    next[((keys[order[n]!]! >>> shift) & 0xffff) + 1]! += 1
+    if (n % (16 * STEPS) === 0) await pace()
+  }
   for (let i = 0; i < DIGIT; i++) next[i + 1]! += next[i]!
   const sorted = new Uint32Array(order.length)
-  for (const at of order) sorted[next[(keys[at]! >>> shift) & 0xffff]!++] = at
+  for (let n = 0; n < order.length; n++) {
+    const at = order[n]!
+    sorted[next[(keys[at]! >>> shift) & 0xffff]!++] = at
+    if (n % (16 * STEPS) === 0) await pace()
+  }
   return sorted
 }
 
 /**
  * An order of the documents 0 … count - 1 with which every list agrees, if there is one: the order in which they were indexed, as far as the
  * lists tell. Where they leave it open, smaller numbers come first, so that equal lists give an equal order. Null: the lists contradict
- * each other.
+ * each other. Lets the event loop turn.
  */
-export function documentOrder(count: number, columns: readonly PostingLists[]): Uint32Array | null {
+export async function documentOrder(count: number, columns: readonly PostingLists[]): Promise<Uint32Array | null> {
+  const pace = createPace()
   const ascending = Uint32Array.from({ length: count }, (_, document) => document)
-  if (columns.every(isAscending)) return ascending
+  let isAscending = true
+  await forEachPair(columns, (a, b) => {
+    isAscending &&= a < b
+  })
+  if (isAscending) return ascending
   // Neighbours in a list are edges of a graph, kept as in a compressed sparse row: edges of `a` are `edges[edgeStart[a] … edgeStart[a + 1])`.
   const edgeStart = new Uint32Array(count + 1)
   const before = new Uint32Array(count)
-  forEachPair(columns, (a, b) => {
+  await forEachPair(columns, (a, b) => {
     edgeStart[a + 1]! += 1
     before[b]! += 1
   })
   for (let i = 0; i < count; i++) edgeStart[i + 1]! += edgeStart[i]!
   const next = edgeStart.slice()
   const edges = new Uint32Array(edgeStart[count]!)
-  forEachPair(columns, (a, b) => {
+  await forEachPair(columns, (a, b) => {
     edges[next[a]!++] = b
   })
   const ready = createHeap(count)
@@ -69,23 +87,17 @@ export function documentOrder(count: number, columns: readonly PostingLists[]): 
       before[after]! -= 1
       if (before[after] === 0) ready.push(after)
     }
+    if (done % STEPS === 0) await pace()
   }
   return done === count ? order : null
 }
 
-function isAscending({ listStart, documents }: PostingLists): boolean {
-  for (let list = 0; list + 1 < listStart.length; list++) {
-    for (let at = listStart[list]! + 1; at < listStart[list + 1]!; at++) {
-      if (documents[at - 1]! > documents[at]!) return false
-    }
-  }
-  return true
-}
-
-function forEachPair(columns: readonly PostingLists[], visit: (a: number, b: number) => void): void {
+async function forEachPair(columns: readonly PostingLists[], visit: (a: number, b: number) => void): Promise<void> {
+  const pace = createPace()
   for (const { listStart, documents } of columns) {
     for (let list = 0; list + 1 < listStart.length; list++) {
       for (let at = listStart[list]! + 1; at < listStart[list + 1]!; at++) visit(documents[at - 1]!, documents[at]!)
+      if (list % STEPS === 0) await pace()
     }
   }
 }

@@ -79,7 +79,7 @@ export function createSaver<Engine>(
 
   function revisionOf(): unknown {
     // A new object is equal to no other: an engine that cannot tell may always have changed.
-    return adapter.revision === undefined ? {} : adapter.revision(engine)
+    return adapter.revision?.(engine) ?? {}
   }
 
   /** Changes that were told and are not durable. */
@@ -90,8 +90,11 @@ export function createSaver<Engine>(
   /** False only when it is known that everything is durable. */
   function mayHaveChanged(): boolean {
     if (durable === null || pending() > 0) return true
-    if (adapter.revision !== undefined) return !Object.is(revisionOf(), durable.revision)
-    return told === 0
+    return told > 0 && !canTell() ? false : !Object.is(revisionOf(), durable.revision)
+  }
+
+  function canTell(): boolean {
+    return adapter.revision !== undefined && adapter.revision(engine) !== undefined
   }
 
   /** When to save next; null: not before something changes. */
@@ -103,7 +106,7 @@ export function createSaver<Engine>(
       const quiet = Math.max(due, lastChangeMs + options.quietMs)
       return Math.min(quiet, due + options.quietLimitMs)
     }
-    if (told > 0 && adapter.revision === undefined && durable !== null) return null
+    if (told > 0 && durable !== null && !canTell()) return null
     return Math.max(checkedMs + options.everyMs, retryAtMs)
   }
 

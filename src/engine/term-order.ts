@@ -1,22 +1,54 @@
 import { HoldfastError } from '../index.ts'
+import { createPace, STEPS } from './pace.ts'
 
 // A radix tree over a set of terms is given by the set, but for the order in which each node keeps its children. That order is what these
 // bytes hold; it is small, so it does not matter that new terms change it in many places. In depth-first order of the tree, for each node
 // with several children: how many they are minus 2 is known from the terms, so only a permutation is written: for each place the position of
 // the child that stands there among all the children when sorted (a term that ends at the node is the first), as a variable-length integer.
 
-/** The positions of `terms` in the order of their UTF-16 code units. */
-export function sortedPositions(terms: readonly string[]): number[] {
-  return terms.map((_, position) => position).sort((a, b) => (terms[a]! < terms[b]! ? -1 : 1))
+/** Sorted at one go; runs of this length are merged then. */
+const RUN = 16_384
+
+/** The positions of `terms` in the order of their UTF-16 code units. Lets the event loop turn. */
+export async function sortedPositions(terms: readonly string[]): Promise<Uint32Array> {
+  const pace = createPace()
+  const count = terms.length
+  let from = new Uint32Array(count)
+  for (let start = 0; start < count; start += RUN) {
+    const run = Array.from({ length: Math.min(RUN, count - start) }, (_, n) => start + n)
+    from.set(
+      run.sort((a, b) => (terms[a]! < terms[b]! ? -1 : 1)),
+      start,
+    )
+    await pace()
+  }
+  let into = new Uint32Array(count)
+  for (let width = RUN; width < count; width *= 2) {
+    for (let start = 0; start < count; start += 2 * width) {
+      const middle = Math.min(start + width, count)
+      const end = Math.min(start + 2 * width, count)
+      let left = start
+      let right = middle
+      for (let at = start; at < end; at++) {
+        const takeLeft = left < middle && (right >= end || terms[from[left]!]! < terms[from[right]!]!)
+        into[at] = takeLeft ? from[left++]! : from[right++]!
+        if (at % STEPS === 0) await pace()
+      }
+    }
+    const merged = into
+    into = from
+    from = merged
+  }
+  return from
 }
 
 /**
  * `terms`: in an order that builds the tree when they are inserted one after another, depth first; `sorted`: their `sortedPositions`.
  */
-export function encodeTermOrder(terms: readonly string[], sorted: readonly number[]): Uint8Array {
-  const text = sorted.map((position) => terms[position]!)
+export async function encodeTermOrder(terms: readonly string[], sorted: Uint32Array): Promise<Uint8Array> {
+  const text = Array.from(sorted, (position) => terms[position]!)
   const bytes = new ByteList()
-  walk(text, (starts) => {
+  await walk(text, (starts) => {
     // All of a child's terms stand together, so any one of them tells where the child stands.
     const places = starts.map((start) => sorted[start]!)
     const order = places.map((_, child) => child).sort((a, b) => places[a]! - places[b]!)
@@ -26,11 +58,12 @@ export function encodeTermOrder(terms: readonly string[], sorted: readonly numbe
   return bytes.take()
 }
 
-/** The terms in the order that was encoded. `sorted`: by UTF-16 code units. */
-export function decodeTermOrder(sorted: readonly string[], bytes: Uint8Array): string[] {
+/** The terms, in any order, in the one that was encoded. */
+export async function decodeTermOrder(terms: readonly string[], bytes: Uint8Array): Promise<string[]> {
+  const sorted = Array.from(await sortedPositions(terms), (position) => terms[position]!)
   let at = 0
-  const terms: string[] = []
-  walk(
+  const ordered: string[] = []
+  await walk(
     sorted,
     (starts) => {
       const order: number[] = []
@@ -51,10 +84,10 @@ export function decodeTermOrder(sorted: readonly string[], bytes: Uint8Array): s
       }
       return order
     },
-    (term) => terms.push(term),
+    (term) => ordered.push(term),
   )
   if (at !== bytes.length) throw notAnOrder(`${bytes.length - at} bytes are left over`)
-  return terms
+  return ordered
 }
 
 function notAnOrder(why: string): HoldfastError {
@@ -67,9 +100,15 @@ function notAnOrder(why: string): HoldfastError {
  * Visits the nodes of the tree that have several children, depth first in the order that `choose` gives for each. Not recursive: terms may
  * be prefixes of each other a thousand times.
  */
-function walk(sorted: readonly string[], choose: (starts: number[]) => number[], leaf?: (term: string) => void): void {
+async function walk(
+  sorted: readonly string[],
+  choose: (starts: number[]) => number[],
+  leaf?: (term: string) => void,
+): Promise<void> {
+  const pace = createPace()
   const stack: [from: number, to: number, depth: number][] = [[0, sorted.length, 0]]
-  for (;;) {
+  for (let step = 1; ; step++) {
+    if (step % STEPS === 0) await pace()
     const range = stack.pop()
     if (range === undefined) return
     const [from, to, above] = range

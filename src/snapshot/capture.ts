@@ -90,6 +90,8 @@ async function previousBlob(
   const blame = { code: 'BLOB_DAMAGED' as const, what: 'the blob before', details: {} }
   return await unlessDamaged(async () => {
     const chunks = await listChunks(source, entry, blame)
+    // All of it is cut and hashed anew then; what the store has is still not written again.
+    if (chunks === null) return null
     await source.expect(chunks.count)
     await source.locate(chunks.digests, chunks.count)
     return { size: entry.size, chunks, segments: await readSegments(source, entry, blame) }

@@ -75,12 +75,17 @@ export interface ChunkList {
   digests: Uint8Array
 }
 
-export async function listChunks(source: BlockSource, entry: BlobEntry, blame: Blame): Promise<ChunkList> {
+/** 340 MB of memory; 128 GiB of content at the default chunk size. A few nodes naming each other over and over may claim any number. */
+const LISTED_CHUNKS_MAX = 2 ** 23
+
+/** Null: there are more than memory should be spent on. */
+export async function listChunks(source: BlockSource, entry: BlobEntry, blame: Blame): Promise<ChunkList | null> {
   const runs: ChunkRun[] = []
   let count = 0
   for await (const run of chunkRuns(source, entry, blame)) {
     runs.push(run)
     count += run.count
+    if (count > LISTED_CHUNKS_MAX) return null
   }
   const ends = new Float64Array(count)
   const digests = new Uint8Array(count * DIGEST_BYTES)

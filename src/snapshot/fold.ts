@@ -165,13 +165,15 @@ export async function markSnapshots(
       details: { sequence: snapshot.sequence },
     }
     const { digest } = parseCid(snapshot.manifest)
+    const seen = createDigestMap()
     mark(digest, 0)
     for (const entry of decodeManifest(await source.read(digest, blame)).blobs.values()) {
       if (entry.segments !== undefined) mark(entry.segments, 0)
       await visitBlob(source, entry.root, blame, {
         node(node) {
           mark(node, 0)
-          return true
+          // Once is enough: a few nodes that name each other over and over may stand for terabytes.
+          return seen.add(node, 0, 0)
         },
         chunks(digests, count) {
           for (let i = 0; i < count; i++) mark(digests, i * DIGEST_BYTES)

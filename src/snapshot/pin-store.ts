@@ -12,9 +12,8 @@ import { claimIn, type PackClaim, planSweep, rolledBack } from './sweep.ts'
 /** A store as verify looks at it, held so that a writer cannot take it away meanwhile. */
 export interface Pinned {
   problems: Problem[]
+  /** Null, and no problems: no store was ever made here. */
   stored: StoredHead | null
-  /** No store was ever made here. */
-  unmade: boolean
   /** Open, with a good index. */
   packs: OpenPack[]
   /** All others that HEAD names. */
@@ -45,7 +44,7 @@ async function hasMoved(env: Environment, stored: StoredHead): Promise<boolean> 
   return now?.head.revision !== stored.head.revision
 }
 
-async function readHeads(env: Environment): Promise<Pick<Pinned, 'problems' | 'stored' | 'unmade'>> {
+async function readHeads(env: Environment): Promise<Pick<Pinned, 'problems' | 'stored'>> {
   const problems: Problem[] = []
   let found: Inspection | null = null
   try {
@@ -53,12 +52,12 @@ async function readHeads(env: Environment): Promise<Pick<Pinned, 'problems' | 's
     found = await env.storage.inspect()
     const stored = await env.storage.readHead()
     if (stored !== null) problems.push(...(await besideHead(env, found, stored.head)))
-    return { problems, stored, unmade: stored === null }
+    return { problems, stored }
   } catch (error) {
     if (!isHoldfastError(error) || !isVerdict(error, found)) throw error
     const path = (error.details.path ?? error.details.where) as string | undefined
     problems.push({ code: error.code, what: path === undefined ? 'HEAD.json' : basename(path), message: error.message })
-    return { problems, stored: null, unmade: false }
+    return { problems, stored: null }
   }
 }
 
@@ -82,7 +81,7 @@ async function besideHead(env: Environment, found: Inspection, head: Head): Prom
   }
   const known = new Set([...head.packs, ...head.retired].map(({ name }) => name))
   const claims = new Map<string, PackClaim | null>()
-  for (const { name } of found.packs) claims.set(name, known.has(name) ? null : await claimOf(env, name))
+  for (const { name } of found.packs) claims.set(name, known.has(name) ? null : await claimOf(env, name, problems))
   const before = previous.state === 'good' && previous.value.head.storeId === head.storeId ? previous.value.head : null
   const plan = planSweep(head, before, claims)
   if (plan.future.length > 0) {
@@ -92,8 +91,8 @@ async function besideHead(env: Environment, found: Inspection, head: Head): Prom
   return problems
 }
 
-/** Null: it went meanwhile, as an orphan may. */
-async function claimOf(env: Environment, name: string): Promise<PackClaim | null> {
+/** Null: it went meanwhile, as an orphan may, or cannot be read. */
+async function claimOf(env: Environment, name: string, problems: Problem[]): Promise<PackClaim | null> {
   try {
     const file = await env.storage.openPack(name)
     try {
@@ -104,8 +103,10 @@ async function claimOf(env: Environment, name: string): Promise<PackClaim | null
       await file.close()
     }
   } catch (error) {
-    if (isDamage(error)) return null
-    throw error
+    if (!isHoldfastError(error)) throw error
+    const { code, message } = error
+    if (!isDamage(error)) problems.push({ code, what: `pack ${name}`, message, pack: name })
+    return null
   }
 }
 

@@ -76,9 +76,7 @@ export interface Store {
    * Brings a damaged store back: rebuilds HEAD, rescues good blocks, drops only snapshots that are truly incomplete. Nothing is deleted.
    * `dryRun` answers what would be done. `STORE_ROLLED_BACK` asks which way to go on when an old HEAD was put back.
    */
-  repair(
-    options?: RepairOptions & { dryRun?: boolean; lockWaitMs?: number },
-  ): Promise<RepairReport>
+  repair(options?: RepairOptions & { dryRun?: boolean; lockWaitMs?: number }): Promise<RepairReport>
   /** Waits for what is under way. Open snapshots stay usable. */
   close(): Promise<void>
   [Symbol.asyncDispose](): Promise<void>

@@ -69,7 +69,7 @@ export async function verify(env: Environment, options: VerifyOptions = {}): Pro
   } finally {
     for (const pack of pinned.packs) await pack.release()
   }
-  report.ok = (stored !== null || pinned.unmade) && report.problems.every(({ known }) => known === true)
+  report.ok = report.problems.every(({ known }) => known === true)
   report.advice = adviceFor(report)
   report.durationMs = performance.now() - startMs
   return report

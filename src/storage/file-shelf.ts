@@ -150,7 +150,10 @@ export function createFileShelf(options: FileShelfOptions): FileShelf {
     async list() {
       try {
         const entries = await fs.readdir(directory)
-        return entries.filter(({ name, kind }) => kind === 'file' && isCid(name)).map(({ name }) => name)
+        const files = entries.filter(({ kind }) => kind === 'file').map(({ name }) => name)
+        // A lock alone was left by one who died before the file was there.
+        const cids = files.map((name) => (name.endsWith(LOCK_SUFFIX) ? name.slice(0, -LOCK_SUFFIX.length) : name))
+        return [...new Set(cids.filter(isCid))]
       } catch (error) {
         if (isMissing(error)) return []
         throw ioError(error, `listing ${directory}`)

@@ -134,7 +134,7 @@ export interface FileShelf {
       fill: (write: (views: readonly Uint8Array[], position: number) => Promise<void>) => Promise<void>
     },
   ): Promise<{ path: string; release(): Promise<void>; releaseSync(): void }>
-  /** CIDs laid out. */
+  /** CIDs laid out, or begun to be. */
   list(): Promise<string[]>
   /** Deletes a file unless somebody uses it. */
   remove(cid: string): Promise<boolean>

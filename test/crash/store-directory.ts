@@ -60,10 +60,13 @@ export interface TestStore extends Store {
 }
 
 /** The store at `path`, on any disk. Warnings are collected. */
-export function storeAt(path: string, options: StoreOptions & { fs?: FileSystem; filesDir?: string } = {}): TestStore {
-  const { fs = nodeFileSystem, filesDir, ...rest } = options
+export function storeAt(
+  path: string,
+  options: StoreOptions & { fs?: FileSystem; filesDir?: string; lock?: 'os' | 'none' } = {},
+): TestStore {
+  const { fs = nodeFileSystem, filesDir, lock = 'os', ...rest } = options
   const warnings: Warning[] = []
-  const storage = directoryStorage({ fs, path, readOnly: false, lock: 'os', filesDir })
+  const storage = directoryStorage({ fs, path, readOnly: false, lock, filesDir })
   const store = createStore(storage, fs, { onWarning: (warning) => void warnings.push(warning), ...rest })
   return Object.assign(store, { warnings })
 }

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
 import { type EngineAdapter, engineRecord, persistEngine, restoreEngine } from '../../src/engine/adapter.ts'
 import { plain } from '../../src/engine/plain.ts'
-import { isHoldfastError, memory, persistSnapshot } from '../../src/index.ts'
+import { HoldfastError, isHoldfastError, memory, persistSnapshot } from '../../src/index.ts'
 
 interface Counter {
   count: number
@@ -112,6 +112,22 @@ describe('persistEngine', () => {
     const restored = (await restoreEngine(store, adapter))!
     expect(attempts).toEqual([1, 2, 3])
     expect([restored.engine.count, restored.snapshot.metadata.count]).toEqual([3, 3])
+  })
+
+  test('does not mind a new revision when the adapter has copied everything, nor an adapter that has to try again', async () => {
+    const store = memory()
+    const engine = { count: 1 }
+    const adapter = counter({
+      save: ({ count }, { attempt }) => {
+        if (attempt === 1) throw new HoldfastError('SOURCE_CHANGED', 'in the middle of it')
+        return { blobs: { count: `${count}` }, captured: true }
+      },
+      revision: () => ({}),
+    })
+    await persistEngine(store, adapter, engine)
+    expect((await restoreEngine(store, adapter))?.engine.count).toBe(1)
+    const error = await errorOf(persistEngine(store, adapter, engine, { attempts: 1 }))
+    expect(isHoldfastError(error, 'SOURCE_CHANGED')).toBe(true)
   })
 
   test('gives up with SOURCE_CHANGED after the attempts it was given, and commits nothing', async () => {

@@ -1,7 +1,8 @@
+import { setImmediate } from 'node:timers/promises'
 import fc from 'fast-check'
 import MiniSearch from 'minisearch'
 import { expect, test } from 'vitest'
-import { persistEngine, restoreEngine } from '../../src/engine/adapter.ts'
+import { persistEngine, restoreEngine, type SaveContext } from '../../src/engine/adapter.ts'
 import { engineConformance } from '../../src/engine/conformance.ts'
 import { minisearch } from '../../src/engine/minisearch.ts'
 import { memory } from '../../src/index.ts'
@@ -160,6 +161,63 @@ test('writes a hundredth of the bytes when a hundredth is added', async () => {
   expect(bytes.written / bytes.total).toBeLessThan(0.04)
 })
 
+test('is saved though it changes all the while: a few postings at a time at first, then at one go', async () => {
+  const engine = new MiniSearch(options)
+  for (let n = 0; n < 4000; n++) engine.add(textDocument(n))
+  const adapter = minisearch(MiniSearch, options)
+  const attempts: number[] = []
+  const watched = {
+    ...adapter,
+    save(captured: MiniSearch, context: SaveContext) {
+      attempts.push(context.attempt)
+      return adapter.save(captured, context)
+    },
+  }
+  const store = memory()
+  let saving = true
+  const saved = persistEngine(store, watched, engine, {
+    alongside: ({ documentCount }) => ({ watermark: documentCount }),
+  }).finally(() => {
+    saving = false
+  })
+  for (let n = 4000; saving; n++) {
+    engine.add(textDocument(n))
+    await setImmediate()
+  }
+  await saved
+  const restored = (await restoreEngine(store, adapter))!
+  expect(attempts).toEqual([1, 2])
+  expect(restored.engine.documentCount).toBe(restored.snapshot.watermark)
+  const then = new MiniSearch(options)
+  for (let n = 0; n < restored.engine.documentCount; n++) then.add(textDocument(n))
+  expect(answers(restored.engine)).toEqual(answers(then))
+})
+
+test('tells every change by its revision', async () => {
+  const revision = (engine: MiniSearch): unknown => minisearch(MiniSearch, options).revision!(engine)
+  const engine = new MiniSearch(options)
+  const seen = [revision(engine)]
+  const changes: (() => unknown)[] = [
+    () => engine.add(textDocument(1)),
+    () => engine.add(textDocument(2)),
+    () => engine.remove(textDocument(1)),
+    () => engine.add(textDocument(1)),
+    () => engine.discard(2),
+    () => engine.vacuum(),
+    () => engine.replace(textDocument(1, 1)),
+    () => engine.removeAll(),
+    () => engine.addAll([textDocument(1), textDocument(2)]),
+  ]
+  for (const change of changes) {
+    await change()
+    expect(seen).not.toContain(revision(engine))
+    expect(revision(engine)).toBe(revision(engine))
+    seen.push(revision(engine))
+  }
+  expect(revision(new MiniSearch(options))).not.toBe(seen[0])
+  expect(revision({ toJSON: () => ({}) } as never)).toBeUndefined()
+})
+
 test('lets the event loop turn while it is saved and restored', async () => {
   const engine = new MiniSearch(options)
   for (let n = 0; n < 8000; n++) engine.add(textDocument(n))
@@ -168,9 +226,9 @@ test('lets the event loop turn while it is saved and restored', async () => {
   let ticking = true
   const tick = (): void => {
     turns += 1
-    if (ticking) setImmediate(tick)
+    if (ticking) globalThis.setImmediate(tick)
   }
-  setImmediate(tick)
+  globalThis.setImmediate(tick)
   await persistEngine(store, minisearch(MiniSearch, options), engine)
   const whileSaved = turns
   await restoreEngine(store, minisearch(MiniSearch, options))

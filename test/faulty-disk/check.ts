@@ -88,11 +88,8 @@ export function assertTidy(image: DirectoryImage, quarantined: number): void {
     if (!path.startsWith(`${STORE}/`)) continue
     const name = path.slice(STORE.length + 1)
     if (name.startsWith('quarantine/')) aside += 1
-    else if (
-      name.startsWith('files/') ? /\.tmp\/./.test(name) : kind === 'file' && !KNOWN.has(name) && !packs.has(name)
-    )
-      strangers.push(name)
-    else if (name.startsWith('tmp/')) strangers.push(name)
+    else if (name.startsWith('tmp/') || name.startsWith('files/.tmp/')) strangers.push(name)
+    else if (kind === 'file' && !name.startsWith('files/') && !KNOWN.has(name) && !packs.has(name)) strangers.push(name)
   }
   if (strangers.length > 0) throw new Error(`left lying about: ${strangers.join(', ')}`)
   // Each with its note. A crash between the note and the move leaves a note more, one amid the move may leave both names.

@@ -1,4 +1,4 @@
 import { crashSuite } from './crash-suite.ts'
-import { histories, housekeeping, removals } from './scenarios.ts'
+import { files, histories, housekeeping, removals } from './scenarios.ts'
 
-crashSuite('history and housekeeping', [...histories, ...housekeeping, ...removals])
+crashSuite('history, housekeeping and files', [...histories, ...housekeeping, ...files, ...removals])

@@ -11,9 +11,9 @@ export function crashSuite(
 ): void {
   const count = tally(`crashes, ${what}`)
   describe.each(RENAME_MODELS)('renames %s: run into a crash at every call that changes the disk', (rename) => {
-    test.each(scenarios)(
-      '$name',
-      async (scenario) => {
+    test.each(scenarios.map((scenario) => [scenario.name, scenario] as const))(
+      '%s',
+      async (_name, scenario) => {
         for (const seed of seeds) {
           const explored = await explore(scenario, { seed, rename, limit: (scenario.limit ?? 16) * more })
           count(explored)

@@ -52,8 +52,12 @@ test.each(['atomic', 'both', 'parts'] as const)(
     expect(most.packs).toBeLessThanOrEqual(24)
     expect(most.files).toBeLessThanOrEqual(12)
     const disk = createDisk(image)
-    await openOn(disk.start(), { keepLast: 2 }).persist(persistOf('last/1'))
+    const store = openOn(disk.start())
+    for (const { tags } of await store.snapshots()) for (const tag of tags) await store.untag(tag)
+    for (const label of ['last/1', 'last/2']) await store.persist({ ...persistOf(label), keepLast: 1 })
     assertTidy(disk.image(), 0)
+    // Nothing that was laid out is needed any more.
+    expect(filesBelow(disk.image(), `${STORE}/files`)).toEqual([])
   },
 )
 

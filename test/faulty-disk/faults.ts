@@ -1,10 +1,11 @@
-import { HoldfastError, isHoldfastError } from '../../src/errors.ts'
+import { type HoldfastError, isHoldfastError } from '../../src/errors.ts'
+import { parseHead } from '../../src/format/head.ts'
 import type { Store } from '../../src/snapshot/store.ts'
 import { assertTidy, observeImage } from './check.ts'
 import { leastState, someState } from './crash-states.ts'
 import { type Call, type CallName, createDisk, type Disk, type Fault } from './disk.ts'
 import { type Context, contextOn, prepared, type Scenario } from './explore.ts'
-import { type DirectoryImage, walk } from './image.ts'
+import { contentOf, type DirectoryImage, filesBelow, walk } from './image.ts'
 import { labelOf, openOn, persistOf, STORE } from './model.ts'
 import { createRandom, type Random } from './random.ts'
 
@@ -38,6 +39,15 @@ export const FAULTS: Readonly<Record<CallName, readonly Fault[]>> = {
 
 function errors(...codes: string[]): Fault[] {
   return codes.map((error) => ({ error }))
+}
+
+/**
+ * What may go wrong with a call. What a directory's fsync forgets is written only with another change of that directory: HEAD is renamed
+ * once more for that; a directory that was made and forgotten stays so. (No file system with a journal forgets like this.)
+ */
+export function faultsFor({ name, path }: Call): readonly Fault[] {
+  const above = path !== STORE && STORE.startsWith(path)
+  return FAULTS[name].filter(({ lose }) => !(above && lose === true && name === 'syncDirectory'))
 }
 
 /** What goes wrong with a disk, or with the machine, from some call on and until somebody looks after it. */
@@ -139,11 +149,12 @@ async function runWith(
  * When the disk is well again, the same open store goes on. Answers whether all steps succeeded.
  */
 async function checkWithFaults(
-  { scenario, milestones }: Rehearsed,
+  rehearsed: Rehearsed,
   disk: Disk,
   faultOf: (call: Call) => Fault | undefined,
   random: Random,
 ): Promise<boolean> {
+  const { scenario, milestones } = rehearsed
   const context = contextOn(disk, scenario)
   const tempsBefore = tempsIn(disk.image())
   // The whole of a failed unlink is that something stays.
@@ -228,6 +239,17 @@ async function assertUnchanged(
   if (random.chance(0.3)) {
     await assertSeen(someState(disk.pending(), random), before, scenario, `after ${code} and another power loss`)
   }
+}
+
+/** What a failed persist wrote into packs/ it took away again. */
+function assertNoOrphans(image: DirectoryImage, start: DirectoryImage): void {
+  const names = filesBelow(image, STORE)
+  if (!names.includes('HEAD.json')) return
+  const { head } = parseHead(contentOf(image, `${STORE}/HEAD.json`), 'HEAD.json')
+  const known = new Set([...head.packs, ...head.retired].map(({ name }) => `packs/${name}.pack`))
+  const orphans = names.filter((name) => name.startsWith('packs/') && !known.has(name))
+  const before = filesBelow(start, STORE)
+  if (orphans.some((name) => !before.includes(name))) throw new Error(`packs are left: ${orphans.join(', ')}`)
 }
 
 function isTidying({ name, path }: Call): boolean {

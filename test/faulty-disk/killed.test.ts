@@ -1,8 +1,12 @@
 import { expect, test } from 'vitest'
+import { assertCurrent } from './check.ts'
+import { leastState } from './crash-states.ts'
+import { createDisk, type Process } from './disk.ts'
 import type { Context } from './explore.ts'
+import { contentOf as bytesAt, filesBelow } from './image.ts'
 import { exploreSuccession } from './killed.ts'
-import { persistOf } from './model.ts'
-import { histories, persists } from './scenarios.ts'
+import { openOn, persistOf, STORE } from './model.ts'
+import { histories, persists, writeFile } from './scenarios.ts'
 import { tally } from './tally.ts'
 
 // A process dies, another goes on from the page cache that it left, and only then the power fails.
@@ -35,3 +39,46 @@ test.each([
   },
   300_000,
 )
+
+/** Somebody else's doing: nothing of it is fsynced. */
+const restorations: [string, (process: Process) => Promise<void>][] = [
+  [
+    'a HEAD that was copied into its place',
+    async ({ fs }) => {
+      const process = { fs } as Process
+      const bytes = bytesAt(stored, `${STORE}/HEAD.json`)
+      await fs.unlink(`${STORE}/HEAD.json`)
+      await writeFile(process, `${STORE}/HEAD.json`, bytes)
+    },
+  ],
+  [
+    'a store that was moved there',
+    async ({ fs }) => {
+      await fs.rename(STORE, '/srv/elsewhere')
+      await fs.syncDirectory('/srv')
+      await fs.rename('/srv/elsewhere', STORE)
+    },
+  ],
+  [
+    'a store whose parent was moved there',
+    async ({ fs }) => {
+      await fs.rename('/srv', '/elsewhere')
+      await fs.syncDirectory('/')
+      await fs.rename('/elsewhere', '/srv')
+    },
+  ],
+]
+
+const stored = await (async () => {
+  const disk = createDisk()
+  for (const label of ['a/1', 'a/2']) await openOn(disk.start()).persist(persistOf(label))
+  return disk.image()
+})()
+
+test.each(restorations)('%s without an fsync is made durable before anything is acknowledged', async (_, restore) => {
+  const disk = createDisk(stored)
+  await restore(disk.start())
+  expect(await openOn(disk.start()).persist(persistOf('a/2'))).toMatchObject({ unchanged: true, sequence: 2 })
+  expect(filesBelow(disk.image(), STORE)).toContain('HEAD.json')
+  await assertCurrent(leastState(disk.pending()), 'a/2', 2)
+})

@@ -1,10 +1,10 @@
 import { observeImage } from './check.ts'
 import { createDisk, type Disk } from './disk.ts'
 import {
-  contextOn,
   type Context,
-  explorePoints,
+  contextOn,
   type Explored,
+  explorePoints,
   type Point,
   prepared,
   type Scenario,

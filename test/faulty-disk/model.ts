@@ -32,11 +32,12 @@ function makeContent(label: string): Record<string, Uint8Array> {
       ['one', 'two', 'three'].map((name) => [name, createRandom(numberOf(label + name)).bytes(1_100_000)]),
     )
   }
+  if (series === 'tree') return { 'tree/x': Buffer.from('x'.repeat(900)), 'tree/below/y': Buffer.from('y'.repeat(700)) }
   const index = createRandom(numberOf(series)).bytes(3_000)
   // Labels of one series differ in one chunk.
   if (change !== '') index.set(createRandom(numberOf(change)).bytes(512), (numberOf(change) % 5) * 512)
   const docs = Buffer.from(`docs of ${label}\n`.repeat(20))
-  return series.startsWith('empty') ? { index, docs, nothing: new Uint8Array(0) } : { index, docs }
+  return { index, docs }
 }
 
 /** How such a snapshot is persisted: small blobs in many chunks, so that generations share some. */

@@ -2,6 +2,8 @@ import { join } from 'node:path'
 import { isHoldfastError } from '../../src/errors.ts'
 import { fixed } from '../../src/format/chunking.ts'
 import { writeFully } from '../../src/fs/io.ts'
+import { quarantinePath } from '../../src/fs/quarantine.ts'
+import { type WriteFileOptions, writeFile as writeDurably } from '../../src/fs/write-file.ts'
 import { destroyDirectory, setDirectoryAside } from '../../src/storage/remove.ts'
 import { createDisk, type Fault, type Process } from './disk.ts'
 import type { Context, Scenario } from './explore.ts'
@@ -104,9 +106,11 @@ export const histories: Scenario[] = [
 /** HEAD is replaced, but its directory's fsync fails: whether that is durable nobody knows. */
 function persistUnknown(label: string, fault: Fault): (context: Context) => Promise<void> {
   return async ({ disk, store }) => {
+    let copied = false
     let replaced = false
     disk.onCall = ({ name, path }) => {
-      if (name === 'rename' && path.endsWith('/HEAD.json')) replaced = true
+      if (name === 'rename' && path.endsWith('/HEAD.prev.json')) copied = true
+      if (name === 'rename' && path.endsWith('/HEAD.json')) replaced = copied
       return replaced && name === 'syncDirectory' && path === STORE ? fault : undefined
     }
     const error = await store.persist(persistOf(label)).then(
@@ -153,6 +157,8 @@ export const unknowns: Scenario[] = [
   },
 ]
 
+const NO_PACK = '0'.repeat(64)
+
 /** A pack of another store, and a file that is no pack, lie among the packs. */
 async function addStrangers({ disk, process, store }: Context): Promise<void> {
   await store.persist(persistOf('a/1'))
@@ -160,14 +166,26 @@ async function addStrangers({ disk, process, store }: Context): Promise<void> {
   await openOn(elsewhere.start()).persist(persistOf('z/1'))
   const [name] = filesBelow(elsewhere.image(), `${STORE}/packs`)
   await writeFile(process, `${STORE}/packs/${name}`, bytesAt(elsewhere.image(), `${STORE}/packs/${name}`))
-  await writeFile(process, `${STORE}/packs/${'0'.repeat(64)}.pack`, disk.random.bytes(700))
+  await writeFile(process, `${STORE}/packs/${NO_PACK}.pack`, disk.random.bytes(700))
 }
 
-function assertStrangersKept(image: DirectoryImage, _acknowledged: number, rename: RenameModel): void {
+function assertStrangersKept(image: DirectoryImage, acknowledged: number, rename: RenameModel): void {
+  const aside = filesBelow(image, `${STORE}/quarantine`)
+  assertExplained(image, `${STORE}/quarantine`)
+  const there = [...filesBelow(image, `${STORE}/packs`), ...aside].some((name) => name.startsWith(NO_PACK))
   // Where a rename may lose both names, only a hard link in between could keep one.
-  if (rename === 'parts') return
-  const kept = [...filesBelow(image, `${STORE}/packs`), ...filesBelow(image, `${STORE}/quarantine`)]
-  if (!kept.some((name) => name.startsWith('0'.repeat(64)))) throw new Error('evidence was lost')
+  if (!there && (rename !== 'parts' || acknowledged > 0)) throw new Error('evidence was lost')
+  if (acknowledged > 0 && !aside.some((name) => name.startsWith(NO_PACK))) throw new Error('it is not in quarantine')
+}
+
+/** Whatever lies in quarantine has a note beside it. */
+function assertExplained(image: DirectoryImage, directory: string): void {
+  const names = filesBelow(image, directory)
+  for (const name of names.filter((each) => !each.endsWith('.json'))) {
+    if (!names.includes(`${name}.json`)) throw new Error(`${name} has no note`)
+    const note = JSON.parse(Buffer.from(bytesAt(image, `${directory}/${name}.json`)).toString()) as { reason?: string }
+    if (note.reason === undefined) throw new Error(`the note of ${name} gives no reason`)
+  }
 }
 
 /** What writers leave that die at several points of a persist: temps, a work directory, an orphaned pack. */
@@ -238,11 +256,39 @@ export const housekeeping: Scenario[] = [
       void docs
     },
   },
+]
+
+/** All of it is in that file, the old content or the new; the new one when that was acknowledged. */
+function assertEither(
+  image: DirectoryImage,
+  path: string,
+  old: Uint8Array,
+  now: Uint8Array,
+  acknowledged: boolean,
+): void {
+  const bytes = bytesAt(image, path)
+  if (Buffer.compare(bytes, now) === 0 || (!acknowledged && Buffer.compare(bytes, old) === 0)) return
+  throw new Error(`${path} has ${bytes.length} bytes of neither`)
+}
+
+const old = Buffer.from('what was there before\n'.repeat(100))
+const writing: WriteFileOptions = {
+  mode: 0o600,
+  keepMode: true,
+  symlinks: 'refuse',
+  encoding: 'utf8',
+  extraFiles: 'refuse',
+  makeDirectories: true,
+  signal: new AbortController().signal,
+}
+
+/** Files outside any store. */
+export const files: Scenario[] = [
   {
     name: 'a blob written to a path',
     prepare: async (context) => {
       await persisted('a/1')(context)
-      await writeFile(context.process, '/out.bin', Buffer.from('what was there before'))
+      await writeFile(context.process, '/out.bin', old)
     },
     steps: [
       async ({ store }) => {
@@ -250,11 +296,56 @@ export const housekeeping: Scenario[] = [
         await snapshot!.blob('index').writeTo('/out.bin')
       },
     ],
+    alsoCheck: (image, acknowledged) =>
+      assertEither(image, '/out.bin', old, contentOf('a/1').index!, acknowledged === 1),
+  },
+  {
+    name: 'a directory of blobs written out',
+    prepare: persisted('tree/1'),
+    steps: [
+      async ({ store }) => {
+        await using snapshot = await store.load()
+        await snapshot!.directory('tree').writeTo('/srv/out')
+      },
+    ],
     alsoCheck(image, acknowledged) {
-      const bytes = bytesAt(image, '/out.bin')
-      const done = Buffer.compare(bytes, contentOf('a/1').index!) === 0
-      const before = Buffer.from(bytes).toString() === 'what was there before'
-      if (!done && !(before && acknowledged === 0)) throw new Error(`/out.bin has ${bytes.length} bytes of neither`)
+      const found = filesBelow(image, '/srv/out')
+      if (found.length === 0 && acknowledged === 0) return
+      for (const [name, bytes] of Object.entries(contentOf('tree/1'))) {
+        assertEither(image, `/srv/out/${name.slice('tree/'.length)}`, bytes, bytes, true)
+      }
+    },
+  },
+  {
+    name: 'a file of the caller, from bytes and then from something that saves into a path',
+    prepare: async ({ process }) => void (await writeDurably(process.fs, '/srv/conf/state.json', old, writing)),
+    steps: [
+      async ({ process }) => void (await writeDurably(process.fs, '/srv/conf/state.json', 'new'.repeat(2000), writing)),
+      async ({ process }) => {
+        const save = (path: string): Promise<void> => writeFile(process, path, Buffer.from('newest'.repeat(1000)))
+        await writeDurably(process.fs, '/srv/conf/state.json', save, writing)
+      },
+    ],
+    alsoCheck(image, acknowledged) {
+      const contents = [old, Buffer.from('new'.repeat(2000)), Buffer.from('newest'.repeat(1000))]
+      const before = contents[acknowledged]!
+      assertEither(image, '/srv/conf/state.json', before, contents[acknowledged + 1] ?? before, false)
+    },
+  },
+  {
+    name: 'a file of the caller moved aside',
+    prepare: async ({ process }) => void (await writeDurably(process.fs, '/srv/conf/state.json', old, writing)),
+    steps: [
+      async ({ process }) => {
+        const options = { reason: 'test', details: {}, now: new Date() }
+        await quarantinePath(process.fs, '/srv/conf/state.json', options)
+      },
+    ],
+    alsoCheck(image, acknowledged, rename) {
+      const names = filesBelow(image, '/srv/conf').filter((name) => !name.endsWith('.json') || name === 'state.json')
+      if (acknowledged === 1 && names.includes('state.json')) throw new Error('it is back')
+      const kept = names.some((name) => Buffer.compare(bytesAt(image, `/srv/conf/${name}`), old) === 0)
+      if (!kept && rename !== 'parts') throw new Error('it is gone')
     },
   },
 ]

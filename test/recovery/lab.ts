@@ -231,6 +231,19 @@ export function persisted(...labels: string[]): (store: Store) => Promise<void> 
   }
 }
 
+/** Two packs, each with all blocks of the same snapshot, and no record of any damage. */
+export async function twoWholeCopies(): Promise<DirectoryImage> {
+  const one = await build(persisted('a1'))
+  const [path] = packsOf(one)
+  const lost = withFiles(one, { [path!]: fileOf(one, path!).slice(0, 100) })
+  const { image } = await visit(lost, async (store) => {
+    await store.verify()
+    await store.persist(persistOf('a1'))
+  })
+  const head = { ...headOf(image), damaged: [] }
+  return withFiles(image, { [path!]: fileOf(one, path!), 'HEAD.json': encodeHead(head) })
+}
+
 /**
  * The history as a user sees it, read byte for byte: `<sequence> <label>`, then the flags and tags; what cannot be read has its error's code
  * in place of the label.

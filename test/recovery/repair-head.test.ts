@@ -19,6 +19,7 @@ import {
   persisted,
   persistOf,
   repaired,
+  twoWholeCopies,
   visit,
   withFiles,
 } from './lab.ts'
@@ -74,6 +75,7 @@ describe('a store in which nothing is wrong is left exactly as it is', () => {
         return withFiles(before, { [orphan]: fileOf(image, orphan) })
       },
     ],
+    ['with every block twice', twoWholeCopies],
     ['without a spare HEAD', async () => withFiles(three, { 'HEAD.prev.json': null })],
   ]
   test.each(stores)('%s', async (_name, make) => {

@@ -24,6 +24,7 @@ import {
   persistOf,
   placeOf,
   repaired,
+  rotOnDisk,
   rotten,
   systemError,
   visit,
@@ -490,6 +491,71 @@ describe('others', () => {
     expect(seen.length).toBeGreaterThan(0)
     expect(process.openFiles()).toEqual([])
     expect(keyOf(disk.image())).toBe(keyOf(damaged))
+  })
+
+  test('a plan made while others write is made again', async () => {
+    const disk = createDisk(await build(persisted('a1'), { keepLast: 1 }))
+    const writer = open(disk, { keepLast: 1 })
+    let writes = 0
+    disk.gate = async ({ process, name, path }) => {
+      if (process !== 'planner' || name !== 'open' || !path.includes('/packs/') || writes > 0) return
+      writes += 1
+      for (const label of ['b1', 'c1', 'd1']) await writer.persist(persistOf(label))
+    }
+    const report = await open(disk, { process: 'planner' }).repair({ dryRun: true })
+    expect(report).toMatchObject({ ok: true, actions: [], snapshots: [4] })
+    expect(writes).toBe(1)
+  })
+
+  test('a plan is not made while others write without end, and a repair then waits for the lock', async () => {
+    const disk = createDisk(await build(persisted('a1'), { keepLast: 1 }))
+    const writer = open(disk, { keepLast: 1 })
+    let writes = 0
+    let most = Number.POSITIVE_INFINITY
+    disk.gate = async ({ process, name, path }) => {
+      if (process !== 'planner' || name !== 'open' || !path.includes('/packs/') || writes >= most) return
+      await writer.persist(persistOf(`b${++writes}`))
+    }
+    await rejects(open(disk, { process: 'planner' }).repair({ dryRun: true }), 'HEAD_CONFLICT')
+    most = writes + 20
+    expect(await open(disk, { process: 'planner' }).repair()).toMatchObject({ ok: true, applied: false })
+  })
+
+  test('what this process has in memory is not believed', async () => {
+    const disk = createDisk(three)
+    const store = open(disk)
+    await using snapshot = await store.load({ at: 1 })
+    await snapshot!.blob('index').bytes()
+    await rotOnDisk(disk, packOf.a1!, fileOf(three, packOf.a1!).length - 40)
+    expect(actionsOf(await store.repair(), names)).toContain('quarantine-pack a1 damaged')
+    expect(await labelOf(store, 1)).toBe('a1')
+  })
+
+  test('blocks that were misread once are counted on again after a repair that found them good', async () => {
+    const { path, offset } = placeOf(three, chunkOf('b1', 0))
+    let misread = true
+    const disk = createDisk(withRottenChunk(three, chunkOf('a1', 1)))
+    const store = open(disk, {
+      through: (fs) => ({
+        ...fs,
+        async open(file, how, mode) {
+          const opened = await fs.open(file, how, mode)
+          if (!file.endsWith(path)) return opened
+          return {
+            ...opened,
+            async read(target, position) {
+              const got = await opened.read(target, position)
+              if (misread && position <= offset && position + got > offset) target[offset - position]! ^= 1
+              return got
+            },
+          }
+        },
+      }),
+    })
+    expect((await store.verify()).problems.map(({ pack }) => pack)).toContain(nameOf(path))
+    misread = false
+    await store.repair()
+    expect(await store.persist(persistOf('b1'))).toMatchObject({ unchanged: true })
   })
 
   test('bad blocks that HEAD records are forgotten with their pack', async () => {

@@ -1,8 +1,11 @@
 import { describe, expect, test } from 'vitest'
+import { fixed } from '../../src/format/chunking.ts'
+import { sealJson } from '../../src/format/json-file.ts'
 import type { Store } from '../../src/snapshot/store.ts'
 import type { VerifyReport } from '../../src/snapshot/verify.ts'
 import { createDisk } from '../faulty-disk/disk.ts'
 import { type DirectoryImage, keyOf } from '../faulty-disk/image.ts'
+import { noise } from '../support/bytes.ts'
 import { failure, rejects } from '../support/rejects.ts'
 import {
   badSectors,
@@ -22,6 +25,7 @@ import {
   rotOnDisk,
   rotten,
   systemError,
+  twoWholeCopies,
   visit,
   withFiles,
   withRottenChunk,
@@ -70,6 +74,7 @@ async function healthByLoading(store: Store): Promise<Record<number, string>> {
   return found
 }
 
+const one = await build(persisted('a1'))
 const three = await build(persisted('a1', 'a2', 'b1'))
 
 describe('a healthy store', () => {
@@ -95,6 +100,12 @@ describe('a healthy store', () => {
     const empty = { ...headOf(cutShort), revision: 0, sequence: 0, head: null, snapshots: [], packs: [], writes: [] }
     const begun = withFiles(cutShort, { [pack!]: null, 'HEAD.json': headBytes(empty), 'HEAD.prev.json': null })
     expect(await verifyOf(begun)).toMatchObject({ ok: true, revision: null })
+  })
+
+  test('may have every block twice', async () => {
+    const image = await twoWholeCopies()
+    expect(headOf(image).snapshots.map(({ packs }) => packs.length)).toEqual([1, 1])
+    expect(await verifyOf(image)).toMatchObject({ ok: true, problems: [] })
   })
 
   test('is ok when orphans of a dead writer lie about', async () => {
@@ -179,8 +190,10 @@ describe('every file of a store that is missing, cut short or foreign is named',
   })
 
   test('some other program’s JSON in place of HEAD is a problem of the store', async () => {
-    const report = await verifyOf(withFiles(three, { 'HEAD.json': Buffer.from('{"name":"x"}') }))
-    expect(report).toMatchObject({ ok: false, revision: null, problems: [{ what: 'HEAD.json' }] })
+    for (const content of [Buffer.from('{"name":"x"}'), sealJson({ format: 'x' })]) {
+      const report = await verifyOf(withFiles(three, { 'HEAD.json': content }))
+      expect(report).toMatchObject({ ok: false, revision: null, problems: [{ what: 'HEAD.json' }] })
+    }
   })
 
   test('what is not a store at all is no damaged store', async () => {
@@ -209,7 +222,7 @@ test('level quick sees every flipped bit but those in the bytes of blobs, and no
   const image = await build((store) => store.persist({ blobs: { a: 'some text', b: 'some other' } }))
   const [pack] = packsOf(image)
   const chunks = blocksOf(image, pack!).filter(({ kind }) => kind === 0 || kind === 4)
-  for (let at = 0; at < fileOf(image, pack!).length; at++) {
+  for (let at = 0; at < fileOf(image, pack!).length; at += 5) {
     const { result } = await visit(rotten(image, pack!, at), (store) => store.verify({ level: 'quick' }))
     const isUnread = chunks.some(({ offset, bytes }) => at >= offset && at < offset + bytes)
     expect([at, result.ok]).toEqual([at, isUnread])
@@ -269,6 +282,17 @@ describe('the affected snapshots and blobs', () => {
       return rotten(seen, path, block.offset)
     }, image)
     expect(healthIn(await verifyOf(both))).toEqual({ 2: 'index', 1: 'index' })
+  })
+
+  test('at level quick are those of the bad blocks that HEAD records', async () => {
+    const { image } = await visit(withRottenChunk(three, chunkOf('a1', 0)), async (store) => {
+      await store.verify()
+      await store.persist({ ...persistOf('c1'), keepLast: 9 })
+    })
+    const report = await verifyOf(image, 'quick')
+    expect(healthIn(report)).toEqual({ 4: 'intact', 3: 'intact', 2: 'index', 1: 'index' })
+    expect(report.ok).toBe(false)
+    expect(report.problems.at(-1)).toMatchObject({ code: 'PACK_DAMAGED', known: true, copied: false })
   })
 
   test('of a pack with nothing good in it, no more blocks are listed than people read', async () => {
@@ -361,6 +385,15 @@ describe('what cannot be read is told apart from what is wrong', () => {
     expect(result.advice).toMatch(/says nothing about what is in it/)
   })
 
+  test('an orphan that cannot be read is told, and everything else is looked at', async () => {
+    const orphan = packsOf(three).find((pack) => !packsOf(one).includes(pack))!
+    const image = withFiles(one, { [orphan]: fileOf(three, orphan) })
+    const bad = badSectors((file) => (file.endsWith(orphan) ? [0, 1] : null))
+    const { result } = await visit(image, (store) => store.verify(), { through: bad })
+    expect(result).toMatchObject({ ok: false, revision: 1, problems: [{ code: 'IO_FAILED', pack: nameOf(orphan) }] })
+    expect(healthIn(result)).toEqual({ 1: 'intact' })
+  })
+
   test('also when what is not read happens to be zeros', async () => {
     const zeros = { blobs: { index: new Uint8Array(512) } }
     const image = await build((store) => store.persist(zeros))
@@ -430,7 +463,9 @@ describe('while writers are at work', () => {
       await writer.persist(persistOf(writes++ % 2 === 0 ? 'b1' : 'a1'))
       await writer.persist(persistOf(writes++ % 2 === 0 ? 'b1' : 'a1'))
     }
-    const report = await open(disk, { process: 'verifier' }).verify()
+    const process = disk.start('verifier')
+    const report = await open(disk, { through: () => process.fs }).verify()
+    expect(process.openFiles()).toEqual([])
     expect(writes).toBe(6)
     expect(report).toMatchObject({ ok: true, problems: [], revision: headOf(disk.image()).revision })
   })
@@ -453,6 +488,17 @@ describe('while writers are at work', () => {
     }
     expect(await open(disk, { process: 'second' }).verify()).toMatchObject({ ok: true, problems: [], revision: 1 })
     expect(gone).toBe(true)
+  })
+
+  test('an orphan that goes while it is looked at is no problem', async () => {
+    const orphan = packsOf(three).find((pack) => !packsOf(one).includes(pack))!
+    const disk = createDisk(withFiles(one, { [orphan]: fileOf(three, orphan) }))
+    disk.gate = async ({ process, name, path }) => {
+      if (process !== 'verifier' || name !== 'open' || !path.endsWith(orphan)) return
+      await disk.start().fs.unlink(`/srv/store/${orphan}`)
+    }
+    expect(await open(disk, { process: 'verifier' }).verify()).toMatchObject({ ok: true, problems: [] })
+    expect(packsOf(disk.image())).not.toContain(orphan)
   })
 
   test('a store that is written to without end is not called damaged', async () => {
@@ -533,6 +579,19 @@ describe('options', () => {
     expect(seen).toEqual(seen.toSorted((a, b) => a - b))
     expect(seen.at(-1)).toBe(total)
     expect(total).toBe(result.checked.bytes)
+  })
+
+  test('an abort ends it at once', async () => {
+    const blob = { source: noise(20 * 1024 * 1024, 1), chunking: fixed(65_536) }
+    const image = await build((store) => store.persist({ blobs: { blob } }))
+    const aborter = new AbortController()
+    let steps = 0
+    const onProgress = (): void => {
+      steps += 1
+      aborter.abort(new Error('enough'))
+    }
+    await failure(visit(image, (store) => store.verify({ signal: aborter.signal, onProgress })))
+    expect(steps).toBe(1)
   })
 
   test('an abort ends it with the signal’s reason and leaves no file open, whenever it comes', async () => {

@@ -133,6 +133,21 @@ describe('a large blob of which little changes', () => {
     }
   })
 
+  test('of which most changes each time does not pile up', async () => {
+    const watched = watch(memoryStorage(nodeFileSystem))
+    const store = createStore(watched.storage, nodeFileSystem, { compression: 'none', keepLast: 1 })
+    const pages = 4096
+    const bytes = noise(pages * 4096, 1)
+    const r = random(4)
+    for (let i = 1; i <= 10; i++) {
+      for (let page = 0; page < pages; page++) if (r.below(10) < 6) bytes[page * 4096] = r.below(256)
+      await store.persist({ blobs: { a: bytes }, chunking: fixed(4096) })
+      expect((await measure(watched)).bytes, `after ${i} persists`).toBeLessThan(3 * bytes.length)
+    }
+    await using snapshot = (await store.load())!
+    expect(sameBytes(await snapshot.blob('a').bytes(), bytes)).toBe(true)
+  })
+
   test('that only grows is written about once', async () => {
     const watched = watch(memoryStorage(nodeFileSystem))
     const store = createStore(watched.storage, nodeFileSystem, { compression: 'none' })

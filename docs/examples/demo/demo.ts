@@ -110,7 +110,8 @@ type Parts = Map<string, Store>
 
 async function persistIndex(store: Store, path: string, engine: Engine): Promise<Parts> {
   say.heading('Persist it')
-  const saved = await store.persist(saveEngine(engine))
+  const request = saveEngine(engine)
+  const saved = await store.persist(request)
   acknowledged.set(saved.sequence, answers(engine))
   const { total, written } = saved.bytes
   say.tell(
@@ -126,7 +127,7 @@ async function persistIndex(store: Store, path: string, engine: Engine): Promise
   say.claim(listing(path) === before, 'and nothing was written: no file but the lock was touched')
 
   const parts: Parts = new Map()
-  for (const [name, blob] of Object.entries(saveEngine(engine).blobs)) {
+  for (const [name, blob] of Object.entries(request.blobs)) {
     const part = memory()
     await part.persist({ blobs: { [name]: blob } })
     parts.set(name, part)
@@ -139,12 +140,13 @@ async function changeOneInAHundred(store: Store, engine: Engine, parts: Parts): 
   const before = postings(engine)
   const revised = revise(engine)
   const touched = [...postings(engine)].filter(([term, list]) => before.get(term) !== list).length
-  const saved = await store.persist(saveEngine(engine))
+  const request = saveEngine(engine)
+  const saved = await store.persist(request)
   acknowledged.set(saved.sequence, answers(engine))
   const { total, written, reused } = saved.bytes
   say.tell(`${say.number(revised)} of ${say.number(engine.documents.length)} documents get new text, in both indexes.`)
   const rows: string[][] = []
-  for (const [name, blob] of Object.entries(saveEngine(engine).blobs)) {
+  for (const [name, blob] of Object.entries(request.blobs)) {
     const { bytes } = await parts.get(name)!.persist({ blobs: { [name]: blob } })
     rows.push([name, say.bytes(bytes.total), say.bytes(bytes.written), say.percent(bytes.written, bytes.total)])
   }

@@ -31,7 +31,7 @@ export function buildVectors(documents: readonly Document[], vectors: Vectors): 
 export function saveEngine(engine: Engine): PersistOptions {
   const { generation, documents, text, vectors } = engine
   const blobs: Record<string, BlobInput> = {
-    documents: lines(documents),
+    documents: { [Symbol.iterator]: () => lines(documents) },
     // Posting lists change a little in many places: smaller chunks than the default of 16 KiB.
     text: { source: JSON.stringify(sorted(text)), chunking: content({ averageBytes: 4096 }), type: 'application/json' },
   }
