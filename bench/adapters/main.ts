@@ -168,6 +168,7 @@ interface CostInput {
 
 interface CostOutput {
   ms: number
+  cpuMs: number
   peak: number | null
   blockMs: number
 }
@@ -194,15 +195,17 @@ async function costs<Engine>(subject: Subject<Engine>, runs: number): Promise<{ 
     }
   }
   const cost = ({ save, load }: Record<'save' | 'load', CostOutput[]>): Cost => {
-    const median = (outputs: CostOutput[], of: 'ms' | 'blockMs'): number =>
+    const median = (outputs: CostOutput[], of: 'ms' | 'cpuMs' | 'blockMs'): number =>
       stat(outputs.map((output) => output[of])).median
     const peak = (outputs: CostOutput[]): number | null =>
       outputs.some((output) => output.peak === null) ? null : stat(outputs.map((output) => output.peak!)).median
     return {
       saveMs: median(save, 'ms'),
+      saveCpuMs: median(save, 'cpuMs'),
       savePeak: peak(save),
       saveBlockMs: median(save, 'blockMs'),
       loadMs: median(load, 'ms'),
+      loadCpuMs: median(load, 'cpuMs'),
       loadPeak: peak(load),
       loadBlockMs: median(load, 'blockMs'),
     }
@@ -232,20 +235,24 @@ async function runCost({ subject: name, side, work, directory, quick }: CostInpu
 async function cost(work: () => Promise<unknown>): Promise<CostOutput> {
   const delay = monitorEventLoopDelay({ resolution: 1 })
   let ms = 0
+  let cpuMs = 0
   let kept: unknown
   const peak = await peakBytes(async () => {
     delay.enable()
     // It counts from its first tick.
     await setTimeout(5)
     const start = performance.now()
+    const cpu = process.cpuUsage()
     kept = await work()
     ms = performance.now() - start
+    const { user, system } = process.cpuUsage(cpu)
+    cpuMs = (user + system) / 1000
     // So that the last turn is seen.
     await setTimeout(5)
     delay.disable()
   })
   if (kept === null) throw new Error('nothing was loaded')
-  return { ms, peak, blockMs: delay.max / 1e6 }
+  return { ms, cpuMs, peak, blockMs: delay.max / 1e6 }
 }
 
 if (values.help) process.stdout.write(USAGE)

@@ -13,9 +13,12 @@ export interface Bytes {
 
 export interface Cost {
   saveMs: number
+  /** Of all threads. */
+  saveCpuMs: number
   savePeak: number | null
   saveBlockMs: number
   loadMs: number
+  loadCpuMs: number
   loadPeak: number | null
   loadBlockMs: number
 }

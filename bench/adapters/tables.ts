@@ -80,15 +80,24 @@ function cost({ machine, engines }: Results): string {
     rows.push([`**${name}**, holdfast`, ...costCells(result.ours)])
     rows.push([`${name}'s own: ${result.ownWhat}`, ...costCells(result.own)])
   }
-  const head = ['', 'save', 'peak memory', 'longest wait', 'load', 'peak memory', 'longest wait']
+  const head = ['', 'save', 'CPU', 'peak memory', 'longest wait', 'load', 'CPU', 'peak memory', 'longest wait']
   return `${runsLine(Object.values(engines)[0]!)} ${machine}.\n\n${table(head, rows)}`
 }
 
 function runsLine({ runs }: EngineResult): string {
-  return `Medians of ${runs} runs, each in a process of its own, both sides in turn.`
+  return `Medians of ${runs} runs, each in a process of its own, both sides in turn, on a machine that did other work as well: CPU time says more than time.`
 }
 
-function costCells({ saveMs, savePeak, saveBlockMs, loadMs, loadPeak, loadBlockMs }: Cost): string[] {
+function costCells(cost: Cost): string[] {
   const ms = (value: number): string => `${Math.round(value)} ms`
-  return [ms(saveMs), mb(savePeak), ms(saveBlockMs), ms(loadMs), mb(loadPeak), ms(loadBlockMs)]
+  return [
+    ms(cost.saveMs),
+    ms(cost.saveCpuMs),
+    mb(cost.savePeak),
+    ms(cost.saveBlockMs),
+    ms(cost.loadMs),
+    ms(cost.loadCpuMs),
+    mb(cost.loadPeak),
+    ms(cost.loadBlockMs),
+  ]
 }

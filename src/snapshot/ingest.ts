@@ -1,6 +1,6 @@
 import { setImmediate } from 'node:timers/promises'
 import { HoldfastError } from '../errors.ts'
-import { blake3, digestsEqual } from '../format/blake3.ts'
+import { blake3 } from '../format/blake3.ts'
 import { type Chunking, chunkBytesMax } from '../format/chunking.ts'
 import { CODEC_DAG_CBOR } from '../format/cid.ts'
 import { createDagBuilder } from '../format/dag.ts'

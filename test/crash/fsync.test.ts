@@ -133,7 +133,8 @@ describe('after an unknown outcome', () => {
     operations.length = 0
     fail(
       ({ name, path: at }) =>
-        name === 'syncDirectory' && at === path && operations.some(({ to }) => to === join(path, 'HEAD.json')),
+        // The swap's own: before it, HEAD is renamed and fsynced once more for the uncertain commit.
+        name === 'syncDirectory' && at === path && operations.some(({ to }) => to === join(path, 'HEAD.prev.json')),
     )
     await expect(store.persist(generation(5))).rejects.toMatchObject({ code: 'COMMIT_UNKNOWN' })
     expect(operations.filter(({ name }) => name === 'unlink')).toEqual([])

@@ -1,11 +1,10 @@
 import { type HoldfastError, isHoldfastError } from '../../src/errors.ts'
-import { parseHead } from '../../src/format/head.ts'
 import type { Store } from '../../src/snapshot/store.ts'
 import { assertTidy, observeImage } from './check.ts'
 import { leastState, someState } from './crash-states.ts'
 import { type Call, type CallName, createDisk, type Disk, type Fault } from './disk.ts'
 import { type Context, contextOn, prepared, type Scenario } from './explore.ts'
-import { contentOf, type DirectoryImage, filesBelow, walk } from './image.ts'
+import { type DirectoryImage, walk } from './image.ts'
 import { labelOf, openOn, persistOf, STORE } from './model.ts'
 import { createRandom, type Random } from './random.ts'
 
@@ -239,17 +238,6 @@ async function assertUnchanged(
   if (random.chance(0.3)) {
     await assertSeen(someState(disk.pending(), random), before, scenario, `after ${code} and another power loss`)
   }
-}
-
-/** What a failed persist wrote into packs/ it took away again. */
-function assertNoOrphans(image: DirectoryImage, start: DirectoryImage): void {
-  const names = filesBelow(image, STORE)
-  if (!names.includes('HEAD.json')) return
-  const { head } = parseHead(contentOf(image, `${STORE}/HEAD.json`), 'HEAD.json')
-  const known = new Set([...head.packs, ...head.retired].map(({ name }) => `packs/${name}.pack`))
-  const orphans = names.filter((name) => name.startsWith('packs/') && !known.has(name))
-  const before = filesBelow(start, STORE)
-  if (orphans.some((name) => !before.includes(name))) throw new Error(`packs are left: ${orphans.join(', ')}`)
 }
 
 function isTidying({ name, path }: Call): boolean {

@@ -385,6 +385,19 @@ describe('the order in which evidence is kept', () => {
     })
   })
 
+  test('a repair can be taken back: what is in quarantine is put where it was', async () => {
+    const damaged = withRottenChunk(three, chunkOf('a1', 0))
+    const { report, image } = await repaired(damaged)
+    const back = Object.entries(report.quarantined).map(([name, to]) => {
+      const path = name.endsWith('.json') ? name : `packs/${name}.pack`
+      return [path, fileOf(image, to.slice('/srv/store/'.length))] as const
+    })
+    const undone = withFiles(image, Object.fromEntries(back))
+    expect((await visit(undone, historyOf)).result).toEqual((await visit(damaged, historyOf)).result)
+    const { image: later } = await visit(undone, (store) => store.persist({ ...persistOf('c1'), keepLast: 9 }))
+    expect((await visit(later, historyOf)).result).toHaveLength(4)
+  })
+
   test('the next writes delete nothing of what was moved aside', async () => {
     const { image } = await repaired(withRottenChunk(three, chunkOf('a1', 0)))
     const aside = [...filesOf(image)].filter(([path]) => path.startsWith('quarantine/'))

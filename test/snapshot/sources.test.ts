@@ -75,6 +75,15 @@ describe.each(kinds)('in a $name store', ({ open }) => {
     expect(await blob.text()).toBe(text)
   })
 
+  test('a long string is kept whole, wherever its astral characters fall', async () => {
+    const store = await open()
+    for (const long of ['🦑'.repeat(300_000), `x${'🦑'.repeat(300_000)}`, `${'漢'.repeat(262_143)}🦑`]) {
+      const saved = await store.persist({ blobs: { a: long } })
+      expect(saved.blobs.a!.size).toBe(Buffer.byteLength(long))
+      expect((await (await store.load())!.blob('a').text()) === long).toBe(true)
+    }
+  })
+
   test('an empty source of any kind is an empty blob', async () => {
     const store = await open()
     const empty = join(scratch(), 'empty')
@@ -232,9 +241,14 @@ describe('a source that fails', () => {
     expect((error as Error).message).toContain('the reason')
   })
 
+  function saveAndFail(path: string): boolean {
+    writeFileSync(path, 'half')
+    return false
+  }
+
   test.each<[string, BlobInput]>([
-    ['answers false', () => false],
-    ['answers false later, like usearch', async () => false],
+    ['answers false', saveAndFail],
+    ['answers false later, like some engines', async (path) => saveAndFail(path)],
     ['writes nothing', () => undefined],
     ['makes a directory', (path) => mkdirSync(path)],
     ['writes beside its path', (path) => writeFileSync(`${path}.tmp`, 'x')],
