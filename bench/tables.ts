@@ -24,9 +24,15 @@ export function renderTables(run: Run): Record<string, string> {
   }
 }
 
+/** Columns after the first that have nothing in them are left out. */
 function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |`
-  return [line(head), `|${head.map(() => '---').join('|')}|`, ...rows.map(line)].join('\n')
+  const kept = head.map((_, i) => i === 0 || rows.some((row) => row[i] !== ''))
+  const line = (cells: readonly string[]) => `| ${cells.filter((_, i) => kept[i]).join(' | ')} |`
+  const rule = `|${head
+    .filter((_, i) => kept[i])
+    .map(() => '---')
+    .join('|')}|`
+  return [line(head), rule, ...rows.map(line)].join('\n')
 }
 
 function machineTable(run: Run): string {
