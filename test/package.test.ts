@@ -121,9 +121,14 @@ test.each(['esm', 'cjs'] as const)(
 )
 
 test.each(['esm', 'cjs'] as const)(
-  'bundled by esbuild as %s it reads without the addons, warns once, and does not write',
+  'bundled by esbuild as %s it reads where the addons do not load, warns once, and does not write',
   async (format) => {
     const home = await bundle(format)
+    // That they are merely not there would leave it to the directories above whether there are any.
+    for (const addon of Object.keys(manifest.dependencies)) {
+      mkdirSync(join(home, 'node_modules', addon), { recursive: true })
+      writeFileSync(join(home, 'node_modules', addon, 'index.js'), 'throw new Error("does not load here")')
+    }
     const store = join(directory, `written-${format}`)
     await run(project, 'out/app.js', 'persist', store)
 

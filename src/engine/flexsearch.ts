@@ -261,7 +261,7 @@ function cellText(lists: List[]): string {
   return `[${text}${keyword === null ? '' : ']'}]`
 }
 
-/** Positions of lists: those of a field together are in the order of keyword, term and slot. */
+/** Positions of lists: those of a field together are in the order of keyword and term. */
 async function sortedLists(lists: readonly List[]): Promise<number[]> {
   const byTerm = new Map<string, number[]>()
   const byKeyword = new Map<string, number[]>([['', []]])
@@ -273,8 +273,7 @@ async function sortedLists(lists: readonly List[]): Promise<number[]> {
   }
   const terms = [...byTerm.keys()]
   for (const position of await sortedPositions(terms)) {
-    const same = byTerm.get(terms[position]!)!.sort((a, b) => lists[a]!.slot - lists[b]!.slot)
-    for (const n of same) byKeyword.get(lists[n]!.keyword ?? '')!.push(n)
+    for (const n of byTerm.get(terms[position]!)!) byKeyword.get(lists[n]!.keyword ?? '')!.push(n)
   }
   const keywords = [...byKeyword.keys()]
   return Array.from(await sortedPositions(keywords)).flatMap((position) => byKeyword.get(keywords[position]!)!)

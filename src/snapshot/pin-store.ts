@@ -44,6 +44,8 @@ async function hasMoved(env: Environment, stored: StoredHead): Promise<boolean> 
   return now?.head.revision !== stored.head.revision
 }
 
+const FILES = ['STORE.json', 'HEAD.json', 'HEAD.prev.json']
+
 async function readHeads(env: Environment): Promise<Pick<Pinned, 'problems' | 'stored'>> {
   const problems: Problem[] = []
   let found: Inspection | null = null
@@ -55,8 +57,9 @@ async function readHeads(env: Environment): Promise<Pick<Pinned, 'problems' | 's
     return { problems, stored }
   } catch (error) {
     if (!isHoldfastError(error) || !isVerdict(error, found)) throw error
-    const path = (error.details.path ?? error.details.where) as string | undefined
-    problems.push({ code: error.code, what: path === undefined ? 'HEAD.json' : basename(path), message: error.message })
+    const file = basename(String(error.details.path ?? error.details.where))
+    const what = FILES.includes(file) ? file : 'HEAD.json'
+    problems.push({ code: error.code, what, message: error.message })
     return { problems, stored: null }
   }
 }

@@ -94,6 +94,7 @@ export async function prepareRepair(env: Environment, options: RepairOptions): P
     const { base, adopting } = direction
     const packs = inOrderOfTrust(surveyed, base)
     const source = await openBlockSource(packs.map(({ pack, good }) => ({ ...pack, index: async () => good })))
+    await source.expect(Number.POSITIVE_INFINITY)
     const candidates = await examineCandidates(env.storage.location, source, packs, base, adopting)
     const marks = packs.map(({ good }) => new Uint8Array(good.blocks))
     const kept = await needsOf(candidates, source, marks)

@@ -68,8 +68,10 @@ describe('persistEngine', () => {
 
   test('refuses sidecars that would be taken for the adapter’s', async () => {
     const store = memory()
-    const blobs = persistEngine(store, counter(), { count: 7 }, { alongside: { blobs: { 'engine/count': 'mine' } } })
-    await expect(blobs).rejects.toThrow(TypeError)
+    for (const name of ['engine', 'engine/other']) {
+      const blobs = persistEngine(store, counter(), { count: 7 }, { alongside: { blobs: { [name]: 'mine' } } })
+      await expect(blobs).rejects.toThrow(TypeError)
+    }
     const metadata = persistEngine(store, counter(), { count: 7 }, { alongside: { metadata: { engine: 'mine' } } })
     await expect(metadata).rejects.toThrow(TypeError)
     expect(await store.load()).toBeNull()

@@ -133,6 +133,18 @@ test('refuses an index that exports by promises or keeps itself in a database', 
   expect(() => flexsearch(Index, { db: {} } as never)).toThrow(TypeError)
 })
 
+test('keeps stored documents that are in no register', async () => {
+  const document = new Document(documentOptions)
+  for (let n = 0; n < 10; n++) document.add(note(n))
+  const { store } = document as unknown as { store: Map<unknown, unknown> }
+  store.set('ghost', { text: 'of another time' })
+  const kept = memory()
+  await persistEngine(kept, flexsearch(Document, documentOptions), document)
+  const { engine } = (await restoreEngine(kept, flexsearch(Document, documentOptions)))!
+  expect(engine.get('ghost' as never)).toEqual({ text: 'of another time' })
+  expect(engine.get(7)).toEqual(document.get(7))
+})
+
 test('tells functions apart from the defaults, and by the name they are given', () => {
   const identity = (options: object, encoder?: string): unknown =>
     flexsearch(Index, options, encoder === undefined ? {} : { encoder }).options

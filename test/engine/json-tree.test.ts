@@ -36,7 +36,7 @@ test('gives back any JSON value, however it is cut on the way', async () => {
 test('keeps what JSON.stringify keeps, of large values as of small ones', async () => {
   const many = Array.from({ length: 100 }, (_, n) => n)
   const value = {
-    list: [...many, undefined, () => 1, new Date(0), { toJSON: () => many }],
+    list: [...many, undefined, () => 1, new Date(0), { toJSON: () => many }, { ...many, toJSON: () => 'short' }],
     map: Object.fromEntries(many.map((n) => [`k${n}`, n % 3 === 0 ? undefined : { n }])),
     ['__proto__' as string]: 1,
     text: 'lone \ud800 surrogate,\nline feed',

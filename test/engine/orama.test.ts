@@ -96,6 +96,11 @@ for (const { name, run } of engineConformance<Db>({
   test(name, run)
 }
 
+/** All that the database knows, as JSON. */
+function saved(db: Db): unknown {
+  return JSON.parse(JSON.stringify(Orama.save(db)))
+}
+
 async function again(db: Db, adapter = orama(Orama, options)): Promise<Db> {
   const store = memory()
   await persistEngine(store, adapter, db)
@@ -118,6 +123,7 @@ test('answers in the same order after any inserting, updating and removing, ties
       }
       const restored = await again(db)
       expect(answers(restored)).toEqual(answers(db))
+      expect(saved(restored)).toEqual(saved(db))
       for (const one of [db, restored]) {
         Orama.insert(one, document(300))
         Orama.remove(one, 'doc-3')
@@ -145,6 +151,65 @@ test('keeps what the lists themselves say where they contradict each other', asy
   }
   const { hits } = Orama.search(restored, { term: 'same', sortBy: () => 0 }) as Orama.Results<unknown>
   expect(hits[0]!.id).toBe('9')
+})
+
+test('keeps what does not follow from the documents', async () => {
+  const plainSchema = { schema: { text: 'string' } } as const
+  const db: Db = Orama.create(plainSchema)
+  for (let n = 0; n < 10; n++) Orama.insert(db, { id: `${n}`, text: `same words ${n}` })
+  const index = db.data.index as unknown as {
+    frequencies: Record<string, Record<string, Record<string, number>>>
+    tokenOccurrences: Record<string, Record<string, number>>
+    fieldLengths: Record<string, Record<string, number>>
+  }
+  index.frequencies.text![3]!.same = 0.123
+  index.frequencies.text![4]!.elsewhere = 0.5
+  delete index.frequencies.text![5]!.words
+  delete index.fieldLengths.text![6]
+  index.tokenOccurrences.text!.nowhere = 3
+  delete index.tokenOccurrences.text!.words
+  const restored = await again(db, orama(Orama, plainSchema))
+  expect(saved(restored)).toEqual(saved(db))
+})
+
+test('keeps vectors and sorted values that are not the documents’ own', async () => {
+  const db: Db = Orama.create(options)
+  for (let n = 0; n < 20; n++) Orama.insert(db, document(n))
+  const { vectors } = (
+    db.data.index as unknown as { vectorIndexes: { embedding: { node: { vectors: Map<number, unknown> } } } }
+  ).vectorIndexes.embedding.node
+  const entries = [...vectors].reverse().filter(([id]) => id !== 7)
+  vectors.clear()
+  for (const [id, entry] of entries) vectors.set(id, id === 3 ? [2, new Float32Array([0, 2, 0, 0])] : entry)
+  vectors.set(99, [1, new Float32Array([1, 0, 0, 0])])
+  const { title, size } = (
+    db.data.sorting as unknown as {
+      sorts: Record<string, { docs: Map<number, number>; orderedDocs: [number, unknown][] }>
+    }
+  ).sorts as {
+    title: { docs: Map<number, number>; orderedDocs: [number, unknown][] }
+    size: { docs: Map<number, number>; orderedDocs: [number, unknown][] }
+  }
+  Orama.save(db)
+  title.orderedDocs[4]![1] = 'another title'
+  title.docs.set(title.orderedDocs[6]![0], 60)
+  title.docs.delete(title.orderedDocs[8]![0])
+  size.docs.set(98, 5)
+  size.orderedDocs.push([97, 1000])
+  const restored = await again(db)
+  expect(saved(restored)).toEqual(saved(db))
+})
+
+test('writes no list out for documents that were updated: their lines follow the order of the index', async () => {
+  const db: Db = Orama.create(options)
+  for (let n = 0; n < 200; n++) Orama.insert(db, document(n))
+  for (let n = 0; n < 200; n += 9) Orama.update(db, `doc-${n}`, document(n, 1))
+  const store = memory()
+  await persistEngine(store, orama(Orama, options), db)
+  const snapshot = (await store.load())!
+  for (const name of snapshot.names.filter((blob) => /words|vectors/.test(blob))) {
+    expect(await snapshot.blob(name).text()).not.toMatch(/^\[(0|2),.*\[/m)
+  }
 })
 
 test('keeps an index of another kind whole, as of one instant', async () => {

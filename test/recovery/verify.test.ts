@@ -184,7 +184,10 @@ describe('every file of a store that is missing, cut short or foreign is named',
     const other = await build(persisted('b1'))
     for (const file of ['HEAD.json', 'STORE.json', 'HEAD.prev.json']) {
       const report = await verifyOf(withFiles(three, { [file]: fileOf(other, file) }))
-      expect(report).toMatchObject({ ok: false, problems: [{ code: 'STORE_DAMAGED' }] })
+      expect(report).toMatchObject({
+        ok: false,
+        problems: [{ code: 'STORE_DAMAGED', what: expect.stringMatching(/^HEAD(\.prev)?\.json$/) }],
+      })
       expect(report.problems[0]!.message).toMatch(/store/)
     }
   })

@@ -4,7 +4,8 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { basename, join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
-import { destroyStore, isHoldfastError, memory, openStore, type Store, type Warning } from 'holdfast'
+import { type BlobInput, destroyStore, isHoldfastError, memory, openStore, type Store, type Warning } from 'holdfast'
+import { type EngineAdapter, persistEngine, restoreEngine } from 'holdfast/engines'
 import MiniSearch from 'minisearch'
 import { collectDocuments, type Document } from './documents.ts'
 import {
@@ -12,13 +13,13 @@ import {
   buildText,
   buildVectors,
   type Engine,
+  engineAdapter,
   type Hit,
-  loadEngine,
   marker,
   revise,
-  saveEngine,
   searchText,
   searchVectors,
+  textOptions,
 } from './engine.ts'
 import { flipBit, leftovers, listing, newestPack } from './files.ts'
 import * as say from './print.ts'
@@ -45,13 +46,14 @@ async function main(): Promise<void> {
   const warnings: Warning[] = []
   try {
     const vectors = findVectors()
+    const adapter = engineAdapter(vectors)
     const engine = buildIndex(vectors)
     await using store = await openStore(path, { onWarning: (warning) => warnings.push(warning) })
-    const parts = await persistIndex(store, path, engine)
-    await changeOneInAHundred(store, engine, parts)
-    const durationMs = await restart(path, engine)
-    await killWriters(store, path, vectors, durationMs)
-    await damageOneByte(store, path, vectors, warnings)
+    await persistIndex(store, path, adapter, engine)
+    await changeOneInAHundred(store, adapter, engine)
+    const durationMs = await restart(store, path, adapter, engine)
+    await killWriters(store, path, adapter, durationMs)
+    await damageOneByte(store, path, adapter, warnings)
     await destroyStore(path)
   } catch (error) {
     say.print(`\n   ${say.red('✘')} ${error instanceof say.Untrue ? `untrue: ${error.message}` : String(error)}`)
@@ -105,61 +107,82 @@ function hitRow(index: string, { id, score }: Hit, documents: readonly Document[
   return [index, score.toFixed(2), documents[id]!.title]
 }
 
-/** A store in memory for each part of the engine, to see what each of them writes on its own. */
-type Parts = Map<string, Store>
+type Adapter = EngineAdapter<Engine>
 
-async function persistIndex(store: Store, path: string, engine: Engine): Promise<Parts> {
+async function persistIndex(store: Store, path: string, adapter: Adapter, engine: Engine): Promise<void> {
   say.heading('Persist it')
-  const request = saveEngine(engine)
-  const saved = await store.persist(request)
+  const saved = await persistEngine(store, adapter, engine)
   acknowledged.set(saved.sequence, answers(engine))
   const { total, written } = saved.bytes
   say.tell(
-    `${Object.keys(saved.blobs).join(', ')}: ${say.bytes(total)}, of which ${say.bytes(written)} were written to ${path},`,
-    `one snapshot for all of them, fsynced and acknowledged in ${say.duration(saved.durationMs)}.`,
+    `Text index, documents and vectors are ${say.bytes(total)}; ${say.bytes(written)} were written to ${path},`,
+    `as one snapshot, fsynced and acknowledged in ${say.duration(saved.durationMs)}.`,
   )
   const before = listing(path)
-  const again = await store.persist(saveEngine(engine))
+  const again = await persistEngine(store, adapter, engine)
   say.claim(
     again.unchanged && again.sequence === saved.sequence,
     `persisted again unchanged: recognised in ${say.duration(again.durationMs)}`,
   )
   say.claim(listing(path) === before, 'and nothing was written: no file but the lock was touched')
-
-  const parts: Parts = new Map()
-  for (const [name, blob] of Object.entries(request.blobs)) {
-    const part = memory()
-    await part.persist({ blobs: { [name]: blob } })
-    parts.set(name, part)
-  }
-  return parts
 }
 
-async function changeOneInAHundred(store: Store, engine: Engine, parts: Parts): Promise<void> {
+async function changeOneInAHundred(store: Store, adapter: Adapter, engine: Engine): Promise<void> {
   say.heading('Change one document in a hundred')
+  const parts = partStores()
+  await parts.persist(await partsOf(adapter, engine))
   const before = postings(engine)
   const revised = revise(engine)
   const touched = [...postings(engine)].filter(([term, list]) => before.get(term) !== list).length
-  const request = saveEngine(engine)
-  const saved = await store.persist(request)
+  const saved = await persistEngine(store, adapter, engine)
   acknowledged.set(saved.sequence, answers(engine))
   const { total, written, reused } = saved.bytes
   say.tell(`${say.number(revised)} of ${say.number(engine.documents.length)} documents get new text, in both indexes.`)
-  const rows: string[][] = []
-  for (const [name, blob] of Object.entries(request.blobs)) {
-    const { bytes } = await parts.get(name)!.persist({ blobs: { [name]: blob } })
-    rows.push([name, say.bytes(bytes.total), say.bytes(bytes.written), say.percent(bytes.written, bytes.total)])
-  }
-  rows.push(['snapshot', say.bytes(total), say.bytes(written), say.percent(written, total)])
-  say.table(rows, ['', 'size', 'written', ''])
-  say.tell(
-    `The text index is the least incremental: ${say.number(touched)} of ${say.number(engine.text.termCount)} posting lists changed, and they lie`,
-    'all over it. Its JSON is what MiniSearch gives, with the terms sorted.',
-  )
+  const { json, ...ours } = await parts.persist(await partsOf(adapter, engine))
+  say.table([...Object.entries({ ...ours, snapshot: saved.bytes })].map(writtenRow), ['', 'size', 'written', ''])
   say.claim(
     !saved.unchanged && written < total / 2 && reused > 0,
     `${say.bytes(written)} written in ${say.duration(saved.durationMs)}; the rest was there already`,
   )
+  say.tell(
+    `MiniSearch's own JSON is less incremental: ${say.bytes(json!.written)} of ${say.bytes(json!.total)} are new, because ${say.number(touched)} of`,
+    `${say.number(engine.text.termCount)} posting lists changed, and they lie all over it. Its adapter writes a line for each document.`,
+  )
+}
+
+interface Written {
+  total: number
+  written: number
+}
+
+function writtenRow([name, { total, written }]: [string, Written]): string[] {
+  return [name, say.bytes(total), say.bytes(written), say.percent(written, total)]
+}
+
+type Blobs = Record<string, BlobInput>
+
+/** What the engine is saved as, in parts, and for comparison MiniSearch's own JSON. */
+async function partsOf(adapter: Adapter, engine: Engine): Promise<Record<string, Blobs>> {
+  const { blobs } = await adapter.save(engine, { attempt: 1 })
+  const { passages, vectors, ...text } = Object.fromEntries(Symbol.iterator in blobs ? blobs : Object.entries(blobs))
+  const parts = { documents: { passages: passages! }, 'text index': text, json: { json: JSON.stringify(engine.text) } }
+  return vectors === undefined ? parts : { ...parts, vectors: { vectors } }
+}
+
+/** A store in memory for each part, to see what it writes on its own. */
+function partStores() {
+  const stores = new Map<string, Store>()
+  return {
+    async persist(parts: Record<string, Blobs>): Promise<Record<string, Written>> {
+      const written: Record<string, Written> = {}
+      for (const [name, blobs] of Object.entries(parts)) {
+        const store = stores.get(name) ?? memory()
+        stores.set(name, store)
+        written[name] = (await store.persist({ blobs })).bytes
+      }
+      return written
+    },
+  }
 }
 
 /** Each term's postings as text. */
@@ -168,32 +191,41 @@ function postings(engine: Engine): Map<string, string> {
 }
 
 /** A new process restores the engine, revises it and persists it; answers how long it was at that, in ms. */
-async function restart(path: string, engine: Engine): Promise<number> {
+async function restart(store: Store, path: string, adapter: Adapter, engine: Engine): Promise<number> {
   say.heading('Restart')
-  const { said } = await runWriter(path)
-  const restored = find(said, 'restored')
-  const persisting = find(said, 'persisting')
-  const done = find(said, 'acknowledged')
-  say.claim(
-    restored.answers === answers(engine),
-    `a new process restored snapshot ${restored.sequence} and gives the same answers, score for score`,
-  )
-  acknowledged.set(done.sequence, persisting.answers)
-  say.claim(
-    done.sequence === restored.sequence + 1,
-    `it revised another one in a hundred and persisted, in ${say.duration(done.durationMs)}`,
+  const restored = await restore(store, adapter)
+  const again = await persistEngine(store, adapter, restored.engine)
+  say.claim(again.unchanged, 'restored and persisted again, the engine is unchanged, and nothing is written')
+  const parts = partStores()
+  const own = JSON.stringify(engine.text)
+  await parts.persist({ json: { json: own } })
+  const reloaded = JSON.stringify(MiniSearch.loadJSON<Document>(own, textOptions))
+  const { json } = await parts.persist({ json: { json: reloaded } })
+  say.tell(
+    `(MiniSearch's own JSON has its terms the other way round after each load: ${say.bytes(json!.written)} of ${say.bytes(json!.total)} would be new.)`,
   )
 
-  const json = JSON.stringify(engine.text)
-  const plain = memory()
-  await plain.persist({ blobs: { text: json } })
-  const reloaded = JSON.stringify(MiniSearch.loadJSON<Document>(json, { fields: ['title', 'text'] }))
-  const { bytes } = await plain.persist({ blobs: { text: reloaded } })
-  say.tell(
-    'Why the terms are sorted: MiniSearch writes them the other way round after each load. As it gives it, a',
-    `reloaded index in which nothing changed writes ${say.bytes(bytes.written)} of ${say.bytes(bytes.total)}.`,
+  const { said } = await runWriter(path)
+  const found = find(said, 'restored')
+  const done = find(said, 'acknowledged')
+  say.claim(
+    found.answers === answers(engine),
+    `a new process restored snapshot ${found.sequence} and gives the same answers, score for score`,
+  )
+  acknowledged.set(done.sequence, find(said, 'persisting').answers)
+  say.claim(
+    done.sequence === found.sequence + 1,
+    `it revised another one in a hundred and persisted, in ${say.duration(done.durationMs)}`,
   )
   return done.durationMs
+}
+
+/** The engine of the current snapshot. */
+async function restore(store: Store, adapter: Adapter, options: { fallback?: boolean } = {}) {
+  const restored = (await restoreEngine(store, adapter, { ...options, required: true }))!
+  await restored.dispose()
+  const { engine, snapshot } = restored
+  return { engine, sequence: snapshot.sequence, passedOver: snapshot.passedOver }
 }
 
 interface Moment {
@@ -208,17 +240,17 @@ function momentsOf(durationMs: number): Moment[] {
   const reading = (blob: string) => (said: Said) => said.step === 'reading' && said.blob === blob
   const step = (name: Said['step']) => (said: Said) => said.step === name
   return [
-    { name: 'as it starts to read', when: reading('documents'), afterMs: 0 },
+    { name: 'as it starts to read', when: reading('engine/head'), afterMs: 0 },
     { name: 'after a quarter', when: step('persisting'), afterMs: durationMs / 4 },
-    { name: 'in the text index', when: reading('text'), afterMs: 0 },
+    { name: 'in the text index', when: reading('engine/documents'), afterMs: 0 },
     { name: 'half-way', when: step('persisting'), afterMs: durationMs / 2 },
-    { name: 'near the end', when: step('persisting'), afterMs: durationMs * 0.9 },
+    { name: 'in the documents', when: reading('engine/passages'), afterMs: 0 },
     { name: 'as it commits', when: step('committing'), afterMs: 0 },
     { name: 'as it says "done"', when: step('acknowledged'), afterMs: 0 },
   ]
 }
 
-async function killWriters(store: Store, path: string, vectors: Vectors | null, durationMs: number): Promise<void> {
+async function killWriters(store: Store, path: string, adapter: Adapter, durationMs: number): Promise<void> {
   say.heading('Kill it')
   say.tell(
     'Child processes restore the engine, revise it, begin to persist and get SIGKILL. After each, what is there?',
@@ -235,11 +267,7 @@ async function killWriters(store: Store, path: string, vectors: Vectors | null, 
     else if (killed) inTheMiddle += 1
 
     const left = leftovers(path)
-    const { value: engine, snapshot } = (await store.restore((found) => loadEngine(found, vectors), {
-      required: true,
-    }))!
-    await snapshot.dispose()
-    const { sequence } = snapshot
+    const { engine, sequence } = await restore(store, adapter)
     let outcome = `snapshot ${sequence}, the last acknowledged`
     if (done === undefined && sequence === last + 1) {
       // Committed and durable, but its writer died before it could say so: the new snapshot or the old one, never a mixture.
@@ -260,10 +288,9 @@ async function killWriters(store: Store, path: string, vectors: Vectors | null, 
     'each time the answers were those of that snapshot, score for score, and no acknowledged one was lost',
   )
 
-  const { value: engine, snapshot } = (await store.restore((found) => loadEngine(found, vectors), { required: true }))!
-  await snapshot.dispose()
+  const { engine } = await restore(store, adapter)
   revise(engine)
-  const saved = await store.persist(saveEngine(engine))
+  const saved = await persistEngine(store, adapter, engine)
   acknowledged.set(saved.sequence, answers(engine))
   say.claim(
     leftovers(path).files === 0,
@@ -313,21 +340,19 @@ function find<Step extends Said['step']>(said: readonly Said[], step: Step): Ext
   return found as Extract<Said, { step: Step }>
 }
 
-/** Past the header of a pack: the first block that was new in its snapshot. */
-const FIRST_BLOCK = 64
+/** In a pack, past its header and a small first block: what was new in the last snapshot. */
+const POSITION = 1000
 
-async function damageOneByte(store: Store, path: string, vectors: Vectors | null, warnings: Warning[]): Promise<void> {
+async function damageOneByte(store: Store, path: string, adapter: Adapter, warnings: Warning[]): Promise<void> {
   say.heading('Damage one byte')
   const newest = Math.max(...acknowledged.keys())
   const pack = newestPack(path)
-  const position = FIRST_BLOCK + 100
-  flipBit(pack, position)
+  flipBit(pack, POSITION)
   say.tell(
-    `One bit of ${basename(pack).slice(0, 12)}….pack is flipped, at byte ${position}. A load of snapshot ${newest}:`,
+    `One bit of ${basename(pack).slice(0, 12)}….pack is flipped, at byte ${POSITION}. A load of snapshot ${newest}:`,
   )
 
-  const use = (found: Parameters<typeof loadEngine>[0]) => loadEngine(found, vectors)
-  const error: unknown = await store.restore(use).catch((error: unknown) => error)
+  const error: unknown = await restore(store, adapter).catch((error: unknown) => error)
   say.claim(
     isHoldfastError(error, 'BLOB_DAMAGED'),
     `is refused before any library saw a byte of it, with ${describeError(error)}`,
@@ -339,11 +364,9 @@ async function damageOneByte(store: Store, path: string, vectors: Vectors | null
     `the error's details name blob "${String(details.blob)}", snapshot ${newest} and the very pack`,
   )
 
-  const older = (await store.restore(use, { fallback: true }))!
-  await older.snapshot.dispose()
-  const { sequence } = older.snapshot
-  say.claim(sequence === newest - 1, `with fallback: true, snapshot ${sequence} is restored instead`)
-  say.claim(answers(older.value) === acknowledged.get(sequence), 'and answers as it did when it was persisted')
+  const older = await restore(store, adapter, { fallback: true })
+  say.claim(older.sequence === newest - 1, `with fallback: true, snapshot ${older.sequence} is restored instead`)
+  say.claim(answers(older.engine) === acknowledged.get(older.sequence), 'and answers as it did when it was persisted')
   say.claim(
     older.passedOver.length === 1 &&
       older.passedOver[0]!.sequence === newest &&
@@ -351,18 +374,16 @@ async function damageOneByte(store: Store, path: string, vectors: Vectors | null
     `it is not silent about it: passedOver names snapshot ${newest}, and there was a warning`,
   )
 
-  flipBit(pack, position)
-  const healed = (await store.restore(use))!
-  await healed.snapshot.dispose()
+  flipBit(pack, POSITION)
+  const { engine, sequence } = await restore(store, adapter)
   say.claim(
-    healed.snapshot.sequence === newest && answers(healed.value) === acknowledged.get(newest),
+    sequence === newest && answers(engine) === acknowledged.get(newest),
     `the bit put back, snapshot ${newest} loads again: a failed load changes nothing`,
   )
-  const found = searchText(healed.value, marker(healed.value.generation), healed.value.documents.length).length
-  say.claim(
-    found === Math.ceil(healed.value.documents.length / 100),
-    `a search for "${marker(healed.value.generation)}" finds the ${found} documents revised last`,
-  )
+  const word = marker(engine.generation)
+  const found = searchText(engine, word, engine.documents.length).length
+  const expected = Math.ceil(engine.documents.length / 100)
+  say.claim(found === expected, `a search for "${word}" finds the ${found} documents revised last`)
 }
 
 function describeError(error: unknown): string {

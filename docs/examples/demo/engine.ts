@@ -1,8 +1,10 @@
 import { createHash } from 'node:crypto'
-import { type BlobInput, content, type PersistOptions, type Snapshot } from 'holdfast'
+import type { BlobInput } from 'holdfast'
+import type { EngineAdapter } from 'holdfast/engines'
+import { minisearch } from 'holdfast/engines/minisearch'
 import MiniSearch from 'minisearch'
 import type { Document } from './documents.ts'
-import { embed, type VectorIndex, type Vectors } from './vectors.ts'
+import { DIMENSIONS, embed, type VectorIndex, type Vectors } from './vectors.ts'
 
 /** A small search engine: the documents, a text index over them and, where usearch is there, a vector index. */
 export interface Engine {
@@ -13,7 +15,8 @@ export interface Engine {
   vectors: VectorIndex | null
 }
 
-const textOptions = { fields: ['title', 'text'] }
+export const textOptions = { fields: ['title', 'text'] }
+const textAdapter = minisearch(MiniSearch<Document>, textOptions)
 
 export function buildText(documents: readonly Document[]): MiniSearch<Document> {
   const text = new MiniSearch<Document>(textOptions)
@@ -27,42 +30,42 @@ export function buildVectors(documents: readonly Document[], vectors: Vectors): 
   return index
 }
 
-/** What to persist: each part as a blob in the form that its own library saves and loads. */
-export function saveEngine(engine: Engine): PersistOptions {
-  const { generation, documents, text, vectors } = engine
-  const blobs: Record<string, BlobInput> = {
-    documents: { [Symbol.iterator]: () => lines(documents) },
-    // Posting lists change a little in many places: smaller chunks than the default of 16 KiB.
-    text: { source: JSON.stringify(sorted(text)), chunking: content({ averageBytes: 4096 }), type: 'application/json' },
+/** Saves and restores all of it as one: MiniSearch by the adapter for it, and beside it the documents and the vectors. */
+export function engineAdapter(vectors: Vectors | null): EngineAdapter<Engine> {
+  return {
+    name: 'demo',
+    layout: 1,
+    options: { text: textAdapter.options, dimensions: vectors === null ? 0 : DIMENSIONS },
+    async save(engine, context) {
+      const text = await textAdapter.save(engine.text, context)
+      const { documents, generation } = engine
+      const blobs: Record<string, BlobInput> = {
+        ...Object.fromEntries(Symbol.iterator in text.blobs ? text.blobs : Object.entries(text.blobs)),
+        passages: lines(documents),
+      }
+      const { vectors } = engine
+      if (vectors !== null) blobs.vectors = (path) => vectors.save(path)
+      return { blobs, metadata: { ...text.metadata, generation } }
+    },
+    async restore(saved, context) {
+      const passages = (await saved.blob('passages').text()).trimEnd().split('\n')
+      const engine: Engine = {
+        generation: saved.metadata.generation as number,
+        documents: passages.map((line) => JSON.parse(line) as Document),
+        text: await textAdapter.restore(saved, context),
+        vectors: null,
+      }
+      if (vectors !== null) {
+        engine.vectors = vectors.create()
+        engine.vectors.load(await saved.blob('vectors').file())
+      }
+      return engine
+    },
   }
-  if (vectors !== null) blobs.vectors = (path) => vectors.save(path)
-  return { blobs, metadata: { generation, documents: documents.length }, message: `generation ${generation}` }
-}
-
-/** MiniSearch writes its terms in the opposite order after each load; sorted, an unchanged index is unchanged bytes. */
-function sorted(text: MiniSearch<Document>) {
-  const json = text.toJSON()
-  return { ...json, index: json.index.sort(([a], [b]) => (a < b ? -1 : 1)) }
 }
 
 function* lines(documents: readonly Document[]): Generator<Uint8Array> {
   for (const document of documents) yield Buffer.from(`${JSON.stringify(document)}\n`)
-}
-
-/** The engine in a snapshot. Every byte of it has been verified before a library sees it. */
-export async function loadEngine(snapshot: Snapshot, vectors: Vectors | null): Promise<Engine> {
-  const documents = (await snapshot.blob('documents').text()).trimEnd().split('\n')
-  const engine: Engine = {
-    generation: snapshot.metadata.generation as number,
-    documents: documents.map((line) => JSON.parse(line) as Document),
-    text: MiniSearch.loadJSON<Document>(await snapshot.blob('text').text(), textOptions),
-    vectors: null,
-  }
-  if (vectors !== null) {
-    engine.vectors = vectors.create()
-    engine.vectors.load(await snapshot.blob('vectors').file())
-  }
-  return engine
 }
 
 /** The next generation: one document in a hundred, neighbours, gets new text. Answers how many. */

@@ -1,6 +1,7 @@
 import { writeSync } from 'node:fs'
 import { openStore } from 'holdfast'
-import { answers, loadEngine, revise, saveEngine } from './engine.ts'
+import { persistEngine, restoreEngine } from 'holdfast/engines'
+import { answers, engineAdapter, revise } from './engine.ts'
 import { loadVectors } from './vectors.ts'
 
 // The process that is killed: restores the engine, revises it, persists it, and says on stdout how far it has come. Lines are
@@ -20,21 +21,21 @@ function say(said: Said): void {
 
 const [directory, nodeModules] = process.argv.slice(2) as [string, string]
 const loaded = loadVectors(nodeModules, { install: false })
-const vectors = 'missing' in loaded ? null : loaded
+const adapter = engineAdapter('missing' in loaded ? null : loaded)
 
 await using store = await openStore(directory)
-const { value: engine, snapshot } = (await store.restore((found) => loadEngine(found, vectors), { required: true }))!
-await snapshot.dispose()
+const restored = (await restoreEngine(store, adapter, { required: true }))!
+const { engine, snapshot } = restored
+await restored.dispose()
 say({ step: 'restored', sequence: snapshot.sequence, answers: answers(engine) })
 
 revise(engine)
-const parts = saveEngine(engine)
 say({ step: 'persisting', generation: engine.generation, answers: answers(engine) })
-const saved = await store.persist({
-  ...parts,
+const startMs = performance.now()
+const saved = await persistEngine(store, adapter, engine, {
   onProgress(progress) {
     if (progress.phase === 'reading') say({ step: 'reading', blob: progress.blob, bytes: progress.bytes })
     if (progress.phase === 'committing') say({ step: 'committing' })
   },
 })
-say({ step: 'acknowledged', sequence: saved.sequence, durationMs: saved.durationMs })
+say({ step: 'acknowledged', sequence: saved.sequence, durationMs: performance.now() - startMs })
