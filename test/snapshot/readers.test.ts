@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { describe, expect, test, vi } from 'vitest'
 import { loadSnapshot, openStore, persistSnapshot, type Snapshot } from '../../src/index.ts'
 import { collect, noise, sameBytes } from '../support/bytes.ts'
+import { collectGarbage } from '../support/garbage.ts'
 import { kinds, scratch } from '../support/storages.ts'
 import { files } from '../support/tree.ts'
 
