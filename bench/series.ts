@@ -1,6 +1,6 @@
 import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { zstdAvailable } from '../src/format/compression.ts'
+import { zstdAvailable } from '../src/format/compress.ts'
 import { fixed } from '../src/index.ts'
 import { inChild } from './child.ts'
 import { type EngineSeries, engineSeries } from './engines.ts'

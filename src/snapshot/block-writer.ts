@@ -1,10 +1,9 @@
 import { randomBytes } from 'node:crypto'
 import { HoldfastError } from '../errors.ts'
-import { blake3 } from '../format/blake3.ts'
 import type { Codec } from '../format/cid.ts'
-import { COMPRESSION, compressBlock } from '../format/compression.ts'
+import { COMPRESSION } from '../format/compression.ts'
 import { BLOCK_BYTES_MAX, HEADER_BYTES } from '../format/limits.ts'
-import { createPackIndex, encodePackHeader, KIND, type Kind } from '../format/pack.ts'
+import { createPackIndex, encodePackHeader, type Kind } from '../format/pack.ts'
 import type { PackSink } from '../storage/port.ts'
 
 /** A pack written by this persist. */
@@ -21,7 +20,6 @@ export interface BlockWriterOptions {
   revision: number
   firstPackId: number
   packBytesMax: number
-  compress: boolean
   createPack(): Promise<PackSink>
 }
 
@@ -33,8 +31,8 @@ export interface BlockWriter {
   readonly packs: readonly WrittenPack[]
   /** The id that the block appended next will be found under. */
   readonly packId: number
-  /** Keeps a view of `bytes` until `flush`; chunks may be compressed. Answers the stored length. */
-  append(bytes: Uint8Array, digest: Uint8Array, codec: Codec, kind: Kind): number
+  /** Keeps a view of `bytes`, or of the frame that they were compressed to, until `flush`. */
+  append(bytes: Uint8Array, digest: Uint8Array, codec: Codec, kind: Kind, frame: Frame | null): void
   /** Appends stored bytes as they are, for moving blocks between packs. */
   appendStored(stored: Uint8Array, digest: Uint8Array, block: StoredBlock): void
   /**
@@ -50,6 +48,13 @@ export interface BlockWriter {
   discard(): Promise<void>
 }
 
+/** A block's bytes as zstd. */
+export interface Frame {
+  bytes: Uint8Array
+  /** The first 8 bytes of their digest. */
+  check: Uint8Array
+}
+
 export interface StoredBlock {
   rawLength: number
   codec: number
@@ -57,9 +62,6 @@ export interface StoredBlock {
   kind: Kind
   check: Uint8Array | null
 }
-
-/** After a chunk that did not shrink, this many are stored plain before the next is tried. */
-const SKIP_MAX = 64
 
 export function createBlockWriter(options: BlockWriterOptions): BlockWriter {
   const packs: WrittenPack[] = []
@@ -70,8 +72,6 @@ export function createBlockWriter(options: BlockWriterOptions): BlockWriter {
   let pending: Uint8Array[] = []
   let pendingStart = HEADER_BYTES
   let total = 0
-  let skip = 0
-  let skipNext = 1
 
   function push(view: Uint8Array): void {
     const last = pending[pending.length - 1]
@@ -83,22 +83,6 @@ export function createBlockWriter(options: BlockWriterOptions): BlockWriter {
     }
     position += view.byteLength
     total += view.byteLength
-  }
-
-  function compressed(bytes: Uint8Array): Uint8Array | null {
-    if (!options.compress || bytes.length < 128) return null
-    if (skip > 0) {
-      skip -= 1
-      return null
-    }
-    const smaller = compressBlock(bytes)
-    if (smaller === null) {
-      skip = skipNext
-      skipNext = Math.min(skipNext * 2, SKIP_MAX)
-    } else {
-      skipNext = 1
-    }
-    return smaller
   }
 
   async function opened(): Promise<{ sink: PackSink; header: Uint8Array }> {
@@ -149,19 +133,16 @@ export function createBlockWriter(options: BlockWriterOptions): BlockWriter {
     get packId() {
       return options.firstPackId + packs.length
     },
-    append(bytes, digest, codec, kind) {
+    append(bytes, digest, codec, kind, frame) {
       if (bytes.length > BLOCK_BYTES_MAX) {
         throw new HoldfastError('LIMIT_EXCEEDED', `a block of ${bytes.length} bytes; at most ${BLOCK_BYTES_MAX}`, {
           details: { bytes: bytes.length, limit: BLOCK_BYTES_MAX },
         })
       }
-      const smaller = kind === KIND.chunk ? compressed(bytes) : null
-      const stored = smaller ?? bytes
-      const check = smaller === null ? null : blake3(smaller).subarray(0, 8)
-      const compression = smaller === null ? COMPRESSION.none : COMPRESSION.zstd
-      index.add(digest, 0, position, stored.length, bytes.length, codec, compression, kind, check)
+      const stored = frame?.bytes ?? bytes
+      const compression = frame === null ? COMPRESSION.none : COMPRESSION.zstd
+      index.add(digest, 0, position, stored.length, bytes.length, codec, compression, kind, frame?.check ?? null)
       push(stored)
-      return stored.length
     },
     appendStored(stored, digest, block) {
       const { rawLength, codec, compression, kind, check } = block

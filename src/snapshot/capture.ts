@@ -18,6 +18,7 @@ export interface CaptureOptions {
   previous: { snapshot: HeadSnapshot; source: BlockSource } | null
   intake: Intake
   chunking: Chunking | undefined
+  compress: boolean
   /** Compared before and after: the state the blobs were taken from must not have moved. */
   unchanged: (() => unknown) | undefined
   signal: AbortSignal
@@ -39,6 +40,7 @@ export async function captureBlobs(env: Environment, options: CaptureOptions): P
         name: named.name,
         reader,
         chunking,
+        compress: options.compress,
         previous: await previousBlob(options.previous?.source, previous?.blobs.get(named.name), chunking),
         intake,
         signal,

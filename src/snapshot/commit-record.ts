@@ -29,5 +29,5 @@ export function appendCommitRecord(
       .sort()
       .map((name) => fromHex(name, DIGEST_BYTES)),
   })
-  writer.append(block, blake3(block), CODEC_DAG_CBOR, KIND.commit)
+  writer.append(block, blake3(block), CODEC_DAG_CBOR, KIND.commit, null)
 }

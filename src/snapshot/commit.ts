@@ -46,7 +46,6 @@ export async function commitSnapshot(
     revision: head.revision + 1,
     firstPackId: Math.max(0, ...head.packs.map(({ id }) => id)) + 1,
     packBytesMax: options.packBytesMax,
-    compress: options.compress,
     createPack: () => session.createPack(),
   })
   const ids = new Map(head.packs.map(({ id, name }) => [name, id]))
@@ -57,6 +56,7 @@ export async function commitSnapshot(
       previous: current === null ? null : { snapshot: current, source },
       intake,
       chunking: options.chunking,
+      compress: options.compress,
       unchanged: options.unchanged,
       signal: options.signal,
       onProgress: options.onProgress,

@@ -4,10 +4,11 @@ import { blake3 } from '../format/blake3.ts'
 import { type Chunking, chunkBytesMax } from '../format/chunking.ts'
 import { CODEC_DAG_CBOR } from '../format/cid.ts'
 import { createDagBuilder } from '../format/dag.ts'
-import { BLOB_BYTES_MAX, DIGEST_BYTES, SEGMENT_BYTES } from '../format/limits.ts'
+import { BLOB_BYTES_MAX, CHECK_BYTES, DIGEST_BYTES, SEGMENT_BYTES } from '../format/limits.ts'
 import type { BlobEntry } from '../format/manifest.ts'
 import { KIND } from '../format/pack.ts'
 import { encodeSegments } from '../format/segments.ts'
+import type { Compressed } from '../workers/jobs.ts'
 import { openWindows, type Window, type Windows } from '../workers/windows.ts'
 import type { ChunkList } from './chunks.ts'
 import type { Intake } from './intake.ts'
@@ -26,6 +27,7 @@ export interface IngestOptions {
   name: string
   reader: ByteReader
   chunking: Chunking
+  compress: boolean
   /** Cut by the same chunking, or null. */
   previous: PreviousBlob | null
   intake: Intake
@@ -62,6 +64,8 @@ type Outcome =
   /** Chunks cut here; their digests are in the window once `hashed` settles. */
   | { kind: 'cut'; filled: Filled; start: number; count: number; hashed: Promise<void> }
 
+type Cut = Extract<Outcome, { kind: 'cut' }>
+
 interface Filled {
   window: Window
   /** Blob position of the segment's first byte, and how many bytes it has. */
@@ -93,6 +97,7 @@ function createFlow(options: IngestOptions, windows: Windows) {
 
   let nodes: { block: Uint8Array; digest: Uint8Array }[] = []
   let nodeBytes = 0
+  let skip = { chunks: 0, next: 1 }
   const dag = createDagBuilder((block, digest) => {
     nodes.push({ block, digest })
     nodeBytes += block.length
@@ -213,12 +218,16 @@ function createFlow(options: IngestOptions, windows: Windows) {
     const found = await outcome
     const { window, start, length, peeked, digested } = found.filled
     await digested
-    if (found.kind === 'cut') await found.hashed
+    let compressed: Compressed | null = null
+    if (found.kind === 'cut') {
+      await found.hashed
+      if (options.compress) compressed = await track(compressNew(found))
+    }
     await before
     signal.throwIfAborted()
     if (length > 0) segments.push(peeked ? previous!.segmentDigest(start) : window.segmentDigest)
     if (found.kind === 'same') takeSame(found)
-    else takeCut(found)
+    else takeCut(found, compressed)
     if (nodeBytes >= NODES_HELD_BYTES) storeNodes()
     await intake.flush()
     options.onBytes(start + length)
@@ -237,12 +246,35 @@ function createFlow(options: IngestOptions, windows: Windows) {
     }
   }
 
-  function takeCut({ filled: { window }, start, count }: Extract<Outcome, { kind: 'cut' }>): void {
+  /** Of a window's chunks those that the store does not have; an empty range stands for one that it has. */
+  async function compressNew({ filled: { window }, start, count }: Cut): Promise<Compressed> {
+    const ranges = new Uint32Array(2 * count)
     let at = start
+    for (let i = 0; i < count; i++) {
+      if (!intake.knows(window.digests, i * DIGEST_BYTES)) ranges.set([at, window.ends[i]!], 2 * i)
+      at = window.ends[i]!
+    }
+    const compressed = await windows.compress(window, ranges, skip)
+    skip = compressed.skip
+    return compressed
+  }
+
+  function takeCut({ filled: { window }, start, count }: Cut, compressed: Compressed | null): void {
+    let at = start
+    let frameAt = 0
     for (let i = 0; i < count; i++) {
       const end = window.ends[i]!
       const digest = window.digests.subarray(i * DIGEST_BYTES, (i + 1) * DIGEST_BYTES)
-      intake.chunk(window.bytes.subarray(at, end), digest)
+      const frameEnd = frameAt + (compressed?.lengths[i] ?? 0)
+      const frame =
+        frameEnd === frameAt
+          ? null
+          : {
+              bytes: compressed!.stored.subarray(frameAt, frameEnd),
+              check: compressed!.checks.subarray(i * CHECK_BYTES, (i + 1) * CHECK_BYTES),
+            }
+      frameAt = frameEnd
+      intake.chunk(window.bytes.subarray(at, end), digest, frame)
       dag.push(end - at, window.digests, i * DIGEST_BYTES)
       at = end
     }

@@ -1,7 +1,7 @@
 import { CODEC_RAW, type Codec } from '../format/cid.ts'
 import { DIGEST_BYTES } from '../format/limits.ts'
 import { KIND, type Kind } from '../format/pack.ts'
-import type { BlockWriter } from './block-writer.ts'
+import type { BlockWriter, Frame } from './block-writer.ts'
 import { type BlockSource, entryOf, placeOf, slotOf } from './blocks.ts'
 import { createDigestMap, type DigestMap } from './digest-map.ts'
 
@@ -20,7 +20,8 @@ export interface IntakeOptions {
 
 /** Takes blocks in: writes those the store does not have, and notes which packs the snapshot needs. */
 export interface Intake {
-  chunk(bytes: Uint8Array, digest: Uint8Array): void
+  /** `frame`: the same compressed, to be written instead. */
+  chunk(bytes: Uint8Array, digest: Uint8Array, frame?: Frame | null): void
   block(bytes: Uint8Array, digest: Uint8Array, codec: Codec, kind: Kind): void
   /** Whether the block need not be written. */
   knows(digests: Uint8Array, at: number): boolean
@@ -84,7 +85,7 @@ export function createIntake({ source, ids, damaged, writer }: IntakeOptions): I
     })
   }
 
-  function take(bytes: Uint8Array, digest: Uint8Array, codec: Codec, kind: Kind): void {
+  function take(bytes: Uint8Array, digest: Uint8Array, codec: Codec, kind: Kind, frame: Frame | null): void {
     const written = own.get(digest, 0)
     const reused = kind === KIND.chunk ? bytes.length : 0
     if (written !== -1) {
@@ -97,7 +98,7 @@ export function createIntake({ source, ids, damaged, writer }: IntakeOptions): I
       return
     }
     const id = writer.packId
-    writer.append(bytes, digest, codec, kind)
+    writer.append(bytes, digest, codec, kind, frame)
     own.add(digest, 0, id)
     needed.add(id)
   }
@@ -115,8 +116,8 @@ export function createIntake({ source, ids, damaged, writer }: IntakeOptions): I
   }
 
   return {
-    chunk: (bytes, digest) => take(bytes, digest, CODEC_RAW, KIND.chunk),
-    block: take,
+    chunk: (bytes, digest, frame = null) => take(bytes, digest, CODEC_RAW, KIND.chunk, frame),
+    block: (bytes, digest, codec, kind) => take(bytes, digest, codec, kind, null),
     knows: (digests, at) => own.get(digests, at) !== -1 || known(digests, at) !== -1,
     reuse(digest, length) {
       if (own.get(digest, 0) !== -1) reusedBytes += length

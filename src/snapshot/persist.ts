@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { HoldfastError } from '../errors.ts'
 import { assertChunking, type Chunking } from '../format/chunking.ts'
-import { zstdAvailable } from '../format/compression.ts'
+import { zstdAvailable } from '../format/compress.ts'
 import { fromHex } from '../format/hex.ts'
 import { STORE_ID_BYTES } from '../format/limits.ts'
 import { decodeValue, encodeValue, isWellFormed } from '../format/value.ts'

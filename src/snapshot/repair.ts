@@ -214,7 +214,6 @@ async function writeRescued(
   const writer = createBlockWriter({
     storeId: prepared.start.storeId,
     ...options,
-    compress: false,
     createPack: () => session.createPack(),
   })
   try {

@@ -3,7 +3,7 @@ import { Worker } from 'node:worker_threads'
 import { blake3Implementation } from '../format/blake3.ts'
 import { resolveNative } from '../native.ts'
 import { GEAR_WASM, WORKER_SOURCE } from './generated.ts'
-import type { Job } from './jobs.ts'
+import type { Compressed, CompressJob, Job } from './jobs.ts'
 import type { SharedMemory } from './wasm.ts'
 import type { FromWorker, ToWorker } from './worker.ts'
 
@@ -16,10 +16,12 @@ export interface Arena {
 /** Worker threads shared by all stores of the process. */
 export interface Pool {
   /** Rejects with `WorkerFailed` when the worker died: run the job here instead. */
-  run(arena: Arena, job: Job): Promise<number>
+  run<Asked extends Job | CompressJob>(arena: Arena, job: Asked): Promise<Result<Asked>>
   /** Workers forget an arena. */
   close(arena: Arena): void
 }
+
+export type Result<Asked extends Job | CompressJob> = Asked extends CompressJob ? Compressed : number
 
 export class WorkerFailed extends Error {}
 
@@ -40,7 +42,7 @@ export function sharedPool(): Pool | null {
 interface Member {
   worker: Worker
   arenas: Set<number>
-  pending: Map<number, { resolve: (count: number) => void; reject: (error: Error) => void }>
+  pending: Map<number, { resolve: (result: never) => void; reject: (error: Error) => void }>
 }
 
 function createPool(size: number): Pool {
@@ -72,7 +74,7 @@ function createPool(size: number): Pool {
     member.pending.delete(message.id)
     if (member.pending.size === 0) member.worker.unref()
     if ('error' in message) waiting?.reject(new WorkerFailed(message.error))
-    else waiting?.resolve(message.count)
+    else waiting?.resolve(message.result as never)
   }
 
   function fail(member: Member, error: Error): void {
@@ -112,7 +114,7 @@ function createPool(size: number): Pool {
         member.arenas.add(arena.id)
       }
       const id = nextId++
-      const done = new Promise<number>((resolve, reject) => {
+      const done = new Promise<Result<typeof job>>((resolve, reject) => {
         member.pending.set(id, { resolve, reject })
       })
       member.worker.ref()

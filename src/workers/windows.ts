@@ -4,7 +4,17 @@ import { type Chunking, chunkBytesMax, cutter } from '../format/chunking.ts'
 import { gearTable } from '../format/gear.ts'
 import { DIGEST_BYTES, SEGMENT_BYTES } from '../format/limits.ts'
 import { GEAR_WASM } from './generated.ts'
-import { type Job, type KnownChunks, type Region, runJob, type Tools } from './jobs.ts'
+import {
+  type Compressed,
+  type CompressJob,
+  compressChunks,
+  type Job,
+  type KnownChunks,
+  type Region,
+  runJob,
+  type Skip,
+  type Tools,
+} from './jobs.ts'
 import { type Arena, type Pool, sharedPool, WorkerFailed } from './pool.ts'
 import { chunkerOver, sharedMemory } from './wasm.ts'
 
@@ -31,6 +41,8 @@ export interface Windows {
   cut(window: Window, start: number, end: number, final: boolean): Promise<number>
   hash(window: Window, start: number, count: number): Promise<void>
   follow(window: Window, start: number, end: number, final: boolean, known: KnownChunks): Promise<number>
+  /** Of the chunks [start, end), in pairs. */
+  compress(window: Window, ranges: Uint32Array, skip: Skip): Promise<Compressed>
   release(): void
 }
 
@@ -43,6 +55,8 @@ const CARRY_BYTES_MAX = 4 * 1024 * 1024
 const CHUNKS_MAX = (CARRY_BYTES_MAX + SEGMENT_BYTES) / 512 + 2
 const SHARED_LAYOUT: Layout = { carry: CARRY_BYTES_MAX, segment: SEGMENT_BYTES, chunks: CHUNKS_MAX }
 const GEAR_BYTES = 2048
+/** So much is compressed on the main thread at one go: a millisecond or two. */
+const COMPRESS_STEP_BYTES = 128 * 1024
 
 /** Windows for a blob of `size` bytes (null: unknown) under one chunking. */
 export function openWindows(chunking: Chunking, size: number | null): Windows {
@@ -66,7 +80,39 @@ function localWindows(chunking: Chunking, size: number | null): Windows {
     await setImmediate()
     return count
   }
-  return windowsOver(memory, 0, 2, layout, chunking, run, () => {})
+  return windowsOver(memory, 0, 2, layout, chunking, { run, compress: compressHere }, () => {})
+
+  /** Slower than all else that is done here: in steps, to let the event loop turn. */
+  async function compressHere({ ranges, skip }: CompressJob): Promise<Compressed> {
+    const steps: Compressed[] = []
+    for (let at = 0; at < ranges.length; ) {
+      const from = at
+      for (let bytes = 0; at < ranges.length && bytes < COMPRESS_STEP_BYTES; at += 2)
+        bytes += ranges[at + 1]! - ranges[at]!
+      const job: CompressJob = { kind: 'compress', ranges: ranges.subarray(from, at), skip: steps.at(-1)?.skip ?? skip }
+      steps.push(compressChunks(job, tools))
+      await setImmediate()
+    }
+    return merged(steps, skip)
+  }
+}
+
+function merged(steps: readonly Compressed[], skip: Skip): Compressed {
+  const lengths = new Uint32Array(steps.reduce((sum, step) => sum + step.lengths.length, 0))
+  let at = 0
+  for (const step of steps) {
+    lengths.set(step.lengths, at)
+    at += step.lengths.length
+  }
+  const stored = Buffer.concat(steps.map((step) => step.stored))
+  const checks = Buffer.concat(steps.map((step) => step.checks))
+  return { stored, lengths, checks, skip: steps.at(-1)?.skip ?? skip }
+}
+
+/** Where jobs are done. */
+interface Doing {
+  run(job: Job): Promise<number>
+  compress(job: CompressJob): Promise<Compressed>
 }
 
 interface Layout {
@@ -110,16 +156,20 @@ function openArena(): OpenArena {
 /** In shared memory, worked on by threads. */
 function sharedWindows(chunking: Chunking, pool: Pool): Windows {
   const arena = openArena()
-  const run = async (job: Job): Promise<number> => {
+  const unlessFailed = async <T>(work: Promise<T>, here: () => T): Promise<T> => {
     try {
-      return await pool.run(arena, job)
+      return await work
     } catch (error) {
       if (!(error instanceof WorkerFailed)) throw error
       // The memory is as it was: what a worker could not do is done here.
-      return runJob(job, arena.tools)
+      return here()
     }
   }
-  return windowsOver(arena.tools.memory, GEAR_BYTES, WINDOWS, SHARED_LAYOUT, chunking, run, () => {
+  const doing: Doing = {
+    run: (job) => unlessFailed(pool.run(arena, job), () => runJob(job, arena.tools)),
+    compress: (job) => unlessFailed(pool.run(arena, job), () => compressChunks(job, arena.tools)),
+  }
+  return windowsOver(arena.tools.memory, GEAR_BYTES, WINDOWS, SHARED_LAYOUT, chunking, doing, () => {
     if (spare.length < SPARE_MAX) spare.push(arena)
     else pool.close(arena)
   })
@@ -131,7 +181,7 @@ function windowsOver(
   count: number,
   layout: Layout,
   chunking: Chunking,
-  run: (job: Job) => Promise<number>,
+  { run, compress }: Doing,
   release: () => void,
 ): Windows {
   const { carry, segment, chunks } = layout
@@ -184,6 +234,10 @@ function windowsOver(
       const { base, region } = own
       const job: Job = { kind: 'follow', start: base + start, end: base + end, final, chunking, region, known: shifted }
       return toOwn(own, await run(job))
+    },
+    async compress(window, ranges, skip) {
+      const { base } = window as Own
+      return await compress({ kind: 'compress', ranges: ranges.map((at) => at + base), skip })
     },
     release,
   }

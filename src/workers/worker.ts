@@ -1,6 +1,6 @@
 import { createRequire } from 'node:module'
 import { parentPort, workerData } from 'node:worker_threads'
-import { type Job, runJob, type Tools } from './jobs.ts'
+import { type Compressed, type CompressJob, compressChunks, type Job, runJob, type Tools } from './jobs.ts'
 import { chunkerOver, type SharedMemory } from './wasm.ts'
 
 // Bundled into a string by `assembly/build.mjs`. The addon's path was resolved by the main thread.
@@ -12,8 +12,8 @@ const arenas = new Map<number, Tools>()
 export type ToWorker =
   | { open: number; memory: SharedMemory }
   | { close: number }
-  | { id: number; arena: number; job: Job }
-export type FromWorker = { id: number; count: number } | { id: number; error: string }
+  | { id: number; arena: number; job: Job | CompressJob }
+export type FromWorker = { id: number; result: number | Compressed } | { id: number; error: string }
 
 parentPort!.on('message', (message: ToWorker) => {
   if ('open' in message) {
@@ -25,13 +25,17 @@ parentPort!.on('message', (message: ToWorker) => {
   } else if ('close' in message) {
     arenas.delete(message.close)
   } else {
-    parentPort!.postMessage(answer(message.id, message.arena, message.job))
+    const answer = answerTo(message.id, message.arena, message.job)
+    const moved =
+      'result' in answer && typeof answer.result === 'object' ? [answer.result.stored.buffer as ArrayBuffer] : []
+    parentPort!.postMessage(answer, moved)
   }
 })
 
-function answer(id: number, arena: number, job: Job): FromWorker {
+function answerTo(id: number, arena: number, job: Job | CompressJob): FromWorker {
   try {
-    return { id, count: runJob(job, arenas.get(arena)!) }
+    const tools = arenas.get(arena)!
+    return { id, result: job.kind === 'compress' ? compressChunks(job, tools) : runJob(job, tools) }
   } catch (error) {
     return { id, error: (error as Error).message }
   }

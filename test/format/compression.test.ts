@@ -2,14 +2,8 @@ import { readFileSync } from 'node:fs'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { blake3 } from '../../src/format/blake3.ts'
-import {
-  compressBlock,
-  decodePortably,
-  decompressBlock,
-  prepareDecompression,
-  preparePortable,
-  zstdAvailable,
-} from '../../src/format/compression.ts'
+import { compressBlock, zstdAvailable } from '../../src/format/compress.ts'
+import { decodePortably, decompressBlock, prepareDecompression, preparePortable } from '../../src/format/compression.ts'
 import { fromHex, toHex } from '../../src/format/hex.ts'
 import { checkFrame } from '../../src/format/zstd.ts'
 import { frameInput, type ZstdVector } from '../vectors/compute.ts'

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { zstdAvailable } from '../../src/format/compression.ts'
+import { zstdAvailable } from '../../src/format/compress.ts'
 import { nodeFileSystem } from '../../src/fs/node.ts'
 import { memory, openStore, type StoreOptions } from '../../src/index.ts'
 import { createStore } from '../../src/snapshot/store.ts'

@@ -9,7 +9,7 @@ import { execFileSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { blake3 } from '../../src/format/blake3.ts'
 import { content, fixed } from '../../src/format/chunking.ts'
-import { compressBlock, zstdAvailable } from '../../src/format/compression.ts'
+import { compressBlock, zstdAvailable } from '../../src/format/compress.ts'
 import { toHex } from '../../src/format/hex.ts'
 import {
   chunkingVector,
