@@ -2,8 +2,8 @@ import { spawn } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
 
 /** Runs `task` of this program in a process of its own: what it allocated before does not count, and it dies with it. */
-export async function inChild<T>(program: string, task: string, input: unknown, node = process.execPath): Promise<T> {
-  const child = spawn(node, ['--expose-gc', program, '--task', task, JSON.stringify(input)], {
+export async function inChild<T>(program: string, task: string, input: unknown): Promise<T> {
+  const child = spawn(process.execPath, ['--expose-gc', program, '--task', task, JSON.stringify(input)], {
     stdio: ['ignore', 'pipe', 'inherit'],
   })
   let output = ''

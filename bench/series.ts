@@ -1,6 +1,5 @@
-import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { zstdAvailable } from '../src/format/compress.ts'
 import { fixed } from '../src/index.ts'
 import { inChild } from './child.ts'
 import { type EngineSeries, engineSeries } from './engines.ts'
@@ -14,12 +13,6 @@ import { installed, run } from './rivals.ts'
 export async function series(context: Context): Promise<GroupResult> {
   const { series: all, skipped } = await engineSeries(context)
   const tables: SeriesTable[] = []
-  const newer = join(context.home, 'node_modules', 'node24', 'bin', 'node')
-  const nodes: [string, string][] = [[`holdfast (Node ${major(process.version)})`, process.execPath]]
-  if (!zstdAvailable()) {
-    if (existsSync(newer)) nodes.push(['holdfast (Node 24, zstd)', newer])
-    else skipped.push('holdfast with zstd: this Node cannot write it, and node24 is not installed in bench/')
-  }
   const tools = [restic, borg, casync].filter(({ name }) => {
     if (installed(name)) return true
     skipped.push(`${name}: not installed`)
@@ -29,13 +22,11 @@ export async function series(context: Context): Promise<GroupResult> {
     const file = join(context.scratch, 'series.bin')
     writeGenerations(file, one.generations)
     const rows: SeriesTable['rows'] = []
-    for (const [name, node] of nodes) {
-      const store = join(context.scratch, 'series-store')
-      const chunking = one.pages ? fixed(4096) : null
-      await inChild(context.program, 'persistSeries', { store, file, chunking }, node)
-      rows.push({ name, bytes: treeBytes(store) })
-      rmSync(store, { recursive: true })
-    }
+    const store = join(context.scratch, 'series-store')
+    const chunking = one.pages ? fixed(4096) : null
+    await inChild(context.program, 'persistSeries', { store, file, chunking })
+    rows.push({ name: 'holdfast', bytes: treeBytes(store) })
+    rmSync(store, { recursive: true })
     for (const tool of tools) rows.push({ name: tool.name, bytes: toolBytes(context, tool, one) })
     const logicalBytes = one.generations.reduce((sum, { length }) => sum + length, 0)
     rows.push({ name: 'plain copies', bytes: logicalBytes })
@@ -49,10 +40,6 @@ export async function series(context: Context): Promise<GroupResult> {
     log(`${one.name}, ${one.change}: ${rows.map(({ name, bytes }) => `${name} ${bytesText(bytes)}`).join(', ')}`)
   }
   return { series: tables, skipped }
-}
-
-function major(version: string): string {
-  return version.slice(1).split('.')[0]!
 }
 
 interface Tool {

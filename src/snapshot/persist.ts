@@ -1,12 +1,12 @@
 import { randomBytes } from 'node:crypto'
 import { HoldfastError } from '../errors.ts'
 import { assertChunking, type Chunking } from '../format/chunking.ts'
-import { zstdAvailable } from '../format/compress.ts'
 import { fromHex } from '../format/hex.ts'
 import { STORE_ID_BYTES } from '../format/limits.ts'
 import { decodeValue, encodeValue, isWellFormed } from '../format/value.ts'
 import type { OnProgress } from '../progress.ts'
 import type { StoredHead, WriteSession } from '../storage/port.ts'
+import { canCompress, ZSTD_PACKAGE } from '../workers/zstd.ts'
 import type { BlockSource } from './blocks.ts'
 import { cleanUp } from './clean-up.ts'
 import { commitSnapshot } from './commit.ts'
@@ -92,7 +92,6 @@ export async function persist(
   const startMs = performance.now()
   const signal = options.signal ?? new AbortController().signal
   signal.throwIfAborted()
-  const compress = wantsCompression(defaults.compression)
   const keepLast = options.keepLast ?? defaults.keepLast
   assertKeepLast(keepLast)
   if (options.chunking !== undefined) assertChunking(options.chunking)
@@ -100,6 +99,7 @@ export async function persist(
   // Refused before anything is read or locked, and copied: what the caller changes meanwhile is for the next snapshot.
   const metadata = strictClone(options.metadata ?? {}, 'metadata') as Record<string, unknown>
   const watermark = options.watermark === undefined ? undefined : strictClone(options.watermark, 'watermark')
+  const compress = await wantsCompression(defaults.compression)
   const sources = await nameSources(env.fs, options.blobs)
 
   return await env.storage.write(
@@ -130,15 +130,17 @@ export async function persist(
   )
 }
 
-function wantsCompression(compression: PersistDefaults['compression']): boolean {
-  if (compression === 'zstd' && !zstdAvailable()) {
+async function wantsCompression(compression: PersistDefaults['compression']): Promise<boolean> {
+  if (compression === 'none') return false
+  const can = await canCompress()
+  if (compression === 'zstd' && !can) {
     throw new HoldfastError(
       'COMPRESSION_UNSUPPORTED',
-      `zstd needs Node 22.15 or later to write (this is ${process.version}); use compression: 'auto' or 'none'`,
+      `${ZSTD_PACKAGE} does not load, and this Node (${process.version}) cannot write zstd itself, as 22.15 can; install it, or use compression: 'auto' or 'none'`,
       { details: { node: process.version } },
     )
   }
-  return compression !== 'none' && zstdAvailable()
+  return can
 }
 
 export function assertKeepLast(keepLast: unknown): void {

@@ -5,7 +5,8 @@ import { resolveNative } from '../native.ts'
 import { GEAR_WASM, WORKER_SOURCE } from './generated.ts'
 import type { Compressed, CompressJob, Job } from './jobs.ts'
 import type { SharedMemory } from './wasm.ts'
-import type { FromWorker, ToWorker } from './worker.ts'
+import type { FromWorker, ToWorker, WorkerData } from './worker.ts'
+import { zstdPath } from './zstd.ts'
 
 /** Memory that windows lie in, seen by every worker. */
 export interface Arena {
@@ -54,7 +55,11 @@ function createPool(size: number): Pool {
     const worker = new Worker(WORKER_SOURCE, {
       eval: true,
       name: 'holdfast',
-      workerData: { blake3Path: resolveNative('@napi-rs/blake-hash'), wasm: Buffer.from(GEAR_WASM, 'base64') },
+      workerData: {
+        blake3Path: resolveNative('@napi-rs/blake-hash'),
+        zstdPath: zstdPath(),
+        wasm: Buffer.from(GEAR_WASM, 'base64'),
+      } satisfies WorkerData,
       // The host's flags (loaders, inspectors, memory limits) are not the worker's business.
       execArgv: [],
       stdin: false,

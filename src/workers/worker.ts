@@ -1,12 +1,20 @@
 import { createRequire } from 'node:module'
 import { parentPort, workerData } from 'node:worker_threads'
+import { prepareCompression } from '../format/compress.ts'
 import { type Compressed, type CompressJob, compressChunks, type Job, runJob, type Tools } from './jobs.ts'
 import { chunkerOver, type SharedMemory } from './wasm.ts'
 
-// Bundled into a string by `assembly/build.mjs`. The addon's path was resolved by the main thread.
+// Bundled into a string by `assembly/build.mjs`. The paths of packages were resolved by the main thread.
 
-const { blake3Path, wasm } = workerData as { blake3Path: string; wasm: Uint8Array }
-const { blake3 } = createRequire(blake3Path)(blake3Path) as { blake3: (bytes: Uint8Array) => Uint8Array }
+export interface WorkerData {
+  blake3Path: string
+  /** Null where Node has zstd itself, or the package is not there. */
+  zstdPath: string | null
+  wasm: Uint8Array
+}
+
+const { blake3Path, zstdPath, wasm } = workerData as WorkerData
+const { blake3 } = load(blake3Path) as { blake3: (bytes: Uint8Array) => Uint8Array }
 const arenas = new Map<number, Tools>()
 
 export type ToWorker =
@@ -25,18 +33,29 @@ parentPort!.on('message', (message: ToWorker) => {
   } else if ('close' in message) {
     arenas.delete(message.close)
   } else {
-    const answer = answerTo(message.id, message.arena, message.job)
-    const moved =
-      'result' in answer && typeof answer.result === 'object' ? [answer.result.stored.buffer as ArrayBuffer] : []
-    parentPort!.postMessage(answer, moved)
+    void answer(message.id, message.arena, message.job)
   }
 })
 
-function answerTo(id: number, arena: number, job: Job | CompressJob): FromWorker {
+async function answer(id: number, arena: number, job: Job | CompressJob): Promise<void> {
+  const tools = arenas.get(arena)!
   try {
-    const tools = arenas.get(arena)!
-    return { id, result: job.kind === 'compress' ? compressChunks(job, tools) : runJob(job, tools) }
+    if (job.kind === 'compress') {
+      if (!(await prepareCompression(() => load(zstdPath!)))) throw new Error('there is no zstd here')
+      const compressed = compressChunks(job, tools)
+      post({ id, result: compressed }, [compressed.stored.buffer as ArrayBuffer])
+    } else {
+      post({ id, result: runJob(job, tools) })
+    }
   } catch (error) {
-    return { id, error: (error as Error).message }
+    post({ id, error: (error as Error).message })
   }
+}
+
+function post(message: FromWorker, moved: ArrayBuffer[] = []): void {
+  parentPort!.postMessage(message, moved)
+}
+
+function load(path: string): unknown {
+  return createRequire(path)(path)
 }

@@ -1,7 +1,8 @@
-import { describe, expect, test } from 'vitest'
-import { zstdAvailable } from '../../src/format/compress.ts'
+import { describe, expect, test, vi } from 'vitest'
+import { zstdIsNative } from '../../src/format/compress.ts'
 import { nodeFileSystem } from '../../src/fs/node.ts'
 import { memory, openStore, type StoreOptions } from '../../src/index.ts'
+import { requireNative } from '../../src/native.ts'
 import { createStore } from '../../src/snapshot/store.ts'
 import { memoryStorage } from '../../src/storage/memory.ts'
 import { collect, noise, sameBytes } from '../support/bytes.ts'
@@ -18,15 +19,26 @@ function text(bytes: number): Uint8Array {
   return new Uint8Array(Buffer.from(out.slice(0, bytes)))
 }
 
-test.skipIf(zstdAvailable())('where Node cannot write zstd, `zstd` is refused and `auto` does without', async () => {
-  const error = await rejects(memory({ compression: 'zstd' }).persist({ blobs: { a: 'x' } }), 'COMPRESSION_UNSUPPORTED')
+test.skipIf(zstdIsNative)('where nothing can write zstd, `zstd` is refused and `auto` does without', async () => {
+  vi.resetModules()
+  vi.doMock('../../src/native.ts', async (original) => ({
+    ...(await original<typeof import('../../src/native.ts')>()),
+    requireNative(name: string) {
+      if (name.includes('zstd')) throw new Error(`Cannot find module '${name}'`)
+      return requireNative(name)
+    },
+  }))
+  const without = await import('../../src/index.ts')
+  vi.doUnmock('../../src/native.ts')
+  const persisted = without.memory({ compression: 'zstd' }).persist({ blobs: { a: 'x' } })
+  const error = await rejects(persisted, 'COMPRESSION_UNSUPPORTED')
   expect(error.kind).toBe('unsupported')
   expect(error.details.node).toBe(process.version)
-  const { bytes } = await memory().persist({ blobs: { a: text(MIB) } })
+  const { bytes } = await without.memory().persist({ blobs: { a: text(MIB) } })
   expect(bytes.written).toBeGreaterThan(MIB)
 })
 
-describe.skipIf(!zstdAvailable())('where Node can write zstd', () => {
+describe('compression', () => {
   test.each(kinds)(
     'what shrinks is written smaller to a $name store, and comes back in every way',
     async ({ open }) => {

@@ -9,7 +9,7 @@ import { execFileSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { blake3 } from '../../src/format/blake3.ts'
 import { content, fixed } from '../../src/format/chunking.ts'
-import { compressBlock, zstdAvailable } from '../../src/format/compress.ts'
+import { compressBlock, zstdIsNative } from '../../src/format/compress.ts'
 import { toHex } from '../../src/format/hex.ts'
 import {
   chunkingVector,
@@ -26,7 +26,7 @@ function write(name: string, vector: unknown): void {
 }
 
 function zstdVector(): ZstdVector {
-  if (!zstdAvailable()) throw new Error('this Node has no zstd: use 22.15 or later')
+  if (!zstdIsNative) throw new Error('this Node has no zstd: use 22.15 or later')
   const frames: ZstdVector['frames'] = []
   for (const input of ['squares', 'lines', 'zeros', 'noise'] as const) {
     const raw = frameInput(input)
