@@ -21,7 +21,7 @@ export interface StoreOptions {
   keepLast?: number
   /** How long to wait for another writer, in ms; default 30,000. Then `STORE_LOCKED`. */
   lockWaitMs?: number
-  /** `zstd` chunks that shrink: `auto` (default) where this Node can write it. */
+  /** `zstd` for chunks that shrink, in worker threads; `auto` (default): where it can be written, which is almost everywhere. */
   compression?: 'auto' | 'none' | 'zstd'
   /** A pack is completed at this size in bytes; default 256 MiB, 1 MiB to 1 GiB. */
   packBytesMax?: number
