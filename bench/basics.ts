@@ -1,7 +1,7 @@
 import { mkdirSync, rmSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { loadSnapshot, openStore, type Store } from '../src/index.ts'
+import { loadSnapshot, openStore, type Store, type StoreOptions } from '../src/index.ts'
 import { jsonDocuments, overwrite, vectors } from './data.ts'
 import { engineFile } from './engines.ts'
 import { assertSame, type Context, isLate } from './group.ts'
@@ -28,7 +28,7 @@ export async function basics(context: Context): Promise<GroupResult> {
   const { quick } = context
   const result: Required<Pick<GroupResult, 'comparisons' | 'skipped'>> = { comparisons: [], skipped: [] }
   const engine = await engineFile(context)
-  const sets: [string, () => Uint8Array][] = [
+  const sets: [string, () => Uint8Array, StoreOptions?][] = [
     ...(quick
       ? ([
           ['128 MiB of float vectors', () => vectors(128 * MIB)],
@@ -37,12 +37,12 @@ export async function basics(context: Context): Promise<GroupResult> {
       : ([
           ['1 GiB of float vectors', () => vectors(GIB)],
           ['256 MiB of JSON', () => jsonDocuments(256 * MIB)],
-          ['256 MiB of float vectors', () => vectors(256 * MIB)],
+          ["256 MiB of JSON, compression: 'none'", () => jsonDocuments(256 * MIB), { compression: 'none' }],
           ['64 MiB of JSON', () => jsonDocuments(64 * MIB)],
-        ] satisfies [string, () => Uint8Array][])),
+        ] satisfies [string, () => Uint8Array, StoreOptions?][])),
     [`${engine.name}, ${bytesText(engine.bytes.length)}`, () => engine.bytes],
   ]
-  for (const [data, make] of sets) {
+  for (const [data, make, options] of sets) {
     if (isLate(context)) {
       result.skipped.push(`${data}: out of time`)
       continue
@@ -51,7 +51,7 @@ export async function basics(context: Context): Promise<GroupResult> {
     const bytes = make()
     const wanted = quick ? 3 : 5
     const budgetMs = quick ? 8_000 : bytes.length >= GIB ? 150_000 : 60_000
-    const { comparisons, skipped } = await measure(context, data, bytes, wanted, budgetMs)
+    const { comparisons, skipped } = await measure(context, data, bytes, options, wanted, budgetMs)
     result.comparisons.push(...comparisons)
     for (const reason of skipped) if (!result.skipped.includes(reason)) result.skipped.push(reason)
   }
@@ -72,6 +72,7 @@ async function measure(
   context: Context,
   data: string,
   bytes: Uint8Array,
+  options: StoreOptions | undefined,
   wanted: number,
   budgetMs: number,
 ): Promise<{ comparisons: Comparison[]; skipped: string[] }> {
@@ -93,7 +94,7 @@ async function measure(
     mkdirSync(directory, { recursive: true })
     const path = join(directory, 'store')
     const plain = join(directory, 'plain.bin')
-    const store = await openStore(path)
+    const store = await openStore(path, options)
 
     async function plainWrite(): Promise<number> {
       settleDisk()

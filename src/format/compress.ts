@@ -1,10 +1,13 @@
 import * as zlib from 'node:zlib'
+import { checkFrame } from './zstd.ts'
 
-// Writing zstd. Imports no package, because this is bundled into the worker's source; reading is in `compression.ts`.
+// zstd in worker threads, and writing it on the main thread. Imports no package, because this is bundled into the worker's source. What a
+// main thread reads goes through `compression.ts`, which needs nothing that might not load.
 
 /** What Node's zlib has from 22.15 and 23.8 on; `@types/node` of the oldest supported version has not. */
 interface ZlibWithZstd {
   zstdCompressSync?(bytes: Uint8Array, options: { params: Record<number, number>; pledgedSrcSize: number }): Buffer
+  zstdDecompressSync?(bytes: Uint8Array, options: { maxOutputLength: number }): Buffer
   constants: { ZSTD_c_compressionLevel?: number }
 }
 
@@ -13,9 +16,14 @@ interface PortableZstd {
   init(): Promise<void>
   createCCtx(): number
   compressUsingDict(context: number, bytes: Uint8Array, dictionary: Uint8Array, level: number): Uint8Array
+  createDCtx(): number
+  decompressUsingDict(context: number, frame: Uint8Array, dictionary: Uint8Array): Uint8Array
 }
 
-type Compress = (bytes: Uint8Array) => Uint8Array
+interface Zstd {
+  compress(bytes: Uint8Array): Uint8Array
+  decompress(frame: Uint8Array, rawLength: number): Uint8Array
+}
 
 /** Level 1: the others cost more time than their bytes are worth to a disk. */
 const LEVEL = 1
@@ -24,17 +32,17 @@ const LEVEL = 1
 const SAVING_MIN = 1 / 16
 
 const native = nativeZstd(zlib as unknown as ZlibWithZstd)
-let compress = native
+let zstd = native
 let prepared: Promise<boolean> | undefined
 
 /** Whether Node itself can compress, and nothing else needs to be loaded. */
 export const zstdIsNative = native !== null
 
 /**
- * Makes `compressBlock` able to compress. `load` gives `@bokuweb/zstd-wasm`, and is called, once, where Node itself has no zstd. Answers whether
+ * Makes the functions below work. `load` gives `@bokuweb/zstd-wasm`, and is called, once, where Node itself has no zstd. Answers whether
  * it worked.
  */
-export async function prepareCompression(load: () => unknown): Promise<boolean> {
+export async function prepareZstd(load: () => unknown): Promise<boolean> {
   if (native !== null) return true
   prepared ??= preparePortable(load)
   return await prepared
@@ -42,28 +50,44 @@ export async function prepareCompression(load: () => unknown): Promise<boolean> 
 
 async function preparePortable(load: () => unknown): Promise<boolean> {
   try {
-    const zstd = load() as PortableZstd
-    await zstd.init()
-    const context = zstd.createCCtx()
-    const none = new Uint8Array(0)
+    const portable = load() as PortableZstd
+    await portable.init()
     // With one context for all blocks it is a third faster than without; an empty dictionary is none.
-    compress = (bytes) => zstd.compressUsingDict(context, bytes, none, LEVEL)
+    const none = new Uint8Array(0)
+    const compressing = portable.createCCtx()
+    const decompressing = portable.createDCtx()
+    zstd = {
+      compress: (bytes) => portable.compressUsingDict(compressing, bytes, none, LEVEL),
+      decompress: (frame) => portable.decompressUsingDict(decompressing, frame, none),
+    }
     return true
   } catch {
     return false
   }
 }
 
-function nativeZstd({ zstdCompressSync, constants }: ZlibWithZstd): Compress | null {
+function nativeZstd({ zstdCompressSync, zstdDecompressSync, constants }: ZlibWithZstd): Zstd | null {
   const { ZSTD_c_compressionLevel: parameter } = constants
-  if (zstdCompressSync === undefined || parameter === undefined) return null
+  if (zstdCompressSync === undefined || zstdDecompressSync === undefined || parameter === undefined) return null
   const params = { [parameter]: LEVEL }
-  return (bytes) => zstdCompressSync(bytes, { params, pledgedSrcSize: bytes.length })
+  return {
+    compress: (bytes) => zstdCompressSync(bytes, { params, pledgedSrcSize: bytes.length }),
+    decompress: (frame, rawLength) => zstdDecompressSync(frame, { maxOutputLength: Math.max(rawLength, 1) }),
+  }
 }
 
 /** One zstd frame; null when it would save less than a sixteenth, or when nothing was prepared. */
 export function compressBlock(bytes: Uint8Array): Uint8Array | null {
-  if (compress === null) return null
-  const { buffer, byteOffset, length } = compress(bytes)
+  if (zstd === null) return null
+  const { buffer, byteOffset, length } = zstd.compress(bytes)
   return length > bytes.length * (1 - SAVING_MIN) ? null : new Uint8Array(buffer, byteOffset, length)
+}
+
+/** The `rawLength` bytes of a frame. Throws an `Error` when it is not one, or nothing was prepared. */
+export function decompressFrame(frame: Uint8Array, rawLength: number): Uint8Array {
+  if (zstd === null) throw new Error('there is no zstd here')
+  checkFrame(frame, rawLength)
+  const raw = zstd.decompress(frame, rawLength)
+  if (raw.length !== rawLength) throw new Error(`the zstd frame gives ${raw.length} bytes, not ${rawLength}`)
+  return raw
 }

@@ -8,7 +8,7 @@ import { BLOB_BYTES_MAX, CHECK_BYTES, DIGEST_BYTES, SEGMENT_BYTES } from '../for
 import type { BlobEntry } from '../format/manifest.ts'
 import { KIND } from '../format/pack.ts'
 import { encodeSegments } from '../format/segments.ts'
-import type { Compressed } from '../workers/jobs.ts'
+import type { Compressed } from '../workers/frames.ts'
 import { openWindows, type Window, type Windows } from '../workers/windows.ts'
 import type { ChunkList } from './chunks.ts'
 import type { Intake } from './intake.ts'

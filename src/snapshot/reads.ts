@@ -1,7 +1,8 @@
 import { blake3, digestsEqual } from '../format/blake3.ts'
 import { COMPRESSION } from '../format/compression.ts'
-import { DIGEST_BYTES } from '../format/limits.ts'
-import { type Blame, type BlockSource, entryOf, isBadCopy, slotOf, unpack } from './blocks.ts'
+import { CHECK_BYTES, DIGEST_BYTES } from '../format/limits.ts'
+import { decompressInWorker } from '../workers/decompress.ts'
+import { BadBlock, type Blame, type BlockSource, entryOf, isBadCopy, slotOf, unpack } from './blocks.ts'
 import { type ChunkRun, disagrees } from './chunks.ts'
 
 /** One read of a pack: chunks that lie one behind the other both in the pack and in the blob. */
@@ -23,6 +24,9 @@ export interface Read {
 /** Larger reads gain nothing on page cache or NVMe (measured: 4 to 16 MiB alike) and verify later. */
 const READ_BYTES_MAX = 8 * 1024 * 1024
 
+/** Of compressed chunks, in bytes that they give: so much a worker, or without one the event loop, is busy with at a time. */
+const COMPRESSED_READ_BYTES_MAX = 2 * 1024 * 1024
+
 /**
  * What to read for chunks [first, last) of a run. Chunks that no pack has are read with `slot` -1. Chunks are read together up to
  * `bytesMax`, in the blob as well as in the pack: what is compressed may grow a thousandfold.
@@ -35,7 +39,6 @@ export function planReads(
   blame: Blame,
   bytesMax = READ_BYTES_MAX,
 ): Read[] {
-  const readMax = Math.min(bytesMax, READ_BYTES_MAX)
   const reads: Read[] = []
   let position = run.offset
   for (let i = 0; i < first; i++) position += run.lengths[i]!
@@ -52,6 +55,7 @@ export function planReads(
     const offset = index?.offset(entry) ?? 0
     const bytes = index?.storedLength(entry) ?? 0
     const compressed = index !== undefined && index.compression(entry) !== COMPRESSION.none
+    const readMax = Math.min(bytesMax, compressed ? COMPRESSED_READ_BYTES_MAX : READ_BYTES_MAX)
     const joins =
       current !== null &&
       slot !== -1 &&
@@ -91,7 +95,7 @@ export async function perform(
     if (!read.compressed) return await pack.file.read(into, read.offset)
     const stored = Buffer.allocUnsafeSlow(read.bytes)
     await pack.file.read(stored, read.offset)
-    unpackInto(source, read, stored, into)
+    await unpackInto(source, read, stored, into)
   } catch (error) {
     if (!isBadCopy(error)) throw error
     // One chunk at a time, so that only what is really bad is looked for elsewhere.
@@ -103,16 +107,23 @@ export async function perform(
   }
 }
 
-function unpackInto(source: BlockSource, read: Read, stored: Uint8Array, into: Uint8Array): void {
+async function unpackInto(source: BlockSource, read: Read, stored: Uint8Array, into: Uint8Array): Promise<void> {
   const index = source.indexes[read.slot]!
+  const count = read.last - read.first
+  const entries = Array.from({ length: count }, (_, i) => index.find(read.run.digests, (read.first + i) * DIGEST_BYTES))
+  const lengths = Uint32Array.from(entries, (entry) => index.storedLength(entry))
+  const rawLengths = Uint32Array.from(entries, (entry) => index.rawLength(entry))
+  const checks = new Uint8Array(count * CHECK_BYTES)
+  for (const [i, entry] of entries.entries()) checks.set(index.check(entry), i * CHECK_BYTES)
+  const blocks = await decompressInWorker({ kind: 'decompress', stored, lengths, rawLengths, checks })
+  if (blocks !== null) return into.set(blocks)
+  if (stored.length === 0) throw new BadBlock('the compressed bytes are not what they were')
   let from = 0
   let to = 0
-  for (let i = read.first; i < read.last; i++) {
-    const entry = index.find(read.run.digests, i * DIGEST_BYTES)
-    const bytes = unpack(index, entry, stored.subarray(from, from + index.storedLength(entry)))
-    into.set(bytes, to)
-    from += index.storedLength(entry)
-    to += bytes.length
+  for (const [i, entry] of entries.entries()) {
+    into.set(unpack(index, entry, stored.subarray(from, from + lengths[i]!)), to)
+    from += lengths[i]!
+    to += rawLengths[i]!
   }
 }
 

@@ -1,6 +1,5 @@
 import type { Chunking } from '../format/chunking.ts'
-import { compressBlock } from '../format/compress.ts'
-import { CHECK_BYTES, DIGEST_BYTES } from '../format/limits.ts'
+import { DIGEST_BYTES } from '../format/limits.ts'
 
 // What a worker does, and the main thread where there is none: the same functions over the same memory. Nothing here imports a package,
 // because this module is bundled into the worker's source.
@@ -24,32 +23,6 @@ export interface KnownChunks {
   lastIsFinal: boolean
 }
 
-/** Chunks to compress. */
-export interface CompressJob {
-  kind: 'compress'
-  /** Start and end of each. */
-  ranges: Uint32Array
-  /** `skip` of the job before. */
-  skip: Skip
-}
-
-/** After a chunk that did not shrink, `chunks` are stored plain before the next is tried, and then twice as many. */
-export interface Skip {
-  chunks: number
-  next: number
-}
-
-/** What a `CompressJob` gives. */
-export interface Compressed {
-  /** One frame after another. */
-  stored: Uint8Array
-  /** Bytes of each chunk's frame; 0: store it plain. */
-  lengths: Uint32Array
-  /** 8 bytes a chunk: the start of the frame's digest. */
-  checks: Uint8Array
-  skip: Skip
-}
-
 export type Job =
   /** Digest of [start, end) into `digestAt`. */
   | { kind: 'digest'; start: number; end: number; digestAt: number }
@@ -68,10 +41,6 @@ export type Job =
       known: KnownChunks
     }
 
-const SKIP_MAX = 64
-/** Below this zstd's own bytes outweigh what it saves. */
-const WORTH_COMPRESSING_BYTES = 128
-
 export interface Tools {
   /** The buffer that positions refer to. */
   memory: Uint8Array
@@ -89,45 +58,6 @@ export function runJob(job: Job, tools: Tools): number {
   if (job.kind === 'cut') return cut(job, tools)
   if (job.kind === 'hash') return hash(job, tools)
   return follow(job, tools)
-}
-
-export function compressChunks({ ranges, skip: before }: CompressJob, { memory, blake3 }: Tools): Compressed {
-  const count = ranges.length / 2
-  const lengths = new Uint32Array(count)
-  const checks = new Uint8Array(count * CHECK_BYTES)
-  const skip = { ...before }
-  const frames: Uint8Array[] = []
-  let bytes = 0
-  for (let i = 0; i < count; i++) {
-    const chunk = memory.subarray(ranges[2 * i]!, ranges[2 * i + 1]!)
-    if (chunk.length < WORTH_COMPRESSING_BYTES) continue
-    if (skip.chunks > 0) {
-      skip.chunks -= 1
-      continue
-    }
-    const frame = compressBlock(chunk)
-    if (frame === null) {
-      skip.chunks = skip.next
-      skip.next = Math.min(skip.next * 2, SKIP_MAX)
-      continue
-    }
-    skip.next = 1
-    lengths[i] = frame.length
-    checks.set(blake3(frame).subarray(0, CHECK_BYTES), i * CHECK_BYTES)
-    frames.push(frame)
-    bytes += frame.length
-  }
-  return { stored: joined(frames, bytes), lengths, checks, skip }
-}
-
-function joined(parts: readonly Uint8Array[], bytes: number): Uint8Array {
-  const whole = new Uint8Array(bytes)
-  let at = 0
-  for (const part of parts) {
-    whole.set(part, at)
-    at += part.length
-  }
-  return whole
 }
 
 function cut(job: Extract<Job, { kind: 'cut' }>, tools: Tools): number {

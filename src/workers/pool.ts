@@ -2,8 +2,9 @@ import { availableParallelism } from 'node:os'
 import { Worker } from 'node:worker_threads'
 import { blake3Implementation } from '../format/blake3.ts'
 import { resolveNative } from '../native.ts'
+import type { Compressed, CompressJob, DecompressJob } from './frames.ts'
 import { GEAR_WASM, WORKER_SOURCE } from './generated.ts'
-import type { Compressed, CompressJob, Job } from './jobs.ts'
+import type { Job } from './jobs.ts'
 import type { SharedMemory } from './wasm.ts'
 import type { FromWorker, ToWorker, WorkerData } from './worker.ts'
 import { zstdPath } from './zstd.ts'
@@ -18,6 +19,8 @@ export interface Arena {
 export interface Pool {
   /** Rejects with `WorkerFailed` when the worker died: run the job here instead. */
   run<Asked extends Job | CompressJob>(arena: Arena, job: Asked): Promise<Result<Asked>>
+  /** Takes `stored` away from the caller. Rejects, with `WorkerFailed`, when a frame is damaged, too. */
+  decompress(job: DecompressJob): Promise<Uint8Array>
   /** Workers forget an arena. */
   close(arena: Arena): void
 }
@@ -105,30 +108,46 @@ function createPool(size: number): Pool {
     idle.unref()
   }
 
+  function member(): Member {
+    try {
+      return leastBusy()
+    } catch (cause) {
+      throw new WorkerFailed('a worker thread could not be started', { cause })
+    }
+  }
+
+  async function ask<T>(
+    { worker, pending }: Member,
+    ask: (id: number) => ToWorker,
+    moved: ArrayBuffer[] = [],
+  ): Promise<T> {
+    const id = nextId++
+    const done = new Promise<T>((resolve, reject) => {
+      pending.set(id, { resolve, reject })
+    })
+    worker.ref()
+    worker.postMessage(ask(id), moved)
+    try {
+      return await done
+    } finally {
+      endWhenIdle()
+    }
+  }
+
   return {
     async run(arena, job) {
-      let member: Member
-      try {
-        member = leastBusy()
-      } catch (cause) {
-        throw new WorkerFailed('a worker thread could not be started', { cause })
+      const chosen = member()
+      if (!chosen.arenas.has(arena.id)) {
+        chosen.worker.postMessage({ open: arena.id, memory: arena.memory } satisfies ToWorker)
+        chosen.arenas.add(arena.id)
       }
-      const post = (message: ToWorker): void => member.worker.postMessage(message)
-      if (!member.arenas.has(arena.id)) {
-        post({ open: arena.id, memory: arena.memory })
-        member.arenas.add(arena.id)
-      }
-      const id = nextId++
-      const done = new Promise<Result<typeof job>>((resolve, reject) => {
-        member.pending.set(id, { resolve, reject })
-      })
-      member.worker.ref()
-      post({ id, arena: arena.id, job })
-      try {
-        return await done
-      } finally {
-        endWhenIdle()
-      }
+      return await ask(chosen, (id) => ({ id, arena: arena.id, job }))
+    },
+    async decompress(job) {
+      // Where the bytes are not a whole buffer they are copied, not moved.
+      const { buffer } = job.stored
+      const moved = buffer instanceof ArrayBuffer && buffer.byteLength === job.stored.length ? [buffer] : []
+      return await ask(member(), (id) => ({ id, job }), moved)
     },
     close(arena) {
       for (const member of members) {

@@ -3,18 +3,9 @@ import { blake3 } from '../format/blake3.ts'
 import { type Chunking, chunkBytesMax, cutter } from '../format/chunking.ts'
 import { gearTable } from '../format/gear.ts'
 import { DIGEST_BYTES, SEGMENT_BYTES } from '../format/limits.ts'
+import { type Compressed, type CompressJob, compressChunks, type Skip } from './frames.ts'
 import { GEAR_WASM } from './generated.ts'
-import {
-  type Compressed,
-  type CompressJob,
-  compressChunks,
-  type Job,
-  type KnownChunks,
-  type Region,
-  runJob,
-  type Skip,
-  type Tools,
-} from './jobs.ts'
+import { type Job, type KnownChunks, type Region, runJob, type Tools } from './jobs.ts'
 import { type Arena, type Pool, sharedPool, WorkerFailed } from './pool.ts'
 import { chunkerOver, sharedMemory } from './wasm.ts'
 

@@ -1,7 +1,8 @@
 import { createRequire } from 'node:module'
 import { parentPort, workerData } from 'node:worker_threads'
-import { prepareCompression } from '../format/compress.ts'
-import { type Compressed, type CompressJob, compressChunks, type Job, runJob, type Tools } from './jobs.ts'
+import { prepareZstd } from '../format/compress.ts'
+import { type Compressed, type CompressJob, compressChunks, type DecompressJob, decompressFrames } from './frames.ts'
+import { type Job, runJob, type Tools } from './jobs.ts'
 import { chunkerOver, type SharedMemory } from './wasm.ts'
 
 // Bundled into a string by `assembly/build.mjs`. The paths of packages were resolved by the main thread.
@@ -21,7 +22,8 @@ export type ToWorker =
   | { open: number; memory: SharedMemory }
   | { close: number }
   | { id: number; arena: number; job: Job | CompressJob }
-export type FromWorker = { id: number; result: number | Compressed } | { id: number; error: string }
+  | { id: number; job: DecompressJob }
+export type FromWorker = { id: number; result: number | Compressed | Uint8Array } | { id: number; error: string }
 
 parentPort!.on('message', (message: ToWorker) => {
   if ('open' in message) {
@@ -32,28 +34,46 @@ parentPort!.on('message', (message: ToWorker) => {
     })
   } else if ('close' in message) {
     arenas.delete(message.close)
+  } else if ('arena' in message) {
+    void answer(message.id, () => work(message.job, arenas.get(message.arena)!))
   } else {
-    void answer(message.id, message.arena, message.job)
+    void answer(message.id, () => decompress(message.job))
   }
 })
 
-async function answer(id: number, arena: number, job: Job | CompressJob): Promise<void> {
-  const tools = arenas.get(arena)!
+async function answer(id: number, work: () => Answer | Promise<Answer>): Promise<void> {
   try {
-    if (job.kind === 'compress') {
-      if (!(await prepareCompression(() => load(zstdPath!)))) throw new Error('there is no zstd here')
-      const compressed = compressChunks(job, tools)
-      post({ id, result: compressed }, [compressed.stored.buffer as ArrayBuffer])
-    } else {
-      post({ id, result: runJob(job, tools) })
-    }
+    const { result, moved } = await work()
+    parentPort!.postMessage(
+      { id, result } satisfies FromWorker,
+      moved.map(({ buffer }) => buffer as ArrayBuffer),
+    )
   } catch (error) {
-    post({ id, error: (error as Error).message })
+    parentPort!.postMessage({ id, error: (error as Error).message } satisfies FromWorker)
   }
 }
 
-function post(message: FromWorker, moved: ArrayBuffer[] = []): void {
-  parentPort!.postMessage(message, moved)
+interface Answer {
+  result: number | Compressed | Uint8Array
+  /** What is handed over, not copied. */
+  moved: Uint8Array[]
+}
+
+async function work(job: Job | CompressJob, tools: Tools): Promise<Answer> {
+  if (job.kind !== 'compress') return { result: runJob(job, tools), moved: [] }
+  await readyZstd()
+  const result = compressChunks(job, tools)
+  return { result, moved: [result.stored] }
+}
+
+async function decompress(job: DecompressJob): Promise<Answer> {
+  await readyZstd()
+  const result = decompressFrames(job, blake3)
+  return { result, moved: [result] }
+}
+
+async function readyZstd(): Promise<void> {
+  if (!(await prepareZstd(() => load(zstdPath!)))) throw new Error('there is no zstd here')
 }
 
 function load(path: string): unknown {

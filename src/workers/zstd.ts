@@ -1,4 +1,4 @@
-import { prepareCompression, zstdIsNative } from '../format/compress.ts'
+import { prepareZstd, zstdIsNative } from '../format/compress.ts'
 import { requireNative, resolveNative } from '../native.ts'
 
 /** Writes zstd where Node cannot. Resolved at run time, as addons are: where it is not, nothing is compressed. */
@@ -6,7 +6,7 @@ export const ZSTD_PACKAGE = '@bokuweb/zstd-wasm'
 
 /** Makes this thread able to compress; answers whether it is. */
 export async function canCompress(): Promise<boolean> {
-  return await prepareCompression(() => requireNative(ZSTD_PACKAGE))
+  return await prepareZstd(() => requireNative(ZSTD_PACKAGE))
 }
 
 /** Where a worker finds the package; null where it needs none, or there is none. */

@@ -1,3 +1,5 @@
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { describe, expect, test, vi } from 'vitest'
 import { zstdIsNative } from '../../src/format/compress.ts'
 import { nodeFileSystem } from '../../src/fs/node.ts'
@@ -91,6 +93,28 @@ describe('compression', () => {
       length += part.length
     }
     expect(length).toBe(64 * MIB)
+  })
+
+  test.each(['0', undefined])('damage among them is found and named (HOLDFAST_WORKERS=%s)', async (workers) => {
+    const directory = join(scratch(), 'store')
+    const bytes = text(MIB)
+    await using store = await openStore(directory)
+    await store.persist({ blobs: { a: bytes } })
+    const [pack] = readdirSync(join(directory, 'packs'))
+    const path = join(directory, 'packs', pack!)
+    const stored = readFileSync(path)
+    stored[Math.floor(stored.length / 2)]! ^= 1
+    writeFileSync(path, stored)
+    vi.stubEnv('HOLDFAST_WORKERS', workers)
+    try {
+      await using snapshot = (await store.load())!
+      const error = await rejects(snapshot.blob('a').bytes(), 'BLOB_DAMAGED')
+      expect(error.details).toMatchObject({ blob: 'a', pack: pack!.replace('.pack', '') })
+      const error2 = await rejects(collect(snapshot.blob('a').stream()), 'BLOB_DAMAGED')
+      expect(error2.details.block).toBe(error.details.block)
+    } finally {
+      vi.unstubAllEnvs()
+    }
   })
 
   test('blocks of either kind are folded together, whoever writes', async () => {
