@@ -1,4 +1,5 @@
 import { beforeAll, expect, test, vi } from 'vitest'
+import { prepareDecompression } from '../../src/format/compression.ts'
 import { canCompress } from '../../src/workers/zstd.ts'
 import { pause, randomBytes } from './determinism.ts'
 import { simulate } from './simulate.ts'
@@ -10,8 +11,11 @@ vi.mock('node:timers/promises', async (original) => ({ ...(await original<object
 
 const count = tally('simulated machines')
 
-// Loaded from the real disk, once: it must not make the first machine differ from the others.
-beforeAll(async () => void (await canCompress()))
+// Loaded once, in real time: that must not make the first machine differ from the others.
+beforeAll(async () => {
+  await canCompress()
+  await prepareDecompression()
+})
 
 /** Seeds that found something, for ever: what, and in which file. */
 const REGRESSIONS: readonly [seed: number, found: string][] = [
