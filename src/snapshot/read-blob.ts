@@ -6,7 +6,7 @@ import type { BlobEntry } from '../format/manifest.ts'
 import { decodeSegments } from '../format/segments.ts'
 import type { Blame, BlockSource } from './blocks.ts'
 import { type ChunkRun, chunkRuns, disagrees } from './chunks.ts'
-import { perform, planReads, type Read, readChunk, verifyChunks } from './reads.ts'
+import { findPieces, type Piece, perform, planReads, readChunk, verifyChunks } from './reads.ts'
 
 /** How much is read at a time; while one group is verified the next is on its way. */
 const GROUP_BYTES = 16 * 1024 * 1024
@@ -56,7 +56,7 @@ export async function readWhole(
 
   let ahead: { reading: Promise<unknown>; end: number } | null = null
   for await (const group of groups(source, entry, blame, 0, entry.size, GROUP_BYTES)) {
-    const reading = Promise.all(group.reads.map((read) => perform(source, read, target, 0, blame)))
+    const reading = Promise.all(planReads(group.pieces).map((read) => perform(source, read, target, 0, blame)))
     reading.catch(() => {})
     if (ahead !== null) {
       await ahead.reading
@@ -111,8 +111,8 @@ export async function* readRange(
 
   async function readGroup(source: BlockSource, group: Group, blame: Blame): Promise<Uint8Array<ArrayBuffer>> {
     const bytes = allocate(group.length, blame)
-    await Promise.all(group.reads.map((read) => perform(source, read, bytes, group.start, blame)))
-    for (const { run, first, last, position } of group.reads) {
+    await Promise.all(planReads(group.pieces).map((read) => perform(source, read, bytes, group.start, blame)))
+    for (const { run, first, last, position } of group.pieces) {
       await verifyChunks(source, run, first, last, bytes, position - group.start, blame)
     }
     const from = Math.max(start - group.start, 0)
@@ -125,10 +125,11 @@ interface Group {
   /** In the blob. */
   start: number
   length: number
-  reads: Read[]
+  /** In the order of the blob. */
+  pieces: Piece[]
 }
 
-/** The reads that give bytes [start, end), in groups of about `bytes`. */
+/** The pieces that give bytes [start, end), in groups of about `bytes`. */
 async function* groups(
   source: BlockSource,
   entry: BlobEntry,
@@ -142,10 +143,10 @@ async function* groups(
   for await (const run of chunkRuns(source, entry, blame, start, end)) {
     const [first, last] = overlapping(run, start, end)
     await source.locate(run.digests.subarray(first * DIGEST_BYTES), last - first)
-    for (const read of planReads(source, run, first, last, blame, bytes)) {
-      group ??= { start: read.position, length: 0, reads: [] }
-      group.reads.push(read)
-      group.length += read.length
+    for (const piece of findPieces(source, run, first, last, bytes, blame)) {
+      group ??= { start: piece.position, length: 0, pieces: [] }
+      group.pieces.push(piece)
+      group.length += piece.length
       if (group.length >= bytes) {
         yield group
         group = null

@@ -30,11 +30,12 @@ export interface Compressed {
   skip: Skip
 }
 
-/** Frames of one pack, back to back. */
+/** Frames out of a part of a pack. */
 export interface DecompressJob {
   kind: 'decompress'
   stored: Uint8Array
-  /** Bytes of each frame. */
+  /** Where each frame starts, and its bytes. */
+  offsets: Uint32Array
   lengths: Uint32Array
   /** Bytes that each frame gives. */
   rawLengths: Uint32Array
@@ -87,18 +88,16 @@ function joined(parts: readonly Uint8Array[], bytes: number): Uint8Array {
 
 /** The blocks, back to back. Throws when a frame is not what it was: nothing that is wrong reaches the decompressor. */
 export function decompressFrames(job: DecompressJob, blake3: Tools['blake3']): Uint8Array {
-  const { stored, lengths, rawLengths, checks } = job
+  const { stored, offsets, lengths, rawLengths, checks } = job
   const raw = new Uint8Array(rawLengths.reduce((sum, length) => sum + length, 0))
-  let from = 0
   let to = 0
   for (let i = 0; i < lengths.length; i++) {
-    const frame = stored.subarray(from, from + lengths[i]!)
+    const frame = stored.subarray(offsets[i], offsets[i]! + lengths[i]!)
     const digest = blake3(frame)
     for (let k = 0; k < CHECK_BYTES; k++) {
       if (digest[k] !== checks[i * CHECK_BYTES + k]) throw new Error('the compressed bytes do not match their check')
     }
     raw.set(decompressFrame(frame, rawLengths[i]!), to)
-    from += frame.length
     to += rawLengths[i]!
   }
   return raw
