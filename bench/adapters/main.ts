@@ -1,5 +1,5 @@
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { cpus, release, tmpdir, totalmem } from 'node:os'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { cpus, loadavg, platform, release, tmpdir, totalmem } from 'node:os'
 import { dirname, join } from 'node:path'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { setTimeout } from 'node:timers/promises'
@@ -9,21 +9,24 @@ import { type EngineAdapter, persistEngine, restoreEngine } from '../../src/engi
 import { memory } from '../../src/index.ts'
 import { inChild, peakBytes } from '../child.ts'
 import { stat } from '../measure.ts'
-import { readCorpus, type TextDocument } from './corpus.ts'
 import { others, sizeOf } from './others.ts'
 import { type Bytes, CHANGES, type Change, type Cost, type EngineResult, type Results } from './result.ts'
-import type { Subject } from './subject.ts'
+import { sqliteSubjects } from './sqlite.ts'
+import type { Absent, Subject } from './subject.ts'
 import { fillIn } from './tables.ts'
 import { textSubjects } from './text.ts'
+import { vectorSubjects } from './vectors.ts'
 
 // What the adapters' snapshots cost: bytes after everyday changes, time and memory beside the engine's own save and load. Writes
 // `results.json` here and the tables of `docs/engines.md`.
 
 const USAGE = `npm run bench:engines -- [options]
-  --quick       a tenth of the documents, one run; prints, and leaves results and documents as they are
+  --quick       a tenth of everything, one run; prints, and leaves results and tables as they are
   --only a,b    only these engines; the others keep their results
   --render      measures nothing; fills the tables in from the results that are there
 `
+
+const RUNS = 3
 
 const program = fileURLToPath(import.meta.url)
 /** The program lies in `bench/results/build/`. */
@@ -42,70 +45,60 @@ const { values } = parseArgs({
   allowPositionals: true,
 })
 
-async function main(): Promise<void> {
-  const runs = values.quick ? 1 : 5
-  const only = values.only?.split(',') ?? textSubjects.map(({ name }) => name)
-  const results = readResults() ?? { machine: '', engines: {} }
-  if (!values.render) {
-    results.machine = machine()
-    for (const subject of textSubjects) {
-      if (only.includes(subject.name)) results.engines[subject.name] = await measure(subject, runs)
-    }
-  }
-  if (values.quick) {
-    process.stdout.write(`${JSON.stringify(results, null, 1)}\n`)
-    return
-  }
-  writeFileSync(resultsFile, `${JSON.stringify(results, null, 1)}\n`)
-  writeFileSync(page, fillIn(readFileSync(page, 'utf8'), results))
+/** The engines, a file each kind. */
+const parts = [textSubjects, vectorSubjects, sqliteSubjects]
+
+function subjects(): (Subject | Absent)[] {
+  return parts.flatMap((part) => part({ root, quick: values.quick })) as (Subject | Absent)[]
 }
 
-function readResults(): Results | null {
-  try {
-    return JSON.parse(readFileSync(resultsFile, 'utf8')) as Results
-  } catch {
-    return null
+async function main(): Promise<void> {
+  const all = subjects()
+  const only = values.only?.split(',') ?? all.map(({ name }) => name)
+  const unknown = only.filter((name) => !all.some((subject) => subject.name === name))
+  if (unknown.length > 0) throw new Error(`no such engine: ${unknown.join()}; there are ${all.map(({ name }) => name)}`)
+  for (const subject of values.render ? [] : all.filter(({ name }) => only.includes(name))) {
+    if ('missing' in subject) {
+      process.stderr.write(`${subject.name}: not measured, ${subject.missing}\n`)
+      continue
+    }
+    const result = await measure(subject, values.quick ? 1 : RUNS)
+    if (values.quick) process.stdout.write(`${JSON.stringify({ [subject.name]: result }, null, 1)}\n`)
+    // What was measured stays, whatever becomes of the rest.
+    else keep(all, subject.name, result)
   }
+  if (values.render) render()
+}
+
+function render(): void {
+  writeFileSync(page, fillIn(readFileSync(page, 'utf8'), readResults()))
+}
+
+/** Beside what is there by now, in the order of the engines here. */
+function keep(all: readonly (Subject | Absent)[], name: string, result: EngineResult): void {
+  const engines = { ...readResults().engines, [name]: result }
+  const place = (name: string): number => all.findIndex((subject) => subject.name === name)
+  const sorted = Object.entries(engines).sort(([a], [b]) => place(a) - place(b))
+  writeFileSync(resultsFile, `${JSON.stringify({ engines: Object.fromEntries(sorted) }, null, 1)}\n`)
+  render()
+}
+
+function readResults(): Results {
+  return existsSync(resultsFile) ? (JSON.parse(readFileSync(resultsFile, 'utf8')) as Results) : { engines: {} }
 }
 
 function machine(): string {
   const gib = Math.round(totalmem() / 2 ** 30)
-  return `${cpus().length} cores (${cpus()[0]?.model.trim()}), ${gib} GiB, Linux ${release()}, Node ${process.versions.node}`
-}
-
-/** A base, a hundredth more to add, and texts of others to change with. */
-function documents(): { base: TextDocument[]; more: TextDocument[] } {
-  const all = readCorpus(join(root, 'node_modules'))
-  const count = Math.floor((values.quick ? all.length / 10 : all.length) / 1.01)
-  return { base: all.slice(0, count), more: all.slice(count, count + Math.floor(count / 100)) }
-}
-
-/** Every hundredth document or so, spread all over. */
-function chosen(base: readonly TextDocument[]): TextDocument[] {
-  return Array.from({ length: Math.floor(base.length / 100) }, (_, n) => base[(n * 7919) % base.length]!)
-}
-
-function applyChange<Engine>(subject: Subject<Engine>, engine: Engine, change: Change): void {
-  const { base, more } = documents()
-  if (change === 'add') subject.add(engine, more)
-  else if (change === 'remove') subject.remove(engine, chosen(base))
-  else if (change === 'update') {
-    // A sentence more.
-    const updated = chosen(base).map((document, n) => ({
-      ...document,
-      text: `${document.text} ${more[n % more.length]!.text.slice(0, 80)}`,
-    }))
-    subject.update(engine, updated)
-  }
+  return `${cpus().length} cores (${cpus()[0]?.model.trim()}), ${gib} GiB, ${platform()} ${release().split('-')[0]}, Node ${process.versions.node}`
 }
 
 async function measure<Engine>(subject: Subject<Engine>, runs: number): Promise<EngineResult> {
-  const { base } = documents()
+  const start = loadavg()[0]!
   const scratch = mkdtempSync(join(tmpdir(), 'holdfast-adapters-'))
   try {
     process.stderr.write(`${subject.name}: bytes\n`)
     const engines = async function* (): AsyncGenerator<[Change, Engine]> {
-      for (const change of CHANGES) yield [change, await subject.create(base)]
+      for (const change of CHANGES) yield [change, await subject.create()]
     }
     const layouts = [{ layout: 'ours', adapter: subject.adapter }, ...subject.tried]
     const bytes = layouts.map(
@@ -127,7 +120,7 @@ async function measure<Engine>(subject: Subject<Engine>, runs: number): Promise<
         bytes[n]!.first = first.written
       }
       if (change === 'nothing') await saveOwn(subject, engine, ownFiles.base)
-      applyChange(subject, engine, change)
+      if (change !== 'nothing') subject.change(engine, change)
       for (const [n, { adapter }] of layouts.entries()) {
         bytes[n]!.written[change] = (await persistEngine(stores[n]!, adapter, engine)).bytes.written
       }
@@ -136,12 +129,21 @@ async function measure<Engine>(subject: Subject<Engine>, runs: number): Promise<
     const cost = await costs(subject, runs)
     return {
       version: subject.adapter.version ?? 'unknown',
-      documents: base.length,
-      textBytes: base.reduce((sum, { text }) => sum + Buffer.byteLength(text), 0),
+      machine: machine(),
+      date: new Date().toISOString().slice(0, 10),
+      load: { start, end: loadavg()[0]! },
+      content: subject.content,
+      layoutName: subject.layout,
       layout: bytes[0]!,
       tried: subject.tried.map(({ layout }, n) => ({ layout, bytes: bytes[n + 1]! })),
       others: others(ownFiles, scratch),
       ownBytes: sizeOf(ownFiles.base),
+      ownAfter: {
+        nothing: sizeOf(ownFiles.nothing),
+        add: sizeOf(ownFiles.add),
+        update: sizeOf(ownFiles.update),
+        remove: sizeOf(ownFiles.remove),
+      },
       ownWhat: subject.own.what,
       ...cost,
       runs,
@@ -215,12 +217,12 @@ async function costs<Engine>(subject: Subject<Engine>, runs: number): Promise<{ 
 
 async function runCost({ subject: name, side, work, directory, quick }: CostInput): Promise<CostOutput> {
   values.quick = quick
-  const subject = textSubjects.find((candidate) => candidate.name === name)! as Subject<unknown>
-  const adapter = subject.adapter as EngineAdapter<unknown>
+  const subject = subjects().find((candidate) => candidate.name === name) as Subject
+  const adapter: EngineAdapter<unknown> = subject.adapter
   if (work === 'load') {
     return await cost(() => (side === 'own' ? subject.own.load(directory) : restoreEngine(directory, adapter)))
   }
-  const engine = await subject.create(documents().base)
+  const engine = await subject.create()
   // What building left behind must not be taken for room of the save, or be cleaned up during it.
   for (let n = 0; n < 3; n++) {
     globalThis.gc?.()

@@ -24,14 +24,25 @@ export interface Cost {
 }
 
 export interface EngineResult {
+  /** Of the engine. */
   version: string
-  documents: number
-  textBytes: number
+  /** Cores, memory, system, Node. */
+  machine: string
+  /** The day of the measurement. */
+  date: string
+  /** Processes that wanted to run in the last minute, at the start and at the end. */
+  load: { start: number; end: number }
+  /** What is in the engine. */
+  content: string
+  /** Names our layout in the list of those that were tried. */
+  layoutName: string
   layout: Bytes
   tried: { layout: string; bytes: Bytes }[]
   /** New bytes of other programs, on the engine's own files. */
   others: { name: string; written: Record<Change, number> | null }[]
+  /** Of the engine's own files: of the base, and after each change. */
   ownBytes: number
+  ownAfter: Record<Change, number>
   ownWhat: string
   ours: Cost
   own: Cost
@@ -39,6 +50,5 @@ export interface EngineResult {
 }
 
 export interface Results {
-  machine: string
   engines: Record<string, EngineResult>
 }

@@ -1,6 +1,6 @@
 // Bundles the measurements of the engine adapters with the sources as they are now, then runs them.
 import { spawnSync } from 'node:child_process'
-import { mkdirSync } from 'node:fs'
+import { mkdirSync, rmSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
@@ -21,4 +21,5 @@ await build({
 const { status, signal } = spawnSync(process.execPath, ['--expose-gc', outfile, ...process.argv.slice(2)], {
   stdio: 'inherit',
 })
+rmSync(outfile)
 process.exitCode = signal === null ? (status ?? 1) : 1

@@ -1,18 +1,19 @@
 import type { EngineAdapter, EngineState } from '../../src/engine/adapter.ts'
 import { type Chunking, content } from '../../src/index.ts'
-import type { TextDocument } from './corpus.ts'
+import type { Change } from './result.ts'
 
-/** One engine to be measured. The engine starts with the first documents of the corpus; changes take the rest. */
+/** One engine to be measured. */
 export interface Subject<Engine = unknown> {
   name: string
-  /** The npm package. */
-  package: string
-  create(documents: readonly TextDocument[]): Engine | Promise<Engine>
-  add(engine: Engine, documents: readonly TextDocument[]): void
-  /** Documents whose text changed. */
-  update(engine: Engine, documents: readonly TextDocument[]): void
-  remove(engine: Engine, documents: readonly TextDocument[]): void
+  /** What is in it: `24,796 paragraphs (10.8 MB) of …`. */
+  content: string
+  /** With the first documents or vectors. */
+  create(): Engine | Promise<Engine>
+  /** Changes a hundredth of it, or adds as much. */
+  change(engine: Engine, change: Exclude<Change, 'nothing'>): void
   adapter: EngineAdapter<Engine>
+  /** The adapter's layout, in a few words. */
+  layout: string
   /** The engine's own way, into files of a directory. */
   own: {
     what: string
@@ -22,6 +23,23 @@ export interface Subject<Engine = unknown> {
   /** Other layouts, for comparison. */
   tried: readonly Tried<Engine>[]
 }
+
+/** An engine that is not here, and why. */
+export interface Absent {
+  name: string
+  missing: string
+}
+
+/** How much to measure with. */
+export interface Scale {
+  /** Of the repository. */
+  root: string
+  /** A tenth. */
+  quick: boolean
+}
+
+/** The engines of one file. */
+export type Subjects = (scale: Scale) => readonly (Subject<never> | Absent)[]
 
 export interface Tried<Engine> {
   layout: string

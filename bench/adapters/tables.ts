@@ -37,55 +37,73 @@ function changeCells(written: Bytes['written'], total: number): string[] {
   })
 }
 
-function bytes({ machine, engines }: Results): string {
+function bytes({ engines }: Results): string {
   const rows: string[][] = []
   for (const [name, result] of Object.entries(engines)) {
     const { layout, ownBytes, version } = result
     rows.push([`**${name} ${version}**`, mb(layout.total), ...changeCells(layout.written, layout.total)])
-    const whole = { nothing: ownBytes, add: ownBytes, update: ownBytes, remove: ownBytes }
-    rows.push(['its own files, `cp`', mb(ownBytes), ...changeCells(whole, ownBytes)])
+    rows.push(['its own files, `cp`', mb(ownBytes), ...changeCells(result.ownAfter, ownBytes)])
     for (const other of result.others) {
       const cells = other.written === null ? CHANGES.map(() => 'not installed') : changeCells(other.written, ownBytes)
       rows.push([`its own files, ${other.name}`, mb(ownBytes), ...cells])
     }
   }
   const head = ['', 'snapshot', 'new bytes after +1 %', 'update 1 %', 'delete 1 %', 'nothing changed']
-  return `${corpusLine(engines)} Nothing is compressed. ${machine}.\n\n${table(head, rows)}`
+  return `${table(head, rows)}\n\nNothing is compressed. ${contentLines(engines)}`
 }
 
-function corpusLine(engines: Results['engines']): string {
-  const { documents, textBytes } = Object.values(engines)[0]!
-  const count = documents.toLocaleString('en-US')
-  return `${count} paragraphs (${mb(textBytes)}) of the Markdown and type declarations under this repository's \`node_modules\`; their titles are stored.`
+/** What was in which engines, and where it was measured. */
+function contentLines(engines: Results['engines']): string {
+  return [...grouped(engines, ({ content }) => content)]
+    .map(([content, names]) => `${list(names)}: ${content}.`)
+    .join(' ')
+}
+
+function grouped(engines: Results['engines'], by: (result: EngineResult) => string): Map<string, string[]> {
+  const groups = new Map<string, string[]>()
+  for (const [name, result] of Object.entries(engines)) {
+    const key = by(result)
+    groups.set(key, [...(groups.get(key) ?? []), name])
+  }
+  return groups
+}
+
+function list(names: readonly string[]): string {
+  return names.length === 1 ? names[0]! : `${names.slice(0, -1).join(', ')} and ${names.at(-1)}`
 }
 
 function tried({ engines }: Results): string {
   const rows: string[][] = []
-  for (const [name, { layout, tried }] of Object.entries(engines)) {
+  for (const [name, { layout, layoutName, tried }] of Object.entries(engines)) {
     for (const { layout: what, bytes } of tried) {
       rows.push([`${name}: ${what}`, mb(bytes.total), ...changeCells(bytes.written, bytes.total)])
     }
-    rows.push([
-      `**${name}: a line for each document, 4 KiB**`,
-      mb(layout.total),
-      ...changeCells(layout.written, layout.total),
-    ])
+    rows.push([`**${name}: ${layoutName}**`, mb(layout.total), ...changeCells(layout.written, layout.total)])
   }
   return table(['layout', 'snapshot', '+1 %', 'update 1 %', 'delete 1 %', 'nothing changed'], rows)
 }
 
-function cost({ machine, engines }: Results): string {
+function cost({ engines }: Results): string {
   const rows: string[][] = []
   for (const [name, result] of Object.entries(engines)) {
     rows.push([`**${name}**, holdfast`, ...costCells(result.ours)])
     rows.push([`${name}'s own: ${result.ownWhat}`, ...costCells(result.own)])
   }
   const head = ['', 'save', 'CPU', 'peak memory', 'longest wait', 'load', 'CPU', 'peak memory', 'longest wait']
-  return `${runsLine(Object.values(engines)[0]!)} ${machine}.\n\n${table(head, rows)}`
+  return `${table(head, rows)}\n\n${runLines(engines)}`
 }
 
-function runsLine({ runs }: EngineResult): string {
-  return `Medians of ${runs} runs, each in a process of its own, both sides in turn, on a machine that did other work as well: CPU time says more than time.`
+function runLines(engines: Results['engines']): string {
+  const groups = grouped(
+    engines,
+    ({ runs, machine, date }) =>
+      `medians of ${runs} runs, each in a process of its own, both sides in turn, on ${date}; ${machine}`,
+  )
+  const loads = Object.entries(engines).map(([name, { load }]) => {
+    return `${load.start.toFixed(1)} to ${load.end.toFixed(1)} (${name})`
+  })
+  const lines = [...groups].map(([how, names]) => `${list(names)}: ${how}.`)
+  return `${lines.join(' ')} The machine did other work as well, with a load of ${list(loads)}: CPU time says more than time.`
 }
 
 function costCells(cost: Cost): string[] {

@@ -11,7 +11,8 @@ import { orama } from '../../src/engine/orama.ts'
 import { plain } from '../../src/engine/plain.ts'
 import { type BlobInput, content } from '../../src/index.ts'
 import type { TextDocument } from './corpus.ts'
-import { KIB, type Subject, type Tried, withChunks } from './subject.ts'
+import { ofText, type TextSubject } from './documents.ts'
+import { KIB, type Subjects, type Tried, withChunks } from './subject.ts'
 
 /** Layouts that are only written: what they would have to read is not of interest here. */
 function written<Engine>(layout: string, save: (engine: Engine) => Record<string, BlobInput>): Tried<Engine> {
@@ -24,6 +25,9 @@ function written<Engine>(layout: string, save: (engine: Engine) => Record<string
   })
   return { layout, adapter }
 }
+
+/** Of all three. */
+const LAYOUT = 'a line for each document, 4 KiB'
 
 function otherChunks<Engine>(adapter: EngineAdapter<Engine>): Tried<Engine>[] {
   return [8, 16].map((kib) => ({
@@ -59,9 +63,9 @@ function miniByTerm(engine: MiniSearch<TextDocument>, averageBytes: number): Rec
   }
 }
 
-const miniSearch: Subject<MiniSearch<TextDocument>> = {
+const miniSearch: TextSubject<MiniSearch<TextDocument>> = {
   name: 'MiniSearch',
-  package: 'minisearch',
+  layout: LAYOUT,
   create(documents) {
     const engine = new MiniSearch<TextDocument>(miniOptions)
     engine.addAll(documents)
@@ -100,9 +104,9 @@ function oramaDocument({ id, title, text }: TextDocument): object {
   return { id: String(id), title, text, length: text.length }
 }
 
-const oramaSubject: Subject<Orama.AnyOrama> = {
+const oramaSubject: TextSubject<Orama.AnyOrama> = {
   name: 'Orama',
-  package: '@orama/orama',
+  layout: LAYOUT,
   create(documents) {
     const db = Orama.create(oramaOptions)
     for (const document of documents) Orama.insert(db, oramaDocument(document) as never)
@@ -149,9 +153,9 @@ function flexParts(engine: Flex): Map<string, string> {
   return parts
 }
 
-const flexSubject: Subject<Flex> = {
+const flexSubject: TextSubject<Flex> = {
   name: 'FlexSearch',
-  package: 'flexsearch',
+  layout: LAYOUT,
   create(documents) {
     const engine = new Document(flexOptions)
     for (const document of documents) engine.add({ ...document })
@@ -194,4 +198,8 @@ const flexSubject: Subject<Flex> = {
   ],
 }
 
-export const textSubjects: readonly Subject<never>[] = [miniSearch, oramaSubject, flexSubject] as never
+export const textSubjects: Subjects = (scale) => [
+  ofText(miniSearch, scale) as never,
+  ofText(oramaSubject, scale) as never,
+  ofText(flexSubject, scale) as never,
+]

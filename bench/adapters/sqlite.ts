@@ -1,0 +1,121 @@
+import { copyFileSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { plain } from '../../src/engine/plain.ts'
+import { type SqliteLike, sqlite } from '../../src/engine/sqlite.ts'
+import { fixed } from '../../src/index.ts'
+import type { TextDocument } from './corpus.ts'
+import { ofText } from './documents.ts'
+import { absent, nativeEngine } from './native.ts'
+import { type Absent, KIB, type Scale, type Subject, type Subjects, withChunks } from './subject.ts'
+
+interface Database extends SqliteLike {
+  exec(sql: string): unknown
+  prepare(sql: string): { get(...values: unknown[]): unknown; run(...values: unknown[]): unknown }
+  backup(path: string, options?: { progress(progress: unknown): number }): Promise<unknown>
+}
+
+let directory: string | undefined
+let files = 0
+
+/** Where no file is yet; gone when the process ends. */
+function newPath(): string {
+  if (directory === undefined) {
+    const made = mkdtempSync(join(tmpdir(), 'holdfast-adapters-sqlite-'))
+    process.on('exit', () => rmSync(made, { recursive: true, force: true }))
+    directory = made
+  }
+  files += 1
+  return join(directory, `${files}.sqlite`)
+}
+
+function inTransaction<Item>(
+  database: Database,
+  sql: string,
+  items: readonly Item[],
+  values: (item: Item) => unknown[],
+) {
+  const statement = database.prepare(sql)
+  database.exec('BEGIN')
+  for (const item of items) statement.run(...values(item))
+  database.exec('COMMIT')
+}
+
+function insert(database: Database, documents: readonly TextDocument[]): void {
+  const sql = 'INSERT INTO documents (rowid, title, text) VALUES (?, ?, ?)'
+  inTransaction(database, sql, documents, ({ id, title, text }) => [id + 1, title, text])
+}
+
+function sqliteSubject(scale: Scale): Subject<Database> | Absent {
+  const found = nativeEngine<new (path: string) => Database>(scale.root, 'better-sqlite3')
+  if (found === null) return absent('SQLite FTS5')
+  const open = (path: string): Database => new found.module(path)
+  const version = (): string => {
+    const row = open(':memory:').prepare('SELECT sqlite_version() AS version').get() as { version: string }
+    return row.version
+  }
+  try {
+    const adapter = { ...sqlite(open), version: version() }
+    return ofText<Database>(
+      {
+        name: 'SQLite FTS5',
+        layout: 'a backup, in pages',
+        create(documents) {
+          const database = open(newPath())
+          database.exec('PRAGMA journal_mode = WAL; CREATE VIRTUAL TABLE documents USING fts5(title, text)')
+          insert(database, documents)
+          return database
+        },
+        add: insert,
+        update(database, documents) {
+          const sql = 'UPDATE documents SET text = ? WHERE rowid = ?'
+          inTransaction(database, sql, documents, ({ id, text }) => [text, id + 1])
+        },
+        remove(database, documents) {
+          inTransaction(database, 'DELETE FROM documents WHERE rowid = ?', documents, ({ id }) => [id + 1])
+        },
+        adapter,
+        own: {
+          what: 'backup; a copy, opened',
+          save: async (database, directory) => {
+            await database.backup(join(directory, 'database.sqlite'))
+          },
+          async load(directory) {
+            const path = newPath()
+            copyFileSync(join(directory, 'database.sqlite'), path)
+            return open(path)
+          },
+        },
+        tried: [
+          {
+            layout: 'VACUUM INTO, in pages',
+            adapter: plain<Database>({
+              name: 'vacuum',
+              save: (database) => ({
+                blobs: {
+                  database: {
+                    source: (path) => database.exec(`VACUUM INTO '${path}'`),
+                    chunking: fixed(4 * KIB),
+                  },
+                },
+              }),
+              restore() {
+                throw new Error('not measured')
+              },
+            }),
+          },
+          ...[4, 16].map((kib) => ({
+            layout: `a backup, ${kib} KiB, cut by content`,
+            adapter: withChunks(adapter, kib * KIB),
+          })),
+        ],
+      },
+      scale,
+    )
+  } catch {
+    // Its binary is of one Node version.
+    return absent('SQLite FTS5')
+  }
+}
+
+export const sqliteSubjects: Subjects = (scale) => [sqliteSubject(scale) as never]

@@ -1,0 +1,149 @@
+import { once } from 'node:events'
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { openStore } from 'holdfast'
+import { autosave, startEngine } from 'holdfast/engines/autosave'
+import { minisearch } from 'holdfast/engines/minisearch'
+import MiniSearch from 'minisearch'
+import { openLog } from './log.ts'
+
+// A full-text search server that loses nothing when it is killed. A document is acknowledged when it is in the log, on the disk. The index
+// is in memory; autosave keeps a snapshot of it, with the sequence of the last change that it has seen as its watermark. A start restores
+// the snapshot and replays the log from there on: seconds of changes, not all there ever were.
+
+interface Document {
+  id: string
+  title: string
+  text: string
+}
+
+type Change = { put: Document } | { delete: string }
+
+const { values } = parseArgs({
+  options: {
+    data: { type: 'string', default: join(tmpdir(), 'holdfast-full-text-server') },
+    port: { type: 'string', default: '8080' },
+    'save-every-ms': { type: 'string', default: '5000' },
+  },
+})
+
+// ---- the start
+
+const indexOptions = { fields: ['title', 'text'], storeFields: ['title'] }
+const adapter = minisearch(MiniSearch<Document>, indexOptions)
+const log = await openLog<Change>(join(values.data, 'changes.jsonl'))
+const store = await openStore(join(values.data, 'snapshots'))
+const { engine, restored, replay } = await startEngine(store, adapter, {
+  create: () => new MiniSearch<Document>(indexOptions),
+  // A snapshot that knows more than the log is not used.
+  source: { watermark: log.last },
+})
+
+/** The sequence of the last change that is in the index. */
+let indexed = Number(replay.after ?? 0)
+const started = { snapshot: replay.state, at: indexed, replayed: log.last - indexed }
+
+const everyMs = Number(values['save-every-ms'])
+const saver = autosave(store, adapter, engine, {
+  restored,
+  everyMs,
+  // Under load no moment is quiet.
+  quietLimitMs: everyMs,
+  // Called in the instant in which the index is captured: the two always agree.
+  alongside: () => ({ watermark: indexed }),
+  onError: (error) => console.error('The index was not saved:', error),
+  signals: ['SIGINT', 'SIGTERM'],
+})
+
+function apply(sequence: number, change: Change): void {
+  if ('put' in change) {
+    if (engine.has(change.put.id)) engine.replace(change.put)
+    else engine.add(change.put)
+  } else if (engine.has(change.delete)) {
+    engine.discard(change.delete)
+  }
+  indexed = sequence
+  saver.changed()
+}
+
+for await (const [sequence, change] of log.after(indexed)) apply(sequence, change)
+await restored?.dispose()
+
+// ---- the server
+
+const BODY_BYTES_MAX = 1_000_000
+
+async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const { pathname, searchParams } = new URL(request.url ?? '/', 'http://localhost')
+  const id = /^\/documents\/([^/]+)$/.exec(pathname)?.[1]
+  if (request.method === 'PUT' && id !== undefined) {
+    const document = documentOf(decodeURIComponent(id), await bodyOf(request))
+    if (document === null) send(response, 400, { error: 'the body is {"title": "…", "text": "…"}' })
+    else await acknowledge(response, { put: document })
+  } else if (request.method === 'DELETE' && id !== undefined) {
+    await acknowledge(response, { delete: decodeURIComponent(id) })
+  } else if (request.method === 'GET' && pathname === '/search') {
+    const hits = engine.search(searchParams.get('q') ?? '').slice(0, 10)
+    send(response, 200, { hits: hits.map(({ id, title, score }) => ({ id, title, score })) })
+  } else if (request.method === 'GET' && pathname === '/health') {
+    const { error, ...lag } = saver.lag()
+    const failing = error !== null && error !== undefined
+    // What the newest snapshot has; a crash now replays the rest.
+    const durable = indexed - lag.changes
+    const health = { documents: engine.documentCount, indexed, durable, started, lag }
+    send(response, failing ? 503 : 200, failing ? { ...health, error: String(error) } : health)
+  } else {
+    send(response, 404, { error: 'PUT or DELETE /documents/:id, GET /search?q=…, GET /health' })
+  }
+}
+
+async function acknowledge(response: ServerResponse, change: Change): Promise<void> {
+  const sequence = await log.append(change, (sequence) => apply(sequence, change))
+  send(response, 200, { sequence })
+}
+
+async function bodyOf(request: IncomingMessage): Promise<string> {
+  const parts: Buffer[] = []
+  let bytes = 0
+  for await (const part of request as AsyncIterable<Buffer>) {
+    bytes += part.length
+    if (bytes > BODY_BYTES_MAX) return ''
+    parts.push(part)
+  }
+  return Buffer.concat(parts).toString()
+}
+
+function documentOf(id: string, body: string): Document | null {
+  try {
+    const { title, text } = JSON.parse(body) as Document
+    return typeof title === 'string' && typeof text === 'string' ? { id, title, text } : null
+  } catch {
+    return null
+  }
+}
+
+function send(response: ServerResponse, status: number, body: object): void {
+  response.writeHead(status, { 'content-type': 'application/json' }).end(`${JSON.stringify(body)}\n`)
+}
+
+const server = createServer((request, response) => {
+  answer(request, response).catch((error) => {
+    console.error(error)
+    if (!response.headersSent) send(response, 500, { error: String(error) })
+  })
+})
+server.listen(Number(values.port))
+await once(server, 'listening')
+
+const url = `http://localhost:${(server.address() as AddressInfo).port}`
+console.log(`Data in ${values.data}: snapshot ${started.snapshot}, ${started.replayed} changes replayed,`)
+console.log(`${engine.documentCount} documents. Kill it as you like (kill -9 ${process.pid}) and start it again.
+
+  curl -X PUT ${url}/documents/kelp -d '{"title": "Kelp", "text": "holds fast to the rock"}'
+  curl '${url}/search?q=rock'
+  curl ${url}/health
+
+Listening on ${url}`)
