@@ -79,7 +79,7 @@ function keep(all: readonly (Subject | Absent)[], name: string, result: EngineRe
   const engines = { ...readResults().engines, [name]: result }
   const place = (name: string): number => all.findIndex((subject) => subject.name === name)
   const sorted = Object.entries(engines).sort(([a], [b]) => place(a) - place(b))
-  writeFileSync(resultsFile, `${JSON.stringify({ engines: Object.fromEntries(sorted) }, null, 1)}\n`)
+  writeFileSync(resultsFile, `${JSON.stringify({ engines: Object.fromEntries(sorted) }, null, 2)}\n`)
   render()
 }
 
