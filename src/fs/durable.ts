@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { basename, dirname, join, resolve } from 'node:path'
 import { HoldfastError } from '../errors.ts'
 import { errorCode, ioError, lstatOrNull, statOrNull, writeFully } from './io.ts'
-import type { File, FileSystem } from './port.ts'
+import type { Directory, File, FileSystem } from './port.ts'
 import { createTemp, type Locking, removeTree, type Temp, type TempAffixes } from './temps.ts'
 
 // The one place that renames. A file becomes durable under its name in this order and no other:
@@ -35,13 +35,14 @@ export class DirectorySyncFailed extends Error {
  *
  * @param options.synced true: the caller has fsynced it after its last write, and cannot spare the time between a check and the rename
  * @param options.syncDirectory false leaves the directory's fsync to the caller, who has another rename to cover by it
+ * @param options.directory the target's directory, open already
  * @throws NO_SPACE, IO_FAILED; DirectorySyncFailed
  */
 export async function publish(
   fs: FileSystem,
   temp: Temp,
   target: string,
-  options: { synced?: boolean; syncDirectory?: boolean } = {},
+  options: { synced?: boolean; syncDirectory?: boolean; directory?: Directory } = {},
 ): Promise<void> {
   try {
     // On the descriptor that wrote it: an error of an earlier write-back is reported to descriptors open at the time.
@@ -51,12 +52,12 @@ export async function publish(
     throw ioError(error, `making ${target} durable`)
   }
   temp.keep()
-  if (options.syncDirectory !== false) await syncAfterRename(fs, dirname(target))
+  if (options.syncDirectory !== false) await syncAfterRename(fs, dirname(target), options.directory)
 }
 
-async function syncAfterRename(fs: FileSystem, directory: string): Promise<void> {
+async function syncAfterRename(fs: FileSystem, directory: string, opened?: Directory): Promise<void> {
   try {
-    await fs.syncDirectory(directory)
+    await (opened === undefined ? fs.syncDirectory(directory) : opened.sync())
   } catch (cause) {
     throw new DirectorySyncFailed(directory, cause)
   }

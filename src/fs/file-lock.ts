@@ -6,6 +6,8 @@ import type { File, FileStat, FileSystem } from './port.ts'
 /** An exclusive lock, held across processes. */
 export interface FileLock {
   file: File
+  /** Settles when the hint is written, or could not be. */
+  hinted: Promise<void>
   /**
    * Whether the path still is the locked file. If somebody deleted or replaced it, another writer may hold a lock of
    * that name.
@@ -48,9 +50,8 @@ export async function acquireFileLock(fs: FileSystem, path: string, options: Fil
       const locked = await file.stat()
       // Deleted or replaced while we waited: this lock keeps nobody out any more.
       if (await isStill(fs, path, locked)) {
-        await writeHint(file, options.hint)
         options.signal?.throwIfAborted()
-        return heldLock(fs, path, file, locked)
+        return heldLock(fs, path, file, locked, writeHint(file, options.hint))
       }
     } catch (error) {
       await file.close().catch(() => undefined)
@@ -68,10 +69,11 @@ async function openLockFile(fs: FileSystem, path: string, mode: number): Promise
   }
 }
 
-function heldLock(fs: FileSystem, path: string, file: File, locked: FileStat): FileLock {
+function heldLock(fs: FileSystem, path: string, file: File, locked: FileStat, hinted: Promise<void>): FileLock {
   let released = false
   return {
     file,
+    hinted,
     async stillHeld() {
       try {
         return !released && (await isStill(fs, path, locked))
@@ -81,7 +83,8 @@ function heldLock(fs: FileSystem, path: string, file: File, locked: FileStat): F
     },
     async release() {
       released = true
-      await file.close().catch(() => undefined)
+      await hinted
+      file.closeSync()
     },
   }
 }

@@ -69,18 +69,23 @@ function without(views: Uint8Array[], bytes: number): Uint8Array[] {
 export async function readFile(fs: FileSystem, path: string, maxBytes: number): Promise<Uint8Array<ArrayBuffer>> {
   const file = await fs.open(path, 'read')
   try {
-    const { size } = await file.stat()
-    if (size > maxBytes) {
-      throw new HoldfastError('LIMIT_EXCEEDED', `${path} is ${size} bytes long; at most ${maxBytes} are expected`, {
-        details: { path, bytes: size, maxBytes },
-      })
-    }
-    const bytes = new Uint8Array(size)
-    const count = await readFully(file, bytes, 0)
-    return count === size ? bytes : bytes.slice(0, count)
+    return await readOpenFile(file, path, maxBytes)
   } finally {
-    await file.close()
+    file.closeSync()
   }
+}
+
+/** As `readFile`, of a file that stays open. */
+export async function readOpenFile(file: File, path: string, maxBytes: number): Promise<Uint8Array<ArrayBuffer>> {
+  const { size } = await file.stat()
+  if (size > maxBytes) {
+    throw new HoldfastError('LIMIT_EXCEEDED', `${path} is ${size} bytes long; at most ${maxBytes} are expected`, {
+      details: { path, bytes: size, maxBytes },
+    })
+  }
+  const bytes = new Uint8Array(size)
+  const count = await readFully(file, bytes, 0)
+  return count === size ? bytes : bytes.slice(0, count)
 }
 
 /** As `readFile`; null when there is no such file. */

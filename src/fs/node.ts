@@ -2,7 +2,7 @@ import * as nodeFs from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { errorCode } from './io.ts'
 import { tryLockDescriptor } from './lock.ts'
-import type { DirectoryEntry, File, FileStat, FileSystem } from './port.ts'
+import type { Directory, DirectoryEntry, File, FileStat, FileSystem } from './port.ts'
 
 // The callback API on bare descriptors, not `node:fs/promises`: a FileHandle warns (and will one day throw) when it is
 // collected unclosed, and snapshots are closed by finalizers as a last resort.
@@ -59,7 +59,15 @@ export const nodeFileSystem: FileSystem = {
     toFileStat(await promised<nodeFs.BigIntStats>((done) => nodeFs.lstat(path, { bigint: true }, done))),
   realpath: (path) => promised((done) => nodeFs.realpath.native(path, done)),
   chmod: (path, mode) => completed((done) => nodeFs.chmod(path, mode, done)),
-  syncDirectory: (path) => (process.platform === 'win32' ? Promise.resolve() : syncDirectory(path)),
+  async syncDirectory(path) {
+    const directory = await openDirectory(path)
+    try {
+      await directory.sync()
+    } finally {
+      directory.closeSync()
+    }
+  },
+  openDirectory,
 }
 
 function descriptorFile(descriptor: number, path: string): File {
@@ -122,10 +130,8 @@ function descriptorFile(descriptor: number, path: string): File {
       )
     },
     sync: () => operate('fsync', () => completed((done) => nodeFs.fsync(descriptor, done))),
-    stat: () =>
-      operate('fstat', async () =>
-        toFileStat(await promised<nodeFs.BigIntStats>((done) => nodeFs.fstat(descriptor, { bigint: true }, done))),
-      ),
+    // The inode of an open file is in memory: 2 us, where the way through the thread pool takes 30 to 70.
+    stat: () => operate('fstat', async () => toFileStat(nodeFs.fstatSync(descriptor, { bigint: true }))),
     chmod: (mode) => operate('fchmod', () => completed((done) => nodeFs.fchmod(descriptor, mode, done))),
     tryLock(mode) {
       refuseClosed('lock')
@@ -167,24 +173,31 @@ function firstCall(views: readonly Uint8Array[]): Uint8Array[] {
 // be opened at all. EIO, ENOSPC and EDQUOT mean that the name may be lost, and are errors.
 const syncUnsupported = new Set(['EINVAL', 'ENOSYS', 'ENOTSUP', 'EOPNOTSUPP'])
 
-async function syncDirectory(path: string): Promise<void> {
+/** For where there is nothing to fsync. */
+const unsynced: Directory = { sync: async () => undefined, closeSync() {} }
+
+async function openDirectory(path: string): Promise<Directory> {
+  if (process.platform === 'win32') return unsynced
   let descriptor: number
   try {
     descriptor = await promised<number>((done) =>
       nodeFs.open(path, O_RDONLY | (nodeFs.constants.O_DIRECTORY ?? 0), done),
     )
   } catch (error) {
-    if (errorCode(error) === 'EISDIR') return
+    if (errorCode(error) === 'EISDIR') return unsynced
     throw error
   }
-  try {
-    await completed((done) => nodeFs.fsync(descriptor, done))
-  } catch (error) {
-    if (syncUnsupported.has(errorCode(error) ?? '')) return
-    throw error instanceof Error ? Object.assign(error, { path }) : error
-  } finally {
+  const file = descriptorFile(descriptor, path)
+  return {
+    async sync() {
+      try {
+        await file.sync()
+      } catch (error) {
+        if (!syncUnsupported.has(errorCode(error) ?? '')) throw error
+      }
+    },
     // Nothing was written through this descriptor, so its close has nothing to report.
-    await completed((done) => nodeFs.close(descriptor, done)).catch(() => undefined)
+    closeSync: file.closeSync,
   }
 }
 

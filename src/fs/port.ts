@@ -22,6 +22,16 @@ export interface FileSystem {
   chmod(path: string, mode: number): Promise<void>
   /** fsync of a directory: makes the names in it durable. Does nothing where the platform is known not to support it. */
   syncDirectory(path: string): Promise<void>
+  /** Opens a directory to fsync it later, when it is too late to find out that it cannot be opened. */
+  openDirectory(path: string): Promise<Directory>
+}
+
+/** A directory held open. */
+export interface Directory {
+  /** As `syncDirectory` of its path. */
+  sync(): Promise<void>
+  /** Closing twice is harmless. Never throws: nothing was written through it. */
+  closeSync(): void
 }
 
 export interface File {
@@ -40,7 +50,7 @@ export interface File {
   tryLock(mode: 'exclusive' | 'shared'): boolean
   /** Waits for the operations under way, then closes. Closing twice is harmless. */
   close(): Promise<void>
-  /** Closes at once and without waiting, for finalizers. */
+  /** Closes at once and without waiting: for finalizers, and for files whose close has nothing to do and nothing to report. */
   closeSync(): void
 }
 

@@ -194,28 +194,43 @@ export async function createWorkDirectory(
 }
 
 /**
- * Removes the temps and work directories of the dead. Links, and whatever cannot be opened, are left alone, and nothing
- * outside `directory` is touched. One that fails does not keep the others from being removed.
+ * What lies in a `tmp/` directory; nothing when there is none.
  *
- * @param options.lock true: what can be locked is dead. False (no locks here): what nobody wrote to for `olderThanMs`
- * @param options.nowMs the time, in milliseconds since 1970
- * @returns names removed; a work directory goes under its temp's name, or under its own if it had none
- * @throws IO_FAILED, LOCK_UNAVAILABLE
+ * @throws IO_FAILED, also when it is not a directory of its own but a link to one
  */
-export async function reapTemps(
-  fs: FileSystem,
-  directory: string,
-  options: { lock: boolean; olderThanMs: number; nowMs: number },
-): Promise<string[]> {
+export async function listTemps(fs: FileSystem, directory: string): Promise<DirectoryEntry[]> {
   try {
-    const stat = await lstatOrNull(fs, directory)
+    const [stat, entries] = await Promise.all([lstatOrNull(fs, directory), ignoreMissing(fs.readdir(directory))])
     if (stat === null) return []
     if (stat.kind !== 'directory') {
       throw new HoldfastError('IO_FAILED', `${directory} is not a directory but a ${stat.kind}: nothing was removed`, {
         details: { path: directory },
       })
     }
-    return await reapEntries(fs, directory, await fs.readdir(directory), options)
+    return entries ?? []
+  } catch (error) {
+    throw ioError(error, `looking for what dead processes left in ${directory}`)
+  }
+}
+
+/**
+ * Removes the temps and work directories of the dead. Links, and whatever cannot be opened, are left alone, and nothing
+ * outside `directory` is touched. One that fails does not keep the others from being removed.
+ *
+ * @param options.lock true: what can be locked is dead. False (no locks here): what nobody wrote to for `olderThanMs`
+ * @param options.nowMs the time, in milliseconds since 1970
+ * @param options.entries what `listTemps` found, if it was asked already
+ * @returns names removed; a work directory goes under its temp's name, or under its own if it had none
+ * @throws IO_FAILED, LOCK_UNAVAILABLE
+ */
+export async function reapTemps(
+  fs: FileSystem,
+  directory: string,
+  options: { lock: boolean; olderThanMs: number; nowMs: number; entries?: readonly DirectoryEntry[] },
+): Promise<string[]> {
+  const entries = options.entries ?? (await listTemps(fs, directory))
+  try {
+    return await reapEntries(fs, directory, entries, options)
   } catch (error) {
     throw ioError(error, `removing what dead processes left in ${directory}`)
   }
@@ -224,7 +239,7 @@ export async function reapTemps(
 async function reapEntries(
   fs: FileSystem,
   directory: string,
-  entries: DirectoryEntry[],
+  entries: readonly DirectoryEntry[],
   options: { lock: boolean; olderThanMs: number; nowMs: number },
 ): Promise<string[]> {
   const removed: string[] = []

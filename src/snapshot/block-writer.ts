@@ -42,8 +42,8 @@ export interface BlockWriter {
   flush(): Promise<void>
   /** Between flushes: completes the open pack when it has reached the size limit. */
   rollOver(): Promise<void>
-  /** Completes the open pack, if any. Answers all packs. */
-  finish(): Promise<WrittenPack[]>
+  /** Completes the open pack, if any. Answers all packs; the last one is not durable before `durable` resolves. */
+  finish(): Promise<{ packs: WrittenPack[]; durable: Promise<void> }>
   /** Removes every pack written. Never throws. */
   discard(): Promise<void>
 }
@@ -63,6 +63,9 @@ export interface StoredBlock {
   check: Uint8Array | null
 }
 
+/** Up to so much is kept back and written with what follows it: a small persist is one write. */
+const GATHERED_BYTES = 256 * 1024
+
 export function createBlockWriter(options: BlockWriterOptions): BlockWriter {
   const packs: WrittenPack[] = []
   const sinks: PackSink[] = []
@@ -72,6 +75,11 @@ export function createBlockWriter(options: BlockWriterOptions): BlockWriter {
   let pending: Uint8Array[] = []
   let pendingStart = HEADER_BYTES
   let total = 0
+  /** Copies of what was flushed and not written yet; it lies before `pendingStart`. */
+  let gathered: Uint8Array[] = []
+  let gatheredBytes = 0
+  /** Settles when the last pack is durable, or is known not to be. */
+  let committing: Promise<void> = Promise.resolve()
 
   function push(view: Uint8Array): void {
     const last = pending[pending.length - 1]
@@ -90,8 +98,9 @@ export function createBlockWriter(options: BlockWriterOptions): BlockWriter {
       const sink = await options.createPack()
       sinks.push(sink)
       const header = encodePackHeader({ storeId: options.storeId, revision: options.revision, nonce: randomBytes(16) })
-      await sink.write([header], 0)
       open = { sink, header }
+      gathered.unshift(header)
+      gatheredBytes += header.length
     }
     return open
   }
@@ -99,19 +108,36 @@ export function createBlockWriter(options: BlockWriterOptions): BlockWriter {
   async function flush(): Promise<void> {
     if (pending.length === 0) return
     const views = pending
-    const start = pendingStart
     pending = []
-    pendingStart = position
-    const { sink } = await opened()
-    await sink.write(views, start)
+    const end = position
+    const bytes = end - pendingStart
+    pendingStart = end
+    if (gatheredBytes + bytes <= GATHERED_BYTES) {
+      gathered.push(...views.map((view) => view.slice()))
+      gatheredBytes += bytes
+      return
+    }
+    await opened()
+    await writeGathered(views, end)
   }
 
-  async function complete(): Promise<void> {
-    if (index.count === 0) return
+  /** Writes what was gathered and `views` after it; `end` is the position behind them. */
+  async function writeGathered(views: readonly Uint8Array[], end: number): Promise<void> {
+    const all = [...gathered, ...views]
+    gathered = []
+    gatheredBytes = 0
+    const bytes = all.reduce((sum, { byteLength }) => sum + byteLength, 0)
+    await open!.sink.write(all, end - bytes)
+  }
+
+  /** Writes the end of the pack, and starts to make it durable. */
+  async function complete(): Promise<{ durable: Promise<void> }> {
+    if (index.count === 0) return { durable: Promise.resolve() }
     const { sink, header } = await opened()
     const { trailer, name } = index.finish(header, position)
-    await sink.write([trailer], position)
-    await sink.commit(name)
+    await writeGathered([trailer], position + trailer.length)
+    const durable = sink.commit(name)
+    committing = durable.catch(() => undefined)
     packs.push({
       id: options.firstPackId + packs.length,
       name,
@@ -123,6 +149,7 @@ export function createBlockWriter(options: BlockWriterOptions): BlockWriter {
     index = createPackIndex()
     position = HEADER_BYTES
     pendingStart = HEADER_BYTES
+    return { durable }
   }
 
   return {
@@ -153,14 +180,16 @@ export function createBlockWriter(options: BlockWriterOptions): BlockWriter {
     async rollOver() {
       if (position < options.packBytesMax) return
       await flush()
-      await complete()
+      const { durable } = await complete()
+      await durable
     },
     async finish() {
       await flush()
-      await complete()
-      return packs
+      const { durable } = await complete()
+      return { packs, durable }
     },
     async discard() {
+      await committing
       for (const sink of sinks) await sink.discard()
     },
   }

@@ -10,7 +10,7 @@ import type { StoredHead, WriteSession } from '../storage/port.ts'
 import { type BlockWriter, createBlockWriter } from './block-writer.ts'
 import { BadBlock, type BlockSource } from './blocks.ts'
 import { captureBlobs } from './capture.ts'
-import { cleanUp } from './clean-up.ts'
+import { cleanUpAfter, type Seen } from './clean-up.ts'
 import { appendCommitRecord } from './commit-record.ts'
 import { type Environment, noteBadBlock, noteBadPack } from './environment.ts'
 import { type Folded, foldPacks } from './fold.ts'
@@ -35,7 +35,7 @@ export async function commitSnapshot(
   env: Environment,
   session: WriteSession,
   stored: StoredHead,
-  { source }: KnownPacks,
+  { source, seen, release }: KnownPacks,
   options: CommitOptions,
 ): Promise<Omit<PersistResult, 'durationMs'>> {
   const { head } = stored
@@ -112,13 +112,17 @@ export async function commitSnapshot(
     snapshot.packs = [...new Set([...snapshot.packs, writer.packId])].sort((a, b) => a - b)
     const lastPack = writer.packId
     const foldedBytes = folded?.movedBytes ?? 0
-    const written = await writer.finish()
     options.onProgress?.({ phase: 'committing' })
-    await assertPacksPresent(env, session, head.packs, intake)
+    const { packs: written, durable } = await writer.finish()
+    // Its packs become durable while the new HEAD is written in `tmp/`, and before that gets its name.
+    const ready = Promise.all([durable, assertPacksPresent(env, session, head.packs, intake)])
+    ready.catch(() => undefined)
+    const released = release()
 
     const snapshots = (folded?.snapshots ?? kept).map((s) =>
       folded?.changed.has(s.sequence) && !s.packs.includes(lastPack) ? { ...s, packs: [...s.packs, lastPack] } : s,
     )
+    const gone = await missing(session, head, seen)
     await session.swapHead(
       nextHead(head, {
         head: snapshot.sequence,
@@ -130,11 +134,13 @@ export async function commitSnapshot(
         })),
         ...(folded === null ? {} : { live: folded.live }),
         damaged: env.badBlocks,
-        gone: await missing(session, head),
+        gone,
       }),
+      ready,
     )
     env.badBlocks.clear()
-    await afterCommit(env, session)
+    await cleanUpAfter(env, session, seen)
+    await released
     const bytes = {
       total,
       written: writer.bytes - foldedBytes,
@@ -195,35 +201,27 @@ async function assertPacksPresent(
   intake: Intake,
 ): Promise<void> {
   const needed = intake.needed()
-  for (const { id, name, bytes } of packs) {
-    if (!needed.has(id)) continue
-    const found = await session.packBytes(name)
-    if (found === bytes) continue
-    // The next try writes anew what was in it.
-    noteBadPack(env, name)
-    throw new HoldfastError(
-      found === null ? 'PACK_MISSING' : 'PACK_DAMAGED',
-      `pack ${name} ${found === null ? 'is missing' : `has ${found} bytes`}, HEAD says ${bytes}; nothing was committed, persist again`,
-      { details: { pack: name, bytes, found } },
-    )
-  }
+  await Promise.all(packs.filter(({ id }) => needed.has(id)).map((pack) => assertPackPresent(env, session, pack)))
 }
 
-async function missing(session: WriteSession, head: Head): Promise<Set<string>> {
-  const gone = new Set<string>()
-  for (const { name } of head.retired) if ((await session.packBytes(name)) === null) gone.add(name)
-  return gone
+async function assertPackPresent(
+  env: Environment,
+  session: WriteSession,
+  { name, bytes }: Pick<HeadPack, 'name' | 'bytes'>,
+): Promise<void> {
+  const found = await session.packBytes(name)
+  if (found === bytes) return
+  // The next try writes anew what was in it.
+  noteBadPack(env, name)
+  throw new HoldfastError(
+    found === null ? 'PACK_MISSING' : 'PACK_DAMAGED',
+    `pack ${name} ${found === null ? 'is missing' : `has ${found} bytes`}, HEAD says ${bytes}; nothing was committed, persist again`,
+    { details: { pack: name, bytes, found } },
+  )
 }
 
-/** The snapshot is durable and stays so: what fails from here on is a warning. */
-async function afterCommit(env: Environment, session: WriteSession): Promise<void> {
-  try {
-    await cleanUp(env, session)
-  } catch (error) {
-    env.warn({
-      code: 'SWEEP_FAILED',
-      message: `${env.storage.location}: some files that nobody needs could not be removed: ${(error as Error).message}`,
-      details: { error },
-    })
-  }
+/** Retired packs whose files are gone. */
+async function missing(session: WriteSession, head: Head, seen: Seen | null): Promise<Set<string>> {
+  const there = seen?.packs ?? new Set(await session.listPacks())
+  return new Set(head.retired.map(({ name }) => name).filter((name) => !there.has(name)))
 }

@@ -18,6 +18,8 @@ export interface OpenPack {
 /** Opens packs, each at most once at a time. */
 export interface PackShelf {
   open(name: string, storeId: Uint8Array): Promise<OpenPack>
+  /** As `open`, of a pack that was seen to be there: if its index is known, its file is opened by the first read, if any. */
+  openLater(name: string, storeId: Uint8Array): Promise<OpenPack>
 }
 
 interface Shelved {
@@ -31,7 +33,7 @@ const INDEX_CACHE_BYTES = 32 * 1024 * 1024
 
 export function createPackShelf(storage: Storage): PackShelf {
   const shelf = new Map<string, Shelved>()
-  const cached = new Map<string, PackIndex>()
+  const cached = new Map<string, { index: PackIndex; fileBytes: number }>()
   let cachedBytes = 0
 
   async function indexOf(file: PackFile, storeId: Uint8Array): Promise<PackIndex> {
@@ -40,15 +42,15 @@ export function createPackShelf(storage: Storage): PackShelf {
       // Used last, dropped last.
       cached.delete(file.name)
       cached.set(file.name, known)
-      return known
+      return known.index
     }
     const index = await readPackIndex(file, storeId)
-    cached.set(file.name, index)
+    cached.set(file.name, { index, fileBytes: file.bytes })
     cachedBytes += index.bytes.length
     for (const [name, oldest] of cached) {
       if (cachedBytes <= INDEX_CACHE_BYTES) break
       cached.delete(name)
-      cachedBytes -= oldest.bytes.length
+      cachedBytes -= oldest.index.bytes.length
     }
     return index
   }
@@ -60,50 +62,84 @@ export function createPackShelf(storage: Storage): PackShelf {
     return true
   }
 
-  return {
-    async open(name, storeId) {
-      let shelved = shelf.get(name)
-      if (shelved === undefined) {
-        shelved = { file: storage.openPack(name), index: null, users: 0 }
-        shelf.set(name, shelved)
-      }
-      shelved.users += 1
-      const held = shelved
-      let file: PackFile
+  async function open(name: string, storeId: Uint8Array): Promise<OpenPack> {
+    let shelved = shelf.get(name)
+    if (shelved === undefined) {
+      shelved = { file: storage.openPack(name), index: null, users: 0 }
+      shelf.set(name, shelved)
+    }
+    shelved.users += 1
+    const held = shelved
+    let file: PackFile
+    try {
+      file = await held.file
+    } catch (error) {
+      drop(name, held)
+      throw error
+    }
+    let released = false
+    return {
+      name,
+      file,
+      index() {
+        if (held.index === null) {
+          held.index = indexOf(file, storeId)
+          // A failed read is tried again by the next who asks: it may have been the disk's passing mood.
+          held.index.catch(() => {
+            held.index = null
+          })
+        }
+        return held.index
+      },
+      async release() {
+        if (released) return
+        released = true
+        // Nothing was written through it, so its close has nothing to report.
+        if (drop(name, held)) await file.close().catch(() => undefined)
+      },
+      releaseSync() {
+        if (released) return
+        released = true
+        if (drop(name, held)) file.closeSync()
+      },
+    }
+  }
+
+  async function openLater(name: string, storeId: Uint8Array): Promise<OpenPack> {
+    const known = cached.get(name)
+    if (known === undefined) return await open(name, storeId)
+    let opening: Promise<OpenPack> | null = null
+    let released = false
+
+    async function opened(): Promise<OpenPack> {
+      opening ??= open(name, storeId)
       try {
-        file = await held.file
+        return await opening
       } catch (error) {
-        drop(name, held)
+        opening = null
         throw error
       }
-      let released = false
-      return {
-        name,
-        file,
-        index() {
-          if (held.index === null) {
-            held.index = indexOf(file, storeId)
-            // A failed read is tried again by the next who asks: it may have been the disk's passing mood.
-            held.index.catch(() => {
-              held.index = null
-            })
-          }
-          return held.index
-        },
-        async release() {
-          if (released) return
-          released = true
-          // Nothing was written through it, so its close has nothing to report.
-          if (drop(name, held)) await file.close().catch(() => undefined)
-        },
-        releaseSync() {
-          if (released) return
-          released = true
-          if (drop(name, held)) file.closeSync()
-        },
-      }
-    },
+    }
+    const file: PackFile = {
+      name,
+      bytes: known.fileBytes,
+      read: async (target, position) => await (await opened()).file.read(target, position),
+      close: release,
+      closeSync: releaseSync,
+    }
+    async function release(): Promise<void> {
+      released = true
+      await (await opening?.catch(() => null))?.release()
+    }
+    function releaseSync(): void {
+      if (released) return
+      released = true
+      opening?.then((pack) => pack.releaseSync()).catch(() => undefined)
+    }
+    return { name, file, index: async () => known.index, release, releaseSync }
   }
+
+  return { open, openLater }
 }
 
 async function readPackIndex(file: PackFile, storeId: Uint8Array): Promise<PackIndex> {
@@ -115,8 +151,7 @@ async function readPackIndex(file: PackFile, storeId: Uint8Array): Promise<PackI
   }
   const header = new Uint8Array(HEADER_BYTES)
   const footer = new Uint8Array(FOOTER_BYTES)
-  await file.read(header, 0)
-  await file.read(footer, file.bytes - FOOTER_BYTES)
+  await Promise.all([file.read(header, 0), file.read(footer, file.bytes - FOOTER_BYTES)])
   const { indexOffset, indexBytes } = parsePackFooter(footer, file.bytes, where)
   const index = new Uint8Array(indexBytes)
   await file.read(index, indexOffset)

@@ -8,7 +8,7 @@ import type { OnProgress } from '../progress.ts'
 import type { StoredHead, WriteSession } from '../storage/port.ts'
 import { canCompress, ZSTD_PACKAGE } from '../workers/zstd.ts'
 import type { BlockSource } from './blocks.ts'
-import { cleanUp } from './clean-up.ts'
+import { cleanUp, type Seen } from './clean-up.ts'
 import { commitSnapshot } from './commit.ts'
 import {
   assertExpected,
@@ -109,10 +109,10 @@ export async function persist(
       onWait: watchWait(env, options.onProgress),
     },
     async (session) => {
-      const stored = await readyStore(env, session, options)
-      const opened = await openKnownPacks(env, stored)
+      const { stored, seen } = await readyStore(env, session, options)
+      const known = await openKnownPacks(env, stored, seen)
       try {
-        const result = await commitSnapshot(env, session, stored, opened, {
+        const result = await commitSnapshot(env, session, stored, known, {
           ...options,
           metadata,
           watermark,
@@ -124,7 +124,7 @@ export async function persist(
         })
         return { ...result, durationMs: performance.now() - startMs }
       } finally {
-        for (const pack of opened.packs) await pack.release()
+        await known.release()
       }
     },
   )
@@ -159,42 +159,51 @@ function assertMessage(message: unknown): void {
 }
 
 /** Steps 1 and 2: a store that is there, durable, swept and ours to write. */
-async function readyStore(env: Environment, session: WriteSession, options: PersistOptions): Promise<StoredHead> {
+async function readyStore(
+  env: Environment,
+  session: WriteSession,
+  options: PersistOptions,
+): Promise<{ stored: StoredHead; seen: Seen | null }> {
   if (session.stored !== null) assertWritable(env, session.stored)
   assertExpected(env, session.stored?.head ?? null, options.expectedHead)
-  await cleanUp(env, session)
+  const seen = await cleanUp(env, session)
   if (session.stored === null) {
     await session.create(randomBytes(STORE_ID_BYTES).toString('hex'), new Date().toISOString())
   }
-  return session.stored!
+  return { stored: session.stored!, seen }
 }
 
 /** Packs of the store that a persist builds on. */
 export interface KnownPacks {
-  /** Packs that have been opened. */
-  packs: OpenPack[]
   source: BlockSource
+  /** What the clean-up before saw. */
+  seen: Seen | null
+  /** Lets go of the packs that were opened; may be called before the commit, and twice. */
+  release(): Promise<void>
 }
 
 /** Up to so many blocks, all indexes are read at once: 2 ms, and nothing is stored twice. */
 const EAGER_BLOCKS = 20_000
 
 /** Packs that cannot be read are left where they are; what only they hold is written again. */
-async function openKnownPacks(env: Environment, { head }: StoredHead): Promise<KnownPacks> {
+async function openKnownPacks(env: Environment, { head }: StoredHead, seen: Seen | null): Promise<KnownPacks> {
   const storeId = fromHex(head.storeId, STORE_ID_BYTES)
   const current = head.snapshots.find(({ sequence }) => sequence === head.head)
   const packs: OpenPack[] = []
   const openers = (current === undefined ? [] : packsByLikelihood(head, current)).map((name) => async () => {
-    const pack = await env.shelf.open(name, storeId)
+    const pack = await (seen?.packs.has(name) ? env.shelf.openLater(name, storeId) : env.shelf.open(name, storeId))
     packs.push(pack)
     return pack
   })
+  async function release(): Promise<void> {
+    await Promise.all(packs.map((pack) => pack.release()))
+  }
   const source = lazySourceOf(env, openers, [])
   try {
     if (head.packs.reduce((sum, { blocks }) => sum + blocks, 0) <= EAGER_BLOCKS) await source.locateAll()
-    return { packs, source }
+    return { source, seen, release }
   } catch (error) {
-    for (const pack of packs) await pack.release()
+    await release()
     throw error
   }
 }

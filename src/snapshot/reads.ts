@@ -34,8 +34,8 @@ export interface Read {
   length: number
 }
 
-/** Larger reads gain nothing on page cache or NVMe (measured: 4 to 16 MiB alike) and verify later. */
-const READ_BYTES_MAX = 8 * 1024 * 1024
+/** Larger reads gain nothing on page cache or NVMe (measured: 1 to 8 MiB alike, several in flight) and verify later. */
+const READ_BYTES_MAX = 2 * 1024 * 1024
 
 /** Of compressed chunks, in bytes that they give: so much a worker, or without one the event loop, is busy with at a time. */
 const COMPRESSED_READ_BYTES_MAX = 2 * 1024 * 1024

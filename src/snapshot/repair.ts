@@ -250,7 +250,9 @@ async function rescueBlocks(prepared: PreparedRepair, ids: readonly number[], wr
     for (const { id, name } of writer.packs) names.set(id, name)
     for (const snapshot of snapshots) appendCommitRecord(writer, direction.base.storeId, snapshot, names)
   }
-  return { written: await writer.finish(), snapshots }
+  const { packs: written, durable } = await writer.finish()
+  await durable
+  return { written, snapshots }
 
   async function flush(): Promise<void> {
     await writer.flush()

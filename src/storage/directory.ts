@@ -6,13 +6,15 @@ import { JSON_BYTES_MAX } from '../format/limits.ts'
 import { parseStoreFile, type StoreFile } from '../format/store-file.ts'
 import { makeDirectory } from '../fs/durable.ts'
 import { acquireFileLock } from '../fs/file-lock.ts'
-import { ioError, isMissing, lstatOrNull, readFileOrNull, readFully, statOrNull } from '../fs/io.ts'
+import { ioError, isMissing, isSameFile, lstatOrNull, readFileOrNull, readFully, statOrNull } from '../fs/io.ts'
 import { locksAvailable } from '../fs/lock.ts'
-import type { FileSystem } from '../fs/port.ts'
+import type { FileStat, FileSystem } from '../fs/port.ts'
 import { createQueue, type Queue } from '../fs/queue.ts'
 import { createWorkDirectory } from '../fs/temps.ts'
-import { type DirectoryState, listPackNames, openSession, paths } from './directory-session.ts'
+import { openSession } from './directory-session.ts'
 import { createFileShelf } from './file-shelf.ts'
+import type { DirectoryState } from './head-cell.ts'
+import { attempt, listPackNames, packPath, paths } from './layout.ts'
 import type { Found, Inspection, PackFile, Storage, StoredHead } from './port.ts'
 
 export interface DirectoryStorageOptions {
@@ -28,6 +30,16 @@ export interface DirectoryStorageOptions {
 /** What this process knows of a store directory, whoever opened it here and however often. */
 interface Shared extends DirectoryState {
   queue: Queue
+}
+
+/** What a write needs of the store's directory. */
+interface Prepared {
+  stat: FileStat
+  shared: Shared
+}
+
+function modesOf({ mode }: FileStat): { fileMode: number; directoryMode: number } {
+  return { directoryMode: mode & 0o777, fileMode: mode & 0o666 }
 }
 
 const sharedByPath = new Map<string, Shared>()
@@ -49,15 +61,19 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
   const lock = options.lock === 'os'
   const filesDir = options.filesDir === undefined ? join(root, 'files') : resolve(options.filesDir)
 
+  function bytesOf(path: string): Promise<Uint8Array | null> {
+    return readFileOrNull(fs, path, JSON_BYTES_MAX)
+  }
+
   async function readStoreFile(): Promise<StoreFile | null> {
-    const bytes = await read(fs, at.store, 'STORE_DAMAGED')
+    const bytes = await whole(bytesOf(at.store), at.store, 'STORE_DAMAGED')
     return bytes === null ? null : parseStoreFile(bytes, at.store)
   }
 
-  async function readHead(): Promise<StoredHead | null> {
+  async function readHead(readBytes = () => bytesOf(at.head)): Promise<StoredHead | null> {
     // STORE.json is written after the first HEAD: seen before HEAD is looked for, HEAD must be there.
     const store = await readStoreFile()
-    const bytes = await read(fs, at.head, 'HEAD_DAMAGED')
+    const bytes = await whole(readBytes(), at.head, 'HEAD_DAMAGED')
     if (store === null) return await withoutStoreFile(bytes)
     if (bytes === null) {
       throw new HoldfastError(
@@ -101,9 +117,9 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
   }
 
   /** For a repair, which starts where others refuse. */
-  async function readHeadIfGood(): Promise<StoredHead | null> {
+  async function readHeadIfGood(readBytes?: () => Promise<Uint8Array | null>): Promise<StoredHead | null> {
     try {
-      return await readHead()
+      return await readHead(readBytes)
     } catch (error) {
       if (isDamage(error) || isHoldfastError(error, 'NOT_A_STORE')) return null
       throw error
@@ -113,7 +129,7 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
   async function inspect(): Promise<Inspection> {
     const packs: Inspection['packs'] = []
     for (const name of await listPackNames(fs, at.packs)) {
-      const path = join(at.packs, `${name}.pack`)
+      const path = packPath(at.packs, name)
       const stat = await attempt(lstatOrNull(fs, path), `looking at ${path}`)
       if (stat !== null) packs.push({ name, bytes: stat.size })
     }
@@ -127,7 +143,7 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
 
   async function found<T>(path: string, parse: (bytes: Uint8Array) => T): Promise<Found<T>> {
     try {
-      const bytes = await read(fs, path, path === at.store ? 'STORE_DAMAGED' : 'HEAD_DAMAGED')
+      const bytes = await whole(bytesOf(path), path, path === at.store ? 'STORE_DAMAGED' : 'HEAD_DAMAGED')
       return bytes === null ? { state: 'missing' } : { state: 'good', value: parse(bytes) }
     } catch (error) {
       if (isDamage(error) || isHoldfastError(error, 'NOT_A_STORE', 'LIMIT_EXCEEDED')) return { state: 'damaged', error }
@@ -135,31 +151,51 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
     }
   }
 
-  async function prepare(): Promise<{ fileMode: number; directoryMode: number }> {
+  async function prepare(): Promise<FileStat> {
     await makeDirectory(fs, root, 0o700)
-    const { mode } = await attempt(fs.stat(root), `looking at ${root}`)
-    const directoryMode = mode & 0o777
+    const stat = await attempt(fs.stat(root), `looking at ${root}`)
     for (const path of [at.packs, at.tmp]) {
-      await makeDirectory(fs, path, directoryMode)
-      const stat = await attempt(lstatOrNull(fs, path), `looking at ${path}`)
-      if (stat?.kind !== 'directory') {
-        throw new HoldfastError('STORE_DAMAGED', `${path} is a ${stat?.kind ?? 'gone'}; it must be a real directory`, {
-          details: { path },
-        })
+      await makeDirectory(fs, path, modesOf(stat).directoryMode)
+      const inside = await attempt(lstatOrNull(fs, path), `looking at ${path}`)
+      if (inside?.kind !== 'directory') {
+        throw new HoldfastError(
+          'STORE_DAMAGED',
+          `${path} is a ${inside?.kind ?? 'gone'}; it must be a real directory`,
+          {
+            details: { path },
+          },
+        )
       }
     }
-    return { directoryMode, fileMode: directoryMode & 0o666 }
+    return stat
   }
 
+  /**
+   * As `prepare` found it the last time, if it still is that way: the same directory, with real directories in it. Three looks at once instead of
+   * seven one after the other.
+   */
+  async function stillPrepared({ stat, shared }: Prepared): Promise<Prepared | null> {
+    const [now, ...inside] = await attempt(
+      Promise.all([statOrNull(fs, root), lstatOrNull(fs, at.packs), lstatOrNull(fs, at.tmp)]),
+      `looking at ${root}`,
+    )
+    if (now?.kind !== 'directory' || !isSameFile(now, stat) || now.mode !== stat.mode) return null
+    return inside.every((part) => part?.kind === 'directory') ? { stat, shared } : null
+  }
+
+  let prepared: Prepared | null = null
   let entered: Promise<unknown> = Promise.resolve()
 
   /** One after the other, so that writes queue in the order in which they were asked for: the last state given must be the last kept. */
-  function enter(): Promise<{ modes: Awaited<ReturnType<typeof prepare>>; shared: Shared }> {
+  function enter(): Promise<Prepared> {
     const before = entered
-    async function next(): Promise<{ modes: Awaited<ReturnType<typeof prepare>>; shared: Shared }> {
+    async function next(): Promise<Prepared> {
       await before.catch(() => undefined)
-      const modes = await prepare()
-      return { modes, shared: sharedState(await attempt(fs.realpath(root), `resolving ${root}`)) }
+      prepared = prepared && (await stillPrepared(prepared))
+      if (prepared !== null) return prepared
+      const stat = await prepare()
+      prepared = { stat, shared: sharedState(await attempt(fs.realpath(root), `resolving ${root}`)) }
+      return prepared
     }
     const entering = next()
     entered = entering
@@ -169,15 +205,16 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
   return {
     location: root,
     readOnly,
-    readHead,
+    readHead: () => readHead(),
     inspect,
-    openPack: (name) => openPack(fs, join(at.packs, `${name}.pack`), name),
+    openPack: (name) => openPack(fs, packPath(at.packs, name), name),
     async write(write, task) {
       if (readOnly) {
         throw new HoldfastError('READ_ONLY', `${root} was opened read-only`, { details: { path: root } })
       }
       if (lock) assertLocks(root)
-      const { modes, shared } = await enter()
+      const { stat, shared } = await enter()
+      const modes = modesOf(stat)
       const startMs = performance.now()
       return await shared.queue.run(
         write.signal,
@@ -193,7 +230,7 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
               })
             : null
           try {
-            const { session, close } = await openSession({
+            const opening = openSession({
               fs,
               root,
               modes,
@@ -203,6 +240,7 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
               readHead: write.repair === true ? readHeadIfGood : readHead,
               inspect,
             })
+            const [{ session, close }] = await Promise.all([opening, held?.hinted])
             try {
               return await task(session)
             } finally {
@@ -275,13 +313,13 @@ async function openPack(fs: FileSystem, path: string, name: string): Promise<Pac
 }
 
 /** A file too large to be what it should is damaged, as any other that is not what was written. */
-async function read(
-  fs: FileSystem,
+async function whole(
+  reading: Promise<Uint8Array | null>,
   path: string,
   damaged: 'HEAD_DAMAGED' | 'STORE_DAMAGED',
 ): Promise<Uint8Array | null> {
   try {
-    return await readFileOrNull(fs, path, JSON_BYTES_MAX)
+    return await reading
   } catch (error) {
     if (!isHoldfastError(error, 'LIMIT_EXCEEDED')) throw ioError(error, `reading ${path}`, path)
     const reason = error.message
@@ -289,13 +327,5 @@ async function read(
       details: { where: path, reason },
       cause: error,
     })
-  }
-}
-
-async function attempt<T>(promise: Promise<T>, doing: string, at?: string): Promise<T> {
-  try {
-    return await promise
-  } catch (error) {
-    throw ioError(error, doing, at)
   }
 }

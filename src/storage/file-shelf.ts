@@ -15,7 +15,7 @@ import {
 } from '../fs/io.ts'
 import type { File, FileSystem } from '../fs/port.ts'
 import { reapTemps } from '../fs/temps.ts'
-import { UNLOCKED_TEMP_AGE_MS } from './directory-session.ts'
+import { UNLOCKED_TEMP_AGE_MS } from './layout.ts'
 import type { FileShelf } from './port.ts'
 
 export interface FileShelfOptions {
@@ -28,6 +28,7 @@ export interface FileShelfOptions {
 }
 
 const LOCK_SUFFIX = '.lock'
+const TEMPS = '.tmp'
 
 type HeldFile = Awaited<ReturnType<FileShelf['use']>>
 type Verify = (read: (target: Uint8Array, position: number) => Promise<number>) => Promise<boolean>
@@ -52,7 +53,7 @@ const LOCK_PAUSE_MS = 10
  */
 export function createFileShelf(options: FileShelfOptions): FileShelf {
   const { fs, directory, lock, quarantineDirectory, readOnly = false } = options
-  const tempDirectory = join(directory, '.tmp')
+  const tempDirectory = join(directory, TEMPS)
 
   async function holdLock(path: string, how: 'read' | 'readWrite', mode?: number): Promise<File | null> {
     if (!lock) return null
@@ -153,9 +154,10 @@ export function createFileShelf(options: FileShelfOptions): FileShelf {
         const files = entries.filter(({ kind }) => kind === 'file').map(({ name }) => name)
         // A lock alone was left by one who died before the file was there.
         const cids = files.map((name) => (name.endsWith(LOCK_SUFFIX) ? name.slice(0, -LOCK_SUFFIX.length) : name))
-        return [...new Set(cids.filter(isCid))]
+        const temps = entries.some(({ name }) => name === TEMPS)
+        return { cids: [...new Set(cids.filter(isCid))], temps }
       } catch (error) {
-        if (isMissing(error)) return []
+        if (isMissing(error)) return { cids: [], temps: false }
         throw ioError(error, `listing ${directory}`)
       }
     },

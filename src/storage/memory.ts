@@ -81,7 +81,8 @@ export function memoryStorage(fs: FileSystem): Storage {
       target.set(bytes)
       return bytes.length
     },
-    async swapHead(next) {
+    async swapHead(next, ready) {
+      await ready
       previous = head === null ? null : parseHead(head, 'memory').head
       head = encodeHead(next)
     },
@@ -98,7 +99,7 @@ export function memoryStorage(fs: FileSystem): Storage {
     async quarantineFile(name) {
       return `memory:${name}`
     },
-    async reapTemps() {},
+    listTemps: async () => ({ reap: async () => undefined }),
   }
 
   return {
@@ -143,8 +144,8 @@ export function memoryStorage(fs: FileSystem): Storage {
               await session.create(storeId, created)
               stored = await readHead()
             },
-            async swapHead(next) {
-              await session.swapHead(next)
+            async swapHead(next, ready) {
+              await session.swapHead(next, ready)
               stored = await readHead()
             },
           })

@@ -80,8 +80,11 @@ export interface WriteSession {
    * another store's must be in quarantine by then.
    */
   restoreHead(next: Head): Promise<void>
-  /** Replaces HEAD, atomically and durably. `HEAD_CONFLICT`: another writer was there. `COMMIT_UNKNOWN`: perhaps done. */
-  swapHead(next: Head): Promise<void>
+  /**
+   * Replaces HEAD, atomically and durably. What it names must be durable before: when `ready` resolves. Until then nothing is replaced, and
+   * when it rejects nothing will be. `HEAD_CONFLICT`: another writer was there. `COMMIT_UNKNOWN`: perhaps done.
+   */
+  swapHead(next: Head, ready?: Promise<unknown>): Promise<void>
   deletePack(name: string): Promise<void>
   /** Moves a pack aside; answers where it went. */
   quarantinePack(name: string, reason: string, details: Record<string, unknown>): Promise<string>
@@ -92,8 +95,13 @@ export interface WriteSession {
     details: Record<string, unknown>,
     options?: { copy?: boolean },
   ): Promise<string>
+  /** What writers have in flight, or left behind. */
+  listTemps(): Promise<Temps>
+}
+
+export interface Temps {
   /** Removes what dead writers left behind; leaves what a living one still uses. */
-  reapTemps(): Promise<void>
+  reap(): Promise<void>
 }
 
 export interface PackSink {
@@ -134,8 +142,8 @@ export interface FileShelf {
       fill: (write: (views: readonly Uint8Array[], position: number) => Promise<void>) => Promise<void>
     },
   ): Promise<{ path: string; release(): Promise<void>; releaseSync(): void }>
-  /** CIDs laid out, or begun to be. */
-  list(): Promise<string[]>
+  /** CIDs laid out, or begun to be; and whether anything was ever in flight there. */
+  list(): Promise<{ cids: string[]; temps: boolean }>
   /** Deletes a file unless somebody uses it. */
   remove(cid: string): Promise<boolean>
   /** Removes what processes left that died while they laid out a file. */

@@ -9,7 +9,7 @@ import { acquireFileLock } from '../fs/file-lock.ts'
 import { ioError, lstatOrNull, readFileOrNull } from '../fs/io.ts'
 import type { FileSystem } from '../fs/port.ts'
 import { removeTree } from '../fs/temps.ts'
-import { listPackNames, paths } from './directory-session.ts'
+import { listPackNames, paths } from './layout.ts'
 
 /** Moves a whole store into `<path>.quarantine/`. Answers where it went; null when there was nothing. */
 export async function setDirectoryAside(

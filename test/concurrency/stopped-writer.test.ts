@@ -90,7 +90,8 @@ test.runIf(process.platform === 'linux')(
     expect(ends).toEqual({
       after: expect.toSatisfy((n: number) => n > 5),
       conflicts: expect.toSatisfy((n: number) => n > 40),
-      before: expect.toSatisfy((n: number) => n > 5),
+      // Once HEAD is replaced, durable, and was looked at, there is only a pack to delete.
+      before: expect.toSatisfy((n: number) => n > 0),
       unknown: expect.toSatisfy((n: number) => n > 0),
       overwrote: 1,
     })

@@ -18,7 +18,7 @@ function watched(target, path, before) {
       return async (...args) => {
         before(path === null ? name : `file.${name}`, path ?? args[0], name === 'rename' ? args[1] : undefined)
         const result = await method.apply(target, args)
-        return name === 'open' ? watched(result, args[0], before) : result
+        return name === 'open' || name === 'openDirectory' ? watched(result, args[0], before) : result
       }
     },
   })

@@ -83,6 +83,14 @@ export function watchedDisk(
       realpath: (path) => interpose({ name: 'realpath', path }, () => real.realpath(path)),
       chmod: (path, mode) => interpose({ name: 'chmod', path }, () => real.chmod(path, mode)),
       syncDirectory: (path) => interpose({ name: 'syncDirectory', path }, () => real.syncDirectory(path)),
+      openDirectory: (path) =>
+        interpose({ name: 'open', path, how: 'read' }, async () => {
+          const directory = await real.openDirectory(path)
+          return {
+            sync: () => interpose({ name: 'syncDirectory', path }, () => directory.sync()),
+            closeSync: () => directory.closeSync(),
+          }
+        }),
     },
     closeAll() {
       for (const file of files) file.closeSync()

@@ -80,5 +80,6 @@ function readOnlyDisk(files: Files): FileSystem {
     rmdir: refuse,
     chmod: refuse,
     syncDirectory: refuse,
+    openDirectory: refuse,
   }
 }

@@ -1,8 +1,17 @@
 import { HoldfastError } from '../../src/errors.ts'
-import type { DirectoryEntry, File, FileStat, FileSystem } from '../../src/fs/port.ts'
+import type { Directory, DirectoryEntry, File, FileStat, FileSystem } from '../../src/fs/port.ts'
 import type { DirectoryImage } from './image.ts'
 import { createNames, type Names, type Pending, type RenameModel } from './names.ts'
-import { createFileNode, type FileNode, type Node, setMode, syncNode, writebackFails, writeNode } from './nodes.ts'
+import {
+  createFileNode,
+  type DirectoryNode,
+  type FileNode,
+  type Node,
+  setMode,
+  syncNode,
+  writebackFails,
+  writeNode,
+} from './nodes.ts'
 import { createRandom, type Random } from './random.ts'
 
 /*
@@ -209,6 +218,27 @@ export function createDisk(image: DirectoryImage | null = null, options: DiskOpt
       return node
     }
 
+    function lookUpDirectory(path: string, call: Call): DirectoryNode {
+      const node = lookUp(path, call)
+      if (node.kind !== 'directory') throw failure('ENOTDIR', call)
+      return node
+    }
+
+    function syncDirectory(node: DirectoryNode, { error, lose }: Fault, call: Call): void {
+      if (lose === true) names.loseDirectory(node)
+      else if (error === undefined) names.syncDirectory(node)
+      changed(call)
+    }
+
+    function openDirectory(node: DirectoryNode, path: string): Directory {
+      const handle = {}
+      opened.set(handle, path)
+      return {
+        sync: () => perform('syncDirectory', path, (fault, call) => syncDirectory(node, fault, call)),
+        closeSync: () => void opened.delete(handle),
+      }
+    }
+
     function openFile(node: FileNode, path: string, canWrite: boolean): File {
       const handle = { seenErrors: node.writebackErrors }
       let underWay = 0
@@ -410,13 +440,9 @@ export function createDisk(image: DirectoryImage | null = null, options: DiskOpt
           changed(call)
         }),
       syncDirectory: (path) =>
-        perform('syncDirectory', path, ({ error, lose }, call) => {
-          const node = lookUp(path, call)
-          if (node.kind !== 'directory') throw failure('ENOTDIR', call)
-          if (lose === true) names.loseDirectory(node)
-          else if (error === undefined) names.syncDirectory(node)
-          changed(call)
-        }),
+        perform('syncDirectory', path, (fault, call) => syncDirectory(lookUpDirectory(path, call), fault, call)),
+      openDirectory: (path) =>
+        perform('open', path, (_fault, call) => openDirectory(lookUpDirectory(path, call), path)),
     }
 
     const process: Process = {

@@ -8,10 +8,9 @@ import {
   checkDirectory,
   type DirectoryCheck,
   type DirectoryReport,
-  type DirectorySystem,
   inspectDirectory,
-  thisSystem,
 } from '../../src/fs/check-directory.ts'
+import { type DirectorySystem, thisSystem } from '../../src/fs/directory-system.ts'
 import { nodeFileSystem } from '../../src/fs/node.ts'
 import type { File, FileSystem } from '../../src/fs/port.ts'
 import { failure } from '../support/rejects.ts'

@@ -109,6 +109,10 @@ describe('a lock file', () => {
             await file.close()
             open -= 1
           },
+          closeSync() {
+            file.closeSync()
+            open -= 1
+          },
         }
       },
       ...fault,

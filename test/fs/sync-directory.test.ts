@@ -6,7 +6,7 @@ import { scratch, systemError } from './observed.ts'
 // The real fsync of a directory cannot be seen from outside, nor made to fail: it is watched here.
 vi.mock('node:fs', async (importOriginal) => {
   const real = await importOriginal<typeof import('node:fs')>()
-  return { ...real, fsync: vi.fn(real.fsync), open: vi.fn(real.open), close: vi.fn(real.close) }
+  return { ...real, fsync: vi.fn(real.fsync), open: vi.fn(real.open), closeSync: vi.fn(real.closeSync) }
 })
 
 type Done = (error: NodeJS.ErrnoException | null) => void
@@ -19,7 +19,7 @@ test.skipIf(process.platform === 'win32')('a directory is opened, fsynced and cl
   await nodeFileSystem.syncDirectory(scratch())
   const opened = vi.mocked(nodeFs.fsync).mock.calls.map(([descriptor]) => descriptor)
   expect(opened).toHaveLength(1)
-  expect(vi.mocked(nodeFs.close).mock.calls.map(([descriptor]) => descriptor)).toEqual(opened)
+  expect(vi.mocked(nodeFs.closeSync).mock.calls.map(([descriptor]) => descriptor)).toEqual(opened)
 })
 
 test.skipIf(process.platform === 'win32')(
@@ -38,7 +38,7 @@ test.skipIf(process.platform === 'win32')(
       failWith(code)
       await expect(nodeFileSystem.syncDirectory(root)).rejects.toMatchObject({ code, path: root })
     }
-    expect(vi.mocked(nodeFs.close)).toHaveBeenCalledTimes(10)
+    expect(vi.mocked(nodeFs.closeSync)).toHaveBeenCalledTimes(10)
   },
 )
 

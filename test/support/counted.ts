@@ -1,7 +1,7 @@
 import { nodeFileSystem } from '../../src/fs/node.ts'
-import type { File, FileSystem } from '../../src/fs/port.ts'
+import type { Directory, File, FileSystem } from '../../src/fs/port.ts'
 
-/** Operations asked of a disk, by name: those of a file as `file.read`, those of the file system as `rename`. */
+/** Operations asked of a disk, by name: those of a file as `file.read`, of a directory as `directory.sync`, of the file system as `rename`. */
 export interface Counts {
   calls: Record<string, number>
   bytesRead: number
@@ -54,8 +54,14 @@ export function countedFileSystem(under: FileSystem = nodeFileSystem): CountedFi
   }
 
   const counted = counting(under, '')
+  const openDirectory = async (path: string): Promise<Directory> =>
+    counting(await counted.openDirectory!(path), 'directory.')
   return {
-    fs: { ...counted, open: async (path, how, mode) => countFile(await counted.open(path, how, mode)) },
+    fs: {
+      ...counted,
+      open: async (path, how, mode) => countFile(await counted.open(path, how, mode)),
+      ...(under.openDirectory === undefined ? {} : { openDirectory }),
+    },
     take() {
       const taken = counts
       counts = none()

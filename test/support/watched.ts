@@ -69,9 +69,9 @@ export function watch(storage: Storage): Watched {
           },
         }
       },
-      async swapHead(next) {
+      async swapHead(next, ready) {
         log.push('swapHead')
-        await session.swapHead(next)
+        await session.swapHead(next, ready)
       },
       async deletePack(name) {
         log.push('deletePack')

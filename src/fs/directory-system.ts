@@ -1,0 +1,99 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import * as nodeFs from 'node:fs/promises'
+import { basename } from 'node:path'
+import { createInterface } from 'node:readline'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { lockingChildArguments } from './lock.ts'
+
+/** What is asked of the system beside the file-system port. */
+export interface DirectorySystem {
+  platform: string
+  /** fsync of a directory, with whatever the system answers. */
+  syncDirectory(path: string): Promise<void>
+  /** As statfs(2) counts: bytes this user may write; inodes in all (0 where none are counted, as on btrfs), and free. */
+  freeSpace(path: string): Promise<FreeSpace>
+  /** The text of /proc/self/mountinfo; null where there is none. */
+  mounts(): Promise<string | null>
+  /** Starts another process that tries to lock `path` when asked. */
+  lockingProcess(path: string): Promise<LockingProcess>
+}
+
+export interface FreeSpace {
+  bytes: number
+  files: number
+  filesFree: number
+}
+
+export interface LockingProcess {
+  /** `locked`, `held`, or why it failed. */
+  tryLock(): Promise<string>
+  /** Ends it as a crash would. */
+  kill(): Promise<void>
+}
+
+/** The machine this runs on. */
+export const thisSystem: DirectorySystem = {
+  platform: process.platform,
+  async syncDirectory(path) {
+    const directory = await nodeFs.open(path, 'r')
+    try {
+      await directory.sync()
+    } finally {
+      await directory.close()
+    }
+  },
+  async freeSpace(path) {
+    const { bavail, bsize, files, ffree } = await nodeFs.statfs(path, { bigint: true })
+    return { bytes: Number(bavail * bsize), files: Number(files), filesFree: Number(ffree) }
+  },
+  async mounts() {
+    return process.platform === 'linux' ? await nodeFs.readFile('/proc/self/mountinfo', 'utf8') : null
+  },
+  lockingProcess,
+}
+
+const answerMs = 10_000
+
+async function lockingProcess(path: string): Promise<LockingProcess> {
+  // In a single executable or Electron this is the application itself, and would start it once more.
+  if (!/^node(js)?[\d.]*(\.exe)?$/i.test(basename(process.execPath)) || process.versions.electron !== undefined) {
+    throw new Error(`${process.execPath} is not node`)
+  }
+  const env = { ...process.env }
+  // Hooks, inspectors and loaders of this process are none of the child's.
+  delete env.NODE_OPTIONS
+  const child = spawn(process.execPath, lockingChildArguments(path), {
+    env,
+    stdio: ['pipe', 'pipe', 'ignore'],
+    windowsHide: true,
+  })
+  const ended = once(child, 'close').then(
+    () => 'its process ended',
+    (error: unknown) => (error as Error).message,
+  )
+  child.stdin.on('error', () => undefined)
+  const lines = createInterface({ input: child.stdout })
+  async function kill(): Promise<void> {
+    child.kill('SIGKILL')
+    await ended
+  }
+  async function answer(): Promise<string> {
+    const line = once(lines, 'line') as Promise<[string]>
+    const late = sleep(answerMs, `no answer within ${answerMs} ms`, { ref: false })
+    return await Promise.race([line.then(([text]) => text), ended, late])
+  }
+  const ready = await answer()
+  if (ready !== 'ready') {
+    await kill()
+    throw new Error(ready)
+  }
+  return {
+    kill,
+    async tryLock() {
+      const said = answer()
+      child.stdin.write('\n')
+      return await said
+    },
+  }
+}

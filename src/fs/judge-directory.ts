@@ -1,0 +1,74 @@
+import type { FreeSpace } from './directory-system.ts'
+import type { Mount } from './mounts.ts'
+
+/** What a check says; see `DirectoryCheck`. */
+export interface Answer {
+  ok: boolean
+  detail: string
+  advice?: string
+}
+
+export function judgeFreeSpace({ bytes, files, filesFree }: FreeSpace, freeBytesMin: number): Answer {
+  if (files > 0 && filesFree === 0)
+    return { ok: false, detail: 'no inode is free', advice: 'remove files that are not needed' }
+  const detail = `${Math.floor(bytes / (1024 * 1024))} MiB are free`
+  if (bytes >= freeBytesMin) return { ok: true, detail }
+  const wanted = Math.ceil(freeBytesMin / (1024 * 1024))
+  return { ok: false, detail, advice: `have ${wanted} MiB free; a persist that does not fit fails and changes nothing` }
+}
+
+/** In these, no acknowledged save was lost in recorded power losses: docs/durability.md. */
+const measured = new Set(['ext4', 'xfs', 'btrfs'])
+const inMemory = new Set(['tmpfs', 'ramfs', 'devtmpfs'])
+const withoutJournal = new Set(['vfat', 'msdos', 'exfat', 'ext2', 'hfs', 'ufs'])
+const network = new Set(
+  'nfs nfs4 cifs smb3 smbfs 9p ceph afs lustre gpfs beegfs glusterfs virtiofs orangefs davfs coda ncpfs vboxsf prl_fs vmhgfs'.split(
+    ' ',
+  ),
+)
+/** Options by which a flush does nothing: mount(8), ext4(5), and overlayfs' documentation. */
+const unflushed = ['nobarrier', 'barrier=0', 'volatile']
+
+function isNetwork(type: string): boolean {
+  // What a program in user space does with a file is unknown; most of them talk to a network.
+  return network.has(type) || type === 'fuse' || type.startsWith('fuse.')
+}
+
+export function judgeFileSystem(mount: Mount | null, platform: string): Answer {
+  if (mount === null) return { ok: true, detail: `unknown: it cannot be told on ${platform}` }
+  const { type, options } = mount
+  const unsafe = options.find((option) => unflushed.includes(option))
+  if (unsafe !== undefined) {
+    const advice = 'after a power loss nothing written lately can be relied on: mount it without that option'
+    return { ok: false, detail: `${type}, mounted with ${unsafe}: fsync does not reach the disk`, advice }
+  }
+  if (measured.has(type)) return { ok: true, detail: `${type}: measured to keep what was acknowledged` }
+  if (inMemory.has(type)) {
+    const advice = 'everything in it is gone when the machine stops: use a disk for what is to be kept'
+    return { ok: false, detail: `${type}: kept in memory`, advice }
+  }
+  if (withoutJournal.has(type)) {
+    const advice = 'use a file system with a journal (ext4, xfs, btrfs)'
+    return {
+      ok: false,
+      detail: `${type}: without a journal, a power loss may damage the directory itself`,
+      advice,
+    }
+  }
+  if (type === 'overlay') {
+    const advice = 'in a container this layer goes with the container: keep stores on a volume'
+    return { ok: true, detail: 'overlay: it keeps what the file system under it keeps', advice }
+  }
+  return { ok: true, detail: `${type}: not one of those that were measured (${[...measured].join(', ')})` }
+}
+
+export function judgeNetwork(mount: Mount | null, platform: string, path: string): Answer {
+  const advice =
+    'keep stores on a local disk. Locks may not exclude other machines, and a flush is the business of the other side'
+  if (platform === 'win32' && path.startsWith('\\\\')) {
+    return { ok: false, detail: `${path} is on another machine`, advice }
+  }
+  if (mount === null) return { ok: true, detail: `unknown: it cannot be told on ${platform}` }
+  if (!isNetwork(mount.type)) return { ok: true, detail: `${mount.type} is local` }
+  return { ok: false, detail: `${mount.type} at ${mount.mountPoint}: a network, or a program in between`, advice }
+}

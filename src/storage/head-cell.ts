@@ -1,0 +1,367 @@
+import { dirname } from 'node:path'
+import { HoldfastError } from '../errors.ts'
+import { blake3 } from '../format/blake3.ts'
+import { encodeHead, type Head, parseHead } from '../format/head.ts'
+import { JSON_BYTES_MAX } from '../format/limits.ts'
+import { publish } from '../fs/durable.ts'
+import type { FileLock } from '../fs/file-lock.ts'
+import {
+  errorCode,
+  ignoreMissing,
+  ioError,
+  isSameFile,
+  readFileOrNull,
+  readFully,
+  readOpenFile,
+  statOrNull,
+  writeFully,
+} from '../fs/io.ts'
+import type { Directory, File, FileStat, FileSystem } from '../fs/port.ts'
+import { createTemp, type Temp } from '../fs/temps.ts'
+import { attempt, paths } from './layout.ts'
+import type { StoredHead } from './port.ts'
+
+/** What one process knows of a store between its writes. */
+export interface DirectoryState {
+  /** Digest (hex) of the HEAD bytes that this process itself made durable. */
+  durableHead: string | null
+  /** HEAD was renamed and its directory could not be fsynced. */
+  uncertain: boolean
+}
+
+export interface HeadCellOptions {
+  fs: FileSystem
+  root: string
+  modes: { fileMode: number }
+  lock: boolean
+  shared: DirectoryState
+  held: FileLock | null
+  /** Judges the bytes of HEAD by what else lies there. */
+  readHead: (bytes?: () => Promise<Uint8Array | null>) => Promise<StoredHead | null>
+}
+
+/** HEAD.json and the one before, for one writer who holds the lock. */
+export interface HeadCell {
+  readonly stored: StoredHead | null
+  readonly previous: Head | null
+  /** See `WriteSession.swapHead`. */
+  swap(next: Head, ready?: Promise<unknown>): Promise<void>
+  /** Goes on from another HEAD than the one that was found: a good one, or none. */
+  reset(to: StoredHead | null): Promise<void>
+  /** The store's directory may have been made by somebody who died before its name was durable. */
+  makeNameDurable(): Promise<void>
+  close(): Promise<void>
+}
+
+/** A file and what was in it, open, so that no other file can be taken for it. */
+interface Pinned {
+  file: File
+  stat: FileStat
+  bytes: Uint8Array
+}
+
+/** Reads HEAD and the one before. What was read is durable before it is shown. */
+export async function openHeadCell(options: HeadCellOptions): Promise<HeadCell> {
+  const { fs, root, modes, lock, shared, held, readHead } = options
+  const at = paths(root)
+  const closing: Promise<unknown>[] = []
+  let directory: Promise<Directory> | null = null
+  let pinned: Pinned | null = null
+  let previous: Head | null = null
+  let previousMode: number | null = null
+
+  // All at once: each is three ways through the thread pool.
+  const pinning = pin(at.head)
+  const pinningPrevious = pin(at.previous)
+  pinning.catch(() => undefined)
+  pinningPrevious.catch(() => undefined)
+  let stored: StoredHead | null = null
+  try {
+    stored = await readHead(async () => (await pinning)?.bytes ?? null)
+    pinned = await pinning.catch(() => null)
+    if (stored !== null) await makeHeadDurable(stored)
+    await takePrevious()
+  } catch (error) {
+    await close()
+    throw error
+  }
+
+  async function pin(path: string): Promise<Pinned | null> {
+    const file = await ignoreMissing(fs.open(path, 'read'))
+    if (file === undefined) return null
+    try {
+      return { file, stat: await file.stat(), bytes: await readOpenFile(file, path, JSON_BYTES_MAX) }
+    } catch (error) {
+      await file.close().catch(() => undefined)
+      throw error
+    }
+  }
+
+  /**
+   * Closed at the end, together with the others: nobody waits for it on the way. Of a file that has lost its name, which is freed by that; what
+   * has its name, and is durable or was only read, is closed at once, which then takes 2 us.
+   */
+  function closeSoon(file: Pick<File, 'close'>): void {
+    closing.push(file.close().catch(() => undefined))
+  }
+
+  async function close(): Promise<void> {
+    pinned = await pinning.catch(() => null).then((found) => pinned ?? found)
+    pinned?.file.closeSync()
+    const copy = await pinningPrevious.catch(() => null)
+    copy?.file.closeSync()
+    const opened = await directory?.catch(() => null)
+    opened?.closeSync()
+    await Promise.all(closing)
+  }
+
+  async function takePrevious(): Promise<void> {
+    try {
+      const found = await pinningPrevious
+      if (found === null) return
+      found.file.closeSync()
+      if (stored === null) return
+      previousMode = found.stat.mode
+      const { head } = parseHead(found.bytes, at.previous)
+      if (head.storeId === stored.head.storeId) previous = head
+    } catch (error) {
+      // It is only a copy: without it nothing is deleted early.
+      if (errorCode(error) !== undefined) throw ioError(error, `reading ${at.previous}`)
+    }
+  }
+
+  /**
+   * A writer may have died between HEAD's rename and the fsync of its directory. What this process builds on, acknowledges or deletes
+   * under must not be taken back by a power loss, so it is made durable first.
+   */
+  async function makeHeadDurable(current: StoredHead): Promise<void> {
+    if (shared.durableHead === digestOf(current.bytes)) return
+    try {
+      if (shared.uncertain) await renameAgain(current)
+      const file = await fs.open(at.head, 'read')
+      try {
+        await file.sync()
+      } finally {
+        await file.close()
+      }
+      await fs.syncDirectory(root)
+      await makeNameDurable()
+    } catch (error) {
+      throw ioError(error, `making ${at.head} durable`)
+    }
+    shared.durableHead = digestOf(current.bytes)
+  }
+
+  /**
+   * A failed fsync of a directory is reported once; the kernel may then have forgotten the rename and take the directory for clean, so that
+   * the next fsync succeeds and writes nothing. Another rename gives it something to write.
+   */
+  async function renameAgain(current: StoredHead): Promise<void> {
+    const temp = await stage(current.bytes, at.head, pinned?.stat.mode)
+    try {
+      const stat = await temp.file.stat()
+      await publish(fs, temp, at.head, { synced: true, syncDirectory: false })
+      pinInstead({ file: temp.file, stat, bytes: current.bytes })
+    } finally {
+      await temp.discard()
+      if (pinned?.file !== temp.file) closeSoon(temp.file)
+    }
+  }
+
+  /** HEAD is another file now. */
+  function pinInstead(now: Pinned): void {
+    if (pinned !== null) closeSoon(pinned.file)
+    pinned = now
+  }
+
+  /**
+   * Whoever made the store's directory, or one above it, may have died before fsyncing its parent; who may not read the parent did not
+   * make it.
+   */
+  async function makeNameDurable(): Promise<void> {
+    for (let path = root; path !== dirname(path); path = dirname(path)) {
+      try {
+        await fs.syncDirectory(dirname(path))
+      } catch (error) {
+        if (!['EACCES', 'EPERM', 'ENOENT'].includes(errorCode(error) ?? '')) throw error
+      }
+    }
+  }
+
+  /** This writer may have been stopped for long: its lock file deleted, another writer at work. */
+  async function assertUnchallenged(expected: Uint8Array | null): Promise<void> {
+    const [same, alone] = await Promise.all([isStill(expected), held === null || held.stillHeld()])
+    if (same && alone) return
+    throw new HoldfastError(
+      'HEAD_CONFLICT',
+      `${at.head} was changed by another writer while this one worked; nothing was committed, persist again`,
+      { details: { path: at.head } },
+    )
+  }
+
+  /** Whether HEAD is the file that was read, and still says the same; with null, whether there is none. */
+  async function isStill(expected: Uint8Array | null): Promise<boolean> {
+    if (expected === null || pinned === null || !equal(pinned.bytes, expected)) {
+      const now = await attempt(readFileOrNull(fs, at.head, JSON_BYTES_MAX), `reading ${at.head}`)
+      return expected === null ? now === null || !isInUse(now) : now !== null && equal(now, expected)
+    }
+    const { file, stat } = pinned
+    const now = new Uint8Array(expected.length)
+    const [there, opened] = await attempt(
+      Promise.all([statOrNull(fs, at.head), file.stat(), readFully(file, now, 0)]),
+      `reading ${at.head}`,
+    )
+    return isSameFile(there, stat) && opened.size === expected.length && equal(now, expected)
+  }
+
+  /** A HEAD of revision 0 without STORE.json is what an earlier creation left when it was cut short. */
+  function isInUse(bytes: Uint8Array): boolean {
+    return parseHead(bytes, at.head).head.revision > 0
+  }
+
+  /** Writes what is to replace `target`, fsynced but still in `tmp/`. */
+  async function stage(bytes: Uint8Array, target: string, replacedMode: number | null | undefined): Promise<Temp> {
+    const temp = await createTemp(fs, at.tmp, { mode: (replacedMode ?? modes.fileMode) & 0o777, lock })
+    try {
+      await writeFully(temp.file, [bytes], 0)
+      await temp.file.sync()
+      return temp
+    } catch (error) {
+      await temp.discard()
+      throw ioError(error, `writing ${target}`)
+    }
+  }
+
+  /**
+   * Both files at once, since neither has a name yet that means anything: their fsyncs, and those of the packs that become ready meanwhile,
+   * are one to the file system. The directory is opened before the rename, after which it would be too late to fail.
+   */
+  async function stageBoth(bytes: Uint8Array, before: Uint8Array | null): Promise<[Temp, Temp | null, Directory]> {
+    directory ??= attempt(fs.openDirectory(root), `opening ${root}`)
+    const staged = await Promise.allSettled([
+      stage(bytes, at.head, pinned?.stat.mode),
+      before === null ? null : stage(before, at.previous, previousMode),
+      directory,
+    ])
+    const [temp, copy, opened] = staged
+    if (temp.status === 'fulfilled' && copy.status === 'fulfilled' && opened.status === 'fulfilled') {
+      return [temp.value, copy.value, opened.value]
+    }
+    for (const each of [temp, copy]) if (each.status === 'fulfilled') await each.value?.discard()
+    throw staged.find((each) => each.status === 'rejected')!.reason
+  }
+
+  async function swap(next: Head, ready: Promise<unknown> = Promise.resolve()): Promise<void> {
+    const bytes = encodeHead(next)
+    const before = stored
+    ready.catch(() => undefined)
+    const [temp, copy, opened] = await stageBoth(bytes, before?.bytes ?? null).catch(async (error: unknown) => {
+      // What they wait for goes on using files.
+      await ready.catch(() => undefined)
+      throw error
+    })
+    let stat: FileStat
+    let replacing = false
+    try {
+      stat = await temp.file.stat()
+      // What HEAD will name is durable before HEAD names it.
+      await ready
+      if (before !== null && copy !== null) {
+        await assertUnchallenged(before.bytes)
+        await publish(fs, copy, at.previous, { synced: true, syncDirectory: false })
+      }
+      await assertUnchallenged(before?.bytes ?? null)
+      replacing = true
+      await publish(fs, temp, at.head, { synced: true, syncDirectory: false })
+    } catch (error) {
+      await temp.discard()
+      await copy?.discard()
+      if (replacing) await assertNotReplaced(bytes, error)
+      throw ioError(error, `replacing ${at.head}`)
+    } finally {
+      copy?.file.closeSync()
+    }
+    shared.uncertain = true
+    shared.durableHead = null
+    previous = before?.head ?? null
+    stored = { head: next, bytes, unknown: [] }
+    pinInstead({ file: temp.file, stat, bytes })
+    try {
+      // One fsync makes both renames durable.
+      await opened.sync()
+    } catch (cause) {
+      throw new HoldfastError(
+        'COMMIT_UNKNOWN',
+        `${at.head} was replaced, but ${root} could not be fsynced: after a power loss the new snapshot may or may not be there. ` +
+          'Persist again: it is idempotent',
+        { details: { path: root }, cause },
+      )
+    }
+    await assertAlone()
+    shared.uncertain = false
+    shared.durableHead = digestOf(bytes)
+  }
+
+  /**
+   * Between the last check and the rename this writer may have been stopped, its lock file deleted, and another let in: what that one
+   * committed is then overwritten, and it may have taken our packs for garbage. That cannot be prevented, but it is not acknowledged.
+   */
+  async function assertAlone(): Promise<void> {
+    if (held === null) return
+    let cause: unknown
+    try {
+      if (await held.stillHeld()) return
+    } catch (error) {
+      cause = error
+    }
+    throw new HoldfastError(
+      'COMMIT_UNKNOWN',
+      `${at.lock} was deleted or replaced while ${at.head} was replaced: another writer may have been at work at the same time, and what either ` +
+        'of them committed may be lost. Never delete the lock file. Persist again',
+      { details: { path: at.lock }, cause },
+    )
+  }
+
+  /**
+   * A rename that failed may have been done all the same (network file systems answer so). Unless HEAD can be seen to be another, the
+   * outcome is unknown, and the packs that it may name must stay.
+   */
+  async function assertNotReplaced(bytes: Uint8Array, cause: unknown): Promise<void> {
+    const now = await readFileOrNull(fs, at.head, JSON_BYTES_MAX).catch(() => 'unreadable' as const)
+    if (now !== 'unreadable' && (now === null || !equal(now, bytes))) return
+    shared.uncertain = true
+    shared.durableHead = null
+    throw new HoldfastError(
+      'COMMIT_UNKNOWN',
+      `replacing ${at.head} failed, and ${now === 'unreadable' ? 'it cannot be read' : 'yet it is replaced'}. Persist again: it is idempotent`,
+      {
+        details: { path: root },
+        cause,
+      },
+    )
+  }
+
+  return {
+    get stored() {
+      return stored
+    },
+    get previous() {
+      return previous
+    },
+    swap,
+    async reset(to) {
+      stored = to
+      if (stored !== null) await makeHeadDurable(stored)
+    },
+    makeNameDurable: () => attempt(makeNameDurable(), `making ${root} durable`),
+    close,
+  }
+}
+
+function digestOf(bytes: Uint8Array): string {
+  return Buffer.from(blake3(bytes)).toString('hex')
+}
+
+function equal(a: Uint8Array, b: Uint8Array): boolean {
+  return Buffer.compare(a, b) === 0
+}

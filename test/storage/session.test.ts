@@ -1,0 +1,149 @@
+import { readdirSync, readFileSync, renameSync, rmSync, symlinkSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { describe, expect, test } from 'vitest'
+import { nodeFileSystem } from '../../src/fs/node.ts'
+import type { FileSystem } from '../../src/fs/port.ts'
+import { loadSnapshot } from '../../src/index.ts'
+import { nextHead } from '../../src/snapshot/next-head.ts'
+import { createStore, type Store } from '../../src/snapshot/store.ts'
+import { directoryStorage } from '../../src/storage/directory.ts'
+import { rejects } from '../support/rejects.ts'
+import { directoryAt, scratch } from '../support/storages.ts'
+
+function storeOn(fs: FileSystem, path: string): Store {
+  return createStore(directoryStorage({ fs, path, readOnly: false, lock: 'os' }), fs)
+}
+
+async function textIn(path: string): Promise<string> {
+  const snapshot = await loadSnapshot(path, { required: true })
+  const text = await snapshot!.blob('text').text()
+  await snapshot!.dispose()
+  return text
+}
+
+/** HEAD and the one before. */
+function headsIn(path: string): string[] {
+  return ['HEAD.json', 'HEAD.prev.json'].map((name) => readFileSync(join(path, name), 'utf8'))
+}
+
+async function storeOfTwo(): Promise<string> {
+  const path = join(scratch(), 'store')
+  await using store = storeOn(nodeFileSystem, path)
+  for (const text of ['one', 'two']) await store.persist({ blobs: { text } })
+  return path
+}
+
+describe('HEAD', () => {
+  test('is not replaced before what it names is durable', async () => {
+    const path = await storeOfTwo()
+    const before = headsIn(path)
+    await directoryAt(path).write({ waitMs: 0 }, async (session) => {
+      let durable = (): void => {}
+      const ready = new Promise<void>((resolve) => {
+        durable = resolve
+      })
+      const swapped = session.swapHead(nextHead(session.stored!.head, {}), ready)
+      await sleep(100)
+      expect(headsIn(path)).toEqual(before)
+      durable()
+      await swapped
+    })
+    expect(headsIn(path)[0]).not.toBe(before[0])
+    expect(headsIn(path)[1]).toBe(before[0])
+  })
+
+  test('is not replaced when what it names cannot be made durable', async () => {
+    const path = await storeOfTwo()
+    const before = headsIn(path)
+    await directoryAt(path).write({ waitMs: 0 }, async (session) => {
+      const ready = Promise.reject(new Error('no pack'))
+      await expect(session.swapHead(nextHead(session.stored!.head, {}), ready)).rejects.toThrow('no pack')
+    })
+    expect(headsIn(path)).toEqual(before)
+    expect(readdirSync(join(path, 'tmp'))).toEqual([])
+  })
+})
+
+describe('without a descriptor for a directory', () => {
+  function tooMany(path: string): Error {
+    return Object.assign(new Error(`EMFILE: too many open files, open '${path}'`), {
+      code: 'EMFILE',
+      syscall: 'open',
+      path,
+    })
+  }
+
+  test.each(['', 'packs'])('("%s") nothing is committed, and it is said why', async (part) => {
+    const path = await storeOfTwo()
+    const before = headsIn(path)
+    const full = join(path, part)
+    const store = storeOn(
+      {
+        ...nodeFileSystem,
+        openDirectory: (at) => (at === full ? Promise.reject(tooMany(at)) : nodeFileSystem.openDirectory!(at)),
+      },
+      path,
+    )
+    // Known to this process as durable, so that nothing else asks for a directory.
+    const error = await rejects(store.persist({ blobs: { text: 'three' } }), 'IO_FAILED')
+    expect(error.details).toMatchObject({ code: 'EMFILE', path: full })
+    expect(headsIn(path)).toEqual(before)
+    expect(readdirSync(join(path, 'tmp'))).toEqual([])
+    expect(readdirSync(join(path, 'packs'))).toHaveLength(2)
+    await store.close()
+  })
+
+  test('after the rename of HEAD a commit is known all the same: both were opened before', async () => {
+    const path = await storeOfTwo()
+    let replaced = false
+    const store = storeOn(
+      {
+        ...nodeFileSystem,
+        async rename(from, to) {
+          await nodeFileSystem.rename(from, to)
+          if (to === join(path, 'HEAD.json')) replaced = true
+        },
+        open: (at, how, mode) => (replaced ? Promise.reject(tooMany(at)) : nodeFileSystem.open(at, how, mode)),
+        openDirectory: (at) => (replaced ? Promise.reject(tooMany(at)) : nodeFileSystem.openDirectory!(at)),
+        syncDirectory: (at) => (replaced ? Promise.reject(tooMany(at)) : nodeFileSystem.syncDirectory(at)),
+      },
+      path,
+    )
+    expect(await store.persist({ blobs: { text: 'three' } })).toMatchObject({ sequence: 3 })
+    expect(replaced).toBe(true)
+    expect(await textIn(path)).toBe('three')
+    await store.close()
+  })
+})
+
+describe('a store that is open while its directory', () => {
+  test('is removed, is made anew by the next persist', async () => {
+    const path = await storeOfTwo()
+    await using store = storeOn(nodeFileSystem, path)
+    await store.persist({ blobs: { text: 'three' } })
+    rmSync(path, { recursive: true })
+    expect(await store.persist({ blobs: { text: 'four' } })).toMatchObject({ sequence: 1 })
+    expect(await textIn(path)).toBe('four')
+  })
+
+  test('is replaced by another store, goes on with that one', async () => {
+    const [path, other] = [await storeOfTwo(), await storeOfTwo()]
+    await using store = storeOn(nodeFileSystem, path)
+    await store.persist({ blobs: { text: 'three' } })
+    renameSync(path, `${path}.away`)
+    renameSync(other, path)
+    expect(await store.persist({ blobs: { text: 'two' } })).toMatchObject({ sequence: 2, unchanged: true })
+    expect(await textIn(`${path}.away`)).toBe('three')
+  })
+
+  test('gets a link in the place of one of its own, refuses to write', async () => {
+    const path = await storeOfTwo()
+    await using store = storeOn(nodeFileSystem, path)
+    await store.persist({ blobs: { text: 'three' } })
+    renameSync(join(path, 'tmp'), join(path, 'elsewhere'))
+    symlinkSync(join(path, 'elsewhere'), join(path, 'tmp'))
+    await rejects(store.persist({ blobs: { text: 'four' } }), 'STORE_DAMAGED')
+    expect(await textIn(path)).toBe('three')
+  })
+})
