@@ -1,0 +1,148 @@
+// Takes each of `mutations.mjs` out of a copy of the tree and shows that some test fails. `npm run test:mutations`.
+//
+//   node test/mutation/run.mjs [--only <text>] [--jobs <n>] [--keep]
+//
+//   --only <text>   only mutations whose file or reason has this in it
+//   --jobs <n>      so many at a time; default half the processors
+//   --keep          leave the copies, and say where they are
+//
+// Nothing in this tree is changed. A mutation counts as caught when a test fails (or does not end: a lock taken out may do that). Exits with 1
+// when one survives, or when the list and the sources disagree.
+import { execFile } from 'node:child_process'
+import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { availableParallelism, tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import { mutations } from './mutations.mjs'
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '../..')
+const { values } = parseArgs({
+  options: { only: { type: 'string' }, jobs: { type: 'string' }, keep: { type: 'boolean' } },
+})
+const jobs = Number(values.jobs ?? Math.max(1, Math.floor(availableParallelism() / 2)))
+const TIMEOUT_MS = 30 * 60 * 1000
+
+/** Where a mutation of a file is likely to show, and quickly; the first that fits. */
+const LIKELY = [
+  [/^src\/fs\/durable/, ['test/fs', 'test/crash', 'test/durable']],
+  [/^src\/fs\//, ['test/fs', 'test/durable', 'test/concurrency']],
+  [/^src\/storage\//, ['test/storage', 'test/crash', 'test/fs']],
+  [/^src\/snapshot\/(plan-repair|repair|verify|health|survey|scrub|pin-store)/, ['test/recovery']],
+  [/^src\/snapshot\/(blocks|reads|read-blob)/, ['test/damage', 'test/snapshot']],
+  [/^src\/snapshot\//, ['test/snapshot', 'test/crash', 'test/concurrency']],
+  [/^src\/format\//, ['test/format', 'test/damage']],
+]
+
+/** Then these: the whole of the faulty disk takes a minute, the rest several. */
+const ALL = [
+  ['test/faulty-disk'],
+  ['test/fs', 'test/storage', 'test/snapshot', 'test/recovery', 'test/concurrency', 'test/real-disk'],
+]
+
+/** The tests for a mutation, a group at a time. */
+function testsFor({ file, tests = [] }) {
+  const [, likely = []] = LIKELY.find(([pattern]) => pattern.test(file)) ?? []
+  return [tests, likely, ...ALL].filter((group) => group.length > 0)
+}
+
+function copyTree() {
+  const copy = mkdtempSync(join(tmpdir(), 'holdfast-mutation-'))
+  for (const name of ['src', 'test', 'docs', 'package.json', 'tsconfig.json', 'vitest.config.ts']) {
+    if (existsSync(join(root, name))) cpSync(join(root, name), join(copy, name), { recursive: true })
+  }
+  for (const name of ['node_modules', 'dist']) {
+    if (existsSync(join(root, name))) symlinkSync(join(root, name), join(copy, name))
+  }
+  return copy
+}
+
+/** Null when all of `paths` pass; else the name of a test that fails. */
+function run(copy, paths) {
+  const vitest = join(copy, 'node_modules/vitest/vitest.mjs')
+  const args = [vitest, 'run', '--pool=forks', '--bail=1', '--maxWorkers=1', '--passWithNoTests', ...paths]
+  const env = { ...process.env, NO_COLOR: '1', HOLDFAST_SLOW: '' }
+  return new Promise((resolve) => {
+    execFile(process.execPath, args, { cwd: copy, env, timeout: TIMEOUT_MS, maxBuffer: 2 ** 28 }, (error, stdout) => {
+      if (error === null) resolve(null)
+      else if (error.killed) resolve('(does not end)')
+      else resolve(/^ FAIL {2}(.*)$/m.exec(stdout)?.[1] ?? `(${stdout.trim().split('\n').at(-1)})`)
+    })
+  })
+}
+
+/** The mutated source; throws when the list is out of date. */
+function mutate({ file, find, replace }) {
+  const source = readFileSync(join(root, file), 'utf8')
+  const places = source.split(find).length - 1
+  if (places !== 1) throw new Error(`${file}: found ${places} times, expected once:\n${find}`)
+  return source.replace(find, () => replace)
+}
+
+async function tryOne(copy, mutation) {
+  const path = join(copy, mutation.file)
+  const original = readFileSync(path)
+  writeFileSync(path, mutate(mutation))
+  try {
+    for (const group of testsFor(mutation)) {
+      const failed = await run(copy, group)
+      if (failed !== null) return failed
+    }
+    return null
+  } finally {
+    writeFileSync(path, original)
+  }
+}
+
+const wanted = mutations.filter(({ file, why }) => values.only === undefined || `${file} ${why}`.includes(values.only))
+const stale = wanted.filter((mutation) => {
+  try {
+    mutate(mutation)
+    return false
+  } catch (error) {
+    console.error(error.message)
+    return true
+  }
+})
+if (stale.length > 0) {
+  console.error(`${stale.length} mutations do not fit the sources any more`)
+  process.exit(1)
+}
+
+const copies = Array.from({ length: jobs }, copyTree)
+process.on('exit', () => {
+  for (const copy of copies) {
+    if (values.keep === true) console.log(`kept ${copy}`)
+    else rmSync(copy, { recursive: true, force: true })
+  }
+})
+process.on('SIGINT', () => process.exit(1))
+
+const baseline = await run(copies[0], [
+  'test/faulty-disk/disk.test.ts',
+  'test/faulty-disk/crash-persist.test.ts',
+  'test/fs',
+])
+if (baseline !== null) {
+  console.error(`without any mutation this fails already: ${baseline}`)
+  process.exit(1)
+}
+
+const queue = [...wanted]
+const survivors = []
+let caught = 0
+await Promise.all(
+  copies.map(async (copy) => {
+    for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
+      const failed = await tryOne(copy, next)
+      if (failed === null) survivors.push(next)
+      else caught += 1
+      console.log(
+        `${failed === null ? 'SURVIVES' : 'caught'}  ${next.file}: ${next.why}${failed === null ? '' : `\n        ${failed}`}`,
+      )
+    }
+  }),
+)
+console.log(`\ncaught ${caught} of ${wanted.length}`)
+for (const { file, why, find } of survivors) console.log(`survives: ${file}: ${why}\n${find.replaceAll(/^/gm, '    ')}`)
+if (survivors.length > 0) process.exitCode = 1
