@@ -3,12 +3,12 @@ import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import type { Absent } from './subject.ts'
 
-/** An engine of `engines/`, and its version; or null where it is not installed or does not load. */
+/** An engine of `bench/engines/`, and its version; or null where it is not installed or does not load. */
 export function nativeEngine<Module>(root: string, name: string): { module: Module; version: string } | null {
-  const require = createRequire(join(root, 'engines', 'package.json'))
+  const require = createRequire(join(root, 'bench', 'engines', 'package.json'))
   try {
     const module = require(name) as Module
-    const manifest = readFileSync(join(root, 'engines', 'node_modules', name, 'package.json'), 'utf8')
+    const manifest = readFileSync(join(root, 'bench', 'engines', 'node_modules', name, 'package.json'), 'utf8')
     return { module, version: (JSON.parse(manifest) as { version: string }).version }
   } catch {
     return null

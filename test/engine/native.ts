@@ -3,7 +3,7 @@ import { test } from 'vitest'
 
 // The native engines are not among the development dependencies, because some have to be built: `npm run engines` gets them.
 
-const require = createRequire(new URL('../../engines/package.json', import.meta.url))
+const require = createRequire(new URL('../../bench/engines/package.json', import.meta.url))
 
 /** The engine's module, or null where it is not installed or does not load. */
 export function nativeEngine<Module>(name: string): Module | null {

@@ -40,10 +40,21 @@ const ALL = [
   ['test/fs', 'test/storage', 'test/snapshot', 'test/recovery', 'test/concurrency', 'test/real-disk'],
 ]
 
+/** Of what touches the disk: a second or two each. */
+const QUICK = [
+  'test/crash/fsync.test.ts',
+  'test/crash/order.test.ts',
+  'test/durable/crash.test.ts',
+  'test/storage/session.test.ts',
+]
+
 /** The tests for a mutation, a group at a time. */
 function testsFor({ file, tests = [] }) {
+  const own = file.replace(/^src/, 'test').replace(/\.ts$/, '.test.ts')
   const [, likely = []] = LIKELY.find(([pattern]) => pattern.test(file)) ?? []
-  return [tests, likely, ...ALL].filter((group) => group.length > 0)
+  const quick = /^src\/(fs|storage|snapshot)\//.test(file) ? QUICK : []
+  const first = existsSync(join(root, own)) ? [own, ...quick] : quick
+  return [tests, first, likely, ...ALL].filter((group) => group.length > 0)
 }
 
 function copyTree() {
@@ -63,11 +74,16 @@ function run(copy, paths) {
   const args = [vitest, 'run', '--pool=forks', '--bail=1', '--maxWorkers=1', '--passWithNoTests', ...paths]
   const env = { ...process.env, NO_COLOR: '1', HOLDFAST_SLOW: '' }
   return new Promise((resolve) => {
-    execFile(process.execPath, args, { cwd: copy, env, timeout: TIMEOUT_MS, maxBuffer: 2 ** 28 }, (error, stdout) => {
-      if (error === null) resolve(null)
-      else if (error.killed) resolve('(does not end)')
-      else resolve(/^ FAIL {2}(.*)$/m.exec(stdout)?.[1] ?? `(${stdout.trim().split('\n').at(-1)})`)
-    })
+    execFile(
+      process.execPath,
+      args,
+      { cwd: copy, env, timeout: TIMEOUT_MS, maxBuffer: 2 ** 28 },
+      (error, stdout, stderr) => {
+        if (error === null) resolve(null)
+        else if (error.killed) resolve('(does not end)')
+        else resolve(/^ FAIL {2}(.*)$/m.exec(`${stdout}\n${stderr}`)?.[1] ?? `(${stdout.trim().split('\n').at(-1)})`)
+      },
+    )
   })
 }
 

@@ -20,7 +20,7 @@ export interface Driver {
 
 type Class = new (path: string) => Database
 
-/** That of Node itself where it is there, with its backup (22.16 and later); else better-sqlite3, which is in `engines/`. */
+/** That of Node itself where it is there, with its backup (22.16 and later); else better-sqlite3, which is in `bench/engines/`. */
 export function loadDriver(): Driver {
   const builtIn = process.getBuiltinModule?.('node:sqlite') as unknown as
     | { DatabaseSync: Class; backup?: SqliteAdapterOptions<Database>['backup'] }
@@ -30,7 +30,7 @@ export function loadDriver(): Driver {
     return { name: 'node:sqlite', open: (path) => new DatabaseSync(path), options: { backup } }
   }
   try {
-    const require = createRequire(new URL('../../../../engines/package.json', import.meta.url))
+    const require = createRequire(new URL('../../../../bench/engines/package.json', import.meta.url))
     const Better = require('better-sqlite3') as Class
     new Better(':memory:').close()
     return { name: 'better-sqlite3', open: (path) => new Better(path), options: {} }

@@ -1,4 +1,5 @@
-// Installs the native engines beside this file, builds what has to be built, and says what works. Run by `npm run engines`.
+// Installs the native engines beside this file, builds what has to be built, and says what works. Run by `npm run engines`; with names, those alone:
+// `npm run engines better-sqlite3`.
 import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
@@ -7,7 +8,7 @@ import { fileURLToPath } from 'node:url'
 const here = dirname(fileURLToPath(import.meta.url))
 
 /** Each with a program that fails when it does not work, and how long a build takes. */
-const engines = [
+const all = [
   {
     name: 'hnswlib-node',
     tries: "new (require('hnswlib-node').HierarchicalNSW)('l2', 4).initIndex(1)",
@@ -16,6 +17,9 @@ const engines = [
   { name: 'usearch', tries: "new (require('usearch').Index)({ dimensions: 4, metric: 'cos' })", build: 'a minute' },
   { name: 'better-sqlite3', tries: "new (require('better-sqlite3'))(':memory:')", build: 'three minutes' },
 ]
+
+const wanted = process.argv.slice(2)
+const engines = wanted.length === 0 ? all : all.filter(({ name }) => wanted.includes(name))
 
 function npm(...args) {
   const cli = process.env.npm_execpath
