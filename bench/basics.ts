@@ -1,4 +1,4 @@
-import { mkdirSync, rmSync } from 'node:fs'
+import { mkdirSync, readdirSync, rmSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { loadSnapshot, openStore, type Store, type StoreOptions } from '../src/index.ts'
@@ -129,6 +129,15 @@ async function measure(
       ),
     )
 
+    note(
+      { id: 'verify', work: 'verify() of every byte, nothing wrong', against: `${READ}, of the packs` },
+      await compare(
+        round,
+        () => timedReads(join(path, 'packs')),
+        () => timedVerify(store),
+      ),
+    )
+
     if (dropCaches()) {
       note(
         { id: 'load-cold', work: 'verified load, page cache dropped', against: READ, target: 1 },
@@ -217,6 +226,21 @@ async function layOut(store: Store): Promise<string> {
   const path = await snapshot!.blob('data').file()
   await snapshot!.dispose()
   return path
+}
+
+async function timedVerify(store: Store): Promise<number> {
+  let ok = false
+  const ms = await timed(async () => {
+    ok = (await store.verify()).ok
+  })
+  if (!ok) throw new Error('verify found something')
+  return ms
+}
+
+async function timedReads(directory: string): Promise<number> {
+  return await timed(async () => {
+    for (const name of readdirSync(directory)) await readFile(join(directory, name))
+  })
 }
 
 async function timedFile(path: string): Promise<number> {
