@@ -40,21 +40,22 @@ const ALL = [
   ['test/fs', 'test/storage', 'test/snapshot', 'test/recovery', 'test/concurrency', 'test/real-disk'],
 ]
 
-/** Of what touches the disk: a second or two each. */
+/** Of what touches the disk: a second or two each, then half a minute. */
 const QUICK = [
   'test/crash/fsync.test.ts',
   'test/crash/order.test.ts',
   'test/durable/crash.test.ts',
   'test/storage/session.test.ts',
 ]
+const CRASHES = ['test/faulty-disk/crash-persist.test.ts', 'test/faulty-disk/faults.test.ts']
 
 /** The tests for a mutation, a group at a time. */
 function testsFor({ file, tests = [] }) {
   const own = file.replace(/^src/, 'test').replace(/\.ts$/, '.test.ts')
   const [, likely = []] = LIKELY.find(([pattern]) => pattern.test(file)) ?? []
-  const quick = /^src\/(fs|storage|snapshot)\//.test(file) ? QUICK : []
-  const first = existsSync(join(root, own)) ? [own, ...quick] : quick
-  return [tests, first, likely, ...ALL].filter((group) => group.length > 0)
+  const disk = /^src\/(fs|storage|snapshot)\//.test(file)
+  const first = [...(existsSync(join(root, own)) ? [own] : []), ...(disk ? QUICK : [])]
+  return [tests, first, disk ? CRASHES : [], likely, ...ALL].filter((group) => group.length > 0)
 }
 
 function copyTree() {
