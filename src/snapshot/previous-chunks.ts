@@ -74,7 +74,8 @@ export function createPreviousChunks({ size, chunks, segments }: PreviousBlob): 
       return {
         start: startOf(next) - shift,
         ends: ends.slice(next, last).map((end) => end - shift),
-        digests: digests.subarray(next * DIGEST_BYTES, last * DIGEST_BYTES),
+        // A copy: what is posted to a worker is cloned with all of the buffer below it.
+        digests: digests.slice(next * DIGEST_BYTES, last * DIGEST_BYTES),
         lastIsFinal: last === count,
       }
     },
