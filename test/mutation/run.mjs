@@ -1,9 +1,10 @@
 // Takes each of `mutations.mjs` out of a copy of the tree and shows that some test fails. `npm run test:mutations`.
 //
-//   node test/mutation/run.mjs [--only <text>] [--jobs <n>] [--keep]
+//   node test/mutation/run.mjs [--only <text>] [--jobs <n>] [--quick] [--keep]
 //
 //   --only <text>   only mutations whose file or reason has this in it
 //   --jobs <n>      so many at a time; default half the processors
+//   --quick         only the tests that are likely to catch it, in a minute or less; what survives them is tried again without this
 //   --keep          leave the copies, and say where they are
 //
 // Nothing in this tree is changed. A mutation counts as caught when a test fails (or does not end: a lock taken out may do that). Exits with 1
@@ -18,7 +19,12 @@ import { mutations } from './mutations.mjs'
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '../..')
 const { values } = parseArgs({
-  options: { only: { type: 'string' }, jobs: { type: 'string' }, keep: { type: 'boolean' } },
+  options: {
+    only: { type: 'string' },
+    jobs: { type: 'string' },
+    quick: { type: 'boolean' },
+    keep: { type: 'boolean' },
+  },
 })
 const jobs = Number(values.jobs ?? Math.max(1, Math.floor(availableParallelism() / 2)))
 const TIMEOUT_MS = 30 * 60 * 1000
@@ -55,12 +61,21 @@ function testsFor({ file, tests = [] }) {
   const [, likely = []] = LIKELY.find(([pattern]) => pattern.test(file)) ?? []
   const disk = /^src\/(fs|storage|snapshot)\//.test(file)
   const first = [...(existsSync(join(root, own)) ? [own] : []), ...(disk ? QUICK : [])]
-  return [tests, first, disk ? CRASHES : [], likely, ...ALL].filter((group) => group.length > 0)
+  const rest = values.quick === true ? [] : [likely, ...ALL]
+  return [tests, first, disk ? CRASHES : likely, ...rest].filter((group) => group.length > 0)
 }
 
 function copyTree() {
   const copy = mkdtempSync(join(tmpdir(), 'holdfast-mutation-'))
-  for (const name of ['src', 'test', 'docs', 'package.json', 'tsconfig.json', 'vitest.config.ts']) {
+  for (const name of [
+    'src',
+    'test',
+    'docs',
+    'package.json',
+    'tsconfig.json',
+    'tsconfig.build.json',
+    'vitest.config.ts',
+  ]) {
     if (existsSync(join(root, name))) cpSync(join(root, name), join(copy, name), { recursive: true })
   }
   for (const name of ['node_modules', 'dist']) {
@@ -96,11 +111,22 @@ function mutate({ file, find, replace }) {
   return source.replace(find, () => replace)
 }
 
+/** A build of the copy's own; the original's is put back by `tryOne`. */
+function build(copy) {
+  rmSync(join(copy, 'dist'), { recursive: true, force: true })
+  const tsc = join(copy, 'node_modules/typescript/bin/tsc')
+  return new Promise((resolve) => {
+    // A mutation may not compile without complaint, and is emitted all the same.
+    execFile(process.execPath, [tsc, '-p', 'tsconfig.build.json'], { cwd: copy }, () => resolve())
+  })
+}
+
 async function tryOne(copy, mutation) {
   const path = join(copy, mutation.file)
   const original = readFileSync(path)
   writeFileSync(path, mutate(mutation))
   try {
+    if (mutation.children === true) await build(copy)
     for (const group of testsFor(mutation)) {
       const failed = await run(copy, group)
       if (failed !== null) return failed
@@ -108,6 +134,10 @@ async function tryOne(copy, mutation) {
     return null
   } finally {
     writeFileSync(path, original)
+    if (mutation.children === true) {
+      rmSync(join(copy, 'dist'), { recursive: true, force: true })
+      symlinkSync(join(root, 'dist'), join(copy, 'dist'))
+    }
   }
 }
 

@@ -1,0 +1,641 @@
+// biome-ignore-all lint/suspicious/noTemplateCurlyInString: these are pieces of source
+
+// What is taken out, one at a time, to see that some test fails: every fsync, the order of renames, locks, and the checks between damage
+// and a wrong byte. `find` must be in the file exactly once. `tests` are tried before those that `run.mjs` knows for
+// the file.
+
+/**
+ * @typedef {object} Mutation
+ * @property {string} file
+ * @property {string} find
+ * @property {string} replace
+ * @property {string} why what goes wrong without it
+ * @property {string[]} [tests]
+ * @property {boolean} [children] it shows in processes that run from `dist/`, which is built from the mutated sources
+ */
+
+/** @type {Mutation[]} */
+export const durability = [
+  {
+    file: 'src/fs/durable.ts',
+    find: 'if (options.synced !== true) await temp.file.sync()',
+    replace: '',
+    why: 'a file that is renamed before its fsync may keep its name and lose its bytes',
+  },
+  {
+    file: 'src/fs/durable.ts',
+    find: `if (options.synced !== true) await temp.file.sync()
+    await fs.rename(temp.path, target)`,
+    replace: `await fs.rename(temp.path, target)
+    if (options.synced !== true) await temp.file.sync()`,
+    why: 'the rename must come after the fsync',
+  },
+  {
+    file: 'src/fs/durable.ts',
+    find: 'if (options.syncDirectory !== false) await syncAfterRename(fs, dirname(target), options.directory)',
+    replace: '',
+    why: 'without the fsync of its directory an acknowledged name is lost',
+  },
+  {
+    file: 'src/fs/durable.ts',
+    find: `await fs.syncDirectory(parent)
+`,
+    replace: `
+`,
+    why: 'a directory that was made and not made durable takes with it what is put into it',
+  },
+  {
+    file: 'src/fs/durable.ts',
+    find: `await fs.syncDirectory(quarantineDirectory)
+      await fs.rename(from, target)`,
+    replace: 'await fs.rename(from, target)',
+    why: 'the note that explains a file in quarantine may be lost, and the file not',
+  },
+  {
+    file: 'src/fs/durable.ts',
+    find: 'await syncAfterRename(fs, quarantineDirectory)',
+    replace: '',
+    why: 'what was moved into quarantine may be under neither name',
+  },
+  {
+    file: 'src/fs/durable.ts',
+    find: 'await syncAfterRename(fs, dirname(from))',
+    replace: '',
+    why: 'what was moved aside may come back',
+  },
+  {
+    file: 'src/fs/durable.ts',
+    find: `await writeFully(file, [Buffer.from(\`\${text}\\n\`)], 0)
+    await file.sync()`,
+    replace: 'await writeFully(file, [Buffer.from(`${text}\\n`)], 0)',
+    why: 'the note that explains a file in quarantine may be empty',
+  },
+  {
+    file: 'src/fs/durable.ts',
+    find: `    throw ioError(error, \`writing \${target}\`)
+  }
+  await syncAfterRename(fs, dirname(target))`,
+    replace: `    throw ioError(error, \`writing \${target}\`)
+  }`,
+    why: 'a directory of blobs that was written out may be gone',
+  },
+  {
+    file: 'src/fs/durable.ts',
+    find: `  } catch (error) {
+    await temp.discard()
+    throw ioError(error, \`writing \${target}\`)`,
+    replace: `  } catch (error) {
+    throw ioError(error, \`writing \${target}\`)`,
+    why: 'a write that fails leaves its temp',
+  },
+  {
+    file: 'src/fs/durable.ts',
+    find: '    if (options.write === undefined) await writeFully(temp.file, [options.bytes], 0)',
+    replace: '    if (options.write === undefined) await temp.file.write([options.bytes], 0)',
+    why: 'a short write is not a whole one',
+  },
+  {
+    file: 'src/fs/io.ts',
+    find: 'left = without(left, written)',
+    replace: 'left = []',
+    why: 'a short write is not a whole one',
+  },
+  {
+    file: 'src/fs/io.ts',
+    find: `filled += count
+`,
+    replace: `filled += count
+    break
+`,
+    why: 'a short read is not the end of the file',
+  },
+  {
+    file: 'src/fs/io.ts',
+    find: 'export function isMissing(error: unknown): boolean {',
+    replace: `export function isMissing(error: unknown): boolean {
+  if (errorCode(error) === 'EIO' || errorCode(error) === 'EACCES') return true`,
+    why: 'EIO is not "not found"',
+  },
+  {
+    file: 'src/fs/temps.ts',
+    find: "const ours = lockTemp(temp.file, options.lock) !== 'held'",
+    replace: 'const ours = true',
+    why: 'a temp that is not locked is taken for the leavings of a dead process',
+  },
+  {
+    file: 'src/fs/temps.ts',
+    find: 'if (ours && isSameFile(opened, await lstatOrNull(fs, path))) {',
+    replace: 'if (ours) {',
+    why: 'a reaper may have removed the new temp before it was locked',
+  },
+  {
+    file: 'src/fs/temps.ts',
+    find: "if (locked === 'held') return 'in-use'",
+    replace: '',
+    why: 'a temp that somebody holds is in use',
+  },
+  {
+    file: 'src/fs/temps.ts',
+    find: "if (!isSameFile(await file.stat(), await lstatOrNull(fs, path))) return 'gone'",
+    replace: '',
+    why: 'between open and lock the name may have become that of another file',
+  },
+  {
+    file: 'src/fs/temps.ts',
+    find: `      await fs.unlink(path).catch(() => undefined)
+      await file.close().catch(() => undefined)`,
+    replace: '      await file.close().catch(() => undefined)',
+    why: 'a failed write leaves its temp',
+  },
+  {
+    file: 'src/fs/temps.ts',
+    find: "await fs.open(path, 'create', options.mode)",
+    replace: "await fs.open(path, 'readWrite', options.mode)",
+    why: 'a temp is never a file or a link that was there before',
+  },
+  {
+    file: 'src/fs/temps.ts',
+    find: `    await removeTree(fs, path + workSuffix)
+    await ignoreMissing(fs.unlink(path))`,
+    replace: '    await ignoreMissing(fs.unlink(path))',
+    why: 'a work directory goes with its temp',
+  },
+  {
+    file: 'src/fs/file-lock.ts',
+    find: "if (file.tryLock('exclusive')) return",
+    replace: `file.tryLock('exclusive')
+    return`,
+    why: 'two writers at once',
+  },
+  {
+    file: 'src/fs/file-lock.ts',
+    find: 'if (await isStill(fs, path, locked)) {',
+    replace: 'if (locked) {',
+    why: 'a lock on a file that was deleted meanwhile keeps nobody out',
+  },
+  {
+    file: 'src/fs/file-lock.ts',
+    find: 'return !released && (await isStill(fs, path, locked))',
+    replace: 'return !released',
+    why: 'a writer whose lock file was deleted must not commit',
+  },
+  {
+    file: 'src/storage/directory.ts',
+    find: `const held = lock
+`,
+    replace: `const held = lock && !fs
+`,
+    why: 'two writers at once, in two processes',
+  },
+  {
+    file: 'src/storage/head-cell.ts',
+    find: `    if (stored !== null) await makeHeadDurable(stored)
+    await takePrevious()`,
+    replace: '    await takePrevious()',
+    why: 'a HEAD whose writer died before the fsync is built on, acknowledged, and lost',
+  },
+  {
+    file: 'src/storage/head-cell.ts',
+    find: `        await file.sync()
+      } finally {
+        await file.close()`,
+    replace: `      } finally {
+        await file.close()`,
+    why: 'a HEAD that somebody put there may not be durable',
+  },
+  {
+    file: 'src/storage/head-cell.ts',
+    find: `      await fs.syncDirectory(root)
+      await makeNameDurable()`,
+    replace: '      await makeNameDurable()',
+    why: "a dead writer's rename of HEAD may be lost",
+  },
+  {
+    file: 'src/storage/head-cell.ts',
+    find: `      await fs.syncDirectory(root)
+      await makeNameDurable()`,
+    replace: '      await fs.syncDirectory(root)',
+    why: 'a store that was moved here may not be here after a power loss',
+  },
+  {
+    file: 'src/storage/head-cell.ts',
+    find: 'for (let path = root; path !== dirname(path); path = dirname(path)) {',
+    replace: 'for (let path = root; path === root; path = dirname(path)) {',
+    why: 'a directory above the store may not be durable',
+  },
+  {
+    file: 'src/storage/head-cell.ts',
+    find: 'if (shared.uncertain) await renameAgain(current)',
+    replace: '',
+    why: 'a rename that a failed fsync forgot is not written by the next fsync',
+  },
+  {
+    file: 'src/storage/directory-session.ts',
+    find: `await cell.makeNameDurable()
+`,
+    replace: `
+`,
+    why: "whoever made the store's directory may have died before its fsync",
+  },
+  {
+    file: 'src/storage/head-cell.ts',
+    find: `      await writeFully(temp.file, [bytes], 0)
+      await temp.file.sync()`,
+    replace: '      await writeFully(temp.file, [bytes], 0)',
+    why: 'HEAD is renamed before its bytes are durable',
+  },
+  {
+    file: 'src/storage/head-cell.ts',
+    find: `      await opened.sync()
+`,
+    replace: `      await Promise.resolve()
+`,
+    why: 'a snapshot is acknowledged and not durable',
+  },
+  {
+    file: 'src/storage/head-cell.ts',
+    find: `    } catch (cause) {
+      throw new HoldfastError(
+        'COMMIT_UNKNOWN',
+        \`\${at.head} was replaced, but`,
+    replace: `    } catch (cause) {
+      if (cause === null) throw new HoldfastError(
+        'COMMIT_UNKNOWN',
+        \`\${at.head} was replaced, but`,
+    why: 'a snapshot whose directory could not be fsynced is acknowledged',
+  },
+  {
+    file: 'src/storage/head-cell.ts',
+    find: 'await publish(fs, copy, at.previous, { synced: true, syncDirectory: false })',
+    replace: 'await copy.discard()',
+    why: 'there is no HEAD before HEAD',
+  },
+  {
+    file: 'src/storage/head-cell.ts',
+    find: `    shared.uncertain = true
+    shared.durableHead = null
+    previous = before`,
+    replace: '    previous = before',
+    why: 'a commit that is not known to be durable is taken for one that is',
+  },
+  {
+    file: 'src/storage/head-cell.ts',
+    find: `    await assertAlone()
+`,
+    replace: `
+`,
+    why: 'a commit is acknowledged though another writer was at work',
+  },
+  {
+    file: 'src/storage/head-cell.ts',
+    find: 'if (replacing) await assertNotReplaced(bytes, error)',
+    replace: '',
+    why: 'a rename that failed and was done all the same is said to have failed',
+  },
+  {
+    file: 'src/storage/head-cell.ts',
+    find: 'if (same && alone) return',
+    replace: 'if (same) return',
+    why: 'a writer whose lock file was deleted commits',
+    tests: ['test/concurrency/stopped-writer.test.ts'],
+    children: true,
+  },
+  {
+    file: 'src/storage/head-cell.ts',
+    find: 'if (same && alone) return',
+    replace: 'if (alone) return',
+    why: "a writer overwrites another writer's HEAD",
+  },
+  {
+    file: 'src/storage/head-cell.ts',
+    find: 'if (head.storeId === stored.head.storeId) previous = head',
+    replace: 'previous = head',
+    why: "another store's HEAD.prev.json decides what is deleted",
+  },
+  {
+    file: 'src/storage/pack-sink.ts',
+    find: 'await unlessUnsynced(publish(fs, temp, target, { directory }))',
+    replace: 'await unlessUnsynced(publish(fs, temp, target, { syncDirectory: false }))',
+    why: 'a pack that HEAD names is not there after a power loss',
+  },
+  {
+    file: 'src/storage/pack-sink.ts',
+    find: 'await unlessUnsynced(publish(fs, temp, target, { directory }))',
+    replace: 'await unlessUnsynced(publish(fs, temp, target, { directory, synced: true }))',
+    why: 'a pack that HEAD names is torn after a power loss',
+  },
+  {
+    file: 'src/storage/pack-sink.ts',
+    find: 'if (early !== null) throw early.error',
+    replace: '',
+    why: 'the kernel reports a failed write-back once: to the early fsync',
+    tests: ['test/faulty-disk/faults.test.ts'],
+  },
+  {
+    file: 'src/storage/pack-sink.ts',
+    find: 'if (committed !== null) await fs.unlink(committed).catch(() => undefined)',
+    replace: '',
+    why: 'a failed persist leaves its packs',
+    tests: ['test/faulty-disk/faults.test.ts'],
+  },
+  {
+    file: 'src/storage/directory-session.ts',
+    find: `    await cell.swap(emptyHead(storeId))
+    await writeStoreFile(storeId, created)`,
+    replace: `    await writeStoreFile(storeId, created)
+    await cell.swap(emptyHead(storeId))`,
+    why: 'a creation cut short looks like a store that lost its HEAD',
+  },
+  {
+    file: 'src/storage/directory-session.ts',
+    find: 'await reapTemps(fs, at.tmp, { lock, olderThanMs: UNLOCKED_TEMP_AGE_MS, nowMs: Date.now(), entries })',
+    replace: '',
+    why: 'temps gather with every crash',
+  },
+  {
+    file: 'src/storage/directory.ts',
+    find: `    const store = await readStoreFile()
+    const bytes = await whole(readBytes(), at.head, 'HEAD_DAMAGED')`,
+    replace: `    const bytes = await whole(readBytes(), at.head, 'HEAD_DAMAGED')
+    const store = await readStoreFile()`,
+    why: 'a reader beside the creator sees a store that lost its HEAD',
+  },
+  {
+    file: 'src/storage/directory.ts',
+    find: 'if (!evidence) return null',
+    replace: 'if (evidence !== undefined) return null',
+    why: 'a store without STORE.json is silently empty',
+  },
+  {
+    file: 'src/storage/directory.ts',
+    find: `    if (bytes === null) {
+      throw new HoldfastError(
+        'HEAD_MISSING',`,
+    replace: `    if (bytes === null) return null
+    if (bytes === undefined) {
+      throw new HoldfastError(
+        'HEAD_MISSING',`,
+    why: 'a store without HEAD is silently empty',
+  },
+  {
+    file: 'src/storage/directory.ts',
+    find: 'if (head.storeId !== store.storeId) {',
+    replace: 'if (false as boolean) {',
+    why: "another store's HEAD is believed",
+  },
+  {
+    file: 'src/storage/directory.ts',
+    find: 'if (!isMissing(error)) throw ioError(error, `opening ${path}`)',
+    replace: '',
+    why: 'a pack that cannot be opened is said to be missing',
+  },
+  {
+    file: 'src/snapshot/commit.ts',
+    find: 'if (session.uncertain) await session.swapHead(nextHead(head, {}))',
+    replace: '',
+    why: '"unchanged" acknowledges a commit that is not known to be durable',
+  },
+  {
+    file: 'src/snapshot/commit.ts',
+    find: "if (!isHoldfastError(error, 'COMMIT_UNKNOWN')) await writer.discard()",
+    replace: 'await writer.discard()',
+    why: 'packs that HEAD may name are deleted',
+  },
+  {
+    file: 'src/snapshot/commit.ts',
+    find: 'const ready = Promise.all([durable, assertPacksPresent(env, session, head.packs, intake)])',
+    replace: 'const ready = Promise.all([durable])',
+    why: 'a snapshot is committed that needs a pack which is gone',
+    tests: ['test/concurrency/stopped-writer.test.ts'],
+    children: true,
+  },
+  {
+    file: 'src/snapshot/commit.ts',
+    find: 'damaged: [damaged, env.badBlocks], writer })',
+    replace: 'damaged: [], writer })',
+    why: 'new snapshots build on blocks known to be bad',
+  },
+  {
+    file: 'src/snapshot/history.ts',
+    find: 'if (change !== null || session.uncertain) await',
+    replace: 'if (change !== null) await',
+    why: 'a tag that is there already acknowledges a commit that is not known to be durable',
+  },
+  {
+    file: 'src/snapshot/history.ts',
+    find: 'await (await openSnapshot(env, stored, target)).dispose()',
+    replace: '',
+    why: 'a snapshot that cannot be read becomes the current one',
+  },
+  {
+    file: 'src/snapshot/clean-up.ts',
+    find: '  if (session.stored === null || session.uncertain) return null',
+    replace: '  if (session.stored === null) return null',
+    why: 'packs are deleted under a HEAD that is not known to be durable',
+  },
+  {
+    file: 'src/snapshot/clean-up.ts',
+    find: 'if (plan.future.length > 0) {',
+    replace: 'if (plan.future.length > 9) {',
+    why: 'an old HEAD that was put back goes on as if nothing were missing',
+  },
+  {
+    file: 'src/snapshot/clean-up.ts',
+    find: 'await temps.reap()',
+    replace: '',
+    why: 'temps gather with every crash',
+  },
+  {
+    file: 'src/snapshot/clean-up.ts',
+    find: 'if (laidOut?.temps === true) await env.storage.files?.reapTemps()',
+    replace: '',
+    why: 'temps of files laid out gather with every crash',
+  },
+  {
+    file: 'src/snapshot/sweep.ts',
+    find: 'if (named.has(name)) continue',
+    replace: '',
+    why: 'packs that HEAD names are not garbage',
+  },
+  {
+    file: 'src/snapshot/sweep.ts',
+    find: 'if (retiredBefore.has(name)) plan.delete.push(name)',
+    replace: 'plan.delete.push(name)',
+    why: 'HEAD.prev.json may still need a pack that was just retired',
+  },
+  {
+    file: 'src/snapshot/sweep.ts',
+    find: 'if (retiredBefore.has(name)) plan.delete.push(name)',
+    replace: '',
+    why: 'retired packs gather',
+  },
+  {
+    file: 'src/snapshot/sweep.ts',
+    find: '(alone && claim.revision === head.revision + 1)',
+    replace: 'false',
+    why: 'a process that dies in every persist fills the disk',
+  },
+  {
+    file: 'src/snapshot/sweep.ts',
+    find: '} else if (claim.storeId !== head.storeId) {',
+    replace: '} else if (claim.storeId === head.storeId && false) {',
+    why: "another store's pack is evidence, not garbage",
+  },
+  {
+    file: 'src/snapshot/next-head.ts',
+    find: '...dropped.map(({ name, bytes }) => ({ name, bytes, revision })),',
+    replace: '',
+    why: 'a pack goes at once, while HEAD.prev.json needs it',
+  },
+  {
+    file: 'src/snapshot/next-head.ts',
+    find: 'sequence: Math.max(head.sequence, ...snapshots.map(({ sequence }) => sequence)),',
+    replace: 'sequence: Math.max(0, ...snapshots.map(({ sequence }) => sequence)),',
+    why: 'a sequence is never given twice',
+  },
+  {
+    file: 'src/snapshot/retention.ts',
+    find: '|| snapshot.tags.length > 0',
+    replace: '',
+    why: 'tagged snapshots are kept',
+  },
+  {
+    file: 'src/format/json-file.ts',
+    find: 'if (tail !== `${KEY}${checksum}${END}`)',
+    replace: 'if (tail === "")',
+    why: 'a damaged HEAD is believed',
+  },
+  {
+    file: 'src/format/pack.ts',
+    find: "if (!digestsEqual(digest, 0, footer, 24)) throw damaged(where, 'the digest of its header and index differs')",
+    replace: '',
+    why: 'a damaged pack index is believed',
+  },
+  {
+    file: 'src/snapshot/blocks.ts',
+    find: "if (!digestsEqual(blake3(bytes), 0, digest, 0)) throw new BadBlock('the bytes do not match their digest')",
+    replace: '',
+    why: 'a damaged block is decoded',
+  },
+  {
+    file: 'src/snapshot/blocks.ts',
+    find: "if (isHoldfastError(reason, 'IO_FAILED')) throw reason",
+    replace: '',
+    why: 'a disk that does not answer is no damage',
+  },
+  {
+    file: 'src/snapshot/read-blob.ts',
+    find: `if (digestsEqual(blake3(bytes), 0, segments, at)) return
+`,
+    replace: `if (digestsEqual(segments, 0, segments, 0)) return
+`,
+    why: 'a wrong byte is handed out',
+  },
+  {
+    file: 'src/snapshot/reads.ts',
+    find: 'if (!digestsEqual(blake3(bytes), 0, run.digests, i * DIGEST_BYTES)) {',
+    replace: 'if (digestsEqual(blake3(bytes), 0, new Uint8Array(32), 0)) {',
+    why: 'a wrong byte is streamed',
+  },
+  {
+    file: 'src/snapshot/fold.ts',
+    find: 'return digestsEqual(blake3(unpack(index, entry, stored)), 0, index.digest(entry), 0)',
+    replace: 'return digestsEqual(index.digest(entry), 0, index.digest(entry), 0)',
+    why: 'rot is copied into a pack that looks fresh',
+  },
+  {
+    file: 'src/snapshot/load.ts',
+    find: 'if (!isDamage(damage) && !ahead) throw error',
+    replace: '',
+    why: 'a fallback hides a failing disk',
+  },
+  {
+    file: 'src/snapshot/load.ts',
+    find: 'if (!ahead) await assertStillThere(env, stored, damage)',
+    replace: '',
+    why: 'a snapshot that was dropped while it was opened is no damage',
+  },
+  {
+    file: 'src/storage/file-shelf.ts',
+    find: "if (!file.tryLock('exclusive')) return false",
+    replace: "file.tryLock('exclusive')",
+    why: 'a file that somebody has open is deleted',
+  },
+  {
+    file: 'src/storage/file-shelf.ts',
+    find: 'if (!isSameFile(await file.stat(), await lstatOrNull(fs, path + LOCK_SUFFIX))) return false',
+    replace: '',
+    why: 'a lock on a lock file that was deleted meanwhile protects nobody',
+  },
+  {
+    file: 'src/storage/file-shelf.ts',
+    find: "if (file.tryLock('shared') && isSameFile(await file.stat(), await lstatOrNull(fs, path))) return file",
+    replace: "if (file.tryLock('shared')) return file",
+    why: 'a lock on a lock file that was deleted meanwhile keeps nothing',
+  },
+  {
+    file: 'src/storage/file-shelf.ts',
+    find: "(there.kind !== 'file' || there.size !== size || !(await verified(path, work.verify)))",
+    replace: "(there.kind !== 'file' || there.size !== size)",
+    why: 'a file that was tampered with is handed to an engine',
+  },
+  {
+    file: 'src/storage/file-shelf.ts',
+    find: 'name.endsWith(LOCK_SUFFIX) ? name.slice(0, -LOCK_SUFFIX.length) : name',
+    replace: 'name',
+    why: 'lock files gather',
+  },
+  {
+    file: 'src/storage/remove.ts',
+    find: `    await fs.rename(path, aside)
+    await fs.syncDirectory(dirname(path))`,
+    replace: '    await fs.rename(path, aside)',
+    why: 'half a store may come back under its name',
+  },
+  {
+    file: 'src/storage/directory-session.ts',
+    find: `    await cell.swap(next)
+    if (store.state`,
+    replace: `    if (store.state === 'good') await cell.swap(next)
+    else return await cell.swap(next)
+    if (store.state`,
+    why: 'a repair leaves a store without STORE.json',
+  },
+  {
+    file: 'src/storage/head-cell.ts',
+    find: `      stored = to
+      if (stored !== null) await makeHeadDurable(stored)`,
+    replace: '      stored = to',
+    why: 'a repair builds on a HEAD that may be lost',
+  },
+  {
+    file: 'src/storage/head-cell.ts',
+    find: `      // What HEAD will name is durable before HEAD names it.
+      await ready
+`,
+    replace: `      void ready
+`,
+    why: 'HEAD is renamed while the packs that it names may not be durable',
+  },
+  {
+    file: 'src/snapshot/clean-up.ts',
+    find: `  if (session.stored === null || session.uncertain) return
+`,
+    replace: `  if (session.stored === null) return
+`,
+    why: 'after a commit packs are deleted under a HEAD that is not known to be durable',
+  },
+  {
+    file: 'src/fs/durable.ts',
+    find: 'await (opened === undefined ? fs.syncDirectory(directory) : opened.sync())',
+    replace: 'if (opened === undefined) await fs.syncDirectory(directory)',
+    why: 'a directory that was opened before the rename is not fsynced after it',
+  },
+  {
+    file: 'src/workers/frames.ts',
+    find: "if (digest[k] !== checks[i * CHECK_BYTES + k]) throw new Error('the compressed bytes do not match their check')",
+    replace: '',
+    why: 'a damaged frame reaches the decompressor',
+    tests: ['test/workers/frames.test.ts'],
+  },
+]
