@@ -145,12 +145,12 @@ function countTable(rows: readonly CountRow[]): string {
     rows.map((row) => [
       row.operation,
       call(row, 'file.sync'),
-      call(row, 'syncDirectory'),
+      call(row, 'syncDirectory', 'directory.sync'),
       call(row, 'file.write'),
       bytesText(row.bytesWritten),
       call(row, 'file.read'),
       bytesText(row.bytesRead),
-      call(row, 'open'),
+      call(row, 'open', 'openDirectory'),
       call(row, 'rename'),
     ]),
   )

@@ -51,7 +51,7 @@ export async function cleanUp(env: Environment, session: WriteSession): Promise<
  * somebody who shut the lock out, and is for the next clean-up.
  */
 export async function cleanUpAfter(env: Environment, session: WriteSession, seen: Seen | null): Promise<void> {
-  if (session.stored === null || session.uncertain) return
+  if (session.stored === null) return
   try {
     if (seen === null) {
       await cleanUp(env, session)

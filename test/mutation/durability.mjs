@@ -329,7 +329,7 @@ export const durability = [
     find: 'if (early !== null) throw early.error',
     replace: '',
     why: 'the kernel reports a failed write-back once: to the early fsync',
-    tests: ['test/faulty-disk/faults.test.ts'],
+    tests: ['test/storage/pack-sink.test.ts'],
   },
   {
     file: 'src/storage/pack-sink.ts',
@@ -438,6 +438,7 @@ export const durability = [
     find: 'if (plan.future.length > 0) {',
     replace: 'if (plan.future.length > 9) {',
     why: 'an old HEAD that was put back goes on as if nothing were missing',
+    tests: ['test/recovery/real-files.test.ts'],
   },
   {
     file: 'src/snapshot/clean-up.ts',
@@ -616,14 +617,6 @@ export const durability = [
     replace: `      void ready
 `,
     why: 'HEAD is renamed while the packs that it names may not be durable',
-  },
-  {
-    file: 'src/snapshot/clean-up.ts',
-    find: `  if (session.stored === null || session.uncertain) return
-`,
-    replace: `  if (session.stored === null) return
-`,
-    why: 'after a commit packs are deleted under a HEAD that is not known to be durable',
   },
   {
     file: 'src/fs/durable.ts',

@@ -55,7 +55,7 @@ export function countedFileSystem(under: FileSystem = nodeFileSystem): CountedFi
 
   const counted = counting(under, '')
   const openDirectory = async (path: string): Promise<Directory> =>
-    counting(await counted.openDirectory!(path), 'directory.')
+    counting(await counted.openDirectory(path), 'directory.')
   return {
     fs: {
       ...counted,
