@@ -601,6 +601,7 @@ export const durability = [
     else return await cell.swap(next)
     if (store.state`,
     why: 'a repair leaves a store without STORE.json',
+    tests: ['test/recovery', 'test/faulty-disk/repair.test.ts'],
   },
   {
     file: 'src/storage/head-cell.ts',
@@ -608,6 +609,7 @@ export const durability = [
       if (stored !== null) await makeHeadDurable(stored)`,
     replace: '      stored = to',
     why: 'a repair builds on a HEAD that may be lost',
+    tests: ['test/recovery', 'test/faulty-disk/repair.test.ts'],
   },
   {
     file: 'src/storage/head-cell.ts',
