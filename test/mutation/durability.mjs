@@ -186,6 +186,7 @@ export const durability = [
     replace: `const held = lock && !fs
 `,
     why: 'two writers at once, in two processes',
+    tests: ['test/damage/head.test.ts', 'test/storage', 'test/faulty-disk/simulate.test.ts'],
   },
   {
     file: 'src/storage/head-cell.ts',
@@ -359,12 +360,14 @@ export const durability = [
     replace: `    const bytes = await whole(readBytes(), at.head, 'HEAD_DAMAGED')
     const store = await readStoreFile()`,
     why: 'a reader beside the creator sees a store that lost its HEAD',
+    tests: ['test/damage/head.test.ts', 'test/storage', 'test/faulty-disk/simulate.test.ts'],
   },
   {
     file: 'src/storage/directory.ts',
     find: 'if (!evidence) return null',
     replace: 'if (evidence !== undefined) return null',
     why: 'a store without STORE.json is silently empty',
+    tests: ['test/damage/head.test.ts', 'test/storage', 'test/faulty-disk/simulate.test.ts'],
   },
   {
     file: 'src/storage/directory.ts',
@@ -376,18 +379,21 @@ export const durability = [
       throw new HoldfastError(
         'HEAD_MISSING',`,
     why: 'a store without HEAD is silently empty',
+    tests: ['test/damage/head.test.ts', 'test/storage', 'test/faulty-disk/simulate.test.ts'],
   },
   {
     file: 'src/storage/directory.ts',
     find: 'if (head.storeId !== store.storeId) {',
     replace: 'if (false as boolean) {',
     why: "another store's HEAD is believed",
+    tests: ['test/damage/head.test.ts', 'test/storage', 'test/faulty-disk/simulate.test.ts'],
   },
   {
     file: 'src/storage/directory.ts',
     find: 'if (!isMissing(error)) throw ioError(error, `opening ${path}`)',
     replace: '',
     why: 'a pack that cannot be opened is said to be missing',
+    tests: ['test/damage/head.test.ts', 'test/storage', 'test/faulty-disk/simulate.test.ts'],
   },
   {
     file: 'src/snapshot/commit.ts',
@@ -414,6 +420,7 @@ export const durability = [
     find: 'damaged: [damaged, env.badBlocks], writer })',
     replace: 'damaged: [], writer })',
     why: 'new snapshots build on blocks known to be bad',
+    tests: ['test/damage/heal.test.ts', 'test/recovery'],
   },
   {
     file: 'src/snapshot/history.ts',
@@ -475,6 +482,7 @@ export const durability = [
     find: '(alone && claim.revision === head.revision + 1)',
     replace: 'false',
     why: 'a process that dies in every persist fills the disk',
+    tests: ['test/faulty-disk/cycles.test.ts', 'test/faulty-disk/crash-history.test.ts'],
   },
   {
     file: 'src/snapshot/sweep.ts',
@@ -505,24 +513,28 @@ export const durability = [
     find: 'if (tail !== `${KEY}${checksum}${END}`)',
     replace: 'if (tail === "")',
     why: 'a damaged HEAD is believed',
+    tests: ['test/damage/head.test.ts', 'test/format'],
   },
   {
     file: 'src/format/pack.ts',
     find: "if (!digestsEqual(digest, 0, footer, 24)) throw damaged(where, 'the digest of its header and index differs')",
     replace: '',
     why: 'a damaged pack index is believed',
+    tests: ['test/format', 'test/damage/every-byte.test.ts'],
   },
   {
     file: 'src/snapshot/blocks.ts',
     find: "if (!digestsEqual(blake3(bytes), 0, digest, 0)) throw new BadBlock('the bytes do not match their digest')",
     replace: '',
     why: 'a damaged block is decoded',
+    tests: ['test/damage/every-byte.test.ts', 'test/faulty-disk/reads.test.ts'],
   },
   {
     file: 'src/snapshot/blocks.ts',
     find: "if (isHoldfastError(reason, 'IO_FAILED')) throw reason",
     replace: '',
     why: 'a disk that does not answer is no damage',
+    tests: ['test/damage/every-byte.test.ts', 'test/faulty-disk/reads.test.ts'],
   },
   {
     file: 'src/snapshot/read-blob.ts',
@@ -531,60 +543,75 @@ export const durability = [
     replace: `if (digestsEqual(segments, 0, segments, 0)) return
 `,
     why: 'a wrong byte is handed out',
+    tests: ['test/damage/every-byte.test.ts', 'test/faulty-disk/reads.test.ts'],
   },
   {
     file: 'src/snapshot/reads.ts',
     find: 'if (!digestsEqual(blake3(bytes), 0, run.digests, i * DIGEST_BYTES)) {',
     replace: 'if (digestsEqual(blake3(bytes), 0, new Uint8Array(32), 0)) {',
     why: 'a wrong byte is streamed',
+    tests: ['test/damage/every-byte.test.ts', 'test/faulty-disk/reads.test.ts'],
   },
   {
     file: 'src/snapshot/fold.ts',
     find: 'return digestsEqual(blake3(unpack(index, entry, stored)), 0, index.digest(entry), 0)',
     replace: 'return digestsEqual(index.digest(entry), 0, index.digest(entry), 0)',
     why: 'rot is copied into a pack that looks fresh',
+    tests: ['test/damage', 'test/recovery'],
   },
   {
     file: 'src/snapshot/load.ts',
     find: 'if (!isDamage(damage) && !ahead) throw error',
     replace: '',
     why: 'a fallback hides a failing disk',
+    tests: ['test/damage/fallback.test.ts', 'test/snapshot/load.test.ts', 'test/faulty-disk/reads.test.ts'],
   },
   {
     file: 'src/snapshot/load.ts',
     find: 'if (!ahead) await assertStillThere(env, stored, damage)',
     replace: '',
     why: 'a snapshot that was dropped while it was opened is no damage',
+    tests: ['test/damage/fallback.test.ts', 'test/snapshot/load.test.ts', 'test/faulty-disk/reads.test.ts'],
   },
   {
     file: 'src/storage/file-shelf.ts',
     find: "if (!file.tryLock('exclusive')) return false",
     replace: "file.tryLock('exclusive')",
     why: 'a file that somebody has open is deleted',
+    tests: ['test/concurrency/files.test.ts'],
+    children: true,
   },
   {
     file: 'src/storage/file-shelf.ts',
     find: 'if (!isSameFile(await file.stat(), await lstatOrNull(fs, path + LOCK_SUFFIX))) return false',
     replace: '',
     why: 'a lock on a lock file that was deleted meanwhile protects nobody',
+    tests: ['test/snapshot/files.test.ts', 'test/concurrency/files.test.ts'],
+    children: true,
   },
   {
     file: 'src/storage/file-shelf.ts',
     find: "if (file.tryLock('shared') && isSameFile(await file.stat(), await lstatOrNull(fs, path))) return file",
     replace: "if (file.tryLock('shared')) return file",
     why: 'a lock on a lock file that was deleted meanwhile keeps nothing',
+    tests: ['test/snapshot/files.test.ts', 'test/concurrency/files.test.ts'],
+    children: true,
   },
   {
     file: 'src/storage/file-shelf.ts',
     find: "(there.kind !== 'file' || there.size !== size || !(await verified(path, work.verify)))",
     replace: "(there.kind !== 'file' || there.size !== size)",
     why: 'a file that was tampered with is handed to an engine',
+    tests: ['test/snapshot/files.test.ts', 'test/concurrency/files.test.ts'],
+    children: true,
   },
   {
     file: 'src/storage/file-shelf.ts',
     find: 'name.endsWith(LOCK_SUFFIX) ? name.slice(0, -LOCK_SUFFIX.length) : name',
     replace: 'name',
     why: 'lock files gather',
+    tests: ['test/snapshot/files.test.ts', 'test/concurrency/files.test.ts'],
+    children: true,
   },
   {
     file: 'src/storage/remove.ts',
