@@ -41,6 +41,19 @@ describe('a durable write', () => {
     expect(statSync(target).mode & 0o777).toBe(0o600)
   })
 
+  test('is whole where the disk takes a byte at a time', async () => {
+    const { to, target } = store()
+    const short: typeof nodeFileSystem = {
+      ...nodeFileSystem,
+      async open(path, how, mode) {
+        const file = await nodeFileSystem.open(path, how, mode)
+        return { ...file, write: ([first], position) => file.write([first!.subarray(0, 1)], position) }
+      },
+    }
+    await writeDurable(short, to)
+    expect(readFileSync(target, 'utf8')).toBe('new')
+  })
+
   test('leaves the directory to the caller if asked', async () => {
     const { root, to } = store()
     const { fs, log } = observe(root)

@@ -586,7 +586,7 @@ export const durability = [
     find: 'if (!isSameFile(await file.stat(), await lstatOrNull(fs, path + LOCK_SUFFIX))) return false',
     replace: '',
     why: 'a lock on a lock file that was deleted meanwhile protects nobody',
-    tests: ['test/snapshot/files.test.ts', 'test/concurrency/files.test.ts'],
+    tests: ['test/snapshot/blob.test.ts', 'test/concurrency/files.test.ts'],
     children: true,
   },
   {
@@ -594,7 +594,7 @@ export const durability = [
     find: "if (file.tryLock('shared') && isSameFile(await file.stat(), await lstatOrNull(fs, path))) return file",
     replace: "if (file.tryLock('shared')) return file",
     why: 'a lock on a lock file that was deleted meanwhile keeps nothing',
-    tests: ['test/snapshot/files.test.ts', 'test/concurrency/files.test.ts'],
+    tests: ['test/snapshot/blob.test.ts', 'test/concurrency/files.test.ts'],
     children: true,
   },
   {
@@ -602,7 +602,7 @@ export const durability = [
     find: "(there.kind !== 'file' || there.size !== size || !(await verified(path, work.verify)))",
     replace: "(there.kind !== 'file' || there.size !== size)",
     why: 'a file that was tampered with is handed to an engine',
-    tests: ['test/snapshot/files.test.ts', 'test/concurrency/files.test.ts'],
+    tests: ['test/snapshot/blob.test.ts', 'test/concurrency/files.test.ts'],
     children: true,
   },
   {
@@ -610,7 +610,7 @@ export const durability = [
     find: 'name.endsWith(LOCK_SUFFIX) ? name.slice(0, -LOCK_SUFFIX.length) : name',
     replace: 'name',
     why: 'lock files gather',
-    tests: ['test/snapshot/files.test.ts', 'test/concurrency/files.test.ts'],
+    tests: ['test/snapshot/blob.test.ts', 'test/concurrency/files.test.ts'],
     children: true,
   },
   {

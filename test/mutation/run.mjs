@@ -2,7 +2,7 @@
 //
 //   node test/mutation/run.mjs [--only <text>] [--jobs <n>] [--quick] [--keep]
 //
-//   --only <text>   only mutations whose file or reason has this in it
+//   --only <text>   only mutations whose file or reason has this in it; may be given several times
 //   --jobs <n>      so many at a time; default half the processors
 //   --quick         only the tests that are likely to catch it, in a minute or less; what survives them is tried again without this
 //   --keep          leave the copies, and say where they are
@@ -20,7 +20,7 @@ import { mutations } from './mutations.mjs'
 const root = join(dirname(fileURLToPath(import.meta.url)), '../..')
 const { values } = parseArgs({
   options: {
-    only: { type: 'string' },
+    only: { type: 'string', multiple: true },
     jobs: { type: 'string' },
     quick: { type: 'boolean' },
     keep: { type: 'boolean' },
@@ -141,7 +141,9 @@ async function tryOne(copy, mutation) {
   }
 }
 
-const wanted = mutations.filter(({ file, why }) => values.only === undefined || `${file} ${why}`.includes(values.only))
+const wanted = mutations.filter(({ file, why }) =>
+  (values.only ?? ['']).some((text) => `${file} ${why}`.includes(text)),
+)
 const stale = wanted.filter((mutation) => {
   try {
     mutate(mutation)
