@@ -306,6 +306,8 @@ export const durability = [
     find: 'if (same && alone) return',
     replace: 'if (alone) return',
     why: "a writer overwrites another writer's HEAD",
+    tests: ['test/concurrency/stopped-writer.test.ts'],
+    children: true,
   },
   {
     file: 'src/storage/head-cell.ts',
