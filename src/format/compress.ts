@@ -11,6 +11,9 @@ interface ZlibWithZstd {
   constants: { ZSTD_c_compressionLevel?: number }
 }
 
+/** Zstd where Node has none. Resolved at run time, as addons are: where it is not, nothing is compressed. */
+export const ZSTD_PACKAGE = '@bokuweb/zstd-wasm'
+
 /** libzstd as WebAssembly, in as far as it is used here: `@bokuweb/zstd-wasm`. */
 interface PortableZstd {
   init(): Promise<void>

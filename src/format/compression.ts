@@ -1,15 +1,26 @@
-import * as zlib from 'node:zlib'
-import { ZSTDDecoder } from 'zstddec'
+import type { ZSTDDecoder } from 'zstddec'
+import { requireNative } from '../native.ts'
+import { decompressFrame, prepareZstd, ZSTD_PACKAGE } from './compress.ts'
 import { checkFrame } from './zstd.ts'
 
 export const COMPRESSION = { none: 0, zstd: 1 } as const
 
-/** What Node's zlib has from 22.15 and 23.8 on; `@types/node` of the oldest supported version has not. */
-interface ZlibWithZstd {
-  zstdDecompressSync?(bytes: Uint8Array, options: { maxOutputLength: number }): Buffer
+let preparing: Promise<void> | undefined
+let portable: ZSTDDecoder | undefined
+let isBundled = false
+
+/** Must have resolved before `decompressBlock` is called. Not asked for before it is needed: some of it takes 10 ms. */
+export function prepareDecompression(): Promise<void> {
+  preparing ??= prepare()
+  return preparing
 }
 
-const { zstdDecompressSync } = zlib as unknown as ZlibWithZstd
+/** Node's own zstd, or the package that compresses too; in a bundle, which has not that, the decoder that it has. */
+async function prepare(): Promise<void> {
+  if (await prepareZstd(() => requireNative(ZSTD_PACKAGE))) return
+  await preparePortable()
+  isBundled = true
+}
 
 /**
  * The `rawLength` bytes of a compressed block. The frame's own account of itself is checked before anything is
@@ -17,31 +28,20 @@ const { zstdDecompressSync } = zlib as unknown as ZlibWithZstd
  * wrong frame: only the block's digest tells.
  */
 export function decompressBlock(stored: Uint8Array, rawLength: number): Uint8Array {
-  checkFrame(stored, rawLength)
-  if (zstdDecompressSync === undefined) return decodePortably(stored, rawLength)
-  const raw = zstdDecompressSync(stored, { maxOutputLength: Math.max(rawLength, 1) })
-  if (raw.length !== rawLength) throw new Error(`the zstd frame gives ${raw.length} bytes, not ${rawLength}`)
-  return new Uint8Array(raw.buffer, raw.byteOffset, raw.length)
+  return isBundled ? decodePortably(stored, rawLength) : decompressFrame(stored, rawLength)
 }
 
-const portable = new ZSTDDecoder()
-let isPortableReady = false
-
-/** Must have resolved before `decompressBlock` is called, on a Node without zstd. Costs nothing elsewhere. */
-export async function prepareDecompression(): Promise<void> {
-  if (zstdDecompressSync !== undefined) return
-  await preparePortable()
-}
-
-/** @internal for tests, on every Node */
+/** @internal for tests, where there are better ones. It fetches a data: URL, for which Node loads its whole HTTP client: 25 ms. */
 export async function preparePortable(): Promise<void> {
-  await portable.init()
-  isPortableReady = true
+  const decoder = new (await import('zstddec')).ZSTDDecoder()
+  await decoder.init()
+  portable = decoder
 }
 
-/** @internal libzstd as WebAssembly; the frame has been checked. */
+/** @internal libzstd as WebAssembly. */
 export function decodePortably(stored: Uint8Array, rawLength: number): Uint8Array {
-  if (!isPortableReady) throw new Error('bug: decompression was not prepared')
+  if (portable === undefined) throw new Error('bug: decompression was not prepared')
+  checkFrame(stored, rawLength)
   // It takes 0 for "unknown".
   const raw = portable.decode(stored, Math.max(rawLength, 1))
   // Its errors are sizes near 2^32, cut to what its memory holds.

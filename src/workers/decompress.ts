@@ -1,21 +1,96 @@
 import type { DecompressJob } from './frames.ts'
-import { sharedPool, WorkerFailed } from './pool.ts'
+import { type Pool, sharedPool, WorkerFailed } from './pool.ts'
 
 /** Below this the main thread is not held up for long, and a thread gains nothing. */
 const WORTH_WORKERS_BYTES = 256 * 1024
 
 /**
- * The blocks of `job`, back to back, from a worker, which takes `job.stored` away: it has no bytes afterwards. Null where that does not pay
- * or there are no workers, with `job.stored` as it was; and where a frame is damaged, without.
+ * Threads take as long to come up as the main thread takes for so much. So they are started only by what turns out to be more, and until they
+ * are up the main thread goes on.
  */
-export async function decompressInWorker(job: DecompressJob): Promise<Uint8Array | null> {
-  const bytes = job.rawLengths.reduce((sum, length) => sum + length, 0)
-  const pool = bytes < WORTH_WORKERS_BYTES ? null : sharedPool()
+const WORTH_STARTING_BYTES = 16 * 1024 * 1024
+/** What was done here longer ago does not count. */
+const FORGOTTEN_MS = 1_000
+
+/** Room for one read of a pack, where threads see it: memory made anew for each costs more than what is done with it. */
+export interface Slot {
+  /** For the bytes as they lie in the pack. */
+  stored: Uint8Array
+  /** For the blocks, back to back. */
+  raw: Uint8Array
+  /**
+   * Fills `raw` with the blocks of the frames in `stored`, in a worker. False: it could not, since a frame is damaged or the worker died; `stored` is
+   * as it was.
+   */
+  decompress(frames: Frames): Promise<boolean>
+  release(): void
+}
+
+export type Frames = Omit<DecompressJob, 'kind' | 'stored' | 'raw'>
+
+/** Two for each of two threads: one that it works on, and one that is read or copied meanwhile. */
+const SLOTS = 4
+const SLOT_BYTES = 2 * 1024 * 1024
+/** Kept for the next read; not for long. */
+const KEPT_MS = 5_000
+
+let memories: SharedArrayBuffer[] = []
+let borrowed = 0
+const waiting: (() => void)[] = []
+let forgetting: NodeJS.Timeout | undefined
+
+let doneHere = 0
+let lastHereMs = 0
+
+/** Null where there are no workers, none are up yet, or so little is not worth their while: then it is to be done on the main thread. */
+export async function borrowSlot(storedBytes: number, rawBytes: number): Promise<Slot | null> {
+  const pool = rawBytes < WORTH_WORKERS_BYTES ? null : poolInUse(rawBytes)
   if (pool === null) return null
-  try {
-    return await pool.decompress(job)
-  } catch (error) {
-    if (!(error instanceof WorkerFailed)) throw error
-    return null
+  if (borrowed === SLOTS) await new Promise<void>((resolve) => waiting.push(resolve))
+  else borrowed += 1
+  const fits = storedBytes <= SLOT_BYTES && rawBytes <= SLOT_BYTES
+  const kept = fits ? memories.pop() : undefined
+  const rawAt = fits ? SLOT_BYTES : Math.ceil(storedBytes / 64) * 64
+  const memory = kept ?? new SharedArrayBuffer(fits ? 2 * SLOT_BYTES : rawAt + rawBytes)
+  const stored = new Uint8Array(memory, 0, storedBytes)
+  const raw = new Uint8Array(memory, rawAt, rawBytes)
+  return {
+    stored,
+    raw,
+    async decompress(frames) {
+      try {
+        await pool.decompress({ kind: 'decompress', stored, raw, ...frames })
+        return true
+      } catch (error) {
+        if (!(error instanceof WorkerFailed)) throw error
+        return false
+      }
+    },
+    release() {
+      if (fits) memories.push(memory)
+      const next = waiting.shift()
+      if (next !== undefined) next()
+      else borrowed -= 1
+      forgetLater()
+    },
   }
+}
+
+function poolInUse(bytes: number): Pool | null {
+  const pool = sharedPool()
+  if (pool === null || pool.isUp) return pool
+  const nowMs = performance.now()
+  if (nowMs - lastHereMs > FORGOTTEN_MS) doneHere = 0
+  lastHereMs = nowMs
+  doneHere += bytes
+  if (doneHere > WORTH_STARTING_BYTES) pool.startUp()
+  return null
+}
+
+function forgetLater(): void {
+  clearTimeout(forgetting)
+  forgetting = setTimeout(() => {
+    memories = []
+  }, KEPT_MS)
+  forgetting.unref()
 }

@@ -30,10 +30,12 @@ export interface Compressed {
   skip: Skip
 }
 
-/** Frames out of a part of a pack. */
+/** Frames out of a part of a pack, in memory that threads share. */
 export interface DecompressJob {
   kind: 'decompress'
   stored: Uint8Array
+  /** Where the blocks go, back to back. */
+  raw: Uint8Array
   /** Where each frame starts, and its bytes. */
   offsets: Uint32Array
   lengths: Uint32Array
@@ -86,10 +88,9 @@ function joined(parts: readonly Uint8Array[], bytes: number): Uint8Array {
   return whole
 }
 
-/** The blocks, back to back. Throws when a frame is not what it was: nothing that is wrong reaches the decompressor. */
-export function decompressFrames(job: DecompressJob, blake3: Tools['blake3']): Uint8Array {
-  const { stored, offsets, lengths, rawLengths, checks } = job
-  const raw = new Uint8Array(rawLengths.reduce((sum, length) => sum + length, 0))
+/** Throws when a frame is not what it was: nothing that is wrong reaches the decompressor. */
+export function decompressFrames(job: DecompressJob, blake3: Tools['blake3']): void {
+  const { stored, raw, offsets, lengths, rawLengths, checks } = job
   let to = 0
   for (let i = 0; i < lengths.length; i++) {
     const frame = stored.subarray(offsets[i], offsets[i]! + lengths[i]!)
@@ -100,5 +101,4 @@ export function decompressFrames(job: DecompressJob, blake3: Tools['blake3']): U
     raw.set(decompressFrame(frame, rawLengths[i]!), to)
     to += rawLengths[i]!
   }
-  return raw
 }

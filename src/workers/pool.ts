@@ -19,8 +19,12 @@ export interface Arena {
 export interface Pool {
   /** Rejects with `WorkerFailed` when the worker died: run the job here instead. */
   run<Asked extends Job | CompressJob>(arena: Arena, job: Asked): Promise<Result<Asked>>
-  /** Takes `stored` away from the caller. Rejects, with `WorkerFailed`, when a frame is damaged, too. */
-  decompress(job: DecompressJob): Promise<Uint8Array>
+  /** Rejects, with `WorkerFailed`, when a frame is damaged, too. */
+  decompress(job: DecompressJob): Promise<void>
+  /** Whether a worker has come up, and answers at once. */
+  readonly isUp: boolean
+  /** Starts all workers that are not there yet, ready to decompress. */
+  startUp(): void
   /** Workers forget an arena. */
   close(arena: Arena): void
 }
@@ -34,6 +38,17 @@ const WORKERS_MAX = 4
 /** Threads that have had nothing to do for this long are ended. */
 const IDLE_MS = 5_000
 
+const none = new Uint32Array(0)
+const NOTHING: DecompressJob = {
+  kind: 'decompress',
+  stored: new Uint8Array(0),
+  raw: new Uint8Array(0),
+  offsets: none,
+  lengths: none,
+  rawLengths: none,
+  checks: new Uint8Array(0),
+}
+
 let pool: Pool | null = null
 
 /** The process's pool; null where there can be none: no native BLAKE3, threads forbidden, or `HOLDFAST_WORKERS=0`. */
@@ -46,6 +61,8 @@ export function sharedPool(): Pool | null {
 interface Member {
   worker: Worker
   arenas: Set<number>
+  /** It has answered once. */
+  isUp: boolean
   pending: Map<number, { resolve: (result: never) => void; reject: (error: Error) => void }>
 }
 
@@ -67,7 +84,7 @@ function createPool(size: number): Pool {
       execArgv: [],
       stdin: false,
     })
-    const member: Member = { worker, arenas: new Set(), pending: new Map() }
+    const member: Member = { worker, arenas: new Set(), isUp: false, pending: new Map() }
     worker.on('message', (message: FromWorker) => settle(member, message))
     worker.on('error', (error) => fail(member, error))
     worker.on('exit', () => fail(member, new Error('the worker ended')))
@@ -79,6 +96,7 @@ function createPool(size: number): Pool {
 
   function settle(member: Member, message: FromWorker): void {
     const waiting = member.pending.get(message.id)
+    member.isUp = true
     member.pending.delete(message.id)
     if (member.pending.size === 0) member.worker.unref()
     if ('error' in message) waiting?.reject(new WorkerFailed(message.error))
@@ -116,17 +134,13 @@ function createPool(size: number): Pool {
     }
   }
 
-  async function ask<T>(
-    { worker, pending }: Member,
-    ask: (id: number) => ToWorker,
-    moved: ArrayBuffer[] = [],
-  ): Promise<T> {
+  async function ask<T>({ worker, pending }: Member, ask: (id: number) => ToWorker): Promise<T> {
     const id = nextId++
     const done = new Promise<T>((resolve, reject) => {
       pending.set(id, { resolve, reject })
     })
     worker.ref()
-    worker.postMessage(ask(id), moved)
+    worker.postMessage(ask(id))
     try {
       return await done
     } finally {
@@ -144,10 +158,17 @@ function createPool(size: number): Pool {
       return await ask(chosen, (id) => ({ id, arena: arena.id, job }))
     },
     async decompress(job) {
-      // Where the bytes are not a whole buffer they are copied, not moved.
-      const { buffer } = job.stored
-      const moved = buffer instanceof ArrayBuffer && buffer.byteLength === job.stored.length ? [buffer] : []
-      return await ask(member(), (id) => ({ id, job }), moved)
+      await ask(member(), (id) => ({ id, job }))
+    },
+    get isUp() {
+      return members.some((member) => member.isUp)
+    },
+    startUp() {
+      try {
+        while (members.length < size) void ask(start(), (id) => ({ id, job: NOTHING })).catch(() => undefined)
+      } catch {
+        // It goes without.
+      }
     },
     close(arena) {
       for (const member of members) {

@@ -1,8 +1,5 @@
-import { prepareZstd, zstdIsNative } from '../format/compress.ts'
+import { prepareZstd, ZSTD_PACKAGE, zstdIsNative } from '../format/compress.ts'
 import { requireNative, resolveNative } from '../native.ts'
-
-/** Writes zstd where Node cannot. Resolved at run time, as addons are: where it is not, nothing is compressed. */
-export const ZSTD_PACKAGE = '@bokuweb/zstd-wasm'
 
 /** Makes this thread able to compress; answers whether it is. */
 export async function canCompress(): Promise<boolean> {
