@@ -1,11 +1,9 @@
-import { setImmediate } from 'node:timers/promises'
 import { blake3, digestsEqual } from '../format/blake3.ts'
 import { COMPRESSION } from '../format/compression.ts'
-import { CHECK_BYTES, DIGEST_BYTES } from '../format/limits.ts'
-import type { PackIndex } from '../format/pack.ts'
-import { borrowSlot, type Frames } from '../workers/decompress.ts'
-import { BadBlock, type Blame, type BlockSource, entryOf, isBadCopy, slotOf, unpack } from './blocks.ts'
+import { DIGEST_BYTES } from '../format/limits.ts'
+import { BadBlock, type Blame, type BlockSource, entryOf, isBadCopy, slotOf } from './blocks.ts'
 import { type ChunkRun, disagrees } from './chunks.ts'
+import { unpackBlocks } from './unpack-blocks.ts'
 
 /** Chunks that lie one behind the other both in a pack and in the blob. */
 export interface Piece {
@@ -157,56 +155,37 @@ export async function perform(
   }
 }
 
-/** So much is decompressed on the main thread before the event loop turns: half a millisecond. */
-const STEP_BYTES = 128 * 1024
-
 async function readCompressed(source: BlockSource, read: Read, placeOf: (piece: Piece) => Uint8Array): Promise<void> {
   const index = source.indexes[read.slot]!
   const { file } = source.packs[read.slot]!
-  const entries = read.pieces.flatMap(({ run, first, last }) =>
-    Array.from({ length: last - first }, (_, i) => index.find(run.digests, (first + i) * DIGEST_BYTES)),
+  const entries: number[] = []
+  const places: Uint8Array[] = []
+  for (const piece of read.pieces) {
+    const place = placeOf(piece)
+    for (let at = 0, i = piece.first; i < piece.last; i++) {
+      entries.push(index.find(piece.run.digests, i * DIGEST_BYTES))
+      places.push(place.subarray(at, at + piece.run.lengths[i]!))
+      at += piece.run.lengths[i]!
+    }
+  }
+  await unpackBlocks(
+    {
+      index,
+      entries,
+      start: read.offset,
+      storedBytes: read.bytes,
+      rawBytes: read.length,
+      async stored(target) {
+        const bytes = target ?? Buffer.allocUnsafeSlow(read.bytes)
+        await file.read(bytes, read.offset)
+        return bytes
+      },
+    },
+    (i, block) => {
+      if (block === null) throw new BadBlock('not what was written')
+      places[i]!.set(block)
+    },
   )
-  const slot = await borrowSlot(read.bytes, read.length)
-  try {
-    const stored = slot?.stored ?? Buffer.allocUnsafeSlow(read.bytes)
-    await file.read(stored, read.offset)
-    if (slot !== null && (await slot.decompress(framesOf(index, entries, read.offset)))) {
-      let at = 0
-      for (const piece of read.pieces) {
-        placeOf(piece).set(slot.raw.subarray(at, at + piece.length))
-        at += piece.length
-      }
-      return
-    }
-    let next = 0
-    let sinceTurn = 0
-    for (const piece of read.pieces) {
-      const place = placeOf(piece)
-      for (let at = 0, i = piece.first; i < piece.last; i++) {
-        const entry = entries[next++]!
-        const from = index.offset(entry) - read.offset
-        place.set(unpack(index, entry, stored.subarray(from, from + index.storedLength(entry))), at)
-        at += piece.run.lengths[i]!
-        sinceTurn += piece.run.lengths[i]!
-        if (sinceTurn < STEP_BYTES) continue
-        sinceTurn = 0
-        await setImmediate()
-      }
-    }
-  } finally {
-    slot?.release()
-  }
-}
-
-function framesOf(index: PackIndex, entries: readonly number[], start: number): Frames {
-  const checks = new Uint8Array(entries.length * CHECK_BYTES)
-  for (const [i, entry] of entries.entries()) checks.set(index.check(entry), i * CHECK_BYTES)
-  return {
-    offsets: Uint32Array.from(entries, (entry) => index.offset(entry) - start),
-    lengths: Uint32Array.from(entries, (entry) => index.storedLength(entry)),
-    rawLengths: Uint32Array.from(entries, (entry) => index.rawLength(entry)),
-    checks,
-  }
 }
 
 /**

@@ -1,7 +1,8 @@
 import { blake3, digestsEqual } from '../format/blake3.ts'
+import { COMPRESSION } from '../format/compression.ts'
 import type { PackIndex } from '../format/pack.ts'
 import type { PackFile } from '../storage/port.ts'
-import { BadBlock, unpack } from './blocks.ts'
+import { type PackedBlocks, unpackBlocks } from './unpack-blocks.ts'
 
 /** What a block turned out to be. One byte a block, so that a pack with nothing good in it is no more to remember than any other. */
 export const BLOCK = { good: 0, wrong: 1, unreadable: 2 } as const
@@ -42,7 +43,7 @@ export async function* scanPack(file: PackFile, index: PackIndex, from = 0): Asy
     while (ahead !== null) {
       const read: StepRead = await ahead
       ahead = readStep(read.last)
-      yield checkStep(index, order, read)
+      yield await checkStep(index, order, read)
     }
   } finally {
     // Who leaves early closes the file: the read under way must be over by then.
@@ -108,26 +109,56 @@ async function readExtent(
   return { first, last, start, bytes, unreadable, failure }
 }
 
-function checkStep(index: PackIndex, order: Uint32Array, read: StepRead): ScanStep {
+async function checkStep(index: PackIndex, order: Uint32Array, read: StepRead): Promise<ScanStep> {
   const { first, last, start, bytes, unreadable, failure } = read
   const bad = new Map<number, BlockState>()
+  const compressed: number[] = []
   let checkedBytes = 0
+  function check(entry: number, block: Uint8Array | null): void {
+    const isAsWritten = block !== null && digestsEqual(blake3(block), 0, index.bytes, index.digestAt(entry))
+    if (!isAsWritten) bad.set(entry, BLOCK.wrong)
+  }
   for (const entry of order.subarray(first, last)) {
     checkedBytes += index.storedLength(entry)
+    const at = index.offset(entry) - start
     if (unreadable.has(entry)) bad.set(entry, BLOCK.unreadable)
-    else if (!isAsWritten(index, entry, bytes, index.offset(entry) - start)) bad.set(entry, BLOCK.wrong)
+    else if (index.compression(entry) !== COMPRESSION.none) compressed.push(entry)
+    else check(entry, bytes.subarray(at, at + index.storedLength(entry)))
   }
+  await Promise.all(
+    batches(index, compressed).map(async (entries) => {
+      const from = index.offset(entries[0]!)
+      const to = Math.max(...entries.map((entry) => index.offset(entry) + index.storedLength(entry)))
+      const rawBytes = entries.reduce((sum, entry) => sum + index.rawLength(entry), 0)
+      const part = bytes.subarray(from - start, to - start)
+      async function stored(target: Uint8Array | null): Promise<Uint8Array> {
+        target?.set(part)
+        return target ?? part
+      }
+      const blocks: PackedBlocks = { index, entries, start: from, storedBytes: to - from, rawBytes, stored }
+      await unpackBlocks(blocks, (i, block) => check(entries[i]!, block))
+    }),
+  )
   return { done: last, blocks: last - first, bytes: checkedBytes, bad, failure }
 }
 
-function isAsWritten(index: PackIndex, entry: number, bytes: Uint8Array, at: number): boolean {
-  try {
-    const raw = unpack(index, entry, bytes.subarray(at, at + index.storedLength(entry)))
-    return raw.length === index.rawLength(entry) && digestsEqual(blake3(raw), 0, index.bytes, index.digestAt(entry))
-  } catch (error) {
-    if (error instanceof BadBlock) return false
-    throw error
+/** Blocks to decompress at a time, in bytes that they give. */
+const BATCH_BYTES = 1024 * 1024
+
+function batches(index: PackIndex, entries: readonly number[]): number[][] {
+  const found: number[][] = []
+  let bytes = 0
+  for (const entry of entries) {
+    const batch = found.at(-1)
+    if (batch !== undefined && bytes + index.rawLength(entry) <= BATCH_BYTES) {
+      batch.push(entry)
+      bytes += index.rawLength(entry)
+    } else {
+      found.push([entry])
+      bytes = index.rawLength(entry)
+    }
   }
+  return found
 }
 
 /** Entry numbers in the order in which the blocks lie in the pack. */

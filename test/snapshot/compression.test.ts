@@ -128,6 +128,30 @@ describe('compression', () => {
     }
   })
 
+  test('on the main thread they are decompressed a little at a time: the event loop turns meanwhile', async () => {
+    vi.stubEnv('HOLDFAST_WORKERS', '0')
+    try {
+      await using store = memory()
+      await store.persist({ blobs: { a: text(16 * MIB) } })
+      await using snapshot = (await store.load())!
+      for (const work of [() => snapshot.blob('a').bytes(), () => store.verify()]) {
+        let turns = 0
+        let done = false
+        const turn = (): void => {
+          turns += 1
+          if (!done) setImmediate(turn)
+        }
+        turn()
+        await work()
+        done = true
+        // One for each 128 KiB, rounded up to whole chunks.
+        expect(turns).toBeGreaterThan(100)
+      }
+    } finally {
+      vi.unstubAllEnvs()
+    }
+  })
+
   test('blocks of either kind are folded together, whoever writes', async () => {
     const watched = watch(memoryStorage(nodeFileSystem))
     const kept = new Map<number, Uint8Array>()
