@@ -9,7 +9,7 @@ const MUTED = '#616e7c'
 export const OURS = '#0b7285'
 export const THEIRS = '#adb5bd'
 export const MISSED = '#d9480f'
-const LINES = ['#0b7285', '#d9480f', '#6741d9', '#5c940d']
+const LINES = ['#0b7285', '#d9480f', '#6741d9', '#5c940d', '#c2255c']
 
 export function escapeText(text: string): string {
   return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;').replaceAll('"', '&quot;')

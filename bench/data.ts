@@ -67,6 +67,8 @@ export function overwrite(
   seed = 9,
 ): { changedBytes: number; undo: () => void } {
   const next = random(seed)
+  // Text stays text, and what does not compress stays so.
+  const isText = bytes.subarray(0, KIB).every((byte) => byte < 0x80)
   const undos: { at: number; old: Uint8Array }[] = []
   function replace(at: number, length: number): void {
     const part = bytes.subarray(at, at + length)
@@ -74,8 +76,10 @@ export function overwrite(
     undos.push({ at, old: Uint8Array.from(part) })
     for (let i = 0; i < part.length; i += 4) {
       const word = next()
-      // ASCII, so that text stays text.
-      for (let j = 0; j < 4 && i + j < part.length; j++) part[i + j] = 0x61 + (((word >>> (8 * j)) & 0xff) % 26)
+      for (let j = 0; j < 4 && i + j < part.length; j++) {
+        const byte = (word >>> (8 * j)) & 0xff
+        part[i + j] = isText ? 0x61 + (byte % 26) : byte
+      }
     }
   }
   let changedBytes = 0
@@ -99,12 +103,33 @@ export function overwrite(
 }
 
 /** `bytes` of incompressible data in pieces, without ever holding it; no two runs of `unlike` bytes are alike. */
-export async function* stampedStream(bytes: number, unlike = KIB, seed = 5): AsyncGenerator<Uint8Array> {
+export async function* stampedStream(bytes: number, unlike = KIB, seed = 5): AsyncGenerator<Uint8Array, void> {
+  yield* readyStream(bytes, { unlike, seed })
+}
+
+/**
+ * As `stampedStream`, with its memory taken at once. Of its records of 1 KiB the fraction `changed`, picked at random over the whole, are
+ * others than without it. Each piece is overwritten by the next.
+ */
+export function readyStream(
+  bytes: number,
+  { unlike = KIB, seed = 5, changed = 0 } = {},
+): AsyncGenerator<Uint8Array, void> {
   const piece = vectors(4 * 1024 * KIB, seed)
-  const view = new DataView(piece.buffer, piece.byteOffset, piece.length)
-  let stamp = 0
-  for (let at = 0; at < bytes; at += piece.length) {
-    for (let i = 0; i < piece.length; i += unlike) view.setFloat64(i, stamp++, true)
-    yield piece.subarray(0, Math.min(piece.length, bytes - at))
-  }
+  const current = changed > 0 ? new Uint8Array(piece) : piece
+  const view = new DataView(current.buffer, current.byteOffset, current.length)
+  const other = vectors(VECTOR_BYTES, seed + 1)
+  const next = random(9)
+
+  return (async function* () {
+    let stamp = 0
+    for (let at = 0; at < bytes; at += current.length) {
+      if (changed > 0) {
+        current.set(piece)
+        for (let i = 0; i < current.length; i += VECTOR_BYTES) if (next() / 2 ** 32 < changed) current.set(other, i)
+      }
+      for (let i = 0; i < current.length; i += unlike) view.setFloat64(i, stamp++, true)
+      yield current.subarray(0, Math.min(current.length, bytes - at))
+    }
+  })()
 }

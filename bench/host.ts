@@ -5,7 +5,7 @@ import { inChild } from './child.ts'
 import type { Context } from './group.ts'
 import { bytesText, GIB, log, MIB, stat } from './measure.ts'
 import type { Fact, GroupResult } from './result.ts'
-import type { Delay, DelayOutput, MemoryOutput } from './tasks.ts'
+import type { BlobInput, BlobOutput, Delay, DelayOutput } from './tasks.ts'
 
 /** What the process that embeds a store notices of it: late timers, memory, and what is installed. */
 export async function host(context: Context): Promise<GroupResult> {
@@ -37,20 +37,20 @@ export async function host(context: Context): Promise<GroupResult> {
     log(`event-loop delay, ${what}: p99 ${of('p99').toFixed(1)} ms, longest ${of('max').toFixed(1)} ms`)
   }
 
-  const peaks = await inChild<MemoryOutput>(context.program, 'blobMemory', { store, bytes })
-  rmSync(store, { recursive: true })
-  for (const [field, what] of [
-    ['persistPeak', 'first persist'],
-    ['changedPeak', 'persist after 1 % changed all over'],
-    ['loadPeak', 'verified load'],
-    ['streamPeak', 'verified stream'],
+  for (const [work, what] of [
+    ['first', 'first persist'],
+    ['changed', 'persist after 1 % changed all over'],
+    ['load', 'verified load'],
+    ['stream', 'verified stream'],
+    ['verify', 'verify of every byte'],
   ] as const) {
-    const peak = peaks[field]
+    const input: BlobInput = { store, bytes, streamed: false, work }
+    const { peak } = await inChild<BlobOutput>(context.program, 'blob', input)
     if (peak === null) skipped.push('peak memory: /proc/self/clear_refs cannot be written here')
     else {
       log(`peak memory, ${what}: ${bytesText(peak)}`)
       facts.push({
-        id: `memory-${field}`,
+        id: `memory-${work}`,
         what: `peak memory beyond the caller's buffers, ${what} of ${bytesText(bytes)}`,
         value: peak / MIB,
         unit: 'MiB',
@@ -59,6 +59,7 @@ export async function host(context: Context): Promise<GroupResult> {
       })
     }
   }
+  rmSync(store, { recursive: true })
   const installed = installSize(dirname(context.home))
   log(`install size: ${bytesText(installed.bytes)} in ${installed.packages} packages`)
   facts.push({

@@ -2,65 +2,75 @@ import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Chunking, loadSnapshot, memory, openStore } from '../src/index.ts'
 import { peakBytes } from './child.ts'
-import { overwrite, vectors } from './data.ts'
-import { assertSame } from './group.ts'
+import { overwrite, readyStream, vectors } from './data.ts'
+import { assertSame, assertSameStream, piecesOf } from './group.ts'
 import { MIB, timed } from './measure.ts'
 import { generations } from './series.ts'
 
 // What runs in a process of its own.
 
-export interface MemoryInput {
+export interface BlobInput {
   store: string
   bytes: number
+  /** The blob comes from a stream and is read back by one: no buffer holds it. */
+  streamed: boolean
+  work: BlobWork
 }
 
-export interface MemoryOutput {
-  persistMs: number
-  loadMs: number
-  persistPeak: number | null
-  changedPeak: number | null
-  loadPeak: number | null
-  streamPeak: number | null
+export type BlobWork = 'first' | 'changed' | 'load' | 'stream' | 'verify'
+
+export interface BlobOutput {
+  ms: number
+  /** Of resident memory beyond what the caller holds, in bytes; null where it is not known. */
+  peak: number | null
 }
 
-/** Time and memory of one blob, persisted from and loaded into a buffer of the caller. */
-async function blobMemory({ store: path, bytes }: MemoryInput): Promise<MemoryOutput> {
+/** One thing done with one blob. In a process that did nothing else: what an earlier one left behind would hide what this one needs. */
+async function blob({ store: path, bytes, streamed, work }: BlobInput): Promise<BlobOutput> {
   await warmUp()
-  const data = vectors(bytes)
-  const store = await openStore(path)
-  let persistMs = 0
-  const persistPeak = await peakBytes(async () => {
-    persistMs = await timed(() => store.persist({ blobs: { data } }))
-  })
-  overwrite(data, 0.01, 'scattered')
-  const changedPeak = await peakBytes(() => store.persist({ blobs: { data } }))
-  await store.close()
-  let loadMs = 0
-  let loaded: Uint8Array | null = null
-  const peak = await peakBytes(async () => {
-    loadMs = await timed(async () => {
+  let ms = 0
+  const peakOf = (run: () => Promise<unknown>): Promise<number | null> =>
+    peakBytes(async () => {
+      ms = await timed(run)
+    })
+  const blobBytes = (): Uint8Array => {
+    const data = vectors(bytes)
+    if (work !== 'first') overwrite(data, 0.01, 'scattered')
+    return data
+  }
+  const blobStream = (): AsyncGenerator<Uint8Array, void> =>
+    readyStream(bytes, { changed: work === 'first' ? 0 : 0.01 })
+  let peak: number | null = null
+  if (work === 'first' || work === 'changed') {
+    const data = streamed ? blobStream() : blobBytes()
+    const store = await openStore(path)
+    peak = await peakOf(() => store.persist({ blobs: { data } }))
+    await store.close()
+  } else if (work === 'verify') {
+    const store = await openStore(path)
+    peak = await peakOf(async () => {
+      const { ok, advice } = await store.verify()
+      if (!ok) throw new Error(advice)
+    })
+    await store.close()
+  } else if (work === 'load') {
+    const loaded: Uint8Array[] = []
+    peak = await peakOf(async () => {
       const snapshot = await loadSnapshot(path)
-      loaded = await snapshot!.blob('data').bytes()
+      loaded.push(await snapshot!.blob('data').bytes())
       await snapshot!.dispose()
     })
-  })
-  assertSame(loaded!, data, path)
-  loaded = null
-  const streamPeak = await peakBytes(async () => {
-    const snapshot = await loadSnapshot(path)
-    let seen = 0
-    for await (const part of snapshot!.blob('data').stream()) seen += part.length
-    if (seen !== bytes) throw new Error(`the stream ended after ${seen} bytes`)
-    await snapshot!.dispose()
-  })
-  return {
-    persistMs,
-    loadMs,
-    persistPeak,
-    changedPeak,
-    loadPeak: peak === null ? null : Math.max(0, peak - bytes),
-    streamPeak,
+    assertSame(loaded[0]!, blobBytes(), path)
+    if (peak !== null) peak = Math.max(0, peak - bytes)
+  } else {
+    const expected = streamed ? blobStream() : piecesOf(blobBytes())
+    peak = await peakOf(async () => {
+      const snapshot = await loadSnapshot(path)
+      await assertSameStream(snapshot!.blob('data').stream(), expected, path)
+      await snapshot!.dispose()
+    })
   }
+  return { ms, peak }
 }
 
 export interface DelayOutput {
@@ -78,7 +88,7 @@ export interface Delay {
 }
 
 /** How late the host's timers are while a blob is persisted and loaded; a timer of 1 ms that is on time counts as 1 ms. */
-async function eventLoopDelay({ store: path, bytes }: MemoryInput): Promise<DelayOutput> {
+async function eventLoopDelay({ store: path, bytes }: { store: string; bytes: number }): Promise<DelayOutput> {
   await warmUp()
   const data = vectors(bytes)
   const idle = await delayed(() => sleep(2000))
@@ -163,7 +173,7 @@ async function warmUp(): Promise<void> {
 }
 
 export const tasks: Record<string, (input: never) => Promise<unknown>> = {
-  blobMemory,
+  blob,
   eventLoopDelay,
   openSmall,
   persistSeries,
