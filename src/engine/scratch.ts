@@ -7,17 +7,21 @@ import {
   openSync,
   read,
   readFileSync,
-  renameSync,
   rmSync,
   write,
 } from 'node:fs'
+import { lstat, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
+import { locksAvailable, tryLockDescriptor } from '../fs/lock.ts'
+import { nodeFileSystem } from '../fs/node.ts'
+import { putInPlace as putFileInPlace } from '../fs/put-in-place.ts'
 import { HoldfastError } from '../index.ts'
 
 // Native engines save into a path and load from one. These are the files in between: private, and of no worth after a crash, so that nothing
-// here is fsynced. On POSIX a file that was saved loses its name as soon as it is open: a killed process leaves nothing behind.
+// here is fsynced. On POSIX a file that was saved loses its name as soon as it is open. What a process leaves that is killed before, the next
+// one removes.
 
 /** Bytes read or written at a time. */
 export const STEP_BYTES = 4 * 1024 * 1024
@@ -156,12 +160,73 @@ async function writeFile(path: string, parts: AsyncIterable<Uint8Array>): Promis
   }
 }
 
-/** Of this process's own, 0700. */
+/**
+ * Of this process's own, 0700, and removed by `remove`. In it is a file that is locked for as long as the process lives: whoever can lock it
+ * may remove the directory.
+ */
 export function makeDirectory(directory: string = tmpdir()): string {
   return attempt('making a directory in', directory, () => {
     mkdirSync(directory, { recursive: true })
-    return mkdtempSync(join(directory, 'holdfast-'))
+    if (!reaped.has(directory)) {
+      reaped.add(directory)
+      reapDirectories(directory).catch(() => undefined)
+    }
+    for (;;) {
+      const home = mkdtempSync(join(directory, PREFIX))
+      if (lockDirectory(home)) return home
+    }
   })
+}
+
+const PREFIX = 'holdfast-scratch-'
+const LOCK_FILE = 'lock'
+/** Descriptors by directory. */
+const locks = new Map<string, number>()
+/** Where the leavings of the dead were looked for. Once: most come from the process before this one. */
+const reaped = new Set<string>()
+
+/** False: one who looks for the leavings of the dead came between, and removes it. */
+function lockDirectory(home: string): boolean {
+  // Where nothing can be locked there is no such file, and nobody takes the directory for dead.
+  if (!locksAvailable().available) return true
+  const path = join(home, LOCK_FILE)
+  let lock: number
+  try {
+    lock = openSync(path, 'wx+', 0o600)
+  } catch (error) {
+    remove(home)
+    throw error
+  }
+  locks.set(home, lock)
+  try {
+    if (tryLockDescriptor(lock, 'exclusive') && existsSync(path)) return true
+  } catch {
+    // This file system has no locks.
+    rmSync(path, { force: true })
+    return true
+  }
+  locks.delete(home)
+  closeSync(lock)
+  return false
+}
+
+/** Removes the scratch directories of processes that were killed. */
+async function reapDirectories(directory: string): Promise<void> {
+  for (const name of await readdir(directory)) {
+    if (name.startsWith(PREFIX)) await reapDirectory(join(directory, name)).catch(() => undefined)
+  }
+}
+
+async function reapDirectory(home: string): Promise<void> {
+  const { uid, mode } = await lstat(home)
+  // Nobody else can put anything into such a one: links least of all.
+  if (uid !== (process.getuid?.() ?? uid) || (process.platform !== 'win32' && (mode & 0o777) !== 0o700)) return
+  const lock = await nodeFileSystem.open(join(home, LOCK_FILE), 'update')
+  try {
+    if (lock.tryLock('exclusive')) await rm(home, { recursive: true, force: true })
+  } finally {
+    await lock.close()
+  }
 }
 
 /** A file that is this process's own until it exits. */
@@ -186,28 +251,26 @@ function removeHomes(): void {
   for (const home of homes) remove(home)
 }
 
-/** What belongs to an SQLite database of that name. A log left beside a database that is not its own would be played into it. */
-const COMPANIONS = ['', '-wal', '-shm', '-journal']
+/** What belongs to an SQLite database of that name. A log beside a database that is not its own would be played into it. */
+const COMPANIONS = ['-wal', '-shm', '-journal']
 
-/** Has `write` make a new file, and puts it at `path`; what was there is `<path>.old` then. */
+/** Has `write` make a new database, durably, and puts it at `path`; what was there is `<path>.old` then. */
 export async function putInPlace(path: string, write: (path: string) => Promise<void>): Promise<void> {
   const fresh = `${path}.new`
   await write(fresh)
-  attempt('replacing', path, () => {
-    const isThere = COMPANIONS.filter((suffix) => existsSync(path + suffix))
-    if (isThere.length > 0) for (const suffix of COMPANIONS) rmSync(`${path}.old${suffix}`, { force: true })
-    for (const suffix of isThere) renameSync(path + suffix, `${path}.old${suffix}`)
-    renameSync(fresh, path)
-  })
+  await putFileInPlace(nodeFileSystem, { fresh, path, kept: `${path}.old`, companions: COMPANIONS })
 }
 
-/** Best effort: it is where temporary files are cleaned up anyway. */
-export function remove(path: string): void {
+/** Best effort: what is left is for whoever comes next. */
+export function remove(home: string): void {
+  const lock = locks.get(home)
+  locks.delete(home)
   try {
-    rmSync(path, { recursive: true, force: true })
+    rmSync(home, { recursive: true, force: true })
   } catch {
     // Somebody has it open.
   }
+  if (lock !== undefined) closeSync(lock)
 }
 
 function attempt<T>(doing: string, path: string, work: (path: string) => T): T {

@@ -24,18 +24,29 @@ export async function setDirectoryAside(
   })
 }
 
-/** Deletes a whole store. False: there was nothing. */
+/** Deletes a whole store, and what is left of those that were being deleted under that name when a crash came. False: there was none. */
 export async function destroyDirectory(fs: FileSystem, path: string, lockWaitMs: number): Promise<boolean> {
   const doomed = await withStoreLocked(fs, path, lockWaitMs, async () => {
     // Renamed first: a crash half-way must not leave half a store under its name.
-    const aside = join(dirname(path), `${basename(path)}.${randomBytes(12).toString('hex')}.deleted`)
+    const aside = join(dirname(path), `${basename(path)}.${randomBytes(12).toString('hex')}${DELETED}`)
     await fs.rename(path, aside)
     await fs.syncDirectory(dirname(path))
     return aside
   })
-  if (doomed === null) return false
-  await removeTree(fs, doomed)
-  return true
+  if (doomed !== null) await removeTree(fs, doomed)
+  await removeDoomed(fs, path).catch(() => undefined)
+  return doomed !== null
+}
+
+const DELETED = '.deleted'
+
+/** What crashes left. It is in nobody's way. */
+async function removeDoomed(fs: FileSystem, path: string): Promise<void> {
+  const before = `${basename(path)}.`
+  for (const { name } of await fs.readdir(dirname(path))) {
+    if (!name.startsWith(before) || !name.endsWith(DELETED)) continue
+    if (isHex(name.slice(before.length, -DELETED.length), 12)) await removeTree(fs, join(dirname(path), name))
+  }
 }
 
 async function withStoreLocked<T>(

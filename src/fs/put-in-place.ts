@@ -1,0 +1,76 @@
+import { basename, dirname } from 'node:path'
+import { errorCode, ioError, lstatOrNull } from './io.ts'
+import type { FileSystem } from './port.ts'
+import { removeTree } from './temps.ts'
+
+export interface PutInPlaceOptions {
+  /** A file that is durable already, in the directory of `path`. */
+  fresh: string
+  path: string
+  /** Where what was at `path` is kept, in the same directory. What was there goes. */
+  kept: string
+  /** Ends of the names of files that belong to a file of that name, and mean something else beside another. */
+  companions: readonly string[]
+}
+
+/**
+ * Puts `fresh` at `path`, and what was there at `kept`, each with its own companions and with no other's. When this resolves it survives
+ * power loss. After a crash there is at `path` the old file with its companions, or the new one; or, if the old one has companions or no
+ * second name can be had for it, none yet: then another call brings all of it to its end.
+ *
+ * The order, of which each step is durable before the next:
+ *
+ *  1. companions that an earlier call left behind, which was cut short, follow their file;
+ *  2. what was kept goes: its companions would be taken for those of what is kept next;
+ *  3. the file goes to `kept`, and only then its companions: it is never seen without them. One that has none gets that name as its second;
+ *  4. the new file comes when no companion of another is left for it to meet.
+ *
+ * @throws IO_FAILED, NO_SPACE
+ */
+export async function putInPlace(fs: FileSystem, options: PutInPlaceOptions): Promise<void> {
+  const { fresh, path, kept, companions } = options
+  const directory = dirname(path)
+
+  async function hasCompanions(): Promise<boolean> {
+    for (const suffix of companions) if ((await lstatOrNull(fs, path + suffix)) !== null) return true
+    return false
+  }
+
+  async function moveCompanions(): Promise<void> {
+    let moved = false
+    for (const suffix of companions) {
+      if ((await lstatOrNull(fs, path + suffix)) === null) continue
+      await fs.rename(path + suffix, kept + suffix)
+      moved = true
+    }
+    if (moved) await fs.syncDirectory(directory)
+  }
+
+  try {
+    if ((await lstatOrNull(fs, path)) !== null) {
+      for (const suffix of ['', ...companions]) await removeTree(fs, kept + suffix)
+      await fs.syncDirectory(directory)
+      if ((await hasCompanions()) || !(await linked(fs, path, kept))) await fs.rename(path, kept)
+    }
+    // Also when nothing was done here: another process may have been killed before it came to this.
+    await fs.syncDirectory(directory)
+    await moveCompanions()
+    await fs.rename(fresh, path)
+    await fs.syncDirectory(directory)
+  } catch (error) {
+    throw ioError(error, `putting ${basename(fresh)} in the place of ${path}`)
+  }
+}
+
+/** Where a file cannot have two names. */
+const NO_LINKS = ['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EINVAL', 'EMLINK']
+
+async function linked(fs: FileSystem, existing: string, path: string): Promise<boolean> {
+  try {
+    await fs.link(existing, path)
+    return true
+  } catch (error) {
+    if (!NO_LINKS.includes(errorCode(error) ?? '')) throw error
+    return false
+  }
+}

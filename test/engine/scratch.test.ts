@@ -1,0 +1,83 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { expect, onTestFinished, test, vi } from 'vitest'
+import { captureBytes, makeDirectory, remove } from '../../src/engine/scratch.ts'
+import { nodeFileSystem } from '../../src/fs/node.ts'
+import { scratch } from '../support/storages.ts'
+
+const script = fileURLToPath(new URL('scratch-child.mjs', import.meta.url))
+
+/** A process in the middle of a save. */
+async function saving(directory: string): Promise<ChildProcess> {
+  const child = spawn(process.execPath, [script, directory], { stdio: ['ignore', 'pipe', 'inherit'] })
+  onTestFinished(() => void child.kill('SIGKILL'))
+  await new Promise((resolve) => child.stdout.once('data', resolve))
+  return child
+}
+
+function save(directory: string): Buffer {
+  return captureBytes(directory, (path) => writeFileSync(path, 'saved'))
+}
+
+test('what a process left that was killed during a save is removed by the next, what a living one uses is not', async () => {
+  const directory = scratch()
+  const [dead, living] = [await saving(directory), await saving(directory)]
+  expect(readdirSync(directory)).toHaveLength(2)
+  const ended = new Promise((resolve) => dead.once('exit', resolve))
+  dead.kill('SIGKILL')
+  await ended
+  expect(save(directory).toString()).toBe('saved')
+  await vi.waitFor(() => expect(readdirSync(directory)).toHaveLength(1), { timeout: 5000 })
+  await sleep(50)
+  expect(readdirSync(directory)).toHaveLength(1)
+  expect(living.exitCode).toBeNull()
+})
+
+test('the leavings of the dead are told by a lock, in directories of our own and in no other', async () => {
+  const directory = scratch()
+  const elsewhere = scratch()
+  writeFileSync(join(elsewhere, 'lock'), '')
+  const made = (prefix: string): string => mkdtempSync(join(directory, prefix))
+  const dead = made('holdfast-scratch-')
+  mkdirSync(join(dead, 'below'))
+  for (const name of ['lock', 'saved', 'below/more']) writeFileSync(join(dead, name), '')
+  const kept = {
+    'of another name': made('holdfast-other-'),
+    'without a lock': made('holdfast-scratch-'),
+    'in use': made('holdfast-scratch-'),
+    'open to others': made('holdfast-scratch-'),
+  }
+  writeFileSync(join(kept['of another name'], 'lock'), '')
+  writeFileSync(join(kept['open to others'], 'lock'), '')
+  chmodSync(kept['open to others'], 0o770)
+  const lock = await nodeFileSystem.open(join(kept['in use'], 'lock'), 'create')
+  onTestFinished(() => lock.close())
+  expect(lock.tryLock('exclusive')).toBe(true)
+  const link = join(directory, 'holdfast-scratch-link')
+  symlinkSync(elsewhere, link)
+  const mine = makeDirectory(directory)
+  await vi.waitFor(() => expect(existsSync(dead)).toBe(false), { timeout: 5000 })
+  await sleep(50)
+  for (const [why, path] of Object.entries({ ...kept, 'a link': link, mine }))
+    expect([why, existsSync(path)]).toEqual([why, true])
+  expect(readdirSync(elsewhere)).toEqual(['lock'])
+  remove(mine)
+  expect(existsSync(mine)).toBe(false)
+})
+
+test.runIf(process.platform === 'linux')('a scratch directory gives its descriptor back', () => {
+  const directory = scratch()
+  save(directory)
+  const before = readdirSync('/proc/self/fd').length
+  for (let n = 0; n < 20; n++) save(directory)
+  expect(() =>
+    captureBytes(directory, () => {
+      throw new Error('no')
+    }),
+  ).toThrow('no')
+  expect(readdirSync('/proc/self/fd').length).toBeLessThanOrEqual(before)
+  expect(readdirSync(directory)).toEqual([])
+})
