@@ -19,7 +19,6 @@ import {
   BLOCK_BYTES_MAX,
   DAG_DEPTH_MAX,
   DIGEST_BYTES,
-  NODE_BYTES_MAX,
   NODE_CHILDREN_MAX,
   NODE_CHILDREN_MIN,
 } from './limits.ts'
@@ -75,6 +74,7 @@ export function createDagBuilder(sink: NodeSink): DagBuilder {
     if (depth === DAG_DEPTH_MAX) throw new Error('bug: a DAG deeper than the format allows')
     levels[depth] ??= createLevel(depth === 0 ? CODEC_RAW : CODEC_DAG_CBOR)
     const level = levels[depth]!
+    if (level.count === level.lengths.length) widen(level)
     const to = level.count * DIGEST_BYTES
     for (let i = 0; i < DIGEST_BYTES; i++) level.digests[to + i] = digests[at + i]!
     level.lengths[level.count] = length
@@ -132,11 +132,21 @@ function createLevel(codec: Codec): Level {
   return {
     codec,
     count: 0,
-    lengths: new Float64Array(NODE_CHILDREN_MAX),
-    digests: new Uint8Array(NODE_CHILDREN_MAX * DIGEST_BYTES),
+    // Most blobs are small.
+    lengths: new Float64Array(16),
+    digests: new Uint8Array(16 * DIGEST_BYTES),
     total: 0,
     nodes: 0,
   }
+}
+
+function widen(level: Level): void {
+  const lengths = new Float64Array(2 * level.lengths.length)
+  const digests = new Uint8Array(2 * level.digests.length)
+  lengths.set(level.lengths)
+  digests.set(level.digests)
+  level.lengths = lengths
+  level.digests = digests
 }
 
 function endsNode(digests: Uint8Array, at: number): boolean {
@@ -174,7 +184,6 @@ function encodeNode(level: Level): Uint8Array {
  * has two children or more, that `total` is what the parent says, and that the depth is at most `DAG_DEPTH_MAX`.
  */
 export function decodeNode(block: Uint8Array, where: string): NodeChildren {
-  if (block.length > NODE_BYTES_MAX) throw damaged(where, `it has ${block.length} bytes, more than ${NODE_BYTES_MAX}`)
   try {
     return readNode(block)
   } catch (cause) {
@@ -186,7 +195,6 @@ function readNode(block: Uint8Array): NodeChildren {
   const cursor: Cursor = { bytes: block, at: 0, big: 0n }
   const count = readHead(cursor, MAJOR.list)
   if (count < 1 || count > NODE_CHILDREN_MAX) throw new Error(`it has ${count} children`)
-  if (count * (2 + LINK_BYTES) > block.length) throw new Error('it ends too early')
   const lengths = new Float64Array(count)
   const digests = new Uint8Array(count * DIGEST_BYTES)
   let codec: Codec = CODEC_RAW

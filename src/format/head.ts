@@ -126,20 +126,54 @@ const shape = z.object({
   writes: z.array(z.string().refine((hex) => isHex(hex, 8), 'must be 16 hex digits')).max(WRITES_KEPT),
 })
 
+/** What is not a list of entries. */
+const single = shape.omit({ snapshots: true, packs: true, retired: true, damaged: true })
+
 /**
  * The file. Throws `LIMIT_EXCEEDED` with too many snapshots or more than 16 MiB; a plain `Error` when HEAD contradicts
  * itself, which is a bug and must never reach the disk.
  */
 export function encodeHead(head: Head): Uint8Array {
   if (head.snapshots.length > SNAPSHOTS_MAX) throw beyond('snapshots', SNAPSHOTS_MAX, head.snapshots.length)
-  const parsed = shape.safeParse(head)
-  if (!parsed.success) throw new Error(`bug: HEAD is wrong: ${z.prettifyError(parsed.error)}`)
+  const { writes, ...fields } = checked(single, head)
   const wrong = wrongHead(head)
   if (wrong !== null) throw new Error(`bug: HEAD is wrong: ${wrong}`)
-  // `parsed.data` has the fields of the format and no other, in the order of the shape.
-  const bytes = sealJson({ format: FORMAT, version: FORMAT_VERSION, requires: [], ...parsed.data })
+  const bytes = sealJson({
+    format: FORMAT,
+    version: FORMAT_VERSION,
+    requires: [],
+    ...fields,
+    snapshots: head.snapshots.map((entry) => cleanEntry(snapshotShape, entry)),
+    packs: head.packs.map((entry) => cleanEntry(packShape, entry)),
+    retired: head.retired.map((entry) => cleanEntry(retiredShape, entry)),
+    damaged: head.damaged.map((entry) => cleanEntry(damagedShape, entry)),
+    writes,
+  })
   if (bytes.length > JSON_BYTES_MAX) throw beyond('headBytes', JSON_BYTES_MAX, bytes.length)
   return bytes
+}
+
+/** The fields of the format and no other, in the order of the shape. */
+function checked<T>(part: z.ZodType<T>, value: unknown): T {
+  const parsed = part.safeParse(value)
+  if (!parsed.success) throw new Error(`bug: HEAD is wrong: ${z.prettifyError(parsed.error)}`)
+  return parsed.data
+}
+
+/** What the file has of an entry. Most are in one HEAD after the other, and are frozen, so that it stays true. */
+const cleanEntries = new WeakMap<object, object>()
+
+function cleanEntry(part: z.ZodType<object>, entry: object): object {
+  const known = cleanEntries.get(entry)
+  if (known !== undefined) return known
+  const clean = checked(part, entry)
+  cleanEntries.set(frozen(entry), frozen(clean))
+  return clean
+}
+
+function frozen(entry: object): object {
+  for (const value of Object.values(entry)) if (Array.isArray(value)) Object.freeze(value)
+  return Object.freeze(entry)
 }
 
 /**

@@ -29,7 +29,17 @@ export function sealJson(fields: Record<string, unknown>): Uint8Array {
 
 function fieldText(value: unknown): string {
   if (!Array.isArray(value) || typeof value[0] !== 'object') return JSON.stringify(value)
-  return `[\n${value.map((item) => `    ${JSON.stringify(item)}`).join(',\n')}\n  ]`
+  return `[\n${value.map((item: object) => `    ${itemText(item)}`).join(',\n')}\n  ]`
+}
+
+/** Of items that never change. */
+const texts = new WeakMap<object, string>()
+
+function itemText(item: object): string {
+  if (!Object.isFrozen(item)) return JSON.stringify(item)
+  const text = texts.get(item) ?? JSON.stringify(item)
+  texts.set(item, text)
+  return text
 }
 
 export type OpenedJson = { ok: true; fields: Record<string, unknown> } | { ok: false; reason: string }

@@ -10,9 +10,6 @@ export const SEGMENT_BYTES = 4_194_304
 /** Bytes of one block before compression, of whatever kind. */
 export const BLOCK_BYTES_MAX = 16_777_216
 
-/** Bytes of one DAG node. */
-export const NODE_BYTES_MAX = 65_536
-
 /** Children after which a node may end, and after which it must. */
 export const NODE_CHILDREN_MIN = 64
 export const NODE_CHILDREN_MAX = 1024

@@ -72,7 +72,7 @@ export interface PackHeader {
 /** A pack's index, read in place. Entries are numbered from 0, ascending by digest. */
 export interface PackIndex {
   readonly blocks: number
-  /** Fan-out and entries, as they lie in the file. */
+  /** Fan-out and entries. */
   readonly bytes: Uint8Array
   /** The entry of the digest that is the 32 bytes of `digest` at `at`, or -1. Allocates nothing. */
   find(digest: Uint8Array, at: number): number
@@ -113,7 +113,8 @@ export interface PackIndexBuilder {
   ): void
   /**
    * Sorts the entries and seals the pack. `trailer` is what follows the data, index and footer, in one buffer; `name`
-   * is the pack's. `indexOffset`: where the data ends. The builder is spent. No digest may have been added twice.
+   * is the pack's. `indexOffset`: where the data ends. No digest may have been added twice. The builder is empty then, for another
+   * pack: its memory, megabytes by now, serves again.
    */
   finish(header: Uint8Array, indexOffset: number): { trailer: Uint8Array; name: string; index: PackIndex }
 }
@@ -213,7 +214,10 @@ export function createPackIndex(): PackIndexBuilder {
       footerView.setUint32(16, count, true)
       footer.set(digest, 24)
       footer.set(footerMagic, 56)
-      return { trailer: sealed.subarray(HEADER_BYTES), name: toHex(digest), index: indexOver(index, count) }
+      const blocks = count
+      entries.fill(0, 0, blocks * ENTRY_BYTES)
+      count = 0
+      return { trailer: sealed.subarray(HEADER_BYTES), name: toHex(digest), index: indexOver(index, blocks) }
     },
   }
 }
@@ -283,7 +287,7 @@ export function parsePackFooter(
 export interface PackParts {
   /** Of the file, without its extension: 64 hex digits. */
   name: string
-  /** First 64 bytes. */
+  /** First 64 bytes. Best in front of the index in one buffer: then nothing is copied. */
   header: Uint8Array
   /** Between data and footer. Kept, not copied. */
   index: Uint8Array
@@ -303,10 +307,7 @@ export function parsePackIndex(parts: PackParts): PackIndex {
   const { indexOffset, indexBytes, blocks } = parsePackFooter(footer, fileBytes, where)
   if (index.length !== indexBytes) throw damaged(where, `its index has ${index.length} bytes, not ${indexBytes}`)
   if (header.length !== HEADER_BYTES) throw damaged(where, `its header has ${header.length} bytes`)
-  const sealed = new Uint8Array(HEADER_BYTES + indexBytes)
-  sealed.set(header, 0)
-  sealed.set(index, HEADER_BYTES)
-  const digest = blake3(sealed)
+  const digest = blake3(joined(header, index))
   // Before the header is believed: a flipped bit in its version is damage, not a newer pack.
   if (!digestsEqual(digest, 0, footer, 24)) throw damaged(where, 'the digest of its header and index differs')
   if (toHex(digest) !== name) throw damaged(where, `its name should be ${toHex(digest)}`)
@@ -317,6 +318,17 @@ export function parsePackIndex(parts: PackParts): PackIndex {
   const wrong = wrongIndex(index, blocks, indexOffset)
   if (wrong !== null) throw damaged(where, wrong)
   return indexOver(index, blocks)
+}
+
+/** Both as one, without a copy where they lie side by side: an index may have megabytes. */
+function joined(header: Uint8Array, index: Uint8Array): Uint8Array {
+  if (header.buffer === index.buffer && header.byteOffset + header.length === index.byteOffset) {
+    return new Uint8Array(header.buffer, header.byteOffset, header.length + index.length)
+  }
+  const both = new Uint8Array(header.length + index.length)
+  both.set(header, 0)
+  both.set(index, header.length)
+  return both
 }
 
 /** What is wrong with an index; null when nothing is. Asserted on both ways. */
@@ -381,7 +393,7 @@ function indexOver(bytes: Uint8Array, blocks: number): PackIndex {
   }
 }
 
-function compareDigests(a: Uint8Array, aAt: number, b: Uint8Array, bAt: number): number {
+export function compareDigests(a: Uint8Array, aAt: number, b: Uint8Array, bAt: number): number {
   for (let i = 0; i < DIGEST_BYTES; i++) {
     const difference = a[aAt + i]! - b[bAt + i]!
     if (difference !== 0) return difference

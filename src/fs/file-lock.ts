@@ -133,8 +133,13 @@ async function writeHint(file: File, hint: Uint8Array): Promise<void> {
   const line = new Uint8Array(hintBytes).fill(0x20)
   line.set(hint.subarray(0, hintBytes - 1))
   line[hintBytes - 1] = 0x0a
-  // It is for people only; a full disk must not keep a writer from the lock.
-  await writeFully(file, [line], 0).catch(() => undefined)
+  try {
+    const there = new Uint8Array(hintBytes)
+    if ((await readFully(file, there, 0)) === hintBytes && Buffer.compare(there, line) === 0) return
+    await writeFully(file, [line], 0)
+  } catch {
+    // It is for people only; a full disk must not keep a writer from the lock.
+  }
 }
 
 async function readHint(file: File): Promise<string | null> {

@@ -46,12 +46,12 @@ export const nodeFileSystem: FileSystem = {
   },
   rename: (from, to) =>
     withRenameRetries(() => completed((done) => nodeFs.rename(from, to, done)), { platform: process.platform }),
+  link: (existing, path) => completed((done) => nodeFs.link(existing, path, done)),
   unlink: (path) => completed((done) => nodeFs.unlink(path, done)),
   mkdir: (path, mode) => completed((done) => nodeFs.mkdir(path, { mode }, (error) => done(error))),
   rmdir: (path) => completed((done) => nodeFs.rmdir(path, done)),
   async readdir(path) {
-    const entries = await promised<nodeFs.Dirent[]>((done) => nodeFs.readdir(path, { withFileTypes: true }, done))
-    return entries.map((entry): DirectoryEntry => ({ name: entry.name, kind: kindOf(entry) }))
+    return toEntries(await promised<nodeFs.Dirent[]>((done) => nodeFs.readdir(path, { withFileTypes: true }, done)))
   },
   stat: async (path) =>
     toFileStat(await promised<nodeFs.BigIntStats>((done) => nodeFs.stat(path, { bigint: true }, done))),
@@ -67,10 +67,37 @@ export const nodeFileSystem: FileSystem = {
       directory.closeSync()
     }
   },
-  openDirectory,
+  openDirectory: (path) => openDirectory(path),
 }
 
-function descriptorFile(descriptor: number, path: string): File {
+/** The page cache takes or gives so much in 10 us. */
+const warmBytesMax = 64 * 1024
+
+/**
+ * The same disk, for small work on what the kernel has in memory because this process used it a moment ago: files opened and made, looks,
+ * reads and writes of little. It is done at once, in 3 to 30 us. A way through the thread pool takes 30 to 90, of which the event loop itself
+ * spends up to 60 waking a thread. Beside two processes that each fsync a thousand times a second, making a file took 0.3 ms at the 99th
+ * percentile and 3.6 ms at the 99.9th (ext4); a rename 2 ms and 5 ms: those, unlinks and of course fsyncs stay with the threads. Any disk but this
+ * machine's is its own.
+ */
+export function warmed(fs: FileSystem): FileSystem {
+  return fs === nodeFileSystem ? warmFileSystem : fs
+}
+
+const warmFileSystem: FileSystem = {
+  ...nodeFileSystem,
+  async open(path, how, mode) {
+    return descriptorFile(nodeFs.openSync(path, openFlags[how], mode ?? 0o600), path, warmBytesMax)
+  },
+  link: async (existing, path) => nodeFs.linkSync(existing, path),
+  openDirectory: (path) => openDirectory(path, async (flags) => nodeFs.openSync(path, flags)),
+  readdir: async (path) => toEntries(nodeFs.readdirSync(path, { withFileTypes: true })),
+  stat: async (path) => toFileStat(nodeFs.statSync(path, { bigint: true })),
+  lstat: async (path) => toFileStat(nodeFs.lstatSync(path, { bigint: true })),
+}
+
+/** What reads or writes up to `atOnceMax` bytes does so at once. */
+function descriptorFile(descriptor: number, path: string, atOnceMax = 0): File {
   let underWay = 0
   let idle: (() => void) | undefined
   let closing: Promise<void> | undefined
@@ -114,14 +141,21 @@ function descriptorFile(descriptor: number, path: string): File {
     async read(target, position) {
       const length = Math.min(target.byteLength, callBytesMax)
       if (length === 0) return 0
-      return operate('read', () =>
-        promised((done) => nodeFs.read(descriptor, target, 0, length, position, (error, count) => done(error, count))),
+      return operate('read', async () =>
+        length <= atOnceMax
+          ? nodeFs.readSync(descriptor, target, 0, length, position)
+          : await promised<number>((done) =>
+              nodeFs.read(descriptor, target, 0, length, position, (error, count) => done(error, count)),
+            ),
       )
     },
     async write(views, position) {
       const batch = firstCall(views)
       const [only] = batch
       if (only === undefined) return 0
+      if (batch.reduce((sum, { byteLength }) => sum + byteLength, 0) <= atOnceMax) {
+        return operate('write', async () => nodeFs.writevSync(descriptor, batch, position))
+      }
       return operate('write', () =>
         promised((done) => {
           if (batch.length > 1) nodeFs.writev(descriptor, batch, position, (error, count) => done(error, count))
@@ -176,13 +210,14 @@ const syncUnsupported = new Set(['EINVAL', 'ENOSYS', 'ENOTSUP', 'EOPNOTSUPP'])
 /** For where there is nothing to fsync. */
 const unsynced: Directory = { sync: async () => undefined, closeSync() {} }
 
-async function openDirectory(path: string): Promise<Directory> {
+async function openDirectory(
+  path: string,
+  open = (flags: number) => promised<number>((done) => nodeFs.open(path, flags, done)),
+): Promise<Directory> {
   if (process.platform === 'win32') return unsynced
   let descriptor: number
   try {
-    descriptor = await promised<number>((done) =>
-      nodeFs.open(path, O_RDONLY | (nodeFs.constants.O_DIRECTORY ?? 0), done),
-    )
+    descriptor = await open(O_RDONLY | (nodeFs.constants.O_DIRECTORY ?? 0))
   } catch (error) {
     if (errorCode(error) === 'EISDIR') return unsynced
     throw error
@@ -227,6 +262,10 @@ export async function withRenameRetries(
     await pause(waitMs)
     spentMs += waitMs
   }
+}
+
+function toEntries(entries: readonly nodeFs.Dirent[]): DirectoryEntry[] {
+  return entries.map((entry) => ({ name: entry.name, kind: kindOf(entry) }))
 }
 
 function kindOf(entry: nodeFs.Dirent | nodeFs.BigIntStats): FileStat['kind'] {

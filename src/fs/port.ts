@@ -11,6 +11,8 @@ export interface FileSystem {
   open(path: string, how: 'read' | 'create' | 'readWrite' | 'update', mode?: number): Promise<File>
   /** Atomically replaces `to`. Retries what Windows refuses for a moment. */
   rename(from: string, to: string): Promise<void>
+  /** Another name for a file. Not every file system can (EPERM, ENOTSUP, EMLINK …). */
+  link(existing: string, path: string): Promise<void>
   unlink(path: string): Promise<void>
   mkdir(path: string, mode: number): Promise<void>
   rmdir(path: string): Promise<void>

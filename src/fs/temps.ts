@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import { HoldfastError, isHoldfastError } from '../errors.ts'
 import { errorCode, ignoreMissing, ioError, isMissing, isSameFile, lstatOrNull } from './io.ts'
-import type { DirectoryEntry, File, FileSystem } from './port.ts'
+import type { DirectoryEntry, File, FileStat, FileSystem } from './port.ts'
 
 // Everything in flight lies in a `tmp/` directory, as
 //
@@ -121,6 +121,32 @@ export async function adoptTemp(fs: FileSystem, path: string, mode: number): Pro
     await temp.discard()
     throw error
   }
+}
+
+/**
+ * A second name, in a directory of temps, of a file that is open: by a rename of it that file replaces another, without being written again.
+ * A reaper may remove it like any temp, so only whoever keeps reapers out may count on it. The file stays its owner's to close.
+ *
+ * @param stat of `file`
+ * @returns null where there are no links, or when `existing` leads to another file by now
+ */
+export async function linkTemp(
+  fs: FileSystem,
+  directory: string,
+  existing: string,
+  { file, stat }: { file: File; stat: FileStat },
+): Promise<Temp | null> {
+  const path = join(directory, randomBytes(12).toString('hex'))
+  // The owner's file is not closed with the name.
+  const temp = asTemp(fs, path, { ...file, close: async () => undefined })
+  try {
+    await fs.link(existing, path)
+    if (isSameFile(await lstatOrNull(fs, path), stat)) return temp
+  } catch {
+    // What links cannot do can be done by a copy, which has an error of its own if the disk is at fault.
+  }
+  await temp.discard()
+  return null
 }
 
 /** FAT, some network mounts and Windows have no permission bits to set. */

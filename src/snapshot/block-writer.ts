@@ -3,8 +3,9 @@ import { HoldfastError } from '../errors.ts'
 import type { Codec } from '../format/cid.ts'
 import { COMPRESSION } from '../format/compression.ts'
 import { BLOCK_BYTES_MAX, HEADER_BYTES } from '../format/limits.ts'
-import { createPackIndex, encodePackHeader, type Kind } from '../format/pack.ts'
+import { createPackIndex, encodePackHeader, type Kind, type PackIndex } from '../format/pack.ts'
 import type { PackSink } from '../storage/port.ts'
+import { PACK_BLOCKS_MAX } from './plan-fold.ts'
 
 /** A pack written by this persist. */
 export interface WrittenPack {
@@ -40,10 +41,13 @@ export interface BlockWriter {
    * appended meanwhile, but the next flush waits for this one to be awaited first.
    */
   flush(): Promise<void>
-  /** Between flushes: completes the open pack when it has reached the size limit. */
+  /** Between flushes: completes the open pack when it has reached the limit of its size or of its blocks. */
   rollOver(): Promise<void>
-  /** Completes the open pack, if any. Answers all packs; the last one is not durable before `durable` resolves. */
-  finish(): Promise<{ packs: WrittenPack[]; durable: Promise<void> }>
+  /**
+   * Completes the open pack, if any. Answers all packs, and the index of the last; which is not durable before what `seal` answers resolves. To
+   * be called once.
+   */
+  finish(): Promise<{ packs: WrittenPack[]; last: PackIndex | null; seal: () => Promise<void> }>
   /** Removes every pack written. Never throws. */
   discard(): Promise<void>
 }
@@ -69,8 +73,9 @@ const GATHERED_BYTES = 256 * 1024
 export function createBlockWriter(options: BlockWriterOptions): BlockWriter {
   const packs: WrittenPack[] = []
   const sinks: PackSink[] = []
+  let creating: Promise<PackSink> | null = null
   let open: { sink: PackSink; header: Uint8Array } | null = null
-  let index = createPackIndex()
+  const index = createPackIndex()
   let position = HEADER_BYTES
   let pending: Uint8Array[] = []
   let pendingStart = HEADER_BYTES
@@ -82,6 +87,7 @@ export function createBlockWriter(options: BlockWriterOptions): BlockWriter {
   let committing: Promise<void> = Promise.resolve()
 
   function push(view: Uint8Array): void {
+    create()
     const last = pending[pending.length - 1]
     // Neighbours in one buffer become one view: a run of new chunks is one write.
     if (last !== undefined && last.buffer === view.buffer && last.byteOffset + last.byteLength === view.byteOffset) {
@@ -93,10 +99,19 @@ export function createBlockWriter(options: BlockWriterOptions): BlockWriter {
     total += view.byteLength
   }
 
-  async function opened(): Promise<{ sink: PackSink; header: Uint8Array }> {
-    if (open === null) {
-      const sink = await options.createPack()
+  /** Has the pack made while there is still more to be done for it. */
+  function create(): void {
+    creating ??= options.createPack().then((sink) => {
       sinks.push(sink)
+      return sink
+    })
+    creating.catch(() => undefined)
+  }
+
+  async function opened(): Promise<{ sink: PackSink; header: Uint8Array }> {
+    create()
+    const sink = await creating!
+    if (open === null) {
       const header = encodePackHeader({ storeId: options.storeId, revision: options.revision, nonce: randomBytes(16) })
       open = { sink, header }
       gathered.unshift(header)
@@ -130,26 +145,32 @@ export function createBlockWriter(options: BlockWriterOptions): BlockWriter {
     await open!.sink.write(all, end - bytes)
   }
 
-  /** Writes the end of the pack, and starts to make it durable. */
-  async function complete(): Promise<{ durable: Promise<void> }> {
-    if (index.count === 0) return { durable: Promise.resolve() }
+  /** Writes the end of the pack. `seal` makes it durable. */
+  async function complete(): Promise<{ last: PackIndex | null; seal: () => Promise<void> }> {
+    if (index.count === 0) return { last: null, seal: async () => undefined }
     const { sink, header } = await opened()
-    const { trailer, name } = index.finish(header, position)
+    const blocks = index.count
+    const { trailer, name, index: last } = index.finish(header, position)
     await writeGathered([trailer], position + trailer.length)
-    const durable = sink.commit(name)
-    committing = durable.catch(() => undefined)
     packs.push({
       id: options.firstPackId + packs.length,
       name,
       bytes: position + trailer.length,
-      blocks: index.count,
+      blocks,
     })
     total += HEADER_BYTES + trailer.length
     open = null
-    index = createPackIndex()
+    creating = null
     position = HEADER_BYTES
     pendingStart = HEADER_BYTES
-    return { durable }
+    return {
+      last,
+      seal() {
+        const durable = sink.commit(name)
+        committing = durable.catch(() => undefined)
+        return durable
+      },
+    }
   }
 
   return {
@@ -178,18 +199,18 @@ export function createBlockWriter(options: BlockWriterOptions): BlockWriter {
     },
     flush,
     async rollOver() {
-      if (position < options.packBytesMax) return
+      if (position < options.packBytesMax && index.count < PACK_BLOCKS_MAX) return
       await flush()
-      const { durable } = await complete()
-      await durable
+      const { seal } = await complete()
+      await seal()
     },
     async finish() {
       await flush()
-      const { durable } = await complete()
-      return { packs, durable }
+      return { packs, ...(await complete()) }
     },
     async discard() {
       await committing
+      await creating?.catch(() => undefined)
       for (const sink of sinks) await sink.discard()
     },
   }

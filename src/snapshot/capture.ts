@@ -2,13 +2,14 @@ import { HoldfastError, isDamage } from '../errors.ts'
 import { type Chunking, content } from '../format/chunking.ts'
 import { parseCid } from '../format/cid.ts'
 import type { HeadSnapshot } from '../format/head.ts'
-import { type BlobEntry, decodeManifest, type Manifest } from '../format/manifest.ts'
+import { type BlobEntry, decodeManifest } from '../format/manifest.ts'
 import type { OnProgress } from '../progress.ts'
-import type { BlockSource } from './blocks.ts'
-import { listChunks } from './chunks.ts'
+import type { Blame, BlockSource } from './blocks.ts'
+import { type ChunkRun, chunkRuns } from './chunks.ts'
 import type { Environment } from './environment.ts'
-import { ingestBlob, type PreviousBlob } from './ingest.ts'
+import { ingestBlob } from './ingest.ts'
 import type { Intake } from './intake.ts'
+import type { PreviousBlob } from './previous-chunks.ts'
 import { readSegments } from './read-blob.ts'
 import { type NamedSource, openSource } from './sources.ts'
 
@@ -29,7 +30,7 @@ export interface CaptureOptions {
 /** Takes every blob in. Answers the manifest's blobs. */
 export async function captureBlobs(env: Environment, options: CaptureOptions): Promise<Map<string, BlobEntry>> {
   const { sources, intake, signal, onProgress } = options
-  const previous = await previousManifest(options.previous)
+  const previous = await previousBlobs(env, options.previous)
   const blobs = new Map<string, BlobEntry>()
   const before = await options.unchanged?.()
   for (const named of sources) {
@@ -41,7 +42,7 @@ export async function captureBlobs(env: Environment, options: CaptureOptions): P
         reader,
         chunking,
         compress: options.compress,
-        previous: await previousBlob(options.previous?.source, previous?.blobs.get(named.name), chunking),
+        previous: await previousBlob(options.previous?.source, previous?.get(named.name), chunking),
         intake,
         signal,
         onBytes: (bytes) =>
@@ -70,8 +71,25 @@ export async function captureBlobs(env: Environment, options: CaptureOptions): P
   return blobs
 }
 
-async function previousManifest(previous: CaptureOptions['previous']): Promise<Manifest | null> {
+type Blobs = ReadonlyMap<string, BlobEntry>
+
+/** What the snapshot that a store wrote last has: the next persist mostly follows it. */
+const lastBlobs = new WeakMap<Environment, { manifest: string; blobs: Blobs }>()
+
+export function rememberBlobs(env: Environment, manifest: string, blobs: Blobs): void {
+  lastBlobs.set(env, { manifest, blobs })
+}
+
+/** Whether the store has the block as it was written. What is found to be bad is noted, and counts no more. */
+export async function isReadable(source: BlockSource, digest: Uint8Array): Promise<boolean> {
+  const blame = { code: 'SNAPSHOT_DAMAGED' as const, what: 'the snapshot before', details: {} }
+  return (await unlessDamaged(() => source.read(digest, blame))) !== null
+}
+
+async function previousBlobs(env: Environment, previous: CaptureOptions['previous']): Promise<Blobs | null> {
   if (previous === null) return null
+  const known = lastBlobs.get(env)
+  if (known?.manifest === previous.snapshot.manifest) return known.blobs
   const { snapshot, source } = previous
   return await unlessDamaged(async () => {
     const blame = {
@@ -79,7 +97,7 @@ async function previousManifest(previous: CaptureOptions['previous']): Promise<M
       what: `snapshot ${snapshot.sequence}`,
       details: { sequence: snapshot.sequence },
     }
-    return decodeManifest(await source.read(parseCid(snapshot.manifest).digest, blame))
+    return decodeManifest(await source.read(parseCid(snapshot.manifest).digest, blame)).blobs
   })
 }
 
@@ -91,13 +109,25 @@ async function previousBlob(
   if (source === undefined || entry === undefined || !sameChunking(entry.chunking, chunking)) return null
   const blame = { code: 'BLOB_DAMAGED' as const, what: 'the blob before', details: {} }
   return await unlessDamaged(async () => {
-    const chunks = await listChunks(source, entry, blame)
-    // All of it is cut and hashed anew then; what the store has is still not written again.
-    if (chunks === null) return null
-    await source.expect(chunks.count)
-    await source.locate(chunks.digests, chunks.count)
-    return { size: entry.size, chunks, segments: await readSegments(source, entry, blame) }
+    await source.expect(Math.ceil(entry.size / (chunking.kind === 'fixed' ? chunking.size : chunking.average)))
+    return {
+      size: entry.size,
+      chunks: located(source, entry, blame),
+      segments: await readSegments(source, entry, blame),
+    }
   })
+}
+
+/** Its chunks node by node, looked up as they come. What is damaged ends them: from there on all is cut and hashed anew. */
+async function* located(source: BlockSource, entry: BlobEntry, blame: Blame): AsyncGenerator<ChunkRun, void> {
+  try {
+    for await (const run of chunkRuns(source, entry, blame)) {
+      await source.locate(run.digests, run.count)
+      yield run
+    }
+  } catch (error) {
+    if (!isDamage(error)) throw error
+  }
 }
 
 /** What cannot be read of the snapshot before is taken in afresh: a persist heals what it can. */

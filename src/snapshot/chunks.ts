@@ -67,41 +67,6 @@ async function readNode(source: BlockSource, digest: Uint8Array, blame: Blame): 
   return node
 }
 
-/** Every chunk of a blob in flat arrays: 40 bytes a chunk. */
-export interface ChunkList {
-  count: number
-  /** Where each chunk ends in the blob, in bytes. */
-  ends: Float64Array
-  digests: Uint8Array
-}
-
-/** 340 MB of memory; 128 GiB of content at the default chunk size. A few nodes naming each other over and over may claim any number. */
-const LISTED_CHUNKS_MAX = 2 ** 23
-
-/** Null: there are more than memory should be spent on. */
-export async function listChunks(source: BlockSource, entry: BlobEntry, blame: Blame): Promise<ChunkList | null> {
-  const runs: ChunkRun[] = []
-  let count = 0
-  for await (const run of chunkRuns(source, entry, blame)) {
-    runs.push(run)
-    count += run.count
-    if (count > LISTED_CHUNKS_MAX) return null
-  }
-  const ends = new Float64Array(count)
-  const digests = new Uint8Array(count * DIGEST_BYTES)
-  let at = 0
-  for (const run of runs) {
-    digests.set(run.digests, at * DIGEST_BYTES)
-    let end = run.offset
-    for (let i = 0; i < run.count; i++) {
-      end += run.lengths[i]!
-      ends[at] = end
-      at += 1
-    }
-  }
-  return { count, ends, digests }
-}
-
 /** Tells each node of a blob, roots first; `visit` answers whether to go below it. For marking what is alive. */
 export async function visitBlob(
   source: BlockSource,

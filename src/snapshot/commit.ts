@@ -9,7 +9,7 @@ import { KIND } from '../format/pack.ts'
 import type { StoredHead, WriteSession } from '../storage/port.ts'
 import { type BlockWriter, createBlockWriter } from './block-writer.ts'
 import { BadBlock, type BlockSource } from './blocks.ts'
-import { captureBlobs } from './capture.ts'
+import { captureBlobs, isReadable, rememberBlobs } from './capture.ts'
 import { cleanUpAfter, type Seen } from './clean-up.ts'
 import { appendCommitRecord } from './commit-record.ts'
 import { type Environment, noteBadBlock, noteBadPack } from './environment.ts'
@@ -20,6 +20,7 @@ import type { KnownPacks, PersistOptions, PersistResult } from './persist.ts'
 import { planFold } from './plan-fold.ts'
 import { planRetention } from './retention.ts'
 import type { NamedSource } from './sources.ts'
+import { walksOf } from './walks.ts'
 
 /** A persist whose options are checked and whose sources are named. */
 export interface CommitOptions extends PersistOptions {
@@ -76,6 +77,10 @@ export async function commitSnapshot(
       blobs: Object.fromEntries([...blobs].map(([name, { root, size }]) => [name, { cid: cidText(root), size }])),
     }
 
+    // What was not read from the disk may be damaged there; then it is written again.
+    if (current?.manifest === manifest && writer.bytes === 0 && !(await isReadable(source, id.digest))) {
+      intake.block(block, id.digest, CODEC_DAG_CBOR, KIND.manifest)
+    }
     if (current?.manifest === manifest && writer.bytes === 0) {
       await assertPacksPresent(env, session, head.packs, intake)
       // An uncertain commit is not acknowledged again: the same content gets a new revision.
@@ -113,9 +118,9 @@ export async function commitSnapshot(
     const lastPack = writer.packId
     const foldedBytes = folded?.movedBytes ?? 0
     options.onProgress?.({ phase: 'committing' })
-    const { packs: written, durable } = await writer.finish()
-    // Its packs become durable while the new HEAD is written in `tmp/`, and before that gets its name.
-    const ready = Promise.all([durable, assertPacksPresent(env, session, head.packs, intake)])
+    const { packs: written, last, seal } = await writer.finish()
+    // Its packs become durable while the new HEAD is made and written in `tmp/`, and before that gets its name.
+    const ready = Promise.all([seal(), assertPacksPresent(env, session, head.packs, intake)])
     ready.catch(() => undefined)
     const released = release()
 
@@ -136,9 +141,12 @@ export async function commitSnapshot(
         damaged: env.badBlocks,
         gone,
       }),
-      ready,
+      () => ready,
     )
     env.badBlocks.clear()
+    const newest = written.at(-1)
+    if (newest !== undefined && last !== null) env.shelf.know(newest.name, last, newest.bytes)
+    rememberBlobs(env, manifest, blobs)
     await cleanUpAfter(env, session, seen)
     await released
     const bytes = {
@@ -181,6 +189,7 @@ async function tryFold(
       signal: options.signal,
       onProgress: options.onProgress,
       onBadBlock: (pack, digest) => noteBadBlock(env, pack, digest),
+      walks: walksOf(env),
     })
   } catch (error) {
     if (!isDamage(error) && !(error instanceof BadBlock)) throw error

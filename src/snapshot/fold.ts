@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises'
 import { isDamage } from '../errors.ts'
 import { blake3, digestsEqual } from '../format/blake3.ts'
 import { parseCid } from '../format/cid.ts'
@@ -13,6 +14,7 @@ import { createDigestMap, type DigestMap } from './digest-map.ts'
 import type { Intake } from './intake.ts'
 import type { OpenPack } from './packs.ts'
 import { chooseFolds, type FoldPlan } from './plan-fold.ts'
+import { WALK_BLOCKS_MAX, type Walks } from './walks.ts'
 
 /** What folding did, for the HEAD that is to name it. */
 export interface Folded {
@@ -40,6 +42,7 @@ export interface FoldOptions {
   onProgress: OnProgress | undefined
   /** Told of a block that is not what was written: its pack is evidence from the next persist on. */
   onBadBlock: OnBadBlock
+  walks: Walks
 }
 
 type OnBadBlock = (pack: string, digest: Uint8Array) => void
@@ -58,7 +61,7 @@ export async function foldPacks(options: FoldOptions): Promise<Folded> {
     source,
     snapshots.filter((snapshot) => !broken.has(snapshot)),
     packs.map((_, slot) => intake.marks(slot)),
-    (snapshot) => void broken.add(snapshot),
+    { onDamage: (snapshot) => void broken.add(snapshot), walks: options.walks },
   )
   const unmeasured = new Set([...broken].flatMap((snapshot) => snapshot.packs))
   const live = new Map(
@@ -120,6 +123,9 @@ function range(from: number, to: number): number[] {
   return Array.from({ length: to - from + 1 }, (_, i) => from + i)
 }
 
+/** A millisecond or two. */
+const MARKED_AT_ONCE = 4096
+
 /** Which blocks of which packs the kept snapshots need. `marks[slot][entry]` is 1 for those. */
 export interface Marks {
   marks: Uint8Array[]
@@ -135,10 +141,11 @@ export async function markSnapshots(
   source: BlockSource,
   snapshots: readonly HeadSnapshot[],
   marks: Uint8Array[],
-  onDamage?: (snapshot: HeadSnapshot) => void,
+  { onDamage, walks }: { onDamage?: (snapshot: HeadSnapshot) => void; walks?: Walks } = {},
 ): Promise<Marks> {
   const slots = new Map<number, Set<number>>()
   const walked = new Map<string, Set<number>>()
+  let unturned = 0
   await source.expect(Number.POSITIVE_INFINITY)
 
   for (const snapshot of snapshots) {
@@ -164,8 +171,21 @@ export async function markSnapshots(
       what: `snapshot ${snapshot.sequence}`,
       details: { sequence: snapshot.sequence },
     }
+    const noted = walks?.get(snapshot.manifest)
+    if (noted !== undefined) {
+      for (let at = 0; at < noted.length; at += DIGEST_BYTES) mark(noted, at)
+      // Nothing is read that would give the event loop its turn.
+      unturned += noted.length / DIGEST_BYTES
+      if (unturned > MARKED_AT_ONCE) {
+        unturned = 0
+        await setImmediate()
+      }
+      return
+    }
     const { digest } = parseCid(snapshot.manifest)
     const seen = createDigestMap()
+    const notes = new Uint8Array(WALK_BLOCKS_MAX * DIGEST_BYTES)
+    let marked = 0
     mark(digest, 0)
     for (const entry of decodeManifest(await source.read(digest, blame)).blobs.values()) {
       if (entry.segments !== undefined) mark(entry.segments, 0)
@@ -180,6 +200,7 @@ export async function markSnapshots(
         },
       })
     }
+    if (marked <= WALK_BLOCKS_MAX) walks?.add(snapshot.manifest, notes.slice(0, marked * DIGEST_BYTES))
 
     function mark(digests: Uint8Array, at: number): void {
       const place = source.find(digests, at)
@@ -187,6 +208,12 @@ export async function markSnapshots(
       if (place === -1) throw new BadBlock(`${blame.what} needs a block that no pack has`)
       marks[slotOf(place)]![entryOf(place)] = 1
       mine.add(slotOf(place))
+      if (noted === undefined) note(digests, at)
+    }
+
+    function note(digests: Uint8Array, at: number): void {
+      if (marked < WALK_BLOCKS_MAX) notes.set(digests.subarray(at, at + DIGEST_BYTES), marked * DIGEST_BYTES)
+      marked += 1
     }
   }
 }

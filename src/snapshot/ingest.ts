@@ -10,18 +10,9 @@ import { KIND } from '../format/pack.ts'
 import { encodeSegments } from '../format/segments.ts'
 import type { Compressed } from '../workers/frames.ts'
 import { openWindows, type Window, type Windows } from '../workers/windows.ts'
-import type { ChunkList } from './chunks.ts'
 import type { Intake } from './intake.ts'
-import { createPreviousChunks, type PreviousChunks } from './previous-chunks.ts'
+import { createPreviousChunks, type KnownRun, type PreviousBlob, type PreviousChunks } from './previous-chunks.ts'
 import type { ByteReader } from './sources.ts'
-
-/** The same blob in the snapshot before: what has not changed since need not be cut and hashed again. */
-export interface PreviousBlob {
-  size: number
-  chunks: ChunkList
-  /** Digests of its segments. */
-  segments: Uint8Array
-}
 
 export interface IngestOptions {
   name: string
@@ -59,8 +50,8 @@ export async function ingestBlob(options: IngestOptions): Promise<BlobEntry> {
 
 /** What has become of one window. */
 type Outcome =
-  /** Chunks of the previous snapshot from number `first` on, at the window position `start`; `bytes` null: never copied. */
-  | { kind: 'same'; filled: Filled; bytes: Uint8Array | null; start: number; first: number; count: number }
+  /** Chunks of the previous snapshot, at the window position `start`; `bytes` null: never copied. */
+  | { kind: 'same'; filled: Filled; bytes: Uint8Array | null; start: number; run: KnownRun }
   /** Chunks cut here; their digests are in the window once `hashed` settles. */
   | { kind: 'cut'; filled: Filled; start: number; count: number; hashed: Promise<void> }
 
@@ -120,6 +111,8 @@ function createFlow(options: IngestOptions, windows: Windows) {
       const filled = await fill(windows.at(turn))
       final = filled.final
       await cutting
+      // Here and not in `cut`, which must have taken what was only looked at before the next window is filled.
+      await previous?.advance(uncut, size)
       const outcome = track(cut(filled))
       cutting = track(outcome.then(() => undefined))
       const taken = track(take(outcome, taking))
@@ -144,7 +137,8 @@ function createFlow(options: IngestOptions, windows: Windows) {
 
   async function look(window: Window, start: number): Promise<Filled> {
     const segment = window.bytes.subarray(window.origin)
-    const seen = previous === null ? null : reader.peek(segment.length)
+    // To copy costs a sixth of hashing: threads that are up hash two copies while this one would hash the original.
+    const seen = previous === null || windows.isThreaded ? null : reader.peek(segment.length)
     if (seen !== null && seen.length === SEGMENT_BYTES && previous!.hasSegment(start, seen)) {
       // In the same tick as the digest, so that these bytes are those that were hashed.
       segment.set(seen.subarray(-chunkMax), SEGMENT_BYTES - Math.min(chunkMax, SEGMENT_BYTES))
@@ -190,7 +184,7 @@ function createFlow(options: IngestOptions, windows: Windows) {
           uncut = run.end
           rest = window.bytes.subarray(upTo - (end - run.end), upTo)
           const bytes = peeked ? null : window.bytes
-          return { kind: 'same', filled, bytes, start: from, first: run.first, count: run.count }
+          return { kind: 'same', filled, bytes, start: from, run }
         }
       }
     }
@@ -233,16 +227,20 @@ function createFlow(options: IngestOptions, windows: Windows) {
     options.onBytes(start + length)
   }
 
-  function takeSame({ bytes, start, first, count }: Extract<Outcome, { kind: 'same' }>): void {
-    const { digests } = options.previous!.chunks
+  function takeSame({ bytes, start, run }: Extract<Outcome, { kind: 'same' }>): void {
     let at = start
-    for (let i = first; i < first + count; i++) {
-      const length = previous!.length(i)
-      const digest = digests.subarray(i * DIGEST_BYTES, (i + 1) * DIGEST_BYTES)
-      if (bytes === null) intake.reuse(digest, length)
-      else intake.chunk(bytes.subarray(at, at + length), digest)
-      dag.push(length, digests, i * DIGEST_BYTES)
-      at += length
+    for (const { ends, digests, first, last, start: partStart } of run.parts) {
+      let before = partStart
+      for (let i = first; i < last; i++) {
+        const length = ends[i]! - before
+        if (!intake.reuse(digests, i * DIGEST_BYTES, length)) {
+          if (bytes === null) throw becameBad(name)
+          intake.chunk(bytes.subarray(at, at + length), digests.subarray(i * DIGEST_BYTES, (i + 1) * DIGEST_BYTES))
+        }
+        dag.push(length, digests, i * DIGEST_BYTES)
+        before = ends[i]!
+        at += length
+      }
     }
   }
 
@@ -264,7 +262,7 @@ function createFlow(options: IngestOptions, windows: Windows) {
     let frameAt = 0
     for (let i = 0; i < count; i++) {
       const end = window.ends[i]!
-      const digest = window.digests.subarray(i * DIGEST_BYTES, (i + 1) * DIGEST_BYTES)
+      const digestAt = i * DIGEST_BYTES
       const frameEnd = frameAt + (compressed?.lengths[i] ?? 0)
       const frame =
         frameEnd === frameAt
@@ -274,8 +272,11 @@ function createFlow(options: IngestOptions, windows: Windows) {
               check: compressed!.checks.subarray(i * CHECK_BYTES, (i + 1) * CHECK_BYTES),
             }
       frameAt = frameEnd
-      intake.chunk(window.bytes.subarray(at, end), digest, frame)
-      dag.push(end - at, window.digests, i * DIGEST_BYTES)
+      if (!intake.reuse(window.digests, digestAt, end - at)) {
+        const digest = window.digests.subarray(digestAt, digestAt + DIGEST_BYTES)
+        intake.chunk(window.bytes.subarray(at, end), digest, frame)
+      }
+      dag.push(end - at, window.digests, digestAt)
       at = end
     }
   }
@@ -290,7 +291,7 @@ function createFlow(options: IngestOptions, windows: Windows) {
     if (size === 0) {
       const empty = new Uint8Array(0)
       const digest = blake3(empty)
-      intake.chunk(empty, digest)
+      if (!intake.reuse(digest, 0, 0)) intake.chunk(empty, digest)
       dag.push(0, digest, 0)
     }
     const { root } = dag.finish()
@@ -309,9 +310,19 @@ function createFlow(options: IngestOptions, windows: Windows) {
     run,
     async settled() {
       while (inFlight.size > 0) await Promise.allSettled(inFlight)
+      await previous?.settled()
       await intake.settled().catch(() => undefined)
     },
   }
+}
+
+/** A read beside this persist found a chunk to be bad that was counted on, and whose bytes are past. */
+function becameBad(name: string): HoldfastError {
+  return new HoldfastError(
+    'PACK_DAMAGED',
+    `blob ${JSON.stringify(name)}: a chunk of the snapshot before was found to be damaged meanwhile; nothing was committed, persist again`,
+    { details: { blob: name } },
+  )
 }
 
 function tooLarge(name: string): HoldfastError {

@@ -20,13 +20,13 @@ export interface IntakeOptions {
 
 /** Takes blocks in: writes those the store does not have, and notes which packs the snapshot needs. */
 export interface Intake {
-  /** `frame`: the same compressed, to be written instead. */
+  /** Writes a chunk that `reuse` did not take. `frame`: the same compressed, to be written instead. */
   chunk(bytes: Uint8Array, digest: Uint8Array, frame?: Frame | null): void
   block(bytes: Uint8Array, digest: Uint8Array, codec: Codec, kind: Kind): void
   /** Whether the block need not be written. */
   knows(digests: Uint8Array, at: number): boolean
-  /** Takes a block that is known, without its bytes. */
-  reuse(digest: Uint8Array, length: number): void
+  /** Takes a chunk of `length` bytes that need not be written; false when it must be. */
+  reuse(digests: Uint8Array, at: number, length: number): boolean
   /** Starts writing what was taken in; waits for the write before. */
   flush(): Promise<void>
   /** Waits for what was flushed last. */
@@ -85,18 +85,19 @@ export function createIntake({ source, ids, damaged, writer }: IntakeOptions): I
     })
   }
 
-  function take(bytes: Uint8Array, digest: Uint8Array, codec: Codec, kind: Kind, frame: Frame | null): void {
-    const written = own.get(digest, 0)
-    const reused = kind === KIND.chunk ? bytes.length : 0
-    if (written !== -1) {
-      reusedBytes += reused
-      return
+  function reuse(digests: Uint8Array, at: number, length: number): boolean {
+    if (own.get(digests, at) === -1) {
+      const place = known(digests, at)
+      if (place === -1) return false
+      const slot = slotOf(place)
+      needed.add(idOf(slot))
+      marksOf(slot)[entryOf(place)] = 1
     }
-    const place = known(digest, 0)
-    if (place !== -1) {
-      note(place, reused)
-      return
-    }
+    reusedBytes += length
+    return true
+  }
+
+  function write(bytes: Uint8Array, digest: Uint8Array, codec: Codec, kind: Kind, frame: Frame | null): void {
     const id = writer.packId
     writer.append(bytes, digest, codec, kind, frame)
     own.add(digest, 0, id)
@@ -108,21 +109,14 @@ export function createIntake({ source, ids, damaged, writer }: IntakeOptions): I
     return marks[slot]
   }
 
-  function note(place: number, length: number): void {
-    const slot = slotOf(place)
-    needed.add(idOf(slot))
-    reusedBytes += length
-    marksOf(slot)[entryOf(place)] = 1
-  }
-
   return {
-    chunk: (bytes, digest, frame = null) => take(bytes, digest, CODEC_RAW, KIND.chunk, frame),
-    block: (bytes, digest, codec, kind) => take(bytes, digest, codec, kind, null),
-    knows: (digests, at) => own.get(digests, at) !== -1 || known(digests, at) !== -1,
-    reuse(digest, length) {
-      if (own.get(digest, 0) !== -1) reusedBytes += length
-      else note(known(digest, 0), length)
+    chunk: (bytes, digest, frame = null) => write(bytes, digest, CODEC_RAW, KIND.chunk, frame),
+    block(bytes, digest, codec, kind) {
+      // What is reused is counted in bytes of chunks.
+      if (!reuse(digest, 0, 0)) write(bytes, digest, codec, kind, null)
     },
+    knows: (digests, at) => own.get(digests, at) !== -1 || known(digests, at) !== -1,
+    reuse,
     async flush() {
       await writing
       if (!searchedAll && writer.bytes > UNSEARCHED_BYTES_MAX) {

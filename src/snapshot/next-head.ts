@@ -35,7 +35,10 @@ export function nextHead(head: Head, change: HeadChange): Head {
   const all = [...head.packs, ...(change.written ?? [])]
   const packs = all
     .filter(({ id }) => needed.has(id))
-    .map((pack) => ({ ...pack, live: change.live?.get(pack.id) ?? pack.live }))
+    .map((pack) => {
+      const live = change.live?.get(pack.id) ?? pack.live
+      return live === pack.live ? pack : { ...pack, live }
+    })
   const dropped = all.filter(({ id }) => !needed.has(id))
   const names = new Set(packs.map(({ name }) => name))
   return {

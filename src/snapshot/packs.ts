@@ -1,4 +1,5 @@
 import { HoldfastError } from '../errors.ts'
+import { compactIndex } from '../format/compact-index.ts'
 import { COMPRESSION, prepareDecompression } from '../format/compression.ts'
 import { FOOTER_BYTES, HEADER_BYTES } from '../format/limits.ts'
 import { type PackIndex, parsePackFooter, parsePackIndex } from '../format/pack.ts'
@@ -20,6 +21,8 @@ export interface PackShelf {
   open(name: string, storeId: Uint8Array): Promise<OpenPack>
   /** As `open`, of a pack that was seen to be there: if its index is known, its file is opened by the first read, if any. */
   openLater(name: string, storeId: Uint8Array): Promise<OpenPack>
+  /** The index of a pack that was written here need not be read. */
+  know(name: string, index: PackIndex, fileBytes: number): unknown
 }
 
 interface Shelved {
@@ -28,12 +31,20 @@ interface Shelved {
   users: number
 }
 
+interface CachedIndex {
+  index: PackIndex
+  fileBytes: number
+  compressed: boolean
+}
+
 /** Indexes kept from one operation of a store to the next, in bytes: packs never change. */
 const INDEX_CACHE_BYTES = 32 * 1024 * 1024
+/** Small persists make small packs, which merges soon replace: what is kept of those is mostly of packs that are gone. */
+const INDEXES_CACHED_MAX = 1024
 
 export function createPackShelf(storage: Storage): PackShelf {
   const shelf = new Map<string, Shelved>()
-  const cached = new Map<string, { index: PackIndex; fileBytes: number }>()
+  const cached = new Map<string, CachedIndex>()
   let cachedBytes = 0
 
   async function indexOf(file: PackFile, storeId: Uint8Array): Promise<PackIndex> {
@@ -42,17 +53,22 @@ export function createPackShelf(storage: Storage): PackShelf {
       // Used last, dropped last.
       cached.delete(file.name)
       cached.set(file.name, known)
-      return known.index
+      return await readyIndex(known)
     }
     const index = await readPackIndex(file, storeId)
-    cached.set(file.name, { index, fileBytes: file.bytes })
+    return await readyIndex(know(file.name, index, file.bytes))
+  }
+
+  function know(name: string, index: PackIndex, fileBytes: number): CachedIndex {
+    const known = { index, fileBytes, compressed: hasCompressed(index) }
+    cached.set(name, known)
     cachedBytes += index.bytes.length
     for (const [name, oldest] of cached) {
-      if (cachedBytes <= INDEX_CACHE_BYTES) break
+      if (cachedBytes <= INDEX_CACHE_BYTES && cached.size <= INDEXES_CACHED_MAX) break
       cached.delete(name)
       cachedBytes -= oldest.index.bytes.length
     }
-    return index
+    return known
   }
 
   function drop(name: string, shelved: Shelved): boolean {
@@ -136,10 +152,26 @@ export function createPackShelf(storage: Storage): PackShelf {
       released = true
       opening?.then((pack) => pack.releaseSync()).catch(() => undefined)
     }
-    return { name, file, index: async () => known.index, release, releaseSync }
+    return { name, file, index: () => readyIndex(known), release, releaseSync }
   }
 
-  return { open, openLater }
+  return { open, openLater, know }
+}
+
+/** Whoever has an index may decompress the blocks in it. */
+async function readyIndex({ index, compressed }: CachedIndex): Promise<PackIndex> {
+  if (compressed) await prepareDecompression()
+  return index
+}
+
+/** An index is read into it and kept in less. A buffer for each would be garbage, a megabyte for each pack of a large store. */
+let scratch: Uint8Array | null = null
+const SCRATCH_BYTES_MAX = 4 * 1024 * 1024
+
+function takeScratch(bytes: number): Uint8Array {
+  const taken = scratch
+  scratch = null
+  return taken !== null && taken.length >= bytes ? taken : new Uint8Array(bytes)
 }
 
 async function readPackIndex(file: PackFile, storeId: Uint8Array): Promise<PackIndex> {
@@ -153,11 +185,16 @@ async function readPackIndex(file: PackFile, storeId: Uint8Array): Promise<PackI
   const footer = new Uint8Array(FOOTER_BYTES)
   await Promise.all([file.read(header, 0), file.read(footer, file.bytes - FOOTER_BYTES)])
   const { indexOffset, indexBytes } = parsePackFooter(footer, file.bytes, where)
-  const index = new Uint8Array(indexBytes)
-  await file.read(index, indexOffset)
-  const parsed = parsePackIndex({ name: file.name, header, index, footer, fileBytes: file.bytes, storeId, where })
-  if (hasCompressed(parsed)) await prepareDecompression()
-  return parsed
+  const room = takeScratch(HEADER_BYTES + indexBytes)
+  try {
+    room.set(header)
+    const index = room.subarray(HEADER_BYTES, HEADER_BYTES + indexBytes)
+    await file.read(index, indexOffset)
+    const parts = { header: room.subarray(0, HEADER_BYTES), index, footer }
+    return compactIndex(parsePackIndex({ ...parts, name: file.name, fileBytes: file.bytes, storeId, where }))
+  } finally {
+    if (room.length <= SCRATCH_BYTES_MAX) scratch = room
+  }
 }
 
 function hasCompressed(index: PackIndex): boolean {

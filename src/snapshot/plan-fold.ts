@@ -1,7 +1,13 @@
 import type { HeadPack } from '../format/head.ts'
 
-/** Packs from this size on are left alone until half of them is garbage. */
+/**
+ * A pack is completed at so many blocks, however small they are: whoever wants one of them reads and checks the whole index, 56 bytes for
+ * each. Pages of 4 KiB reach it with the size limit of a pack.
+ */
+export const PACK_BLOCKS_MAX = 65_536
+/** Packs from this size on, or with so many blocks, are left alone until half of them is garbage. */
 const SMALL_PACK_BYTES = 64 * 1024 * 1024
+const SMALL_PACK_BLOCKS = PACK_BLOCKS_MAX / 2
 /** So many packs of about the same size become one: their number grows with the logarithm of what was written. */
 const TIER_PACKS = 8
 const TIER_BASE_BYTES = 64 * 1024
@@ -27,7 +33,7 @@ export function planFold(packs: readonly HeadPack[], damaged: ReadonlySet<string
   const healthy = packs.filter(({ name }) => !damaged.has(name))
   const tiers = new Map<number, HeadPack[]>()
   for (const pack of healthy) {
-    if (pack.bytes >= SMALL_PACK_BYTES) continue
+    if (pack.bytes >= SMALL_PACK_BYTES || pack.blocks >= SMALL_PACK_BLOCKS) continue
     const tier = Math.max(0, Math.floor(Math.log(pack.bytes / TIER_BASE_BYTES) / Math.log(TIER_FACTOR)))
     tiers.set(tier, [...(tiers.get(tier) ?? []), pack])
   }

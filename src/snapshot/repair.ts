@@ -250,8 +250,8 @@ async function rescueBlocks(prepared: PreparedRepair, ids: readonly number[], wr
     for (const { id, name } of writer.packs) names.set(id, name)
     for (const snapshot of snapshots) appendCommitRecord(writer, direction.base.storeId, snapshot, names)
   }
-  const { packs: written, durable } = await writer.finish()
-  await durable
+  const { packs: written, seal } = await writer.finish()
+  await seal()
   return { written, snapshots }
 
   async function flush(): Promise<void> {

@@ -274,7 +274,7 @@ export function describe(entry: HeadSnapshot, current: number | null): SnapshotI
     manifest: entry.manifest,
     time: new Date(entry.time),
     ...(entry.message === undefined ? {} : { message: entry.message }),
-    tags: entry.tags,
+    tags: [...entry.tags],
     current: entry.sequence === current,
     abandoned: entry.abandoned,
     size: entry.size,

@@ -375,9 +375,9 @@ async function fileReader(fs: FileSystem, name: string, path: string): Promise<B
       return filled
     },
     async settle() {
-      const after = await file.stat().catch(failed)
-      const named = await statOrNull(fs, path).catch(failed)
-      if (named === null || !sameFile(before, after) || !sameFile(before, named) || position !== before.size) {
+      // By its name: which tells of the open file too, if it still is that one.
+      const now = await statOrNull(fs, path).catch(failed)
+      if (now === null || !sameFile(before, now) || position !== before.size) {
         throw new HoldfastError(
           'SOURCE_CHANGED',
           `blob ${JSON.stringify(name)}: ${path} changed while it was being read; persist when nothing writes to it`,

@@ -121,7 +121,7 @@ async function onlyGood(file: PackFile, index: PackIndex, options: SurveyOptions
   if (bad.size === 0) return index
   const builder = createPackIndex()
   for (let entry = 0; entry < index.blocks; entry++) if (!bad.has(entry)) addEntry(builder, index, entry)
-  return finish(builder, file.bytes - FOOTER_BYTES - index.bytes.length)
+  return finish(builder, file.bytes - FOOTER_BYTES - FANOUT_BYTES - index.blocks * ENTRY_BYTES)
 }
 
 function unreadable(file: PackFile, cause: unknown): unknown {

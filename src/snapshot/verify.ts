@@ -42,7 +42,7 @@ export interface VerifyReport {
 /**
  * Looks at everything and changes nothing. What is damaged, missing or unreadable is in the report; it throws only when there is nothing to
  * look at. Packs are read from the disk even when this process has them in memory. Holds every pack open, and in memory their
- * indexes (56 bytes a block) and a few MiB more.
+ * indexes (40 to 52 bytes a block) and a few MiB more.
  */
 export async function verify(env: Environment, options: VerifyOptions = {}): Promise<VerifyReport> {
   const startMs = performance.now()

@@ -20,7 +20,7 @@ export interface SessionOptions extends HeadCellOptions {
 export async function openSession(
   options: SessionOptions,
 ): Promise<{ session: WriteSession; close: () => Promise<void> }> {
-  const { fs, root, modes, lock, shared, held, inspect } = options
+  const { fs, looks, root, modes, lock, shared, held, inspect } = options
   const at = paths(root)
   const sinks = new Set<Temp>()
   let packsDirectory: Promise<Directory> | null = null
@@ -48,6 +48,8 @@ export async function openSession(
     const { store, head } = await inspect()
     // A good HEAD is replaced as by any other write, and stays as the one before.
     await cell.reset(head.state === 'good' ? head.value : null)
+    // Whoever wrote a pack that is adopted now may have died before this.
+    await attempt(fs.syncDirectory(at.packs), `making ${at.packs} durable`)
     await cell.swap(next)
     if (store.state === 'good' && store.value === next.storeId) return
     await writeStoreFile(next.storeId, new Date().toISOString())
@@ -93,9 +95,9 @@ export async function openSession(
   }
 
   async function createPack(): Promise<PackSink> {
-    packsDirectory ??= attempt(fs.openDirectory(at.packs), `opening ${at.packs}`)
+    packsDirectory ??= attempt(looks.openDirectory(at.packs), `opening ${at.packs}`)
     const [made, opened] = await Promise.allSettled([
-      createTemp(fs, at.tmp, { mode: modes.fileMode, lock }),
+      createTemp(looks, at.tmp, { mode: modes.fileMode, lock }),
       packsDirectory,
     ])
     if (made.status === 'rejected') throw made.reason
@@ -105,6 +107,8 @@ export async function openSession(
       throw opened.reason
     }
     sinks.add(temp)
+    // Who writes a pack replaces HEAD in the end.
+    cell.prepare()
     return createPackSink({
       fs,
       temp,
@@ -135,7 +139,7 @@ export async function openSession(
       const path = packPath(at.packs, name)
       return (await attempt(lstatOrNull(fs, path), `looking at ${path}`))?.size ?? null
     },
-    listPacks: () => listPackNames(fs, at.packs),
+    listPacks: () => listPackNames(looks, at.packs),
     async readPackStart(name, target) {
       const path = packPath(at.packs, name)
       // A directory, a link or a pipe of that name is no pack: opening it might fail for ever, or never return.
@@ -159,7 +163,7 @@ export async function openSession(
       return copy ? quarantineCopy(path, reason, details) : quarantine(path, reason, details)
     },
     async listTemps() {
-      const entries = await listTemps(fs, at.tmp)
+      const entries = await listTemps(looks, at.tmp)
       return {
         async reap() {
           await reapTemps(fs, at.tmp, { lock, olderThanMs: UNLOCKED_TEMP_AGE_MS, nowMs: Date.now(), entries })

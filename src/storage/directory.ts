@@ -8,6 +8,7 @@ import { makeDirectory } from '../fs/durable.ts'
 import { acquireFileLock } from '../fs/file-lock.ts'
 import { ioError, isMissing, isSameFile, lstatOrNull, readFileOrNull, readFully, statOrNull } from '../fs/io.ts'
 import { locksAvailable } from '../fs/lock.ts'
+import { warmed } from '../fs/node.ts'
 import type { FileStat, FileSystem } from '../fs/port.ts'
 import { createQueue, type Queue } from '../fs/queue.ts'
 import { createWorkDirectory } from '../fs/temps.ts'
@@ -15,6 +16,7 @@ import { openSession } from './directory-session.ts'
 import { createFileShelf } from './file-shelf.ts'
 import type { DirectoryState } from './head-cell.ts'
 import { attempt, listPackNames, packPath, paths } from './layout.ts'
+import { createParsed } from './parsed.ts'
 import type { Found, Inspection, PackFile, Storage, StoredHead } from './port.ts'
 
 export interface DirectoryStorageOptions {
@@ -42,6 +44,9 @@ function modesOf({ mode }: FileStat): { fileMode: number; directoryMode: number 
   return { directoryMode: mode & 0o777, fileMode: mode & 0o666 }
 }
 
+/** For so long after a write the kernel is taken to have the store's own files and directories in memory. */
+const WARM_MS = 10_000
+
 const sharedByPath = new Map<string, Shared>()
 
 function sharedState(realPath: string): Shared {
@@ -61,18 +66,26 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
   const lock = options.lock === 'os'
   const filesDir = options.filesDir === undefined ? join(root, 'files') : resolve(options.filesDir)
 
-  function bytesOf(path: string): Promise<Uint8Array | null> {
-    return readFileOrNull(fs, path, JSON_BYTES_MAX)
+  const storeFiles = createParsed(parseStoreFile)
+  const heads = createParsed(parseHead)
+  let writtenMs = Number.NEGATIVE_INFINITY
+
+  function bytesOf(path: string, looks = fs): Promise<Uint8Array | null> {
+    return readFileOrNull(looks, path, JSON_BYTES_MAX)
   }
 
-  async function readStoreFile(): Promise<StoreFile | null> {
-    const bytes = await whole(bytesOf(at.store), at.store, 'STORE_DAMAGED')
-    return bytes === null ? null : parseStoreFile(bytes, at.store)
+  function isWarm(): boolean {
+    return performance.now() - writtenMs < WARM_MS
   }
 
-  async function readHead(readBytes = () => bytesOf(at.head)): Promise<StoredHead | null> {
+  async function readStoreFile(looks?: FileSystem): Promise<StoreFile | null> {
+    const bytes = await whole(bytesOf(at.store, looks), at.store, 'STORE_DAMAGED')
+    return bytes === null ? null : storeFiles.parse(bytes, at.store)
+  }
+
+  async function readHead(readBytes = () => bytesOf(at.head), looks?: FileSystem): Promise<StoredHead | null> {
     // STORE.json is written after the first HEAD: seen before HEAD is looked for, HEAD must be there.
-    const store = await readStoreFile()
+    const store = await readStoreFile(looks)
     const bytes = await whole(readBytes(), at.head, 'HEAD_DAMAGED')
     if (store === null) return await withoutStoreFile(bytes)
     if (bytes === null) {
@@ -83,7 +96,7 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
         { details: { path: at.head } },
       )
     }
-    const { head, unknown } = parseHead(bytes, at.head)
+    const { head, unknown } = heads.parse(bytes, at.head)
     if (head.storeId !== store.storeId) {
       throw new HoldfastError(
         'STORE_DAMAGED',
@@ -117,9 +130,12 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
   }
 
   /** For a repair, which starts where others refuse. */
-  async function readHeadIfGood(readBytes?: () => Promise<Uint8Array | null>): Promise<StoredHead | null> {
+  async function readHeadIfGood(
+    readBytes?: () => Promise<Uint8Array | null>,
+    looks?: FileSystem,
+  ): Promise<StoredHead | null> {
     try {
-      return await readHead(readBytes)
+      return await readHead(readBytes, looks)
     } catch (error) {
       if (isDamage(error) || isHoldfastError(error, 'NOT_A_STORE')) return null
       throw error
@@ -174,9 +190,9 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
    * As `prepare` found it the last time, if it still is that way: the same directory, with real directories in it. Three looks at once instead of
    * seven one after the other.
    */
-  async function stillPrepared({ stat, shared }: Prepared): Promise<Prepared | null> {
+  async function stillPrepared({ stat, shared }: Prepared, looks: FileSystem): Promise<Prepared | null> {
     const [now, ...inside] = await attempt(
-      Promise.all([statOrNull(fs, root), lstatOrNull(fs, at.packs), lstatOrNull(fs, at.tmp)]),
+      Promise.all([statOrNull(looks, root), lstatOrNull(looks, at.packs), lstatOrNull(looks, at.tmp)]),
       `looking at ${root}`,
     )
     if (now?.kind !== 'directory' || !isSameFile(now, stat) || now.mode !== stat.mode) return null
@@ -187,11 +203,11 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
   let entered: Promise<unknown> = Promise.resolve()
 
   /** One after the other, so that writes queue in the order in which they were asked for: the last state given must be the last kept. */
-  function enter(): Promise<Prepared> {
+  function enter(looks: FileSystem): Promise<Prepared> {
     const before = entered
     async function next(): Promise<Prepared> {
       await before.catch(() => undefined)
-      prepared = prepared && (await stillPrepared(prepared))
+      prepared = prepared && (await stillPrepared(prepared, looks))
       if (prepared !== null) return prepared
       const stat = await prepare()
       prepared = { stat, shared: sharedState(await attempt(fs.realpath(root), `resolving ${root}`)) }
@@ -201,6 +217,17 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
     entered = entering
     return entering
   }
+
+  const shelfOptions = {
+    fs,
+    directory: filesDir,
+    lock,
+    quarantineDirectory: join(filesDir, '..', 'quarantine'),
+    readOnly: readOnly && options.filesDir === undefined,
+  }
+  const shelf = createFileShelf(shelfOptions)
+  // It is listed with every write.
+  const warmShelf = createFileShelf({ ...shelfOptions, fs: warmed(fs) })
 
   return {
     location: root,
@@ -213,7 +240,8 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
         throw new HoldfastError('READ_ONLY', `${root} was opened read-only`, { details: { path: root } })
       }
       if (lock) assertLocks(root)
-      const { stat, shared } = await enter()
+      const looks = isWarm() ? warmed(fs) : fs
+      const { stat, shared } = await enter(looks)
       const modes = modesOf(stat)
       const startMs = performance.now()
       return await shared.queue.run(
@@ -221,7 +249,7 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
         write.waitMs,
         async () => {
           const held = lock
-            ? await acquireFileLock(fs, at.lock, {
+            ? await acquireFileLock(looks, at.lock, {
                 mode: modes.fileMode,
                 waitMs: Math.max(0, write.waitMs - (performance.now() - startMs)),
                 signal: write.signal,
@@ -232,10 +260,12 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
           try {
             const opening = openSession({
               fs,
+              looks,
               root,
               modes,
               lock,
               shared,
+              heads,
               held,
               readHead: write.repair === true ? readHeadIfGood : readHead,
               inspect,
@@ -248,6 +278,7 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
             }
           } finally {
             await held?.release()
+            writtenMs = performance.now()
           }
         },
         () =>
@@ -260,13 +291,10 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
           ),
       )
     },
-    files: createFileShelf({
-      fs,
-      directory: filesDir,
-      lock,
-      quarantineDirectory: join(filesDir, '..', 'quarantine'),
-      readOnly: readOnly && options.filesDir === undefined,
-    }),
+    files: {
+      ...shelf,
+      list: () => (isWarm() ? warmShelf : shelf).list(),
+    },
     async workDirectory() {
       await prepare()
       return await createWorkDirectory(fs, at.tmp, { lock })

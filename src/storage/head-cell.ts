@@ -1,7 +1,6 @@
 import { dirname } from 'node:path'
 import { HoldfastError } from '../errors.ts'
-import { blake3 } from '../format/blake3.ts'
-import { encodeHead, type Head, parseHead } from '../format/head.ts'
+import { encodeHead, type Head } from '../format/head.ts'
 import { JSON_BYTES_MAX } from '../format/limits.ts'
 import { publish } from '../fs/durable.ts'
 import type { FileLock } from '../fs/file-lock.ts'
@@ -17,35 +16,41 @@ import {
   writeFully,
 } from '../fs/io.ts'
 import type { Directory, File, FileStat, FileSystem } from '../fs/port.ts'
-import { createTemp, type Temp } from '../fs/temps.ts'
-import { attempt, paths } from './layout.ts'
+import { createTemp, linkTemp, type Temp } from '../fs/temps.ts'
+import { attempt, paths, settled } from './layout.ts'
+import { equal, type Parsed } from './parsed.ts'
 import type { StoredHead } from './port.ts'
 
 /** What one process knows of a store between its writes. */
 export interface DirectoryState {
-  /** Digest (hex) of the HEAD bytes that this process itself made durable. */
-  durableHead: string | null
+  /** The bytes of the HEAD that this process itself made durable. */
+  durableHead: Uint8Array | null
   /** HEAD was renamed and its directory could not be fsynced. */
   uncertain: boolean
 }
 
 export interface HeadCellOptions {
   fs: FileSystem
+  /** The same, for small work on what was just used. */
+  looks: FileSystem
   root: string
   modes: { fileMode: number }
   lock: boolean
   shared: DirectoryState
+  heads: Parsed<{ head: Head; unknown: string[] }>
   held: FileLock | null
   /** Judges the bytes of HEAD by what else lies there. */
-  readHead: (bytes?: () => Promise<Uint8Array | null>) => Promise<StoredHead | null>
+  readHead: (bytes: () => Promise<Uint8Array | null>, looks: FileSystem) => Promise<StoredHead | null>
 }
 
 /** HEAD.json and the one before, for one writer who holds the lock. */
 export interface HeadCell {
   readonly stored: StoredHead | null
   readonly previous: Head | null
+  /** Begins what a swap needs of the disk before it is known what HEAD will say. */
+  prepare(): void
   /** See `WriteSession.swapHead`. */
-  swap(next: Head, ready?: Promise<unknown>): Promise<void>
+  swap(next: Head, ready?: () => Promise<unknown>): Promise<void>
   /** Goes on from another HEAD than the one that was found: a good one, or none. */
   reset(to: StoredHead | null): Promise<void>
   /** The store's directory may have been made by somebody who died before its name was durable. */
@@ -60,15 +65,26 @@ interface Pinned {
   bytes: Uint8Array
 }
 
+/** What a swap replaces files by, still in `tmp/`: for HEAD, and for the one before a second name of HEAD, or a copy. */
+interface Staged {
+  temp: Temp
+  copy: Temp | null
+  /** The copy was written just now. */
+  copied: boolean
+  /** Open before the rename, after which it would be too late to fail. */
+  opened: Directory
+}
+
 /** Reads HEAD and the one before. What was read is durable before it is shown. */
 export async function openHeadCell(options: HeadCellOptions): Promise<HeadCell> {
-  const { fs, root, modes, lock, shared, held, readHead } = options
+  const { fs, looks, root, modes, lock, shared, heads, held, readHead } = options
   const at = paths(root)
   const closing: Promise<unknown>[] = []
   let directory: Promise<Directory> | null = null
+  let staging: Promise<Staged> | null = null
   let pinned: Pinned | null = null
   let previous: Head | null = null
-  let previousMode: number | null = null
+  let previousStat: FileStat | null = null
 
   // All at once: each is three ways through the thread pool.
   const pinning = pin(at.head)
@@ -77,7 +93,7 @@ export async function openHeadCell(options: HeadCellOptions): Promise<HeadCell> 
   pinningPrevious.catch(() => undefined)
   let stored: StoredHead | null = null
   try {
-    stored = await readHead(async () => (await pinning)?.bytes ?? null)
+    stored = await readHead(async () => (await pinning)?.bytes ?? null, looks)
     pinned = await pinning.catch(() => null)
     if (stored !== null) await makeHeadDurable(stored)
     await takePrevious()
@@ -87,7 +103,7 @@ export async function openHeadCell(options: HeadCellOptions): Promise<HeadCell> 
   }
 
   async function pin(path: string): Promise<Pinned | null> {
-    const file = await ignoreMissing(fs.open(path, 'read'))
+    const file = await ignoreMissing(looks.open(path, 'read'))
     if (file === undefined) return null
     try {
       return { file, stat: await file.stat(), bytes: await readOpenFile(file, path, JSON_BYTES_MAX) }
@@ -98,8 +114,8 @@ export async function openHeadCell(options: HeadCellOptions): Promise<HeadCell> 
   }
 
   /**
-   * Closed at the end, together with the others: nobody waits for it on the way. Of a file that has lost its name, which is freed by that; what
-   * has its name, and is durable or was only read, is closed at once, which then takes 2 us.
+   * Closed at the end, together with the others, and not waited for on the way: a file that has lost its name, which is freed by that. A close
+   * of any other takes 2 us.
    */
   function closeSoon(file: Pick<File, 'close'>): void {
     closing.push(file.close().catch(() => undefined))
@@ -110,8 +126,10 @@ export async function openHeadCell(options: HeadCellOptions): Promise<HeadCell> 
     pinned?.file.closeSync()
     const copy = await pinningPrevious.catch(() => null)
     copy?.file.closeSync()
-    const opened = await directory?.catch(() => null)
-    opened?.closeSync()
+    const staged = await staging?.catch(() => null)
+    await staged?.temp.discard()
+    await staged?.copy?.discard()
+    await directory?.then((opened) => opened.closeSync()).catch(() => undefined)
     await Promise.all(closing)
   }
 
@@ -121,8 +139,8 @@ export async function openHeadCell(options: HeadCellOptions): Promise<HeadCell> 
       if (found === null) return
       found.file.closeSync()
       if (stored === null) return
-      previousMode = found.stat.mode
-      const { head } = parseHead(found.bytes, at.previous)
+      previousStat = found.stat
+      const { head } = heads.parse(found.bytes, at.previous)
       if (head.storeId === stored.head.storeId) previous = head
     } catch (error) {
       // It is only a copy: without it nothing is deleted early.
@@ -135,7 +153,7 @@ export async function openHeadCell(options: HeadCellOptions): Promise<HeadCell> 
    * under must not be taken back by a power loss, so it is made durable first.
    */
   async function makeHeadDurable(current: StoredHead): Promise<void> {
-    if (shared.durableHead === digestOf(current.bytes)) return
+    if (shared.durableHead !== null && equal(shared.durableHead, current.bytes)) return
     try {
       if (shared.uncertain) await renameAgain(current)
       const file = await fs.open(at.head, 'read')
@@ -149,7 +167,7 @@ export async function openHeadCell(options: HeadCellOptions): Promise<HeadCell> 
     } catch (error) {
       throw ioError(error, `making ${at.head} durable`)
     }
-    shared.durableHead = digestOf(current.bytes)
+    shared.durableHead = current.bytes
   }
 
   /**
@@ -157,8 +175,9 @@ export async function openHeadCell(options: HeadCellOptions): Promise<HeadCell> 
    * the next fsync succeeds and writes nothing. Another rename gives it something to write.
    */
   async function renameAgain(current: StoredHead): Promise<void> {
-    const temp = await stage(current.bytes, at.head, pinned?.stat.mode)
+    const temp = await write(current.bytes, at.head, pinned?.stat.mode)
     try {
+      await temp.file.sync()
       const stat = await temp.file.stat()
       await publish(fs, temp, at.head, { synced: true, syncDirectory: false })
       pinInstead({ file: temp.file, stat, bytes: current.bytes })
@@ -168,9 +187,10 @@ export async function openHeadCell(options: HeadCellOptions): Promise<HeadCell> 
     }
   }
 
-  /** HEAD is another file now. */
-  function pinInstead(now: Pinned): void {
-    if (pinned !== null) closeSoon(pinned.file)
+  /** HEAD is another file now. `named`: the old one has a name still. */
+  function pinInstead(now: Pinned, named = false): void {
+    if (named) pinned?.file.closeSync()
+    else if (pinned !== null) closeSoon(pinned.file)
     pinned = now
   }
 
@@ -190,7 +210,7 @@ export async function openHeadCell(options: HeadCellOptions): Promise<HeadCell> 
 
   /** This writer may have been stopped for long: its lock file deleted, another writer at work. */
   async function assertUnchallenged(expected: Uint8Array | null): Promise<void> {
-    const [same, alone] = await Promise.all([isStill(expected), held === null || held.stillHeld()])
+    const [same, alone] = await settled([isStill(expected), held === null || held.stillHeld()])
     if (same && alone) return
     throw new HoldfastError(
       'HEAD_CONFLICT',
@@ -208,7 +228,7 @@ export async function openHeadCell(options: HeadCellOptions): Promise<HeadCell> 
     const { file, stat } = pinned
     const now = new Uint8Array(expected.length)
     const [there, opened] = await attempt(
-      Promise.all([statOrNull(fs, at.head), file.stat(), readFully(file, now, 0)]),
+      settled([statOrNull(looks, at.head), file.stat(), readFully(file, now, 0)]),
       `reading ${at.head}`,
     )
     return isSameFile(there, stat) && opened.size === expected.length && equal(now, expected)
@@ -216,15 +236,14 @@ export async function openHeadCell(options: HeadCellOptions): Promise<HeadCell> 
 
   /** A HEAD of revision 0 without STORE.json is what an earlier creation left when it was cut short. */
   function isInUse(bytes: Uint8Array): boolean {
-    return parseHead(bytes, at.head).head.revision > 0
+    return heads.parse(bytes, at.head).head.revision > 0
   }
 
-  /** Writes what is to replace `target`, fsynced but still in `tmp/`. */
-  async function stage(bytes: Uint8Array, target: string, replacedMode: number | null | undefined): Promise<Temp> {
-    const temp = await createTemp(fs, at.tmp, { mode: (replacedMode ?? modes.fileMode) & 0o777, lock })
+  /** Writes what is to replace `target`, still in `tmp/` and not fsynced. */
+  async function write(bytes: Uint8Array | null, target: string, replacedMode: number | undefined): Promise<Temp> {
+    const temp = await createTemp(looks, at.tmp, { mode: (replacedMode ?? modes.fileMode) & 0o777, lock })
     try {
-      await writeFully(temp.file, [bytes], 0)
-      await temp.file.sync()
+      if (bytes !== null) await writeFully(temp.file, [bytes], 0)
       return temp
     } catch (error) {
       await temp.discard()
@@ -232,43 +251,60 @@ export async function openHeadCell(options: HeadCellOptions): Promise<HeadCell> 
     }
   }
 
-  /**
-   * Both files at once, since neither has a name yet that means anything: their fsyncs, and those of the packs that become ready meanwhile,
-   * are one to the file system. The directory is opened before the rename, after which it would be too late to fail.
-   */
-  async function stageBoth(bytes: Uint8Array, before: Uint8Array | null): Promise<[Temp, Temp | null, Directory]> {
-    directory ??= attempt(fs.openDirectory(root), `opening ${root}`)
-    const staged = await Promise.allSettled([
-      stage(bytes, at.head, pinned?.stat.mode),
-      before === null ? null : stage(before, at.previous, previousMode),
-      directory,
-    ])
-    const [temp, copy, opened] = staged
-    if (temp.status === 'fulfilled' && copy.status === 'fulfilled' && opened.status === 'fulfilled') {
-      return [temp.value, copy.value, opened.value]
+  async function stage(): Promise<Staged> {
+    directory ??= attempt(looks.openDirectory(root), `opening ${root}`)
+    const staged = await Promise.allSettled([write(null, at.head, pinned?.stat.mode), stagePrevious(), directory])
+    const [temp, previous, opened] = staged
+    if (temp.status === 'fulfilled' && previous.status === 'fulfilled' && opened.status === 'fulfilled') {
+      return { temp: temp.value, ...previous.value, opened: opened.value }
     }
-    for (const each of [temp, copy]) if (each.status === 'fulfilled') await each.value?.discard()
+    if (temp.status === 'fulfilled') await temp.value.discard()
+    if (previous.status === 'fulfilled') await previous.value.copy?.discard()
     throw staged.find((each) => each.status === 'rejected')!.reason
   }
 
-  async function swap(next: Head, ready: Promise<unknown> = Promise.resolve()): Promise<void> {
+  /** HEAD is durable as it lies there, and will not be written to again: under a second name it is as good as a copy, and costs no fsync. */
+  async function stagePrevious(): Promise<{ copy: Temp | null; copied: boolean }> {
+    if (stored === null) return { copy: null, copied: false }
+    // Without the lock others might take it for a dead writer's, by its age.
+    if (held !== null && pinned !== null && equal(pinned.bytes, stored.bytes)) {
+      // A writer died between the two renames: it is HEAD already, and a rename of one name of a file over another does nothing.
+      if (isSameFile(pinned.stat, previousStat)) return { copy: null, copied: false }
+      const linked = await linkTemp(looks, at.tmp, at.head, pinned)
+      if (linked !== null) return { copy: linked, copied: false }
+    }
+    return { copy: await write(stored.bytes, at.previous, previousStat?.mode), copied: true }
+  }
+
+  function prepare(): void {
+    staging ??= stage()
+    staging.catch(() => undefined)
+  }
+
+  async function swap(next: Head, ready: () => Promise<unknown> = async () => undefined): Promise<void> {
     const bytes = encodeHead(next)
     const before = stored
-    ready.catch(() => undefined)
-    const [temp, copy, opened] = await stageBoth(bytes, before?.bytes ?? null).catch(async (error: unknown) => {
-      // What they wait for goes on using files.
-      await ready.catch(() => undefined)
-      throw error
+    prepare()
+    const { temp, copy, copied, opened } = await staging!.finally(() => {
+      staging = null
     })
     let stat: FileStat
     let replacing = false
     try {
+      await writeFully(temp.file, [bytes], 0)
+      // At once, and beside those of the packs: fsyncs that are under way together share the file system's work. What HEAD will name is
+      // durable before HEAD names it.
+      await settled([temp.file.sync(), copied && copy?.file.sync(), ready()])
       stat = await temp.file.stat()
-      // What HEAD will name is durable before HEAD names it.
-      await ready
       if (before !== null && copy !== null) {
+        // Known by its identity from now on: the number of a file that is gone may soon be another's.
+        previousStat = await copy.file.stat()
         await assertUnchallenged(before.bytes)
-        await publish(fs, copy, at.previous, { synced: true, syncDirectory: false })
+        await publish(fs, copy, at.previous, { synced: true, syncDirectory: false }).catch(async (error: unknown) => {
+          // A writer who was let in all the same took the name in `tmp/` for a dead one's.
+          await assertUnchallenged(before.bytes)
+          throw error
+        })
       }
       await assertUnchallenged(before?.bytes ?? null)
       replacing = true
@@ -279,13 +315,14 @@ export async function openHeadCell(options: HeadCellOptions): Promise<HeadCell> 
       if (replacing) await assertNotReplaced(bytes, error)
       throw ioError(error, `replacing ${at.head}`)
     } finally {
-      copy?.file.closeSync()
+      if (copied) copy?.file.closeSync()
     }
     shared.uncertain = true
     shared.durableHead = null
     previous = before?.head ?? null
     stored = { head: next, bytes, unknown: [] }
-    pinInstead({ file: temp.file, stat, bytes })
+    heads.know(bytes, { head: next, unknown: [] })
+    pinInstead({ file: temp.file, stat, bytes }, before !== null && !copied)
     try {
       // One fsync makes both renames durable.
       await opened.sync()
@@ -299,7 +336,7 @@ export async function openHeadCell(options: HeadCellOptions): Promise<HeadCell> 
     }
     await assertAlone()
     shared.uncertain = false
-    shared.durableHead = digestOf(bytes)
+    shared.durableHead = bytes
   }
 
   /**
@@ -348,20 +385,15 @@ export async function openHeadCell(options: HeadCellOptions): Promise<HeadCell> 
     get previous() {
       return previous
     },
+    prepare,
     swap,
     async reset(to) {
       stored = to
+      // It stays as the one before, as it is. What takes its place becomes durable by itself, but under a name that may not be.
       if (stored !== null) await makeHeadDurable(stored)
+      else await attempt(makeNameDurable(), `making ${root} durable`)
     },
     makeNameDurable: () => attempt(makeNameDurable(), `making ${root} durable`),
     close,
   }
-}
-
-function digestOf(bytes: Uint8Array): string {
-  return Buffer.from(blake3(bytes)).toString('hex')
-}
-
-function equal(a: Uint8Array, b: Uint8Array): boolean {
-  return Buffer.compare(a, b) === 0
 }

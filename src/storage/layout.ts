@@ -43,3 +43,11 @@ export async function attempt<T>(promise: Promise<T>, doing: string, at?: string
     throw ioError(error, doing, at)
   }
 }
+
+/** As `Promise.all`, but waits for all also when one fails: what they use is let go of afterwards. */
+export async function settled<Work extends readonly unknown[]>(
+  work: readonly [...Work],
+): Promise<{ -readonly [Index in keyof Work]: Awaited<Work[Index]> }> {
+  await Promise.allSettled(work)
+  return await Promise.all(work)
+}

@@ -82,7 +82,7 @@ export function memoryStorage(fs: FileSystem): Storage {
       return bytes.length
     },
     async swapHead(next, ready) {
-      await ready
+      await ready?.()
       previous = head === null ? null : parseHead(head, 'memory').head
       head = encodeHead(next)
     },

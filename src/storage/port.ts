@@ -81,10 +81,11 @@ export interface WriteSession {
    */
   restoreHead(next: Head): Promise<void>
   /**
-   * Replaces HEAD, atomically and durably. What it names must be durable before: when `ready` resolves. Until then nothing is replaced, and
-   * when it rejects nothing will be. `HEAD_CONFLICT`: another writer was there. `COMMIT_UNKNOWN`: perhaps done.
+   * Replaces HEAD, atomically and durably. What it names must be durable before: when what `ready` answers resolves. Until then nothing is
+   * replaced, and when it rejects nothing will be. It is called once the new HEAD is written, so that fsyncs it begins run beside HEAD's.
+   * `HEAD_CONFLICT`: another writer was there. `COMMIT_UNKNOWN`: perhaps done.
    */
-  swapHead(next: Head, ready?: Promise<unknown>): Promise<void>
+  swapHead(next: Head, ready?: () => Promise<unknown>): Promise<void>
   deletePack(name: string): Promise<void>
   /** Moves a pack aside; answers where it went. */
   quarantinePack(name: string, reason: string, details: Record<string, unknown>): Promise<string>

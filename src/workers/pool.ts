@@ -23,7 +23,7 @@ export interface Pool {
   decompress(job: DecompressJob): Promise<void>
   /** Whether a worker has come up, and answers at once. */
   readonly isUp: boolean
-  /** Starts all workers that are not there yet, ready to decompress. */
+  /** Starts all workers that are not there yet. */
   startUp(): void
   /** Workers forget an arena. */
   close(arena: Arena): void

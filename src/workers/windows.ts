@@ -27,6 +27,8 @@ export interface Window {
 /** Windows in turn, and the work on them: in worker threads for large blobs, here for small ones. */
 export interface Windows {
   readonly count: number
+  /** Whether threads hash what is copied, beside this one. */
+  readonly isThreaded: boolean
   at(turn: number): Window
   digest(window: Window, start: number, end: number): Promise<void>
   cut(window: Window, start: number, end: number, final: boolean): Promise<number>
@@ -39,6 +41,8 @@ export interface Windows {
 
 /** Below this a blob is cut here: starting threads costs more than it saves. */
 const WORTH_WORKERS_BYTES = 8 * 1024 * 1024
+/** Even if nothing has changed: by the time threads are up the main thread has hashed a third of it. */
+const WORTH_STARTING_BYTES = 256 * 1024 * 1024
 /** One filled, one cut, one hashed, one written. */
 const WINDOWS = 4
 const CARRY_BYTES_MAX = 4 * 1024 * 1024
@@ -53,17 +57,21 @@ const COMPRESS_STEP_BYTES = 128 * 1024
 export function openWindows(chunking: Chunking, size: number | null): Windows {
   const large = size === null || size >= WORTH_WORKERS_BYTES
   const pool = large ? sharedPool() : null
-  return pool === null ? localWindows(chunking, size) : sharedWindows(chunking, pool)
+  if (pool === null) return localWindows(chunking, size)
+  if (size !== null && size >= WORTH_STARTING_BYTES) pool.startUp()
+  return sharedWindows(chunking, pool)
 }
 
 /** In plain memory, cut by the reference implementation, a turn for the event loop after each job. */
 function localWindows(chunking: Chunking, size: number | null): Windows {
-  const carry = chunkBytesMax(chunking)
-  const segment = Math.min(SEGMENT_BYTES, size === null ? SEGMENT_BYTES : Math.max(size, 1))
+  const isWhole = size !== null && size < SEGMENT_BYTES
+  const carry = isWhole ? 0 : chunkBytesMax(chunking)
+  const segment = isWhole ? Math.max(size, 1) : SEGMENT_BYTES
   const chunks = Math.ceil((carry + segment) / smallest(chunking)) + 2
   const layout = { carry, segment, chunks }
-  // One being written while the other is filled.
-  const memory = new Uint8Array(new ArrayBuffer(2 * strideOf(layout)))
+  // One being written while the other is filled, if there is another.
+  const count = isWhole ? 1 : 2
+  const memory = new Uint8Array(new ArrayBuffer(count * strideOf(layout)))
   const cut = cutter(chunking)
   const tools: Tools = { memory, blake3, cutOne: (start, end) => cut(memory, start, end) }
   const run = async (job: Job): Promise<number> => {
@@ -71,7 +79,15 @@ function localWindows(chunking: Chunking, size: number | null): Windows {
     await setImmediate()
     return count
   }
-  return windowsOver(memory, 0, 2, layout, chunking, { run, compress: compressHere }, () => {})
+  return windowsOver(
+    memory,
+    0,
+    count,
+    layout,
+    chunking,
+    { isThreaded: () => false, run, compress: compressHere },
+    () => {},
+  )
 
   /** Slower than all else that is done here: in steps, to let the event loop turn. */
   async function compressHere({ ranges, skip }: CompressJob): Promise<Compressed> {
@@ -102,6 +118,7 @@ function merged(steps: readonly Compressed[], skip: Skip): Compressed {
 
 /** Where jobs are done. */
 interface Doing {
+  isThreaded(): boolean
   run(job: Job): Promise<number>
   compress(job: CompressJob): Promise<Compressed>
 }
@@ -157,6 +174,7 @@ function sharedWindows(chunking: Chunking, pool: Pool): Windows {
     }
   }
   const doing: Doing = {
+    isThreaded: () => pool.isUp,
     run: (job) => unlessFailed(pool.run(arena, job), () => runJob(job, arena.tools)),
     compress: (job) => unlessFailed(pool.run(arena, job), () => compressChunks(job, arena.tools)),
   }
@@ -172,7 +190,7 @@ function windowsOver(
   count: number,
   layout: Layout,
   chunking: Chunking,
-  { run, compress }: Doing,
+  { isThreaded, run, compress }: Doing,
   release: () => void,
 ): Windows {
   const { carry, segment, chunks } = layout
@@ -203,6 +221,9 @@ function windowsOver(
 
   return {
     count,
+    get isThreaded() {
+      return isThreaded()
+    },
     at: (turn) => windows[turn % count]!,
     async digest(window, start, end) {
       const { base, segmentAt } = window as Own

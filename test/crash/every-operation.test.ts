@@ -90,7 +90,7 @@ test('a first persist that dies anywhere leaves nothing or the whole snapshot, i
   })
   expect(before.current).toBe(null)
   expect(after.current).toEqual(contentsOfGeneration(1, 1))
-  expect(deaths).toBeGreaterThan(20)
+  expect(deaths).toBeGreaterThan(18)
 })
 
 test('a second persist that dies anywhere leaves the snapshot before or the new one', async () => {
@@ -102,7 +102,7 @@ test('a second persist that dies anywhere leaves the snapshot before or the new 
   expect(before.current).toEqual(contentsOfGeneration(1, 1))
   expect(after.current).toEqual(contentsOfGeneration(2, 2))
   expect(after.history.map(({ sequence }) => sequence)).toEqual([2, 1])
-  expect(deaths).toBeGreaterThan(10)
+  expect(deaths).toBeGreaterThanOrEqual(9)
 })
 
 test('a persist that retires one pack and deletes another may die anywhere', async () => {

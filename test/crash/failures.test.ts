@@ -48,10 +48,10 @@ const rollback: Scenario = {
   act: (store) => store.rollback(1),
 }
 
-/** What a persist may acknowledge in spite of: hints for people, closing what is durable already, looking for what can go. */
+/** What a persist may acknowledge in spite of: hints for people, links where a copy does as well, closing what is durable already, looking for what can go. */
 function isHarmless({ name, path }: Operation, root: string): boolean {
-  if (name === 'file.close') return true
-  if (path === join(root, 'writer.lock')) return name === 'file.write'
+  if (name === 'file.close' || name === 'link') return true
+  if (path === join(root, 'writer.lock')) return name === 'file.read' || name === 'file.write'
   // What it may not read it did not make.
   if (root.startsWith(path) && root !== path) return name === 'syncDirectory'
   return ['readdir', 'lstat', 'unlink'].includes(name)
@@ -139,7 +139,7 @@ test('a disk that fills up in a persist leaves the snapshot before it, and says 
   for (const scenario of [firstPersist, laterPersist]) {
     const { NO_SPACE, acknowledged, ...others } = await failEverywhere(scenario, 'ENOSPC', true)
     expect(others).toEqual({})
-    expect(NO_SPACE).toBeGreaterThan(8)
+    expect(NO_SPACE).toBeGreaterThan(6)
     expect(acknowledged).toBeGreaterThan(0)
   }
 })

@@ -24,12 +24,13 @@ interface Prepared {
 }
 
 /** A store with one pack to retire, and one to delete, by the next persist; then the first operation chosen fails with EIO. */
-async function prepared(): Promise<Prepared> {
+async function prepared({ links = true } = {}): Promise<Prepared> {
   const path = join(scratch(), 'store')
   const operations: Operation[] = []
   let chosen: (operation: Operation) => boolean = () => false
   const disk = watchedDisk(async (operation, proceed) => {
     operations.push(operation)
+    if (operation.name === 'link' && !links) throw systemError('EPERM', operation)
     if (!chosen(operation)) return await proceed()
     chosen = () => false
     throw systemError('EIO', operation)
@@ -53,11 +54,12 @@ const isSyncOf = (path: string) => (operation: Operation) =>
 
 describe('when an fsync fails', () => {
   test.each([
-    ['the pack', 0],
-    ['the new HEAD', 1],
-    ['the copy of the HEAD before', 2],
-  ])('of %s, the file is given up, never fsynced again, and nothing is committed', async (_, earlier) => {
-    const { path, store, operations, fail } = await prepared()
+    ['the new HEAD', 0, true],
+    ['the pack', 1, true],
+    ['the copy of the HEAD before, where there are no links', 1, false],
+    ['the pack, after both HEADs', 2, false],
+  ])('of %s, the file is given up, never fsynced again, and nothing is committed', async (_, earlier, links) => {
+    const { path, store, operations, fail } = await prepared({ links })
     const revision = headOf(path).revision
     const seen = new Set<string>()
     fail((operation) => isSync(operation) && seen.add(operation.path).size > earlier)

@@ -10,8 +10,8 @@ const forever = new Promise(() => setInterval(() => {}, 1_000))
 switch (what) {
   case 'stream': {
     async function* source() {
-      // Until some of it is in a pack.
-      for (let i = 1; readdirSync(join(path, 'tmp')).length === 0; i++) yield Buffer.alloc(2 * 1024 * 1024, i)
+      // Until some of it is in a pack; then there is a file for the next HEAD too, and a second name of the old one.
+      for (let i = 1; readdirSync(join(path, 'tmp')).length < 3; i++) yield Buffer.alloc(2 * 1024 * 1024, i)
       console.log('half-way')
       await forever
     }

@@ -40,7 +40,13 @@ function expectSafe(operations: readonly Operation[], root: string): void {
     operations.findLastIndex((operation, i) => i < before && operation.name === name && operation.path === path)
 
   for (const [at, { name, path, to }] of operations.entries()) {
-    if (name === 'rename' && !to!.includes('quarantine')) {
+    const linked = operations.slice(0, at).find((other) => other.name === 'link' && other.to === path)
+    if (name === 'rename' && linked !== undefined) {
+      // HEAD itself under another name: it was durable when it became HEAD.
+      expect(linked.path).toBe(join(root, 'HEAD.json'))
+      expect(last(at, 'file.write', linked.path), 'HEAD is never written to').toBe(-1)
+      expect(find(at, 'syncDirectory', dirname(to!)), `the name ${to} is made durable`).toBeGreaterThan(at)
+    } else if (name === 'rename' && !to!.includes('quarantine')) {
       const written = last(at, 'file.write', path)
       expect(
         last(at, 'file.sync', path),

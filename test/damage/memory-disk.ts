@@ -75,6 +75,7 @@ function readOnlyDisk(files: Files): FileSystem {
     lstat: async (path) => statOf(path),
     realpath: async (path) => path,
     rename: refuse,
+    link: refuse,
     unlink: refuse,
     mkdir: refuse,
     rmdir: refuse,

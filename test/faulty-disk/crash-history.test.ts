@@ -1,4 +1,5 @@
 import { crashSuite } from './crash-suite.ts'
-import { files, histories, housekeeping, removals } from './scenarios.ts'
+import { histories, housekeeping } from './scenarios.ts'
+import { files, removals } from './scenarios-files.ts'
 
 crashSuite('history, housekeeping and files', [...histories, ...housekeeping, ...files, ...removals])

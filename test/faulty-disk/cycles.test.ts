@@ -68,14 +68,16 @@ test('the same crash over and over, in the middle of every recovery, gathers not
   for (let cycle = 0; cycle < CYCLES; cycle++) {
     const disk = createDisk(image, { rename: 'both', seed: cycle })
     const process = disk.start()
-    let changes = 0
     // Dies when its pack and its temps are there and nothing names them.
-    disk.onChange = ({ name, path }) => {
-      if (name === 'rename' && path.includes('HEAD.prev') && cycle > 3 && ++changes === 1) process.kill()
+    disk.onCall = ({ name, path }) => {
+      if (cycle <= 3 || name !== 'rename' || !path.endsWith('/HEAD.json')) return undefined
+      process.kill()
+      return { error: 'EIO' }
     }
     await openOn(process)
       .persist(persistOf(`a/${cycle}`))
       .catch(() => undefined)
+    expect(process.alive).toBe(cycle <= 3)
     image = someState(disk.pending(), random)
     const now = await observeImage(createDisk(image))
     if (cycle > 4) expect(now).toBe(seen)

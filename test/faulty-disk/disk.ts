@@ -42,7 +42,7 @@ import { createRandom, type Random } from './random.ts'
  * the process and with the power. A killed process fails in every call and changes nothing. Inode numbers are used again as soon as nobody
  * has the file. Modes, times and identities are kept as a file system does. `gate` may hold any call back, to let another go first.
  *
- * It is the same for the same calls and seed. Not modelled: links, permissions (EACCES is injected), memory maps, a failing
+ * It is the same for the same calls and seed. Not modelled: symbolic links, permissions (EACCES is injected), memory maps, a failing
  * journal, bits that rot while nobody reads (see `rot`).
  */
 
@@ -56,6 +56,7 @@ export type CallName =
   | 'lock'
   | 'close'
   | 'rename'
+  | 'link'
   | 'unlink'
   | 'mkdir'
   | 'rmdir'
@@ -391,6 +392,15 @@ export function createDisk(image: DirectoryImage | null = null, options: DiskOpt
           if (node.kind === 'directory' && replaced?.kind === 'file') throw failure('ENOTDIR', call)
           if (replaced?.kind === 'directory' && replaced.entries.size > 0) throw failure('ENOTEMPTY', call)
           names.rename(old, target, node)
+          changed(call)
+        }),
+      link: (existing, path) =>
+        perform('link', `${existing} ${path}`, (_fault, call) => {
+          const node = lookUp(existing, call)
+          const { directory, name: base } = names.parent(path, (code) => failure(code, call))
+          if (node.kind === 'directory') throw failure('EPERM', call)
+          if (base === '' || directory.entries.has(base)) throw failure('EEXIST', call)
+          names.change([{ directory, name: base, node }])
           changed(call)
         }),
       unlink: (path) =>

@@ -5,7 +5,8 @@ import type { Scenario } from './explore.ts'
 import { faultsFor, injectFaults, injectOutage, OUTAGES, rehearse } from './faults.ts'
 import { observe, openOn, persistOf } from './model.ts'
 import { createRandom } from './random.ts'
-import { files, histories, housekeeping, persists } from './scenarios.ts'
+import { histories, housekeeping, persists } from './scenarios.ts'
+import { files } from './scenarios-files.ts'
 import { tally } from './tally.ts'
 
 const count = tally('faults')

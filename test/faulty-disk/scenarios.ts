@@ -1,23 +1,22 @@
-import { join } from 'node:path'
 import { isHoldfastError } from '../../src/errors.ts'
 import { fixed } from '../../src/format/chunking.ts'
+import { parseHead } from '../../src/format/head.ts'
 import { writeFully } from '../../src/fs/io.ts'
-import { quarantinePath } from '../../src/fs/quarantine.ts'
-import { type WriteFileOptions, writeFile as writeDurably } from '../../src/fs/write-file.ts'
-import { destroyDirectory, setDirectoryAside } from '../../src/storage/remove.ts'
+import { createStore } from '../../src/snapshot/store.ts'
+import { directoryStorage } from '../../src/storage/directory.ts'
 import { createDisk, type Fault, type Process } from './disk.ts'
 import type { Context, Scenario } from './explore.ts'
 import { contentOf as bytesAt, type DirectoryImage, filesBelow } from './image.ts'
-import { contentOf, observe, openOn, persistOf, STORE } from './model.ts'
+import { contentOf, openOn, persistOf, STORE } from './model.ts'
 import type { RenameModel } from './names.ts'
 
-/** Every operation that changes a store. Whatever comes later belongs here. */
+/** Every operation that changes a store, but for those of `scenarios-files.ts`. Whatever comes later belongs here or there. */
 
 function persist(label: string, options: object = {}): (context: Context) => Promise<void> {
   return async ({ store }) => void (await store.persist({ ...persistOf(label), ...options }))
 }
 
-function persisted(...labels: string[]): (context: Context) => Promise<void> {
+export function persisted(...labels: string[]): (context: Context) => Promise<void> {
   return async (context) => {
     for (const label of labels) await persist(label)(context)
   }
@@ -44,12 +43,18 @@ async function persistFromPaths({ store, process }: Context, label: string): Pro
   })
 }
 
+/** Of the one before there is never a part. */
+function assertPreviousWhole(image: DirectoryImage): void {
+  parseHead(bytesAt(image, `${STORE}/HEAD.prev.json`), 'HEAD.prev.json')
+}
+
 export const persists: Scenario[] = [
   { name: 'the first persist, which makes the store', steps: [persist('a/1')] },
   {
     name: 'a small change',
     prepare: persisted('a/1', 'a/2'),
     steps: [persist('a/3')],
+    alsoCheck: assertPreviousWhole,
   },
   {
     name: 'the same content again',
@@ -132,6 +137,16 @@ const lost: Fault = { error: 'EIO', lose: true }
 
 export const unknowns: Scenario[] = [
   {
+    name: 'a small change, where no file can have two names',
+    prepare: persisted('a/1', 'a/2'),
+    steps: [
+      inTurn(async ({ disk }) => {
+        disk.onCall = ({ name }) => (name === 'link' ? { error: 'EPERM' } : undefined)
+      }, persist('a/3')),
+    ],
+    alsoCheck: assertPreviousWhole,
+  },
+  {
     name: 'a commit that may not be durable, and the same again',
     prepare: persisted('a/1'),
     steps: [inTurn(persistUnknown('a/2', { error: 'EIO' }), persist('a/2'))],
@@ -208,17 +223,15 @@ async function killWriters(context: Context): Promise<void> {
 }
 
 /** The files laid out are whole, and those acknowledged are there. */
-function assertLaidOut(image: DirectoryImage, expected: readonly Uint8Array[]): void {
-  const files = filesBelow(image, `${STORE}/files`).filter(
-    (name) => !name.endsWith('.lock') && !name.startsWith('.tmp/'),
-  )
+function assertLaidOut(image: DirectoryImage, expected: readonly Uint8Array[], directory = `${STORE}/files`): void {
+  const files = filesBelow(image, directory).filter((name) => !name.endsWith('.lock') && !name.startsWith('.tmp/'))
   for (const name of files) {
-    const bytes = bytesAt(image, `${STORE}/files/${name}`)
+    const bytes = bytesAt(image, `${directory}/${name}`)
     const whole = ['a/1', 'b/1'].flatMap((label) => Object.values(contentOf(label)))
     if (!whole.some((each) => Buffer.compare(each, bytes) === 0)) throw new Error(`${name} is no blob`)
   }
   for (const bytes of expected) {
-    const there = files.some((name) => Buffer.compare(bytesAt(image, `${STORE}/files/${name}`), bytes) === 0)
+    const there = files.some((name) => Buffer.compare(bytesAt(image, `${directory}/${name}`), bytes) === 0)
     if (!there) throw new Error('a file that was handed out is gone')
   }
 }
@@ -242,6 +255,31 @@ export const housekeeping: Scenario[] = [
     steps: [persist('a/2')],
   },
   {
+    name: 'all blobs laid out by name, beside one that was there',
+    async prepare(context) {
+      await persisted('a/1')(context)
+      await layOut(context, 'docs')
+    },
+    steps: [async ({ store }) => void (await store.materialize({ blobs: ['index', 'docs'] }))],
+    alsoCheck(image, acknowledged) {
+      const { index, docs } = contentOf('a/1')
+      assertLaidOut(image, acknowledged === 1 ? [index!, docs!] : [docs!])
+    },
+  },
+  {
+    name: 'blobs of a store that is only read, laid out elsewhere',
+    prepare: persisted('a/1'),
+    steps: [
+      async ({ process: { fs } }) => {
+        const storage = directoryStorage({ fs, path: STORE, readOnly: true, lock: 'os', filesDir: '/laid/out' })
+        await createStore(storage, fs).materialize()
+      },
+    ],
+    alsoCheck(image, acknowledged) {
+      assertLaidOut(image, acknowledged === 1 ? Object.values(contentOf('a/1')) : [], '/laid/out')
+    },
+  },
+  {
     name: 'blobs laid out as files, and removed when nobody needs them',
     prepare: persisted('a/1'),
     steps: [
@@ -254,120 +292,6 @@ export const housekeeping: Scenario[] = [
       // The persist of the last step may be removing them.
       assertLaidOut(image, acknowledged === 1 ? [index!] : acknowledged === 2 ? [] : [])
       void docs
-    },
-  },
-]
-
-/** All of it is in that file, the old content or the new; the new one when that was acknowledged. */
-function assertEither(
-  image: DirectoryImage,
-  path: string,
-  old: Uint8Array,
-  now: Uint8Array,
-  acknowledged: boolean,
-): void {
-  const bytes = bytesAt(image, path)
-  if (Buffer.compare(bytes, now) === 0 || (!acknowledged && Buffer.compare(bytes, old) === 0)) return
-  throw new Error(`${path} has ${bytes.length} bytes of neither`)
-}
-
-const old = Buffer.from('what was there before\n'.repeat(100))
-const writing: WriteFileOptions = {
-  mode: 0o600,
-  keepMode: true,
-  symlinks: 'refuse',
-  encoding: 'utf8',
-  extraFiles: 'refuse',
-  makeDirectories: true,
-  signal: new AbortController().signal,
-}
-
-/** Files outside any store. */
-export const files: Scenario[] = [
-  {
-    name: 'a blob written to a path',
-    prepare: async (context) => {
-      await persisted('a/1')(context)
-      await writeFile(context.process, '/out.bin', old)
-    },
-    steps: [
-      async ({ store }) => {
-        await using snapshot = await store.load()
-        await snapshot!.blob('index').writeTo('/out.bin')
-      },
-    ],
-    alsoCheck: (image, acknowledged) =>
-      assertEither(image, '/out.bin', old, contentOf('a/1').index!, acknowledged === 1),
-  },
-  {
-    name: 'a directory of blobs written out',
-    prepare: persisted('tree/1'),
-    steps: [
-      async ({ store }) => {
-        await using snapshot = await store.load()
-        await snapshot!.directory('tree').writeTo('/srv/out')
-      },
-    ],
-    alsoCheck(image, acknowledged) {
-      const found = filesBelow(image, '/srv/out')
-      if (found.length === 0 && acknowledged === 0) return
-      for (const [name, bytes] of Object.entries(contentOf('tree/1'))) {
-        assertEither(image, `/srv/out/${name.slice('tree/'.length)}`, bytes, bytes, true)
-      }
-    },
-  },
-  {
-    name: 'a file of the caller, from bytes and then from something that saves into a path',
-    prepare: async ({ process }) => void (await writeDurably(process.fs, '/srv/conf/state.json', old, writing)),
-    steps: [
-      async ({ process }) => void (await writeDurably(process.fs, '/srv/conf/state.json', 'new'.repeat(2000), writing)),
-      async ({ process }) => {
-        const save = (path: string): Promise<void> => writeFile(process, path, Buffer.from('newest'.repeat(1000)))
-        await writeDurably(process.fs, '/srv/conf/state.json', save, writing)
-      },
-    ],
-    alsoCheck(image, acknowledged) {
-      const contents = [old, Buffer.from('new'.repeat(2000)), Buffer.from('newest'.repeat(1000))]
-      const before = contents[acknowledged]!
-      assertEither(image, '/srv/conf/state.json', before, contents[acknowledged + 1] ?? before, false)
-    },
-  },
-  {
-    name: 'a file of the caller moved aside',
-    prepare: async ({ process }) => void (await writeDurably(process.fs, '/srv/conf/state.json', old, writing)),
-    steps: [
-      async ({ process }) => {
-        const options = { reason: 'test', details: {}, now: new Date() }
-        await quarantinePath(process.fs, '/srv/conf/state.json', options)
-      },
-    ],
-    alsoCheck(image, acknowledged, rename) {
-      const names = filesBelow(image, '/srv/conf').filter((name) => !name.endsWith('.json') || name === 'state.json')
-      if (acknowledged === 1 && names.includes('state.json')) throw new Error('it is back')
-      const kept = names.some((name) => Buffer.compare(bytesAt(image, `/srv/conf/${name}`), old) === 0)
-      if (!kept && rename !== 'parts') throw new Error('it is gone')
-    },
-  },
-]
-
-export const removals: Scenario[] = [
-  {
-    name: 'a store is destroyed',
-    prepare: persisted('a/1', 'a/2'),
-    steps: [async ({ process }) => void (await destroyDirectory(process.fs, STORE, 100))],
-  },
-  {
-    name: 'a store is set aside',
-    prepare: persisted('a/1', 'a/2'),
-    steps: [async ({ process }) => void (await setDirectoryAside(process.fs, STORE, 'test', 100))],
-    async alsoCheck(image) {
-      // Here or there, it is whole.
-      if (filesBelow(image, STORE).includes('HEAD.json')) return
-      const [head] = filesBelow(image, `${STORE}.quarantine`).filter((name) => name.endsWith('/HEAD.json'))
-      if (head === undefined) throw new Error('the store is neither here nor there')
-      const path = join(`${STORE}.quarantine`, head, '..')
-      const seen = await observe(openOn(createDisk(image).start(), { path }))
-      if (seen.split('\n').length !== 2) throw new Error(`what was set aside holds ${seen}`)
     },
   },
 ]

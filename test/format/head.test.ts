@@ -137,3 +137,18 @@ test('more than 1,024 snapshots, and more than 16 MiB, exceed the limits', () =>
   const long = { ...most, snapshots: most.snapshots.map((entry) => ({ ...entry, message })) }
   expect(expectCode(() => encodeHead(long), 'LIMIT_EXCEEDED')).toMatchObject({ limit: 'headBytes' })
 })
+
+test('entries that were in a HEAD before give the same bytes as new ones, and cannot be changed any more', () => {
+  const fresh = structuredClone(head)
+  const before = encodeHead(head)
+  expect(encodeHead({ ...head, revision: head.revision + 1 })).toEqual(
+    encodeHead({ ...fresh, revision: fresh.revision + 1 }),
+  )
+  expect(encodeHead(parseHead(before, 'x').head)).toEqual(before)
+  for (const list of [head.snapshots, head.packs, head.retired, head.damaged]) {
+    for (const entry of list) {
+      expect(Object.isFrozen(entry)).toBe(true)
+      for (const inside of Object.values(entry)) if (Array.isArray(inside)) expect(Object.isFrozen(inside)).toBe(true)
+    }
+  }
+})

@@ -191,6 +191,19 @@ describe('index', () => {
     expect(toHex(blake3(Buffer.concat([header, index.bytes])))).toBe(name)
     expect(toHex(trailer.subarray(1080 + 24, 1080 + 56))).toBe(name)
   })
+
+  test('a builder serves for pack after pack, and nothing of the one before is in the next', () => {
+    const builder = createPackIndex()
+    const packs = [1, 2].map((n) => {
+      for (let i = 0; i < 90; i++) builder.add(pattern(32, n * 100 + i), 0, 64, 3, 9, CODEC_RAW, 1, 0, pattern(8, i))
+      builder.finish(header, 67)
+      for (let i = 0; i < 80; i++) builder.add(pattern(32, i), 0, 64, 9, 9, CODEC_RAW, 0, 0, null)
+      return builder.finish(header, 73)
+    })
+    expect(packs[0]!.index.blocks).toBe(80)
+    expect(packs[1]!.name).toBe(packs[0]!.name)
+    expect(packs[1]!.trailer).toEqual(packs[0]!.trailer)
+  })
 })
 
 describe('reading', () => {

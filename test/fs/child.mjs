@@ -19,6 +19,7 @@ async function obey() {
     case 'lock': {
       const hint = Buffer.from(`pid ${process.pid} on here`)
       const lock = await acquireFileLock(nodeFileSystem, path, { mode: 0o600, waitMs: 10_000, hint })
+      await lock.hinted
       return { path, held: lock }
     }
     case 'count': {

@@ -111,14 +111,14 @@ export const checks = [
   },
   {
     file: 'src/snapshot/sources.ts',
-    find: 'named === null || !sameFile(before, after) || !sameFile(before, named) || position !== before.size',
-    replace: 'named === null',
+    find: 'now === null || !sameFile(before, now) || position !== before.size',
+    replace: 'now === null',
     why: 'a file that changed while it was read is a mixture',
     tests: ['test/snapshot/sources.test.ts', 'test/damage/mutated-source.test.ts'],
   },
   {
     file: 'src/snapshot/sources.ts',
-    find: ' || !sameFile(before, named)',
+    find: ' || !sameFile(before, now)',
     replace: '',
     why: 'a file that was replaced while it was read',
     tests: ['test/snapshot/sources.test.ts', 'test/damage/mutated-source.test.ts'],

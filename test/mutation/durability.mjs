@@ -78,6 +78,7 @@ export const durability = [
     replace: `    throw ioError(error, \`writing \${target}\`)
   }`,
     why: 'a directory of blobs that was written out may be gone',
+    tests: ['test/faulty-disk/crash-history.test.ts'],
   },
   {
     file: 'src/fs/durable.ts',
@@ -229,6 +230,7 @@ export const durability = [
     find: 'if (shared.uncertain) await renameAgain(current)',
     replace: '',
     why: 'a rename that a failed fsync forgot is not written by the next fsync',
+    tests: ['test/faulty-disk/crash-persist.test.ts'],
   },
   {
     file: 'src/storage/directory-session.ts',
@@ -240,9 +242,8 @@ export const durability = [
   },
   {
     file: 'src/storage/head-cell.ts',
-    find: `      await writeFully(temp.file, [bytes], 0)
-      await temp.file.sync()`,
-    replace: '      await writeFully(temp.file, [bytes], 0)',
+    find: 'settled([temp.file.sync(), copied',
+    replace: 'settled([copied',
     why: 'HEAD is renamed before its bytes are durable',
   },
   {
@@ -286,6 +287,7 @@ export const durability = [
     replace: `
 `,
     why: 'a commit is acknowledged though another writer was at work',
+    tests: ['test/storage/session.test.ts'],
   },
   {
     file: 'src/storage/head-cell.ts',
@@ -306,14 +308,14 @@ export const durability = [
     find: 'if (same && alone) return',
     replace: 'if (alone) return',
     why: "a writer overwrites another writer's HEAD",
-    tests: ['test/concurrency/stopped-writer.test.ts'],
-    children: true,
+    tests: ['test/storage/session.test.ts'],
   },
   {
     file: 'src/storage/head-cell.ts',
     find: 'if (head.storeId === stored.head.storeId) previous = head',
     replace: 'previous = head',
     why: "another store's HEAD.prev.json decides what is deleted",
+    tests: ['test/storage/session.test.ts'],
   },
   {
     file: 'src/storage/pack-sink.ts',
@@ -339,7 +341,7 @@ export const durability = [
     find: 'if (committed !== null) await fs.unlink(committed).catch(() => undefined)',
     replace: '',
     why: 'a failed persist leaves its packs',
-    tests: ['test/faulty-disk/faults.test.ts'],
+    tests: ['test/snapshot/block-writer.test.ts'],
   },
   {
     file: 'src/storage/directory-session.ts',
@@ -354,15 +356,16 @@ export const durability = [
     find: 'await reapTemps(fs, at.tmp, { lock, olderThanMs: UNLOCKED_TEMP_AGE_MS, nowMs: Date.now(), entries })',
     replace: '',
     why: 'temps gather with every crash',
+    tests: ['test/faulty-disk/cycles.test.ts'],
   },
   {
     file: 'src/storage/directory.ts',
-    find: `    const store = await readStoreFile()
+    find: `    const store = await readStoreFile(looks)
     const bytes = await whole(readBytes(), at.head, 'HEAD_DAMAGED')`,
     replace: `    const bytes = await whole(readBytes(), at.head, 'HEAD_DAMAGED')
-    const store = await readStoreFile()`,
+    const store = await readStoreFile(looks)`,
     why: 'a reader beside the creator sees a store that lost its HEAD',
-    tests: ['test/damage/head.test.ts', 'test/storage', 'test/faulty-disk/simulate.test.ts'],
+    tests: ['test/snapshot/readers.test.ts'],
   },
   {
     file: 'src/storage/directory.ts',
@@ -398,6 +401,21 @@ export const durability = [
     tests: ['test/damage/head.test.ts', 'test/storage', 'test/faulty-disk/simulate.test.ts'],
   },
   {
+    file: 'src/storage/directory.ts',
+    find: '!isSameFile(now, stat) || ',
+    replace: '',
+    why: 'a store directory that was replaced is locked as the one that was there before',
+    tests: ['test/storage/session.test.ts'],
+  },
+  {
+    file: 'src/snapshot/block-writer.ts',
+    find: `      await committing
+`,
+    replace: '',
+    why: 'files are closed and removed while they are being made durable',
+    tests: ['test/snapshot/block-writer.test.ts'],
+  },
+  {
     file: 'src/snapshot/commit.ts',
     find: 'if (session.uncertain) await session.swapHead(nextHead(head, {}))',
     replace: '',
@@ -411,11 +429,10 @@ export const durability = [
   },
   {
     file: 'src/snapshot/commit.ts',
-    find: 'const ready = Promise.all([durable, assertPacksPresent(env, session, head.packs, intake)])',
-    replace: 'const ready = Promise.all([durable])',
+    find: 'Promise.all([seal(), assertPacksPresent(env, session, head.packs, intake)])',
+    replace: 'Promise.all([seal()])',
     why: 'a snapshot is committed that needs a pack which is gone',
-    tests: ['test/concurrency/stopped-writer.test.ts'],
-    children: true,
+    tests: ['test/storage/session.test.ts'],
   },
   {
     file: 'src/snapshot/commit.ts',
@@ -454,6 +471,7 @@ export const durability = [
     find: 'await temps.reap()',
     replace: '',
     why: 'temps gather with every crash',
+    tests: ['test/faulty-disk/cycles.test.ts'],
   },
   {
     file: 'src/snapshot/clean-up.ts',
@@ -573,7 +591,7 @@ export const durability = [
     find: 'if (!ahead) await assertStillThere(env, stored, damage)',
     replace: '',
     why: 'a snapshot that was dropped while it was opened is no damage',
-    tests: ['test/damage/fallback.test.ts', 'test/snapshot/load.test.ts', 'test/faulty-disk/reads.test.ts'],
+    tests: ['test/snapshot/readers.test.ts'],
   },
   {
     file: 'src/storage/file-shelf.ts',
@@ -588,16 +606,14 @@ export const durability = [
     find: 'if (!isSameFile(await file.stat(), await lstatOrNull(fs, path + LOCK_SUFFIX))) return false',
     replace: '',
     why: 'a lock on a lock file that was deleted meanwhile protects nobody',
-    tests: ['test/snapshot/blob.test.ts', 'test/concurrency/files.test.ts'],
-    children: true,
+    tests: ['test/storage/file-shelf.test.ts'],
   },
   {
     file: 'src/storage/file-shelf.ts',
     find: "if (file.tryLock('shared') && isSameFile(await file.stat(), await lstatOrNull(fs, path))) return file",
     replace: "if (file.tryLock('shared')) return file",
     why: 'a lock on a lock file that was deleted meanwhile keeps nothing',
-    tests: ['test/snapshot/blob.test.ts', 'test/concurrency/files.test.ts'],
-    children: true,
+    tests: ['test/storage/file-shelf.test.ts'],
   },
   {
     file: 'src/storage/file-shelf.ts',
@@ -612,8 +628,7 @@ export const durability = [
     find: 'name.endsWith(LOCK_SUFFIX) ? name.slice(0, -LOCK_SUFFIX.length) : name',
     replace: 'name',
     why: 'lock files gather',
-    tests: ['test/snapshot/blob.test.ts', 'test/concurrency/files.test.ts'],
-    children: true,
+    tests: ['test/storage/file-shelf.test.ts'],
   },
   {
     file: 'src/storage/remove.ts',
@@ -621,6 +636,105 @@ export const durability = [
     await fs.syncDirectory(dirname(path))`,
     replace: '    await fs.rename(path, aside)',
     why: 'half a store may come back under its name',
+    tests: ['test/faulty-disk/crash-history.test.ts'],
+  },
+  {
+    file: 'src/storage/remove.ts',
+    find: 'await removeDoomed(fs, path).catch(() => undefined)',
+    replace: '',
+    why: 'half a store is left under another name by each crash',
+    tests: ['test/faulty-disk/crash-history.test.ts'],
+  },
+  {
+    file: 'src/storage/remove.ts',
+    find: `    await fs.rename(path, aside)
+    await fs.syncDirectory(dirname(path))
+    return aside`,
+    replace: '    return aside === null ? aside : path',
+    why: 'a crash half-way leaves half a store under its name',
+    tests: ['test/faulty-disk/crash-history.test.ts'],
+  },
+  {
+    file: 'src/fs/put-in-place.ts',
+    find: `removeTree(fs, kept + suffix)
+      await fs.syncDirectory(directory)`,
+    replace: 'removeTree(fs, kept + suffix)',
+    why: 'a log that was kept before comes back beside another database',
+    tests: ['test/faulty-disk/put-in-place.test.ts'],
+  },
+  {
+    file: 'src/fs/put-in-place.ts',
+    find: "for (const suffix of ['', ...companions]) await removeTree(fs, kept + suffix)",
+    replace: '',
+    why: 'a log that was kept before lies beside another database',
+    tests: ['test/faulty-disk/put-in-place.test.ts'],
+  },
+  {
+    file: 'src/fs/put-in-place.ts',
+    find: `came to this.
+    await fs.syncDirectory(directory)`,
+    replace: 'came to this.',
+    why: 'a database is without its log after a power loss',
+    tests: ['test/faulty-disk/put-in-place.test.ts'],
+  },
+  {
+    file: 'src/fs/put-in-place.ts',
+    find: 'if (moved) await fs.syncDirectory(directory)',
+    replace: '',
+    why: 'a new database meets the log of the old one after a power loss',
+    tests: ['test/faulty-disk/put-in-place.test.ts'],
+  },
+  {
+    file: 'src/fs/put-in-place.ts',
+    find: `await moveCompanions()
+    await fs.rename(fresh, path)`,
+    replace: `await fs.rename(fresh, path)
+    await moveCompanions()`,
+    why: 'a new database meets the log of the old one',
+    tests: ['test/faulty-disk/put-in-place.test.ts'],
+  },
+  {
+    file: 'src/fs/put-in-place.ts',
+    find: `await fs.rename(fresh, path)
+    await fs.syncDirectory(directory)`,
+    replace: 'await fs.rename(fresh, path)',
+    why: 'a database that was restored is not there after a power loss',
+    tests: ['test/faulty-disk/put-in-place.test.ts'],
+  },
+  {
+    file: 'src/fs/put-in-place.ts',
+    find: '(await hasCompanions()) || ',
+    replace: '',
+    why: 'a database stays where it is while its log goes',
+    tests: ['test/faulty-disk/put-in-place.test.ts'],
+  },
+  {
+    file: 'src/fs/put-in-place.ts',
+    find: 'if ((await hasCompanions()) || !(await linked(fs, path, kept))) await',
+    replace: 'await',
+    why: 'a crash leaves no database where there need not be none',
+    tests: ['test/faulty-disk/put-in-place.test.ts'],
+  },
+  {
+    file: 'src/engine/scratch.ts',
+    find: "if (lock.tryLock('exclusive')) await rm",
+    replace: 'await rm',
+    why: 'the files of a save under way in another process are removed',
+    tests: ['test/engine/scratch.test.ts'],
+  },
+  {
+    file: 'src/engine/scratch.ts',
+    find: 'reapDirectories(directory).catch(() => undefined)',
+    replace: '',
+    why: 'files as large as the engine gather with every crash during a save',
+    tests: ['test/engine/scratch.test.ts'],
+  },
+  {
+    file: 'src/engine/scratch.ts',
+    find: 'mode & 0o777) !== 0o700',
+    replace: 'mode & 0o777) === 0',
+    why: 'what others can reach into is not followed',
+    tests: ['test/engine/scratch.test.ts'],
   },
   {
     file: 'src/storage/directory-session.ts',
@@ -634,19 +748,30 @@ export const durability = [
   },
   {
     file: 'src/storage/head-cell.ts',
-    find: `      stored = to
-      if (stored !== null) await makeHeadDurable(stored)`,
-    replace: '      stored = to',
-    why: 'a repair builds on a HEAD that may be lost',
-    tests: ['test/recovery', 'test/faulty-disk/repair.test.ts'],
+    find: 'else await attempt(makeNameDurable(), `making ${root} durable`)',
+    replace: '',
+    why: 'a store that was moved here and repaired may not be here after a power loss',
+    tests: ['test/faulty-disk/killed.test.ts'],
   },
   {
     file: 'src/storage/head-cell.ts',
-    find: `      // What HEAD will name is durable before HEAD names it.
-      await ready
-`,
-    replace: `      void ready
-`,
+    find: `if (stored !== null) await makeHeadDurable(stored)
+      else`,
+    replace: 'if (stored === null)',
+    why: 'a repair keeps a HEAD as the one before that may be lost',
+    tests: ['test/faulty-disk/killed.test.ts'],
+  },
+  {
+    file: 'src/storage/directory-session.ts',
+    find: 'await attempt(fs.syncDirectory(at.packs), `making ${at.packs} durable`)',
+    replace: '',
+    why: 'a repair names a pack that is not there after a power loss',
+    tests: ['test/faulty-disk/killed.test.ts'],
+  },
+  {
+    file: 'src/storage/head-cell.ts',
+    find: 'copied && copy?.file.sync(), ready()])',
+    replace: 'copied && copy?.file.sync(), void ready()])',
     why: 'HEAD is renamed while the packs that it names may not be durable',
   },
   {
@@ -661,5 +786,40 @@ export const durability = [
     replace: '',
     why: 'a damaged frame reaches the decompressor',
     tests: ['test/workers/frames.test.ts'],
+  },
+  {
+    file: 'src/storage/head-cell.ts',
+    find: 'await settled([temp.file.sync(), copied && copy?.file.sync(), ready()])',
+    replace: 'await settled([temp.file.sync(), ready()])',
+    why: 'where there are no links, the HEAD before is renamed before its bytes are durable',
+    tests: ['test/crash/fsync.test.ts', 'test/faulty-disk/crash-persist.test.ts'],
+  },
+  {
+    file: 'src/storage/head-cell.ts',
+    find: 'if (isSameFile(pinned.stat, previousStat)) return { copy: null, copied: false }',
+    replace: '',
+    why: 'a rename between two names of HEAD does nothing, and leaves one of them in tmp/',
+    tests: ['test/storage/previous-head.test.ts'],
+  },
+  {
+    file: 'src/storage/head-cell.ts',
+    find: '        previousStat = await copy.file.stat()\n',
+    replace: '',
+    why: 'a new HEAD with the number of a file that is gone is taken for the HEAD before',
+    tests: ['test/storage/previous-head.test.ts'],
+  },
+  {
+    file: 'src/fs/temps.ts',
+    find: 'if (isSameFile(await lstatOrNull(fs, path), stat)) return temp',
+    replace: 'return temp',
+    why: 'whatever lies under the name of HEAD becomes the HEAD before',
+    tests: ['test/storage/previous-head.test.ts'],
+  },
+  {
+    file: 'src/snapshot/commit.ts',
+    find: ' && !(await isReadable(source, id.digest))) {',
+    replace: ' && id === undefined) {',
+    why: 'a snapshot whose manifest has gone bad is acknowledged once more',
+    tests: ['test/snapshot/remembered.test.ts'],
   },
 ]

@@ -30,6 +30,18 @@ describe('small packs', () => {
     expect(plan.measure).toBe(small.length > 0)
   })
 
+  test('are not those with very many blocks, which would be as large again', () => {
+    const many = packs(...Array(8).fill(KIB)).map((one) => ({ ...one, blocks: 32_768 }))
+    expect(planFold(many, none).small).toEqual([])
+    expect(planFold([...many.slice(1), { ...many[0]!, blocks: 32_767 }, ...packs(KIB)], none).small).toEqual([])
+    expect(
+      planFold(
+        many.map((one) => ({ ...one, blocks: 32_767 })),
+        none,
+      ).small,
+    ).toHaveLength(8)
+  })
+
   test('with bad blocks are evidence, and neither counted nor moved', () => {
     const eight = packs(...Array(8).fill(KIB))
     expect(planFold(eight, new Set(['3'])).small).toEqual([])

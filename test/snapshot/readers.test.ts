@@ -1,7 +1,11 @@
-import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test, vi } from 'vitest'
+import { nodeFileSystem } from '../../src/fs/node.ts'
+import type { FileSystem } from '../../src/fs/port.ts'
 import { loadSnapshot, openStore, persistSnapshot, type Snapshot } from '../../src/index.ts'
+import { createStore } from '../../src/snapshot/store.ts'
+import { directoryStorage } from '../../src/storage/directory.ts'
 import { collect, noise, sameBytes } from '../support/bytes.ts'
 import { collectGarbage } from '../support/garbage.ts'
 import { kinds, scratch } from '../support/storages.ts'
@@ -82,6 +86,60 @@ test('a snapshot outlives the store object it was loaded from', async () => {
   await snapshot.dispose()
   await other.dispose()
 })
+
+test.each([{}, { fallback: true }])(
+  'a snapshot whose packs are deleted while it is opened is not damaged: the newest one is opened (%o)',
+  async (options) => {
+    const path = join(scratch(), 'store')
+    await using writer = await openStore(path, { keepLast: 1 })
+    await writer.persist({ blobs: { text: 'the first' } })
+    let last = 'the first'
+    const fs: FileSystem = {
+      ...nodeFileSystem,
+      async open(at, how, mode) {
+        // As if this reader had been stopped for long after its look at HEAD.
+        for (let n = 2; last === 'the first' && at.endsWith('.pack') && existsSync(at); n++) {
+          await writer.persist({ blobs: { text: `number ${n}` } })
+          if (!existsSync(at)) last = `number ${n}`
+        }
+        return await nodeFileSystem.open(at, how, mode)
+      },
+    }
+    const warnings: unknown[] = []
+    await using reader = createStore(directoryStorage({ fs, path, readOnly: true, lock: 'os' }), fs, {
+      onWarning: (warning) => warnings.push(warning),
+    })
+    await using snapshot = await reader.load({ ...options, required: true })
+    expect(last).not.toBe('the first')
+    expect(await snapshot!.blob('text').text()).toBe(last)
+    expect(snapshot!.passedOver).toEqual([])
+    expect(warnings).toEqual([])
+  },
+)
+
+test.each(['HEAD.json', 'STORE.json'])(
+  'a store that is made just after a reader looked for its %s is there or is not, and never damaged',
+  async (name) => {
+    const path = join(scratch(), 'store')
+    let made = false
+    const fs: FileSystem = {
+      ...nodeFileSystem,
+      async open(at, how, mode) {
+        const opening = nodeFileSystem.open(at, how, mode)
+        await opening.catch(() => undefined)
+        if (!made && at === join(path, name)) {
+          made = true
+          await persistSnapshot(path, { blobs: { text: 'the first' } })
+        }
+        return await opening
+      },
+    }
+    await using reader = createStore(directoryStorage({ fs, path, readOnly: true, lock: 'os' }), fs)
+    await using snapshot = await reader.load()
+    expect(made).toBe(true)
+    if (snapshot !== null) expect(await snapshot.blob('text').text()).toBe('the first')
+  },
+)
 
 test.runIf(process.platform === 'linux')(
   'snapshots that are disposed, and those that fail, give their descriptors back',

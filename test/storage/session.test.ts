@@ -1,4 +1,13 @@
-import { readdirSync, readFileSync, renameSync, rmSync, symlinkSync } from 'node:fs'
+import {
+  copyFileSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
@@ -8,6 +17,7 @@ import { loadSnapshot } from '../../src/index.ts'
 import { nextHead } from '../../src/snapshot/next-head.ts'
 import { createStore, type Store } from '../../src/snapshot/store.ts'
 import { directoryStorage } from '../../src/storage/directory.ts'
+import { noise, sameBytes } from '../support/bytes.ts'
 import { rejects } from '../support/rejects.ts'
 import { directoryAt, scratch } from '../support/storages.ts'
 
@@ -43,7 +53,7 @@ describe('HEAD', () => {
       const ready = new Promise<void>((resolve) => {
         durable = resolve
       })
-      const swapped = session.swapHead(nextHead(session.stored!.head, {}), ready)
+      const swapped = session.swapHead(nextHead(session.stored!.head, {}), () => ready)
       await sleep(100)
       expect(headsIn(path)).toEqual(before)
       durable()
@@ -57,11 +67,63 @@ describe('HEAD', () => {
     const path = await storeOfTwo()
     const before = headsIn(path)
     await directoryAt(path).write({ waitMs: 0 }, async (session) => {
-      const ready = Promise.reject(new Error('no pack'))
+      const ready = () => Promise.reject(new Error('no pack'))
       await expect(session.swapHead(nextHead(session.stored!.head, {}), ready)).rejects.toThrow('no pack')
     })
     expect(headsIn(path)).toEqual(before)
     expect(readdirSync(join(path, 'tmp'))).toEqual([])
+  })
+
+  test.each([
+    [
+      'replaced',
+      (path: string, text: string) => {
+        writeFileSync(`${path}~`, text)
+        renameSync(`${path}~`, path)
+      },
+    ],
+    ['written over', (path: string, text: string) => writeFileSync(path, text)],
+    ['removed', (path: string) => rmSync(path)],
+  ])('that was %s by a writer whom no lock keeps out is left as it is', async (_, change) => {
+    const path = await storeOfTwo()
+    const head = join(path, 'HEAD.json')
+    const storage = directoryStorage({ fs: nodeFileSystem, path, readOnly: false, lock: 'none' })
+    const other = readFileSync(join(path, 'HEAD.prev.json'), 'utf8')
+    await storage.write({ waitMs: 0 }, async (session) => {
+      change(head, other)
+      const before = readdirSync(path).includes('HEAD.json') ? headsIn(path) : null
+      await rejects(session.swapHead(nextHead(session.stored!.head, {})), 'HEAD_CONFLICT')
+      if (before === null) expect(readdirSync(path)).not.toContain('HEAD.json')
+      else expect(headsIn(path)).toEqual(before)
+    })
+    expect(readdirSync(join(path, 'tmp'))).toEqual([])
+  })
+
+  test('is replaced, and that is not acknowledged, when the lock was gone by then', async () => {
+    const path = await storeOfTwo()
+    const head = join(path, 'HEAD.json')
+    await using store = storeOn(
+      {
+        ...nodeFileSystem,
+        async rename(from, to) {
+          await nodeFileSystem.rename(from, to)
+          if (to === head) rmSync(join(path, 'writer.lock'))
+        },
+      },
+      path,
+    )
+    await rejects(store.persist({ blobs: { text: 'three' } }), 'COMMIT_UNKNOWN')
+    expect(await textIn(path)).toBe('three')
+    expect(readdirSync(join(path, 'tmp'))).toEqual([])
+  })
+
+  test('before HEAD is believed when it is of the same store, and no other', async () => {
+    const [path, other] = [await storeOfTwo(), await storeOfTwo()]
+    const previous = (): Promise<number | undefined> =>
+      directoryAt(path).write({ waitMs: 0 }, async (session) => session.previous?.revision)
+    expect(await previous()).toBe(1)
+    copyFileSync(join(other, 'HEAD.prev.json'), join(path, 'HEAD.prev.json'))
+    expect(await previous()).toBeUndefined()
   })
 })
 
@@ -135,6 +197,44 @@ describe('a store that is open while its directory', () => {
     renameSync(other, path)
     expect(await store.persist({ blobs: { text: 'two' } })).toMatchObject({ sequence: 2, unchanged: true })
     expect(await textIn(`${path}.away`)).toBe('three')
+  })
+
+  test('loses a pack that the next snapshot builds on, commits nothing, and writes it anew then', async () => {
+    const path = await storeOfTwo()
+    await using store = storeOn(nodeFileSystem, path)
+    const large = noise(100_000, 1)
+    await store.persist({ blobs: { large, text: 'three' } })
+    const before = headsIn(path)
+    async function* meanwhile(): AsyncGenerator<Uint8Array> {
+      rmSync(join(path, 'packs'), { recursive: true })
+      mkdirSync(join(path, 'packs'))
+      yield Buffer.from('four')
+    }
+    await rejects(store.persist({ blobs: { large, text: meanwhile() } }), 'PACK_MISSING')
+    expect(headsIn(path)).toEqual(before)
+    expect(await store.persist({ blobs: { large, text: 'four' } })).toMatchObject({ sequence: 4 })
+    expect(await textIn(path)).toBe('four')
+    await using snapshot = await loadSnapshot(path, { required: true })
+    expect(sameBytes(await snapshot!.blob('large').bytes(), large)).toBe(true)
+  })
+
+  test('is reached by a link that leads elsewhere now, waits for the writers that are there', async () => {
+    const [first, second] = [await storeOfTwo(), await storeOfTwo()]
+    const link = join(scratch(), 'link')
+    const unlocked = (path: string) => directoryStorage({ fs: nodeFileSystem, path, readOnly: false, lock: 'none' })
+    const through = unlocked(link)
+    symlinkSync(first, link)
+    await through.write({ waitMs: 0 }, async () => undefined)
+    rmSync(link)
+    symlinkSync(second, link)
+    await unlocked(second).write({ waitMs: 0 }, async () => {
+      await rejects(
+        through.write({ waitMs: 0 }, async () => undefined),
+        'STORE_LOCKED',
+      )
+    })
+    // And the one that it left keeps it waiting no more.
+    await unlocked(first).write({ waitMs: 0 }, async () => await through.write({ waitMs: 0 }, async () => undefined))
   })
 
   test('gets a link in the place of one of its own, refuses to write', async () => {

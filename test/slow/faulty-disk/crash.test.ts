@@ -1,5 +1,6 @@
 import { crashSuite } from '../../faulty-disk/crash-suite.ts'
-import { files, histories, housekeeping, persists, removals, unknowns } from '../../faulty-disk/scenarios.ts'
+import { histories, housekeeping, persists, unknowns } from '../../faulty-disk/scenarios.ts'
+import { files, removals } from '../../faulty-disk/scenarios-files.ts'
 
 crashSuite(
   'everything',

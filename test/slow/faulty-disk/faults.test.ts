@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { faultsFor, injectFaults, injectOutage, OUTAGES, rehearse } from '../../faulty-disk/faults.ts'
-import { files, histories, housekeeping, persists } from '../../faulty-disk/scenarios.ts'
+import { histories, housekeeping, persists } from '../../faulty-disk/scenarios.ts'
+import { files } from '../../faulty-disk/scenarios-files.ts'
 import { tally } from '../../faulty-disk/tally.ts'
 
 const count = tally('faults')

@@ -1,0 +1,96 @@
+// A pack's index in memory: 40 bytes a block instead of the file's 56 where none is compressed, else 52.
+//
+//    fan-out (1,024), then entries ascending by digest
+//    0   digest (32)
+//   32   offset of the stored bytes (4)
+//   36   raw length (25 bits), kind (3), codec: 1 for dag-cbor (1), compression: 1 for zstd (1)
+//   40   stored length (4)         both only where a block of the pack is compressed
+//   44   check (8)
+
+import { CODEC_DAG_CBOR, CODEC_RAW } from './cid.ts'
+import { COMPRESSION } from './compression.ts'
+import { BLOCK_BYTES_MAX, CHECK_BYTES, DIGEST_BYTES, FANOUT_BYTES } from './limits.ts'
+import { compareDigests, type PackIndex } from './pack.ts'
+
+const OFFSET_AT = 32
+const FACTS_AT = 36
+const STORED_AT = 40
+const CHECK_AT = 44
+const ENTRY_PLAIN = 40
+const ENTRY_COMPRESSED = 52
+const LENGTH_BITS = 25
+const KIND_SHIFT = LENGTH_BITS
+const KIND_BITS = 3
+const CODEC_SHIFT = KIND_SHIFT + KIND_BITS
+const COMPRESSION_SHIFT = CODEC_SHIFT + 1
+
+const noCheck = new Uint8Array(CHECK_BYTES)
+
+/** The same index in a buffer of its own. */
+export function compactIndex(index: PackIndex): PackIndex {
+  const { blocks } = index
+  let compressed = false
+  for (let i = 0; i < blocks; i++) if (index.compression(i) !== COMPRESSION.none) compressed = true
+  const entryBytes = compressed ? ENTRY_COMPRESSED : ENTRY_PLAIN
+  const bytes = new Uint8Array(FANOUT_BYTES + blocks * entryBytes)
+  const view = new DataView(bytes.buffer)
+  bytes.set(index.bytes.subarray(0, FANOUT_BYTES))
+  for (let i = 0; i < blocks; i++) {
+    const at = FANOUT_BYTES + i * entryBytes
+    const from = index.digestAt(i)
+    for (let j = 0; j < DIGEST_BYTES; j++) bytes[at + j] = index.bytes[from + j]!
+    view.setUint32(at + OFFSET_AT, index.offset(i), true)
+    view.setUint32(at + FACTS_AT, factsOf(index, i), true)
+    if (compressed) {
+      view.setUint32(at + STORED_AT, index.storedLength(i), true)
+      bytes.set(index.check(i), at + CHECK_AT)
+    }
+  }
+  return indexOver(bytes, blocks, compressed)
+}
+
+function factsOf(index: PackIndex, i: number): number {
+  const length = index.rawLength(i)
+  const kind = index.kind(i)
+  const codec = index.codec(i) === CODEC_DAG_CBOR ? 1 : 0
+  const compression = index.compression(i) === COMPRESSION.none ? 0 : 1
+  if (length > BLOCK_BYTES_MAX || kind >= 2 ** KIND_BITS)
+    throw new Error(`bug: a block of ${length} bytes, kind ${kind}`)
+  return length | (kind << KIND_SHIFT) | (codec << CODEC_SHIFT) | (compression << COMPRESSION_SHIFT)
+}
+
+function indexOver(bytes: Uint8Array<ArrayBuffer>, blocks: number, compressed: boolean): PackIndex {
+  const view = new DataView(bytes.buffer)
+  const entryBytes = compressed ? ENTRY_COMPRESSED : ENTRY_PLAIN
+  const entryAt = (i: number): number => FANOUT_BYTES + i * entryBytes
+  const facts = (i: number): number => view.getUint32(entryAt(i) + FACTS_AT, true)
+  const rawLength = (i: number): number => facts(i) % 2 ** LENGTH_BITS
+  return {
+    blocks,
+    bytes,
+    find(digest, at) {
+      const first = digest[at]!
+      let low = first === 0 ? 0 : view.getUint32((first - 1) * 4, true)
+      let high = view.getUint32(first * 4, true)
+      while (low < high) {
+        const middle = (low + high) >>> 1
+        const order = compareDigests(bytes, entryAt(middle), digest, at)
+        if (order === 0) return middle
+        if (order < 0) low = middle + 1
+        else high = middle
+      }
+      return -1
+    },
+    offset: (i) => view.getUint32(entryAt(i) + OFFSET_AT, true),
+    storedLength: compressed ? (i) => view.getUint32(entryAt(i) + STORED_AT, true) : rawLength,
+    rawLength,
+    codec: (i) => ((facts(i) >>> CODEC_SHIFT) % 2 === 1 ? CODEC_DAG_CBOR : CODEC_RAW),
+    compression: (i) => ((facts(i) >>> COMPRESSION_SHIFT) % 2 === 1 ? COMPRESSION.zstd : COMPRESSION.none),
+    kind: (i) => (facts(i) >>> KIND_SHIFT) % 2 ** KIND_BITS,
+    check: compressed
+      ? (i) => bytes.subarray(entryAt(i) + CHECK_AT, entryAt(i) + CHECK_AT + CHECK_BYTES)
+      : () => noCheck,
+    digest: (i) => bytes.subarray(entryAt(i), entryAt(i) + DIGEST_BYTES),
+    digestAt: entryAt,
+  }
+}

@@ -1,0 +1,56 @@
+import { randomBytes } from 'node:crypto'
+import { readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { expect, test } from 'vitest'
+import { blake3 } from '../../src/format/blake3.ts'
+import { CODEC_RAW } from '../../src/format/cid.ts'
+import { KIND } from '../../src/format/pack.ts'
+import { nodeFileSystem } from '../../src/fs/node.ts'
+import type { FileSystem } from '../../src/fs/port.ts'
+import { createBlockWriter } from '../../src/snapshot/block-writer.ts'
+import { directoryStorage } from '../../src/storage/directory.ts'
+import { scratch } from '../support/storages.ts'
+
+test('what is discarded while its pack becomes durable is gone when that is said, and nothing of it goes on', async () => {
+  const path = join(scratch(), 'store')
+  let underWay = 0
+  let synced = 0
+  const fs: FileSystem = {
+    ...nodeFileSystem,
+    async openDirectory(at) {
+      const directory = await nodeFileSystem.openDirectory(at)
+      return {
+        ...directory,
+        async sync() {
+          underWay += 1
+          await sleep(50)
+          await directory.sync().finally(() => {
+            underWay -= 1
+            synced += 1
+          })
+        },
+      }
+    },
+  }
+  const storage = directoryStorage({ fs, path, readOnly: false, lock: 'os' })
+  await storage.write({ waitMs: 0 }, async (session) => {
+    const writer = createBlockWriter({
+      storeId: randomBytes(16),
+      revision: 1,
+      firstPackId: 1,
+      packBytesMax: 2 ** 20,
+      createPack: () => session.createPack(),
+    })
+    const bytes = randomBytes(1000)
+    writer.append(bytes, blake3(bytes), CODEC_RAW, KIND.chunk, null)
+    const durable = (await writer.finish()).seal()
+    while (underWay === 0) await sleep(1)
+    expect(readdirSync(join(path, 'packs'))).toHaveLength(1)
+    await writer.discard()
+    expect({ underWay, synced }).toEqual({ underWay: 0, synced: 1 })
+    expect(readdirSync(join(path, 'packs'))).toEqual([])
+    await durable
+  })
+  expect(readdirSync(join(path, 'tmp'))).toEqual([])
+})

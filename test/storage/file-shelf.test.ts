@@ -1,0 +1,94 @@
+import { existsSync, mkdirSync, readdirSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { expect, test } from 'vitest'
+import { blake3 } from '../../src/format/blake3.ts'
+import { CODEC_RAW, cidText } from '../../src/format/cid.ts'
+import { nodeFileSystem } from '../../src/fs/node.ts'
+import type { File, FileSystem } from '../../src/fs/port.ts'
+import { createFileShelf } from '../../src/storage/file-shelf.ts'
+import type { FileShelf } from '../../src/storage/port.ts'
+import { scratch } from '../support/storages.ts'
+
+const BYTES = Buffer.from('what an engine saved')
+const CID = cidText({ codec: CODEC_RAW, digest: blake3(BYTES) })
+const LOCK = `${CID}.lock`
+
+function shelfIn(directory: string, fs: FileSystem = nodeFileSystem): FileShelf {
+  return createFileShelf({ fs, directory, lock: true, quarantineDirectory: join(dirname(directory), 'quarantine') })
+}
+
+function use(shelf: FileShelf): ReturnType<FileShelf['use']> {
+  return shelf.use(CID, BYTES.length, {
+    verify: async () => true,
+    fill: (write) => write([BYTES], 0),
+  })
+}
+
+/** A disk on which, the first time that a lock file was opened, something else happens before anything is done with it. */
+function afterFirstLockOpened(happens: (path: string) => Promise<void> | void): FileSystem {
+  let happened = false
+  return {
+    ...nodeFileSystem,
+    async open(path, how, mode): Promise<File> {
+      const file = await nodeFileSystem.open(path, how, mode)
+      if (!happened && path.endsWith('.lock')) {
+        happened = true
+        await happens(path)
+      }
+      return file
+    },
+  }
+}
+
+test('a file that somebody uses is not removed, whoever else has come and gone', async () => {
+  const directory = join(scratch(), 'files')
+  const [one, two] = [await use(shelfIn(directory)), await use(shelfIn(directory))]
+  await one.release()
+  expect(await shelfIn(directory).remove(CID)).toBe(false)
+  expect(readFileSync(two.path)).toEqual(BYTES)
+  two.releaseSync()
+  expect(await shelfIn(directory).remove(CID)).toBe(true)
+  expect(readdirSync(directory)).toEqual(['.tmp'])
+})
+
+test('the lock of a file in use counts, though a collector removed the lock file as it was being locked', async () => {
+  const directory = join(scratch(), 'files')
+  const used = await use(
+    shelfIn(
+      directory,
+      afterFirstLockOpened((path) => unlinkSync(path)),
+    ),
+  )
+  expect(await shelfIn(directory).remove(CID)).toBe(false)
+  expect(readFileSync(used.path)).toEqual(BYTES)
+  await used.release()
+  expect(await shelfIn(directory).remove(CID)).toBe(true)
+  expect(existsSync(used.path)).toBe(false)
+})
+
+test('a collector whose lock file was removed by another leaves a file that is in use since', async () => {
+  const directory = join(scratch(), 'files')
+  mkdirSync(directory)
+  let used: Awaited<ReturnType<typeof use>> | null = null
+  const collector = shelfIn(
+    directory,
+    afterFirstLockOpened(async (path) => {
+      unlinkSync(path)
+      used = await use(shelfIn(directory))
+    }),
+  )
+  expect(await collector.remove(CID)).toBe(false)
+  expect(readFileSync(used!.path)).toEqual(BYTES)
+  expect(await shelfIn(directory).remove(CID)).toBe(false)
+  await used!.release()
+})
+
+test('a lock whose file was never made is found and removed, and nothing of the caller is', async () => {
+  const directory = join(scratch(), 'files')
+  mkdirSync(directory)
+  for (const name of [LOCK, 'notes.txt', 'notes.txt.lock']) writeFileSync(join(directory, name), '')
+  const shelf = shelfIn(directory)
+  expect(await shelf.list()).toEqual({ cids: [CID], temps: false })
+  expect(await shelf.remove(CID)).toBe(true)
+  expect(readdirSync(directory).sort()).toEqual(['notes.txt', 'notes.txt.lock'])
+})
