@@ -11,6 +11,7 @@ import { CODEC_DAG_CBOR, CODEC_RAW } from './cid.ts'
 import { COMPRESSION } from './compression.ts'
 import { BLOCK_BYTES_MAX, CHECK_BYTES, DIGEST_BYTES, FANOUT_BYTES } from './limits.ts'
 import { compareDigests, type PackIndex } from './pack.ts'
+import type { Steps } from './steps.ts'
 
 const OFFSET_AT = 32
 const FACTS_AT = 36
@@ -26,8 +27,10 @@ const COMPRESSION_SHIFT = CODEC_SHIFT + 1
 
 const noCheck = new Uint8Array(CHECK_BYTES)
 
+const STEP_BLOCKS = 4096
+
 /** The same index in a buffer of its own. */
-export function compactIndex(index: PackIndex): PackIndex {
+export function* compactingIndex(index: PackIndex): Steps<PackIndex> {
   const { blocks } = index
   let compressed = false
   for (let i = 0; i < blocks; i++) if (index.compression(i) !== COMPRESSION.none) compressed = true
@@ -36,6 +39,7 @@ export function compactIndex(index: PackIndex): PackIndex {
   const view = new DataView(bytes.buffer)
   bytes.set(index.bytes.subarray(0, FANOUT_BYTES))
   for (let i = 0; i < blocks; i++) {
+    if (i % STEP_BLOCKS === STEP_BLOCKS - 1) yield
     const at = FANOUT_BYTES + i * entryBytes
     const from = index.digestAt(i)
     for (let j = 0; j < DIGEST_BYTES; j++) bytes[at + j] = index.bytes[from + j]!

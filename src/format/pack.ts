@@ -43,22 +43,24 @@ import {
   PACK_BYTES_MAX,
   STORE_ID_BYTES,
 } from './limits.ts'
+import { atOnce, type Steps } from './steps.ts'
 
 /** What a block is, so that a pack can be understood without its HEAD. */
 export const KIND = { chunk: 0, node: 1, segments: 2, manifest: 3, commit: 4 } as const
 export type Kind = (typeof KIND)[keyof typeof KIND]
 
 const headerMagic = Uint8Array.of(0x89, 0x48, 0x46, 0x50, 0x41, 0x43, 0x4b, 0x0a)
-const footerMagic = Uint8Array.of(0x0a, 0x4b, 0x43, 0x41, 0x50, 0x46, 0x48, 0x89)
+export const footerMagic = Uint8Array.of(0x0a, 0x4b, 0x43, 0x41, 0x50, 0x46, 0x48, 0x89)
 
-const OFFSET_AT = 32
-const STORED_AT = 36
-const RAW_AT = 40
-const CODEC_AT = 44
-const COMPRESSION_AT = 45
-const KIND_AT = 46
+// Of an entry.
+export const OFFSET_AT = 32
+export const STORED_AT = 36
+export const RAW_AT = 40
+export const CODEC_AT = 44
+export const COMPRESSION_AT = 45
+export const KIND_AT = 46
 const ZERO_AT = 47
-const CHECK_AT = 48
+export const CHECK_AT = 48
 
 export interface PackHeader {
   /** 16 bytes. */
@@ -91,32 +93,6 @@ export interface PackIndex {
   digest(i: number): Uint8Array
   /** Where they begin in `bytes`. */
   digestAt(i: number): number
-}
-
-export interface PackIndexBuilder {
-  /** Blocks added. */
-  readonly count: number
-  /**
-   * Adds a block whose digest is the 32 bytes of `digest` at `digestAt` (copied). `offset` is from the start of the
-   * file. `check`: the first 8 bytes of BLAKE3 over the stored bytes of a compressed block, else null.
-   */
-  add(
-    digest: Uint8Array,
-    digestAt: number,
-    offset: number,
-    storedLength: number,
-    rawLength: number,
-    codec: number,
-    compression: number,
-    kind: number,
-    check: Uint8Array | null,
-  ): void
-  /**
-   * Sorts the entries and seals the pack. `trailer` is what follows the data, index and footer, in one buffer; `name`
-   * is the pack's. `indexOffset`: where the data ends. No digest may have been added twice. The builder is empty then, for another
-   * pack: its memory, megabytes by now, serves again.
-   */
-  finish(header: Uint8Array, indexOffset: number): { trailer: Uint8Array; name: string; index: PackIndex }
 }
 
 export function encodePackHeader(header: PackHeader): Uint8Array {
@@ -155,107 +131,6 @@ export function parsePackHeader(bytes: Uint8Array, where: string): PackHeader {
   if (!isZero(bytes, 12, 16) || !isZero(bytes, 56, 64)) throw damaged(where, 'its header has bytes that must be zero')
   if (!isCount(revision)) throw damaged(where, 'its revision is too large')
   return { storeId: bytes.slice(16, 32), revision, nonce: bytes.slice(40, 56) }
-}
-
-export function createPackIndex(): PackIndexBuilder {
-  let entries = new Uint8Array(64 * ENTRY_BYTES)
-  let view = viewOf(entries)
-  let count = 0
-
-  return {
-    get count() {
-      return count
-    },
-    add(digest, digestAt, offset, storedLength, rawLength, codec, compression, kind, check) {
-      const at = count * ENTRY_BYTES
-      if (at === entries.length) {
-        const grown = new Uint8Array(2 * at)
-        grown.set(entries)
-        entries = grown
-        view = viewOf(entries)
-      }
-      for (let i = 0; i < DIGEST_BYTES; i++) entries[at + i] = digest[digestAt + i]!
-      view.setUint32(at + OFFSET_AT, offset, true)
-      view.setUint32(at + STORED_AT, storedLength, true)
-      view.setUint32(at + RAW_AT, rawLength, true)
-      entries[at + CODEC_AT] = codec
-      entries[at + COMPRESSION_AT] = compression
-      entries[at + KIND_AT] = kind
-      if (check !== null) {
-        if (check.length !== CHECK_BYTES) throw new Error(`bug: a check of ${check.length} bytes`)
-        entries.set(check, at + CHECK_AT)
-      }
-      count++
-    },
-    finish(header, indexOffset) {
-      const indexBytes = FANOUT_BYTES + count * ENTRY_BYTES
-      const fileBytes = indexOffset + indexBytes + FOOTER_BYTES
-      if (header.length !== HEADER_BYTES || fileBytes > PACK_BYTES_MAX) {
-        throw new Error(`bug: a pack of ${fileBytes} bytes with a header of ${header.length}`)
-      }
-      // Header, index and footer side by side: the digest over the first two needs no copy, and the last two are
-      // written as they lie.
-      const sealed = new Uint8Array(HEADER_BYTES + indexBytes + FOOTER_BYTES)
-      sealed.set(header, 0)
-      const index = sealed.subarray(HEADER_BYTES, HEADER_BYTES + indexBytes)
-      const order = sortedOrder(entries, count)
-      for (let i = 0; i < count; i++) {
-        const from = order[i]! * ENTRY_BYTES
-        index.set(entries.subarray(from, from + ENTRY_BYTES), FANOUT_BYTES + i * ENTRY_BYTES)
-      }
-      writeFanout(index, count)
-      const wrong = wrongIndex(index, count, indexOffset)
-      if (wrong !== null) throw new Error(`bug: a pack index is wrong: ${wrong}`)
-      const digest = blake3(sealed.subarray(0, HEADER_BYTES + indexBytes))
-      const footer = sealed.subarray(HEADER_BYTES + indexBytes)
-      const footerView = viewOf(footer)
-      setUint64(footerView, 0, indexOffset)
-      setUint64(footerView, 8, indexBytes)
-      footerView.setUint32(16, count, true)
-      footer.set(digest, 24)
-      footer.set(footerMagic, 56)
-      const blocks = count
-      entries.fill(0, 0, blocks * ENTRY_BYTES)
-      count = 0
-      return { trailer: sealed.subarray(HEADER_BYTES), name: toHex(digest), index: indexOver(index, blocks) }
-    },
-  }
-}
-
-/**
- * Entry numbers ascending by digest. Keys are floats, sorted natively: the leading bits of the digest, then as many
- * bits as the number takes. Digests that agree in those bits are put right afterwards.
- */
-function sortedOrder(entries: Uint8Array, count: number): Uint32Array {
-  const numberBits = Math.ceil(Math.log2(count + 1))
-  const prefixBits = Math.min(32, 53 - numberBits)
-  const scale = 2 ** numberBits
-  const view = viewOf(entries)
-  const keys = new Float64Array(count)
-  for (let i = 0; i < count; i++) {
-    keys[i] = (view.getUint32(i * ENTRY_BYTES) >>> (32 - prefixBits)) * scale + i
-  }
-  keys.sort()
-  const order = new Uint32Array(count)
-  for (let i = 0; i < count; i++) {
-    const number = keys[i]! % scale
-    let to = i
-    while (to > 0 && compareDigests(entries, order[to - 1]! * ENTRY_BYTES, entries, number * ENTRY_BYTES) > 0) {
-      order[to] = order[to - 1]!
-      to--
-    }
-    order[to] = number
-  }
-  return order
-}
-
-function writeFanout(index: Uint8Array, blocks: number): void {
-  const view = viewOf(index)
-  let i = 0
-  for (let byte = 0; byte < 256; byte++) {
-    while (i < blocks && index[FANOUT_BYTES + i * ENTRY_BYTES]! <= byte) i++
-    view.setUint32(byte * 4, i, true)
-  }
 }
 
 /**
@@ -303,6 +178,11 @@ export interface PackParts {
 
 /** The index of a pack, once everything that a reader must check has been. Throws `PACK_DAMAGED`, `VERSION_UNSUPPORTED`. */
 export function parsePackIndex(parts: PackParts): PackIndex {
+  return atOnce(parsingPackIndex(parts))
+}
+
+/** As `parsePackIndex`. */
+export function* parsingPackIndex(parts: PackParts): Steps<PackIndex> {
   const { name, header, index, footer, fileBytes, storeId, where } = parts
   const { indexOffset, indexBytes, blocks } = parsePackFooter(footer, fileBytes, where)
   if (index.length !== indexBytes) throw damaged(where, `its index has ${index.length} bytes, not ${indexBytes}`)
@@ -315,7 +195,7 @@ export function parsePackIndex(parts: PackParts): PackIndex {
   if (Buffer.compare(owner, storeId) !== 0) {
     throw damaged(where, `it belongs to store ${toHex(owner)}, not ${toHex(storeId)}`)
   }
-  const wrong = wrongIndex(index, blocks, indexOffset)
+  const wrong = yield* checkingIndex(index, blocks, indexOffset)
   if (wrong !== null) throw damaged(where, wrong)
   return indexOver(index, blocks)
 }
@@ -331,12 +211,27 @@ function joined(header: Uint8Array, index: Uint8Array): Uint8Array {
   return both
 }
 
+/** A millisecond or two. */
+const STEP_BLOCKS = 4096
+
 /** What is wrong with an index; null when nothing is. Asserted on both ways. */
-function wrongIndex(index: Uint8Array, blocks: number, indexOffset: number): string | null {
+export function* checkingIndex(index: Uint8Array, blocks: number, indexOffset: number): Steps<string | null> {
   const view = viewOf(index)
-  let byte = 0
-  for (let i = 0; i < blocks; i++) {
-    const at = FANOUT_BYTES + i * ENTRY_BYTES
+  for (let from = 0; from < blocks; from += STEP_BLOCKS) {
+    if (from > 0) yield
+    const wrong = wrongEntries(index, view, from, Math.min(from + STEP_BLOCKS, blocks), indexOffset)
+    if (wrong !== null) return wrong
+  }
+  for (let byte = blocks === 0 ? 0 : index[entryAt(blocks - 1)]!; byte < 256; byte++) {
+    if (view.getUint32(byte * 4, true) !== blocks) return 'its fan-out is not that of its entries'
+  }
+  return null
+}
+
+function wrongEntries(index: Uint8Array, view: DataView, from: number, to: number, indexOffset: number): string | null {
+  let byte = from === 0 ? 0 : index[entryAt(from - 1)]!
+  for (let i = from; i < to; i++) {
+    const at = entryAt(i)
     if (i > 0 && compareDigests(index, at - ENTRY_BYTES, index, at) >= 0) return 'its digests are not ascending'
     for (; byte < index[at]!; byte++) {
       if (view.getUint32(byte * 4, true) !== i) return 'its fan-out is not that of its entries'
@@ -356,15 +251,16 @@ function wrongIndex(index: Uint8Array, blocks: number, indexOffset: number): str
       if (!isZero(index, at + CHECK_AT, at + ENTRY_BYTES)) return `block ${i} has a check without compression`
     } else if (compression !== COMPRESSION.zstd) return `block ${i} has compression ${compression}`
   }
-  for (; byte < 256; byte++) {
-    if (view.getUint32(byte * 4, true) !== blocks) return 'its fan-out is not that of its entries'
-  }
   return null
 }
 
-function indexOver(bytes: Uint8Array, blocks: number): PackIndex {
+function entryAt(i: number): number {
+  return FANOUT_BYTES + i * ENTRY_BYTES
+}
+
+/** The entries have been checked. */
+export function indexOver(bytes: Uint8Array, blocks: number): PackIndex {
   const view = viewOf(bytes)
-  const entryAt = (i: number): number => FANOUT_BYTES + i * ENTRY_BYTES
   return {
     blocks,
     bytes,
@@ -401,11 +297,11 @@ export function compareDigests(a: Uint8Array, aAt: number, b: Uint8Array, bAt: n
   return 0
 }
 
-function viewOf(bytes: Uint8Array): DataView {
+export function viewOf(bytes: Uint8Array): DataView {
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 }
 
-function setUint64(view: DataView, at: number, value: number): void {
+export function setUint64(view: DataView, at: number, value: number): void {
   view.setUint32(at, value % 2 ** 32, true)
   view.setUint32(at + 4, Math.floor(value / 2 ** 32), true)
 }

@@ -3,8 +3,10 @@ import { HoldfastError } from '../errors.ts'
 import type { Codec } from '../format/cid.ts'
 import { COMPRESSION } from '../format/compression.ts'
 import { BLOCK_BYTES_MAX, HEADER_BYTES } from '../format/limits.ts'
-import { createPackIndex, encodePackHeader, type Kind, type PackIndex } from '../format/pack.ts'
+import { encodePackHeader, type Kind, type PackIndex } from '../format/pack.ts'
+import { createPackIndex } from '../format/pack-builder.ts'
 import type { PackSink } from '../storage/port.ts'
+import { inTurns } from './in-turns.ts'
 import { PACK_BLOCKS_MAX } from './plan-fold.ts'
 
 /** A pack written by this persist. */
@@ -150,7 +152,7 @@ export function createBlockWriter(options: BlockWriterOptions): BlockWriter {
     if (index.count === 0) return { last: null, seal: async () => undefined }
     const { sink, header } = await opened()
     const blocks = index.count
-    const { trailer, name, index: last } = index.finish(header, position)
+    const { trailer, name, index: last } = await inTurns(index.finishing(header, position))
     await writeGathered([trailer], position + trailer.length)
     packs.push({
       id: options.firstPackId + packs.length,

@@ -1,9 +1,10 @@
 import { HoldfastError } from '../errors.ts'
-import { compactIndex } from '../format/compact-index.ts'
+import { compactingIndex } from '../format/compact-index.ts'
 import { COMPRESSION, prepareDecompression } from '../format/compression.ts'
 import { FOOTER_BYTES, HEADER_BYTES } from '../format/limits.ts'
-import { type PackIndex, parsePackFooter, parsePackIndex } from '../format/pack.ts'
+import { type PackIndex, parsePackFooter, parsingPackIndex } from '../format/pack.ts'
 import type { PackFile, Storage } from '../storage/port.ts'
+import { inTurns } from './in-turns.ts'
 
 /** A pack pinned open, and its index once somebody asked for it. Shared by everybody in the process who reads it. */
 export interface OpenPack {
@@ -191,7 +192,8 @@ async function readPackIndex(file: PackFile, storeId: Uint8Array): Promise<PackI
     const index = room.subarray(HEADER_BYTES, HEADER_BYTES + indexBytes)
     await file.read(index, indexOffset)
     const parts = { header: room.subarray(0, HEADER_BYTES), index, footer }
-    return compactIndex(parsePackIndex({ ...parts, name: file.name, fileBytes: file.bytes, storeId, where }))
+    const parsed = await inTurns(parsingPackIndex({ ...parts, name: file.name, fileBytes: file.bytes, storeId, where }))
+    return await inTurns(compactingIndex(parsed))
   } finally {
     if (room.length <= SCRATCH_BYTES_MAX) scratch = room
   }

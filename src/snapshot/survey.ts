@@ -10,15 +10,8 @@ import {
   FOOTER_BYTES,
   HEADER_BYTES,
 } from '../format/limits.ts'
-import {
-  createPackIndex,
-  KIND,
-  type PackHeader,
-  type PackIndex,
-  type PackIndexBuilder,
-  parsePackFooter,
-  parsePackHeader,
-} from '../format/pack.ts'
+import { KIND, type PackHeader, type PackIndex, parsePackFooter, parsePackHeader } from '../format/pack.ts'
+import { createPackIndex, type PackIndexBuilder } from '../format/pack-builder.ts'
 import type { PackFile } from '../storage/port.ts'
 import { unpack } from './blocks.ts'
 import type { OpenPack, PackShelf } from './packs.ts'

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
 import { FANOUT_BYTES, FOOTER_BYTES, HEADER_BYTES, PACK_BYTES_MAX } from '../../src/format/limits.ts'
-import { createPackIndex, encodePackHeader, parsePackFooter } from '../../src/format/pack.ts'
+import { encodePackHeader, parsePackFooter } from '../../src/format/pack.ts'
+import { createPackIndex } from '../../src/format/pack-builder.ts'
 import { checkFrame } from '../../src/format/zstd.ts'
 import { expectCode } from './expect-code.ts'
 

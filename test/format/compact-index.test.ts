@@ -1,9 +1,11 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { CODEC_DAG_CBOR, CODEC_RAW } from '../../src/format/cid.ts'
-import { compactIndex } from '../../src/format/compact-index.ts'
+import { compactingIndex } from '../../src/format/compact-index.ts'
 import { BLOCK_BYTES_MAX } from '../../src/format/limits.ts'
-import { createPackIndex, type PackIndex } from '../../src/format/pack.ts'
+import type { PackIndex } from '../../src/format/pack.ts'
+import { createPackIndex } from '../../src/format/pack-builder.ts'
+import { atOnce } from '../../src/format/steps.ts'
 import { noise } from '../support/bytes.ts'
 
 const DATA_BYTES = 2 ** 32 - 2 ** 20
@@ -37,7 +39,7 @@ test('an index in less memory says the same of each block, compressed or not, an
         } else builder.add(digests, i * 32, offset, raw, raw, codec, 0, kind, null)
       }
       const { index } = builder.finish(new Uint8Array(64), DATA_BYTES)
-      const compact = compactIndex(index)
+      const compact = atOnce(compactingIndex(index))
       expect(compact.blocks).toBe(blocks.length)
       for (let i = 0; i < blocks.length; i++) {
         expect(facts(compact, i)).toEqual(facts(index, i))

@@ -4,7 +4,6 @@ import { blake3 } from '../../src/format/blake3.ts'
 import { CODEC_DAG_CBOR, CODEC_RAW } from '../../src/format/cid.ts'
 import { toHex } from '../../src/format/hex.ts'
 import {
-  createPackIndex,
   encodePackHeader,
   KIND,
   type PackIndex,
@@ -13,6 +12,7 @@ import {
   parsePackHeader,
   parsePackIndex,
 } from '../../src/format/pack.ts'
+import { createPackIndex } from '../../src/format/pack-builder.ts'
 import { expectCode } from './expect-code.ts'
 import { flips, pattern, prefixes } from './pattern.ts'
 

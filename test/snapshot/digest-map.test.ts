@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { CODEC_RAW } from '../../src/format/cid.ts'
-import { createPackIndex, KIND, type PackIndex } from '../../src/format/pack.ts'
+import { KIND, type PackIndex } from '../../src/format/pack.ts'
+import { createPackIndex } from '../../src/format/pack-builder.ts'
 import { createBlockTable } from '../../src/snapshot/block-table.ts'
 import { openBlockSource } from '../../src/snapshot/blocks.ts'
 import { createDigestMap } from '../../src/snapshot/digest-map.ts'
