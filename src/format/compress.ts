@@ -75,7 +75,10 @@ function nativeZstd({ zstdCompressSync, zstdDecompressSync, constants }: ZlibWit
   const params = { [parameter]: LEVEL }
   return {
     compress: (bytes) => zstdCompressSync(bytes, { params, pledgedSrcSize: bytes.length }),
-    decompress: (frame, rawLength) => zstdDecompressSync(frame, { maxOutputLength: Math.max(rawLength, 1) }),
+    decompress(frame, rawLength) {
+      const raw = zstdDecompressSync(frame, { maxOutputLength: Math.max(rawLength, 1) })
+      return new Uint8Array(raw.buffer, raw.byteOffset, raw.length)
+    },
   }
 }
 
