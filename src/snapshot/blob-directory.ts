@@ -4,6 +4,7 @@ import { makeDirectory, writeTree } from '../fs/durable.ts'
 import type { FileSystem } from '../fs/port.ts'
 import type { BlobReadOptions, SnapshotBlob } from './blob.ts'
 import { pathOf } from './sources.ts'
+import { writingFailed } from './unsynced.ts'
 
 /** The blobs of a `{ directory }` source. */
 export interface BlobDirectory {
@@ -35,13 +36,17 @@ export function createBlobDirectory(
       const target = resolve(pathOf(path, 'writeTo'))
       for (const file of files.keys()) assertInside(file)
       await makeDirectory(fs, dirname(target), 0o700)
-      await writeTree(fs, target, async (temp) => {
-        for (const [file, blob] of files) {
-          const parts = file.split('/')
-          await makeDirectory(fs, join(temp, ...parts.slice(0, -1)), 0o700)
-          await blob.writeTo(join(temp, ...parts), options)
-        }
-      })
+      try {
+        await writeTree(fs, target, async (temp) => {
+          for (const [file, blob] of files) {
+            const parts = file.split('/')
+            await makeDirectory(fs, join(temp, ...parts.slice(0, -1)), 0o700)
+            await blob.writeTo(join(temp, ...parts), options)
+          }
+        })
+      } catch (error) {
+        throw writingFailed(error, target, 'Remove it and write it again')
+      }
     },
   }
 }

@@ -3,8 +3,8 @@ import { HoldfastError, isDamage } from '../errors.ts'
 import { parseCid } from '../format/cid.ts'
 import type { HeadSnapshot } from '../format/head.ts'
 import { decodeManifest, type Manifest } from '../format/manifest.ts'
-import { DirectorySyncFailed, writeDurable } from '../fs/durable.ts'
-import { ioError, writeFully } from '../fs/io.ts'
+import { writeDurable } from '../fs/durable.ts'
+import { writeFully } from '../fs/io.ts'
 import type { StoredHead } from '../storage/port.ts'
 import { type BlobContext, createBlob, type SnapshotBlob } from './blob.ts'
 import { type BlobDirectory, createBlobDirectory } from './blob-directory.ts'
@@ -13,6 +13,7 @@ import { type Environment, lazySourceOf, openPacks, openSourceOf, packsByLikelih
 import type { Freshness } from './freshness.ts'
 import type { OpenPack } from './packs.ts'
 import { pathOf } from './sources.ts'
+import { writingFailed } from './unsynced.ts'
 
 /** One line of a store's history. */
 export interface SnapshotInfo {
@@ -196,12 +197,7 @@ function assemble(
           lock: false,
         })
       } catch (error) {
-        if (!(error instanceof DirectorySyncFailed)) throw ioError(error, `writing ${target}`)
-        throw new HoldfastError(
-          'COMMIT_UNKNOWN',
-          `${target} was written, but its directory could not be fsynced: it may be gone after a power loss. Write it again`,
-          { details: { path: target }, cause: error.cause },
-        )
+        throw writingFailed(error, target, 'Write it again')
       }
     },
   }

@@ -3,6 +3,7 @@ import { isAsideName } from '../../src/fs/durable.ts'
 import { orphanPattern, reapSiblings } from '../../src/fs/orphans.ts'
 import { quarantinePath } from '../../src/fs/quarantine.ts'
 import { findLagging } from '../../src/fs/stale.ts'
+import { removeTree } from '../../src/fs/temps.ts'
 import { type WriteFileOptions, writeFile as writeDurably } from '../../src/fs/write-file.ts'
 import { destroyDirectory, setDirectoryAside } from '../../src/storage/remove.ts'
 import { createDisk, type Process } from './disk.ts'
@@ -105,7 +106,9 @@ export const files: Scenario[] = [
     name: 'a directory of blobs written out',
     prepare: persisted('tree/1'),
     steps: [
-      async ({ store }) => {
+      async ({ store, process }) => {
+        // As the error says that an earlier attempt may have ended with.
+        await removeTree(process.fs, '/srv/out').catch(() => undefined)
         await using snapshot = await store.load()
         await snapshot!.directory('tree').writeTo('/srv/out')
       },

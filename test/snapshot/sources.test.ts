@@ -14,8 +14,12 @@ import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { pathToFileURL } from 'node:url'
 import { describe, expect, test, vi } from 'vitest'
+import { nodeFileSystem } from '../../src/fs/node.ts'
+import type { FileSystem } from '../../src/fs/port.ts'
 import { type BlobInput, fixed, memory, type OnProgress, openStore } from '../../src/index.ts'
 import type { PersistOptions } from '../../src/snapshot/persist.ts'
+import { createStore } from '../../src/snapshot/store.ts'
+import { directoryStorage } from '../../src/storage/directory.ts'
 import { collect, noise, sameBytes, split } from '../support/bytes.ts'
 import { failure, rejects } from '../support/rejects.ts'
 import { kinds, scratch } from '../support/storages.ts'
@@ -424,4 +428,24 @@ describe('misuse is a TypeError before anything is done', () => {
     expect(await failure(store.persist({ blobs: { a: { directory: '/x', chunking } } }))).toBeInstanceOf(RangeError)
     expect(await store.load()).toBe(null)
   })
+})
+
+test('a directory that is written and cannot be made durable is said to be there, perhaps not for good', async () => {
+  const parent = scratch()
+  const fs: FileSystem = {
+    ...nodeFileSystem,
+    async syncDirectory(path) {
+      if (path === parent) throw Object.assign(new Error('EIO: i/o error, fsync'), { code: 'EIO', syscall: 'fsync' })
+      await nodeFileSystem.syncDirectory(path)
+    },
+  }
+  const path = join(scratch(), 'store')
+  await using store = createStore(directoryStorage({ fs, path, readOnly: false, lock: 'os' }), fs)
+  await store.persist({ blobs: { 'tree/a': 'A', 'tree/b/c': 'C' } })
+  await using snapshot = await store.load()
+  const target = join(parent, 'copy')
+  const error = await rejects(snapshot!.directory('tree').writeTo(target), 'COMMIT_UNKNOWN')
+  expect(error.details).toEqual({ path: target })
+  expect(error.message).toContain('Remove it and write it again')
+  expect(readFileSync(join(target, 'b/c'), 'utf8')).toBe('C')
 })
