@@ -10,7 +10,7 @@
 import { CODEC_DAG_CBOR, CODEC_RAW } from './cid.ts'
 import { COMPRESSION } from './compression.ts'
 import { BLOCK_BYTES_MAX, CHECK_BYTES, DIGEST_BYTES, FANOUT_BYTES } from './limits.ts'
-import { compareDigests, type PackIndex } from './pack.ts'
+import { type PackIndex, search } from './pack.ts'
 import type { Steps } from './steps.ts'
 
 const OFFSET_AT = 32
@@ -72,19 +72,7 @@ function indexOver(bytes: Uint8Array<ArrayBuffer>, blocks: number, compressed: b
   return {
     blocks,
     bytes,
-    find(digest, at) {
-      const first = digest[at]!
-      let low = first === 0 ? 0 : view.getUint32((first - 1) * 4, true)
-      let high = view.getUint32(first * 4, true)
-      while (low < high) {
-        const middle = (low + high) >>> 1
-        const order = compareDigests(bytes, entryAt(middle), digest, at)
-        if (order === 0) return middle
-        if (order < 0) low = middle + 1
-        else high = middle
-      }
-      return -1
-    },
+    find: (digest, at) => search(bytes, view, entryBytes, digest, at),
     offset: (i) => view.getUint32(entryAt(i) + OFFSET_AT, true),
     storedLength: compressed ? (i) => view.getUint32(entryAt(i) + STORED_AT, true) : rawLength,
     rawLength,

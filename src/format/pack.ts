@@ -264,19 +264,7 @@ export function indexOver(bytes: Uint8Array, blocks: number): PackIndex {
   return {
     blocks,
     bytes,
-    find(digest, at) {
-      const first = digest[at]!
-      let low = first === 0 ? 0 : view.getUint32((first - 1) * 4, true)
-      let high = view.getUint32(first * 4, true)
-      while (low < high) {
-        const middle = (low + high) >>> 1
-        const order = compareDigests(bytes, entryAt(middle), digest, at)
-        if (order === 0) return middle
-        if (order < 0) low = middle + 1
-        else high = middle
-      }
-      return -1
-    },
+    find: (digest, at) => search(bytes, view, ENTRY_BYTES, digest, at),
     offset: (i) => view.getUint32(entryAt(i) + OFFSET_AT, true),
     storedLength: (i) => view.getUint32(entryAt(i) + STORED_AT, true),
     rawLength: (i) => view.getUint32(entryAt(i) + RAW_AT, true),
@@ -287,6 +275,21 @@ export function indexOver(bytes: Uint8Array, blocks: number): PackIndex {
     digest: (i) => bytes.subarray(entryAt(i), entryAt(i) + DIGEST_BYTES),
     digestAt: entryAt,
   }
+}
+
+/** The entry of a digest, or -1: the fan-out, then a binary search among entries of `entryBytes` that begin with their digests. */
+export function search(bytes: Uint8Array, view: DataView, entryBytes: number, digest: Uint8Array, at: number): number {
+  const first = digest[at]!
+  let low = first === 0 ? 0 : view.getUint32((first - 1) * 4, true)
+  let high = view.getUint32(first * 4, true)
+  while (low < high) {
+    const middle = (low + high) >>> 1
+    const order = compareDigests(bytes, FANOUT_BYTES + middle * entryBytes, digest, at)
+    if (order === 0) return middle
+    if (order < 0) low = middle + 1
+    else high = middle
+  }
+  return -1
 }
 
 export function compareDigests(a: Uint8Array, aAt: number, b: Uint8Array, bAt: number): number {
