@@ -33,6 +33,7 @@ export async function captureBlobs(env: Environment, options: CaptureOptions): P
   const previous = await previousBlobs(env, options.previous)
   const blobs = new Map<string, BlobEntry>()
   const before = await options.unchanged?.()
+  let failedChunks = 0
   for (const named of sources) {
     const chunking = named.chunking ?? options.chunking ?? content()
     const reader = await openSource(env.fs, named, signal, () => env.storage.workDirectory())
@@ -53,6 +54,9 @@ export async function captureBlobs(env: Environment, options: CaptureOptions): P
             totalBytes: reader.size,
             writtenBytes: options.writtenBytes(),
           }),
+        onCompressionFailed: (chunks) => {
+          failedChunks += chunks
+        },
       })
       if (named.type !== undefined) entry.type = named.type
       blobs.set(named.name, entry)
@@ -60,6 +64,7 @@ export async function captureBlobs(env: Environment, options: CaptureOptions): P
       await reader.close()
     }
   }
+  if (failedChunks > 0) warnOfCompressor(env, failedChunks)
   const after = await options.unchanged?.()
   if (!Object.is(before, after)) {
     throw new HoldfastError(
@@ -69,6 +74,16 @@ export async function captureBlobs(env: Environment, options: CaptureOptions): P
     )
   }
   return blobs
+}
+
+function warnOfCompressor(env: Environment, chunks: number): void {
+  env.warn({
+    code: 'COMPRESSION_FAILED',
+    message:
+      `${env.storage.location}: zstd did not give ${chunks} chunks back as they were; they are stored uncompressed, and nothing is lost. ` +
+      'Memory of this process may be damaged: restart it, and check the machine if this comes back',
+    details: { location: env.storage.location, chunks },
+  })
 }
 
 type Blobs = ReadonlyMap<string, BlobEntry>

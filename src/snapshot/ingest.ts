@@ -24,6 +24,8 @@ export interface IngestOptions {
   intake: Intake
   signal: AbortSignal
   onBytes: (bytes: number) => void
+  /** Told of chunks that could not be compressed so that they come back as they are; they are stored plain. */
+  onCompressionFailed: (chunks: number) => void
 }
 
 /** Nodes follow the chunks they name, but do not pile up in memory without bound. */
@@ -254,6 +256,7 @@ function createFlow(options: IngestOptions, windows: Windows) {
     }
     const compressed = await windows.compress(window, ranges, skip)
     skip = compressed.skip
+    if (compressed.failed > 0) options.onCompressionFailed(compressed.failed)
     return compressed
   }
 

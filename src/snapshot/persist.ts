@@ -1,10 +1,10 @@
 import { randomBytes } from 'node:crypto'
 import { HoldfastError } from '../errors.ts'
 import { assertChunking, type Chunking } from '../format/chunking.ts'
-import { ZSTD_PACKAGE } from '../format/compress.ts'
 import { fromHex } from '../format/hex.ts'
 import { STORE_ID_BYTES } from '../format/limits.ts'
 import { decodeValue, encodeValue, isWellFormed } from '../format/value.ts'
+import { ZSTD_PACKAGE } from '../format/zstd-module.ts'
 import type { OnProgress } from '../progress.ts'
 import type { StoredHead, WriteSession } from '../storage/port.ts'
 import { canCompress } from '../workers/zstd.ts'
@@ -100,7 +100,7 @@ export async function persist(
   // Refused before anything is read or locked, and copied: what the caller changes meanwhile is for the next snapshot.
   const metadata = strictClone(options.metadata ?? {}, 'metadata') as Record<string, unknown>
   const watermark = options.watermark === undefined ? undefined : strictClone(options.watermark, 'watermark')
-  const compress = await wantsCompression(defaults.compression)
+  const compress = wantsCompression(defaults.compression)
   const sources = await nameSources(env.fs, options.blobs)
 
   return await env.storage.write(
@@ -131,9 +131,9 @@ export async function persist(
   )
 }
 
-async function wantsCompression(compression: PersistDefaults['compression']): Promise<boolean> {
+function wantsCompression(compression: PersistDefaults['compression']): boolean {
   if (compression === 'none') return false
-  const can = await canCompress()
+  const can = canCompress()
   if (compression === 'zstd' && !can) {
     throw new HoldfastError(
       'COMPRESSION_UNSUPPORTED',

@@ -5,6 +5,20 @@
 /** @type {import('./durability.mjs').Mutation[]} */
 export const checks = [
   {
+    file: 'src/format/compress.ts',
+    find: 'if (Buffer.compare(decompressFrame(frame, bytes.length), bytes) === 0) return frame',
+    replace: 'return frame',
+    why: 'a compressed block is compared with what was to be compressed before it is written',
+    tests: ['test/compression/lying-zstd.test.ts'],
+  },
+  {
+    file: 'src/format/libzstd.ts',
+    find: "const decompressor = openInstance(module, 'n')",
+    replace: 'const decompressor = { ...compressor, run: (frame) => new Uint8Array(frame.length) }',
+    why: 'libzstd is tried before it is trusted',
+    tests: ['test/compression/lying-zstd.test.ts', 'test/format/compression.test.ts'],
+  },
+  {
     file: 'src/fs/node.ts',
     find: 'create: O_CREAT | O_EXCL | O_RDWR | noFollow',
     replace: 'create: O_CREAT | O_RDWR | noFollow',
