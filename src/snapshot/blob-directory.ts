@@ -1,10 +1,9 @@
 import { basename, dirname, join, resolve } from 'node:path'
 import { HoldfastError } from '../errors.ts'
-import { makeDirectory, writeTree } from '../fs/durable.ts'
+import { commitUnknown, makeDirectory, writeTree } from '../fs/durable.ts'
 import type { FileSystem } from '../fs/port.ts'
 import type { BlobReadOptions, SnapshotBlob } from './blob.ts'
 import { pathOf } from './sources.ts'
-import { writingFailed } from './unsynced.ts'
 
 /** The blobs of a `{ directory }` source. */
 export interface BlobDirectory {
@@ -45,7 +44,7 @@ export function createBlobDirectory(
           }
         })
       } catch (error) {
-        throw writingFailed(error, target, 'Remove it and write it again')
+        throw commitUnknown(error, target, 'was written', 'it may be gone. Remove it and write it again')
       }
     },
   }

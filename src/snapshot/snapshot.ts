@@ -3,7 +3,7 @@ import { HoldfastError, isDamage } from '../errors.ts'
 import { parseCid } from '../format/cid.ts'
 import type { HeadSnapshot } from '../format/head.ts'
 import { decodeManifest, type Manifest } from '../format/manifest.ts'
-import { writeDurable } from '../fs/durable.ts'
+import { commitUnknown, writeDurable } from '../fs/durable.ts'
 import { writeFully } from '../fs/io.ts'
 import type { StoredHead } from '../storage/port.ts'
 import { type BlobContext, createBlob, type SnapshotBlob } from './blob.ts'
@@ -13,7 +13,6 @@ import { type Environment, lazySourceOf, openPacks, openSourceOf, packsByLikelih
 import type { Freshness } from './freshness.ts'
 import type { OpenPack } from './packs.ts'
 import { pathOf } from './sources.ts'
-import { writingFailed } from './unsynced.ts'
 
 /** One line of a store's history. */
 export interface SnapshotInfo {
@@ -197,7 +196,7 @@ function assemble(
           lock: false,
         })
       } catch (error) {
-        throw writingFailed(error, target, 'Write it again')
+        throw commitUnknown(error, target, 'was written', 'it may be gone. Write it again')
       }
     },
   }

@@ -2,7 +2,7 @@ import { dirname } from 'node:path'
 import { HoldfastError } from '../errors.ts'
 import { encodeHead, type Head } from '../format/head.ts'
 import { JSON_BYTES_MAX } from '../format/limits.ts'
-import { publish } from '../fs/durable.ts'
+import { commitUnknown, publish, syncAfterRename } from '../fs/durable.ts'
 import type { FileLock } from '../fs/file-lock.ts'
 import {
   errorCode,
@@ -179,7 +179,7 @@ export async function openHeadCell(options: HeadCellOptions): Promise<HeadCell> 
     try {
       await temp.file.sync()
       const stat = await temp.file.stat()
-      await publish(fs, temp, at.head, { synced: true, syncDirectory: false })
+      await publish(fs, temp, at.head, { synced: true, directory: null })
       pinInstead({ file: temp.file, stat, bytes: current.bytes })
     } finally {
       await temp.discard()
@@ -300,7 +300,7 @@ export async function openHeadCell(options: HeadCellOptions): Promise<HeadCell> 
         // Known by its identity from now on: the number of a file that is gone may soon be another's.
         previousStat = await copy.file.stat()
         await assertUnchallenged(before.bytes)
-        await publish(fs, copy, at.previous, { synced: true, syncDirectory: false }).catch(async (error: unknown) => {
+        await publish(fs, copy, at.previous, { synced: true, directory: null }).catch(async (error: unknown) => {
           // A writer who was let in all the same took the name in `tmp/` for a dead one's.
           await assertUnchallenged(before.bytes)
           throw error
@@ -308,7 +308,7 @@ export async function openHeadCell(options: HeadCellOptions): Promise<HeadCell> 
       }
       await assertUnchallenged(before?.bytes ?? null)
       replacing = true
-      await publish(fs, temp, at.head, { synced: true, syncDirectory: false })
+      await publish(fs, temp, at.head, { synced: true, directory: null })
     } catch (error) {
       await temp.discard()
       await copy?.discard()
@@ -325,14 +325,10 @@ export async function openHeadCell(options: HeadCellOptions): Promise<HeadCell> 
     pinInstead({ file: temp.file, stat, bytes }, before !== null && !copied)
     try {
       // One fsync makes both renames durable.
-      await opened.sync()
-    } catch (cause) {
-      throw new HoldfastError(
-        'COMMIT_UNKNOWN',
-        `${at.head} was replaced, but ${root} could not be fsynced: after a power loss the new snapshot may or may not be there. ` +
-          'Persist again: it is idempotent',
-        { details: { path: root }, cause },
-      )
+      await syncAfterRename(opened, root)
+    } catch (error) {
+      const may = 'the new snapshot may or may not be there. Persist again: it is idempotent'
+      throw commitUnknown(error, at.head, 'was replaced', may)
     }
     await assertAlone()
     shared.uncertain = false

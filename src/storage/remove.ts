@@ -1,15 +1,15 @@
 import { randomBytes } from 'node:crypto'
 import { hostname } from 'node:os'
 import { basename, dirname, join } from 'node:path'
-import { HoldfastError } from '../errors.ts'
+import { HoldfastError, isHoldfastError } from '../errors.ts'
 import { isHex } from '../format/hex.ts'
 import { DIGEST_BYTES, JSON_BYTES_MAX } from '../format/limits.ts'
-import { moveAside } from '../fs/durable.ts'
+import { commitUnknown, moveAside, syncAfterRename, withDirectory } from '../fs/durable.ts'
 import { acquireFileLock } from '../fs/file-lock.ts'
-import { ioError, lstatOrNull, readFileOrNull } from '../fs/io.ts'
+import { errorCode, ioError, lstatOrNull, readFileOrNull } from '../fs/io.ts'
 import type { FileSystem } from '../fs/port.ts'
 import { removeTree } from '../fs/temps.ts'
-import { listPackNames, paths } from './layout.ts'
+import { attempt, listPackNames, paths } from './layout.ts'
 
 /** Moves a whole store into `<path>.quarantine/`. Answers where it went; null when there was nothing. */
 export async function setDirectoryAside(
@@ -28,12 +28,15 @@ export async function setDirectoryAside(
 export async function destroyDirectory(fs: FileSystem, path: string, lockWaitMs: number): Promise<boolean> {
   const doomed = await withStoreLocked(fs, path, lockWaitMs, async () => {
     // Renamed first: a crash half-way must not leave half a store under its name.
-    const aside = join(dirname(path), `${basename(path)}.${randomBytes(12).toString('hex')}${DELETED}`)
-    await fs.rename(path, aside)
-    await fs.syncDirectory(dirname(path))
+    const above = dirname(path)
+    const aside = join(above, `${basename(path)}.${randomBytes(12).toString('hex')}${DELETED}`)
+    await withDirectory(fs, above, async (directory) => {
+      await fs.rename(path, aside)
+      await syncAfterRename(directory, above)
+    })
     return aside
   })
-  if (doomed !== null) await removeTree(fs, doomed)
+  if (doomed !== null) await attempt(removeTree(fs, doomed), `deleting what was ${path}`)
   await removeDoomed(fs, path).catch(() => undefined)
   return doomed !== null
 }
@@ -66,7 +69,7 @@ async function withStoreLocked<T>(
       await lock.release()
     }
   } catch (error) {
-    throw ioError(error, `taking ${path} away`)
+    throw commitUnknown(ioError(error, `taking ${path} away`), path, 'was taken away', 'it may be back')
   }
 }
 
@@ -76,11 +79,19 @@ async function withStoreLocked<T>(
  */
 async function assertStore(fs: FileSystem, path: string): Promise<void> {
   const { store, head, previous, packs } = paths(path)
+  const failures: unknown[] = []
+  function failed(error: unknown): null {
+    // A directory of that name, or a file that is far too long, is somebody else's.
+    if (errorCode(error) !== 'EISDIR' && !isHoldfastError(error, 'LIMIT_EXCEEDED')) failures.push(error)
+    return null
+  }
   for (const file of [store, head, previous]) {
-    const bytes = await readFileOrNull(fs, file, JSON_BYTES_MAX).catch(() => null)
+    const bytes = await readFileOrNull(fs, file, JSON_BYTES_MAX).catch(failed)
     if (bytes !== null && Buffer.from(bytes).includes('"holdfast-')) return
   }
-  const names = await listPackNames(fs, packs).catch(() => [])
-  if (names.some((name) => isHex(name, DIGEST_BYTES))) return
+  const names = await listPackNames(fs, packs).catch(failed)
+  if (names?.some((name) => isHex(name, DIGEST_BYTES))) return
+  // What cannot be read may be a store.
+  if (failures.length > 0) throw failures[0]
   throw new HoldfastError('NOT_A_STORE', `${path} is not a holdfast store; it was left as it is`, { details: { path } })
 }

@@ -18,48 +18,59 @@
 export const durability = [
   {
     file: 'src/fs/durable.ts',
-    find: 'if (options.synced !== true) await temp.file.sync()',
+    find: `    return await withDirectory(fs, dirname(target), (opened) =>
+      publish(fs, temp, target, { synced, directory: opened }),
+    )`,
+    replace: `    await publish(fs, temp, target, { synced, directory: null })
+    return await withDirectory(fs, dirname(target), (opened) => syncAfterRename(opened, dirname(target)))`,
+    why: 'what is needed after a rename is open before it: for want of a descriptor a write is not in doubt',
+    tests: ['test/faulty-disk/descriptors.test.ts', 'test/fs/durable.test.ts'],
+  },
+  {
+    file: 'src/fs/durable.ts',
+    find: 'if (!synced) await temp.file.sync()',
     replace: '',
     why: 'a file that is renamed before its fsync may keep its name and lose its bytes',
   },
   {
     file: 'src/fs/durable.ts',
-    find: `if (options.synced !== true) await temp.file.sync()
+    find: `if (!synced) await temp.file.sync()
     await fs.rename(temp.path, target)`,
     replace: `await fs.rename(temp.path, target)
-    if (options.synced !== true) await temp.file.sync()`,
+    if (!synced) await temp.file.sync()`,
     why: 'the rename must come after the fsync',
   },
   {
     file: 'src/fs/durable.ts',
-    find: 'if (options.syncDirectory !== false) await syncAfterRename(fs, dirname(target), options.directory)',
+    find: 'if (directory !== null) await syncAfterRename(directory, dirname(target))',
     replace: '',
     why: 'without the fsync of its directory an acknowledged name is lost',
   },
   {
     file: 'src/fs/durable.ts',
-    find: `await fs.syncDirectory(parent)
+    find: `or never will.
+    await directory.sync()
 `,
-    replace: `
+    replace: `or never will.
 `,
     why: 'a directory that was made and not made durable takes with it what is put into it',
   },
   {
     file: 'src/fs/durable.ts',
-    find: `await fs.syncDirectory(quarantineDirectory)
+    find: `await into.sync()
       await fs.rename(from, target)`,
     replace: 'await fs.rename(from, target)',
     why: 'the note that explains a file in quarantine may be lost, and the file not',
   },
   {
     file: 'src/fs/durable.ts',
-    find: 'await syncAfterRename(fs, quarantineDirectory)',
+    find: 'await syncAfterRename(into, quarantineDirectory)',
     replace: '',
     why: 'what was moved into quarantine may be under neither name',
   },
   {
     file: 'src/fs/durable.ts',
-    find: 'await syncAfterRename(fs, dirname(from))',
+    find: 'await syncAfterRename(outOf, dirname(from))',
     replace: '',
     why: 'what was moved aside may come back',
   },
@@ -72,11 +83,8 @@ export const durability = [
   },
   {
     file: 'src/fs/durable.ts',
-    find: `    throw ioError(error, \`writing \${target}\`)
-  }
-  await syncAfterRename(fs, dirname(target))`,
-    replace: `    throw ioError(error, \`writing \${target}\`)
-  }`,
+    find: 'await syncAfterRename(directory, dirname(target))\n  })',
+    replace: '})',
     why: 'a directory of blobs that was written out may be gone',
     tests: ['test/faulty-disk/crash-history.test.ts'],
   },
@@ -248,27 +256,19 @@ export const durability = [
   },
   {
     file: 'src/storage/head-cell.ts',
-    find: `      await opened.sync()
-`,
-    replace: `      await Promise.resolve()
-`,
+    find: 'await syncAfterRename(opened, root)',
+    replace: 'await Promise.resolve()',
     why: 'a snapshot is acknowledged and not durable',
   },
   {
     file: 'src/storage/head-cell.ts',
-    find: `    } catch (cause) {
-      throw new HoldfastError(
-        'COMMIT_UNKNOWN',
-        \`\${at.head} was replaced, but`,
-    replace: `    } catch (cause) {
-      if (cause === null) throw new HoldfastError(
-        'COMMIT_UNKNOWN',
-        \`\${at.head} was replaced, but`,
+    find: "throw commitUnknown(error, at.head, 'was replaced', may)",
+    replace: 'void may',
     why: 'a snapshot whose directory could not be fsynced is acknowledged',
   },
   {
     file: 'src/storage/head-cell.ts',
-    find: 'await publish(fs, copy, at.previous, { synced: true, syncDirectory: false })',
+    find: 'await publish(fs, copy, at.previous, { synced: true, directory: null })',
     replace: 'await copy.discard()',
     why: 'there is no HEAD before HEAD',
   },
@@ -632,9 +632,9 @@ export const durability = [
   },
   {
     file: 'src/storage/remove.ts',
-    find: `    await fs.rename(path, aside)
-    await fs.syncDirectory(dirname(path))`,
-    replace: '    await fs.rename(path, aside)',
+    find: `      await fs.rename(path, aside)
+      await syncAfterRename(directory, above)`,
+    replace: '      await fs.rename(path, aside)',
     why: 'half a store may come back under its name',
     tests: ['test/faulty-disk/crash-history.test.ts'],
   },
@@ -647,17 +647,20 @@ export const durability = [
   },
   {
     file: 'src/storage/remove.ts',
-    find: `    await fs.rename(path, aside)
-    await fs.syncDirectory(dirname(path))
+    find: `      await fs.rename(path, aside)
+      await syncAfterRename(directory, above)
+    })
     return aside`,
-    replace: '    return aside === null ? aside : path',
+    replace: `      await directory.sync()
+    })
+    return aside === null ? aside : path`,
     why: 'a crash half-way leaves half a store under its name',
     tests: ['test/faulty-disk/crash-history.test.ts'],
   },
   {
     file: 'src/fs/put-in-place.ts',
     find: `removeTree(fs, kept + suffix)
-      await fs.syncDirectory(directory)`,
+      await opened.sync()`,
     replace: 'removeTree(fs, kept + suffix)',
     why: 'a log that was kept before comes back beside another database',
     tests: ['test/faulty-disk/put-in-place.test.ts'],
@@ -672,31 +675,31 @@ export const durability = [
   {
     file: 'src/fs/put-in-place.ts',
     find: `came to this.
-    await fs.syncDirectory(directory)`,
+    await opened.sync()`,
     replace: 'came to this.',
     why: 'a database is without its log after a power loss',
     tests: ['test/faulty-disk/put-in-place.test.ts'],
   },
   {
     file: 'src/fs/put-in-place.ts',
-    find: 'if (moved) await fs.syncDirectory(directory)',
+    find: 'if (moved) await opened.sync()',
     replace: '',
     why: 'a new database meets the log of the old one after a power loss',
     tests: ['test/faulty-disk/put-in-place.test.ts'],
   },
   {
     file: 'src/fs/put-in-place.ts',
-    find: `await moveCompanions()
+    find: `await moveCompanions(opened)
     await fs.rename(fresh, path)`,
     replace: `await fs.rename(fresh, path)
-    await moveCompanions()`,
+    await moveCompanions(opened)`,
     why: 'a new database meets the log of the old one',
     tests: ['test/faulty-disk/put-in-place.test.ts'],
   },
   {
     file: 'src/fs/put-in-place.ts',
     find: `await fs.rename(fresh, path)
-    await fs.syncDirectory(directory)`,
+    await syncAfterRename(opened, directory)`,
     replace: 'await fs.rename(fresh, path)',
     why: 'a database that was restored is not there after a power loss',
     tests: ['test/faulty-disk/put-in-place.test.ts'],
@@ -776,8 +779,12 @@ export const durability = [
   },
   {
     file: 'src/fs/durable.ts',
-    find: 'await (opened === undefined ? fs.syncDirectory(directory) : opened.sync())',
-    replace: 'if (opened === undefined) await fs.syncDirectory(directory)',
+    find: `  try {
+    await directory.sync()
+  } catch (cause) {`,
+    replace: `  try {
+    await Promise.resolve()
+  } catch (cause) {`,
     why: 'a directory that was opened before the rename is not fsynced after it',
   },
   {

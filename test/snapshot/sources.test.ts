@@ -434,9 +434,10 @@ test('a directory that is written and cannot be made durable is said to be there
   const parent = scratch()
   const fs: FileSystem = {
     ...nodeFileSystem,
-    async syncDirectory(path) {
-      if (path === parent) throw Object.assign(new Error('EIO: i/o error, fsync'), { code: 'EIO', syscall: 'fsync' })
-      await nodeFileSystem.syncDirectory(path)
+    async openDirectory(path) {
+      const directory = await nodeFileSystem.openDirectory(path)
+      const broken = Object.assign(new Error('EIO: i/o error, fsync'), { code: 'EIO', syscall: 'fsync' })
+      return path === parent ? { ...directory, sync: () => Promise.reject(broken) } : directory
     },
   }
   const path = join(scratch(), 'store')
