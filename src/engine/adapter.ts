@@ -1,8 +1,10 @@
 import {
   type BlobInput,
+  type BlobOptions,
   HoldfastError,
   isHoldfastError,
   type LoadOptions,
+  memory,
   type OpenOptions,
   openStore,
   type PersistOptions,
@@ -121,6 +123,11 @@ export interface PersistEngineOptions<Engine> extends Omit<PersistOptions, 'blob
   alongside?: Alongside | ((engine: Engine) => Alongside) | undefined
   /** How often to try while the engine changes during the save; then `SOURCE_CHANGED`. Default 3. */
   attempts?: number
+  /**
+   * Restores what was captured into a new engine before it is committed; `ENGINE_CHECK_FAILED` and nothing committed when that fails. It takes
+   * the time of a restore, and memory for the engine's blobs and a second engine. Default false.
+   */
+  check?: boolean
 }
 
 export interface RestoreEngineOptions<Metadata = Record<string, unknown>>
@@ -152,7 +159,7 @@ export async function persistEngine<Engine>(
   engine: Engine,
   options: PersistEngineOptions<Engine> & OpenOptions = {},
 ): Promise<PersistResult> {
-  const { alongside: _alongside, attempts = ATTEMPTS, ...rest } = options
+  const { alongside: _alongside, attempts = ATTEMPTS, check = false, ...rest } = options
   if (!Number.isInteger(attempts) || attempts < 1) {
     throw new RangeError(`persistEngine: attempts is how often to try, at least 1; got ${String(attempts)}`)
   }
@@ -161,7 +168,13 @@ export async function persistEngine<Engine>(
     let captured: Captured | undefined
     try {
       captured = await captureEngine(adapter, engine, options, { attempt, signal: rest.signal })
-      return await persistSnapshot(location, { ...rest, ...captured.snapshot, unchanged: captured.unchanged })
+      const trial = check ? await restoreOnTrial(adapter, captured, rest.signal) : null
+      const blobs = [...(trial?.blobs ?? captured.engine), ...captured.beside]
+      try {
+        return await persistSnapshot(location, { ...rest, ...captured.snapshot, blobs, unchanged: captured.unchanged })
+      } finally {
+        await trial?.release()
+      }
     } catch (error) {
       if (!isHoldfastError(error, 'SOURCE_CHANGED') || attempt >= attempts) throw error
     } finally {
@@ -171,7 +184,10 @@ export async function persistEngine<Engine>(
 }
 
 interface Captured {
-  snapshot: Pick<PersistOptions, 'blobs' | 'metadata' | 'watermark'>
+  /** The adapter's blobs and the caller's, under their names in the snapshot. */
+  engine: [string, BlobInput][]
+  beside: [string, BlobInput][]
+  snapshot: Pick<PersistOptions, 'metadata' | 'watermark'>
   /** For `persist`: the same answer for as long as the engine is what was captured. */
   unchanged(): Promise<unknown>
   release(): Promise<void>
@@ -195,8 +211,9 @@ async function captureEngine<Engine>(
   try {
     const callers = await token
     return {
+      engine: adapterBlobs(state),
+      beside: callersBlobs(beside),
       snapshot: {
-        blobs: [...adapterBlobs(state), ...callersBlobs(beside)],
         metadata: { ...callersMetadata(beside), [KEY]: recordOf(adapter, state) },
         ...(beside.watermark === undefined ? {} : { watermark: beside.watermark }),
       },
@@ -210,6 +227,54 @@ async function captureEngine<Engine>(
   } catch (error) {
     await release()
     throw error
+  }
+}
+
+/**
+ * Restores captured blobs into a new engine, by way of a store in memory. Answers the same blobs, to be read again.
+ *
+ * @throws ENGINE_CHECK_FAILED with the error of the restore as its cause; what reading the engine's blobs throws
+ */
+async function restoreOnTrial<Engine>(
+  adapter: EngineAdapter<Engine>,
+  { engine, snapshot }: Captured,
+  signal: AbortSignal | undefined,
+): Promise<{ blobs: [string, BlobInput][]; release(): Promise<void> }> {
+  const store = memory({ compression: 'none' })
+  await store.persist({ blobs: engine, metadata: { [KEY]: snapshot.metadata![KEY] }, ...(signal && { signal }) })
+  const saved = (await store.load())!
+  try {
+    await adapter.restore(savedEngine(saved, assertFits(adapter, saved)), { signal })
+    return { blobs: saved.names.map((name) => [name, readAgain(inputOf(name), saved.blob(name))]), release }
+  } catch (cause) {
+    await release()
+    signal?.throwIfAborted()
+    throw new HoldfastError(
+      'ENGINE_CHECK_FAILED',
+      `what was captured of ${adapter.name} could not be restored (${(cause as Error).message}): nothing was committed, and the snapshot before is as it was`,
+      { details: { name: adapter.name }, cause },
+    )
+  }
+
+  /** A directory became a blob for each of its files. */
+  function inputOf(name: string): BlobInput {
+    return engine.find(([given]) => name === given || name.startsWith(`${given}/`))![1]
+  }
+
+  async function release(): Promise<void> {
+    await saved.dispose()
+    await store.close()
+  }
+}
+
+/** `input` with the bytes of `blob` for its source. */
+function readAgain(input: BlobInput, blob: SnapshotBlob): BlobInput {
+  const hasOptions = isMap(input) && ['source', 'file', 'directory'].some((key) => key in input)
+  const { chunking, type } = (hasOptions ? input : {}) as BlobOptions
+  return {
+    source: blob.stream(),
+    ...(chunking === undefined ? {} : { chunking }),
+    ...(type === undefined ? {} : { type }),
   }
 }
 

@@ -25,6 +25,8 @@ export interface AutosaveOptions<Engine>
   retryMs?: number
   /** But no more than this; default 60,000. */
   retryLimitMs?: number
+  /** Every so many saves, what was captured is restored into a new engine before it is committed: `check` of `persistEngine`. Default 0: never. */
+  checkEvery?: number
   /** Called for every save that failed in the background; default a process warning. The error stays in `lag().error` until a save works. */
   onError?: (error: unknown, next: { failures: number; retryInMs: number }) => void
   /** Called for every snapshot, and for saves that found nothing new. */
@@ -91,6 +93,7 @@ export function autosave<Engine>(
     quietLimitMs: atLeast('quietLimitMs', options.quietLimitMs ?? 10_000, 0),
     retryMs: atLeast('retryMs', options.retryMs ?? 1000, 1),
     retryLimitMs: atLeast('retryLimitMs', options.retryLimitMs ?? 60_000, 1),
+    checkEvery: atLeast('checkEvery', options.checkEvery ?? 0, 0),
   })
   const release = onSignals(options.signals ?? [], () => saver.flush(deadlineMs), saver.report)
 

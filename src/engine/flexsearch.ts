@@ -1,6 +1,6 @@
 import { type BlobInput, type Chunking, content, HoldfastError } from '../index.ts'
 import type { EngineAdapter, EngineState, SavedEngine } from './adapter.ts'
-import { decodeLines, encodeLines } from './json-lines.ts'
+import { decodeLines, documentText, encodeLines } from './json-lines.ts'
 import { createPace } from './pace.ts'
 import { byDocument, type PostingLists } from './postings.ts'
 import { sortedPositions } from './term-order.ts'
@@ -218,7 +218,7 @@ async function turnRound(parts: Part[]): Promise<Turned> {
   }
   leftovers.sort()
   for (const [id, document] of stored) {
-    if (!position.has(id)) leftovers.push(JSON.stringify([null, id, document]))
+    if (!position.has(id)) leftovers.push(documentText([null, id, document], id))
   }
   return { head, register, lists, listStart, documents: Uint32Array.from(documents), stored, leftovers }
 }
@@ -240,8 +240,8 @@ function* linesOf(
     }
     const texts = cells.map(cellText)
     while (texts.at(-1) === 'null') texts.pop()
-    const document = stored.has(id) ? `,${JSON.stringify(stored.get(id))}` : ''
-    yield `[${JSON.stringify(id)},[${texts.join()}]${document}]`
+    const document = stored.has(id) ? `,${documentText(stored.get(id), id)}` : ''
+    yield `[${documentText(id, id)},[${texts.join()}]${document}]`
   }
 }
 

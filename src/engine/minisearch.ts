@@ -1,6 +1,6 @@
 import { type Chunking, content, HoldfastError } from '../index.ts'
 import type { EngineAdapter, SavedEngine } from './adapter.ts'
-import { decodeLines, encodeLines } from './json-lines.ts'
+import { decodeLines, documentText, encodeLines } from './json-lines.ts'
 import { createPace, STEPS } from './pace.ts'
 import { byDocument, type PostingLists } from './postings.ts'
 import { decodeTermOrder, encodeTermOrder, sortedPositions } from './term-order.ts'
@@ -27,6 +27,7 @@ export interface MiniSearchLike {
 export interface MiniSearchClass<Engine extends MiniSearchLike, Options> {
   new (options: Options): Engine
   loadJSAsync(js: never, options: Options): Promise<Engine>
+  getDefault?(option: string): unknown
 }
 
 interface Fields {
@@ -59,7 +60,9 @@ export function minisearch<Engine extends MiniSearchLike, Options extends Fields
 ): EngineAdapter<Engine> {
   if (typeof MiniSearch !== 'function') throw new TypeError('minisearch: give the MiniSearch class, then its options')
   const { fields, idField = 'id', storeFields = [], tokenize, processTerm } = engineOptions
-  const own = tokenize === undefined && processTerm === undefined
+  const isDefault = (option: string, given: unknown): boolean =>
+    given === undefined || given === MiniSearch.getDefault?.(option)
+  const own = isDefault('tokenize', tokenize) && isDefault('processTerm', processTerm)
   return {
     name: 'minisearch',
     layout: 1,
@@ -326,7 +329,7 @@ function* documentLines(
   function documentLine(shortId: string, terms: string): string {
     const document = [documentIds[shortId], fieldLength[shortId] ?? null]
     if (Object.hasOwn(storedFields, shortId)) document.push(storedFields[shortId])
-    return `[${shortId},${JSON.stringify(document)}${terms}]`
+    return `[${shortId},${documentText(document, documentIds[shortId])}${terms}]`
   }
 }
 

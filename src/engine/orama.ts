@@ -1,6 +1,6 @@
 import { type BlobInput, type Chunking, content, HoldfastError } from '../index.ts'
 import type { EngineAdapter, EngineState, SavedEngine } from './adapter.ts'
-import { decodeLines, encodeLines } from './json-lines.ts'
+import { decodeLines, documentText, encodeLines } from './json-lines.ts'
 import { readTree, treeLines } from './json-tree.ts'
 import { readSort, type SavedSort, type Sort, sortLines } from './orama-sort.ts'
 import {
@@ -161,6 +161,10 @@ function capture<Db extends object>(Orama: { save(db: Db): unknown }, db: Db): R
   const bare = { ...db, data: { ...data, index: { ...index, indexes: {}, vectorIndexes: {} } } }
   const raw = Orama.save(bare) as Raw
   if (!isMap(raw.index?.indexes) || Object.keys(raw.index.indexes).length > 0) return null
+  // A component of the application's may save more than we know of: then all is kept as it gives it.
+  if (!hasOnly(raw.docs, 'docs', 'count') || !isMap(raw.docs.docs)) return null
+  if (!hasOnly(raw.internalDocumentIDStore, 'internalIdToId')) return null
+  if (!Object.values(raw.sorting.sorts ?? {}).every((sort) => hasOnly(sort, 'type', 'docs', 'orderedDocs'))) return null
 
   const ids = [...raw.internalDocumentIDStore.internalIdToId]
   const texts: CapturedText[] = []
@@ -201,7 +205,7 @@ function capture<Db extends object>(Orama: { save(db: Db): unknown }, db: Db): R
   const blobs: Record<string, BlobInput> = {
     head: { source: headText, type: 'application/json' },
     ids: lines(mapLines(ids, (id) => JSON.stringify(id))),
-    documents: lines(async () => documentLines(documents, texts, await ranks())),
+    documents: lines(async () => documentLines(documents, ids, texts, await ranks())),
   }
   texts.forEach((text, n) => {
     blobs[`order/${n}`] = { source: wordOrder(text), chunking: CHUNKING }
@@ -225,6 +229,10 @@ function capture<Db extends object>(Orama: { save(db: Db): unknown }, db: Db): R
 
 function isMap(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function hasOnly(value: unknown, ...keys: string[]): boolean {
+  return isMap(value) && Object.keys(value).every((key) => keys.includes(key))
 }
 
 function textOf(
@@ -290,6 +298,7 @@ function* mapLines<T>(items: readonly T[], line: (item: T) => string): Generator
 
 async function documentLines(
   documents: Record<string, object>,
+  ids: readonly string[],
   texts: readonly CapturedText[],
   { order, rank }: Ranks,
 ): Promise<Iterable<string>> {
@@ -301,7 +310,7 @@ async function documentLines(
       const stored = documents[document]
       const line = cells.map((cell) => cell(document)).join()
       if (stored === undefined && line === nothing) continue
-      yield `[${document},${JSON.stringify(stored ?? null)}${line === '' ? '' : ','}${line}]`
+      yield `[${document},${documentText(stored ?? null, ids[document - 1])}${line === '' ? '' : ','}${line}]`
     }
   }
   return made()
@@ -360,7 +369,8 @@ async function restore(db: OramaDb, saved: SavedEngine): Promise<Raw> {
     internalDocumentIDStore: { internalIdToId },
     index,
     docs: { docs: stored, count: head.count },
-    sorting: { ...(head.raw.sorting as object), ...(head.sorts.length > 0 ? { sorts } : {}) },
+    // Always there: Orama's load asks for it also where no property can be sorted.
+    sorting: { ...(head.raw.sorting as object), sorts },
   }
 }
 

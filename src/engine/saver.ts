@@ -7,12 +7,20 @@ export interface SaverOptions<Engine>
   extends Required<
       Pick<
         AutosaveOptions<Engine>,
-        'everyMs' | 'afterChanges' | 'quietMs' | 'quietLimitMs' | 'retryMs' | 'retryLimitMs'
+        'everyMs' | 'afterChanges' | 'quietMs' | 'quietLimitMs' | 'retryMs' | 'retryLimitMs' | 'checkEvery'
       >
     >,
     Omit<
       AutosaveOptions<Engine>,
-      'everyMs' | 'afterChanges' | 'quietMs' | 'quietLimitMs' | 'retryMs' | 'retryLimitMs' | 'signals' | 'deadlineMs'
+      | 'everyMs'
+      | 'afterChanges'
+      | 'quietMs'
+      | 'quietLimitMs'
+      | 'retryMs'
+      | 'retryLimitMs'
+      | 'checkEvery'
+      | 'signals'
+      | 'deadlineMs'
     > {}
 
 export interface Saver {
@@ -62,6 +70,7 @@ export function createSaver<Engine>(
   let manyMs: number | null = null
   let durable: Captured | null = startingPoint()
   let checkedMs = now()
+  let saves = 0
   let failures = 0
   let error: unknown = null
   let retryAtMs = 0
@@ -174,7 +183,9 @@ export function createSaver<Engine>(
 
   async function persist(run: Run): Promise<PersistResult> {
     const { alongside, attempts, chunking, keepLast, lockWaitMs } = options
+    saves += 1
     const request: PersistEngineOptions<Engine> = {
+      check: options.checkEvery > 0 && saves % options.checkEvery === 0,
       ...(attempts === undefined ? {} : { attempts }),
       ...(chunking === undefined ? {} : { chunking }),
       ...(keepLast === undefined ? {} : { keepLast }),

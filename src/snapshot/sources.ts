@@ -339,7 +339,8 @@ function isThenable<T>(value: T | PromiseLike<T>): value is PromiseLike<T> {
 function sourceFailed(name: string, why: string, cause: unknown): HoldfastError {
   const because = cause instanceof Error ? `: ${cause.message}` : ''
   return new HoldfastError('SOURCE_FAILED', `blob ${JSON.stringify(name)}: ${why}${because}`, {
-    details: { blob: name },
+    // What an adapter knows of it, such as the document.
+    details: { ...(isHoldfastError(cause, 'SOURCE_FAILED') ? cause.details : {}), blob: name },
     cause,
   })
 }
