@@ -3,8 +3,8 @@
 
 import * as Orama from '@orama/orama'
 import { describe, expect, test } from 'vitest'
-import { persistEngine, restoreEngine } from '../../src/engine/adapter.ts'
-import { orama } from '../../src/engine/orama.ts'
+import { persistEngine, restoreEngine } from '../../src/engines/adapter.ts'
+import { orama } from '../../src/engines/orama.ts'
 import { isHoldfastError, memory } from '../../src/index.ts'
 import { rejects } from '../support/rejects.ts'
 

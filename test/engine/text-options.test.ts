@@ -3,9 +3,9 @@
 import FlexSearch from 'flexsearch'
 import MiniSearch, { type Options } from 'minisearch'
 import { describe, expect, test } from 'vitest'
-import { persistEngine, restoreEngine } from '../../src/engine/adapter.ts'
-import { flexsearch } from '../../src/engine/flexsearch.ts'
-import { minisearch } from '../../src/engine/minisearch.ts'
+import { persistEngine, restoreEngine } from '../../src/engines/adapter.ts'
+import { flexsearch } from '../../src/engines/flexsearch.ts'
+import { minisearch } from '../../src/engines/minisearch.ts'
 import { memory } from '../../src/index.ts'
 import { rejects } from '../support/rejects.ts'
 

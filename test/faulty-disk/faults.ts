@@ -1,5 +1,5 @@
 import { type HoldfastError, isHoldfastError } from '../../src/errors.ts'
-import type { Store } from '../../src/snapshot/store.ts'
+import type { Store } from '../../src/store.ts'
 import { assertTidy, observeImage } from './check.ts'
 import { leastState, someState } from './crash-states.ts'
 import { type Call, type CallName, createDisk, type Disk, type Fault } from './disk.ts'
