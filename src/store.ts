@@ -7,10 +7,12 @@ import type { FileSystem } from './fs/port.ts'
 import { type HistoryOptions, listSnapshots, rollback, tag, untag } from './history/history.ts'
 import { type LoadOptions, load, type Restored, restore } from './load/load.ts'
 import type { Snapshot, SnapshotInfo } from './load/snapshot.ts'
-import { assertKeepLast, type PersistOptions, type PersistResult, persist } from './persist/persist.ts'
+import type { Local } from './local/local.ts'
+import type { PersistOptions, PersistResult } from './persist/options.ts'
+import { assertKeepLast, persist } from './persist/persist.ts'
 import { emitProcessWarning, type OnProgress, type OnWarning } from './progress.ts'
-import type { RepairOptions } from './recovery/plan-repair.ts'
 import { type RepairReport, repair } from './recovery/repair.ts'
+import type { RepairOptions } from './recovery/repair-plan.ts'
 import { type ScrubOptions, type ScrubReport, scrub } from './recovery/scrub.ts'
 import { type VerifyOptions, type VerifyReport, verify } from './recovery/verify.ts'
 import type { Storage } from './storage/port.ts'
@@ -94,8 +96,16 @@ const loadChannel = channel('holdfast:load')
 
 let warnedOfSlowHash = false
 
+/** Where a store is: its storage, and the machine that opens it. */
+export interface Place {
+  storage: Storage
+  /** For the caller's own files. */
+  fs: FileSystem
+  local: Local
+}
+
 /** A store over any storage. */
-export function createStore(storage: Storage, fs: FileSystem, options: StoreOptions = {}): Store {
+export function createStore({ storage, fs, local }: Place, options: StoreOptions = {}): Store {
   const defaults = {
     keepLast: options.keepLast ?? KEEP_LAST,
     lockWaitMs: options.lockWaitMs ?? LOCK_WAIT_MS,
@@ -114,6 +124,7 @@ export function createStore(storage: Storage, fs: FileSystem, options: StoreOpti
   const env: Environment = {
     storage,
     fs,
+    local,
     shelf: createPackShelf(storage),
     warn: options.onWarning ?? emitProcessWarning,
     badBlocks: new Map(),
@@ -142,7 +153,7 @@ export function createStore(storage: Storage, fs: FileSystem, options: StoreOpti
     if (closed) return
     closed = true
     await Promise.allSettled(running)
-    await storage.close()
+    await local.close()
   }
 
   return {

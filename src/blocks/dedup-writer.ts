@@ -5,7 +5,7 @@ import { type BlockSource, entryOf, placeOf, slotOf } from './block-source.ts'
 import { createDigestMap, type DigestMap } from './digest-map.ts'
 import type { BlockWriter, Frame } from './pack-writer.ts'
 
-export interface IntakeOptions {
+interface IntakeOptions {
   /** Blocks that the store has. */
   source: BlockSource
   /** HEAD's pack ids by name. */

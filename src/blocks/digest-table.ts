@@ -10,7 +10,7 @@ export interface DigestPlace {
  * Digest → number of an entry: a flat open-addressing table of the numbers alone, 5 to 8 bytes an entry. Whoever has the entries has the
  * digests too, so here there is no second copy of them. Digests are uniform, so their first bytes serve as the hash.
  */
-export interface DigestSlots {
+interface DigestSlots {
   /** The number of the entry, or -1. */
   find(digest: Uint8Array, at: number): number
   /** Keeps the first entry of a digest; answers whether it was new. */

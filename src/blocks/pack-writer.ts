@@ -3,10 +3,9 @@ import { HoldfastError } from '../errors.ts'
 import { inTurns } from '../event-loop.ts'
 import type { Codec } from '../format/cid.ts'
 import { COMPRESSION } from '../format/compression.ts'
-import { BLOCK_BYTES_MAX, HEADER_BYTES } from '../format/limits.ts'
+import { BLOCK_BYTES_MAX, HEADER_BYTES, PACK_BLOCKS_MAX } from '../format/limits.ts'
 import { encodePackHeader, type Kind, type PackIndex } from '../format/pack.ts'
 import { createPackIndex } from '../format/pack-builder.ts'
-import { PACK_BLOCKS_MAX } from '../gc/plan-compaction.ts'
 import type { PackSink } from '../storage/port.ts'
 
 /** A pack written by this persist. */
@@ -17,7 +16,7 @@ export interface WrittenPack {
   blocks: number
 }
 
-export interface BlockWriterOptions {
+interface BlockWriterOptions {
   storeId: Uint8Array
   /** The HEAD revision that will name the packs. */
   revision: number
@@ -61,7 +60,7 @@ export interface Frame {
   check: Uint8Array
 }
 
-export interface StoredBlock {
+interface StoredBlock {
   rawLength: number
   codec: number
   compression: number

@@ -9,7 +9,7 @@ export const BLOCK = { good: 0, wrong: 1, unreadable: 2 } as const
 export type BlockState = (typeof BLOCK)[keyof typeof BLOCK]
 
 /** Blocks of a pack that were read and checked in one step. */
-export interface ScanStep {
+interface ScanStep {
   /** Blocks checked so far, in the order in which they lie. */
   done: number
   blocks: number

@@ -3,6 +3,7 @@ import type { Head, HeadSnapshot } from '../format/head.ts'
 import { fromHex } from '../format/hex.ts'
 import { STORE_ID_BYTES } from '../format/limits.ts'
 import type { FileSystem } from '../fs/port.ts'
+import type { Local } from '../local/local.ts'
 import type { OnProgress, OnWarning } from '../progress.ts'
 import type { Storage, StoredHead } from '../storage/port.ts'
 import {
@@ -19,6 +20,8 @@ export interface Environment {
   storage: Storage
   /** For the caller's own files: blob sources and targets. */
   fs: FileSystem
+  /** What this machine keeps beside the storage. */
+  local: Local
   shelf: PackShelf
   warn: OnWarning
   badBlocks: BadBlocks
@@ -28,7 +31,7 @@ export interface Environment {
  * Blocks that reads of this process found to be bad; the next write records them in HEAD. Pack name → hex digests; an empty set: no block
  * of that pack is counted on.
  */
-export type BadBlocks = Map<string, ReadonlySet<string>>
+type BadBlocks = Map<string, ReadonlySet<string>>
 
 export function noteBadBlock(env: Environment, pack: string, digest: Uint8Array): void {
   const noted = env.badBlocks.get(pack)

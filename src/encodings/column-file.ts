@@ -1,7 +1,7 @@
-import type { EngineState, SavedEngine } from '../engines/adapter.ts'
-import { type SavedFile, wholeBytes, withFile } from '../engines/scratch.ts'
 import { type Chunking, content, fixed, HoldfastError } from '../index.ts'
+import { type SavedFile, wholeBytes, withFile } from '../local/saved-file.ts'
 import { columnBlobs, joinColumns, measure, type Region } from './columns.ts'
+import type { EngineState, SavedEngine } from './engine-state.ts'
 
 // What the adapters of engines that save one file have in common: its columns as blobs if it is what it is taken for, else the file as the
 // one blob `index`.

@@ -1,7 +1,7 @@
-import type { SavedEngine } from '../engines/adapter.ts'
-import { createPace } from '../engines/pace.ts'
-import { type SavedFile, STEP_BYTES } from '../engines/scratch.ts'
+import { createYielder } from '../event-loop.ts'
 import type { BlobInput, Chunking } from '../index.ts'
+import { type SavedFile, STEP_BYTES } from '../local/saved-file.ts'
+import type { SavedEngine } from './engine-state.ts'
 
 // A vector engine's file has a record for each element: its links, its vector, its label. One new element changes the links of many others,
 // and so a little of every chunk of the file. Kept as columns (all links, all vectors, all labels), the change stays among the links, which
@@ -11,7 +11,7 @@ import type { BlobInput, Chunking } from '../index.ts'
 // tail belongs to a column, and a column is the bytes that belong to it, in the order of the file. So the split loses nothing if the regions
 // add up to the file, which is checked before anything is stored.
 
-export interface Field {
+interface Field {
   column: string
   /** Bytes. */
   size: number
@@ -35,7 +35,7 @@ function strideOf({ fields }: Region): number {
 }
 
 /** Where each region starts, and where the last one ends: what reading them once tells. */
-export interface Measured {
+interface Measured {
   regions: readonly Region[]
   starts: readonly number[]
   /** The end of the last region; past the end of the file where the file is cut short. Null when a record makes no sense. */
@@ -72,7 +72,7 @@ interface Batch {
 async function* records(file: SavedFile, region: Region, start: number): AsyncGenerator<Batch> {
   const stride = strideOf(region)
   let buffer = Buffer.allocUnsafe(STEP_BYTES)
-  const pace = createPace()
+  const yieldIfLong = createYielder()
   let position = start
   for (let done = 0; done < region.count; ) {
     const got = await file.read(buffer, position)
@@ -103,7 +103,7 @@ async function* records(file: SavedFile, region: Region, start: number): AsyncGe
     if (invalid) return
     done += whole
     position += at
-    await pace()
+    await yieldIfLong()
   }
 }
 
@@ -127,11 +127,7 @@ export function columnBlobs(
 }
 
 /** The buffers are used again: a part is good until the next one is asked for. */
-export async function* columnBytes(
-  file: SavedFile,
-  { regions, starts }: Measured,
-  column: string,
-): AsyncGenerator<Buffer> {
+async function* columnBytes(file: SavedFile, { regions, starts }: Measured, column: string): AsyncGenerator<Buffer> {
   for (const [n, region] of regions.entries()) {
     const start = starts[n]!
     if (region.tail !== undefined) yield* fromRecords(file, region, start, column)
@@ -156,7 +152,7 @@ async function* fromStrides(
   const end = start + region.count * stride
   const step = Math.max(Math.floor(STEP_BYTES / stride), 1) * stride
   const buffer = Buffer.allocUnsafe(Math.min(step, end - start))
-  const pace = createPace()
+  const yieldIfLong = createYielder()
   for (let position = start; position < end; position += step) {
     const bytes = buffer.subarray(0, Math.min(step, end - position))
     if ((await file.read(bytes, position)) < bytes.length) throw new Error('bug: the file was measured to be longer')
@@ -167,7 +163,7 @@ async function* fromStrides(
       to += size
     }
     yield bytes.subarray(0, to)
-    await pace()
+    await yieldIfLong()
   }
 }
 
@@ -232,7 +228,7 @@ async function* joinRegion(region: Region, readerOf: (column: string) => ColumnR
   const stride = strideOf(region)
   const batch = Math.min(count, Math.max(1, Math.floor(STEP_BYTES / stride)))
   const buffer = Buffer.allocUnsafe(batch * stride)
-  const pace = createPace()
+  const yieldIfLong = createYielder()
   for (let done = 0; done < count; done += batch) {
     const now = Math.min(batch, count - done)
     let offset = 0
@@ -242,7 +238,7 @@ async function* joinRegion(region: Region, readerOf: (column: string) => ColumnR
     }
     if (tail === undefined) yield buffer.subarray(0, now * stride)
     else yield await withTails(buffer, now, stride, tail, readerOf(tail.column))
-    await pace()
+    await yieldIfLong()
   }
 }
 

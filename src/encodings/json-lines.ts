@@ -1,4 +1,4 @@
-import { createPace } from '../engines/pace.ts'
+import { createYielder } from '../event-loop.ts'
 import { HoldfastError } from '../index.ts'
 
 // JSON values, a line each: written and read a part at a time, so that neither the length of a string nor a second copy of everything is in
@@ -10,7 +10,7 @@ const LINE_FEED = 0x0a
 
 /** The bytes of `lines`, each the JSON text of one value. */
 export async function* encodeLines(lines: Iterable<string>): AsyncGenerator<Uint8Array> {
-  const pace = createPace()
+  const yieldIfLong = createYielder()
   let text = ''
   for (const line of lines) {
     text += line
@@ -18,7 +18,7 @@ export async function* encodeLines(lines: Iterable<string>): AsyncGenerator<Uint
     if (text.length < PART) continue
     yield Buffer.from(text, 'utf8')
     text = ''
-    await pace()
+    await yieldIfLong()
   }
   if (text !== '') yield Buffer.from(text, 'utf8')
 }
@@ -43,7 +43,7 @@ export function documentText(value: unknown, id: unknown): string {
 
 /** The values in `parts`, some at a time. What is not JSON lines is an error: these bytes were verified, so we did not write them. */
 export async function* decodeLines(parts: AsyncIterable<Uint8Array>): AsyncGenerator<unknown[]> {
-  const pace = createPace()
+  const yieldIfLong = createYielder()
   let rest: Uint8Array[] = []
   for await (const part of parts) {
     for (let from = 0; from < part.length; ) {
@@ -58,7 +58,7 @@ export async function* decodeLines(parts: AsyncIterable<Uint8Array>): AsyncGener
       yield parseLines(rest.length === 1 ? rest[0]! : Buffer.concat(rest))
       rest = []
       from = end
-      await pace()
+      await yieldIfLong()
     }
   }
   if (rest.length > 0) throw notLines('the last line has no end')

@@ -34,7 +34,7 @@ export interface RadixNodeLike {
 type Frequencies = Record<string, number>
 
 /** What Orama keeps of a text property. */
-export interface TextProperty {
+interface TextProperty {
   frequencies: Record<string, Frequencies | undefined>
   fieldLengths: Record<string, number | undefined>
   tokenOccurrences: Record<string, unknown>

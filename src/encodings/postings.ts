@@ -1,4 +1,4 @@
-import { createPace, STEPS } from '../engines/pace.ts'
+import { createYielder, STEPS } from '../event-loop.ts'
 
 /** Posting lists as columns: list `i` is `documents[listStart[i] … listStart[i + 1])`. */
 export interface PostingLists {
@@ -18,7 +18,7 @@ export async function byDocument(
   { listStart, documents }: PostingLists,
   keys: Uint32Array = documents,
 ): Promise<{ order: Uint32Array; listOf: Uint32Array }> {
-  const pace = createPace()
+  const yieldIfLong = createYielder()
   const listOf = new Uint32Array(documents.length)
   const start = new Uint32Array(documents.length)
   let filled = 0
@@ -28,24 +28,24 @@ export async function byDocument(
       listOf[at] = list
       start[filled++] = at
     }
-    if (n % STEPS === 0) await pace()
+    if (n % STEPS === 0) await yieldIfLong()
   }
   return { order: await sortByDigit(await sortByDigit(start, keys, 0), keys, 16), listOf }
 }
 
 async function sortByDigit(order: Uint32Array, keys: Uint32Array, shift: number): Promise<Uint32Array> {
-  const pace = createPace()
+  const yieldIfLong = createYielder()
   const next = new Uint32Array(DIGIT + 1)
   for (let n = 0; n < order.length; n++) {
     next[((keys[order[n]!]! >>> shift) & 0xffff) + 1]! += 1
-    if (n % (16 * STEPS) === 0) await pace()
+    if (n % (16 * STEPS) === 0) await yieldIfLong()
   }
   for (let i = 0; i < DIGIT; i++) next[i + 1]! += next[i]!
   const sorted = new Uint32Array(order.length)
   for (let n = 0; n < order.length; n++) {
     const at = order[n]!
     sorted[next[(keys[at]! >>> shift) & 0xffff]!++] = at
-    if (n % (16 * STEPS) === 0) await pace()
+    if (n % (16 * STEPS) === 0) await yieldIfLong()
   }
   return sorted
 }
@@ -56,7 +56,7 @@ async function sortByDigit(order: Uint32Array, keys: Uint32Array, shift: number)
  * each other. Lets the event loop turn.
  */
 export async function documentOrder(count: number, columns: readonly PostingLists[]): Promise<Uint32Array | null> {
-  const pace = createPace()
+  const yieldIfLong = createYielder()
   const ascending = Uint32Array.from({ length: count }, (_, document) => document)
   let isAscending = true
   await forEachPair(columns, (a, b) => {
@@ -87,17 +87,17 @@ export async function documentOrder(count: number, columns: readonly PostingList
       before[after]! -= 1
       if (before[after] === 0) ready.push(after)
     }
-    if (done % STEPS === 0) await pace()
+    if (done % STEPS === 0) await yieldIfLong()
   }
   return done === count ? order : null
 }
 
 async function forEachPair(columns: readonly PostingLists[], visit: (a: number, b: number) => void): Promise<void> {
-  const pace = createPace()
+  const yieldIfLong = createYielder()
   for (const { listStart, documents } of columns) {
     for (let list = 0; list + 1 < listStart.length; list++) {
       for (let at = listStart[list]! + 1; at < listStart[list + 1]!; at++) visit(documents[at - 1]!, documents[at]!)
-      if (list % STEPS === 0) await pace()
+      if (list % STEPS === 0) await yieldIfLong()
     }
   }
 }

@@ -1,4 +1,4 @@
-import { createPace, STEPS } from '../engines/pace.ts'
+import { createYielder, STEPS } from '../event-loop.ts'
 import { HoldfastError } from '../index.ts'
 
 // A radix tree over a set of terms is given by the set, but for the order in which each node keeps its children. That order is what these
@@ -11,7 +11,7 @@ const RUN = 16_384
 
 /** The positions of `terms` in the order of their UTF-16 code units. Lets the event loop turn. */
 export async function sortedPositions(terms: readonly string[]): Promise<Uint32Array> {
-  const pace = createPace()
+  const yieldIfLong = createYielder()
   const count = terms.length
   let from = new Uint32Array(count)
   for (let start = 0; start < count; start += RUN) {
@@ -20,7 +20,7 @@ export async function sortedPositions(terms: readonly string[]): Promise<Uint32A
       run.sort((a, b) => (terms[a]! < terms[b]! ? -1 : 1)),
       start,
     )
-    await pace()
+    await yieldIfLong()
   }
   let into = new Uint32Array(count)
   for (let width = RUN; width < count; width *= 2) {
@@ -32,7 +32,7 @@ export async function sortedPositions(terms: readonly string[]): Promise<Uint32A
       for (let at = start; at < end; at++) {
         const takeLeft = left < middle && (right >= end || terms[from[left]!]! < terms[from[right]!]!)
         into[at] = takeLeft ? from[left++]! : from[right++]!
-        if (at % STEPS === 0) await pace()
+        if (at % STEPS === 0) await yieldIfLong()
       }
     }
     const merged = into
@@ -105,10 +105,10 @@ async function walk(
   choose: (starts: number[]) => number[],
   leaf?: (term: string) => void,
 ): Promise<void> {
-  const pace = createPace()
+  const yieldIfLong = createYielder()
   const stack: [from: number, to: number, depth: number][] = [[0, sorted.length, 0]]
   for (let step = 1; ; step++) {
-    if (step % STEPS === 0) await pace()
+    if (step % STEPS === 0) await yieldIfLong()
     const range = stack.pop()
     if (range === undefined) return
     const [from, to, above] = range

@@ -1,3 +1,4 @@
+import type { EngineState, SavedEngine } from '../encodings/engine-state.ts'
 import {
   type BlobInput,
   type BlobOptions,
@@ -14,6 +15,9 @@ import {
   type SnapshotBlob,
   type Store,
 } from '../index.ts'
+import { isStore } from '../location.ts'
+
+export type { EngineState, SavedEngine }
 
 // How an engine becomes a snapshot and comes back. An adapter knows one engine; the two functions at the end know all
 // adapters. In the snapshot, an engine has the blobs `engine/<name>` and the metadata key `engine`:
@@ -60,20 +64,6 @@ export interface EngineAdapter<Engine> {
   refuses?(saved: EngineRecord): string | undefined
 }
 
-/** What an adapter's `save` gives. */
-export interface EngineState {
-  /** By the adapter's own names; they become `engine/<name>`. */
-  blobs: Readonly<Record<string, BlobInput>> | Iterable<readonly [string, BlobInput]>
-  /** The adapter's own metadata. Keep out what changes without the engine changing: it would make every snapshot new. */
-  metadata?: Record<string, unknown>
-  /** Overrides the adapter's. */
-  version?: string | undefined
-  /** True: the blobs are copies, and the engine may change while they are read. Otherwise its `revision` must stay what it was until then. */
-  captured?: boolean
-  /** Called when the blobs have been read, or will not be: removes temporary files. */
-  release?(): void | Promise<void>
-}
-
 export interface SaveContext {
   /** Counts from 1: the engine changed while it was saved the time before. An adapter that can save at one go may do so now. */
   attempt: number
@@ -82,17 +72,6 @@ export interface SaveContext {
 
 export interface RestoreContext {
   signal?: AbortSignal | undefined
-}
-
-/** A snapshot as its adapter sees it. */
-export interface SavedEngine {
-  readonly version: string | undefined
-  /** As given by `save`; `{}` if nothing was. */
-  readonly metadata: Readonly<Record<string, unknown>>
-  /** The adapter's names. */
-  readonly names: readonly string[]
-  has(name: string): boolean
-  blob(name: string): SnapshotBlob
 }
 
 /** The metadata key `engine` of a snapshot. */
@@ -317,7 +296,7 @@ export async function restoreEngine<Engine, Metadata = Record<string, unknown>>(
   adapter: EngineAdapter<Engine>,
   options: RestoreEngineOptions<Metadata> & OpenOptions = {},
 ): Promise<RestoredEngine<Engine, Metadata> | null> {
-  const given = typeof location === 'object' && !(location instanceof URL) ? location : null
+  const given = isStore<Store>(location) ? location : null
   const store = given ?? (await openStore(location as string | URL, options))
   try {
     const restored = await store.restore(async (snapshot: Snapshot<string, Metadata>) => {

@@ -1,9 +1,9 @@
 import { decodeLines, documentText, encodeLines } from '../encodings/json-lines.ts'
 import { byDocument, type PostingLists } from '../encodings/postings.ts'
 import { sortedPositions } from '../encodings/term-order.ts'
+import { createYielder } from '../event-loop.ts'
 import { type BlobInput, type Chunking, content, HoldfastError } from '../index.ts'
 import type { EngineAdapter, EngineState, SavedEngine } from './adapter.ts'
-import { createPace } from './pace.ts'
 import { packageVersion } from './version.ts'
 
 // FlexSearch exports parts: for each field a map from terms to documents by score ("slots"), one of contexts (keyword, then term), tags, stored
@@ -143,7 +143,7 @@ interface Turned extends PostingLists {
 }
 
 async function turnRound(parts: Part[]): Promise<Turned> {
-  const pace = createPace()
+  const yieldIfLong = createYielder()
   const register: Id[] = parts.filter(({ kind }) => kind === 'reg').flatMap(({ data }) => JSON.parse(data) as Id[])
   const position = new Map(register.map((id, at) => [id, at]))
   const stored = new Map<Id, unknown>()
@@ -214,7 +214,7 @@ async function turnRound(parts: Part[]): Promise<Turned> {
         for (const [term, ids] of tags) add({ field, keyword: null, term, slot: 0 }, ids)
       }
     }
-    await pace()
+    await yieldIfLong()
   }
   leftovers.sort()
   for (const [id, document] of stored) {
@@ -294,7 +294,7 @@ async function restore(engine: FlexSearchLike, saved: SavedEngine): Promise<void
   const fields: Field[] = head.fields.map(() => new Map())
   const register: Id[] = []
   const stored: [Id, unknown][] = []
-  const pace = createPace()
+  const yieldIfLong = createYielder()
   for await (const rows of decodeLines(saved.blob('documents').stream())) {
     for (const row of rows as [Id, (Items | null)[], unknown?][]) {
       const [id, cells] = row
@@ -304,7 +304,7 @@ async function restore(engine: FlexSearchLike, saved: SavedEngine): Promise<void
         if (cell !== null) addItems(fields[field]!, null, cell, id)
       })
     }
-    await pace()
+    await yieldIfLong()
   }
   for await (const rows of decodeLines(saved.blob('lists').stream())) {
     for (const row of rows as ([number, string | null, string, number, Id[]] | [null, Id, unknown])[]) {
@@ -367,7 +367,7 @@ function* batches<T>(entries: readonly T[]): Generator<T[]> {
 
 /** By way of the field's own index: `Document.import` cannot find a field that has a dot in its name. */
 async function give(engine: FlexSearchLike, field: string, kind: string, parts: Iterable<unknown>): Promise<void> {
-  const pace = createPace()
+  const yieldIfLong = createYielder()
   const { index } = engine as FlexSearchLike & { index?: Map<string, FlexSearchLike> }
   const target = (field !== '' && index instanceof Map && index.get(field)) || null
   let n = 0
@@ -375,6 +375,6 @@ async function give(engine: FlexSearchLike, field: string, kind: string, parts: 
     n += 1
     if (target !== null) await target.import(`${n}.${kind}`, part as never)
     else await engine.import(`${field === '' ? '' : `${field}.`}${n}.${kind}`, part as never)
-    await pace()
+    await yieldIfLong()
   }
 }

@@ -1,7 +1,7 @@
 import { type ColumnFormat, restoreColumns, saveColumns } from '../encodings/column-file.ts'
 import type { Region } from '../encodings/columns.ts'
+import { captureFile } from '../local/saved-file.ts'
 import type { EngineAdapter } from './adapter.ts'
-import { captureFile } from './scratch.ts'
 import { packageVersion } from './version.ts'
 
 // hnswlib-node writes its memory as it is: a header, a record for each element (links of the lowest level, vector, label), and for each

@@ -1,9 +1,9 @@
 import { decodeLines, documentText, encodeLines } from '../encodings/json-lines.ts'
 import { byDocument, type PostingLists } from '../encodings/postings.ts'
 import { decodeTermOrder, encodeTermOrder, sortedPositions } from '../encodings/term-order.ts'
+import { createYielder, STEPS } from '../event-loop.ts'
 import { type Chunking, content, HoldfastError } from '../index.ts'
 import type { EngineAdapter, SavedEngine } from './adapter.ts'
-import { createPace, STEPS } from './pace.ts'
 import { packageVersion } from './version.ts'
 
 // MiniSearch keeps an inverted index: for each term the documents that it is in. Saved as it is, one new document touches the postings of
@@ -218,12 +218,12 @@ function copyAtOnce(lists: readonly List[]): Postings {
 }
 
 async function copyByAndBy(lists: readonly List[]): Promise<Postings> {
-  const pace = createPace()
+  const yieldIfLong = createYielder()
   const steps = copyLists(lists)
   for (;;) {
     const step = steps.next()
     if (step.done) return step.value
-    await pace()
+    await yieldIfLong()
   }
 }
 
@@ -379,7 +379,7 @@ async function restore<Engine extends MiniSearchLike, Options>(
   const fieldLength: Record<string, unknown> = {}
   const storedFields: Record<string, unknown> = {}
   const lists = new Map<string, TermLists>()
-  const pace = createPace()
+  const yieldIfLong = createYielder()
   for await (const rows of decodeLines(saved.blob('documents').stream())) {
     for (const [shortId, document, ...terms] of rows as Row[]) {
       if (document !== null) {
@@ -389,7 +389,7 @@ async function restore<Engine extends MiniSearchLike, Options>(
       }
       addPostings(lists, shortId, terms)
     }
-    await pace()
+    await yieldIfLong()
   }
   const order = await decodeTermOrder([...lists.keys()], await saved.blob('termOrder').bytes())
   const rest = { ...head, documentIds, fieldLength, storedFields }
@@ -401,7 +401,7 @@ async function restore<Engine extends MiniSearchLike, Options>(
   }
   for (const term of order) {
     tree.set(term, lists.get(term)!)
-    await pace()
+    await yieldIfLong()
   }
   return engine
 }

@@ -18,9 +18,9 @@ import {
 } from '../encodings/orama-text.ts'
 import { readVectors, type VectorEntry, vectorLines } from '../encodings/orama-vectors.ts'
 import { documentOrder, type PostingLists } from '../encodings/postings.ts'
+import { createYielder } from '../event-loop.ts'
 import { type BlobInput, type Chunking, content, HoldfastError } from '../index.ts'
 import type { EngineAdapter, EngineState, SavedEngine } from './adapter.ts'
-import { createPace } from './pace.ts'
 import { packageVersion } from './version.ts'
 
 // Orama keeps every word three times (tree, frequencies, occurrences) and every sortable value twice. Here a document's line has all that is
@@ -377,7 +377,7 @@ async function restore(db: OramaDb, saved: SavedEngine): Promise<Raw> {
 /** Documents in the order in which they were indexed. */
 async function readDocuments(saved: SavedEngine, texts: readonly RestoredText[]): Promise<Map<number, object>> {
   const documents = new Map<number, object>()
-  const pace = createPace()
+  const yieldIfLong = createYielder()
   for await (const rows of decodeLines(saved.blob('documents').stream())) {
     for (const [document, stored, ...cells] of rows as [number, object | null, ...Cell[]][]) {
       if (stored !== null) documents.set(document, stored)
@@ -385,7 +385,7 @@ async function readDocuments(saved: SavedEngine, texts: readonly RestoredText[])
         addCell(texts[n]!, document, cell)
       })
     }
-    await pace()
+    await yieldIfLong()
   }
   return documents
 }

@@ -1,9 +1,9 @@
 import type { PersistResult, Store } from '../index.ts'
 import { type EngineAdapter, type PersistEngineOptions, persistEngine } from './adapter.ts'
-import type { AutosaveOptions, Lag } from './autosave.ts'
+import type { AutosaveOptions, Lag } from './autosave-options.ts'
 
 /** The options of `autosave`, all there. */
-export interface SaverOptions<Engine>
+interface SaverOptions<Engine>
   extends Required<
       Pick<
         AutosaveOptions<Engine>,
@@ -23,7 +23,7 @@ export interface SaverOptions<Engine>
       | 'deadlineMs'
     > {}
 
-export interface Saver {
+interface Saver {
   changed(count?: number): void
   flush(deadlineMs?: number): Promise<void>
   /** Flushes a last time; after that nothing is saved. */

@@ -1,6 +1,8 @@
 import { type BlobInput, type Chunking, fixed, HoldfastError } from '../index.ts'
+import { privateFile } from '../local/private-directory.ts'
+import { putDatabase } from '../local/put-database.ts'
+import { captureFileLater, type SavedFile, wholeBytes } from '../local/saved-file.ts'
 import type { EngineAdapter, EngineState, SaveContext } from './adapter.ts'
-import { captureFileLater, privateFile, putInPlace, type SavedFile, wholeBytes } from './scratch.ts'
 
 // A database is saved by SQLite's own backup, while it is in use, and kept by pages: a transaction changes a few of them, where they are.
 // What lies in the write-ahead log is in the backup. So one blob `database`, in chunks of a page, and SQLite's version as the engine's.
@@ -87,7 +89,7 @@ export function sqlite<Database extends SqliteLike>(
     async restore(saved, { signal }) {
       const blob = saved.blob('database')
       if (path !== undefined) {
-        await putInPlace(path, (to) => blob.writeTo(to, { signal }))
+        await putDatabase(path, (to) => blob.writeTo(to, { signal }))
         return await open(path)
       }
       const { path: to, discard } = privateFile(temporaryDirectory, 'database.sqlite')

@@ -1,7 +1,7 @@
 import { type ColumnFormat, cutShort, restoreColumns, saveColumns } from '../encodings/column-file.ts'
 import type { Region } from '../encodings/columns.ts'
+import { captureBytes, captureFile, type SavedFile } from '../local/saved-file.ts'
 import type { EngineAdapter } from './adapter.ts'
-import { captureBytes, captureFile, type SavedFile } from './scratch.ts'
 import { packageVersion } from './version.ts'
 
 // usearch writes a matrix of the vectors, two headers, the level of each node, and the nodes: key, level, links of the lowest level, links

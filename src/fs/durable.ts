@@ -116,7 +116,7 @@ export async function publish(
 }
 
 /** What to write: bytes, or a function that writes them. */
-export type DurableContent =
+type DurableContent =
   | { bytes: Uint8Array; write?: undefined }
   | { write: (file: File) => Promise<void>; bytes?: undefined }
 

@@ -4,7 +4,7 @@ import { errorCode, ioError, lstatOrNull } from './io.ts'
 import type { Directory, FileSystem } from './port.ts'
 import { removeTree } from './temps.ts'
 
-export interface PutInPlaceOptions {
+interface PutInPlaceOptions {
   /** A file that is durable already, in the directory of `path`. */
   fresh: string
   path: string

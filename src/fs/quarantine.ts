@@ -4,7 +4,7 @@ import { commitUnknown, isAsideName, moveAside } from './durable.ts'
 import { ioError, lstatOrNull } from './io.ts'
 import type { FileSystem } from './port.ts'
 
-export interface QuarantineOptions {
+interface QuarantineOptions {
   reason: string
   /** Where to; default the directory that it is in. */
   directory?: string | undefined

@@ -23,7 +23,7 @@ export async function cleanUp(env: Environment, session: WriteSession): Promise<
   if (session.stored === null || session.uncertain) return null
   const { head } = session.stored
   // Looked for at once; nothing is removed before it is known that HEAD is no old copy.
-  const looking = Promise.all([session.listTemps(), env.storage.files?.list()])
+  const looking = Promise.all([session.listTemps(), env.local.files?.list()])
   looking.catch(() => undefined)
   const packs = await inspectPacks(session, head)
   const plan = planSweep(head, session.previous, packs, session.alone)
@@ -38,7 +38,7 @@ export async function cleanUp(env: Environment, session: WriteSession): Promise<
     const [temps, laidOut] = await looking
     await temps.reap()
     files = (laidOut?.cids.length ?? 0) > 0
-    if (laidOut?.temps === true) await env.storage.files?.reapTemps()
+    if (laidOut?.temps === true) await env.local.files?.reapTemps()
     if (files) await collectFiles(env, session.stored)
   } catch (error) {
     warnOfFailure(env, error)
@@ -95,7 +95,7 @@ async function assertNotOvertaken(env: Environment, stored: StoredHead): Promise
 
 /** Removes laid-out files of blobs that no kept snapshot has, unless somebody uses them. */
 async function collectFiles(env: Environment, stored: StoredHead): Promise<void> {
-  const { files } = env.storage
+  const { files } = env.local
   if (files === null) return
   const { cids: laidOut } = await files.list()
   if (laidOut.length === 0) return

@@ -27,7 +27,7 @@ export interface Folded {
   movedBytes: number
 }
 
-export interface FoldOptions {
+interface FoldOptions {
   plan: FoldPlan
   /** As HEAD names them, in the order of `source`'s packs. */
   packs: readonly HeadPack[]
@@ -127,7 +127,7 @@ function range(from: number, to: number): number[] {
 const MARKED_AT_ONCE = 4096
 
 /** Which blocks of which packs the kept snapshots need. `marks[slot][entry]` is 1 for those. */
-export interface Marks {
+interface Marks {
   marks: Uint8Array[]
   /** Slots that each snapshot needs, by sequence. */
   slots: Map<number, Set<number>>
@@ -219,7 +219,7 @@ export async function markSnapshots(
 }
 
 /** Bytes of a pack that are alive: all of it less its unmarked blocks and their index entries. */
-export function liveBytes(index: PackIndex, fileBytes: number, marks: Uint8Array): number {
+function liveBytes(index: PackIndex, fileBytes: number, marks: Uint8Array): number {
   let dead = 0
   for (let entry = 0; entry < index.blocks; entry++) {
     if (marks[entry] === 0) dead += index.storedLength(entry) + ENTRY_BYTES

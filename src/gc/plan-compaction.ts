@@ -1,10 +1,6 @@
 import type { HeadPack } from '../format/head.ts'
+import { PACK_BLOCKS_MAX } from '../format/limits.ts'
 
-/**
- * A pack is completed at so many blocks, however small they are: whoever wants one of them reads and checks the whole index, 56 bytes for
- * each. Pages of 4 KiB reach it with the size limit of a pack.
- */
-export const PACK_BLOCKS_MAX = 65_536
 /** Packs from this size on, or with so many blocks, are left alone until half of them is garbage. */
 const SMALL_PACK_BYTES = 64 * 1024 * 1024
 const SMALL_PACK_BLOCKS = PACK_BLOCKS_MAX / 2

@@ -2,7 +2,7 @@ import { basename, dirname, join, resolve } from 'node:path'
 import { HoldfastError } from '../errors.ts'
 import { commitUnknown, makeDirectory, writeTree } from '../fs/durable.ts'
 import type { FileSystem } from '../fs/port.ts'
-import { pathOf } from '../persist/sources.ts'
+import { pathOf } from '../location.ts'
 import type { BlobReadOptions, SnapshotBlob } from './blob.ts'
 
 /** The blobs of a `{ directory }` source. */

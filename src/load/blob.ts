@@ -6,8 +6,8 @@ import type { Chunking } from '../format/chunking.ts'
 import { cidText } from '../format/cid.ts'
 import { DIGEST_BYTES, SEGMENT_BYTES } from '../format/limits.ts'
 import type { BlobEntry } from '../format/manifest.ts'
+import type { LocalFiles } from '../local/files.ts'
 import type { OnProgress } from '../progress.ts'
-import type { FileShelf } from '../storage/port.ts'
 import { readRange, readSegments, readWhole } from './read-blob.ts'
 
 export interface BlobReadOptions {
@@ -48,7 +48,7 @@ export interface BlobContext {
   /** Throws `SNAPSHOT_DISPOSED`; notes that a read is under way. */
   use<T>(read: (source: BlockSource) => Promise<T>): Promise<T>
   source(): BlockSource
-  files: FileShelf | null
+  files: LocalFiles | null
   location: string
   /** Keeps a laid-out file from deletion until the snapshot is disposed. */
   hold(file: { release(): Promise<void>; releaseSync(): void }): void

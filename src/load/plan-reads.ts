@@ -23,7 +23,7 @@ export interface Piece {
 }
 
 /** One read of a pack, and the pieces that are in it. */
-export interface Read {
+interface Read {
   slot: number
   offset: number
   bytes: number

@@ -20,7 +20,7 @@ const READS_IN_FLIGHT = 24
 /** A stream holds two groups, and each is the caller's to keep. */
 const STREAM_GROUP_BYTES = 2 * 1024 * 1024
 
-export interface ReadOptions {
+interface ReadOptions {
   signal?: AbortSignal | undefined
   onBytes?: ((bytes: number) => void) | undefined
 }

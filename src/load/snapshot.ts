@@ -8,7 +8,7 @@ import type { HeadSnapshot } from '../format/head.ts'
 import { decodeManifest, type Manifest } from '../format/manifest.ts'
 import { commitUnknown, writeDurable } from '../fs/durable.ts'
 import { writeFully } from '../fs/io.ts'
-import { pathOf } from '../persist/sources.ts'
+import { pathOf } from '../location.ts'
 import type { StoredHead } from '../storage/port.ts'
 import { type BlobContext, createBlob, type SnapshotBlob } from './blob.ts'
 import { type BlobDirectory, createBlobDirectory } from './blob-directory.ts'
@@ -160,7 +160,7 @@ function assemble(
 
   const context: BlobContext = {
     location: env.storage.location,
-    files: env.storage.files,
+    files: env.local.files,
     source() {
       assertOpen()
       return source

@@ -1,3 +1,5 @@
+// Blobs laid out as plain read-only files, for engines that can only open a path or memory-map it.
+
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { HoldfastError } from '../errors.ts'
@@ -14,11 +16,31 @@ import {
   writeFully,
 } from '../fs/io.ts'
 import type { File, FileSystem } from '../fs/port.ts'
-import { reapTemps } from '../fs/temps.ts'
-import { UNLOCKED_TEMP_AGE_MS } from '../storage/directory/layout.ts'
-import type { FileShelf } from '../storage/port.ts'
+import { reapTemps, UNLOCKED_TEMP_AGE_MS } from '../fs/temps.ts'
 
-export interface FileShelfOptions {
+/** Blobs as plain read-only files, named by content. */
+export interface LocalFiles {
+  /**
+   * A path holding the blob `cid`. An existing file is given to `verify` first; when it fails, or there is none, `fill` writes
+   * one. The file is not deleted until released.
+   */
+  use(
+    cid: string,
+    size: number,
+    work: {
+      verify: (read: (target: Uint8Array, position: number) => Promise<number>) => Promise<boolean>
+      fill: (write: (views: readonly Uint8Array[], position: number) => Promise<void>) => Promise<void>
+    },
+  ): Promise<{ path: string; release(): Promise<void>; releaseSync(): void }>
+  /** CIDs laid out, or begun to be; and whether anything was ever in flight there. */
+  list(): Promise<{ cids: string[]; temps: boolean }>
+  /** Deletes a file unless somebody uses it. */
+  remove(cid: string): Promise<boolean>
+  /** Removes what processes left that died while they laid out a file. */
+  reapTemps(): Promise<void>
+}
+
+interface LocalFilesOptions {
   fs: FileSystem
   directory: string
   lock: boolean
@@ -30,7 +52,7 @@ export interface FileShelfOptions {
 const LOCK_SUFFIX = '.lock'
 const TEMPS = '.tmp'
 
-type HeldFile = Awaited<ReturnType<FileShelf['use']>>
+type HeldFile = Awaited<ReturnType<LocalFiles['use']>>
 type Verify = (read: (target: Uint8Array, position: number) => Promise<number>) => Promise<boolean>
 
 /** The directory may be the caller's own, with files in it that are nobody's to delete. */
@@ -51,7 +73,7 @@ const LOCK_PAUSE_MS = 10
  * `<directory>/<cid>`: a blob as a read-only file; `<cid>.lock` beside it, locked shared by everybody who uses the file and exclusively
  * by whoever deletes it. Files appear by rename and are never truncated: a process may have them memory-mapped.
  */
-export function createFileShelf(options: FileShelfOptions): FileShelf {
+export function createLocalFiles(options: LocalFilesOptions): LocalFiles {
   const { fs, directory, lock, quarantineDirectory, readOnly = false } = options
   const tempDirectory = join(directory, TEMPS)
 

@@ -19,11 +19,12 @@ import { mergeDamaged, nextHead } from '../history/next-head.ts'
 import { planRetention } from '../history/retention.ts'
 import type { StoredHead, WriteSession } from '../storage/port.ts'
 import { captureBlobs, isReadable, rememberBlobs } from './ingest.ts'
-import type { KnownPacks, PersistOptions, PersistResult } from './persist.ts'
+import type { KnownPacks } from './known-packs.ts'
+import type { PersistOptions, PersistResult } from './options.ts'
 import type { NamedSource } from './sources.ts'
 
 /** A persist whose options are checked and whose sources are named. */
-export interface CommitOptions extends PersistOptions {
+interface CommitOptions extends PersistOptions {
   signal: AbortSignal
   keepLast: number
   sources: readonly NamedSource[]

@@ -13,7 +13,7 @@ import { ingestBlob } from './pipeline.ts'
 import type { PreviousBlob } from './previous-blob.ts'
 import { type NamedSource, openSource } from './sources.ts'
 
-export interface CaptureOptions {
+interface CaptureOptions {
   sources: readonly NamedSource[]
   /** The snapshot before, and the blocks it lies in. */
   previous: { snapshot: HeadSnapshot; source: BlockSource } | null
@@ -36,7 +36,7 @@ export async function captureBlobs(env: Environment, options: CaptureOptions): P
   let failedChunks = 0
   for (const named of sources) {
     const chunking = named.chunking ?? options.chunking ?? content()
-    const reader = await openSource(env.fs, named, signal, () => env.storage.workDirectory())
+    const reader = await openSource(env.fs, named, signal, () => env.local.workDirectory())
     try {
       const entry = await ingestBlob({
         name: named.name,

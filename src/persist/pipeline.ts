@@ -14,7 +14,7 @@ import { openWindows, type Window, type Windows } from '../workers/windows.ts'
 import { createPreviousChunks, type KnownRun, type PreviousBlob, type PreviousChunks } from './previous-blob.ts'
 import type { ByteReader } from './sources.ts'
 
-export interface IngestOptions {
+interface IngestOptions {
   name: string
   reader: ByteReader
   chunking: Chunking

@@ -21,7 +21,7 @@ export interface KnownRun {
 }
 
 /** Chunks [first, last) of one node. */
-export interface KnownPart {
+interface KnownPart {
   /** Where each chunk of the node ends in the blob. */
   ends: Float64Array
   /** 32 bytes for each chunk of the node. */

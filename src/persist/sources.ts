@@ -1,12 +1,12 @@
 import { join, sep } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { HoldfastError, isHoldfastError } from '../errors.ts'
 import { assertChunking, type Chunking } from '../format/chunking.ts'
 import { assertBlobName } from '../format/manifest.ts'
 import { isWellFormed } from '../format/value.ts'
 import { ioError, statOrNull } from '../fs/io.ts'
 import type { FileStat, FileSystem } from '../fs/port.ts'
-import type { WorkDirectory } from '../storage/port.ts'
+import type { WorkDirectory } from '../fs/temps.ts'
+import { pathOf } from '../location.ts'
 
 /** Saves an engine's state into `path`. Answering (or resolving to) false means that it failed. */
 export type SaveToPath = (path: string, context: { signal: AbortSignal }) => unknown
@@ -158,15 +158,6 @@ function isBytesLike(source: unknown): boolean {
 
 function hasKey(value: unknown, key: string): boolean {
   return typeof value === 'object' && value !== null && Object.hasOwn(value, key)
-}
-
-export function pathOf(path: string | URL, what: string): string {
-  if (path instanceof URL) {
-    if (path.protocol !== 'file:') throw new TypeError(`${what}: only file: URLs are paths, got ${path.href}`)
-    return fileURLToPath(path)
-  }
-  if (typeof path !== 'string' || path === '') throw new TypeError(`${what}: expected a path, got ${String(path)}`)
-  return path
 }
 
 /** Regular files below `root`, as sorted relative paths. Links and devices are refused: a snapshot could not restore them. */

@@ -20,7 +20,7 @@ export interface SnapshotHealth {
   manifestLost: boolean
 }
 
-export interface Examination {
+interface Examination {
   health: SnapshotHealth
   /** One for each damaged blob, or one for the manifest. */
   errors: HoldfastError[]
@@ -28,7 +28,7 @@ export interface Examination {
   size: number
 }
 
-export interface ExamineOptions {
+interface ExamineOptions {
   /** For messages. */
   location: string
   /** Whether the chunk is good at `place`, or at another one. */

@@ -1,23 +1,6 @@
 import type { Head } from '../format/head.ts'
-import type { Direction, KeptSnapshot } from './plan-repair.ts'
+import type { Direction, KeptSnapshot, PackFates } from './repair-plan.ts'
 import type { SurveyedPack } from './salvage.ts'
-
-/** What becomes of each pack of the store, by slot. */
-export interface PackFates {
-  /** HEAD will name them. */
-  named: Set<number>
-  /** Of those, the ones that it did not name before. */
-  adopted: number[]
-  /** HEAD will not name them, and they have blocks that are needed: these are copied. */
-  rescued: Set<number>
-  aside: { slot: number; reason: string; why: string }[]
-  /** Names of packs that HEAD names and that are not there. */
-  missing: string[]
-  /** Ids of packs that HEAD names and that it cannot name any more. */
-  lost: Set<number>
-  /** What HEAD says of packs that is not so, in words. */
-  wrong: string[]
-}
 
 export function knownPacks(head: Head): Set<string> {
   return new Set([...head.packs, ...head.retired].map(({ name }) => name))

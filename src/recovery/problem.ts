@@ -26,7 +26,7 @@ export interface Problem {
 const BLOCKS_LISTED = 100
 
 /** Whether HEAD records blocks of a pack as bad: the block, or all of it. */
-export function isRecorded(head: Head, pack: string, digest: Uint8Array | null): boolean {
+function isRecorded(head: Head, pack: string, digest: Uint8Array | null): boolean {
   const digests = head.damaged.find((damaged) => damaged.pack === pack)?.digests
   if (digests === undefined) return false
   return digests.length === 0 || (digest !== null && digests.includes(toHex(digest)))

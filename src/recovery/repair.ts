@@ -9,13 +9,8 @@ import type { Head, HeadPack, HeadSnapshot } from '../format/head.ts'
 import { movePack } from '../gc/compact.ts'
 import { nextHead } from '../history/next-head.ts'
 import type { WriteSession } from '../storage/port.ts'
-import {
-  BEFORE_REPAIR,
-  type PreparedRepair,
-  prepareRepair,
-  type RepairOptions,
-  type RepairPlan,
-} from './plan-repair.ts'
+import { BEFORE_REPAIR, prepareRepair } from './plan-repair.ts'
+import type { PreparedRepair, RepairOptions, RepairPlan } from './repair-plan.ts'
 
 export interface RepairReport extends RepairPlan {
   /** The plan was carried out; false for a dry run, and when there was nothing to do. */
@@ -25,7 +20,7 @@ export interface RepairReport extends RepairPlan {
 }
 
 /** What `repair` takes of its store. */
-export interface RepairSettings {
+interface RepairSettings {
   dryRun?: boolean
   lockWaitMs: number
   packBytesMax: number

@@ -29,7 +29,7 @@ export interface Pool {
   close(arena: Arena): void
 }
 
-export type Result<Asked extends Job | CompressJob> = Asked extends CompressJob ? Compressed : number
+type Result<Asked extends Job | CompressJob> = Asked extends CompressJob ? Compressed : number
 
 export class WorkerFailed extends Error {}
 

@@ -3,8 +3,8 @@ import { dirname, join } from 'node:path'
 import type { DirectoryEntry, File, FileStat, FileSystem } from '../../src/fs/port.ts'
 import type { Warning } from '../../src/progress.ts'
 import { directoryStorage } from '../../src/storage/directory/storage.ts'
-import { createStore } from '../../src/store.ts'
 import type { TestStore } from '../crash/store-directory.ts'
+import { storeOver } from '../support/store-over.ts'
 
 /** Files by path below the root of the store. */
 export type Files = ReadonlyMap<string, Uint8Array>
@@ -25,7 +25,10 @@ export function readingStore(files: Files): TestStore {
   const warnings: Warning[] = []
   const fs = readOnlyDisk(files)
   const storage = directoryStorage({ fs, path: root, readOnly: true, lock: 'none' })
-  return Object.assign(createStore(storage, fs, { onWarning: (warning) => void warnings.push(warning) }), { warnings })
+  return Object.assign(
+    storeOver(storage, fs, { onWarning: (warning) => void warnings.push(warning) }, { readOnly: true, lock: false }),
+    { warnings },
+  )
 }
 
 function readOnlyDisk(files: Files): FileSystem {

@@ -7,7 +7,8 @@ import { quarantinePath } from '../../src/fs/quarantine.ts'
 import { type WriteFileOptions, writeFile as writeDurably } from '../../src/fs/write-file.ts'
 import { destroyDirectory, setDirectoryAside } from '../../src/storage/directory/remove.ts'
 import { directoryStorage } from '../../src/storage/directory/storage.ts'
-import { createStore, type Store } from '../../src/store.ts'
+import type { Store } from '../../src/store.ts'
+import { storeOver } from '../support/store-over.ts'
 import { type CallName, createDisk, type Process } from './disk.ts'
 import { contentOf as bytesAt, type DirectoryImage, filesBelow, walk } from './image.ts'
 import { openOn, persistOf, STORE } from './model.ts'
@@ -154,8 +155,8 @@ const places: Place[] = [
     name: 'all blobs laid out elsewhere',
     prepare: persisted,
     put: ({ fs }) => {
-      const storage = directoryStorage({ fs, path: STORE, readOnly: true, lock: 'os', filesDir: '/data/files' })
-      return createStore(storage, fs).materialize({ blobs: [blobName] })
+      const storage = directoryStorage({ fs, path: STORE, readOnly: true, lock: 'os' })
+      return storeOver(storage, fs, {}, { readOnly: true, filesDir: '/data/files' }).materialize({ blobs: [blobName] })
     },
     seen: names('/data/files'),
   },

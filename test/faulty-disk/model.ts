@@ -1,8 +1,9 @@
 import { fixed } from '../../src/format/chunking.ts'
 import type { Snapshot } from '../../src/load/snapshot.ts'
-import type { PersistOptions } from '../../src/persist/persist.ts'
+import type { PersistOptions } from '../../src/persist/options.ts'
 import { directoryStorage } from '../../src/storage/directory/storage.ts'
-import { createStore, type Store, type StoreOptions } from '../../src/store.ts'
+import type { Store, StoreOptions } from '../../src/store.ts'
+import { storeOver } from '../support/store-over.ts'
 import type { Process } from './disk.ts'
 import { createRandom } from './random.ts'
 
@@ -13,7 +14,7 @@ export const STORE = '/srv/store'
 export function openOn(process: Process, options: StoreOptions & { readOnly?: boolean; path?: string } = {}): Store {
   const { readOnly = false, path = STORE, ...settings } = options
   const storage = directoryStorage({ fs: process.fs, path, readOnly, lock: 'os' })
-  return createStore(storage, process.fs, { onWarning: () => undefined, ...settings })
+  return storeOver(storage, process.fs, { onWarning: () => undefined, ...settings }, { readOnly })
 }
 
 const made = new Map<string, Record<string, Uint8Array>>()

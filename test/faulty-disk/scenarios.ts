@@ -3,7 +3,7 @@ import { fixed } from '../../src/format/chunking.ts'
 import { parseHead } from '../../src/format/head.ts'
 import { writeFully } from '../../src/fs/io.ts'
 import { directoryStorage } from '../../src/storage/directory/storage.ts'
-import { createStore } from '../../src/store.ts'
+import { storeOver } from '../support/store-over.ts'
 import { createDisk, type Fault, type Process } from './disk.ts'
 import type { Context, Scenario } from './explore.ts'
 import { contentOf as bytesAt, type DirectoryImage, filesBelow } from './image.ts'
@@ -271,8 +271,8 @@ export const housekeeping: Scenario[] = [
     prepare: persisted('a/1'),
     steps: [
       async ({ process: { fs } }) => {
-        const storage = directoryStorage({ fs, path: STORE, readOnly: true, lock: 'os', filesDir: '/laid/out' })
-        await createStore(storage, fs).materialize()
+        const storage = directoryStorage({ fs, path: STORE, readOnly: true, lock: 'os' })
+        await storeOver(storage, fs, {}, { readOnly: true, filesDir: '/laid/out' }).materialize()
       },
     ],
     alsoCheck(image, acknowledged) {

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { fixed } from '../../src/format/chunking.ts'
-import type { PersistOptions } from '../../src/persist/persist.ts'
+import type { PersistOptions } from '../../src/persist/options.ts'
 import type { Store } from '../../src/store.ts'
 import { createDisk } from '../faulty-disk/disk.ts'
 import type { DirectoryImage } from '../faulty-disk/image.ts'

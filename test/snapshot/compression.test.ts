@@ -5,11 +5,11 @@ import { zstdIsNative } from '../../src/format/compress.ts'
 import { nodeFileSystem } from '../../src/fs/node.ts'
 import { memory, openStore, type StoreOptions } from '../../src/index.ts'
 import { memoryStorage } from '../../src/storage/memory.ts'
-import { createStore } from '../../src/store.ts'
 import { sharedPool } from '../../src/workers/pool.ts'
 import { collect, noise, sameBytes } from '../support/bytes.ts'
 import { failure, rejects } from '../support/rejects.ts'
 import { kinds, scratch } from '../support/storages.ts'
+import { storeOver } from '../support/store-over.ts'
 import { watch } from '../support/watched.ts'
 
 const MIB = 1024 * 1024
@@ -151,12 +151,12 @@ describe('compression', () => {
   })
 
   test('blocks of either kind are folded together, whoever writes', async () => {
-    const watched = watch(memoryStorage(nodeFileSystem))
+    const watched = watch(memoryStorage())
     const kept = new Map<number, Uint8Array>()
     let folds = 0
     for (let i = 1; i <= 40; i++) {
       const compression: StoreOptions['compression'] = i % 3 === 0 ? 'none' : 'zstd'
-      const store = createStore(watched.storage, nodeFileSystem, { compression, keepLast: 12 })
+      const store = storeOver(watched.storage, nodeFileSystem, { compression, keepLast: 12 })
       const bytes = Buffer.concat([text(20_000 + i), noise(5000, i)])
       const saved = await store.persist({ blobs: { a: bytes } })
       kept.set(saved.sequence, bytes)

@@ -16,13 +16,14 @@ import type { FileSystem } from '../../src/fs/port.ts'
 import { nextHead } from '../../src/history/next-head.ts'
 import { loadSnapshot } from '../../src/index.ts'
 import { directoryStorage } from '../../src/storage/directory/storage.ts'
-import { createStore, type Store } from '../../src/store.ts'
+import type { Store } from '../../src/store.ts'
 import { noise, sameBytes } from '../support/bytes.ts'
 import { rejects } from '../support/rejects.ts'
 import { directoryAt, scratch } from '../support/storages.ts'
+import { storeOver } from '../support/store-over.ts'
 
 function storeOn(fs: FileSystem, path: string): Store {
-  return createStore(directoryStorage({ fs, path, readOnly: false, lock: 'os' }), fs)
+  return storeOver(directoryStorage({ fs, path, readOnly: false, lock: 'os' }), fs)
 }
 
 async function textIn(path: string): Promise<string> {

@@ -55,9 +55,7 @@ const directory: Kind = {
 const inMemory: Kind = {
   name: 'memory',
   storage() {
-    const storage = memoryStorage(nodeFileSystem)
-    onTestFinished(() => storage.close())
-    return storage
+    return memoryStorage()
   },
   async open(options) {
     const store = memory(options)

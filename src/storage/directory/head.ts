@@ -5,6 +5,8 @@ import { JSON_BYTES_MAX } from '../../format/limits.ts'
 import { commitUnknown, publish, syncAfterRename } from '../../fs/durable.ts'
 import type { FileLock } from '../../fs/file-lock.ts'
 import {
+  allSettledThenThrow,
+  attempt,
   errorCode,
   ignoreMissing,
   ioError,
@@ -18,7 +20,7 @@ import {
 import type { Directory, File, FileStat, FileSystem } from '../../fs/port.ts'
 import { createTemp, linkTemp, type Temp } from '../../fs/temps.ts'
 import type { StoredHead } from '../port.ts'
-import { attempt, paths, settled } from './layout.ts'
+import { paths } from './layout.ts'
 import { equal, type Parsed } from './parse-cache.ts'
 
 /** What one process knows of a store between its writes. */
@@ -44,7 +46,7 @@ export interface HeadCellOptions {
 }
 
 /** HEAD.json and the one before, for one writer who holds the lock. */
-export interface HeadCell {
+interface HeadCell {
   readonly stored: StoredHead | null
   readonly previous: Head | null
   /** Begins what a swap needs of the disk before it is known what HEAD will say. */
@@ -210,7 +212,7 @@ export async function openHeadCell(options: HeadCellOptions): Promise<HeadCell> 
 
   /** This writer may have been stopped for long: its lock file deleted, another writer at work. */
   async function assertUnchallenged(expected: Uint8Array | null): Promise<void> {
-    const [same, alone] = await settled([isStill(expected), held === null || held.stillHeld()])
+    const [same, alone] = await allSettledThenThrow([isStill(expected), held === null || held.stillHeld()])
     if (same && alone) return
     throw new HoldfastError(
       'HEAD_CONFLICT',
@@ -228,7 +230,7 @@ export async function openHeadCell(options: HeadCellOptions): Promise<HeadCell> 
     const { file, stat } = pinned
     const now = new Uint8Array(expected.length)
     const [there, opened] = await attempt(
-      settled([statOrNull(looks, at.head), file.stat(), readFully(file, now, 0)]),
+      allSettledThenThrow([statOrNull(looks, at.head), file.stat(), readFully(file, now, 0)]),
       `reading ${at.head}`,
     )
     return isSameFile(there, stat) && opened.size === expected.length && equal(now, expected)
@@ -294,7 +296,7 @@ export async function openHeadCell(options: HeadCellOptions): Promise<HeadCell> 
       await writeFully(temp.file, [bytes], 0)
       // At once, and beside those of the packs: fsyncs that are under way together share the file system's work. What HEAD will name is
       // durable before HEAD names it.
-      await settled([temp.file.sync(), copied && copy?.file.sync(), ready()])
+      await allSettledThenThrow([temp.file.sync(), copied && copy?.file.sync(), ready()])
       stat = await temp.file.stat()
       if (before !== null && copy !== null) {
         // Known by its identity from now on: the number of a file that is gone may soon be another's.

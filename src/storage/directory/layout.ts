@@ -15,9 +15,6 @@ export function paths(root: string) {
   }
 }
 
-/** Temps of writers without locks are taken for dead after this long without a write. */
-export const UNLOCKED_TEMP_AGE_MS = 24 * 60 * 60 * 1000
-
 const PACK_SUFFIX = '.pack'
 
 export function packPath(packs: string, name: string): string {
@@ -34,20 +31,4 @@ export async function listPackNames(fs: FileSystem, packs: string): Promise<stri
     if (isMissing(error)) return []
     throw ioError(error, `listing ${packs}`)
   }
-}
-
-export async function attempt<T>(promise: Promise<T>, doing: string, at?: string): Promise<T> {
-  try {
-    return await promise
-  } catch (error) {
-    throw ioError(error, doing, at)
-  }
-}
-
-/** As `Promise.all`, but waits for all also when one fails: what they use is let go of afterwards. */
-export async function settled<Work extends readonly unknown[]>(
-  work: readonly [...Work],
-): Promise<{ -readonly [Index in keyof Work]: Awaited<Work[Index]> }> {
-  await Promise.allSettled(work)
-  return await Promise.all(work)
 }

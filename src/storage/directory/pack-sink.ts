@@ -1,14 +1,14 @@
 import { publish } from '../../fs/durable.ts'
-import { writeFully } from '../../fs/io.ts'
+import { attempt, writeFully } from '../../fs/io.ts'
 import type { Directory, FileSystem } from '../../fs/port.ts'
 import type { Temp } from '../../fs/temps.ts'
 import type { PackSink } from '../port.ts'
-import { attempt, packPath } from './layout.ts'
+import { packPath } from './layout.ts'
 
 /** Written back in steps of this size, so that the last fsync of a large pack has little left to do. */
 const EARLY_SYNC_BYTES = 32 * 1024 * 1024
 
-export interface PackSinkOptions {
+interface PackSinkOptions {
   fs: FileSystem
   /** Where it is written. */
   temp: Temp

@@ -6,10 +6,10 @@ import { isHex } from '../../format/hex.ts'
 import { DIGEST_BYTES, JSON_BYTES_MAX } from '../../format/limits.ts'
 import { commitUnknown, moveAside, syncAfterRename, withDirectory } from '../../fs/durable.ts'
 import { acquireFileLock } from '../../fs/file-lock.ts'
-import { errorCode, ioError, lstatOrNull, readFileOrNull } from '../../fs/io.ts'
+import { attempt, errorCode, ioError, lstatOrNull, readFileOrNull } from '../../fs/io.ts'
 import type { FileSystem } from '../../fs/port.ts'
 import { removeTree } from '../../fs/temps.ts'
-import { attempt, listPackNames, paths } from './layout.ts'
+import { listPackNames, paths } from './layout.ts'
 
 /** Moves a whole store into `<path>.quarantine/`. Answers where it went; null when there was nothing. */
 export async function setDirectoryAside(

@@ -4,15 +4,15 @@ import type { Head } from '../../format/head.ts'
 import { JSON_BYTES_MAX } from '../../format/limits.ts'
 import { encodeStoreFile } from '../../format/store-file.ts'
 import { DirectorySyncFailed, moveAside, writeDurable } from '../../fs/durable.ts'
-import { ignoreMissing, ioError, lstatOrNull, readFileOrNull, readFully, writeFully } from '../../fs/io.ts'
+import { attempt, ignoreMissing, ioError, lstatOrNull, readFileOrNull, readFully, writeFully } from '../../fs/io.ts'
 import type { Directory } from '../../fs/port.ts'
-import { createTemp, listTemps, reapTemps, type Temp } from '../../fs/temps.ts'
+import { createTemp, listTemps, reapTemps, type Temp, UNLOCKED_TEMP_AGE_MS } from '../../fs/temps.ts'
 import type { Inspection, PackSink, WriteSession } from '../port.ts'
 import { type HeadCellOptions, openHeadCell } from './head.ts'
-import { attempt, listPackNames, packPath, paths, UNLOCKED_TEMP_AGE_MS } from './layout.ts'
+import { listPackNames, packPath, paths } from './layout.ts'
 import { createPackSink } from './pack-sink.ts'
 
-export interface SessionOptions extends HeadCellOptions {
+interface SessionOptions extends HeadCellOptions {
   inspect: () => Promise<Inspection>
 }
 

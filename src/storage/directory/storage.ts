@@ -1,32 +1,37 @@
 import { hostname } from 'node:os'
-import { join, resolve } from 'node:path'
+import { resolve } from 'node:path'
 import { HoldfastError, isDamage, isHoldfastError } from '../../errors.ts'
 import { parseHead } from '../../format/head.ts'
 import { JSON_BYTES_MAX } from '../../format/limits.ts'
 import { parseStoreFile, type StoreFile } from '../../format/store-file.ts'
 import { makeDirectory } from '../../fs/durable.ts'
 import { acquireFileLock } from '../../fs/file-lock.ts'
-import { ioError, isMissing, isSameFile, lstatOrNull, readFileOrNull, readFully, statOrNull } from '../../fs/io.ts'
+import {
+  attempt,
+  ioError,
+  isMissing,
+  isSameFile,
+  lstatOrNull,
+  readFileOrNull,
+  readFully,
+  statOrNull,
+} from '../../fs/io.ts'
 import { locksAvailable } from '../../fs/lock.ts'
 import { warmed } from '../../fs/node.ts'
 import type { FileStat, FileSystem } from '../../fs/port.ts'
 import { createQueue, type Queue } from '../../fs/queue.ts'
-import { createWorkDirectory } from '../../fs/temps.ts'
-import { createFileShelf } from '../../local/files.ts'
 import type { Found, Inspection, PackFile, Storage, StoredHead } from '../port.ts'
 import type { DirectoryState } from './head.ts'
-import { attempt, listPackNames, packPath, paths } from './layout.ts'
+import { listPackNames, packPath, paths } from './layout.ts'
 import { createParsed } from './parse-cache.ts'
 import { openSession } from './session.ts'
 
-export interface DirectoryStorageOptions {
+interface DirectoryStorageOptions {
   fs: FileSystem
   path: string
   readOnly: boolean
   /** `none`: the caller vouches that there is one writer. */
   lock: 'os' | 'none'
-  /** Where to lay blobs out as files; default `<path>/files`, where a read-only store only uses what it finds. */
-  filesDir?: string | undefined
 }
 
 /** What this process knows of a store directory, whoever opened it here and however often. */
@@ -64,7 +69,6 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
   const root = resolve(options.path)
   const at = paths(root)
   const lock = options.lock === 'os'
-  const filesDir = options.filesDir === undefined ? join(root, 'files') : resolve(options.filesDir)
 
   const storeFiles = createParsed(parseStoreFile)
   const heads = createParsed(parseHead)
@@ -218,20 +222,8 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
     return entering
   }
 
-  const shelfOptions = {
-    fs,
-    directory: filesDir,
-    lock,
-    quarantineDirectory: join(filesDir, '..', 'quarantine'),
-    readOnly: readOnly && options.filesDir === undefined,
-  }
-  const shelf = createFileShelf(shelfOptions)
-  // It is listed with every write.
-  const warmShelf = createFileShelf({ ...shelfOptions, fs: warmed(fs) })
-
   return {
     location: root,
-    readOnly,
     readHead: () => readHead(),
     inspect,
     openPack: (name) => openPack(fs, packPath(at.packs, name), name),
@@ -291,15 +283,6 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
           ),
       )
     },
-    files: {
-      ...shelf,
-      list: () => (isWarm() ? warmShelf : shelf).list(),
-    },
-    async workDirectory() {
-      await prepare()
-      return await createWorkDirectory(fs, at.tmp, { lock })
-    },
-    async close() {},
   }
 }
 
