@@ -78,7 +78,7 @@ export const durability = [
     replace: `    throw ioError(error, \`writing \${target}\`)
   }`,
     why: 'a directory of blobs that was written out may be gone',
-    tests: ['test/faulty-disk/crash-history.test.ts'],
+    tests: ['test/explore/crash-history.test.ts'],
   },
   {
     file: 'src/fs/durable.ts',
@@ -187,7 +187,7 @@ export const durability = [
     replace: `const held = lock && !fs
 `,
     why: 'two writers at once, in two processes',
-    tests: ['test/damage/head.test.ts', 'test/storage', 'test/faulty-disk/simulate.test.ts'],
+    tests: ['test/storage/head.test.ts', 'test/storage', 'test/explore/machines.test.ts'],
   },
   {
     file: 'src/storage/head-cell.ts',
@@ -230,7 +230,7 @@ export const durability = [
     find: 'if (shared.uncertain) await renameAgain(current)',
     replace: '',
     why: 'a rename that a failed fsync forgot is not written by the next fsync',
-    tests: ['test/faulty-disk/crash-persist.test.ts'],
+    tests: ['test/explore/crash-persist.test.ts'],
   },
   {
     file: 'src/storage/directory-session.ts',
@@ -300,7 +300,7 @@ export const durability = [
     find: 'if (same && alone) return',
     replace: 'if (same) return',
     why: 'a writer whose lock file was deleted commits',
-    tests: ['test/concurrency/stopped-writer.test.ts'],
+    tests: ['test/store/stopped-writer.test.ts'],
     children: true,
   },
   {
@@ -341,7 +341,7 @@ export const durability = [
     find: 'if (committed !== null) await fs.unlink(committed).catch(() => undefined)',
     replace: '',
     why: 'a failed persist leaves its packs',
-    tests: ['test/snapshot/block-writer.test.ts'],
+    tests: ['test/blocks/pack-writer.test.ts'],
   },
   {
     file: 'src/storage/directory-session.ts',
@@ -356,7 +356,7 @@ export const durability = [
     find: 'await reapTemps(fs, at.tmp, { lock, olderThanMs: UNLOCKED_TEMP_AGE_MS, nowMs: Date.now(), entries })',
     replace: '',
     why: 'temps gather with every crash',
-    tests: ['test/faulty-disk/cycles.test.ts'],
+    tests: ['test/explore/crash-cycles.test.ts'],
   },
   {
     file: 'src/storage/directory.ts',
@@ -365,14 +365,14 @@ export const durability = [
     replace: `    const bytes = await whole(readBytes(), at.head, 'HEAD_DAMAGED')
     const store = await readStoreFile(looks)`,
     why: 'a reader beside the creator sees a store that lost its HEAD',
-    tests: ['test/snapshot/readers.test.ts'],
+    tests: ['test/load/readers.test.ts'],
   },
   {
     file: 'src/storage/directory.ts',
     find: 'if (!evidence) return null',
     replace: 'if (evidence !== undefined) return null',
     why: 'a store without STORE.json is silently empty',
-    tests: ['test/damage/head.test.ts', 'test/storage', 'test/faulty-disk/simulate.test.ts'],
+    tests: ['test/storage/head.test.ts', 'test/storage', 'test/explore/machines.test.ts'],
   },
   {
     file: 'src/storage/directory.ts',
@@ -384,21 +384,21 @@ export const durability = [
       throw new HoldfastError(
         'HEAD_MISSING',`,
     why: 'a store without HEAD is silently empty',
-    tests: ['test/damage/head.test.ts', 'test/storage', 'test/faulty-disk/simulate.test.ts'],
+    tests: ['test/storage/head.test.ts', 'test/storage', 'test/explore/machines.test.ts'],
   },
   {
     file: 'src/storage/directory.ts',
     find: 'if (head.storeId !== store.storeId) {',
     replace: 'if (false as boolean) {',
     why: "another store's HEAD is believed",
-    tests: ['test/damage/head.test.ts', 'test/storage', 'test/faulty-disk/simulate.test.ts'],
+    tests: ['test/storage/head.test.ts', 'test/storage', 'test/explore/machines.test.ts'],
   },
   {
     file: 'src/storage/directory.ts',
     find: 'if (!isMissing(error)) throw ioError(error, `opening ${path}`)',
     replace: '',
     why: 'a pack that cannot be opened is said to be missing',
-    tests: ['test/damage/head.test.ts', 'test/storage', 'test/faulty-disk/simulate.test.ts'],
+    tests: ['test/storage/head.test.ts', 'test/storage', 'test/explore/machines.test.ts'],
   },
   {
     file: 'src/storage/directory.ts',
@@ -413,7 +413,7 @@ export const durability = [
 `,
     replace: '',
     why: 'files are closed and removed while they are being made durable',
-    tests: ['test/snapshot/block-writer.test.ts'],
+    tests: ['test/blocks/pack-writer.test.ts'],
   },
   {
     file: 'src/snapshot/commit.ts',
@@ -439,7 +439,7 @@ export const durability = [
     find: 'damaged: [damaged, env.badBlocks], writer })',
     replace: 'damaged: [], writer })',
     why: 'new snapshots build on blocks known to be bad',
-    tests: ['test/damage/heal.test.ts', 'test/recovery'],
+    tests: ['test/persist/heal.test.ts', 'test/recovery'],
   },
   {
     file: 'src/snapshot/history.ts',
@@ -471,7 +471,7 @@ export const durability = [
     find: 'await temps.reap()',
     replace: '',
     why: 'temps gather with every crash',
-    tests: ['test/faulty-disk/cycles.test.ts'],
+    tests: ['test/explore/crash-cycles.test.ts'],
   },
   {
     file: 'src/snapshot/clean-up.ts',
@@ -502,7 +502,7 @@ export const durability = [
     find: '(alone && claim.revision === head.revision + 1)',
     replace: 'false',
     why: 'a process that dies in every persist fills the disk',
-    tests: ['test/faulty-disk/cycles.test.ts', 'test/faulty-disk/crash-history.test.ts'],
+    tests: ['test/explore/crash-cycles.test.ts', 'test/explore/crash-history.test.ts'],
   },
   {
     file: 'src/snapshot/sweep.ts',
@@ -533,28 +533,28 @@ export const durability = [
     find: 'if (tail !== `${KEY}${checksum}${END}`)',
     replace: 'if (tail === "")',
     why: 'a damaged HEAD is believed',
-    tests: ['test/damage/head.test.ts', 'test/format'],
+    tests: ['test/storage/head.test.ts', 'test/format'],
   },
   {
     file: 'src/format/pack.ts',
     find: "if (!digestsEqual(digest, 0, footer, 24)) throw damaged(where, 'the digest of its header and index differs')",
     replace: '',
     why: 'a damaged pack index is believed',
-    tests: ['test/format', 'test/damage/every-byte.test.ts'],
+    tests: ['test/format', 'test/explore/bytes.test.ts'],
   },
   {
     file: 'src/snapshot/blocks.ts',
     find: "if (!digestsEqual(blake3(bytes), 0, digest, 0)) throw new BadBlock('the bytes do not match their digest')",
     replace: '',
     why: 'a damaged block is decoded',
-    tests: ['test/damage/every-byte.test.ts', 'test/faulty-disk/reads.test.ts'],
+    tests: ['test/explore/bytes.test.ts', 'test/explore/faulty-reads.test.ts'],
   },
   {
     file: 'src/snapshot/blocks.ts',
     find: "if (isHoldfastError(reason, 'IO_FAILED')) throw reason",
     replace: '',
     why: 'a disk that does not answer is no damage',
-    tests: ['test/damage/every-byte.test.ts', 'test/faulty-disk/reads.test.ts'],
+    tests: ['test/explore/bytes.test.ts', 'test/explore/faulty-reads.test.ts'],
   },
   {
     file: 'src/snapshot/read-blob.ts',
@@ -563,14 +563,14 @@ export const durability = [
     replace: `if (digestsEqual(segments, 0, segments, 0)) return
 `,
     why: 'a wrong byte is handed out',
-    tests: ['test/damage/every-byte.test.ts', 'test/faulty-disk/reads.test.ts'],
+    tests: ['test/explore/bytes.test.ts', 'test/explore/faulty-reads.test.ts'],
   },
   {
     file: 'src/snapshot/reads.ts',
     find: 'if (!digestsEqual(blake3(bytes), 0, run.digests, i * DIGEST_BYTES)) {',
     replace: 'if (digestsEqual(blake3(bytes), 0, new Uint8Array(32), 0)) {',
     why: 'a wrong byte is streamed',
-    tests: ['test/damage/every-byte.test.ts', 'test/faulty-disk/reads.test.ts'],
+    tests: ['test/explore/bytes.test.ts', 'test/explore/faulty-reads.test.ts'],
   },
   {
     file: 'src/snapshot/fold.ts',
@@ -584,21 +584,21 @@ export const durability = [
     find: 'if (!isDamage(damage) && !ahead) throw error',
     replace: '',
     why: 'a fallback hides a failing disk',
-    tests: ['test/damage/fallback.test.ts', 'test/snapshot/load.test.ts', 'test/faulty-disk/reads.test.ts'],
+    tests: ['test/load/fallback.test.ts', 'test/load/load.test.ts', 'test/explore/faulty-reads.test.ts'],
   },
   {
     file: 'src/snapshot/load.ts',
     find: 'if (!ahead) await assertStillThere(env, stored, damage)',
     replace: '',
     why: 'a snapshot that was dropped while it was opened is no damage',
-    tests: ['test/snapshot/readers.test.ts'],
+    tests: ['test/load/readers.test.ts'],
   },
   {
     file: 'src/storage/file-shelf.ts',
     find: "if (!file.tryLock('exclusive')) return false",
     replace: "file.tryLock('exclusive')",
     why: 'a file that somebody has open is deleted',
-    tests: ['test/concurrency/files.test.ts'],
+    tests: ['test/store/concurrent-files.test.ts'],
     children: true,
   },
   {
@@ -606,21 +606,21 @@ export const durability = [
     find: 'if (!isSameFile(await file.stat(), await lstatOrNull(fs, path + LOCK_SUFFIX))) return false',
     replace: '',
     why: 'a lock on a lock file that was deleted meanwhile protects nobody',
-    tests: ['test/storage/file-shelf.test.ts'],
+    tests: ['test/local/files.test.ts'],
   },
   {
     file: 'src/storage/file-shelf.ts',
     find: "if (file.tryLock('shared') && isSameFile(await file.stat(), await lstatOrNull(fs, path))) return file",
     replace: "if (file.tryLock('shared')) return file",
     why: 'a lock on a lock file that was deleted meanwhile keeps nothing',
-    tests: ['test/storage/file-shelf.test.ts'],
+    tests: ['test/local/files.test.ts'],
   },
   {
     file: 'src/storage/file-shelf.ts',
     find: "(there.kind !== 'file' || there.size !== size || !(await verified(path, work.verify)))",
     replace: "(there.kind !== 'file' || there.size !== size)",
     why: 'a file that was tampered with is handed to an engine',
-    tests: ['test/snapshot/blob.test.ts', 'test/concurrency/files.test.ts'],
+    tests: ['test/load/blob.test.ts', 'test/store/concurrent-files.test.ts'],
     children: true,
   },
   {
@@ -628,7 +628,7 @@ export const durability = [
     find: 'name.endsWith(LOCK_SUFFIX) ? name.slice(0, -LOCK_SUFFIX.length) : name',
     replace: 'name',
     why: 'lock files gather',
-    tests: ['test/storage/file-shelf.test.ts'],
+    tests: ['test/local/files.test.ts'],
   },
   {
     file: 'src/storage/remove.ts',
@@ -636,14 +636,14 @@ export const durability = [
     await fs.syncDirectory(dirname(path))`,
     replace: '    await fs.rename(path, aside)',
     why: 'half a store may come back under its name',
-    tests: ['test/faulty-disk/crash-history.test.ts'],
+    tests: ['test/explore/crash-history.test.ts'],
   },
   {
     file: 'src/storage/remove.ts',
     find: 'await removeDoomed(fs, path).catch(() => undefined)',
     replace: '',
     why: 'half a store is left under another name by each crash',
-    tests: ['test/faulty-disk/crash-history.test.ts'],
+    tests: ['test/explore/crash-history.test.ts'],
   },
   {
     file: 'src/storage/remove.ts',
@@ -652,7 +652,7 @@ export const durability = [
     return aside`,
     replace: '    return aside === null ? aside : path',
     why: 'a crash half-way leaves half a store under its name',
-    tests: ['test/faulty-disk/crash-history.test.ts'],
+    tests: ['test/explore/crash-history.test.ts'],
   },
   {
     file: 'src/fs/put-in-place.ts',
@@ -660,14 +660,14 @@ export const durability = [
       await fs.syncDirectory(directory)`,
     replace: 'removeTree(fs, kept + suffix)',
     why: 'a log that was kept before comes back beside another database',
-    tests: ['test/faulty-disk/put-in-place.test.ts'],
+    tests: ['test/explore/put-in-place.test.ts'],
   },
   {
     file: 'src/fs/put-in-place.ts',
     find: "for (const suffix of ['', ...companions]) await removeTree(fs, kept + suffix)",
     replace: '',
     why: 'a log that was kept before lies beside another database',
-    tests: ['test/faulty-disk/put-in-place.test.ts'],
+    tests: ['test/explore/put-in-place.test.ts'],
   },
   {
     file: 'src/fs/put-in-place.ts',
@@ -675,14 +675,14 @@ export const durability = [
     await fs.syncDirectory(directory)`,
     replace: 'came to this.',
     why: 'a database is without its log after a power loss',
-    tests: ['test/faulty-disk/put-in-place.test.ts'],
+    tests: ['test/explore/put-in-place.test.ts'],
   },
   {
     file: 'src/fs/put-in-place.ts',
     find: 'if (moved) await fs.syncDirectory(directory)',
     replace: '',
     why: 'a new database meets the log of the old one after a power loss',
-    tests: ['test/faulty-disk/put-in-place.test.ts'],
+    tests: ['test/explore/put-in-place.test.ts'],
   },
   {
     file: 'src/fs/put-in-place.ts',
@@ -691,7 +691,7 @@ export const durability = [
     replace: `await fs.rename(fresh, path)
     await moveCompanions()`,
     why: 'a new database meets the log of the old one',
-    tests: ['test/faulty-disk/put-in-place.test.ts'],
+    tests: ['test/explore/put-in-place.test.ts'],
   },
   {
     file: 'src/fs/put-in-place.ts',
@@ -699,42 +699,42 @@ export const durability = [
     await fs.syncDirectory(directory)`,
     replace: 'await fs.rename(fresh, path)',
     why: 'a database that was restored is not there after a power loss',
-    tests: ['test/faulty-disk/put-in-place.test.ts'],
+    tests: ['test/explore/put-in-place.test.ts'],
   },
   {
     file: 'src/fs/put-in-place.ts',
     find: '(await hasCompanions()) || ',
     replace: '',
     why: 'a database stays where it is while its log goes',
-    tests: ['test/faulty-disk/put-in-place.test.ts'],
+    tests: ['test/explore/put-in-place.test.ts'],
   },
   {
     file: 'src/fs/put-in-place.ts',
     find: 'if ((await hasCompanions()) || !(await linked(fs, path, kept))) await',
     replace: 'await',
     why: 'a crash leaves no database where there need not be none',
-    tests: ['test/faulty-disk/put-in-place.test.ts'],
+    tests: ['test/explore/put-in-place.test.ts'],
   },
   {
     file: 'src/engine/scratch.ts',
     find: "if (lock.tryLock('exclusive')) await rm",
     replace: 'await rm',
     why: 'the files of a save under way in another process are removed',
-    tests: ['test/engine/scratch.test.ts'],
+    tests: ['test/engines/scratch.test.ts'],
   },
   {
     file: 'src/engine/scratch.ts',
     find: 'reapDirectories(directory).catch(() => undefined)',
     replace: '',
     why: 'files as large as the engine gather with every crash during a save',
-    tests: ['test/engine/scratch.test.ts'],
+    tests: ['test/engines/scratch.test.ts'],
   },
   {
     file: 'src/engine/scratch.ts',
     find: 'mode & 0o777) !== 0o700',
     replace: 'mode & 0o777) === 0',
     why: 'what others can reach into is not followed',
-    tests: ['test/engine/scratch.test.ts'],
+    tests: ['test/engines/scratch.test.ts'],
   },
   {
     file: 'src/storage/directory-session.ts',
@@ -744,14 +744,14 @@ export const durability = [
     else return await cell.swap(next)
     if (store.state`,
     why: 'a repair leaves a store without STORE.json',
-    tests: ['test/recovery', 'test/faulty-disk/repair.test.ts'],
+    tests: ['test/recovery', 'test/explore/crash-repair.test.ts'],
   },
   {
     file: 'src/storage/head-cell.ts',
     find: 'else await attempt(makeNameDurable(), `making ${root} durable`)',
     replace: '',
     why: 'a store that was moved here and repaired may not be here after a power loss',
-    tests: ['test/faulty-disk/killed.test.ts'],
+    tests: ['test/explore/killed.test.ts'],
   },
   {
     file: 'src/storage/head-cell.ts',
@@ -759,14 +759,14 @@ export const durability = [
       else`,
     replace: 'if (stored === null)',
     why: 'a repair keeps a HEAD as the one before that may be lost',
-    tests: ['test/faulty-disk/killed.test.ts'],
+    tests: ['test/explore/killed.test.ts'],
   },
   {
     file: 'src/storage/directory-session.ts',
     find: 'await attempt(fs.syncDirectory(at.packs), `making ${at.packs} durable`)',
     replace: '',
     why: 'a repair names a pack that is not there after a power loss',
-    tests: ['test/faulty-disk/killed.test.ts'],
+    tests: ['test/explore/killed.test.ts'],
   },
   {
     file: 'src/storage/head-cell.ts',
@@ -792,7 +792,7 @@ export const durability = [
     find: 'await settled([temp.file.sync(), copied && copy?.file.sync(), ready()])',
     replace: 'await settled([temp.file.sync(), ready()])',
     why: 'where there are no links, the HEAD before is renamed before its bytes are durable',
-    tests: ['test/crash/fsync.test.ts', 'test/faulty-disk/crash-persist.test.ts'],
+    tests: ['test/storage/fsync.test.ts', 'test/explore/crash-persist.test.ts'],
   },
   {
     file: 'src/storage/head-cell.ts',
@@ -820,6 +820,6 @@ export const durability = [
     find: ' && !(await isReadable(source, id.digest))) {',
     replace: ' && id === undefined) {',
     why: 'a snapshot whose manifest has gone bad is acknowledged once more',
-    tests: ['test/snapshot/remembered.test.ts'],
+    tests: ['test/store/remembered.test.ts'],
   },
 ]
