@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import { builtIn, nativeEngine, skipVisibly } from '../engine/native.ts'
+import { builtIn, nativeEngine, skipVisibly } from '../engines/native.ts'
 import { scratch } from '../support/storages.ts'
 import { bundled, run } from './example.ts'
 

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import { expect, test } from 'vitest'
-import { nativeEngine, skipVisibly } from '../engine/native.ts'
+import { nativeEngine, skipVisibly } from '../engines/native.ts'
 import { scratch } from '../support/storages.ts'
 import { bundled, root, run } from './example.ts'
 

@@ -24,7 +24,7 @@ export const durability = [
     replace: `    await publish(fs, temp, target, { synced, directory: null })
     return await withDirectory(fs, dirname(target), (opened) => syncAfterRename(opened, dirname(target)))`,
     why: 'what is needed after a rename is open before it: for want of a descriptor a write is not in doubt',
-    tests: ['test/faulty-disk/descriptors.test.ts', 'test/fs/durable.test.ts'],
+    tests: ['test/explore/descriptors.test.ts', 'test/fs/durable.test.ts'],
   },
   {
     file: 'src/fs/durable.ts',
@@ -86,7 +86,7 @@ export const durability = [
     find: 'await syncAfterRename(directory, dirname(target))\n  })',
     replace: '})',
     why: 'a directory of blobs that was written out may be gone',
-    tests: ['test/faulty-disk/crash-history.test.ts'],
+    tests: ['test/explore/crash-history.test.ts'],
   },
   {
     file: 'src/fs/durable.ts',
@@ -195,7 +195,7 @@ export const durability = [
     replace: `const held = lock && !fs
 `,
     why: 'two writers at once, in two processes',
-    tests: ['test/damage/head.test.ts', 'test/storage', 'test/faulty-disk/simulate.test.ts'],
+    tests: ['test/storage/head.test.ts', 'test/storage', 'test/explore/machines.test.ts'],
   },
   {
     file: 'src/storage/directory/head.ts',
@@ -238,7 +238,7 @@ export const durability = [
     find: 'if (shared.uncertain) await renameAgain(current)',
     replace: '',
     why: 'a rename that a failed fsync forgot is not written by the next fsync',
-    tests: ['test/faulty-disk/crash-persist.test.ts'],
+    tests: ['test/explore/crash-persist.test.ts'],
   },
   {
     file: 'src/storage/directory/session.ts',
@@ -300,7 +300,7 @@ export const durability = [
     find: 'if (same && alone) return',
     replace: 'if (same) return',
     why: 'a writer whose lock file was deleted commits',
-    tests: ['test/concurrency/stopped-writer.test.ts'],
+    tests: ['test/store/stopped-writer.test.ts'],
     children: true,
   },
   {
@@ -341,7 +341,7 @@ export const durability = [
     find: 'if (committed !== null) await fs.unlink(committed).catch(() => undefined)',
     replace: '',
     why: 'a failed persist leaves its packs',
-    tests: ['test/snapshot/block-writer.test.ts'],
+    tests: ['test/blocks/pack-writer.test.ts'],
   },
   {
     file: 'src/storage/directory/session.ts',
@@ -356,7 +356,7 @@ export const durability = [
     find: 'await reapTemps(fs, at.tmp, { lock, olderThanMs: UNLOCKED_TEMP_AGE_MS, nowMs: Date.now(), entries })',
     replace: '',
     why: 'temps gather with every crash',
-    tests: ['test/faulty-disk/cycles.test.ts'],
+    tests: ['test/explore/crash-cycles.test.ts'],
   },
   {
     file: 'src/storage/directory/storage.ts',
@@ -365,14 +365,14 @@ export const durability = [
     replace: `    const bytes = await whole(readBytes(), at.head, 'HEAD_DAMAGED')
     const store = await readStoreFile(looks)`,
     why: 'a reader beside the creator sees a store that lost its HEAD',
-    tests: ['test/snapshot/readers.test.ts'],
+    tests: ['test/load/readers.test.ts'],
   },
   {
     file: 'src/storage/directory/storage.ts',
     find: 'if (!evidence) return null',
     replace: 'if (evidence !== undefined) return null',
     why: 'a store without STORE.json is silently empty',
-    tests: ['test/damage/head.test.ts', 'test/storage', 'test/faulty-disk/simulate.test.ts'],
+    tests: ['test/storage/head.test.ts', 'test/storage', 'test/explore/machines.test.ts'],
   },
   {
     file: 'src/storage/directory/storage.ts',
@@ -384,21 +384,21 @@ export const durability = [
       throw new HoldfastError(
         'HEAD_MISSING',`,
     why: 'a store without HEAD is silently empty',
-    tests: ['test/damage/head.test.ts', 'test/storage', 'test/faulty-disk/simulate.test.ts'],
+    tests: ['test/storage/head.test.ts', 'test/storage', 'test/explore/machines.test.ts'],
   },
   {
     file: 'src/storage/directory/storage.ts',
     find: 'if (head.storeId !== store.storeId) {',
     replace: 'if (false as boolean) {',
     why: "another store's HEAD is believed",
-    tests: ['test/damage/head.test.ts', 'test/storage', 'test/faulty-disk/simulate.test.ts'],
+    tests: ['test/storage/head.test.ts', 'test/storage', 'test/explore/machines.test.ts'],
   },
   {
     file: 'src/storage/directory/storage.ts',
     find: 'if (!isMissing(error)) throw ioError(error, `opening ${path}`)',
     replace: '',
     why: 'a pack that cannot be opened is said to be missing',
-    tests: ['test/damage/head.test.ts', 'test/storage', 'test/faulty-disk/simulate.test.ts'],
+    tests: ['test/storage/head.test.ts', 'test/storage', 'test/explore/machines.test.ts'],
   },
   {
     file: 'src/storage/directory/storage.ts',
@@ -413,7 +413,7 @@ export const durability = [
 `,
     replace: '',
     why: 'files are closed and removed while they are being made durable',
-    tests: ['test/snapshot/block-writer.test.ts'],
+    tests: ['test/blocks/pack-writer.test.ts'],
   },
   {
     file: 'src/persist/commit.ts',
@@ -439,7 +439,7 @@ export const durability = [
     find: 'damaged: [damaged, env.badBlocks], writer })',
     replace: 'damaged: [], writer })',
     why: 'new snapshots build on blocks known to be bad',
-    tests: ['test/damage/heal.test.ts', 'test/recovery'],
+    tests: ['test/persist/heal.test.ts', 'test/recovery'],
   },
   {
     file: 'src/history/history.ts',
@@ -471,7 +471,7 @@ export const durability = [
     find: 'await temps.reap()',
     replace: '',
     why: 'temps gather with every crash',
-    tests: ['test/faulty-disk/cycles.test.ts'],
+    tests: ['test/explore/crash-cycles.test.ts'],
   },
   {
     file: 'src/gc/collect.ts',
@@ -502,7 +502,7 @@ export const durability = [
     find: '(alone && claim.revision === head.revision + 1)',
     replace: 'false',
     why: 'a process that dies in every persist fills the disk',
-    tests: ['test/faulty-disk/cycles.test.ts', 'test/faulty-disk/crash-history.test.ts'],
+    tests: ['test/explore/crash-cycles.test.ts', 'test/explore/crash-history.test.ts'],
   },
   {
     file: 'src/gc/plan-sweep.ts',
@@ -533,28 +533,28 @@ export const durability = [
     find: 'if (tail !== `${KEY}${checksum}${END}`)',
     replace: 'if (tail === "")',
     why: 'a damaged HEAD is believed',
-    tests: ['test/damage/head.test.ts', 'test/format'],
+    tests: ['test/storage/head.test.ts', 'test/format'],
   },
   {
     file: 'src/format/pack.ts',
     find: "if (!digestsEqual(digest, 0, footer, 24)) throw damaged(where, 'the digest of its header and index differs')",
     replace: '',
     why: 'a damaged pack index is believed',
-    tests: ['test/format', 'test/damage/every-byte.test.ts'],
+    tests: ['test/format', 'test/explore/bytes.test.ts'],
   },
   {
     file: 'src/blocks/block-source.ts',
     find: "if (!digestsEqual(blake3(bytes), 0, digest, 0)) throw new BadBlock('the bytes do not match their digest')",
     replace: '',
     why: 'a damaged block is decoded',
-    tests: ['test/damage/every-byte.test.ts', 'test/faulty-disk/reads.test.ts'],
+    tests: ['test/explore/bytes.test.ts', 'test/explore/faulty-reads.test.ts'],
   },
   {
     file: 'src/blocks/block-source.ts',
     find: "if (isHoldfastError(reason, 'IO_FAILED')) throw reason",
     replace: '',
     why: 'a disk that does not answer is no damage',
-    tests: ['test/damage/every-byte.test.ts', 'test/faulty-disk/reads.test.ts'],
+    tests: ['test/explore/bytes.test.ts', 'test/explore/faulty-reads.test.ts'],
   },
   {
     file: 'src/load/read-blob.ts',
@@ -563,42 +563,42 @@ export const durability = [
     replace: `if (digestsEqual(segments, 0, segments, 0)) return
 `,
     why: 'a wrong byte is handed out',
-    tests: ['test/damage/every-byte.test.ts', 'test/faulty-disk/reads.test.ts'],
+    tests: ['test/explore/bytes.test.ts', 'test/explore/faulty-reads.test.ts'],
   },
   {
     file: 'src/load/plan-reads.ts',
     find: 'if (!digestsEqual(blake3(bytes), 0, run.digests, i * DIGEST_BYTES)) {',
     replace: 'if (digestsEqual(blake3(bytes), 0, new Uint8Array(32), 0)) {',
     why: 'a wrong byte is streamed',
-    tests: ['test/damage/every-byte.test.ts', 'test/faulty-disk/reads.test.ts'],
+    tests: ['test/explore/bytes.test.ts', 'test/explore/faulty-reads.test.ts'],
   },
   {
     file: 'src/gc/compact.ts',
     find: 'return digestsEqual(blake3(unpack(index, entry, stored)), 0, index.digest(entry), 0)',
     replace: 'return digestsEqual(index.digest(entry), 0, index.digest(entry), 0)',
     why: 'rot is copied into a pack that looks fresh',
-    tests: ['test/damage', 'test/recovery'],
+    tests: ['test/load', 'test/recovery'],
   },
   {
     file: 'src/load/load.ts',
     find: 'if (!isDamage(damage) && !ahead) throw error',
     replace: '',
     why: 'a fallback hides a failing disk',
-    tests: ['test/damage/fallback.test.ts', 'test/snapshot/load.test.ts', 'test/faulty-disk/reads.test.ts'],
+    tests: ['test/load/fallback.test.ts', 'test/load/load.test.ts', 'test/explore/faulty-reads.test.ts'],
   },
   {
     file: 'src/load/load.ts',
     find: 'if (!ahead) await assertStillThere(env, stored, damage)',
     replace: '',
     why: 'a snapshot that was dropped while it was opened is no damage',
-    tests: ['test/snapshot/readers.test.ts'],
+    tests: ['test/load/readers.test.ts'],
   },
   {
     file: 'src/local/files.ts',
     find: "if (!file.tryLock('exclusive')) return false",
     replace: "file.tryLock('exclusive')",
     why: 'a file that somebody has open is deleted',
-    tests: ['test/concurrency/files.test.ts'],
+    tests: ['test/store/concurrent-files.test.ts'],
     children: true,
   },
   {
@@ -620,7 +620,7 @@ export const durability = [
     find: "(there.kind !== 'file' || there.size !== size || !(await verified(path, work.verify)))",
     replace: "(there.kind !== 'file' || there.size !== size)",
     why: 'a file that was tampered with is handed to an engine',
-    tests: ['test/snapshot/blob.test.ts', 'test/concurrency/files.test.ts'],
+    tests: ['test/load/blob.test.ts', 'test/store/concurrent-files.test.ts'],
     children: true,
   },
   {
@@ -636,14 +636,14 @@ export const durability = [
       await syncAfterRename(directory, above)`,
     replace: '      await fs.rename(path, aside)',
     why: 'half a store may come back under its name',
-    tests: ['test/faulty-disk/crash-history.test.ts'],
+    tests: ['test/explore/crash-history.test.ts'],
   },
   {
     file: 'src/storage/directory/remove.ts',
     find: 'await removeDoomed(fs, path).catch(() => undefined)',
     replace: '',
     why: 'half a store is left under another name by each crash',
-    tests: ['test/faulty-disk/crash-history.test.ts'],
+    tests: ['test/explore/crash-history.test.ts'],
   },
   {
     file: 'src/storage/directory/remove.ts',
@@ -655,7 +655,7 @@ export const durability = [
     })
     return aside === null ? aside : path`,
     why: 'a crash half-way leaves half a store under its name',
-    tests: ['test/faulty-disk/crash-history.test.ts'],
+    tests: ['test/explore/crash-history.test.ts'],
   },
   {
     file: 'src/fs/put-in-place.ts',
@@ -663,14 +663,14 @@ export const durability = [
       await opened.sync()`,
     replace: 'removeTree(fs, kept + suffix)',
     why: 'a log that was kept before comes back beside another database',
-    tests: ['test/faulty-disk/put-in-place.test.ts'],
+    tests: ['test/explore/put-in-place.test.ts'],
   },
   {
     file: 'src/fs/put-in-place.ts',
     find: "for (const suffix of ['', ...companions]) await removeTree(fs, kept + suffix)",
     replace: '',
     why: 'a log that was kept before lies beside another database',
-    tests: ['test/faulty-disk/put-in-place.test.ts'],
+    tests: ['test/explore/put-in-place.test.ts'],
   },
   {
     file: 'src/fs/put-in-place.ts',
@@ -678,14 +678,14 @@ export const durability = [
     await opened.sync()`,
     replace: 'came to this.',
     why: 'a database is without its log after a power loss',
-    tests: ['test/faulty-disk/put-in-place.test.ts'],
+    tests: ['test/explore/put-in-place.test.ts'],
   },
   {
     file: 'src/fs/put-in-place.ts',
     find: 'if (moved) await opened.sync()',
     replace: '',
     why: 'a new database meets the log of the old one after a power loss',
-    tests: ['test/faulty-disk/put-in-place.test.ts'],
+    tests: ['test/explore/put-in-place.test.ts'],
   },
   {
     file: 'src/fs/put-in-place.ts',
@@ -694,7 +694,7 @@ export const durability = [
     replace: `await fs.rename(fresh, path)
     await moveCompanions(opened)`,
     why: 'a new database meets the log of the old one',
-    tests: ['test/faulty-disk/put-in-place.test.ts'],
+    tests: ['test/explore/put-in-place.test.ts'],
   },
   {
     file: 'src/fs/put-in-place.ts',
@@ -702,42 +702,42 @@ export const durability = [
     await syncAfterRename(opened, directory)`,
     replace: 'await fs.rename(fresh, path)',
     why: 'a database that was restored is not there after a power loss',
-    tests: ['test/faulty-disk/put-in-place.test.ts'],
+    tests: ['test/explore/put-in-place.test.ts'],
   },
   {
     file: 'src/fs/put-in-place.ts',
     find: '(await hasCompanions()) || ',
     replace: '',
     why: 'a database stays where it is while its log goes',
-    tests: ['test/faulty-disk/put-in-place.test.ts'],
+    tests: ['test/explore/put-in-place.test.ts'],
   },
   {
     file: 'src/fs/put-in-place.ts',
     find: 'if ((await hasCompanions()) || !(await linked(fs, path, kept))) await',
     replace: 'await',
     why: 'a crash leaves no database where there need not be none',
-    tests: ['test/faulty-disk/put-in-place.test.ts'],
+    tests: ['test/explore/put-in-place.test.ts'],
   },
   {
     file: 'src/local/private-directory.ts',
     find: "if (lock.tryLock('exclusive')) await rm",
     replace: 'await rm',
     why: 'the files of a save under way in another process are removed',
-    tests: ['test/engine/scratch.test.ts'],
+    tests: ['test/engines/scratch.test.ts'],
   },
   {
     file: 'src/local/private-directory.ts',
     find: 'reapDirectories(directory).catch(() => undefined)',
     replace: '',
     why: 'files as large as the engine gather with every crash during a save',
-    tests: ['test/engine/scratch.test.ts'],
+    tests: ['test/engines/scratch.test.ts'],
   },
   {
     file: 'src/local/private-directory.ts',
     find: 'mode & 0o777) !== 0o700',
     replace: 'mode & 0o777) === 0',
     why: 'what others can reach into is not followed',
-    tests: ['test/engine/scratch.test.ts'],
+    tests: ['test/engines/scratch.test.ts'],
   },
   {
     file: 'src/storage/directory/session.ts',
@@ -747,14 +747,14 @@ export const durability = [
     else return await cell.swap(next)
     if (store.state`,
     why: 'a repair leaves a store without STORE.json',
-    tests: ['test/recovery', 'test/faulty-disk/repair.test.ts'],
+    tests: ['test/recovery', 'test/explore/crash-repair.test.ts'],
   },
   {
     file: 'src/storage/directory/head.ts',
     find: 'else await attempt(makeNameDurable(), `making ${root} durable`)',
     replace: '',
     why: 'a store that was moved here and repaired may not be here after a power loss',
-    tests: ['test/faulty-disk/killed.test.ts'],
+    tests: ['test/explore/killed.test.ts'],
   },
   {
     file: 'src/storage/directory/head.ts',
@@ -762,14 +762,14 @@ export const durability = [
       else`,
     replace: 'if (stored === null)',
     why: 'a repair keeps a HEAD as the one before that may be lost',
-    tests: ['test/faulty-disk/killed.test.ts'],
+    tests: ['test/explore/killed.test.ts'],
   },
   {
     file: 'src/storage/directory/session.ts',
     find: 'await attempt(fs.syncDirectory(at.packs), `making ${at.packs} durable`)',
     replace: '',
     why: 'a repair names a pack that is not there after a power loss',
-    tests: ['test/faulty-disk/killed.test.ts'],
+    tests: ['test/explore/killed.test.ts'],
   },
   {
     file: 'src/storage/directory/head.ts',
@@ -799,7 +799,7 @@ export const durability = [
     find: 'await allSettledThenThrow([temp.file.sync(), copied && copy?.file.sync(), ready()])',
     replace: 'await allSettledThenThrow([temp.file.sync(), ready()])',
     why: 'where there are no links, the HEAD before is renamed before its bytes are durable',
-    tests: ['test/crash/fsync.test.ts', 'test/faulty-disk/crash-persist.test.ts'],
+    tests: ['test/storage/fsync.test.ts', 'test/explore/crash-persist.test.ts'],
   },
   {
     file: 'src/storage/directory/head.ts',
@@ -827,6 +827,6 @@ export const durability = [
     find: ' && !(await isReadable(source, id.digest))) {',
     replace: ' && id === undefined) {',
     why: 'a snapshot whose manifest has gone bad is acknowledged once more',
-    tests: ['test/snapshot/remembered.test.ts'],
+    tests: ['test/store/remembered.test.ts'],
   },
 ]

@@ -29,37 +29,41 @@ const { values } = parseArgs({
 const jobs = Number(values.jobs ?? Math.max(1, Math.floor(availableParallelism() / 2)))
 const TIMEOUT_MS = 30 * 60 * 1000
 
-/** Where a mutation of a file is likely to show, and quickly; the first that fits. */
+/** Where a mutation of a file is likely to show besides the test folder of its own name; the first that fits. */
 const LIKELY = [
-  [/^src\/fs\/durable/, ['test/fs', 'test/crash', 'test/durable']],
-  [/^src\/fs\//, ['test/fs', 'test/durable', 'test/concurrency']],
-  [/^src\/storage\//, ['test/storage', 'test/crash', 'test/fs']],
-  [/^src\/recovery\//, ['test/recovery']],
-  [/^src\/(blocks|load)\//, ['test/damage', 'test/snapshot']],
-  [/^src\/(persist|history|gc|store)/, ['test/snapshot', 'test/crash', 'test/concurrency']],
-  [/^src\/format\//, ['test/format', 'test/damage']],
+  [/^src\/fs\/durable/, ['test/storage', 'test/durable', 'test/explore/durable-files.test.ts']],
+  [/^src\/fs\//, ['test/durable', 'test/store']],
+  [/^src\/storage\//, ['test/fs', 'test/explore/process-death.test.ts', 'test/explore/failing-calls.test.ts']],
+  [/^src\/recovery\//, ['test/explore/crash-repair.test.ts', 'test/explore/repair-steps.test.ts']],
+  [/^src\/(blocks|load)\//, ['test/load', 'test/explore/bytes.test.ts']],
+  [/^src\/format\//, ['test/load/hostile.test.ts', 'test/explore/bytes.test.ts']],
+  [/^src\//, ['test/store', 'test/persist', 'test/load', 'test/gc', 'test/history']],
 ]
 
-/** Then these: the whole of the faulty disk takes a minute, the rest several. */
+/** Then these: what searches a space takes a minute or two, the rest as long. */
 const ALL = [
-  ['test/faulty-disk'],
-  ['test/fs', 'test/storage', 'test/snapshot', 'test/recovery', 'test/concurrency', 'test/real-disk'],
+  ['test/explore', 'test/faulty-disk'],
+  ['fs', 'storage', 'store', 'blocks', 'gc', 'history', 'load', 'persist', 'recovery', 'local'].map(
+    (folder) => `test/${folder}`,
+  ),
 ]
 
 /** Of what touches the disk: a second or two each, then half a minute. */
 const QUICK = [
-  'test/crash/fsync.test.ts',
-  'test/crash/order.test.ts',
-  'test/durable/crash.test.ts',
+  'test/storage/fsync.test.ts',
+  'test/storage/order.test.ts',
+  'test/explore/durable-files.test.ts',
   'test/storage/session.test.ts',
 ]
-const CRASHES = ['test/faulty-disk/crash-persist.test.ts', 'test/faulty-disk/faults.test.ts']
+const CRASHES = ['test/explore/crash-persist.test.ts', 'test/explore/faults.test.ts']
 
 /** The tests for a mutation, a group at a time. */
 function testsFor({ file, tests = [] }) {
   const own = file.replace(/^src/, 'test').replace(/\.ts$/, '.test.ts')
-  const [, likely = []] = LIKELY.find(([pattern]) => pattern.test(file)) ?? []
-  const disk = /^src\/(fs|storage|local|blocks|gc|history|load|persist|recovery)\//.test(file)
+  const folder = `test/${file.split('/')[1]}`
+  const [, others] = LIKELY.find(([pattern]) => pattern.test(file))
+  const likely = existsSync(join(root, folder)) ? [folder, ...others] : others
+  const disk = !/^src\/(format|workers|engines|encodings)\//.test(file)
   const first = [...(existsSync(join(root, own)) ? [own] : []), ...(disk ? QUICK : [])]
   const rest = values.quick === true ? [] : [likely, ...ALL]
   return [tests, first, disk ? CRASHES : likely, ...rest].filter((group) => group.length > 0)

@@ -13,8 +13,8 @@ import { createPackIndex } from '../../src/format/pack-builder.ts'
 import { encodeSegments } from '../../src/format/segments.ts'
 import type { DirectoryImage } from '../faulty-disk/image.ts'
 import { noise } from '../support/bytes.ts'
+import { build, fileOf, headBytes, headOf, persisted, repaired, visit, withFiles } from '../support/lab.ts'
 import { rejects } from '../support/rejects.ts'
-import { build, fileOf, headBytes, headOf, persisted, repaired, visit, withFiles } from './lab.ts'
 
 /* Stores that no writer of ours makes: everything has the digest that it should, and what it says is not so. */
 

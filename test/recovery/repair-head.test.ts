@@ -2,7 +2,6 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import { createDisk } from '../faulty-disk/disk.ts'
 import { type DirectoryImage, keyOf } from '../faulty-disk/image.ts'
-import { rejects } from '../support/rejects.ts'
 import {
   actionsOf,
   build,
@@ -22,7 +21,8 @@ import {
   twoWholeCopies,
   visit,
   withFiles,
-} from './lab.ts'
+} from '../support/lab.ts'
+import { rejects } from '../support/rejects.ts'
 
 /** Three snapshots; the tag was there one write ago. */
 const three = await build(async (store) => {

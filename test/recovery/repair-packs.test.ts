@@ -3,7 +3,6 @@ import { fixed } from '../../src/format/chunking.ts'
 import { createDisk } from '../faulty-disk/disk.ts'
 import { type DirectoryImage, keyOf } from '../faulty-disk/image.ts'
 import { noise } from '../support/bytes.ts'
-import { failure, rejects } from '../support/rejects.ts'
 import {
   actionsOf,
   badSectors,
@@ -30,7 +29,8 @@ import {
   visit,
   withFiles,
   withRottenChunk,
-} from './lab.ts'
+} from '../support/lab.ts'
+import { failure, rejects } from '../support/rejects.ts'
 
 const MiB = 1024 * 1024
 

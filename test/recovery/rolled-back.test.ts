@@ -1,6 +1,5 @@
 import { describe, expect, test } from 'vitest'
 import { type DirectoryImage, keyOf } from '../faulty-disk/image.ts'
-import { rejects } from '../support/rejects.ts'
 import {
   actionsOf,
   build,
@@ -18,7 +17,8 @@ import {
   rotten,
   visit,
   withFiles,
-} from './lab.ts'
+} from '../support/lab.ts'
+import { rejects } from '../support/rejects.ts'
 
 /** What an operator does who copies HEAD.json back from a backup. */
 function putBack(

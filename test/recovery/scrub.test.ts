@@ -5,7 +5,6 @@ import type { Store } from '../../src/store.ts'
 import { createDisk } from '../faulty-disk/disk.ts'
 import { type DirectoryImage, keyOf } from '../faulty-disk/image.ts'
 import { noise } from '../support/bytes.ts'
-import { failure } from '../support/rejects.ts'
 import {
   badSectors,
   blocksOf,
@@ -22,7 +21,8 @@ import {
   rotten,
   visit,
   withFiles,
-} from './lab.ts'
+} from '../support/lab.ts'
+import { failure } from '../support/rejects.ts'
 
 const MiB = 1024 * 1024
 

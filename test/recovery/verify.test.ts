@@ -6,7 +6,6 @@ import type { Store } from '../../src/store.ts'
 import { createDisk } from '../faulty-disk/disk.ts'
 import { type DirectoryImage, keyOf } from '../faulty-disk/image.ts'
 import { noise } from '../support/bytes.ts'
-import { failure, rejects } from '../support/rejects.ts'
 import {
   badSectors,
   blocksOf,
@@ -29,7 +28,8 @@ import {
   visit,
   withFiles,
   withRottenChunk,
-} from './lab.ts'
+} from '../support/lab.ts'
+import { failure, rejects } from '../support/rejects.ts'
 
 async function verifyOf(image: DirectoryImage, level: 'quick' | 'full' = 'full'): Promise<VerifyReport> {
   const { result, image: after } = await visit(image, (store) => store.verify({ level }))

@@ -1,0 +1,61 @@
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { expect, test } from 'vitest'
+import { verify } from '../support/content.mjs'
+import { type Child, start } from '../support/processes.ts'
+import { expectTidy, listing, scratch, storeAt } from '../support/store-directory.ts'
+
+const KILLS = 100
+const writer = new URL('../support/writer.mjs', import.meta.url)
+const reader = new URL('../support/reader.mjs', import.meta.url)
+
+/** The current snapshot's number, every byte of it verified; 0 when there is none. */
+async function current(path: string): Promise<number> {
+  await using store = storeAt(path)
+  await using snapshot = await store.load()
+  return snapshot === null ? 0 : await verify(snapshot)
+}
+
+test(`a process killed at ${KILLS} random moments never loses what it acknowledged, nor shows a reader anything wrong`, async () => {
+  const path = join(scratch(), 'store')
+  const watching = start(reader, path)
+  expect(await watching.hear()).toBe('ready')
+  const kills = { beforeAnything: 0, leavingTemps: 0, acknowledged: 0, unacknowledged: 0 }
+  // The next one is loading while this one is killed.
+  let next: Child = start(writer, path, '2')
+  let last = 0
+  let windowMs = 50
+  for (let kill = 0; kill < KILLS; kill++) {
+    const victim = next
+    expect(await victim.hear()).toBe('ready')
+    if (kill + 1 < KILLS) next = start(writer, path, '2')
+    victim.say(String(last + 1))
+    await sleep(Math.random() * windowMs)
+    await victim.kill()
+    const acknowledged = victim.said().map((line) => Number(line.split(' ')[0]))
+    // About as long as one or two persists take here and now, so that all moments get their share.
+    windowMs *= acknowledged.length > 0 ? 0.9 : 1.1
+    const found = await current(path)
+    const promised = acknowledged.at(-1) ?? last
+    expect(found, `after kill ${kill}`).toBeGreaterThanOrEqual(promised)
+    expect(found, `after kill ${kill}`).toBeLessThanOrEqual(promised + 1)
+    if (found > promised) kills.unacknowledged += 1
+    if (acknowledged.length > 0) kills.acknowledged += 1
+    if (!existsSync(path)) kills.beforeAnything += 1
+    if (listing(path, 'tmp').length > 0) kills.leavingTemps += 1
+    last = found
+  }
+  await watching.end()
+  const seen = JSON.parse(watching.said().at(-1)!) as { loads: number; distinct: number; newest: number }
+  expect(seen.newest).toBeLessThanOrEqual(last)
+  expect(seen.loads).toBeGreaterThan(20)
+  expect(seen.distinct).toBeGreaterThan(5)
+  // Otherwise they were not killed in the middle.
+  expect(kills.leavingTemps).toBeGreaterThan(10)
+  expect(kills.acknowledged).toBeGreaterThan(5)
+
+  await using store = storeAt(path, { keepLast: 1 })
+  await store.persist({ blobs: { a: 'the last' } })
+  expectTidy(path)
+}, 240_000)
