@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -40,6 +41,31 @@ test.each(pages)('every link in %s leads to a file, and to a heading of it', (pa
     expect(existsSync(join(root, path)), `${page} links to ${path}`).toBe(true)
     if (anchor !== undefined) expect(anchorsOf(path), `${page} links to ${path}#${anchor}`).toContain(anchor)
   }
+})
+
+test('the package carries every file that the README links to', () => {
+  const { files } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { files: string[] }
+  for (const { path } of targetsOf('README.md')) {
+    expect(
+      files.some((file) => path === file || path.startsWith(`${file}/`)),
+      path,
+    ).toBe(true)
+  }
+  for (const file of files) if (file !== 'dist') expect(existsSync(join(root, file)), file).toBe(true)
+})
+
+test('the picture is what its script draws', () => {
+  const picture = join(root, 'docs/pictures/persist.svg')
+  const before = readFileSync(picture, 'utf8')
+  execFileSync(process.execPath, [join(root, 'docs/pictures/persist.mjs')])
+  expect(readFileSync(picture, 'utf8')).toBe(before)
+})
+
+test.each(['README.md', 'CONTRIBUTING.md'])('every command in %s is a script of package.json', (page) => {
+  const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { scripts: object }
+  const named = [...readFileSync(join(root, page), 'utf8').matchAll(/npm (?:run ([\w:]+)|(test)\b)/g)]
+  expect(named.length).toBeGreaterThan(1)
+  for (const [, run, test] of named) expect(scripts).toHaveProperty([run ?? test!])
 })
 
 test('the index of decisions lists each of them with its title, a status and a date', () => {
