@@ -1,6 +1,6 @@
 import { join } from 'node:path'
-import { createStore } from '../src/snapshot/store.ts'
-import { directoryStorage } from '../src/storage/directory.ts'
+import { directoryStorage } from '../src/storage/directory/storage.ts'
+import { createStore } from '../src/store.ts'
 import { countedFileSystem } from '../test/support/counted.ts'
 import { overwrite, vectors } from './data.ts'
 import type { Context } from './group.ts'

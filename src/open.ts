@@ -1,14 +1,14 @@
 import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { nodeFileSystem } from './fs/node.ts'
-import type { LoadOptions } from './snapshot/load.ts'
-import type { PersistOptions, PersistResult } from './snapshot/persist.ts'
-import type { Snapshot } from './snapshot/snapshot.ts'
-import { createStore, LOCK_WAIT_MS, type Store, type StoreOptions } from './snapshot/store.ts'
-import { directoryStorage } from './storage/directory.ts'
+import type { LoadOptions } from './load/load.ts'
+import type { Snapshot } from './load/snapshot.ts'
+import type { PersistOptions, PersistResult } from './persist/persist.ts'
+import { destroyDirectory, setDirectoryAside } from './storage/directory/remove.ts'
+import { directoryStorage } from './storage/directory/storage.ts'
 import { memoryStorage } from './storage/memory.ts'
 import type { Storage } from './storage/port.ts'
-import { destroyDirectory, setDirectoryAside } from './storage/remove.ts'
+import { createStore, LOCK_WAIT_MS, type Store, type StoreOptions } from './store.ts'
 
 // The composition root: the one place that knows which storage serves which location.
 

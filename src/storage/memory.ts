@@ -7,7 +7,7 @@ import { makeDirectory } from '../fs/durable.ts'
 import type { FileSystem } from '../fs/port.ts'
 import { createQueue } from '../fs/queue.ts'
 import { createWorkDirectory, removeTree } from '../fs/temps.ts'
-import { createFileShelf } from './file-shelf.ts'
+import { createFileShelf } from '../local/files.ts'
 import type { Inspection, PackFile, Storage, StoredHead, WriteSession } from './port.ts'
 
 /** A store that lives and dies with this process; for tests. Only `file()` and sources that save into a path touch the disk. */

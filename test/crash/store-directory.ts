@@ -17,10 +17,10 @@ import { fixed } from '../../src/format/chunking.ts'
 import { type Head, parseHead } from '../../src/format/head.ts'
 import { nodeFileSystem } from '../../src/fs/node.ts'
 import type { FileSystem } from '../../src/fs/port.ts'
+import type { Snapshot } from '../../src/load/snapshot.ts'
 import type { Warning } from '../../src/progress.ts'
-import type { Snapshot } from '../../src/snapshot/snapshot.ts'
-import { createStore, type Store, type StoreOptions } from '../../src/snapshot/store.ts'
-import { directoryStorage } from '../../src/storage/directory.ts'
+import { directoryStorage } from '../../src/storage/directory/storage.ts'
+import { createStore, type Store, type StoreOptions } from '../../src/store.ts'
 
 /** An empty directory that goes when the test ends. */
 export function scratch(): string {

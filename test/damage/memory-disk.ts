@@ -2,8 +2,8 @@ import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import type { DirectoryEntry, File, FileStat, FileSystem } from '../../src/fs/port.ts'
 import type { Warning } from '../../src/progress.ts'
-import { createStore } from '../../src/snapshot/store.ts'
-import { directoryStorage } from '../../src/storage/directory.ts'
+import { directoryStorage } from '../../src/storage/directory/storage.ts'
+import { createStore } from '../../src/store.ts'
 import type { TestStore } from '../crash/store-directory.ts'
 
 /** Files by path below the root of the store. */

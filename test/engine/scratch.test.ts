@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { expect, onTestFinished, test, vi } from 'vitest'
-import { captureBytes, makeDirectory, remove } from '../../src/engine/scratch.ts'
+import { captureBytes, makeDirectory, remove } from '../../src/engines/scratch.ts'
 import { nodeFileSystem } from '../../src/fs/node.ts'
 import { scratch } from '../support/storages.ts'
 

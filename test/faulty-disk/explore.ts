@@ -1,4 +1,4 @@
-import type { Store, StoreOptions } from '../../src/snapshot/store.ts'
+import type { Store, StoreOptions } from '../../src/store.ts'
 import { type CheckOptions, checkRecovery, observeImage } from './check.ts'
 import { crashStates, leastState, someState } from './crash-states.ts'
 import { createDisk, type Disk, type Process } from './disk.ts'

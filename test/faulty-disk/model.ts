@@ -1,8 +1,8 @@
 import { fixed } from '../../src/format/chunking.ts'
-import type { PersistOptions } from '../../src/snapshot/persist.ts'
-import type { Snapshot } from '../../src/snapshot/snapshot.ts'
-import { createStore, type Store, type StoreOptions } from '../../src/snapshot/store.ts'
-import { directoryStorage } from '../../src/storage/directory.ts'
+import type { Snapshot } from '../../src/load/snapshot.ts'
+import type { PersistOptions } from '../../src/persist/persist.ts'
+import { directoryStorage } from '../../src/storage/directory/storage.ts'
+import { createStore, type Store, type StoreOptions } from '../../src/store.ts'
 import type { Process } from './disk.ts'
 import { createRandom } from './random.ts'
 

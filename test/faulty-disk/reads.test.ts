@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { isHoldfastError } from '../../src/errors.ts'
-import type { Store } from '../../src/snapshot/store.ts'
+import type { Store } from '../../src/store.ts'
 import { observeImage } from './check.ts'
 import { leastState } from './crash-states.ts'
 import { type Call, createDisk, type Disk, type Fault } from './disk.ts'

@@ -34,9 +34,9 @@ const LIKELY = [
   [/^src\/fs\/durable/, ['test/fs', 'test/crash', 'test/durable']],
   [/^src\/fs\//, ['test/fs', 'test/durable', 'test/concurrency']],
   [/^src\/storage\//, ['test/storage', 'test/crash', 'test/fs']],
-  [/^src\/snapshot\/(plan-repair|repair|verify|health|survey|scrub|pin-store)/, ['test/recovery']],
-  [/^src\/snapshot\/(blocks|reads|read-blob)/, ['test/damage', 'test/snapshot']],
-  [/^src\/snapshot\//, ['test/snapshot', 'test/crash', 'test/concurrency']],
+  [/^src\/recovery\//, ['test/recovery']],
+  [/^src\/(blocks|load)\//, ['test/damage', 'test/snapshot']],
+  [/^src\/(persist|history|gc|store)/, ['test/snapshot', 'test/crash', 'test/concurrency']],
   [/^src\/format\//, ['test/format', 'test/damage']],
 ]
 
@@ -59,7 +59,7 @@ const CRASHES = ['test/faulty-disk/crash-persist.test.ts', 'test/faulty-disk/fau
 function testsFor({ file, tests = [] }) {
   const own = file.replace(/^src/, 'test').replace(/\.ts$/, '.test.ts')
   const [, likely = []] = LIKELY.find(([pattern]) => pattern.test(file)) ?? []
-  const disk = /^src\/(fs|storage|snapshot)\//.test(file)
+  const disk = /^src\/(fs|storage|local|blocks|gc|history|load|persist|recovery)\//.test(file)
   const first = [...(existsSync(join(root, own)) ? [own] : []), ...(disk ? QUICK : [])]
   const rest = values.quick === true ? [] : [likely, ...ALL]
   return [tests, first, disk ? CRASHES : likely, ...rest].filter((group) => group.length > 0)

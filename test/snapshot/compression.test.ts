@@ -4,9 +4,8 @@ import { describe, expect, test, vi } from 'vitest'
 import { zstdIsNative } from '../../src/format/compress.ts'
 import { nodeFileSystem } from '../../src/fs/node.ts'
 import { memory, openStore, type StoreOptions } from '../../src/index.ts'
-import { requireNative } from '../../src/native.ts'
-import { createStore } from '../../src/snapshot/store.ts'
 import { memoryStorage } from '../../src/storage/memory.ts'
+import { createStore } from '../../src/store.ts'
 import { sharedPool } from '../../src/workers/pool.ts'
 import { collect, noise, sameBytes } from '../support/bytes.ts'
 import { failure, rejects } from '../support/rejects.ts'
@@ -31,9 +30,8 @@ test.skipIf(zstdIsNative)(
     vi.resetModules()
     vi.doMock('../../src/native.ts', async (original) => ({
       ...(await original<typeof import('../../src/native.ts')>()),
-      requireNative(name: string) {
-        if (name.includes('zstd')) throw new Error(`Cannot find module '${name}'`)
-        return requireNative(name)
+      readPackageFile(name: string) {
+        throw new Error(`Cannot find module '${name}'`)
       },
     }))
     const without = await import('../../src/index.ts')

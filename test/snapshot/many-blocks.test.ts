@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest'
 import { nodeFileSystem } from '../../src/fs/node.ts'
 import { fixed } from '../../src/index.ts'
-import { createStore } from '../../src/snapshot/store.ts'
 import { memoryStorage } from '../../src/storage/memory.ts'
+import { createStore } from '../../src/store.ts'
 import { noise, sameBytes } from '../support/bytes.ts'
 import { watch } from '../support/watched.ts'
 

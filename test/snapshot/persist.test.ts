@@ -12,7 +12,7 @@ import {
   type Progress,
   persistSnapshot,
 } from '../../src/index.ts'
-import { createStore } from '../../src/snapshot/store.ts'
+import { createStore } from '../../src/store.ts'
 import { noise, sameBytes } from '../support/bytes.ts'
 import { failure, rejects } from '../support/rejects.ts'
 import { kinds, scratch } from '../support/storages.ts'

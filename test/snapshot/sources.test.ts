@@ -17,9 +17,9 @@ import { describe, expect, test, vi } from 'vitest'
 import { nodeFileSystem } from '../../src/fs/node.ts'
 import type { FileSystem } from '../../src/fs/port.ts'
 import { type BlobInput, fixed, memory, type OnProgress, openStore } from '../../src/index.ts'
-import type { PersistOptions } from '../../src/snapshot/persist.ts'
-import { createStore } from '../../src/snapshot/store.ts'
-import { directoryStorage } from '../../src/storage/directory.ts'
+import type { PersistOptions } from '../../src/persist/persist.ts'
+import { directoryStorage } from '../../src/storage/directory/storage.ts'
+import { createStore } from '../../src/store.ts'
 import { collect, noise, sameBytes, split } from '../support/bytes.ts'
 import { failure, rejects } from '../support/rejects.ts'
 import { kinds, scratch } from '../support/storages.ts'
@@ -434,9 +434,10 @@ test('a directory that is written and cannot be made durable is said to be there
   const parent = scratch()
   const fs: FileSystem = {
     ...nodeFileSystem,
-    async syncDirectory(path) {
-      if (path === parent) throw Object.assign(new Error('EIO: i/o error, fsync'), { code: 'EIO', syscall: 'fsync' })
-      await nodeFileSystem.syncDirectory(path)
+    async openDirectory(path) {
+      const directory = await nodeFileSystem.openDirectory(path)
+      const broken = Object.assign(new Error('EIO: i/o error, fsync'), { code: 'EIO', syscall: 'fsync' })
+      return path === parent ? { ...directory, sync: () => Promise.reject(broken) } : directory
     },
   }
   const path = join(scratch(), 'store')

@@ -1,9 +1,9 @@
 import { describe, expect, test } from 'vitest'
 import { nodeFileSystem } from '../../src/fs/node.ts'
-import { createStore } from '../../src/snapshot/store.ts'
-import { createWalks, WALK_BLOCKS_MAX } from '../../src/snapshot/walks.ts'
+import { createWalks, WALK_BLOCKS_MAX } from '../../src/gc/reachable-cache.ts'
 import { memoryStorage } from '../../src/storage/memory.ts'
 import type { Storage } from '../../src/storage/port.ts'
+import { createStore } from '../../src/store.ts'
 import { noise } from '../support/bytes.ts'
 
 /** How many times packs are read. */

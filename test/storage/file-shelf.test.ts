@@ -5,7 +5,7 @@ import { blake3 } from '../../src/format/blake3.ts'
 import { CODEC_RAW, cidText } from '../../src/format/cid.ts'
 import { nodeFileSystem } from '../../src/fs/node.ts'
 import type { File, FileSystem } from '../../src/fs/port.ts'
-import { createFileShelf } from '../../src/storage/file-shelf.ts'
+import { createFileShelf } from '../../src/local/files.ts'
 import type { FileShelf } from '../../src/storage/port.ts'
 import { scratch } from '../support/storages.ts'
 

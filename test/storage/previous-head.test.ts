@@ -3,8 +3,8 @@ import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { nodeFileSystem } from '../../src/fs/node.ts'
 import type { FileSystem } from '../../src/fs/port.ts'
-import { createStore, type Store } from '../../src/snapshot/store.ts'
-import { directoryStorage } from '../../src/storage/directory.ts'
+import { directoryStorage } from '../../src/storage/directory/storage.ts'
+import { createStore, type Store } from '../../src/store.ts'
 import { scratch } from '../support/storages.ts'
 
 function storeOn(fs: FileSystem, path: string): Store {
