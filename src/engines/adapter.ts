@@ -64,12 +64,14 @@ export interface EngineAdapter<Engine> {
   refuses?(saved: EngineRecord): string | undefined
 }
 
+/** What an adapter is given besides the engine. */
 export interface SaveContext {
   /** Counts from 1: the engine changed while it was saved the time before. An adapter that can save at one go may do so now. */
   attempt: number
   signal?: AbortSignal | undefined
 }
 
+/** What an adapter is given besides the snapshot. */
 export interface RestoreContext {
   signal?: AbortSignal | undefined
 }
@@ -94,6 +96,7 @@ export interface Alongside {
   watermark?: unknown
 }
 
+/** What `persistEngine` keeps beside the engine, and how it commits. */
 export interface PersistEngineOptions<Engine> extends Omit<PersistOptions, 'blobs' | 'metadata' | 'watermark'> {
   /**
    * Sidecars, metadata and watermark to keep in the same snapshot. The function is called in the instant in which the engine is captured, so
@@ -109,6 +112,7 @@ export interface PersistEngineOptions<Engine> extends Omit<PersistOptions, 'blob
   check?: boolean
 }
 
+/** Which snapshot `restoreEngine` takes, and which sidecars it must have. */
 export interface RestoreEngineOptions<Metadata = Record<string, unknown>>
   extends Omit<LoadOptions<string, Metadata>, 'blobs'> {
   /** Sidecars that must be there; `BLOB_NOT_FOUND` otherwise. */
@@ -118,7 +122,7 @@ export interface RestoreEngineOptions<Metadata = Record<string, unknown>>
 /** An engine as it was saved. Dispose of it when sidecars and laid-out files are needed no more; the engine stays. */
 export interface RestoredEngine<Engine, Metadata = Record<string, unknown>> {
   readonly engine: Engine
-  /** Still open: sidecars, metadata, watermark, freshness, what was passed over. */
+  /** Still open: sidecars, metadata, watermark, freshness, what was skipped. */
   readonly snapshot: Snapshot<string, Metadata>
   readonly record: EngineRecord
   dispose(): Promise<void>
@@ -150,7 +154,12 @@ export async function persistEngine<Engine>(
       const trial = check ? await restoreOnTrial(adapter, captured, rest.signal) : null
       const blobs = [...(trial?.blobs ?? captured.engine), ...captured.beside]
       try {
-        return await persistSnapshot(location, { ...rest, ...captured.snapshot, blobs, unchanged: captured.unchanged })
+        return await persistSnapshot(location, {
+          ...rest,
+          ...captured.snapshot,
+          blobs,
+          sourceVersion: captured.unchanged,
+        })
       } finally {
         await trial?.release()
       }
@@ -181,7 +190,7 @@ async function captureEngine<Engine>(
   // No await until all four were called: what is captured at one go is of one instant, and a change while the rest is read shows in the
   // tokens taken before.
   const revision = adapter.revision?.(engine)
-  const token = options.unchanged?.()
+  const token = options.sourceVersion?.()
   const beside = typeof options.alongside === 'function' ? options.alongside(engine) : (options.alongside ?? {})
   const saving = adapter.save(engine, context)
 
@@ -199,7 +208,7 @@ async function captureEngine<Engine>(
       async unchanged() {
         const same = state.captured === true || Object.is(adapter.revision?.(engine), revision)
         // A new object is equal to nothing.
-        return same && Object.is(await options.unchanged?.(), callers) ? state : {}
+        return same && Object.is(await options.sourceVersion?.(), callers) ? state : {}
       },
       release,
     }

@@ -9,6 +9,7 @@ import { createSaver } from './saver.ts'
 
 export type { AutosaveOptions, Lag }
 
+/** Saves an engine in the background, until it is closed. */
 export interface Autosave {
   /** Tells that the engine changed. Without a call, saves are tried by the clock, and cost time even when nothing is new. */
   changed(count?: number): void
@@ -108,11 +109,13 @@ function onSignals(
   return release
 }
 
+/** How `startEngine` restores, and how it makes a new engine. */
 export interface StartEngineOptions<Engine, Metadata> extends RestoreEngineOptions<Metadata> {
   /** Makes a new engine when nothing was ever persisted. */
   create: () => Engine | Promise<Engine>
 }
 
+/** An engine that is ready, and what of its source it lacks. */
 export interface StartedEngine<Engine, Metadata = Record<string, unknown>> {
   engine: Engine
   /** Null on a fresh start. For `autosave`, and for the sidecars. */

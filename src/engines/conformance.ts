@@ -32,6 +32,7 @@ export interface ConformanceSubject<Engine> {
   large?: number
 }
 
+/** One test, for any test runner. `run` rejects when the adapter fails it. */
 export interface ConformanceTest {
   name: string
   run(): Promise<void>

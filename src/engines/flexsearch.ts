@@ -23,6 +23,7 @@ export interface FlexSearchLike {
   import(key: string, data: never): unknown
 }
 
+/** What the FlexSearch adapter cannot find out from the options of the engine. */
 export interface FlexSearchAdapterOptions {
   /**
    * A name for the functions and Encoder instances among the options; change it when they change. Without a name, all of them count as

@@ -38,6 +38,7 @@ interface Fields {
   processTerm?: unknown
 }
 
+/** What the MiniSearch adapter cannot find out from the options of the engine. */
 export interface MiniSearchAdapterOptions {
   /**
    * A name for your `tokenize` and `processTerm`; change it when they change, for an index made with one tokenizer gives wrong answers to

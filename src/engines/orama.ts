@@ -51,6 +51,7 @@ interface OramaOptions {
   sort?: { enabled?: boolean | undefined; unsortableProperties?: readonly string[] | undefined } | undefined
 }
 
+/** What the Orama adapter cannot find out from the options of the engine. */
 export interface OramaAdapterOptions {
   /** A name for your tokenizer component; change it when it changes. Without a name, all tokenizers of your own count as equal. */
   tokenizer?: string

@@ -3,6 +3,7 @@ import type { EngineAdapter, RestoreContext, SaveContext, SavedEngine } from './
 
 // For an engine that has no adapter of its own: it gives bytes, or saves to a path.
 
+/** An engine of your own: how its state becomes bytes, and how it is made from them again. */
 export interface PlainOptions<Engine> {
   /** Names the engine; a snapshot of another name is refused. */
   name: string

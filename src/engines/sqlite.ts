@@ -21,6 +21,7 @@ export interface SqliteLike {
   readonly isTransaction?: boolean
 }
 
+/** How a database is copied and where a restored one is put. */
 export interface SqliteAdapterOptions<Database> {
   /** The function `backup` of `node:sqlite`; a database of better-sqlite3 has its own. */
   backup?: (database: Database, path: string, options: { rate: number }) => Promise<unknown>

@@ -1,6 +1,13 @@
 import { type ChunkRun, disagrees } from '../blocks/blob-dag.ts'
-import { BadBlock, type Blame, type BlockSource, entryOf, isBadCopy, slotOf } from '../blocks/block-source.ts'
-import { unpackBlocks } from '../blocks/decompress-blocks.ts'
+import {
+  BadBlock,
+  type BlockSource,
+  type DamageContext,
+  entryOf,
+  isBadCopy,
+  packNumberOf,
+} from '../blocks/block-source.ts'
+import { decompressBlocks } from '../blocks/decompress-blocks.ts'
 import { blake3, digestsEqual } from '../format/blake3.ts'
 import { COMPRESSION } from '../format/compression.ts'
 import { DIGEST_BYTES } from '../format/limits.ts'
@@ -50,7 +57,7 @@ export function findPieces(
   first: number,
   last: number,
   bytesMax: number,
-  blame: Blame,
+  damageContext: DamageContext,
 ): Piece[] {
   const pieces: Piece[] = []
   let position = run.offset
@@ -59,11 +66,11 @@ export function findPieces(
   for (let i = first; i < last; i++) {
     const length = run.lengths[i]!
     const place = source.find(run.digests, i * DIGEST_BYTES)
-    const slot = place === -1 ? -1 : slotOf(place)
+    const slot = place === -1 ? -1 : packNumberOf(place)
     const index = source.indexes[slot]
     const entry = place === -1 ? -1 : entryOf(place)
     if (index !== undefined && index.rawLength(entry) !== length) {
-      throw disagrees(blame, `a chunk of ${index.rawLength(entry)} bytes is listed as ${length}`)
+      throw disagrees(damageContext, `a chunk of ${index.rawLength(entry)} bytes is listed as ${length}`)
     }
     const offset = index?.offset(entry) ?? 0
     const bytes = index?.storedLength(entry) ?? 0
@@ -129,12 +136,12 @@ function joins(read: Read, piece: Piece): boolean {
 }
 
 /** Fills `target` (whose byte 0 is the blob's byte `base`) with what `read` covers. Nothing is verified yet. */
-export async function perform(
+export async function executeRead(
   source: BlockSource,
   read: Read,
   target: Uint8Array,
   base: number,
-  blame: Blame,
+  damageContext: DamageContext,
 ): Promise<void> {
   const placeOf = ({ position, length }: Piece): Uint8Array =>
     target.subarray(position - base, position - base + length)
@@ -148,7 +155,7 @@ export async function perform(
     for (const piece of read.pieces) {
       let at = 0
       for (let i = piece.first; i < piece.last; i++) {
-        placeOf(piece).set(await readChunk(source, piece.run, i, blame), at)
+        placeOf(piece).set(await readChunk(source, piece.run, i, damageContext), at)
         at += piece.run.lengths[i]!
       }
     }
@@ -168,7 +175,7 @@ async function readCompressed(source: BlockSource, read: Read, placeOf: (piece: 
       at += piece.run.lengths[i]!
     }
   }
-  await unpackBlocks(
+  await decompressBlocks(
     {
       index,
       entries,
@@ -199,24 +206,29 @@ export async function verifyChunks(
   last: number,
   target: Uint8Array,
   at: number,
-  blame: Blame,
+  damageContext: DamageContext,
 ): Promise<void> {
   let position = at
   for (let i = first; i < last; i++) {
     const length = run.lengths[i]!
     const bytes = target.subarray(position, position + length)
     if (!digestsEqual(blake3(bytes), 0, run.digests, i * DIGEST_BYTES)) {
-      bytes.set(await readChunk(source, run, i, blame))
+      bytes.set(await readChunk(source, run, i, damageContext))
     }
     position += length
   }
 }
 
 /** One chunk, verified, from wherever there is a good copy. */
-export async function readChunk(source: BlockSource, run: ChunkRun, i: number, blame: Blame): Promise<Uint8Array> {
-  const bytes = await source.read(run.digests.subarray(i * DIGEST_BYTES, (i + 1) * DIGEST_BYTES), blame)
+export async function readChunk(
+  source: BlockSource,
+  run: ChunkRun,
+  i: number,
+  damageContext: DamageContext,
+): Promise<Uint8Array> {
+  const bytes = await source.read(run.digests.subarray(i * DIGEST_BYTES, (i + 1) * DIGEST_BYTES), damageContext)
   if (bytes.length !== run.lengths[i]) {
-    throw disagrees(blame, `a chunk of ${bytes.length} bytes is listed as ${run.lengths[i]}`)
+    throw disagrees(damageContext, `a chunk of ${bytes.length} bytes is listed as ${run.lengths[i]}`)
   }
   return bytes
 }

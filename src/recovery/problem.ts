@@ -1,5 +1,5 @@
 import { BLOCK, type BlockState } from '../blocks/scan-pack.ts'
-import { type Environment, noteBadBlock } from '../blocks/store-context.ts'
+import { noteBadBlock, type StoreContext } from '../blocks/store-context.ts'
 import type { ErrorCode, HoldfastError } from '../errors.ts'
 import type { Head } from '../format/head.ts'
 import { toHex } from '../format/hex.ts'
@@ -18,9 +18,9 @@ export interface Problem {
   blocks?: string[]
   blockCount?: number
   /** Whether other packs have good copies of all these blocks, so that nothing is lost. A scrub does not find out. */
-  copied?: boolean
+  hasGoodCopy?: boolean
   /** HEAD records it: persists do not count on these blocks any more. Nothing is left to do once every snapshot is intact without them. */
-  known?: boolean
+  recorded?: boolean
 }
 
 const BLOCKS_LISTED = 100
@@ -35,7 +35,7 @@ function isRecorded(head: Head, pack: string, digest: Uint8Array | null): boolea
 /** A pack that is missing, cannot be read, or whose index is not what was written. */
 export function packProblem(head: Head, pack: string, error: HoldfastError): Problem {
   const known = isRecorded(head, pack, null)
-  return { code: error.code, what: `pack ${pack}`, message: error.message, pack, ...(known ? { known } : {}) }
+  return { code: error.code, what: `pack ${pack}`, message: error.message, pack, ...(known ? { recorded: known } : {}) }
 }
 
 /** Bad blocks of one pack, by entry of its index. */
@@ -46,11 +46,11 @@ export interface BadBlocksOf {
 }
 
 /** From now on persists of this store object do not count on these blocks, and record them. */
-export function noteBadBlocks(env: Environment, head: Head, pack: string, index: PackIndex, states: Uint8Array): void {
+export function noteBadBlocks(ctx: StoreContext, head: Head, pack: string, index: PackIndex, states: Uint8Array): void {
   for (const [entry, state] of states.entries()) {
     if (state === BLOCK.good) continue
     const digest = index.digest(entry)
-    if (!isRecorded(head, pack, digest)) noteBadBlock(env, pack, digest)
+    if (!isRecorded(head, pack, digest)) noteBadBlock(ctx, pack, digest)
   }
 }
 

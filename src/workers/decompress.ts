@@ -13,7 +13,7 @@ const WORTH_STARTING_BYTES = 16 * 1024 * 1024
 const FORGOTTEN_MS = 1_000
 
 /** Room for one read of a pack, where threads see it: memory made anew for each costs more than what is done with it. */
-export interface Slot {
+export interface SharedBuffer {
   /** For the bytes as they lie in the pack. */
   stored: Uint8Array
   /** For the blocks, back to back. */
@@ -43,7 +43,7 @@ let doneHere = 0
 let lastHereMs = 0
 
 /** Null where there are no workers, none are up yet, or so little is not worth their while: then it is to be done on the main thread. */
-export async function borrowSlot(storedBytes: number, rawBytes: number): Promise<Slot | null> {
+export async function borrowBuffer(storedBytes: number, rawBytes: number): Promise<SharedBuffer | null> {
   const pool = rawBytes < WORTH_WORKERS_BYTES ? null : poolInUse(rawBytes)
   if (pool === null) return null
   if (borrowed === SLOTS) await new Promise<void>((resolve) => waiting.push(resolve))

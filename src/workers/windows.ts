@@ -33,7 +33,7 @@ export interface Windows {
   digest(window: Window, start: number, end: number): Promise<void>
   cut(window: Window, start: number, end: number, final: boolean): Promise<number>
   hash(window: Window, start: number, count: number): Promise<void>
-  follow(window: Window, start: number, end: number, final: boolean, known: KnownChunks): Promise<number>
+  rechunk(window: Window, start: number, end: number, final: boolean, known: KnownChunks): Promise<number>
   /** Of the chunks [start, end), in pairs. */
   compress(window: Window, ranges: Uint32Array, skip: Skip): Promise<Compressed>
   release(): void
@@ -241,7 +241,7 @@ function windowsOver(
       await run({ kind: 'hash', start: own.base + start, count, region: own.region })
       toOwn(own, count)
     },
-    async follow(window, start, end, final, known) {
+    async rechunk(window, start, end, final, known) {
       const own = window as Own
       const shifted = { ...known, start: known.start + own.base, ends: known.ends.map((at) => at + own.base) }
       const { base, region } = own

@@ -161,7 +161,7 @@ describe('persistEngine', () => {
         return { blobs: { count: `${count}` } }
       },
     })
-    const error = await errorOf(persistEngine(store, adapter, { count: 1 }, { unchanged: () => edits }))
+    const error = await errorOf(persistEngine(store, adapter, { count: 1 }, { sourceVersion: () => edits }))
     expect(isHoldfastError(error, 'SOURCE_CHANGED')).toBe(true)
   })
 

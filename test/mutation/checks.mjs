@@ -153,7 +153,7 @@ export const checks = [
   },
   {
     file: 'src/load/load.ts',
-    find: 'options.minSequence !== undefined && head.head < options.minSequence',
+    find: 'options.minSequence !== undefined && head.current < options.minSequence',
     replace: 'options.minSequence !== undefined && head.head < 0',
     why: 'a store older than what the caller saw is loaded',
     tests: ['test/load/load.test.ts', 'test/load/fallback-simulated.test.ts', 'test/recovery/rolled-back.test.ts'],
@@ -167,7 +167,7 @@ export const checks = [
   },
   {
     file: 'src/load/load.ts',
-    find: 'if (passedOver.length > 0 && candidate.sequence < (options.minSequence ?? 0)) break',
+    find: 'if (skipped.length > 0 && candidate.sequence < (options.minSequence ?? 0)) break',
     replace: '',
     why: 'a fallback goes below what the caller has seen',
     tests: ['test/load/fallback-simulated.test.ts', 'test/load/fallback.test.ts', 'test/load/load.test.ts'],
@@ -186,7 +186,7 @@ export const checks = [
   },
   {
     file: 'src/persist/commit.ts',
-    find: '        damaged: env.badBlocks,\n',
+    find: '        damaged: ctx.badBlocks,\n',
     replace: '',
     why: 'what loads found bad is not recorded',
     tests: ['test/persist/heal-simulated.test.ts', 'test/persist/heal.test.ts', 'test/recovery/verify.test.ts'],

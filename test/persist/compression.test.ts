@@ -160,7 +160,7 @@ describe('compression', () => {
       const bytes = Buffer.concat([text(20_000 + i), noise(5000, i)])
       const saved = await store.persist({ blobs: { a: bytes } })
       kept.set(saved.sequence, bytes)
-      if (saved.bytes.folded > 0) folds += 1
+      if (saved.bytes.compacted > 0) folds += 1
       for (const { sequence } of await store.snapshots()) {
         await using snapshot = (await store.load({ at: sequence }))!
         expect(sameBytes(await snapshot.blob('a').bytes(), kept.get(sequence)!)).toBe(true)

@@ -96,7 +96,7 @@ describe('a store in which nothing is wrong is left exactly as it is', () => {
     const disk = createDisk()
     expect(await open(disk).repair()).toMatchObject({ ok: true, snapshots: [] })
     expect(disk.image().entries.size).toBe(0)
-    const empty = { ...headOf(three), revision: 0, sequence: 0, head: null, snapshots: [], packs: [], writes: [] }
+    const empty = { ...headOf(three), revision: 0, sequence: 0, current: null, snapshots: [], packs: [], writes: [] }
     const begun = withFiles(createDisk().image(), { 'HEAD.json': headBytes(empty) })
     const { result, image } = await visit(begun, (store) => store.repair())
     expect(result.ok).toBe(true)
@@ -128,7 +128,7 @@ describe('a HEAD that is lost', () => {
         why: expect.any(String),
         loses: 'tags and rollbacks made after that HEAD',
       })
-      expect(headOf(image)).toMatchObject({ sequence: 1003, head: 3 })
+      expect(headOf(image)).toMatchObject({ sequence: 1003, current: 3 })
       expect(headOf(image).revision).toBeGreaterThan(1_000_000)
       expect(fileOf(image, 'HEAD.prev.json')).toEqual(fileOf(three, 'HEAD.prev.json'))
     },

@@ -97,7 +97,7 @@ describe('a healthy store', () => {
     expect(disk.image().entries.size).toBe(0)
     const cutShort = withFiles(await build(persisted('a1'), {}), { 'STORE.json': null })
     const [pack] = packsOf(cutShort)
-    const empty = { ...headOf(cutShort), revision: 0, sequence: 0, head: null, snapshots: [], packs: [], writes: [] }
+    const empty = { ...headOf(cutShort), revision: 0, sequence: 0, current: null, snapshots: [], packs: [], writes: [] }
     const begun = withFiles(cutShort, { [pack!]: null, 'HEAD.json': headBytes(empty), 'HEAD.prev.json': null })
     expect(await verifyOf(begun)).toMatchObject({ ok: true, revision: null })
   })
