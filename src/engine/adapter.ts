@@ -36,6 +36,11 @@ export interface EngineAdapter<Engine> {
    * a snapshot's metadata.
    */
   readonly options: Readonly<Record<string, unknown>>
+  /**
+   * The options of a snapshot in the words of `options`, where an earlier version of this adapter used others for the same. Compared with
+   * `options` before a restore.
+   */
+  recorded?(saved: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>>
   /** Of the engine's package, where it can be known. */
   readonly version?: string | undefined
   /**
@@ -163,6 +168,9 @@ export async function persistEngine<Engine>(
       captured = await captureEngine(adapter, engine, options, { attempt, signal: rest.signal })
       return await persistSnapshot(location, { ...rest, ...captured.snapshot, unchanged: captured.unchanged })
     } catch (error) {
+      // A blob's stream failed for what the engine holds.
+      if (isHoldfastError(error, 'SOURCE_FAILED') && isHoldfastError(error.cause, 'ENGINE_VALUE_INVALID'))
+        throw error.cause
       if (!isHoldfastError(error, 'SOURCE_CHANGED') || attempt >= attempts) throw error
     } finally {
       await captured?.release()
@@ -313,7 +321,8 @@ function assertFits<Engine>(adapter: EngineAdapter<Engine>, snapshot: Snapshot<s
     const why = `its layout ${saved.layout} is newer than ${adapter.layout}, the newest that this adapter of ${adapter.name} reads`
     throw mismatch(sequence, 'layout', saved.layout, adapter.layout, why)
   }
-  const different = firstDifference(saved.options, adapter.options, 'options')
+  const options = adapter.recorded?.(saved.options) ?? saved.options
+  const different = firstDifference(options, adapter.options, 'options')
   if (different !== null) {
     const { path, a, b } = different
     const why = `${saved.name} was saved with ${path} = ${show(a)}, and is to be restored with ${show(b)}`
