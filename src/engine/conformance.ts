@@ -293,11 +293,11 @@ export function engineConformance<Engine>(subject: ConformanceSubject<Engine>): 
 
   async function comesBack({ adapter, engine, answers, own, change }: ConformanceShape<Engine>): Promise<void> {
     const store = memory({ compression: 'none' })
-    const expected = await answers(engine)
     await persistEngine(store, adapter, engine)
-    deepStrictEqual(await answers(engine), expected, 'it was changed by being saved')
     const found = await restoreEngine(store, adapter)
     ok(found !== null)
+    // Not before: an engine may be changed by being asked.
+    const expected = await answers(engine)
     const restored = await answers(found.engine)
     if (isDeepStrictEqual(restored, expected)) {
       await change?.(found.engine)

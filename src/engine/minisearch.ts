@@ -1,6 +1,7 @@
 import { type Chunking, content, HoldfastError } from '../index.ts'
 import type { EngineAdapter, SavedEngine } from './adapter.ts'
 import { decodeLines, encodeLines } from './json-lines.ts'
+import { documentJson, idJson } from './json-value.ts'
 import { createPace, STEPS } from './pace.ts'
 import { byDocument, type PostingLists } from './postings.ts'
 import { decodeTermOrder, encodeTermOrder, sortedPositions } from './term-order.ts'
@@ -27,6 +28,7 @@ export interface MiniSearchLike {
 export interface MiniSearchClass<Engine extends MiniSearchLike, Options> {
   new (options: Options): Engine
   loadJSAsync(js: never, options: Options): Promise<Engine>
+  getDefault?(option: string): unknown
 }
 
 interface Fields {
@@ -47,6 +49,7 @@ export interface MiniSearchAdapterOptions {
   version?: string
 }
 
+const NAME = 'MiniSearch'
 /** Posting lists and the like change a little in many places: smaller chunks than the default. */
 const CHUNKING: Chunking = content({ averageBytes: 4096 })
 const SERIALIZATION = 2
@@ -59,7 +62,8 @@ export function minisearch<Engine extends MiniSearchLike, Options extends Fields
 ): EngineAdapter<Engine> {
   if (typeof MiniSearch !== 'function') throw new TypeError('minisearch: give the MiniSearch class, then its options')
   const { fields, idField = 'id', storeFields = [], tokenize, processTerm } = engineOptions
-  const own = tokenize === undefined && processTerm === undefined
+  const given = Object.entries({ tokenize, processTerm }).filter(([, value]) => value !== undefined)
+  const plain = given.every(([option, value]) => isDefault(MiniSearch, option, value))
   return {
     name: 'minisearch',
     layout: 1,
@@ -68,7 +72,12 @@ export function minisearch<Engine extends MiniSearchLike, Options extends Fields
       fields: [...fields].sort(),
       idField,
       storeFields: [...storeFields].sort(),
-      tokenizer: options.tokenizer ?? (own ? 'default' : 'custom'),
+      tokenizer: options.tokenizer ?? (plain ? 'default' : 'custom'),
+    },
+    recorded(saved) {
+      // An earlier version took MiniSearch's own functions for others when they were among the options.
+      const renamed = plain && given.length > 0 && options.tokenizer === undefined && saved.tokenizer === 'custom'
+      return renamed ? { ...saved, tokenizer: 'default' } : saved
     },
     async save(engine, { attempt }) {
       const revision = revisionOf(engine)
@@ -96,6 +105,11 @@ export function minisearch<Engine extends MiniSearchLike, Options extends Fields
       return `it is in MiniSearch's serialization version ${saved}, and this MiniSearch reads up to ${reads}`
     },
   }
+}
+
+/** Whether it is what MiniSearch would have done by itself. */
+function isDefault(MiniSearch: { getDefault?(option: string): unknown }, option: string, value: unknown): boolean {
+  return typeof MiniSearch.getDefault === 'function' && MiniSearch.getDefault(option) === value
 }
 
 /** What `MiniSearch.toJSON` gives and `loadJS` takes. */
@@ -324,9 +338,10 @@ function* documentLines(
   while (next < ids.length) yield documentLine(ids[next++]!, '')
 
   function documentLine(shortId: string, terms: string): string {
-    const document = [documentIds[shortId], fieldLength[shortId] ?? null]
-    if (Object.hasOwn(storedFields, shortId)) document.push(storedFields[shortId])
-    return `[${shortId},${JSON.stringify(document)}${terms}]`
+    const id = documentIds[shortId]
+    let document = `${idJson(NAME, id)},${JSON.stringify(fieldLength[shortId] ?? null)}`
+    if (Object.hasOwn(storedFields, shortId)) document += `,${documentJson(NAME, id, storedFields[shortId])}`
+    return `[${shortId},[${document}]${terms}]`
   }
 }
 

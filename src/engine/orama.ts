@@ -2,7 +2,7 @@ import { type BlobInput, type Chunking, content, HoldfastError } from '../index.
 import type { EngineAdapter, EngineState, SavedEngine } from './adapter.ts'
 import { decodeLines, encodeLines } from './json-lines.ts'
 import { readTree, treeLines } from './json-tree.ts'
-import { asRestored, documentJson } from './json-value.ts'
+import { asRestored, documentJson, invalid } from './json-value.ts'
 import { readSort, type SavedSort, type Sort, sortLines } from './orama-sort.ts'
 import {
   addCell,
@@ -217,7 +217,7 @@ function capture<Db extends object>(Orama: { save(db: Db): unknown }, db: Db): R
   for (const [property, { type, node, isArray }] of Object.entries(index.indexes)) {
     if (type !== 'Radix') {
       head.trees.push([property, type, isArray])
-      trees.push((node as { toJSON(): unknown }).toJSON())
+      trees.push(treeJson(property, node as { toJSON(): unknown }))
       continue
     }
     const text = captureText(node as RadixNodeLike, textOf(index, property), ids.length + 1)
@@ -266,6 +266,17 @@ function capture<Db extends object>(Orama: { save(db: Db): unknown }, db: Db): R
     blobs[`sort/${n}`] = lines(async () => sortLines(sort, await restored(), (document) => valueIn(document, property)))
   })
   return blobs
+}
+
+/** Orama's own, which goes down the tree by recursion. */
+function treeJson(property: string, node: { toJSON(): unknown }): unknown {
+  try {
+    return node.toJSON()
+  } catch (cause) {
+    if (!(cause instanceof RangeError)) throw cause
+    const why = `the tree of its property ${JSON.stringify(property)} is too deep for Orama's own save; insert in smaller batches, or in another order`
+    throw invalid(NAME, why, undefined, cause)
+  }
 }
 
 function isMap(value: unknown): value is Record<string, unknown> {
