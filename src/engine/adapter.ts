@@ -12,6 +12,7 @@ import {
   type SnapshotBlob,
   type Store,
 } from '../index.ts'
+import { checkedFirst } from './check.ts'
 
 // How an engine becomes a snapshot and comes back. An adapter knows one engine; the two functions at the end know all
 // adapters. In the snapshot, an engine has the blobs `engine/<name>` and the metadata key `engine`:
@@ -59,6 +60,8 @@ export interface EngineAdapter<Engine> {
    * a save. Leave it out, or answer undefined, where the engine cannot tell.
    */
   revision?(engine: Engine): unknown
+  /** Frees an engine that was restored only for a check, where it is not garbage-collected. */
+  close?(engine: Engine): void | Promise<void>
   /** Why what was saved cannot be read by this engine, for people; undefined when nothing is known against it. */
   refuses?(saved: EngineRecord): string | undefined
 }
@@ -85,6 +88,8 @@ export interface SaveContext {
 
 export interface RestoreContext {
   signal?: AbortSignal | undefined
+  /** The engine is restored to see whether it can be, and dropped: put nothing in the place of what is in use. */
+  check?: boolean
 }
 
 /** A snapshot as its adapter sees it. */
@@ -126,6 +131,11 @@ export interface PersistEngineOptions<Engine> extends Omit<PersistOptions, 'blob
   alongside?: Alongside | ((engine: Engine) => Alongside) | undefined
   /** How often to try while the engine changes during the save; then `SOURCE_CHANGED`. Default 3. */
   attempts?: number
+  /**
+   * Restores what was captured into a new engine, and drops that, before anything is committed: `ENGINE_CHECK_FAILED` if it cannot be
+   * restored. Needs the time and memory of a restore, and room for the blobs in `os.tmpdir()`. Default false.
+   */
+  check?: boolean
 }
 
 export interface RestoreEngineOptions<Metadata = Record<string, unknown>>
@@ -157,7 +167,7 @@ export async function persistEngine<Engine>(
   engine: Engine,
   options: PersistEngineOptions<Engine> & OpenOptions = {},
 ): Promise<PersistResult> {
-  const { alongside: _alongside, attempts = ATTEMPTS, ...rest } = options
+  const { alongside: _alongside, attempts = ATTEMPTS, check = false, ...rest } = options
   if (!Number.isInteger(attempts) || attempts < 1) {
     throw new RangeError(`persistEngine: attempts is how often to try, at least 1; got ${String(attempts)}`)
   }
@@ -166,7 +176,9 @@ export async function persistEngine<Engine>(
     let captured: Captured | undefined
     try {
       captured = await captureEngine(adapter, engine, options, { attempt, signal: rest.signal })
-      return await persistSnapshot(location, { ...rest, ...captured.snapshot, unchanged: captured.unchanged })
+      const request = { ...rest, ...captured.snapshot, unchanged: captured.unchanged }
+      if (!check) return await persistSnapshot(location, request)
+      return await persistChecked(adapter, request, (blobs) => persistSnapshot(location, { ...request, blobs }))
     } catch (error) {
       // A blob's stream failed for what the engine holds.
       if (isHoldfastError(error, 'SOURCE_FAILED') && isHoldfastError(error.cause, 'ENGINE_VALUE_INVALID'))
@@ -178,8 +190,39 @@ export async function persistEngine<Engine>(
   }
 }
 
+/** `persist` gets the blobs of a request whose engine was restored from them. */
+async function persistChecked<Engine>(
+  adapter: EngineAdapter<Engine>,
+  request: PersistOptions & Captured['snapshot'],
+  persist: (blobs: [string, BlobInput][]) => Promise<PersistResult>,
+): Promise<PersistResult> {
+  const { blobs, metadata, unchanged, chunking, signal } = request
+  const own = blobs.filter(([name]) => name.startsWith(FOLDER))
+  const beside = blobs.filter(([name]) => !name.startsWith(FOLDER))
+  const abort = signal === undefined ? {} : { signal }
+  return await checkedFirst(
+    adapter.name,
+    {
+      blobs: own,
+      metadata: { [KEY]: metadata[KEY] },
+      ...(unchanged === undefined ? {} : { unchanged }),
+      ...(chunking === undefined ? {} : { chunking }),
+      ...abort,
+    },
+    async (store) => {
+      const { engine, dispose } = (await restoreFrom(store, adapter, abort, { ...abort, check: true }))!
+      try {
+        await adapter.close?.(engine)
+      } finally {
+        await dispose()
+      }
+    },
+    (checked) => persist([...checked, ...beside]),
+  )
+}
+
 interface Captured {
-  snapshot: Pick<PersistOptions, 'blobs' | 'metadata' | 'watermark'>
+  snapshot: Pick<PersistOptions, 'watermark'> & { blobs: [string, BlobInput][]; metadata: Record<string, unknown> }
   /** For `persist`: the same answer for as long as the engine is what was captured. */
   unchanged(): Promise<unknown>
   release(): Promise<void>
@@ -263,18 +306,26 @@ export async function restoreEngine<Engine, Metadata = Record<string, unknown>>(
   const given = typeof location === 'object' && !(location instanceof URL) ? location : null
   const store = given ?? (await openStore(location as string | URL, options))
   try {
-    const restored = await store.restore(async (snapshot: Snapshot<string, Metadata>) => {
-      const record = assertFits(adapter, snapshot)
-      const engine = await adapter.restore(savedEngine(snapshot, record), { signal: options.signal })
-      return { engine, record }
-    }, options)
-    if (restored === null) return null
-    const { value, snapshot } = restored
-    const dispose = (): Promise<void> => snapshot.dispose()
-    return { engine: value.engine, record: value.record, snapshot, dispose, [Symbol.asyncDispose]: dispose }
+    return await restoreFrom(store, adapter, options, { signal: options.signal })
   } finally {
     if (given === null) await store.close()
   }
+}
+
+async function restoreFrom<Engine, Metadata>(
+  store: Store,
+  adapter: EngineAdapter<Engine>,
+  options: RestoreEngineOptions<Metadata>,
+  context: RestoreContext,
+): Promise<RestoredEngine<Engine, Metadata> | null> {
+  const restored = await store.restore(async (snapshot: Snapshot<string, Metadata>) => {
+    const record = assertFits(adapter, snapshot)
+    return { engine: await adapter.restore(savedEngine(snapshot, record), context), record }
+  }, options)
+  if (restored === null) return null
+  const { value, snapshot } = restored
+  const dispose = (): Promise<void> => snapshot.dispose()
+  return { engine: value.engine, record: value.record, snapshot, dispose, [Symbol.asyncDispose]: dispose }
 }
 
 function savedEngine(snapshot: Snapshot<string, unknown>, record: EngineRecord): SavedEngine {

@@ -25,6 +25,11 @@ export interface AutosaveOptions<Engine>
   retryMs?: number
   /** But no more than this; default 60,000. */
   retryLimitMs?: number
+  /**
+   * The first save and every n-th after it is a `persistEngine` with `check`: it commits only what could be restored into a new engine. One
+   * that failed is checked again. Default none.
+   */
+  checkEvery?: number
   /** Called for every save that failed in the background; default a process warning. The error stays in `lag().error` until a save works. */
   onError?: (error: unknown, next: { failures: number; retryInMs: number }) => void
   /** Called for every snapshot, and for saves that found nothing new. */
@@ -83,6 +88,9 @@ export function autosave<Engine>(
   const opened = given === null ? openStore(location as string | URL, options) : Promise.resolve(given)
   // Whoever saves first meets the error.
   opened.catch(() => {})
+  if (options.checkEvery !== undefined && !(Number.isInteger(options.checkEvery) && options.checkEvery >= 1)) {
+    throw new RangeError(`autosave: checkEvery must be a whole number from 1, got ${String(options.checkEvery)}`)
+  }
   const saver = createSaver(opened, adapter, engine, {
     ...options,
     everyMs: atLeast('everyMs', options.everyMs ?? 30_000, 1),

@@ -154,6 +154,18 @@ export function engineConformance<Engine>(subject: ConformanceSubject<Engine>): 
       await close(engine)
     },
 
+    async 'commits the same when it is checked beforehand'() {
+      const store = memory()
+      const engine = await build(SMALL)
+      const expected = await subject.answers(engine)
+      const checked = await persistEngine(store, adapter, engine, { check: true })
+      const again = await restored(store)
+      deepStrictEqual(await subject.answers(again), expected, 'the restored engine answers differently')
+      const unchecked = await persistEngine(store, adapter, engine)
+      deepStrictEqual([unchecked.manifest, unchecked.unchanged], [checked.manifest, true])
+      await close(engine, again)
+    },
+
     async 'keeps name, layout and options with the snapshot'() {
       const store = memory()
       const engine = await build(SMALL)

@@ -52,7 +52,6 @@ export function* treeLines(root: unknown): Generator<string> {
     const [key, given] = entry
     entry = null
     const value = hasToJson(given) ? given.toJSON(key ?? '') : given
-    assertCarried(value)
     const small = isSmall(value)
     if (isBareNumber(value)) {
       if (items.length > 0) yield `[${ITEMS},[${items.join()}]]`
