@@ -30,6 +30,7 @@ const kinds = {
   VERSION_UNSUPPORTED: 'unsupported',
   COMPRESSION_UNSUPPORTED: 'unsupported',
   FILES_UNSUPPORTED: 'unsupported',
+  ENGINE_CHECK_FAILED: 'unsupported',
   // The caller gave something that cannot be kept, found or done.
   READ_ONLY: 'input',
   STORE_CLOSED: 'input',
@@ -40,7 +41,7 @@ const kinds = {
   METADATA_INVALID: 'input',
   SCHEMA_MISMATCH: 'input',
   ENGINE_MISMATCH: 'input',
-  ENGINE_CHECK_FAILED: 'input',
+  ENGINE_VALUE_INVALID: 'input',
   SOURCE_FAILED: 'input',
   TARGET_EXISTS: 'input',
   LIMIT_EXCEEDED: 'input',
