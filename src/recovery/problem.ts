@@ -34,8 +34,14 @@ function isRecorded(head: Head, pack: string, digest: Uint8Array | null): boolea
 
 /** A pack that is missing, cannot be read, or whose index is not what was written. */
 export function packProblem(head: Head, pack: string, error: HoldfastError): Problem {
-  const known = isRecorded(head, pack, null)
-  return { code: error.code, what: `pack ${pack}`, message: error.message, pack, ...(known ? { recorded: known } : {}) }
+  const recorded = isRecorded(head, pack, null)
+  return {
+    code: error.code,
+    what: `pack ${pack}`,
+    message: error.message,
+    pack,
+    ...(recorded ? { recorded: recorded } : {}),
+  }
 }
 
 /** Bad blocks of one pack, by entry of its index. */
@@ -70,20 +76,20 @@ export function blockProblems(
   function problemOf(code: ErrorCode, state: BlockState, verb: string): Problem[] {
     const blocks: string[] = []
     let blockCount = 0
-    let copied = true
-    let known = true
+    let hasGoodCopy = true
+    let recorded = true
     for (let entry = 0; entry < states.length; entry++) {
       if (states[entry] !== state) continue
       const digest = index.digest(entry)
       if (blocks.length < BLOCKS_LISTED) blocks.push(toHex(digest))
       blockCount += 1
-      copied &&= isCopied?.(entry) ?? false
-      known &&= isRecorded(head, name, digest)
+      hasGoodCopy &&= isCopied?.(entry) ?? false
+      recorded &&= isRecorded(head, name, digest)
     }
     if (blockCount === 0) return []
-    const good = copied ? '; other packs have good copies' : ''
+    const good = hasGoodCopy ? '; other packs have good copies' : ''
     const message = `${blockCount} of the ${index.blocks} blocks of pack ${name} ${verb}${good}`
-    const facts = { ...(isCopied === null ? {} : { copied }), ...(known ? { known } : {}) }
+    const facts = { ...(isCopied === null ? {} : { hasGoodCopy }), ...(recorded ? { recorded } : {}) }
     return [{ code, what: `pack ${name}`, message, pack: name, blocks, blockCount, ...facts }]
   }
 }
