@@ -1,7 +1,7 @@
 import { type BlobInput, type Chunking, content, HoldfastError } from '../index.ts'
 import type { EngineAdapter, EngineState, SavedEngine } from './adapter.ts'
 import { decodeLines, encodeLines } from './json-lines.ts'
-import { documentJson, idJson } from './json-value.ts'
+import { assertId, documentJson } from './json-value.ts'
 import { createPace } from './pace.ts'
 import { byDocument, type PostingLists } from './postings.ts'
 import { sortedPositions } from './term-order.ts'
@@ -178,7 +178,7 @@ interface Inside {
 
 /** `ENGINE_VALUE_INVALID` for an id that would not come back. */
 function assertIds(engine: FlexSearchLike & Inside): void {
-  for (const id of engine.reg?.keys?.() ?? []) idJson(NAME, id)
+  for (const id of engine.reg?.keys?.() ?? []) assertId(NAME, id)
 }
 
 function exported(engine: FlexSearchLike & Inside, take: (key: string, data: string) => void): unknown {

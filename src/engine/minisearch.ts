@@ -1,7 +1,7 @@
 import { type Chunking, content, HoldfastError } from '../index.ts'
 import type { EngineAdapter, SavedEngine } from './adapter.ts'
 import { decodeLines, encodeLines } from './json-lines.ts'
-import { documentJson, idJson } from './json-value.ts'
+import { assertId, documentJson } from './json-value.ts'
 import { createPace, STEPS } from './pace.ts'
 import { byDocument, type PostingLists } from './postings.ts'
 import { decodeTermOrder, encodeTermOrder, sortedPositions } from './term-order.ts'
@@ -339,9 +339,10 @@ function* documentLines(
 
   function documentLine(shortId: string, terms: string): string {
     const id = documentIds[shortId]
-    let document = `${idJson(NAME, id)},${JSON.stringify(fieldLength[shortId] ?? null)}`
-    if (Object.hasOwn(storedFields, shortId)) document += `,${documentJson(NAME, id, storedFields[shortId])}`
-    return `[${shortId},[${document}]${terms}]`
+    assertId(NAME, id)
+    const document = [id, fieldLength[shortId] ?? null]
+    if (Object.hasOwn(storedFields, shortId)) document.push(storedFields[shortId])
+    return `[${shortId},${documentJson(NAME, id, document)}${terms}]`
   }
 }
 
