@@ -94,15 +94,16 @@ function hasToJson(value: unknown): value is { toJSON(key: string): unknown } {
 
 /** What `JSON.stringify` would take and make something else of, or not take at all. */
 function assertCarried(value: unknown): void {
-  const lost =
-    typeof value === 'bigint' ||
-    value instanceof Map ||
-    value instanceof Set ||
-    value instanceof ArrayBuffer ||
-    (ArrayBuffer.isView(value) && !Buffer.isBuffer(value))
-  if (!lost) return
-  const what = typeof value === 'bigint' ? `the BigInt ${value}` : `a ${value.constructor.name}`
-  throw invalid('engine', `what it gives to be saved has ${what} in it, which JSON cannot carry`)
+  if (typeof value === 'bigint') throw notCarried(`the BigInt ${value}`)
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return
+  // Nearly all are plain, and this is asked of every value.
+  if (Object.getPrototypeOf(value) === Object.prototype) return
+  const lost = value instanceof Map || value instanceof Set || value instanceof ArrayBuffer || ArrayBuffer.isView(value)
+  if (lost && !Buffer.isBuffer(value)) throw notCarried(`a ${value.constructor.name}`)
+}
+
+function notCarried(what: string): HoldfastError {
+  return invalid('engine', `what it gives to be saved has ${what} in it, which JSON cannot carry`)
 }
 
 /** A number that JSON has no text for. */

@@ -17,10 +17,9 @@ export function documentJson(engine: string, id: unknown, value: unknown): strin
   throw invalid(engine, `its document ${show(id)} has no JSON text${because}`, id, cause)
 }
 
-/** JSON text of a document's id. An id must come back equal: a string, a boolean or a finite number. */
-export function idJson(engine: string, id: unknown): string {
-  const kept = typeof id === 'string' || typeof id === 'boolean' || (typeof id === 'number' && Number.isFinite(id))
-  if (kept) return JSON.stringify(id)
+/** `ENGINE_VALUE_INVALID` unless the id of a document comes back equal: a string, a boolean or a finite number. */
+export function assertId(engine: string, id: unknown): void {
+  if (typeof id === 'string' || typeof id === 'boolean' || (typeof id === 'number' && Number.isFinite(id))) return
   const why = `the document id ${show(id)} would not come back from JSON equal; use a string or a finite number`
   throw invalid(engine, why, id)
 }
@@ -40,9 +39,9 @@ export function asRestored<T>(engine: string, id: unknown, document: T): T {
 
 /** Whether all of `value` is what `JSON.parse` could have given. */
 function isJson(value: unknown): boolean {
+  if (typeof value === 'string' || typeof value === 'boolean' || value === null) return true
   if (typeof value === 'number') return Number.isFinite(value)
-  if (typeof value !== 'object' || value === null) return value === null || ['string', 'boolean'].includes(typeof value)
-  if (typeof (value as { toJSON?: unknown }).toJSON === 'function') return false
+  if (typeof value !== 'object' || typeof (value as { toJSON?: unknown }).toJSON === 'function') return false
   if (Array.isArray(value)) return value.every(isJson)
   const prototype: unknown = Object.getPrototypeOf(value)
   return (prototype === Object.prototype || prototype === null) && Object.values(value).every(isJson)

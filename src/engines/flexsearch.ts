@@ -1,5 +1,5 @@
 import { decodeLines, encodeLines } from '../encodings/json-lines.ts'
-import { documentJson, idJson } from '../encodings/json-value.ts'
+import { assertId, documentJson } from '../encodings/json-value.ts'
 import { byDocument, type PostingLists } from '../encodings/postings.ts'
 import { sortedPositions } from '../encodings/term-order.ts'
 import { createYielder } from '../event-loop.ts'
@@ -179,7 +179,7 @@ interface Inside {
 
 /** `ENGINE_VALUE_INVALID` for an id that would not come back. */
 function assertIds(engine: FlexSearchLike & Inside): void {
-  for (const id of engine.reg?.keys?.() ?? []) idJson(NAME, id)
+  for (const id of engine.reg?.keys?.() ?? []) assertId(NAME, id)
 }
 
 function exported(engine: FlexSearchLike & Inside, take: (key: string, data: string) => void): unknown {

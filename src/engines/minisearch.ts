@@ -1,5 +1,5 @@
 import { decodeLines, encodeLines } from '../encodings/json-lines.ts'
-import { documentJson, idJson } from '../encodings/json-value.ts'
+import { assertId, documentJson } from '../encodings/json-value.ts'
 import { byDocument, type PostingLists } from '../encodings/postings.ts'
 import { decodeTermOrder, encodeTermOrder, sortedPositions } from '../encodings/term-order.ts'
 import { createYielder, STEPS } from '../event-loop.ts'
@@ -340,9 +340,10 @@ function* documentLines(
 
   function documentLine(shortId: string, terms: string): string {
     const id = documentIds[shortId]
-    let document = `${idJson(NAME, id)},${JSON.stringify(fieldLength[shortId] ?? null)}`
-    if (Object.hasOwn(storedFields, shortId)) document += `,${documentJson(NAME, id, storedFields[shortId])}`
-    return `[${shortId},[${document}]${terms}]`
+    assertId(NAME, id)
+    const document = [id, fieldLength[shortId] ?? null]
+    if (Object.hasOwn(storedFields, shortId)) document.push(storedFields[shortId])
+    return `[${shortId},${documentJson(NAME, id, document)}${terms}]`
   }
 }
 
