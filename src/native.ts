@@ -1,5 +1,6 @@
+import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import process from 'node:process'
 
 /**
@@ -16,6 +17,11 @@ export function requireNative(name: string): unknown {
 /** Where the package's main file is, for a thread that has no module resolution of its own. */
 export function resolveNative(name: string): string {
   return createRequire(requireBase()).resolve(name)
+}
+
+/** The bytes of `file` beside the package's main file: what a package brings beside its code. */
+export function readNative(name: string, file: string): Uint8Array {
+  return readFileSync(join(dirname(resolveNative(name)), file))
 }
 
 function requireBase(): string {

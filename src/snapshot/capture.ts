@@ -3,7 +3,8 @@ import { type Chunking, content } from '../format/chunking.ts'
 import { parseCid } from '../format/cid.ts'
 import type { HeadSnapshot } from '../format/head.ts'
 import { type BlobEntry, decodeManifest } from '../format/manifest.ts'
-import type { OnProgress } from '../progress.ts'
+import type { OnProgress, OnWarning } from '../progress.ts'
+import { addFailures, type CompressFailures, NO_FAILURES } from '../workers/frames.ts'
 import type { Blame, BlockSource } from './blocks.ts'
 import { type ChunkRun, chunkRuns } from './chunks.ts'
 import type { Environment } from './environment.ts'
@@ -32,6 +33,7 @@ export async function captureBlobs(env: Environment, options: CaptureOptions): P
   const { sources, intake, signal, onProgress } = options
   const previous = await previousBlobs(env, options.previous)
   const blobs = new Map<string, BlobEntry>()
+  let failures = NO_FAILURES
   const before = await options.unchanged?.()
   for (const named of sources) {
     const chunking = named.chunking ?? options.chunking ?? content()
@@ -53,6 +55,9 @@ export async function captureBlobs(env: Environment, options: CaptureOptions): P
             totalBytes: reader.size,
             writtenBytes: options.writtenBytes(),
           }),
+        onCompressFailures: (more) => {
+          failures = addFailures(failures, more)
+        },
       })
       if (named.type !== undefined) entry.type = named.type
       blobs.set(named.name, entry)
@@ -60,6 +65,7 @@ export async function captureBlobs(env: Environment, options: CaptureOptions): P
       await reader.close()
     }
   }
+  if (failures.chunks > 0) warnOfFailures(env.warn, failures)
   const after = await options.unchanged?.()
   if (!Object.is(before, after)) {
     throw new HoldfastError(
@@ -69,6 +75,14 @@ export async function captureBlobs(env: Environment, options: CaptureOptions): P
     )
   }
   return blobs
+}
+
+function warnOfFailures(warn: OnWarning, { chunks, reason }: CompressFailures): void {
+  warn({
+    code: 'COMPRESSION_FAILED',
+    message: `${chunks} chunks could not be compressed and were stored as they are: ${reason}`,
+    details: { chunks, reason },
+  })
 }
 
 type Blobs = ReadonlyMap<string, BlobEntry>

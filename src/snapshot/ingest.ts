@@ -8,7 +8,7 @@ import { BLOB_BYTES_MAX, CHECK_BYTES, DIGEST_BYTES, SEGMENT_BYTES } from '../for
 import type { BlobEntry } from '../format/manifest.ts'
 import { KIND } from '../format/pack.ts'
 import { encodeSegments } from '../format/segments.ts'
-import type { Compressed } from '../workers/frames.ts'
+import type { Compressed, CompressFailures } from '../workers/frames.ts'
 import { openWindows, type Window, type Windows } from '../workers/windows.ts'
 import type { Intake } from './intake.ts'
 import { createPreviousChunks, type KnownRun, type PreviousBlob, type PreviousChunks } from './previous-chunks.ts'
@@ -24,6 +24,7 @@ export interface IngestOptions {
   intake: Intake
   signal: AbortSignal
   onBytes: (bytes: number) => void
+  onCompressFailures: (failures: CompressFailures) => void
 }
 
 /** Nodes follow the chunks they name, but do not pile up in memory without bound. */
@@ -254,6 +255,7 @@ function createFlow(options: IngestOptions, windows: Windows) {
     }
     const compressed = await windows.compress(window, ranges, skip)
     skip = compressed.skip
+    options.onCompressFailures(compressed.failures)
     return compressed
   }
 

@@ -1,13 +1,12 @@
 import { randomBytes } from 'node:crypto'
 import { HoldfastError } from '../errors.ts'
 import { assertChunking, type Chunking } from '../format/chunking.ts'
-import { ZSTD_PACKAGE } from '../format/compress.ts'
+import { prepareCompression, ZSTD_PACKAGE } from '../format/compression.ts'
 import { fromHex } from '../format/hex.ts'
 import { STORE_ID_BYTES } from '../format/limits.ts'
 import { decodeValue, encodeValue, isWellFormed } from '../format/value.ts'
 import type { OnProgress } from '../progress.ts'
 import type { StoredHead, WriteSession } from '../storage/port.ts'
-import { canCompress } from '../workers/zstd.ts'
 import type { BlockSource } from './blocks.ts'
 import { cleanUp, type Seen } from './clean-up.ts'
 import { commitSnapshot } from './commit.ts'
@@ -100,7 +99,7 @@ export async function persist(
   // Refused before anything is read or locked, and copied: what the caller changes meanwhile is for the next snapshot.
   const metadata = strictClone(options.metadata ?? {}, 'metadata') as Record<string, unknown>
   const watermark = options.watermark === undefined ? undefined : strictClone(options.watermark, 'watermark')
-  const compress = await wantsCompression(defaults.compression)
+  const compress = wantsCompression(defaults.compression)
   const sources = await nameSources(env.fs, options.blobs)
 
   return await env.storage.write(
@@ -131,17 +130,17 @@ export async function persist(
   )
 }
 
-async function wantsCompression(compression: PersistDefaults['compression']): Promise<boolean> {
+function wantsCompression(compression: PersistDefaults['compression']): boolean {
   if (compression === 'none') return false
-  const can = await canCompress()
-  if (compression === 'zstd' && !can) {
+  const prepared = prepareCompression()
+  if (compression === 'zstd' && !prepared.ready) {
     throw new HoldfastError(
       'COMPRESSION_UNSUPPORTED',
       `${ZSTD_PACKAGE} does not load, and this Node (${process.version}) cannot write zstd itself, as 22.15 can; install it, or use compression: 'auto' or 'none'`,
-      { details: { node: process.version } },
+      { details: { node: process.version }, cause: prepared.reason },
     )
   }
-  return can
+  return prepared.ready
 }
 
 export function assertKeepLast(keepLast: unknown): void {

@@ -1,4 +1,4 @@
-import { compressBlock, decompressFrame } from '../format/compress.ts'
+import { compressBlock, viewBlock } from '../format/compress.ts'
 import { CHECK_BYTES } from '../format/limits.ts'
 import type { Tools } from './jobs.ts'
 
@@ -28,6 +28,20 @@ export interface Compressed {
   /** 8 bytes a chunk: the start of the frame's digest. */
   checks: Uint8Array
   skip: Skip
+  failures: CompressFailures
+}
+
+/** Chunks that the compressor failed with, or gave wrong bytes for. They are stored plain. */
+export interface CompressFailures {
+  chunks: number
+  /** Of the last of them. */
+  reason: string
+}
+
+export const NO_FAILURES: CompressFailures = { chunks: 0, reason: '' }
+
+export function addFailures(sum: CompressFailures, more: CompressFailures): CompressFailures {
+  return more.chunks === 0 ? sum : { chunks: sum.chunks + more.chunks, reason: more.reason }
 }
 
 /** Frames out of a part of a pack, in memory that threads share. */
@@ -55,6 +69,7 @@ export function compressChunks({ ranges, skip: before }: CompressJob, { memory, 
   const checks = new Uint8Array(count * CHECK_BYTES)
   const skip = { ...before }
   const frames: Uint8Array[] = []
+  const failures = { ...NO_FAILURES }
   let bytes = 0
   for (let i = 0; i < count; i++) {
     const chunk = memory.subarray(ranges[2 * i]!, ranges[2 * i + 1]!)
@@ -63,7 +78,7 @@ export function compressChunks({ ranges, skip: before }: CompressJob, { memory, 
       skip.chunks -= 1
       continue
     }
-    const frame = compressBlock(chunk)
+    const frame = compressOrNull(chunk, failures)
     if (frame === null) {
       skip.chunks = skip.next
       skip.next = Math.min(skip.next * 2, SKIP_MAX)
@@ -75,7 +90,17 @@ export function compressChunks({ ranges, skip: before }: CompressJob, { memory, 
     frames.push(frame)
     bytes += frame.length
   }
-  return { stored: joined(frames, bytes), lengths, checks, skip }
+  return { stored: joined(frames, bytes), lengths, checks, skip, failures }
+}
+
+function compressOrNull(chunk: Uint8Array, failures: CompressFailures): Uint8Array | null {
+  try {
+    return compressBlock(chunk)
+  } catch (error) {
+    failures.chunks += 1
+    failures.reason = (error as Error).message
+    return null
+  }
 }
 
 function joined(parts: readonly Uint8Array[], bytes: number): Uint8Array {
@@ -98,7 +123,7 @@ export function decompressFrames(job: DecompressJob, blake3: Tools['blake3']): v
     for (let k = 0; k < CHECK_BYTES; k++) {
       if (digest[k] !== checks[i * CHECK_BYTES + k]) throw new Error('the compressed bytes do not match their check')
     }
-    raw.set(decompressFrame(frame, rawLengths[i]!), to)
+    raw.set(viewBlock(frame, rawLengths[i]!), to)
     to += rawLengths[i]!
   }
 }

@@ -1,13 +1,14 @@
 import { availableParallelism } from 'node:os'
 import { Worker } from 'node:worker_threads'
 import { blake3Implementation } from '../format/blake3.ts'
+import { zstdModule } from '../format/compression.ts'
+import type { ZstdModule } from '../format/libzstd.ts'
 import { resolveNative } from '../native.ts'
 import type { Compressed, CompressJob, DecompressJob } from './frames.ts'
 import { GEAR_WASM, WORKER_SOURCE } from './generated.ts'
 import type { Job } from './jobs.ts'
 import type { SharedMemory } from './wasm.ts'
 import type { FromWorker, ToWorker, WorkerData } from './worker.ts'
-import { zstdPath } from './zstd.ts'
 
 /** Memory that windows lie in, seen by every worker. */
 export interface Arena {
@@ -61,6 +62,7 @@ export function sharedPool(): Pool | null {
 interface Member {
   worker: Worker
   arenas: Set<number>
+  zstd: ZstdModule | null
   /** It has answered once. */
   isUp: boolean
   pending: Map<number, { resolve: (result: never) => void; reject: (error: Error) => void }>
@@ -77,14 +79,13 @@ function createPool(size: number): Pool {
       name: 'holdfast',
       workerData: {
         blake3Path: resolveNative('@napi-rs/blake-hash'),
-        zstdPath: zstdPath(),
         wasm: Buffer.from(GEAR_WASM, 'base64'),
       } satisfies WorkerData,
       // The host's flags (loaders, inspectors, memory limits) are not the worker's business.
       execArgv: [],
       stdin: false,
     })
-    const member: Member = { worker, arenas: new Set(), isUp: false, pending: new Map() }
+    const member: Member = { worker, arenas: new Set(), zstd: null, isUp: false, pending: new Map() }
     worker.on('message', (message: FromWorker) => settle(member, message))
     worker.on('error', (error) => fail(member, error))
     worker.on('exit', () => fail(member, new Error('the worker ended')))
@@ -114,6 +115,13 @@ function createPool(size: number): Pool {
     if (free !== undefined) return free
     if (members.length < size) return start()
     return members.reduce((a, b) => (b.pending.size < a.pending.size ? b : a))
+  }
+
+  function giveZstd(member: Member): void {
+    const zstd = zstdModule()
+    if (zstd === member.zstd || zstd === null) return
+    member.worker.postMessage({ zstd } satisfies ToWorker)
+    member.zstd = zstd
   }
 
   function endWhenIdle(): void {
@@ -155,10 +163,13 @@ function createPool(size: number): Pool {
         chosen.worker.postMessage({ open: arena.id, memory: arena.memory } satisfies ToWorker)
         chosen.arenas.add(arena.id)
       }
+      if (job.kind === 'compress') giveZstd(chosen)
       return await ask(chosen, (id) => ({ id, arena: arena.id, job }))
     },
     async decompress(job) {
-      await ask(member(), (id) => ({ id, job }))
+      const chosen = member()
+      giveZstd(chosen)
+      await ask(chosen, (id) => ({ id, job }))
     },
     get isUp() {
       return members.some((member) => member.isUp)

@@ -1,10 +1,9 @@
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test, vi } from 'vitest'
-import { zstdIsNative } from '../../src/format/compress.ts'
+import { zstdIsNative } from '../../src/format/codec.ts'
 import { nodeFileSystem } from '../../src/fs/node.ts'
 import { memory, openStore, type StoreOptions } from '../../src/index.ts'
-import { requireNative } from '../../src/native.ts'
 import { createStore } from '../../src/snapshot/store.ts'
 import { memoryStorage } from '../../src/storage/memory.ts'
 import { sharedPool } from '../../src/workers/pool.ts'
@@ -31,9 +30,8 @@ test.skipIf(zstdIsNative)(
     vi.resetModules()
     vi.doMock('../../src/native.ts', async (original) => ({
       ...(await original<typeof import('../../src/native.ts')>()),
-      requireNative(name: string) {
-        if (name.includes('zstd')) throw new Error(`Cannot find module '${name}'`)
-        return requireNative(name)
+      readNative(name: string) {
+        throw new Error(`Cannot find module '${name}'`)
       },
     }))
     const without = await import('../../src/index.ts')
