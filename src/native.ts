@@ -24,6 +24,16 @@ export function readNative(name: string, file: string): Uint8Array {
   return readFileSync(join(dirname(resolveNative(name)), file))
 }
 
+/** The limit on virtual memory that this process was started with (`ulimit -v`). Infinity: none, or the system does not say. */
+export function addressSpaceBytes(): number {
+  try {
+    const limits = readFileSync('/proc/self/limits', 'latin1')
+    return Number(/^Max address space\s+(\d+)/m.exec(limits)?.[1] ?? Number.POSITIVE_INFINITY)
+  } catch {
+    return Number.POSITIVE_INFINITY
+  }
+}
+
 function requireBase(): string {
   const url: unknown = import.meta.url
   if (typeof url === 'string' && url.startsWith('file:')) return url

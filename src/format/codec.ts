@@ -27,12 +27,15 @@ let decompress: Decompress | null = native?.decompress ?? null
 /** Why there is no compressor. To find that out again for each block takes 100 ms each time: there is none in the end. */
 let noCompressor: unknown = null
 
+/** Why nothing can be decompressed. Whoever does not try is not hindered; whoever does is told, and then it is tried again. */
+let refusal: unknown = null
+
 /** Whether Node itself has zstd, and nothing else needs to be loaded. */
 export const zstdIsNative = native !== null
 
-/** Whether `compressFrame` and `decompressFrame` work in this thread. */
+/** Whether this thread can compress; and whether it can decompress, or is known not to. */
 export function zstdReady(): { compress: boolean; decompress: boolean } {
-  return { compress: compress !== null, decompress: decompress !== null }
+  return { compress: compress !== null, decompress: decompress !== null || refusal !== null }
 }
 
 /** Makes `decompressFrame` work where Node has no zstd. Throws where WebAssembly has no memory, or is not allowed. */
@@ -58,6 +61,10 @@ export function useSharedDecoder(decode: Decompress): void {
   decompress ??= decode
 }
 
+export function refuseDecompression(reason: unknown): void {
+  refusal = reason
+}
+
 /** One frame, which is overwritten by the next call. */
 export function compressFrame(bytes: Uint8Array): Uint8Array {
   if (compress === null) throw new Error('bug: compression was not prepared')
@@ -66,21 +73,26 @@ export function compressFrame(bytes: Uint8Array): Uint8Array {
 
 /** The bytes of a frame that `checkFrame` has passed. They are overwritten by the next call. */
 export function decompressFrame(frame: Uint8Array, rawLength: number): Uint8Array {
-  if (decompress === null) throw new Error('bug: decompression was not prepared')
+  if (decompress === null) {
+    const reason = refusal ?? new Error('bug: decompression was not prepared')
+    refusal = null
+    throw noDecompression(reason)
+  }
   try {
     return decompress(frame, rawLength)
   } catch (error) {
-    if (isOutOfMemory(error)) throw noDecompression('there is no memory for it', error)
+    if (isOutOfMemory(error)) throw noDecompression(error)
     throw error
   }
 }
 
 /** A store that cannot be read here is not a damaged store. */
-export function noDecompression(reason: string, cause: unknown): HoldfastError {
-  return new HoldfastError('DECOMPRESSION_UNAVAILABLE', `zstd cannot be decompressed in this process: ${reason}`, {
-    details: { node: process.version },
-    cause,
-  })
+function noDecompression(cause: unknown): HoldfastError {
+  return new HoldfastError(
+    'DECOMPRESSION_UNAVAILABLE',
+    `zstd cannot be decompressed in this process, the store may be intact: ${(cause as Error).message}`,
+    { details: { node: process.version }, cause },
+  )
 }
 
 /** Memory that cannot be had: of libzstd, of Node's zlib, of an ArrayBuffer. */

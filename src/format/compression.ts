@@ -3,7 +3,7 @@
 
 import { readNative } from '../native.ts'
 import { blake3 } from './blake3.ts'
-import { noDecompression, useCompressor, useDecompressor, useSharedDecoder, zstdReady } from './codec.ts'
+import { refuseDecompression, useCompressor, useDecompressor, useSharedDecoder, zstdReady } from './codec.ts'
 import { toHex } from './hex.ts'
 import type { ZstdModule } from './libzstd.ts'
 import { wasm } from './wasm.ts'
@@ -72,10 +72,14 @@ export function loadFull(): ZstdModule {
 
 /**
  * Must have resolved before a block is decompressed. Not asked for before it is needed: some of it takes 10 ms.
- * `DECOMPRESSION_UNAVAILABLE` where it cannot be done.
+ * Where it cannot be done, to decompress is `DECOMPRESSION_UNAVAILABLE`.
  */
 export async function prepareDecompression(): Promise<void> {
-  if (zstdReady().decompress || withFull(useDecompressor).ready) return
+  if (zstdReady().decompress) return
+  const full = withFull(useDecompressor)
+  if (full.ready) return
+  // It has loaded, and there is no memory for an instance: neither is there for one of the other build.
+  if (module?.build === 'full') return refuseDecompression(full.reason)
   preparing ??= prepareDecoder().finally(() => {
     preparing = null
   })
@@ -84,26 +88,24 @@ export async function prepareDecompression(): Promise<void> {
 
 async function prepareDecoder(): Promise<void> {
   try {
-    const { ZSTDDecoder } = await import('zstddec')
-    const decoder = new ZSTDDecoder()
-    const compiled = await compiledDecoder(decoder)
-    if (compiled === null) {
+    if (module === null) {
+      const { ZSTDDecoder } = await import('zstddec')
+      const decoder = new ZSTDDecoder()
+      const compiled = await compiledDecoder(decoder)
       // It takes 0 for "unknown". Its errors are sizes near 2^32, cut to what its memory holds.
-      useSharedDecoder((frame, rawLength) => decoder.decode(frame, Math.max(rawLength, 1)))
-      return
+      if (compiled === null)
+        return useSharedDecoder((frame, rawLength) => decoder.decode(frame, Math.max(rawLength, 1)))
+      module = { compiled, build: 'decoder' }
     }
-    module = { compiled, build: 'decoder' }
     useDecompressor(module)
-  } catch (cause) {
-    throw noDecompression('WebAssembly does not start', cause)
+  } catch (reason) {
+    refuseDecompression(reason)
   }
 }
 
 /**
  * `zstddec` has one instance for the whole process, and believes an allocation that failed. So its compiled module is
  * taken, for instances of our own. Null when it was initialised by somebody else before: then only that one can be had.
- *
- * It fetches a data: URL, for which Node loads its whole HTTP client: 25 ms.
  *
  * @internal
  */
@@ -114,8 +116,26 @@ export async function compiledDecoder(decoder: Decoder): Promise<object | null> 
     compiled = result.module
     share(result)
   }
-  await within(DECODER_WAIT_MS, decoder.init())
+  await within(
+    DECODER_WAIT_MS,
+    withoutFetch(() => decoder.init()),
+  )
   return compiled
+}
+
+/**
+ * Where there is `fetch`, `zstddec` fetches its own data: URL. The application may have replaced that, it takes 25 ms,
+ * and where WebAssembly has no memory Node's HTTP client ends the process. `work` looks for it before it returns.
+ */
+function withoutFetch<T>(work: () => T): T {
+  const fetch = Object.getOwnPropertyDescriptor(globalThis, 'fetch')
+  if (fetch?.configurable !== true) return work()
+  Reflect.deleteProperty(globalThis, 'fetch')
+  try {
+    return work()
+  } finally {
+    Object.defineProperty(globalThis, 'fetch', fetch)
+  }
 }
 
 async function within(ms: number, work: Promise<void>): Promise<void> {

@@ -3,7 +3,7 @@ import { Worker } from 'node:worker_threads'
 import { blake3Implementation } from '../format/blake3.ts'
 import { zstdModule } from '../format/compression.ts'
 import type { ZstdModule } from '../format/libzstd.ts'
-import { resolveNative } from '../native.ts'
+import { addressSpaceBytes, resolveNative } from '../native.ts'
 import type { Compressed, CompressJob, DecompressJob } from './frames.ts'
 import { GEAR_WASM, WORKER_SOURCE } from './generated.ts'
 import type { Job } from './jobs.ts'
@@ -52,9 +52,22 @@ const NOTHING: DecompressJob = {
 
 let pool: Pool | null = null
 
-/** The process's pool; null where there can be none: no native BLAKE3, threads forbidden, or `HOLDFAST_WORKERS=0`. */
+/**
+ * A thread that finds no address space for its heap ends the whole process, and cannot be asked before. Its WebAssembly
+ * reserves up to 10 GiB an instance. Under a limit (`ulimit -v`) below this there are no threads.
+ */
+const ADDRESS_SPACE_MIN = 2 ** 40
+
+let hasRoom: boolean | undefined
+
+/**
+ * The process's pool; null where there can be none: no native BLAKE3, threads forbidden, `HOLDFAST_WORKERS=0`, or a limit
+ * on virtual memory.
+ */
 export function sharedPool(): Pool | null {
   if (process.env.HOLDFAST_WORKERS === '0' || blake3Implementation().name !== 'native') return null
+  hasRoom ??= addressSpaceBytes() >= ADDRESS_SPACE_MIN
+  if (!hasRoom) return null
   pool ??= createPool(Math.min(WORKERS_MAX, availableParallelism()))
   return pool
 }
