@@ -9,17 +9,20 @@ import { memory } from '../../src/index.ts'
 import { scratch } from '../support/storages.ts'
 
 const child = fileURLToPath(new URL('child.mjs', import.meta.url))
+const threadCounter = fileURLToPath(new URL('../package/count-threads.cjs', import.meta.url))
 const dist = new URL('../../dist/index.js', import.meta.url).href
 
 async function run(limitGb: number | null, verb: string, directory: string): Promise<unknown> {
   const limit = limitGb === null ? '' : `ulimit -v ${limitGb}000000 && `
-  const args = ['-c', `${limit}exec "$0" "$@"`, process.execPath, child, verb, directory, dist]
+  const node = [process.execPath, '--require', threadCounter, child, verb, directory, dist]
+  const args = ['-c', `${limit}exec "$0" "$@"`, ...node]
   const { stdout, stderr } = await promisify(execFile)('bash', args, { timeout: 55_000 })
   // What blake3-jit says, once.
-  const said = stderr.split('\n').filter((line) => /^\S/.test(line))
-  expect(said).toEqual(
-    process.env.HOLDFAST_BLAKE3 === 'wasm' ? [expect.stringMatching(/^Failed to initialize WASM/)] : [],
-  )
+  const said = process.env.HOLDFAST_BLAKE3 === 'wasm' ? [expect.stringMatching(/^Failed to initialize WASM/)] : []
+  // A thread without room for its heap ends the process: under a limit there are none.
+  const threads = limitGb === null ? /^\d+ threads$/ : /^0 threads$/
+  const lines = stderr.split('\n').filter((line) => /^\S/.test(line))
+  expect(lines).toEqual([...said, expect.stringMatching(threads)])
   return JSON.parse(stdout)
 }
 
@@ -38,11 +41,13 @@ const limits: [limitGb: number, persisted: unknown, read: unknown][] = zstdIsNat
   ? [
       [4, done, intact],
       [30, done, intact],
+      [60, done, intact],
     ]
   : [
       [4, plain, unavailable],
       [15, plain, intact],
       [30, done, intact],
+      [60, done, intact],
     ]
 
 describe.skipIf(process.platform !== 'linux').each(limits)(
