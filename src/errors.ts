@@ -25,6 +25,7 @@ const kinds = {
   NO_SPACE: 'environment',
   LOCK_UNAVAILABLE: 'environment',
   NO_SNAPSHOT: 'environment',
+  DECOMPRESSION_UNAVAILABLE: 'environment',
   // Not something this version can do.
   NOT_A_STORE: 'unsupported',
   VERSION_UNSUPPORTED: 'unsupported',

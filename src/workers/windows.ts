@@ -3,7 +3,7 @@ import { blake3 } from '../format/blake3.ts'
 import { type Chunking, chunkBytesMax, cutter } from '../format/chunking.ts'
 import { gearTable } from '../format/gear.ts'
 import { DIGEST_BYTES, SEGMENT_BYTES } from '../format/limits.ts'
-import { type Compressed, type CompressJob, compressChunks, type Skip } from './frames.ts'
+import { addFailures, type Compressed, type CompressJob, compressChunks, NO_FAILURES, type Skip } from './frames.ts'
 import { GEAR_WASM } from './generated.ts'
 import { type Job, type KnownChunks, type Region, runJob, type Tools } from './jobs.ts'
 import { type Arena, type Pool, sharedPool, WorkerFailed } from './pool.ts'
@@ -57,9 +57,10 @@ const COMPRESS_STEP_BYTES = 128 * 1024
 export function openWindows(chunking: Chunking, size: number | null): Windows {
   const large = size === null || size >= WORTH_WORKERS_BYTES
   const pool = large ? sharedPool() : null
-  if (pool === null) return localWindows(chunking, size)
+  const arena = pool === null ? null : openArena()
+  if (pool === null || arena === null) return localWindows(chunking, size)
   if (size !== null && size >= WORTH_STARTING_BYTES) pool.startUp()
-  return sharedWindows(chunking, pool)
+  return sharedWindows(chunking, pool, arena)
 }
 
 /** In plain memory, cut by the reference implementation, a turn for the event loop after each job. */
@@ -79,29 +80,22 @@ function localWindows(chunking: Chunking, size: number | null): Windows {
     await setImmediate()
     return count
   }
-  return windowsOver(
-    memory,
-    0,
-    count,
-    layout,
-    chunking,
-    { isThreaded: () => false, run, compress: compressHere },
-    () => {},
-  )
+  const doing: Doing = { isThreaded: () => false, run, compress: (job) => compressHere(job, tools) }
+  return windowsOver(memory, 0, count, layout, chunking, doing, () => {})
+}
 
-  /** Slower than all else that is done here: in steps, to let the event loop turn. */
-  async function compressHere({ ranges, skip }: CompressJob): Promise<Compressed> {
-    const steps: Compressed[] = []
-    for (let at = 0; at < ranges.length; ) {
-      const from = at
-      for (let bytes = 0; at < ranges.length && bytes < COMPRESS_STEP_BYTES; at += 2)
-        bytes += ranges[at + 1]! - ranges[at]!
-      const job: CompressJob = { kind: 'compress', ranges: ranges.subarray(from, at), skip: steps.at(-1)?.skip ?? skip }
-      steps.push(compressChunks(job, tools))
-      await setImmediate()
-    }
-    return merged(steps, skip)
+/** Compressing is slower than all else that is done on the main thread: in steps, to let the event loop turn. */
+async function compressHere({ ranges, skip }: CompressJob, tools: Tools): Promise<Compressed> {
+  const steps: Compressed[] = []
+  for (let at = 0; at < ranges.length; ) {
+    const from = at
+    for (let bytes = 0; at < ranges.length && bytes < COMPRESS_STEP_BYTES; at += 2)
+      bytes += ranges[at + 1]! - ranges[at]!
+    const job: CompressJob = { kind: 'compress', ranges: ranges.subarray(from, at), skip: steps.at(-1)?.skip ?? skip }
+    steps.push(compressChunks(job, tools))
+    await setImmediate()
   }
+  return merged(steps, skip)
 }
 
 function merged(steps: readonly Compressed[], skip: Skip): Compressed {
@@ -113,8 +107,8 @@ function merged(steps: readonly Compressed[], skip: Skip): Compressed {
   }
   const stored = Buffer.concat(steps.map((step) => step.stored))
   const checks = Buffer.concat(steps.map((step) => step.checks))
-  const failed = steps.reduce((sum, step) => sum + step.failed, 0)
-  return { stored, lengths, checks, failed, skip: steps.at(-1)?.skip ?? skip }
+  const failures = steps.map((step) => step.failures).reduce(addFailures, NO_FAILURES)
+  return { stored, lengths, checks, skip: steps.at(-1)?.skip ?? skip, failures }
 }
 
 /** Where jobs are done. */
@@ -151,9 +145,18 @@ const spare: OpenArena[] = []
 const SPARE_MAX = 2
 let arenas = 0
 
-function openArena(): OpenArena {
+/** Null where there is no address space for one, as under a limit on virtual memory. */
+function openArena(): OpenArena | null {
   const kept = spare.pop()
   if (kept !== undefined) return kept
+  try {
+    return newArena()
+  } catch {
+    return null
+  }
+}
+
+function newArena(): OpenArena {
   const memory = sharedMemory(GEAR_BYTES + WINDOWS * strideOf(SHARED_LAYOUT))
   const view = new DataView(memory.buffer)
   for (const [byte, gear] of gearTable().entries()) view.setBigUint64(byte * 8, gear, true)
@@ -163,21 +166,20 @@ function openArena(): OpenArena {
 }
 
 /** In shared memory, worked on by threads. */
-function sharedWindows(chunking: Chunking, pool: Pool): Windows {
-  const arena = openArena()
-  const unlessFailed = async <T>(work: Promise<T>, here: () => T): Promise<T> => {
+function sharedWindows(chunking: Chunking, pool: Pool, arena: OpenArena): Windows {
+  const unlessFailed = async <T>(work: Promise<T>, here: () => T | Promise<T>): Promise<T> => {
     try {
       return await work
     } catch (error) {
       if (!(error instanceof WorkerFailed)) throw error
       // The memory is as it was: what a worker could not do is done here.
-      return here()
+      return await here()
     }
   }
   const doing: Doing = {
     isThreaded: () => pool.isUp,
     run: (job) => unlessFailed(pool.run(arena, job), () => runJob(job, arena.tools)),
-    compress: (job) => unlessFailed(pool.run(arena, job), () => compressChunks(job, arena.tools)),
+    compress: (job) => unlessFailed(pool.run(arena, job), () => compressHere(job, arena.tools)),
   }
   return windowsOver(arena.tools.memory, GEAR_BYTES, WINDOWS, SHARED_LAYOUT, chunking, doing, () => {
     if (spare.length < SPARE_MAX) spare.push(arena)
