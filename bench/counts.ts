@@ -1,7 +1,7 @@
 import { join } from 'node:path'
-import { createStore } from '../src/snapshot/store.ts'
-import { directoryStorage } from '../src/storage/directory.ts'
+import { directoryStorage } from '../src/storage/directory/storage.ts'
 import { countedFileSystem } from '../test/support/counted.ts'
+import { storeOver } from '../test/support/store-over.ts'
 import { overwrite, vectors } from './data.ts'
 import type { Context } from './group.ts'
 import { MIB } from './measure.ts'
@@ -11,7 +11,7 @@ import type { CountRow, GroupResult } from './result.ts'
 export async function counts(context: Context): Promise<GroupResult> {
   const { fs, take } = countedFileSystem()
   const path = join(context.scratch, 'counts')
-  const open = () => createStore(directoryStorage({ fs, path, readOnly: false, lock: 'os' }), fs)
+  const open = () => storeOver(directoryStorage({ fs, path, readOnly: false, lock: 'os' }), fs)
   const rows: CountRow[] = []
   async function note(operation: string, work: () => Promise<unknown>): Promise<void> {
     take()

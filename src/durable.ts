@@ -1,10 +1,10 @@
 import { resolve } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { nodeFileSystem } from './fs/node.ts'
 import { orphanPattern, type ReapedOrphans, reapSiblings } from './fs/orphans.ts'
 import { quarantinePath } from './fs/quarantine.ts'
 import { findLagging, type Stale } from './fs/stale.ts'
 import { type DurableData, type SaveToTemp, type TextEncoding, writeFile } from './fs/write-file.ts'
+import { pathOf } from './location.ts'
 
 // `holdfast/durable`: what the store itself is built on, for files that are not in a store. Nothing here knows of
 // snapshots, and nothing of the store is loaded with it.
@@ -259,12 +259,7 @@ function pathsAt(where: string, paths: Paths): string[] {
 }
 
 function pathAt(where: string, path: string | URL): string {
-  if (path instanceof URL) {
-    if (path.protocol === 'file:') return fileURLToPath(path)
-    throw new TypeError(`${where}: only file: URLs are paths, got ${path.href}`)
-  }
-  if (typeof path === 'string' && path !== '') return resolve(path)
-  throw new TypeError(`${where}: expected a path or a file: URL, got ${String(path)}`)
+  return resolve(pathOf(path, where))
 }
 
 function assertMs(where: string, name: string, value: unknown): void {

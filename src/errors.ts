@@ -40,6 +40,7 @@ const kinds = {
   METADATA_INVALID: 'input',
   SCHEMA_MISMATCH: 'input',
   ENGINE_MISMATCH: 'input',
+  ENGINE_CHECK_FAILED: 'input',
   SOURCE_FAILED: 'input',
   TARGET_EXISTS: 'input',
   LIMIT_EXCEEDED: 'input',

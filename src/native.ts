@@ -1,5 +1,8 @@
+// Finds addons and packages' own files by name at run time, so that holdfast can be bundled.
+
+import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import process from 'node:process'
 
 /**
@@ -16,6 +19,11 @@ export function requireNative(name: string): unknown {
 /** Where the package's main file is, for a thread that has no module resolution of its own. */
 export function resolveNative(name: string): string {
   return createRequire(requireBase()).resolve(name)
+}
+
+/** A file that lies beside a package's main file. Throws whatever finding or reading it throws. */
+export function readPackageFile(name: string, file: string): Uint8Array {
+  return readFileSync(join(dirname(resolveNative(name)), file))
 }
 
 function requireBase(): string {

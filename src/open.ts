@@ -1,14 +1,14 @@
 import { resolve } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { nodeFileSystem } from './fs/node.ts'
-import type { LoadOptions } from './snapshot/load.ts'
-import type { PersistOptions, PersistResult } from './snapshot/persist.ts'
-import type { Snapshot } from './snapshot/snapshot.ts'
-import { createStore, LOCK_WAIT_MS, type Store, type StoreOptions } from './snapshot/store.ts'
-import { directoryStorage } from './storage/directory.ts'
+import type { LoadOptions } from './load/load.ts'
+import type { Snapshot } from './load/snapshot.ts'
+import { localBesideStore, localScratch } from './local/local.ts'
+import { isStore, pathOf } from './location.ts'
+import type { PersistOptions, PersistResult } from './persist/options.ts'
+import { destroyDirectory, setDirectoryAside } from './storage/directory/remove.ts'
+import { directoryStorage } from './storage/directory/storage.ts'
 import { memoryStorage } from './storage/memory.ts'
-import type { Storage } from './storage/port.ts'
-import { destroyDirectory, setDirectoryAside } from './storage/remove.ts'
+import { createStore, LOCK_WAIT_MS, type Place, type Store, type StoreOptions } from './store.ts'
 
 // The composition root: the one place that knows which storage serves which location.
 
@@ -23,12 +23,12 @@ export interface OpenOptions extends StoreOptions {
 
 /** Opens the store in a directory. The directory is made by the first persist. */
 export async function openStore(location: string | URL, options: OpenOptions = {}): Promise<Store> {
-  return createStore(storageAt(location, options), nodeFileSystem, options)
+  return createStore(placeAt(location, options), options)
 }
 
 /** A store without a disk, for tests. */
 export function memory(options: StoreOptions = {}): Store {
-  return createStore(memoryStorage(nodeFileSystem), nodeFileSystem, options)
+  return createStore({ storage: memoryStorage(), fs: nodeFileSystem, local: localScratch(nodeFileSystem) }, options)
 }
 
 /** Persists one snapshot; see `Store.persist`. */
@@ -36,7 +36,7 @@ export async function persistSnapshot(
   location: string | URL | Store,
   options: PersistOptions & OpenOptions,
 ): Promise<PersistResult> {
-  if (isStore(location)) return await location.persist(options)
+  if (isStore<Store>(location)) return await location.persist(options)
   const store = await openStore(location, options)
   try {
     return await store.persist(options)
@@ -50,7 +50,7 @@ export async function loadSnapshot<Names extends string = string, Metadata = Rec
   location: string | URL | Store,
   options: LoadOptions<Names, Metadata> & OpenOptions = {},
 ): Promise<Snapshot<Names, Metadata> | null> {
-  if (isStore(location)) return await location.load(options)
+  if (isStore<Store>(location)) return await location.load(options)
   const store = await openStore(location, options)
   try {
     return await store.load(options)
@@ -68,37 +68,37 @@ export async function setAside(
   options: { reason: string; lockWaitMs?: number },
 ): Promise<string | null> {
   if (typeof options?.reason !== 'string' || options.reason === '') throw new TypeError('setAside: give a reason')
-  return await setDirectoryAside(nodeFileSystem, pathAt(location), options.reason, options.lockWaitMs ?? LOCK_WAIT_MS)
+  return await setDirectoryAside(
+    nodeFileSystem,
+    storePath(location),
+    options.reason,
+    options.lockWaitMs ?? LOCK_WAIT_MS,
+  )
 }
 
 /** Deletes a store and everything in its directory. Refuses a directory that is not a store. False: there was none. */
 export async function destroyStore(location: string | URL, options: { lockWaitMs?: number } = {}): Promise<boolean> {
-  return await destroyDirectory(nodeFileSystem, pathAt(location), options.lockWaitMs ?? LOCK_WAIT_MS)
+  return await destroyDirectory(nodeFileSystem, storePath(location), options.lockWaitMs ?? LOCK_WAIT_MS)
 }
 
-function storageAt(location: string | URL, options: OpenOptions): Storage {
+function placeAt(location: string | URL, options: OpenOptions): Place {
   const { readOnly = false, lock = 'os', filesDir } = options
   if (lock !== 'os' && lock !== 'none') throw new TypeError(`lock must be 'os' or 'none', got ${JSON.stringify(lock)}`)
-  return directoryStorage({
-    fs: nodeFileSystem,
-    path: pathAt(location),
-    readOnly,
-    lock,
-    filesDir: filesDir === undefined ? undefined : pathAt(filesDir),
-  })
+  const fs = nodeFileSystem
+  const path = storePath(location)
+  return {
+    fs,
+    storage: directoryStorage({ fs, path, readOnly, lock }),
+    local: localBesideStore({
+      fs,
+      directory: path,
+      lock: lock === 'os',
+      readOnly,
+      filesDir: filesDir === undefined ? undefined : resolve(pathOf(filesDir, 'filesDir')),
+    }),
+  }
 }
 
-function pathAt(location: string | URL): string {
-  if (location instanceof URL) {
-    if (location.protocol === 'file:') return fileURLToPath(location)
-    throw new TypeError(`only file: URLs are stores, got ${location.href}`)
-  }
-  if (typeof location !== 'string' || location === '') {
-    throw new TypeError(`expected the path or file: URL of a store, got ${String(location)}`)
-  }
-  return resolve(location)
-}
-
-function isStore(location: string | URL | Store): location is Store {
-  return typeof location === 'object' && !(location instanceof URL) && typeof location?.persist === 'function'
+function storePath(location: string | URL): string {
+  return resolve(pathOf(location, 'store'))
 }

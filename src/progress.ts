@@ -11,7 +11,14 @@ export type OnProgress = (progress: Progress) => void
 
 /** Something the caller should know although the operation goes on. */
 export interface Warning {
-  code: 'FALLBACK' | 'QUARANTINED' | 'SLOW_HASH' | 'LONG_LOCK_WAIT' | 'SWEEP_FAILED' | 'COPY_DAMAGED'
+  code:
+    | 'FALLBACK'
+    | 'QUARANTINED'
+    | 'SLOW_HASH'
+    | 'LONG_LOCK_WAIT'
+    | 'SWEEP_FAILED'
+    | 'COPY_DAMAGED'
+    | 'COMPRESSION_FAILED'
   message: string
   details: Readonly<Record<string, unknown>>
 }

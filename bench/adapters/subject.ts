@@ -1,4 +1,4 @@
-import type { EngineAdapter, EngineState } from '../../src/engine/adapter.ts'
+import type { EngineAdapter, EngineState } from '../../src/engines/adapter.ts'
 import { type Chunking, content } from '../../src/index.ts'
 import type { Change } from './result.ts'
 

@@ -5,7 +5,7 @@ import { cutByContent, fillGear } from './gear.ts'
 export type Chunking = { kind: 'content'; average: number } | { kind: 'fixed'; size: number }
 
 /** Length of the first chunk of `bytes[start, end)`. */
-export type Cutter = (bytes: Uint8Array, start: number, end: number) => number
+type Cutter = (bytes: Uint8Array, start: number, end: number) => number
 
 const AVERAGE_BYTES_MIN = 2 ** 12
 const AVERAGE_BYTES_MAX = 2 ** 20

@@ -1,7 +1,10 @@
+// Reading compressed blocks on the main thread, also in a bundle, which has no file of libzstd's beside it.
+
 import type { ZSTDDecoder } from 'zstddec'
-import { requireNative } from '../native.ts'
-import { decompressFrame, prepareZstd, ZSTD_PACKAGE } from './compress.ts'
+import { HoldfastError } from '../errors.ts'
+import { decompressFrame, prepareZstd } from './compress.ts'
 import { checkFrame } from './zstd.ts'
+import { ZSTD_PACKAGE, zstdModule } from './zstd-module.ts'
 
 export const COMPRESSION = { none: 0, zstd: 1 } as const
 
@@ -9,16 +12,42 @@ let preparing: Promise<void> | undefined
 let portable: ZSTDDecoder | undefined
 let isBundled = false
 
-/** Must have resolved before `decompressBlock` is called. Not asked for before it is needed: some of it takes 10 ms. */
+/** The decoder's package fetches a data: URL and compiles; under a limit on memory that may never come to an end. */
+const PREPARE_MS_MAX = 20_000
+
+/**
+ * Must have resolved before `decompressBlock` is called. Not asked for before it is needed: some of it takes 10 ms.
+ * `COMPRESSION_UNSUPPORTED`: there is no zstd here; the next call tries again.
+ */
 export function prepareDecompression(): Promise<void> {
-  preparing ??= prepare()
+  preparing ??= prepare().catch((error: unknown) => {
+    preparing = undefined
+    throw error
+  })
   return preparing
 }
 
 /** Node's own zstd, or the package that compresses too; in a bundle, which has not that, the decoder that it has. */
 async function prepare(): Promise<void> {
-  if (await prepareZstd(() => requireNative(ZSTD_PACKAGE))) return
-  await preparePortable()
+  if (prepareZstd(zstdModule)) return
+  let timer: NodeJS.Timeout | undefined
+  try {
+    await Promise.race([
+      preparePortable(),
+      new Promise((_, reject) => {
+        timer = setTimeout(() => reject(new Error(`it did not load in ${PREPARE_MS_MAX / 1000} s`)), PREPARE_MS_MAX)
+      }),
+    ])
+  } catch (cause) {
+    throw new HoldfastError(
+      'COMPRESSION_UNSUPPORTED',
+      `the store is compressed, and no zstd loads here (${(cause as Error).message}): install ${ZSTD_PACKAGE} beside holdfast, ` +
+        'use Node 22.15 or later, or give the process more memory. Nothing is damaged',
+      { details: { node: process.version }, cause },
+    )
+  } finally {
+    clearTimeout(timer)
+  }
   isBundled = true
 }
 

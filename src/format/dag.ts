@@ -30,9 +30,9 @@ const NODE_END_BELOW = 0x01555555
 const LINK_BYTES = 4 + 1 + 4 + DIGEST_BYTES
 
 /** Receives each node once, children before parents. The block and its digest are the receiver's to keep. */
-export type NodeSink = (block: Uint8Array, digest: Uint8Array) => void
+type NodeSink = (block: Uint8Array, digest: Uint8Array) => void
 
-export interface DagBuilder {
+interface DagBuilder {
   /** Adds a chunk of `length` bytes, whose digest is the 32 bytes of `digests` at `at` (copied). */
   push(length: number, digests: Uint8Array, at: number): void
   /** Ends the blob. A blob of one chunk has that chunk as its root. At least one chunk must have been pushed. */

@@ -60,7 +60,7 @@ export interface HeadPack {
   live: number | null
 }
 
-export interface RetiredPack {
+interface RetiredPack {
   name: string
   bytes: number
   /** That retired it. */

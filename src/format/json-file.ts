@@ -42,7 +42,7 @@ function itemText(item: object): string {
   return text
 }
 
-export type OpenedJson = { ok: true; fields: Record<string, unknown> } | { ok: false; reason: string }
+type OpenedJson = { ok: true; fields: Record<string, unknown> } | { ok: false; reason: string }
 
 /** The fields of a sealed file without `checksum`, or why it is not one. Nothing is parsed before the checksum agrees. */
 export function openJson(bytes: Uint8Array): OpenedJson {

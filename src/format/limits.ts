@@ -53,3 +53,9 @@ export const NONCE_BYTES = 16
 
 /** Bytes of BLAKE3 over a compressed block's stored bytes that an index entry keeps. */
 export const CHECK_BYTES = 8
+
+/**
+ * A pack is completed at so many blocks, however small they are: whoever wants one of them reads and checks the whole index, 56 bytes for
+ * each. Pages of 4 KiB reach it with the size limit of a pack.
+ */
+export const PACK_BLOCKS_MAX = 65_536

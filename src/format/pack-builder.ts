@@ -57,7 +57,7 @@ export interface PackIndexBuilder {
   finishing(header: Uint8Array, indexOffset: number): Steps<SealedIndex>
 }
 
-export interface SealedIndex {
+interface SealedIndex {
   trailer: Uint8Array
   name: string
   index: PackIndex

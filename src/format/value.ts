@@ -1,4 +1,4 @@
-import { encodeOptions } from '@ipld/dag-cbor'
+import { encodeOptions as dagCborOptions } from '@ipld/dag-cbor'
 import { encode } from 'cborg'
 import { CID } from 'multiformats/cid'
 import { HoldfastError } from '../errors.ts'
@@ -41,6 +41,10 @@ export function encodeValue(value: unknown, root: string): Uint8Array {
 export function strictCopy(value: unknown, root: string): StrictValue {
   return copy(value, { root, path: [], around: [] })
 }
+
+/** dag-cbor's own encoder of a `Map` takes an empty key for one that is no string; cborg's is right. */
+const { Map: _, ...typeEncoders } = dagCborOptions.typeEncoders ?? {}
+const encodeOptions = { ...dagCborOptions, typeEncoders }
 
 /** The canonical dag-cbor bytes of a value that passed `strictCopy`. */
 export function encodeStrict(value: StrictValue): Uint8Array {
@@ -121,7 +125,6 @@ function copyMap(map: object, walk: Walk): Map<string, StrictValue> {
   for (const key of Reflect.ownKeys(map)) {
     if (!Object.prototype.propertyIsEnumerable.call(map, key)) continue
     if (typeof key === 'symbol') throw refused(walk, 'a map with a symbol for a key')
-    if (key === '') throw refused(walk, 'a map with an empty key')
     walk.path.push(key)
     if (!isWellFormed(key)) throw refused(walk, 'a key with a lone surrogate')
     out.set(key, copy((map as Record<string, unknown>)[key], walk))
@@ -249,7 +252,6 @@ function decodeMap(cursor: Cursor, depth: number): Record<string, unknown> {
   let previous: Uint8Array | undefined
   for (let i = 0; i < count; i++) {
     const keyBytes = take(cursor, readHead(cursor, MAJOR.text))
-    if (keyBytes.length === 0) throw new Error('a map has an empty key')
     if (previous !== undefined && !(compareKeys(previous, keyBytes) < 0)) throw new Error('map keys are out of order')
     previous = keyBytes
     const key = utf8.decode(keyBytes)

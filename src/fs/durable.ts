@@ -1,16 +1,17 @@
 import { randomBytes } from 'node:crypto'
 import { basename, dirname, join, resolve } from 'node:path'
-import { HoldfastError } from '../errors.ts'
+import { HoldfastError, isHoldfastError } from '../errors.ts'
 import { errorCode, ioError, lstatOrNull, statOrNull, writeFully } from './io.ts'
 import type { Directory, File, FileSystem } from './port.ts'
 import { createTemp, type Locking, removeTree, type Temp, type TempAffixes } from './temps.ts'
 
 // The one place that renames. A file becomes durable under its name in this order and no other:
 //
-//   write, all of it → fsync of the file → rename → fsync of the target's directory
+//   write, all of it → open the target's directory → fsync of the file → rename → fsync of the directory
 //
 // Renamed before its fsync, the name can survive a power loss and the content not; without the directory's fsync an
-// acknowledged name is lost on ext4, xfs and btrfs (measured: docs/decisions, and section 4.4 of the design).
+// acknowledged name is lost on ext4, xfs and btrfs (measured: docs/decisions, and section 4.4 of the design). After the
+// rename nothing is opened any more: a lack of descriptors fails a write before it has replaced anything.
 
 /**
  * The rename was done, but its directory could not be fsynced: after a power loss the old file may be there or the new
@@ -29,42 +30,93 @@ export class DirectorySyncFailed extends Error {
 }
 
 /**
+ * The error for a caller outside: `COMMIT_UNKNOWN` for `DirectorySyncFailed`, any other error as it is.
+ *
+ * @param path what was changed
+ * @param was what was done, as in "was replaced"
+ * @param may what a power loss may do to it, and the way out
+ */
+export function commitUnknown(error: unknown, path: string, was: string, may: string): unknown {
+  if (!(error instanceof DirectorySyncFailed)) return error
+  return new HoldfastError(
+    'COMMIT_UNKNOWN',
+    `${path} ${was}, but ${error.directory} could not be fsynced: after a power loss ${may}`,
+    { details: { path }, cause: error.cause },
+  )
+}
+
+/**
+ * Opens the directory of a name that `work` changes, for the fsync after the change. Opened only then, it could turn
+ * out too late that this process has no descriptors left or may not read the directory.
+ *
+ * @throws IO_FAILED when it cannot be opened; what `work` throws
+ */
+export async function withDirectory<T>(
+  fs: FileSystem,
+  path: string,
+  work: (directory: Directory) => Promise<T>,
+): Promise<T> {
+  let directory: Directory
+  try {
+    directory = await fs.openDirectory(path)
+  } catch (error) {
+    throw ioError(error, `opening ${path}`)
+  }
+  try {
+    return await work(directory)
+  } finally {
+    directory.closeSync()
+  }
+}
+
+/**
+ * Makes a rename durable.
+ *
+ * @param path of `directory`
+ * @throws DirectorySyncFailed
+ */
+export async function syncAfterRename(directory: Directory, path: string): Promise<void> {
+  try {
+    await directory.sync()
+  } catch (cause) {
+    throw new DirectorySyncFailed(path, cause)
+  }
+}
+
+/**
  * Makes a written temp durable as `target`, replacing what is there. Its descriptor stays open, and from the rename on
  * is the caller's to close. On any failure but `DirectorySyncFailed`, `target` is untouched and the temp still to be
  * discarded.
  *
  * @param options.synced true: the caller has fsynced it after its last write, and cannot spare the time between a check and the rename
- * @param options.syncDirectory false leaves the directory's fsync to the caller, who has another rename to cover by it
- * @param options.directory the target's directory, open already
+ * @param options.directory the target's directory, if it is open already; null leaves its fsync to the caller, who has another rename to cover by it
  * @throws NO_SPACE, IO_FAILED; DirectorySyncFailed
  */
 export async function publish(
   fs: FileSystem,
   temp: Temp,
   target: string,
-  options: { synced?: boolean; syncDirectory?: boolean; directory?: Directory } = {},
+  options: { synced?: boolean; directory?: Directory | null } = {},
 ): Promise<void> {
+  const { synced = false, directory } = options
+  if (directory === undefined) {
+    return await withDirectory(fs, dirname(target), (opened) =>
+      publish(fs, temp, target, { synced, directory: opened }),
+    )
+  }
   try {
     // On the descriptor that wrote it: an error of an earlier write-back is reported to descriptors open at the time.
-    if (options.synced !== true) await temp.file.sync()
+    if (!synced) await temp.file.sync()
     await fs.rename(temp.path, target)
   } catch (error) {
     throw ioError(error, `making ${target} durable`)
   }
   temp.keep()
-  if (options.syncDirectory !== false) await syncAfterRename(fs, dirname(target), options.directory)
-}
-
-async function syncAfterRename(fs: FileSystem, directory: string, opened?: Directory): Promise<void> {
-  try {
-    await (opened === undefined ? fs.syncDirectory(directory) : opened.sync())
-  } catch (cause) {
-    throw new DirectorySyncFailed(directory, cause)
-  }
+  if (directory !== null) await syncAfterRename(directory, dirname(target))
 }
 
 /** What to write: bytes, or a function that writes them. */
-export type DurableContent =
+type DurableContent =
   | { bytes: Uint8Array; write?: undefined }
   | { write: (file: File) => Promise<void>; bytes?: undefined }
 
@@ -75,7 +127,6 @@ export type DurableContent =
  * @param options.mode permission bits
  * @param options.keepMode a regular file that is replaced passes on its mode
  * @param options.prefix of the temp's name, and `suffix`
- * @param options.syncDirectory as for `publish`
  * @throws NO_SPACE, IO_FAILED, LOCK_UNAVAILABLE, what `write` throws; DirectorySyncFailed
  */
 export async function writeDurable(
@@ -86,7 +137,6 @@ export async function writeDurable(
     mode: number
     keepMode?: boolean
     lock: Locking
-    syncDirectory?: boolean
   } & TempAffixes,
 ): Promise<void> {
   const { target } = options
@@ -96,7 +146,7 @@ export async function writeDurable(
   try {
     if (options.write === undefined) await writeFully(temp.file, [options.bytes], 0)
     else await options.write(temp.file)
-    await publish(fs, temp, target, { syncDirectory: options.syncDirectory !== false })
+    await publish(fs, temp, target)
   } catch (error) {
     await temp.discard()
     throw ioError(error, `writing ${target}`)
@@ -139,10 +189,12 @@ async function makeWithParents(fs: FileSystem, path: string, mode: number): Prom
   if (await isDirectory(fs, path)) return false
   const parent = dirname(path)
   if (parent !== path) await makeWithParents(fs, parent, mode)
-  const made = await makeOne(fs, path, mode)
-  // Also when another process was faster: it may not have come to its fsync yet, or never will.
-  await fs.syncDirectory(parent)
-  return made
+  return await withDirectory(fs, parent, async (directory) => {
+    const made = await makeOne(fs, path, mode)
+    // Also when another process was faster: it may not have come to its fsync yet, or never will.
+    await directory.sync()
+    return made
+  })
 }
 
 async function makeOne(fs: FileSystem, path: string, mode: number): Promise<boolean> {
@@ -202,26 +254,33 @@ export async function moveAside(
   const { from, quarantineDirectory, original = from } = options
   const target = join(quarantineDirectory, asideName(basename(original), options.reason, options.now))
   const note = `${target}.json`
-  try {
-    const parent = await fs.stat(dirname(resolve(quarantineDirectory)))
-    await makeDirectory(fs, quarantineDirectory, parent.mode & 0o777)
+
+  async function move(into: Directory, outOf: Directory): Promise<void> {
     const { mode } = await fs.stat(quarantineDirectory)
     await writeNote(fs, note, mode & 0o666, { ...options, original })
     try {
       // The note's name too, or a crash could keep the rename and lose it.
-      await fs.syncDirectory(quarantineDirectory)
+      await into.sync()
       await fs.rename(from, target)
     } catch (error) {
       await fs.unlink(note).catch(() => undefined)
       throw error
     }
+    // The new name before the loss of the old one: the reverse could lose both.
+    await syncAfterRename(into, quarantineDirectory)
+    await syncAfterRename(outOf, dirname(from))
+  }
+
+  try {
+    const parent = await fs.stat(dirname(resolve(quarantineDirectory)))
+    await makeDirectory(fs, quarantineDirectory, parent.mode & 0o777)
+    await withDirectory(fs, quarantineDirectory, (into) =>
+      withDirectory(fs, dirname(from), (outOf) => move(into, outOf)),
+    )
+    return target
   } catch (error) {
     throw ioError(error, `moving ${from} into quarantine`)
   }
-  // The new name before the loss of the old one: the reverse could lose both.
-  await syncAfterRename(fs, quarantineDirectory)
-  await syncAfterRename(fs, dirname(from))
-  return target
 }
 
 /** Together with `.json` below the 255 bytes that file systems allow a name. */
@@ -269,18 +328,21 @@ async function writeNote(
  */
 export async function writeTree(fs: FileSystem, target: string, fill: (path: string) => Promise<void>): Promise<void> {
   const temp = `${target}.${randomBytes(12).toString('hex')}.tmp`
-  try {
-    if ((await lstatOrNull(fs, target)) !== null) {
-      throw new HoldfastError('TARGET_EXISTS', `${target} exists; give a path where there is nothing yet`, {
-        details: { path: target },
-      })
+  await withDirectory(fs, dirname(target), async (directory) => {
+    try {
+      if ((await lstatOrNull(fs, target)) !== null) {
+        throw new HoldfastError('TARGET_EXISTS', `${target} exists; give a path where there is nothing yet`, {
+          details: { path: target },
+        })
+      }
+      await fs.mkdir(temp, 0o700)
+      await fill(temp)
+      await fs.rename(temp, target)
+    } catch (error) {
+      await removeTree(fs, temp).catch(() => undefined)
+      // What `fill` could not make durable is gone now, and nothing is in doubt.
+      throw ioError(isHoldfastError(error, 'COMMIT_UNKNOWN') ? error.cause : error, `writing ${target}`)
     }
-    await fs.mkdir(temp, 0o700)
-    await fill(temp)
-    await fs.rename(temp, target)
-  } catch (error) {
-    await removeTree(fs, temp).catch(() => undefined)
-    throw ioError(error, `writing ${target}`)
-  }
-  await syncAfterRename(fs, dirname(target))
+    await syncAfterRename(directory, dirname(target))
+  })
 }

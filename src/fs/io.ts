@@ -198,3 +198,20 @@ function runningAs(): string {
   const user = process.geteuid?.()
   return user === undefined ? '' : `; this process runs as uid ${user}`
 }
+
+/** `promise`, with a failure of the system as a `HoldfastError` that says what was being done. */
+export async function attempt<T>(promise: Promise<T>, doing: string, at?: string): Promise<T> {
+  try {
+    return await promise
+  } catch (error) {
+    throw ioError(error, doing, at)
+  }
+}
+
+/** As `Promise.all`, but waits for all also when one fails: what they use is let go of afterwards. */
+export async function allSettledThenThrow<Work extends readonly unknown[]>(
+  work: readonly [...Work],
+): Promise<{ -readonly [Index in keyof Work]: Awaited<Work[Index]> }> {
+  await Promise.allSettled(work)
+  return await Promise.all(work)
+}

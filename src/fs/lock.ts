@@ -12,7 +12,7 @@ const lockOffset = 2 ** 40
 type TryLock = (descriptor: number, exclusive: boolean) => boolean
 
 /** What decides which addon to load, if any. */
-export interface LockEnvironment {
+interface LockEnvironment {
   platform: string
   arch: string
   bun: boolean
@@ -21,7 +21,7 @@ export interface LockEnvironment {
 }
 
 /** `raw`: the addon's binding itself, rather than its JavaScript wrapper. */
-export type LockAddon = { specifier: string; raw: boolean } | { unavailable: string }
+type LockAddon = { specifier: string; raw: boolean } | { unavailable: string }
 
 /**
  * Which module serves locks in such an environment.

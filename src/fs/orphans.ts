@@ -16,14 +16,14 @@ export interface ReapedOrphans {
   kept: { path: string; why: 'young' | 'in-use' | 'failed'; error?: unknown }[]
 }
 
-export interface OrphanOptions {
+interface OrphanOptions {
   olderThanMs: number
   nowMs: number
   patterns: readonly OrphanPattern[]
 }
 
 /** What temps of the file called `name` are called. */
-export type OrphanPattern = (name: string) => RegExp
+type OrphanPattern = (name: string) => RegExp
 
 /** See `reapOrphans` in `src/durable.ts`. */
 export async function reapSiblings(fs: FileSystem, path: string, options: OrphanOptions): Promise<ReapedOrphans> {

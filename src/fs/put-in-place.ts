@@ -1,9 +1,10 @@
 import { basename, dirname } from 'node:path'
+import { commitUnknown, syncAfterRename, withDirectory } from './durable.ts'
 import { errorCode, ioError, lstatOrNull } from './io.ts'
-import type { FileSystem } from './port.ts'
+import type { Directory, FileSystem } from './port.ts'
 import { removeTree } from './temps.ts'
 
-export interface PutInPlaceOptions {
+interface PutInPlaceOptions {
   /** A file that is durable already, in the directory of `path`. */
   fresh: string
   path: string
@@ -25,7 +26,7 @@ export interface PutInPlaceOptions {
  *  3. the file goes to `kept`, and only then its companions: it is never seen without them. One that has none gets that name as its second;
  *  4. the new file comes when no companion of another is left for it to meet.
  *
- * @throws IO_FAILED, NO_SPACE
+ * @throws IO_FAILED, NO_SPACE; COMMIT_UNKNOWN: the new file is there, and may be gone after a power loss
  */
 export async function putInPlace(fs: FileSystem, options: PutInPlaceOptions): Promise<void> {
   const { fresh, path, kept, companions } = options
@@ -36,29 +37,34 @@ export async function putInPlace(fs: FileSystem, options: PutInPlaceOptions): Pr
     return false
   }
 
-  async function moveCompanions(): Promise<void> {
+  async function moveCompanions(opened: Directory): Promise<void> {
     let moved = false
     for (const suffix of companions) {
       if ((await lstatOrNull(fs, path + suffix)) === null) continue
       await fs.rename(path + suffix, kept + suffix)
       moved = true
     }
-    if (moved) await fs.syncDirectory(directory)
+    if (moved) await opened.sync()
   }
 
-  try {
+  async function put(opened: Directory): Promise<void> {
     if ((await lstatOrNull(fs, path)) !== null) {
       for (const suffix of ['', ...companions]) await removeTree(fs, kept + suffix)
-      await fs.syncDirectory(directory)
+      await opened.sync()
       if ((await hasCompanions()) || !(await linked(fs, path, kept))) await fs.rename(path, kept)
     }
     // Also when nothing was done here: another process may have been killed before it came to this.
-    await fs.syncDirectory(directory)
-    await moveCompanions()
+    await opened.sync()
+    await moveCompanions(opened)
     await fs.rename(fresh, path)
-    await fs.syncDirectory(directory)
+    await syncAfterRename(opened, directory)
+  }
+
+  try {
+    await withDirectory(fs, directory, put)
   } catch (error) {
-    throw ioError(error, `putting ${basename(fresh)} in the place of ${path}`)
+    const failure = ioError(error, `putting ${basename(fresh)} in the place of ${path}`)
+    throw commitUnknown(failure, path, 'was replaced', `what was there before may be back. It is also at ${kept}`)
   }
 }
 

@@ -1,10 +1,10 @@
 import { basename, dirname, resolve } from 'node:path'
-import { HoldfastError, isHoldfastError } from '../errors.ts'
-import { DirectorySyncFailed, isAsideName, moveAside } from './durable.ts'
+import { isHoldfastError } from '../errors.ts'
+import { commitUnknown, isAsideName, moveAside } from './durable.ts'
 import { ioError, lstatOrNull } from './io.ts'
 import type { FileSystem } from './port.ts'
 
-export interface QuarantineOptions {
+interface QuarantineOptions {
   reason: string
   /** Where to; default the directory that it is in. */
   directory?: string | undefined
@@ -21,18 +21,11 @@ export async function quarantinePath(fs: FileSystem, path: string, options: Quar
   try {
     return await moveAside(fs, { from, quarantineDirectory: options.directory ?? dirname(from), reason, details, now })
   } catch (error) {
-    if (error instanceof DirectorySyncFailed) {
-      throw new HoldfastError(
-        'COMMIT_UNKNOWN',
-        `${from} was moved into quarantine, but ${error.directory} could not be fsynced: after a power loss it may be back`,
-        { details: { path: from }, cause: error.cause },
-      )
-    }
     // Another process was faster.
     if (isHoldfastError(error, 'IO_FAILED') && error.details.code === 'ENOENT' && (await look(fs, from)) === null) {
       return null
     }
-    throw error
+    throw commitUnknown(error, from, 'was moved into quarantine', 'it may be back')
   }
 }
 

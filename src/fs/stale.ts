@@ -18,7 +18,7 @@ export interface Stale {
   lagMs: number
 }
 
-export interface StaleOptions {
+interface StaleOptions {
   derived: readonly string[]
   source: readonly string[]
   olderThanMs: number

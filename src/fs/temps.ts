@@ -379,3 +379,6 @@ export async function removeTree(fs: FileSystem, path: string): Promise<void> {
   for (const entry of (await ignoreMissing(fs.readdir(path))) ?? []) await removeTree(fs, join(path, entry.name))
   await ignoreMissing(fs.rmdir(path))
 }
+
+/** Temps of writers without locks are taken for dead after this long without a write. */
+export const UNLOCKED_TEMP_AGE_MS = 24 * 60 * 60 * 1000

@@ -1,6 +1,6 @@
 import { basename, dirname, join } from 'node:path'
 import { HoldfastError } from '../errors.ts'
-import { DirectorySyncFailed, makeDirectory, modeOf, publish, writeDurable } from './durable.ts'
+import { commitUnknown, makeDirectory, modeOf, publish, writeDurable } from './durable.ts'
 import { ioError, lstatOrNull, statOrNull, writeFully } from './io.ts'
 import type { File, FileSystem } from './port.ts'
 import { siblingAffixes } from './sibling-temps.ts'
@@ -49,13 +49,7 @@ export async function writeFile(
         : await writeParts(fs, target, data, options)
     return { path: target, bytes }
   } catch (error) {
-    if (!(error instanceof DirectorySyncFailed)) throw error
-    throw new HoldfastError(
-      'COMMIT_UNKNOWN',
-      `${target} was replaced, but its directory could not be fsynced: after a power loss it may hold the old content ` +
-        'or the new. Write it again',
-      { details: { path: target }, cause: error.cause },
-    )
+    throw commitUnknown(error, target, 'was replaced', 'it may hold the old content or the new. Write it again')
   }
 }
 

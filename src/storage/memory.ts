@@ -1,20 +1,12 @@
-import { randomBytes } from 'node:crypto'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { HoldfastError } from '../errors.ts'
 import { encodeHead, type Head, parseHead } from '../format/head.ts'
-import { makeDirectory } from '../fs/durable.ts'
-import type { FileSystem } from '../fs/port.ts'
 import { createQueue } from '../fs/queue.ts'
-import { createWorkDirectory, removeTree } from '../fs/temps.ts'
-import { createFileShelf } from './file-shelf.ts'
 import type { Inspection, PackFile, Storage, StoredHead, WriteSession } from './port.ts'
 
-/** A store that lives and dies with this process; for tests. Only `file()` and sources that save into a path touch the disk. */
-export function memoryStorage(fs: FileSystem): Storage {
+/** A store that lives and dies with this process; for tests. */
+export function memoryStorage(): Storage {
   const packs = new Map<string, Uint8Array>()
   const queue = createQueue()
-  const scratch = join(tmpdir(), `holdfast-memory-${process.pid}-${randomBytes(8).toString('hex')}`)
   let head: Uint8Array | null = null
   let previous: Head | null = null
 
@@ -104,7 +96,6 @@ export function memoryStorage(fs: FileSystem): Storage {
 
   return {
     location: 'memory',
-    readOnly: false,
     readHead,
     inspect,
     async openPack(name): Promise<PackFile> {
@@ -159,19 +150,6 @@ export function memoryStorage(fs: FileSystem): Storage {
             },
           ),
       )
-    },
-    files: createFileShelf({
-      fs,
-      directory: join(scratch, 'files'),
-      lock: false,
-      quarantineDirectory: join(scratch, 'quarantine'),
-    }),
-    async workDirectory() {
-      await makeDirectory(fs, scratch, 0o700)
-      return await createWorkDirectory(fs, scratch, { lock: false })
-    },
-    async close() {
-      await removeTree(fs, scratch)
     },
   }
 }

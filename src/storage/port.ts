@@ -10,7 +10,6 @@ import type { Head } from '../format/head.ts'
 export interface Storage {
   /** For messages: a path, a URL. */
   readonly location: string
-  readonly readOnly: boolean
   /** Null when no store was ever made here. HEAD missing or damaged in a store that was made is an error. */
   readHead(): Promise<StoredHead | null>
   /** What lies there, good or bad; throws only for what cannot be read at all. For verify and repair. */
@@ -19,11 +18,6 @@ export interface Storage {
   openPack(name: string): Promise<PackFile>
   /** Runs `task` as the only writer. */
   write<T>(options: WriteOptions, task: (session: WriteSession) => Promise<T>): Promise<T>
-  /** Where blobs are laid out as plain files; null where that is not possible. */
-  readonly files: FileShelf | null
-  /** A scratch directory for sources that can only save into a path. */
-  workDirectory(): Promise<WorkDirectory>
-  close(): Promise<void>
 }
 
 export interface StoredHead {
@@ -48,7 +42,7 @@ export interface Inspection {
   packs: { name: string; bytes: number }[]
 }
 
-export interface WriteOptions {
+interface WriteOptions {
   /** How long to wait for the writer before us. `STORE_LOCKED` after that. */
   waitMs: number
   /** Opens the session also when HEAD or STORE.json is missing or damaged; `stored` is null then. */
@@ -100,7 +94,7 @@ export interface WriteSession {
   listTemps(): Promise<Temps>
 }
 
-export interface Temps {
+interface Temps {
   /** Removes what dead writers left behind; leaves what a living one still uses. */
   reap(): Promise<void>
 }
@@ -122,31 +116,4 @@ export interface PackFile {
   read(target: Uint8Array, position: number): Promise<void>
   close(): Promise<void>
   closeSync(): void
-}
-
-export interface WorkDirectory {
-  path: string
-  discard(): Promise<void>
-}
-
-/** Blobs as plain read-only files, named by content. */
-export interface FileShelf {
-  /**
-   * A path holding the blob `cid`. An existing file is given to `verify` first; when it fails, or there is none, `fill` writes
-   * one. The file is not deleted until released.
-   */
-  use(
-    cid: string,
-    size: number,
-    work: {
-      verify: (read: (target: Uint8Array, position: number) => Promise<number>) => Promise<boolean>
-      fill: (write: (views: readonly Uint8Array[], position: number) => Promise<void>) => Promise<void>
-    },
-  ): Promise<{ path: string; release(): Promise<void>; releaseSync(): void }>
-  /** CIDs laid out, or begun to be; and whether anything was ever in flight there. */
-  list(): Promise<{ cids: string[]; temps: boolean }>
-  /** Deletes a file unless somebody uses it. */
-  remove(cid: string): Promise<boolean>
-  /** Removes what processes left that died while they laid out a file. */
-  reapTemps(): Promise<void>
 }

@@ -27,6 +27,8 @@ export interface Compressed {
   lengths: Uint32Array
   /** 8 bytes a chunk: the start of the frame's digest. */
   checks: Uint8Array
+  /** Chunks that the compressor failed on, or that did not come back as they were; they are stored plain. */
+  failed: number
   skip: Skip
 }
 
@@ -56,6 +58,7 @@ export function compressChunks({ ranges, skip: before }: CompressJob, { memory, 
   const skip = { ...before }
   const frames: Uint8Array[] = []
   let bytes = 0
+  let failed = 0
   for (let i = 0; i < count; i++) {
     const chunk = memory.subarray(ranges[2 * i]!, ranges[2 * i + 1]!)
     if (chunk.length < WORTH_COMPRESSING_BYTES) continue
@@ -63,7 +66,9 @@ export function compressChunks({ ranges, skip: before }: CompressJob, { memory, 
       skip.chunks -= 1
       continue
     }
-    const frame = compressBlock(chunk)
+    const frame = compressBlock(chunk, () => {
+      failed += 1
+    })
     if (frame === null) {
       skip.chunks = skip.next
       skip.next = Math.min(skip.next * 2, SKIP_MAX)
@@ -75,7 +80,7 @@ export function compressChunks({ ranges, skip: before }: CompressJob, { memory, 
     frames.push(frame)
     bytes += frame.length
   }
-  return { stored: joined(frames, bytes), lengths, checks, skip }
+  return { stored: joined(frames, bytes), lengths, checks, failed, skip }
 }
 
 function joined(parts: readonly Uint8Array[], bytes: number): Uint8Array {

@@ -7,7 +7,7 @@ import { GEAR_WASM, WORKER_SOURCE } from './generated.ts'
 import type { Job } from './jobs.ts'
 import type { SharedMemory } from './wasm.ts'
 import type { FromWorker, ToWorker, WorkerData } from './worker.ts'
-import { zstdPath } from './zstd.ts'
+import { zstdForWorkers } from './zstd.ts'
 
 /** Memory that windows lie in, seen by every worker. */
 export interface Arena {
@@ -29,7 +29,7 @@ export interface Pool {
   close(arena: Arena): void
 }
 
-export type Result<Asked extends Job | CompressJob> = Asked extends CompressJob ? Compressed : number
+type Result<Asked extends Job | CompressJob> = Asked extends CompressJob ? Compressed : number
 
 export class WorkerFailed extends Error {}
 
@@ -77,7 +77,7 @@ function createPool(size: number): Pool {
       name: 'holdfast',
       workerData: {
         blake3Path: resolveNative('@napi-rs/blake-hash'),
-        zstdPath: zstdPath(),
+        zstd: zstdForWorkers(),
         wasm: Buffer.from(GEAR_WASM, 'base64'),
       } satisfies WorkerData,
       // The host's flags (loaders, inspectors, memory limits) are not the worker's business.

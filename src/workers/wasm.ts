@@ -1,21 +1,17 @@
-/** As much of the WebAssembly API as is used here: Node's types leave it to the DOM's. */
-interface WebAssemblyApi {
-  Memory: new (limits: { initial: number; maximum: number; shared: boolean }) => SharedMemory
-  Module: new (bytes: Uint8Array) => object
-  Instance: new (module: object, imports: { env: { memory: SharedMemory } }) => { exports: Record<string, unknown> }
-}
+// The chunker's loop as WebAssembly, over memory that threads share.
+
+import { WASM_PAGE_BYTES, webAssembly } from '../format/wasm-api.ts'
 
 export interface SharedMemory {
   readonly buffer: SharedArrayBuffer
 }
 
-const api = (globalThis as unknown as { WebAssembly: WebAssemblyApi }).WebAssembly
-
-const PAGE_BYTES = 65_536
-
 /** Memory of at least `bytes` bytes, zeroed, that threads share. */
 export function sharedMemory(bytes: number): SharedMemory {
-  return new api.Memory({ initial: Math.ceil(bytes / PAGE_BYTES), maximum: PAGE_BYTES, shared: true })
+  const { Memory } = webAssembly()
+  // The maximum, in pages, is all that 32 bits address.
+  const initial = Math.ceil(bytes / WASM_PAGE_BYTES)
+  return new Memory({ initial, maximum: 65_536, shared: true }) as SharedMemory
 }
 
 /** The chunker's loop over `memory`: the length of the first chunk of [start, end). */
@@ -23,6 +19,7 @@ export function chunkerOver(
   wasm: Uint8Array,
   memory: SharedMemory,
 ): (start: number, end: number, average: number) => number {
-  const { exports } = new api.Instance(new api.Module(wasm), { env: { memory } })
+  const { Instance, Module } = webAssembly()
+  const { exports } = new Instance(new Module(wasm), { env: { memory } })
   return exports.one as (start: number, end: number, average: number) => number
 }

@@ -113,7 +113,8 @@ function merged(steps: readonly Compressed[], skip: Skip): Compressed {
   }
   const stored = Buffer.concat(steps.map((step) => step.stored))
   const checks = Buffer.concat(steps.map((step) => step.checks))
-  return { stored, lengths, checks, skip: steps.at(-1)?.skip ?? skip }
+  const failed = steps.reduce((sum, step) => sum + step.failed, 0)
+  return { stored, lengths, checks, failed, skip: steps.at(-1)?.skip ?? skip }
 }
 
 /** Where jobs are done. */

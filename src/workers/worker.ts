@@ -1,6 +1,7 @@
 import { createRequire } from 'node:module'
 import { parentPort, workerData } from 'node:worker_threads'
 import { prepareZstd } from '../format/compress.ts'
+import type { WasmModule } from '../format/wasm-api.ts'
 import { type Compressed, type CompressJob, compressChunks, type DecompressJob, decompressFrames } from './frames.ts'
 import { type Job, runJob, type Tools } from './jobs.ts'
 import { chunkerOver, type SharedMemory } from './wasm.ts'
@@ -9,12 +10,12 @@ import { chunkerOver, type SharedMemory } from './wasm.ts'
 
 export interface WorkerData {
   blake3Path: string
-  /** Null where Node has zstd itself, or the package is not there. */
-  zstdPath: string | null
+  /** Null where Node has zstd itself, or there is none. */
+  zstd: WasmModule | null
   wasm: Uint8Array
 }
 
-const { blake3Path, zstdPath, wasm } = workerData as WorkerData
+const { blake3Path, zstd, wasm } = workerData as WorkerData
 const { blake3 } = load(blake3Path) as { blake3: (bytes: Uint8Array) => Uint8Array }
 const arenas = new Map<number, Tools>()
 
@@ -35,15 +36,15 @@ parentPort!.on('message', (message: ToWorker) => {
   } else if ('close' in message) {
     arenas.delete(message.close)
   } else if ('arena' in message) {
-    void answer(message.id, () => work(message.job, arenas.get(message.arena)!))
+    answer(message.id, () => work(message.job, arenas.get(message.arena)!))
   } else {
-    void answer(message.id, () => decompress(message.job))
+    answer(message.id, () => decompress(message.job))
   }
 })
 
-async function answer(id: number, work: () => Answer | Promise<Answer>): Promise<void> {
+function answer(id: number, work: () => Answer): void {
   try {
-    const { result, moved } = await work()
+    const { result, moved } = work()
     parentPort!.postMessage(
       { id, result } satisfies FromWorker,
       moved.map(({ buffer }) => buffer as ArrayBuffer),
@@ -59,22 +60,22 @@ interface Answer {
   moved: Uint8Array[]
 }
 
-async function work(job: Job | CompressJob, tools: Tools): Promise<Answer> {
+function work(job: Job | CompressJob, tools: Tools): Answer {
   if (job.kind !== 'compress') return { result: runJob(job, tools), moved: [] }
-  await readyZstd()
+  readyZstd()
   const result = compressChunks(job, tools)
   return { result, moved: [result.stored] }
 }
 
-async function decompress(job: DecompressJob): Promise<Answer> {
+function decompress(job: DecompressJob): Answer {
   // None are asked for by who only wants this thread up.
-  if (job.lengths.length > 0) await readyZstd()
+  if (job.lengths.length > 0) readyZstd()
   decompressFrames(job, blake3)
   return { result: job.lengths.length, moved: [] }
 }
 
-async function readyZstd(): Promise<void> {
-  if (!(await prepareZstd(() => load(zstdPath!)))) throw new Error('there is no zstd here')
+function readyZstd(): void {
+  if (!prepareZstd(() => zstd!)) throw new Error('there is no zstd here')
 }
 
 function load(path: string): unknown {

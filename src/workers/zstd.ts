@@ -1,16 +1,19 @@
-import { prepareZstd, ZSTD_PACKAGE, zstdIsNative } from '../format/compress.ts'
-import { requireNative, resolveNative } from '../native.ts'
+// zstd for the threads: whether this one can compress, and what the workers need for it.
+
+import { prepareZstd, zstdIsNative } from '../format/compress.ts'
+import type { WasmModule } from '../format/wasm-api.ts'
+import { zstdModule } from '../format/zstd-module.ts'
 
 /** Makes this thread able to compress; answers whether it is. */
-export async function canCompress(): Promise<boolean> {
-  return await prepareZstd(() => requireNative(ZSTD_PACKAGE))
+export function canCompress(): boolean {
+  return prepareZstd(zstdModule)
 }
 
-/** Where a worker finds the package; null where it needs none, or there is none. */
-export function zstdPath(): string | null {
+/** What a worker needs: null where Node has zstd itself, or there is none. */
+export function zstdForWorkers(): WasmModule | null {
   if (zstdIsNative) return null
   try {
-    return resolveNative(ZSTD_PACKAGE)
+    return zstdModule()
   } catch {
     return null
   }

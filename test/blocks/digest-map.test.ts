@@ -1,11 +1,11 @@
 import { describe, expect, test } from 'vitest'
+import { openBlockSource } from '../../src/blocks/block-source.ts'
+import { createDigestMap } from '../../src/blocks/digest-map.ts'
+import { createBlockTable } from '../../src/blocks/merged-index.ts'
+import type { OpenPack } from '../../src/blocks/pack-cache.ts'
 import { CODEC_RAW } from '../../src/format/cid.ts'
 import { KIND, type PackIndex } from '../../src/format/pack.ts'
 import { createPackIndex } from '../../src/format/pack-builder.ts'
-import { createBlockTable } from '../../src/snapshot/block-table.ts'
-import { openBlockSource } from '../../src/snapshot/blocks.ts'
-import { createDigestMap } from '../../src/snapshot/digest-map.ts'
-import type { OpenPack } from '../../src/snapshot/packs.ts'
 import { noise } from '../support/bytes.ts'
 
 const DIGEST = 32

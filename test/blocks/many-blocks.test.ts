@@ -1,14 +1,14 @@
 import { expect, test } from 'vitest'
 import { nodeFileSystem } from '../../src/fs/node.ts'
 import { fixed } from '../../src/index.ts'
-import { createStore } from '../../src/snapshot/store.ts'
 import { memoryStorage } from '../../src/storage/memory.ts'
 import { noise, sameBytes } from '../support/bytes.ts'
+import { storeOver } from '../support/store-over.ts'
 import { watch } from '../support/watched.ts'
 
 test('a pack has at most about 65,536 blocks, however small they are, and is left alone by what comes later', async () => {
-  const { storage, head } = watch(memoryStorage(nodeFileSystem))
-  const store = createStore(storage, nodeFileSystem, { keepLast: 2, compression: 'none' })
+  const { storage, head } = watch(memoryStorage())
+  const store = storeOver(storage, nodeFileSystem, { keepLast: 2, compression: 'none' })
   const large = noise(140_000 * 512, 1)
   const blobs = (i: number) => ({ large, small: noise(1000, i) })
   await store.persist({ blobs: blobs(0), chunking: fixed(512) })

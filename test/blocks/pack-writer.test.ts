@@ -3,13 +3,13 @@ import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
+import { createBlockWriter } from '../../src/blocks/pack-writer.ts'
 import { blake3 } from '../../src/format/blake3.ts'
 import { CODEC_RAW } from '../../src/format/cid.ts'
 import { KIND } from '../../src/format/pack.ts'
 import { nodeFileSystem } from '../../src/fs/node.ts'
 import type { FileSystem } from '../../src/fs/port.ts'
-import { createBlockWriter } from '../../src/snapshot/block-writer.ts'
-import { directoryStorage } from '../../src/storage/directory.ts'
+import { directoryStorage } from '../../src/storage/directory/storage.ts'
 import { scratch } from '../support/storages.ts'
 
 test('what is discarded while its pack becomes durable is gone when that is said, and nothing of it goes on', async () => {
@@ -35,6 +35,8 @@ test('what is discarded while its pack becomes durable is gone when that is said
   }
   const storage = directoryStorage({ fs, path, readOnly: false, lock: 'os' })
   await storage.write({ waitMs: 0 }, async (session) => {
+    // Those of the directories that were made.
+    synced = 0
     const writer = createBlockWriter({
       storeId: randomBytes(16),
       revision: 1,

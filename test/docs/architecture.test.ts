@@ -66,13 +66,85 @@ function isAllowed(from: string, to: string): boolean {
   return layerOf(to) === layerOf(from) || allowed.includes(to) || allowed.includes(layerOf(to))
 }
 
-const { dependencies } = JSON.parse(readFileSync(new URL('package.json', root), 'utf8')) as {
+const { dependencies, exports: exportsOf } = JSON.parse(readFileSync(new URL('package.json', root), 'utf8')) as {
   dependencies: Record<string, string>
+  exports: Record<string, string | { default: string }>
 }
 
 function packageName(specifier: string): string {
   const parts = specifier.split('/')
   return parts.slice(0, specifier.startsWith('@') ? 2 : 1).join('/')
+}
+
+test('no file imports itself by way of others, and no layer another that imports it', () => {
+  const byFile = graphOf(imports.filter(({ to }) => sources.has(to)))
+  expect(circlesIn(byFile)).toEqual([])
+  const between = imports
+    .filter(({ to }) => sources.has(to))
+    .map(({ from, to }) => ({ from: folderOf(from), to: folderOf(to) }))
+    .filter(({ from, to }) => from !== to)
+  expect(circlesIn(graphOf(between))).toEqual([])
+})
+
+/** A file at the top is a layer of its own. */
+function folderOf(path: string): string {
+  return path.includes('/') ? path.split('/')[0]! : path
+}
+
+function graphOf(edges: readonly Import[]): Map<string, Set<string>> {
+  const graph = new Map<string, Set<string>>()
+  for (const { from, to } of edges) graph.set(from, (graph.get(from) ?? new Set()).add(to))
+  return graph
+}
+
+/** The first circle through each node that has one, as `a → b → a`. */
+function circlesIn(graph: ReadonlyMap<string, ReadonlySet<string>>): string[] {
+  const done = new Set<string>()
+  const circles: string[] = []
+  function visit(node: string, path: string[]): void {
+    const at = path.indexOf(node)
+    if (at !== -1) circles.push([...path.slice(at), node].join(' → '))
+    if (at !== -1 || done.has(node)) return
+    for (const next of graph.get(node) ?? []) visit(next, [...path, node])
+    done.add(node)
+  }
+  for (const node of graph.keys()) visit(node, [])
+  return circles
+}
+
+test('what a file exports, another file or a test imports', () => {
+  const entries = new Set(
+    Object.values(exportsOf).flatMap((entry) =>
+      typeof entry === 'string' ? [] : [entry.default.slice('./dist/'.length).replace(/\.js$/, '.ts')],
+    ),
+  )
+  // Names, wherever they are imported from: two exports of one name are two things to rename.
+  const imported = new Map<string, Set<string>>()
+  for (const [path, source] of [...sources, ...readAll('test/'), ...readAll('bench/')]) {
+    for (const [, names] of source.matchAll(/^(?:import|export) (?:type )?\{([^}]*)\} from '/gm)) {
+      for (const [name] of names!.matchAll(/\w+/g)) imported.set(name, (imported.get(name) ?? new Set()).add(path))
+    }
+    for (const [, names] of source.matchAll(/\bconst \{([^}]*)\} = await (?:import\(|original)/g)) {
+      for (const [name] of names!.matchAll(/\w+/g)) imported.set(name, (imported.get(name) ?? new Set()).add(path))
+    }
+  }
+  const unused: string[] = []
+  for (const [path, source] of sources) {
+    if (entries.has(path)) continue
+    for (const [, name] of source.matchAll(
+      /^export (?:async )?(?:function\*?|const|let|class|interface|type) (\w+)/gm,
+    )) {
+      const by = imported.get(name!) ?? new Set()
+      if (![...by].some((other) => other !== path)) unused.push(`${path}: ${name}`)
+    }
+  }
+  expect(unused).toEqual([])
+})
+
+function readAll(folder: string): [string, string][] {
+  return readdirSync(new URL(folder, root), { recursive: true, encoding: 'utf8' })
+    .filter((path) => /\.m?ts$|\.mjs$/.test(path) && !path.includes('node_modules'))
+    .map((path) => [folder + path, readFileSync(new URL(folder + path, root), 'utf8')])
 }
 
 test('only fs/lock.ts loads the lock addon', () => {

@@ -14,8 +14,8 @@ const examples = [...page.matchAll(/^```ts\n(.*?)^```$/gms)].map(([, code]) => c
 const { exports } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { exports: object }
 const names = Object.keys(exports).flatMap((path) => /^\.\/engines\/(.+)$/.exec(path)?.[1] ?? [])
 const sources: Record<string, string> = {
-  ...Object.fromEntries(names.map((name) => [`holdfast/engines/${name}`, join(root, `src/engine/${name}.ts`)])),
-  'holdfast/engines': join(root, 'src/engine/adapter.ts'),
+  ...Object.fromEntries(names.map((name) => [`holdfast/engines/${name}`, join(root, `src/engines/${name}.ts`)])),
+  'holdfast/engines': join(root, 'src/engines/adapter.ts'),
   holdfast: join(root, 'src/index.ts'),
 }
 

@@ -51,7 +51,7 @@ function on(fs: FileSystem, path: string, data: DurableData | SaveToTemp, option
 const bitsOf = (path: string) => statSync(path).mode & 0o7777
 
 describe('a durable write of content', () => {
-  test('fsyncs a locked temp beside the file, renames it over the file, and fsyncs the directory', async () => {
+  test('opens the directory, fsyncs a locked temp beside the file, renames it over the file, and fsyncs the directory', async () => {
     const { root, path } = place()
     const { fs, log } = observe(root)
     expect(await on(fs, path, 'new')).toEqual({ path, bytes: 3 })
@@ -59,6 +59,7 @@ describe('a durable write of content', () => {
     expect(log.map((line) => line.replaceAll(/-\d+-[0-9a-z]+-#/g, '-*-#'))).toEqual([
       `open create ${temp}`,
       `write ${temp}`,
+      'openDirectory ',
       `sync ${temp}`,
       `rename ${temp} /registry.json`,
       'syncDirectory ',
@@ -298,7 +299,14 @@ describe('a durable write that fails', () => {
     expect(existsSync(join(root, 'a'))).toBe(false)
     const { fs, log } = observe(root)
     await on(fs, path, 'x', { makeDirectories: true })
-    expect(log.slice(0, 4)).toEqual(['mkdir /a', 'syncDirectory ', 'mkdir /a/b', 'syncDirectory /a'])
+    expect(log.slice(0, 6)).toEqual([
+      'openDirectory ',
+      'mkdir /a',
+      'syncDirectory ',
+      'openDirectory /a',
+      'mkdir /a/b',
+      'syncDirectory /a',
+    ])
     expect([readFileSync(path, 'utf8'), bitsOf(dirname(path))]).toEqual(['x', 0o700])
   })
 })

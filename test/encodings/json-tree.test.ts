@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { decodeLines, encodeLines } from '../../src/engine/json-lines.ts'
-import { readTree, treeLines } from '../../src/engine/json-tree.ts'
+import { decodeLines, encodeLines } from '../../src/encodings/json-lines.ts'
+import { readTree, treeLines } from '../../src/encodings/json-tree.ts'
 
 /** The bytes in parts of any length. */
 async function* cut(bytes: Uint8Array, lengths: number[]): AsyncGenerator<Uint8Array> {

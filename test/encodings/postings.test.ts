@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { byDocument, documentOrder, type PostingLists } from '../../src/engine/postings.ts'
+import { byDocument, documentOrder, type PostingLists } from '../../src/encodings/postings.ts'
 
 function columns(lists: readonly (readonly number[])[]): PostingLists {
   const listStart = [0]

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import SearchableMap from 'minisearch/SearchableMap'
 import { expect, test } from 'vitest'
-import { decodeTermOrder, encodeTermOrder, sortedPositions } from '../../src/engine/term-order.ts'
+import { decodeTermOrder, encodeTermOrder, sortedPositions } from '../../src/encodings/term-order.ts'
 import { random } from '../engines/text.ts'
 
 /** MiniSearch's tree, walked from the last child of each node to the first. */

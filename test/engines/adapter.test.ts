@@ -2,8 +2,8 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
-import { type EngineAdapter, engineRecord, persistEngine, restoreEngine } from '../../src/engine/adapter.ts'
-import { plain } from '../../src/engine/plain.ts'
+import { type EngineAdapter, engineRecord, persistEngine, restoreEngine } from '../../src/engines/adapter.ts'
+import { plain } from '../../src/engines/plain.ts'
 import { HoldfastError, isHoldfastError, memory, persistSnapshot } from '../../src/index.ts'
 
 interface Counter {

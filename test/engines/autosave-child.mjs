@@ -1,5 +1,5 @@
 // Starts autosave on an engine that changed, and waits for a signal.
-import { autosave } from '../../dist/engine/autosave.js'
+import { autosave } from '../../dist/engines/autosave.js'
 
 const [path, mode] = process.argv.slice(2)
 

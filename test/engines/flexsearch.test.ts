@@ -1,9 +1,9 @@
 import fc from 'fast-check'
 import { Document, Encoder, Index } from 'flexsearch'
 import { expect, test } from 'vitest'
-import { persistEngine, restoreEngine } from '../../src/engine/adapter.ts'
-import { engineConformance } from '../../src/engine/conformance.ts'
-import { flexsearch } from '../../src/engine/flexsearch.ts'
+import { persistEngine, restoreEngine } from '../../src/engines/adapter.ts'
+import { engineConformance } from '../../src/engines/conformance.ts'
+import { flexsearch } from '../../src/engines/flexsearch.ts'
 import { memory } from '../../src/index.ts'
 import { QUERIES, textDocument } from './text.ts'
 

@@ -1,9 +1,9 @@
 import * as Orama from '@orama/orama'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { persistEngine, restoreEngine } from '../../src/engine/adapter.ts'
-import { engineConformance } from '../../src/engine/conformance.ts'
-import { orama } from '../../src/engine/orama.ts'
+import { persistEngine, restoreEngine } from '../../src/engines/adapter.ts'
+import { engineConformance } from '../../src/engines/conformance.ts'
+import { orama } from '../../src/engines/orama.ts'
 import { memory } from '../../src/index.ts'
 import { QUERIES, textDocument } from './text.ts'
 

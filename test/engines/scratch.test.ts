@@ -4,8 +4,9 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { expect, onTestFinished, test, vi } from 'vitest'
-import { captureBytes, makeDirectory, remove } from '../../src/engine/scratch.ts'
 import { nodeFileSystem } from '../../src/fs/node.ts'
+import { makeDirectory, remove } from '../../src/local/private-directory.ts'
+import { captureBytes } from '../../src/local/saved-file.ts'
 import { scratch } from '../support/storages.ts'
 
 const script = fileURLToPath(new URL('scratch-child.mjs', import.meta.url))

@@ -2,7 +2,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { describe, expect, test } from 'vitest'
 import { isHoldfastError } from '../../src/errors.ts'
 import { fixed } from '../../src/format/chunking.ts'
-import type { Snapshot } from '../../src/snapshot/snapshot.ts'
+import type { Snapshot } from '../../src/load/snapshot.ts'
 import { type Files, filesOf, readingStore } from '../support/memory-disk.ts'
 import { type Contents, contentsOf, fingerprint, noise, quickScratch, storeAt } from '../support/store-directory.ts'
 

@@ -1,5 +1,5 @@
 import { parseHead } from '../../src/format/head.ts'
-import type { StoreOptions } from '../../src/snapshot/store.ts'
+import type { StoreOptions } from '../../src/store.ts'
 import { leastState } from '../faulty-disk/crash-states.ts'
 import { createDisk, type Disk } from '../faulty-disk/disk.ts'
 import { contentOf as bytesAt, type DirectoryImage, filesBelow, walk } from '../faulty-disk/image.ts'

@@ -1,4 +1,4 @@
-import type { Store, StoreOptions } from '../../src/snapshot/store.ts'
+import type { Store, StoreOptions } from '../../src/store.ts'
 import { crashStates, leastState, someState } from '../faulty-disk/crash-states.ts'
 import { createDisk, type Disk, type Process } from '../faulty-disk/disk.ts'
 import { type DirectoryImage, keyOf, walk } from '../faulty-disk/image.ts'

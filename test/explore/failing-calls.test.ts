@@ -2,8 +2,8 @@ import { cpSync, readFileSync, rmSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { expect, test } from 'vitest'
 import { isHoldfastError } from '../../src/errors.ts'
-import type { Snapshot } from '../../src/snapshot/snapshot.ts'
-import type { Store } from '../../src/snapshot/store.ts'
+import type { Snapshot } from '../../src/load/snapshot.ts'
+import type { Store } from '../../src/store.ts'
 import {
   contentsOf,
   contentsOfGeneration,

@@ -1,5 +1,5 @@
 import { type HoldfastError, isHoldfastError } from '../../src/errors.ts'
-import type { Store } from '../../src/snapshot/store.ts'
+import type { Store } from '../../src/store.ts'
 import { leastState, someState } from '../faulty-disk/crash-states.ts'
 import { type Call, type CallName, createDisk, type Disk, type Fault } from '../faulty-disk/disk.ts'
 import { type DirectoryImage, walk } from '../faulty-disk/image.ts'
@@ -34,7 +34,7 @@ export const FAULTS: Readonly<Record<CallName, readonly Fault[]>> = {
   lstat: errors('EIO', 'EACCES'),
   realpath: errors('EIO', 'EACCES'),
   chmod: errors('EPERM', 'EIO'),
-  syncDirectory: [...errors('EIO', 'EMFILE', 'ENOSPC'), { error: 'EIO', lose: true }],
+  syncDirectory: [...errors('EIO', 'ENOSPC'), { error: 'EIO', lose: true }],
 }
 
 function errors(...codes: string[]): Fault[] {
@@ -56,8 +56,7 @@ export const OUTAGES: Readonly<Record<string, (call: Call) => Fault | undefined>
     ['write', 'mkdir', 'link'].includes(name) || (name === 'open' && /\/\.?tmp\//.test(path))
       ? { error: 'ENOSPC' }
       : undefined,
-  'no descriptors left': ({ name }) =>
-    ['open', 'readdir', 'syncDirectory'].includes(name) ? { error: 'EMFILE' } : undefined,
+  'no descriptors left': ({ name }) => (['open', 'readdir'].includes(name) ? { error: 'EMFILE' } : undefined),
   'a file system turned read-only': ({ name }) =>
     ['write', 'mkdir', 'rename', 'link', 'unlink', 'rmdir', 'chmod', 'fchmod'].includes(name)
       ? { error: 'EROFS' }
@@ -191,6 +190,7 @@ async function checkWithFaults(
   disk.onCall = null
   if (failed !== null) {
     const { code } = assertUnderstandable(failed.error, kinds)
+    assertNotForDescriptors(failed.error)
     if (code !== 'COMMIT_UNKNOWN') await assertUnchanged(disk, milestones[failed.step]!, scenario, code, random)
     const temps = tempsIn(disk.image()).filter((path) => !tempsBefore.includes(path))
     if (temps.length > 0 && !cannotTidy) throw new Error(`temps are left: ${temps.join(', ')}`)
@@ -229,6 +229,13 @@ function assertUnderstandable(error: unknown, kinds: readonly string[]): Holdfas
   if (!isHoldfastError(error)) throw new Error(`not an error of ours: ${String(error)}`, { cause: error })
   if (kinds.includes(error.kind)) return error
   throw new Error(`a fault of the disk was taken for ${error.code} (${error.kind}): ${error.message}`, { cause: error })
+}
+
+/** All that is needed after a rename is open before it. */
+function assertNotForDescriptors(error: unknown): void {
+  const code = (error as { cause?: { code?: string } }).cause?.code
+  if (!isHoldfastError(error, 'COMMIT_UNKNOWN') || (code !== 'EMFILE' && code !== 'ENFILE')) return
+  throw new Error(`in doubt for want of a descriptor: ${error.message}`, { cause: error })
 }
 
 async function assertUnchanged(

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { isHoldfastError } from '../../src/errors.ts'
-import type { Store } from '../../src/snapshot/store.ts'
+import type { Store } from '../../src/store.ts'
 import { leastState } from '../faulty-disk/crash-states.ts'
 import { type Call, createDisk, type Disk, type Fault } from '../faulty-disk/disk.ts'
 import { type DirectoryImage, filesBelow } from '../faulty-disk/image.ts'

@@ -1,10 +1,11 @@
 import { fixed } from '../../src/format/chunking.ts'
-import type { PersistOptions } from '../../src/snapshot/persist.ts'
-import type { Snapshot } from '../../src/snapshot/snapshot.ts'
-import { createStore, type Store, type StoreOptions } from '../../src/snapshot/store.ts'
-import { directoryStorage } from '../../src/storage/directory.ts'
+import type { Snapshot } from '../../src/load/snapshot.ts'
+import type { PersistOptions } from '../../src/persist/options.ts'
+import { directoryStorage } from '../../src/storage/directory/storage.ts'
+import type { Store, StoreOptions } from '../../src/store.ts'
 import type { Process } from '../faulty-disk/disk.ts'
 import { createRandom } from '../faulty-disk/random.ts'
+import { storeOver } from '../support/store-over.ts'
 
 /** Two levels below the root, which is all there is at first. */
 export const STORE = '/srv/store'
@@ -13,7 +14,7 @@ export const STORE = '/srv/store'
 export function openOn(process: Process, options: StoreOptions & { readOnly?: boolean; path?: string } = {}): Store {
   const { readOnly = false, path = STORE, ...settings } = options
   const storage = directoryStorage({ fs: process.fs, path, readOnly, lock: 'os' })
-  return createStore(storage, process.fs, { onWarning: () => undefined, ...settings })
+  return storeOver(storage, process.fs, { onWarning: () => undefined, ...settings }, { readOnly })
 }
 
 const made = new Map<string, Record<string, Uint8Array>>()

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import type { RepairOptions } from '../../src/snapshot/plan-repair.ts'
+import type { RepairOptions } from '../../src/recovery/repair-plan.ts'
 import { crashStates } from '../faulty-disk/crash-states.ts'
 import { createDisk } from '../faulty-disk/disk.ts'
 import { type DirectoryImage, keyOf } from '../faulty-disk/image.ts'

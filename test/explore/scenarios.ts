@@ -2,11 +2,11 @@ import { isHoldfastError } from '../../src/errors.ts'
 import { fixed } from '../../src/format/chunking.ts'
 import { parseHead } from '../../src/format/head.ts'
 import { writeFully } from '../../src/fs/io.ts'
-import { createStore } from '../../src/snapshot/store.ts'
-import { directoryStorage } from '../../src/storage/directory.ts'
+import { directoryStorage } from '../../src/storage/directory/storage.ts'
 import { createDisk, type Fault, type Process } from '../faulty-disk/disk.ts'
 import { contentOf as bytesAt, type DirectoryImage, filesBelow } from '../faulty-disk/image.ts'
 import type { RenameModel } from '../faulty-disk/names.ts'
+import { storeOver } from '../support/store-over.ts'
 import type { Context, Scenario } from './explore.ts'
 import { contentOf, openOn, persistOf, STORE } from './model.ts'
 
@@ -271,8 +271,8 @@ export const housekeeping: Scenario[] = [
     prepare: persisted('a/1'),
     steps: [
       async ({ process: { fs } }) => {
-        const storage = directoryStorage({ fs, path: STORE, readOnly: true, lock: 'os', filesDir: '/laid/out' })
-        await createStore(storage, fs).materialize()
+        const storage = directoryStorage({ fs, path: STORE, readOnly: true, lock: 'os' })
+        await storeOver(storage, fs, {}, { readOnly: true, filesDir: '/laid/out' }).materialize()
       },
     ],
     alsoCheck(image, acknowledged) {

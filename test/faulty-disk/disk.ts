@@ -449,8 +449,14 @@ export function createDisk(image: DirectoryImage | null = null, options: DiskOpt
           else node.mode = mode
           changed(call)
         }),
-      syncDirectory: (path) =>
-        perform('syncDirectory', path, (fault, call) => syncDirectory(lookUpDirectory(path, call), fault, call)),
+      async syncDirectory(path) {
+        const directory = await this.openDirectory(path)
+        try {
+          await directory.sync()
+        } finally {
+          directory.closeSync()
+        }
+      },
       openDirectory: (path) =>
         perform('open', path, (_fault, call) => openDirectory(lookUpDirectory(path, call), path)),
     }

@@ -13,7 +13,7 @@ import { flips, pattern, prefixes } from './pattern.ts'
 const vector = JSON.parse(readFileSync(new URL('../vectors/zstd.json', import.meta.url), 'utf8')) as ZstdVector
 const frames = vector.frames.map((entry) => ({ ...entry, frame: fromHex(entry.frame, entry.frame.length / 2) }))
 
-await canCompress()
+canCompress()
 await prepareDecompression()
 await preparePortable()
 

@@ -25,13 +25,14 @@ function store() {
 }
 
 describe('a durable write', () => {
-  test('fsyncs the file, then renames it, then fsyncs the directory', async () => {
+  test('opens the directory, fsyncs the file, then renames it, then fsyncs the directory', async () => {
     const { root, to, target } = store()
     const { fs, log } = observe(root)
     await writeDurable(fs, to)
     expect(log).toEqual([
       'open create /tmp/#',
       'write /tmp/#',
+      'openDirectory ',
       'sync /tmp/#',
       'rename /tmp/# /HEAD.json',
       'syncDirectory ',
@@ -55,13 +56,15 @@ describe('a durable write', () => {
   })
 
   test('leaves the directory to the caller if asked', async () => {
-    const { root, to } = store()
+    const { root, target } = store()
     const { fs, log } = observe(root)
-    await writeDurable(fs, { ...to, syncDirectory: false })
-    expect(log.filter((line) => line.startsWith('syncDirectory'))).toEqual([])
+    const temp = await createTemp(fs, join(root, 'tmp'), { mode: 0o600, lock: true })
+    await publish(fs, temp, target, { directory: null })
+    await temp.file.close()
+    expect(log.slice(1)).toEqual(['sync /tmp/#', 'rename /tmp/# /HEAD.json', 'close /tmp/#'])
   })
 
-  test.each(['open create', 'write', 'sync /', 'rename'])(
+  test.each(['open create', 'write', 'openDirectory', 'sync /', 'rename'])(
     'that fails at "%s" leaves the target as it was and no temp, and the first error survives',
     async (step) => {
       const { root, to, target } = store()
@@ -130,9 +133,25 @@ describe('making a directory', () => {
     const root = scratch()
     const { fs, log } = observe(root)
     expect(await makeDirectory(fs, join(root, 'a', 'b'), 0o700)).toBe(true)
-    expect(log).toEqual(['mkdir /a', 'syncDirectory ', 'mkdir /a/b', 'syncDirectory /a'])
+    expect(log).toEqual([
+      'openDirectory ',
+      'mkdir /a',
+      'syncDirectory ',
+      'openDirectory /a',
+      'mkdir /a/b',
+      'syncDirectory /a',
+    ])
     expect(await makeDirectory(fs, join(root, 'a', 'b'), 0o700)).toBe(false)
-    expect(log).toHaveLength(4)
+    expect(log).toHaveLength(6)
+  })
+
+  test('whose parent cannot be opened makes nothing', async () => {
+    const root = scratch()
+    const { fs } = observe(root, (line) => {
+      if (line === 'openDirectory /a') throw systemError('EMFILE')
+    })
+    await expect(makeDirectory(fs, join(root, 'a', 'b'), 0o700)).rejects.toMatchObject({ code: 'IO_FAILED' })
+    expect(readdirSync(join(root, 'a'))).toEqual([])
   })
 
   test('gives the mode asked for whatever the umask', async () => {
@@ -149,7 +168,7 @@ describe('making a directory', () => {
       if (line.startsWith('mkdir')) mkdirSync(join(root, 'a'))
     })
     expect(await makeDirectory(fs, join(root, 'a'), 0o700)).toBe(false)
-    expect(log).toEqual(['mkdir /a', 'syncDirectory '])
+    expect(log).toEqual(['openDirectory ', 'mkdir /a', 'syncDirectory '])
   })
 
   test('refuses a file, a dangling link, and a path below a file', async () => {
@@ -210,6 +229,8 @@ describe('quarantine', () => {
     await moveAside(fs, options)
     const order = log.map((line) => line.replaceAll(/x\.pack\.bad\S*[0-9a-f]{16}/g, '*'))
     expect(order).toEqual([
+      'openDirectory /quarantine',
+      'openDirectory ',
       'open create /quarantine/*.json',
       'write /quarantine/*.json',
       'sync /quarantine/*.json',

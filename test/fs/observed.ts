@@ -19,7 +19,7 @@ export function systemError(code: string, syscall = 'test'): NodeJS.ErrnoExcepti
 
 export interface Observed {
   fs: FileSystem
-  /** `open`, `write`, `sync`, `rename`, `syncDirectory` … in order, each with its path below the scratch directory. */
+  /** `open`, `write`, `sync`, `rename`, `openDirectory`, `syncDirectory` … in order, each with its path below the scratch directory. */
   log: string[]
 }
 
@@ -72,6 +72,17 @@ export function observe(root: string, fault: (line: string) => void = () => unde
     syncDirectory: async (path) => {
       note(`syncDirectory ${short(path)}`)
       return nodeFileSystem.syncDirectory(path)
+    },
+    openDirectory: async (path) => {
+      note(`openDirectory ${short(path)}`)
+      const directory = await nodeFileSystem.openDirectory(path)
+      return {
+        ...directory,
+        sync: async () => {
+          note(`syncDirectory ${short(path)}`)
+          return directory.sync()
+        },
+      }
     },
   }
   return { fs, log }

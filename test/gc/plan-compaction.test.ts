@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import type { HeadPack } from '../../src/format/head.ts'
-import { chooseFolds, planFold } from '../../src/snapshot/plan-fold.ts'
+import { chooseFolds, planFold } from '../../src/gc/plan-compaction.ts'
 import { random } from '../support/bytes.ts'
 
 const KIB = 1024

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import type { Head } from '../../src/format/head.ts'
-import { type PackClaim, planSweep } from '../../src/snapshot/sweep.ts'
+import { type PackClaim, planSweep } from '../../src/gc/plan-sweep.ts'
 
 const storeId = '00'.repeat(16)
 const other = 'ff'.repeat(16)

@@ -1,10 +1,10 @@
 import { describe, expect, test } from 'vitest'
 import { nodeFileSystem } from '../../src/fs/node.ts'
-import { createStore } from '../../src/snapshot/store.ts'
-import { createWalks, WALK_BLOCKS_MAX } from '../../src/snapshot/walks.ts'
+import { createWalks, WALK_BLOCKS_MAX } from '../../src/gc/reachable-cache.ts'
 import { memoryStorage } from '../../src/storage/memory.ts'
 import type { Storage } from '../../src/storage/port.ts'
 import { noise } from '../support/bytes.ts'
+import { storeOver } from '../support/store-over.ts'
 
 /** How many times packs are read. */
 function counting(storage: Storage): { storage: Storage; take(): number } {
@@ -30,8 +30,8 @@ function counting(storage: Storage): { storage: Storage; take(): number } {
 }
 
 test('a persist that merges packs does not read the more, the more snapshots are kept', async () => {
-  const { storage, take } = counting(memoryStorage(nodeFileSystem))
-  const store = createStore(storage, nodeFileSystem, { keepLast: 300, compression: 'none' })
+  const { storage, take } = counting(memoryStorage())
+  const store = storeOver(storage, nodeFileSystem, { keepLast: 300, compression: 'none' })
   const most: number[] = []
   for (let hundred = 0; hundred < 3; hundred++) {
     const reads: number[] = []

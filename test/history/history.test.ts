@@ -3,10 +3,10 @@ import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { nodeFileSystem } from '../../src/fs/node.ts'
 import { openStore, type Store } from '../../src/index.ts'
-import { createStore } from '../../src/snapshot/store.ts'
 import { noise, sameBytes } from '../support/bytes.ts'
 import { failure, rejects } from '../support/rejects.ts'
 import { kinds, scratch } from '../support/storages.ts'
+import { storeOver } from '../support/store-over.ts'
 import { files, tree } from '../support/tree.ts'
 import { FIRST_BLOCK, FOOTER, watch } from '../support/watched.ts'
 
@@ -57,7 +57,7 @@ describe.each(kinds)('the history of a $name store', ({ open, storage }) => {
 
     test('in the same swap of HEAD as the persist', async () => {
       const watched = watch(storage())
-      const store = createStore(watched.storage, nodeFileSystem)
+      const store = storeOver(watched.storage, nodeFileSystem)
       await persist(store, 1, 2, 3)
       watched.log.length = 0
       await persist(store, 4)
@@ -113,7 +113,7 @@ describe.each(kinds)('the history of a $name store', ({ open, storage }) => {
 
     test('that exist already write nothing', async () => {
       const watched = watch(storage())
-      const store = createStore(watched.storage, nodeFileSystem)
+      const store = storeOver(watched.storage, nodeFileSystem)
       await persist(store, 1)
       await store.tag('x')
       const before = watched.log.length
@@ -138,7 +138,7 @@ describe.each(kinds)('the history of a $name store', ({ open, storage }) => {
   describe('a rollback', () => {
     test('appends a snapshot that names the older one, and writes no block', async () => {
       const watched = watch(storage())
-      const store = createStore(watched.storage, nodeFileSystem, { keepLast: 5 })
+      const store = storeOver(watched.storage, nodeFileSystem, { keepLast: 5 })
       await persist(store, 1, 2, 3)
       const before = await watched.head()
       watched.log.length = 0
@@ -171,7 +171,7 @@ describe.each(kinds)('the history of a $name store', ({ open, storage }) => {
 
     test('to the current snapshot does nothing', async () => {
       const watched = watch(storage())
-      const store = createStore(watched.storage, nodeFileSystem)
+      const store = storeOver(watched.storage, nodeFileSystem)
       await persist(store, 1, 2)
       watched.log.length = 0
       expect(await store.rollback(2)).toMatchObject({ sequence: 2, current: true })
@@ -205,9 +205,9 @@ describe.each(kinds)('the history of a $name store', ({ open, storage }) => {
 
     test('to what cannot be read is refused, and nothing changes', async () => {
       const watched = watch(storage())
-      const store = createStore(watched.storage, nodeFileSystem, { keepLast: 5 })
+      const store = storeOver(watched.storage, nodeFileSystem, { keepLast: 5 })
       await persist(store, 1, 2)
-      const other = createStore(watched.storage, nodeFileSystem)
+      const other = storeOver(watched.storage, nodeFileSystem)
       for (const pack of await watched.ownPacks(1)) watched.rot(pack, FOOTER)
       await rejects(other.rollback(1), 'SNAPSHOT_DAMAGED')
       expect(await sequences(store)).toEqual([2, 1])
@@ -236,7 +236,7 @@ describe.each(kinds)('the history of a $name store', ({ open, storage }) => {
 
     test('then fallback: what was stepped over is never chosen', async () => {
       const watched = watch(storage())
-      const store = createStore(watched.storage, nodeFileSystem, { keepLast: 4, onWarning: () => undefined })
+      const store = storeOver(watched.storage, nodeFileSystem, { keepLast: 4, onWarning: () => undefined })
       await persist(store, 1, 2, 3)
       await store.tag('tried', { at: 3 })
       await store.rollback(1)
@@ -260,7 +260,7 @@ describe.each(kinds)('the history of a $name store', ({ open, storage }) => {
 
     test('then retention, then fallback', async () => {
       const watched = watch(storage())
-      const store = createStore(watched.storage, nodeFileSystem, { keepLast: 2, onWarning: () => undefined })
+      const store = storeOver(watched.storage, nodeFileSystem, { keepLast: 2, onWarning: () => undefined })
       await persist(store, 1, 2)
       await store.tag('bad', { at: 2 })
       await store.rollback(1)

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { encodeHead, type Head, type HeadPack, type HeadSnapshot, parseHead } from '../../src/format/head.ts'
-import { nextHead } from '../../src/snapshot/next-head.ts'
+import { nextHead } from '../../src/history/next-head.ts'
 
 const manifest = 'bafyr4ie2nvmdoragpkenkyhrsgp357kurdqzcdffji55ndcvqcgw2e5ihe'
 const name = (id: number): string => id.toString(16).padStart(64, '0')

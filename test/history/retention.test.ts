@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import type { HeadSnapshot } from '../../src/format/head.ts'
-import { planRetention } from '../../src/snapshot/retention.ts'
+import { planRetention } from '../../src/history/retention.ts'
 
 /** `9 8a 7t 6at`: sequences, newest first; `a` abandoned, `t` tagged. */
 function history(text: string): HeadSnapshot[] {

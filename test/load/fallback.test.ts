@@ -2,7 +2,7 @@ import { existsSync, readdirSync, readFileSync, readlinkSync, writeFileSync } fr
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { z } from 'zod'
-import type { Snapshot } from '../../src/snapshot/snapshot.ts'
+import type { Snapshot } from '../../src/load/snapshot.ts'
 import {
   contentsOf,
   contentsOfGeneration,

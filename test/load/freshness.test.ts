@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
+import { compareWatermarks, type Freshness, type SourcePosition, type Watermark } from '../../src/load/freshness.ts'
 import { memory } from '../../src/open.ts'
-import { compareWatermarks, type Freshness, type SourcePosition, type Watermark } from '../../src/snapshot/freshness.ts'
-import type { Store } from '../../src/snapshot/store.ts'
+import type { Store } from '../../src/store.ts'
 import { failure, rejects } from '../support/rejects.ts'
 
 const current: Freshness = { state: 'current' }

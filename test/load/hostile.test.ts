@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest'
 import { isHoldfastError } from '../../src/errors.ts'
 import { blake3 } from '../../src/format/blake3.ts'
 import { DAG_DEPTH_MAX } from '../../src/format/limits.ts'
-import type { Snapshot } from '../../src/snapshot/snapshot.ts'
+import type { Snapshot } from '../../src/load/snapshot.ts'
 import {
   type CraftedBlock,
   type CraftOptions,

@@ -2,10 +2,10 @@ import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { type HoldfastError, isHoldfastError } from '../../src/errors.ts'
 import { nodeFileSystem } from '../../src/fs/node.ts'
 import { loadSnapshot, type PersistResult, type Store, type StoreOptions, type Warning } from '../../src/index.ts'
-import { createStore } from '../../src/snapshot/store.ts'
 import { noise, sameBytes } from '../support/bytes.ts'
 import { failure, rejects } from '../support/rejects.ts'
 import { kinds } from '../support/storages.ts'
+import { storeOver } from '../support/store-over.ts'
 import { FIRST_BLOCK, FOOTER, type Watched, watch } from '../support/watched.ts'
 
 const manifestOf = (saved: PersistResult): string => saved.manifest
@@ -150,7 +150,7 @@ describe.each(kinds)('a load from a $name store', ({ open, storage }) => {
       const watched = watch(storage())
       const warnings: Warning[] = []
       const onWarning = (warning: Warning): void => void warnings.push(warning)
-      const reopen = (): Store => createStore(watched.storage, nodeFileSystem, { keepLast: 4, onWarning, ...options })
+      const reopen = (): Store => storeOver(watched.storage, nodeFileSystem, { keepLast: 4, onWarning, ...options })
       const store = reopen()
       for (const n of generations) await store.persist({ blobs: { a: noise(50_000, n), b: `b${n}` }, metadata: { n } })
       return {
@@ -294,7 +294,7 @@ describe.each(kinds)('a load from a $name store', ({ open, storage }) => {
       process.on('warning', listen)
       onTestFinished(() => void process.off('warning', listen))
       const { watched } = await damaged()
-      const store = createStore(watched.storage, nodeFileSystem)
+      const store = storeOver(watched.storage, nodeFileSystem)
       for (const pack of await watched.ownPacks(4)) watched.rot(pack, FIRST_BLOCK)
       await store.load({ fallback: true })
       await new Promise((resolve) => setImmediate(resolve))

@@ -4,11 +4,11 @@ import { describe, expect, test, vi } from 'vitest'
 import { nodeFileSystem } from '../../src/fs/node.ts'
 import type { FileSystem } from '../../src/fs/port.ts'
 import { loadSnapshot, openStore, persistSnapshot, type Snapshot } from '../../src/index.ts'
-import { createStore } from '../../src/snapshot/store.ts'
-import { directoryStorage } from '../../src/storage/directory.ts'
+import { directoryStorage } from '../../src/storage/directory/storage.ts'
 import { collect, noise, sameBytes } from '../support/bytes.ts'
 import { collectGarbage } from '../support/garbage.ts'
 import { kinds, scratch } from '../support/storages.ts'
+import { storeOver } from '../support/store-over.ts'
 import { files } from '../support/tree.ts'
 
 const MIB = 1024 * 1024
@@ -106,7 +106,7 @@ test.each([{}, { fallback: true }])(
       },
     }
     const warnings: unknown[] = []
-    await using reader = createStore(directoryStorage({ fs, path, readOnly: true, lock: 'os' }), fs, {
+    await using reader = storeOver(directoryStorage({ fs, path, readOnly: true, lock: 'os' }), fs, {
       onWarning: (warning) => warnings.push(warning),
     })
     await using snapshot = await reader.load({ ...options, required: true })
@@ -134,7 +134,7 @@ test.each(['HEAD.json', 'STORE.json'])(
         return await opening
       },
     }
-    await using reader = createStore(directoryStorage({ fs, path, readOnly: true, lock: 'os' }), fs)
+    await using reader = storeOver(directoryStorage({ fs, path, readOnly: true, lock: 'os' }), fs)
     await using snapshot = await reader.load()
     expect(made).toBe(true)
     if (snapshot !== null) expect(await snapshot.blob('text').text()).toBe('the first')

@@ -5,19 +5,18 @@ import { blake3 } from '../../src/format/blake3.ts'
 import { CODEC_RAW, cidText } from '../../src/format/cid.ts'
 import { nodeFileSystem } from '../../src/fs/node.ts'
 import type { File, FileSystem } from '../../src/fs/port.ts'
-import { createFileShelf } from '../../src/storage/file-shelf.ts'
-import type { FileShelf } from '../../src/storage/port.ts'
+import { createLocalFiles, type LocalFiles } from '../../src/local/files.ts'
 import { scratch } from '../support/storages.ts'
 
 const BYTES = Buffer.from('what an engine saved')
 const CID = cidText({ codec: CODEC_RAW, digest: blake3(BYTES) })
 const LOCK = `${CID}.lock`
 
-function shelfIn(directory: string, fs: FileSystem = nodeFileSystem): FileShelf {
-  return createFileShelf({ fs, directory, lock: true, quarantineDirectory: join(dirname(directory), 'quarantine') })
+function shelfIn(directory: string, fs: FileSystem = nodeFileSystem): LocalFiles {
+  return createLocalFiles({ fs, directory, lock: true, quarantineDirectory: join(dirname(directory), 'quarantine') })
 }
 
-function use(shelf: FileShelf): ReturnType<FileShelf['use']> {
+function use(shelf: LocalFiles): ReturnType<LocalFiles['use']> {
   return shelf.use(CID, BYTES.length, {
     verify: async () => true,
     fill: (write) => write([BYTES], 0),

@@ -18,48 +18,59 @@
 export const durability = [
   {
     file: 'src/fs/durable.ts',
-    find: 'if (options.synced !== true) await temp.file.sync()',
+    find: `    return await withDirectory(fs, dirname(target), (opened) =>
+      publish(fs, temp, target, { synced, directory: opened }),
+    )`,
+    replace: `    await publish(fs, temp, target, { synced, directory: null })
+    return await withDirectory(fs, dirname(target), (opened) => syncAfterRename(opened, dirname(target)))`,
+    why: 'what is needed after a rename is open before it: for want of a descriptor a write is not in doubt',
+    tests: ['test/explore/descriptors.test.ts', 'test/fs/durable.test.ts'],
+  },
+  {
+    file: 'src/fs/durable.ts',
+    find: 'if (!synced) await temp.file.sync()',
     replace: '',
     why: 'a file that is renamed before its fsync may keep its name and lose its bytes',
   },
   {
     file: 'src/fs/durable.ts',
-    find: `if (options.synced !== true) await temp.file.sync()
+    find: `if (!synced) await temp.file.sync()
     await fs.rename(temp.path, target)`,
     replace: `await fs.rename(temp.path, target)
-    if (options.synced !== true) await temp.file.sync()`,
+    if (!synced) await temp.file.sync()`,
     why: 'the rename must come after the fsync',
   },
   {
     file: 'src/fs/durable.ts',
-    find: 'if (options.syncDirectory !== false) await syncAfterRename(fs, dirname(target), options.directory)',
+    find: 'if (directory !== null) await syncAfterRename(directory, dirname(target))',
     replace: '',
     why: 'without the fsync of its directory an acknowledged name is lost',
   },
   {
     file: 'src/fs/durable.ts',
-    find: `await fs.syncDirectory(parent)
+    find: `or never will.
+    await directory.sync()
 `,
-    replace: `
+    replace: `or never will.
 `,
     why: 'a directory that was made and not made durable takes with it what is put into it',
   },
   {
     file: 'src/fs/durable.ts',
-    find: `await fs.syncDirectory(quarantineDirectory)
+    find: `await into.sync()
       await fs.rename(from, target)`,
     replace: 'await fs.rename(from, target)',
     why: 'the note that explains a file in quarantine may be lost, and the file not',
   },
   {
     file: 'src/fs/durable.ts',
-    find: 'await syncAfterRename(fs, quarantineDirectory)',
+    find: 'await syncAfterRename(into, quarantineDirectory)',
     replace: '',
     why: 'what was moved into quarantine may be under neither name',
   },
   {
     file: 'src/fs/durable.ts',
-    find: 'await syncAfterRename(fs, dirname(from))',
+    find: 'await syncAfterRename(outOf, dirname(from))',
     replace: '',
     why: 'what was moved aside may come back',
   },
@@ -72,11 +83,8 @@ export const durability = [
   },
   {
     file: 'src/fs/durable.ts',
-    find: `    throw ioError(error, \`writing \${target}\`)
-  }
-  await syncAfterRename(fs, dirname(target))`,
-    replace: `    throw ioError(error, \`writing \${target}\`)
-  }`,
+    find: 'await syncAfterRename(directory, dirname(target))\n  })',
+    replace: '})',
     why: 'a directory of blobs that was written out may be gone',
     tests: ['test/explore/crash-history.test.ts'],
   },
@@ -181,7 +189,7 @@ export const durability = [
     why: 'a writer whose lock file was deleted must not commit',
   },
   {
-    file: 'src/storage/directory.ts',
+    file: 'src/storage/directory/storage.ts',
     find: `const held = lock
 `,
     replace: `const held = lock && !fs
@@ -190,14 +198,14 @@ export const durability = [
     tests: ['test/storage/head.test.ts', 'test/storage', 'test/explore/machines.test.ts'],
   },
   {
-    file: 'src/storage/head-cell.ts',
+    file: 'src/storage/directory/head.ts',
     find: `    if (stored !== null) await makeHeadDurable(stored)
     await takePrevious()`,
     replace: '    await takePrevious()',
     why: 'a HEAD whose writer died before the fsync is built on, acknowledged, and lost',
   },
   {
-    file: 'src/storage/head-cell.ts',
+    file: 'src/storage/directory/head.ts',
     find: `        await file.sync()
       } finally {
         await file.close()`,
@@ -206,34 +214,34 @@ export const durability = [
     why: 'a HEAD that somebody put there may not be durable',
   },
   {
-    file: 'src/storage/head-cell.ts',
+    file: 'src/storage/directory/head.ts',
     find: `      await fs.syncDirectory(root)
       await makeNameDurable()`,
     replace: '      await makeNameDurable()',
     why: "a dead writer's rename of HEAD may be lost",
   },
   {
-    file: 'src/storage/head-cell.ts',
+    file: 'src/storage/directory/head.ts',
     find: `      await fs.syncDirectory(root)
       await makeNameDurable()`,
     replace: '      await fs.syncDirectory(root)',
     why: 'a store that was moved here may not be here after a power loss',
   },
   {
-    file: 'src/storage/head-cell.ts',
+    file: 'src/storage/directory/head.ts',
     find: 'for (let path = root; path !== dirname(path); path = dirname(path)) {',
     replace: 'for (let path = root; path === root; path = dirname(path)) {',
     why: 'a directory above the store may not be durable',
   },
   {
-    file: 'src/storage/head-cell.ts',
+    file: 'src/storage/directory/head.ts',
     find: 'if (shared.uncertain) await renameAgain(current)',
     replace: '',
     why: 'a rename that a failed fsync forgot is not written by the next fsync',
     tests: ['test/explore/crash-persist.test.ts'],
   },
   {
-    file: 'src/storage/directory-session.ts',
+    file: 'src/storage/directory/session.ts',
     find: `await cell.makeNameDurable()
 `,
     replace: `
@@ -241,39 +249,31 @@ export const durability = [
     why: "whoever made the store's directory may have died before its fsync",
   },
   {
-    file: 'src/storage/head-cell.ts',
-    find: 'settled([temp.file.sync(), copied',
+    file: 'src/storage/directory/head.ts',
+    find: 'allSettledThenThrow([temp.file.sync(), copied',
     replace: 'settled([copied',
     why: 'HEAD is renamed before its bytes are durable',
   },
   {
-    file: 'src/storage/head-cell.ts',
-    find: `      await opened.sync()
-`,
-    replace: `      await Promise.resolve()
-`,
+    file: 'src/storage/directory/head.ts',
+    find: 'await syncAfterRename(opened, root)',
+    replace: 'await Promise.resolve()',
     why: 'a snapshot is acknowledged and not durable',
   },
   {
-    file: 'src/storage/head-cell.ts',
-    find: `    } catch (cause) {
-      throw new HoldfastError(
-        'COMMIT_UNKNOWN',
-        \`\${at.head} was replaced, but`,
-    replace: `    } catch (cause) {
-      if (cause === null) throw new HoldfastError(
-        'COMMIT_UNKNOWN',
-        \`\${at.head} was replaced, but`,
+    file: 'src/storage/directory/head.ts',
+    find: "throw commitUnknown(error, at.head, 'was replaced', may)",
+    replace: 'void may',
     why: 'a snapshot whose directory could not be fsynced is acknowledged',
   },
   {
-    file: 'src/storage/head-cell.ts',
-    find: 'await publish(fs, copy, at.previous, { synced: true, syncDirectory: false })',
+    file: 'src/storage/directory/head.ts',
+    find: 'await publish(fs, copy, at.previous, { synced: true, directory: null })',
     replace: 'await copy.discard()',
     why: 'there is no HEAD before HEAD',
   },
   {
-    file: 'src/storage/head-cell.ts',
+    file: 'src/storage/directory/head.ts',
     find: `    shared.uncertain = true
     shared.durableHead = null
     previous = before`,
@@ -281,7 +281,7 @@ export const durability = [
     why: 'a commit that is not known to be durable is taken for one that is',
   },
   {
-    file: 'src/storage/head-cell.ts',
+    file: 'src/storage/directory/head.ts',
     find: `    await assertAlone()
 `,
     replace: `
@@ -290,13 +290,13 @@ export const durability = [
     tests: ['test/storage/session.test.ts'],
   },
   {
-    file: 'src/storage/head-cell.ts',
+    file: 'src/storage/directory/head.ts',
     find: 'if (replacing) await assertNotReplaced(bytes, error)',
     replace: '',
     why: 'a rename that failed and was done all the same is said to have failed',
   },
   {
-    file: 'src/storage/head-cell.ts',
+    file: 'src/storage/directory/head.ts',
     find: 'if (same && alone) return',
     replace: 'if (same) return',
     why: 'a writer whose lock file was deleted commits',
@@ -304,47 +304,47 @@ export const durability = [
     children: true,
   },
   {
-    file: 'src/storage/head-cell.ts',
+    file: 'src/storage/directory/head.ts',
     find: 'if (same && alone) return',
     replace: 'if (alone) return',
     why: "a writer overwrites another writer's HEAD",
     tests: ['test/storage/session.test.ts'],
   },
   {
-    file: 'src/storage/head-cell.ts',
+    file: 'src/storage/directory/head.ts',
     find: 'if (head.storeId === stored.head.storeId) previous = head',
     replace: 'previous = head',
     why: "another store's HEAD.prev.json decides what is deleted",
     tests: ['test/storage/session.test.ts'],
   },
   {
-    file: 'src/storage/pack-sink.ts',
+    file: 'src/storage/directory/pack-sink.ts',
     find: 'await unlessUnsynced(publish(fs, temp, target, { directory }))',
     replace: 'await unlessUnsynced(publish(fs, temp, target, { syncDirectory: false }))',
     why: 'a pack that HEAD names is not there after a power loss',
   },
   {
-    file: 'src/storage/pack-sink.ts',
+    file: 'src/storage/directory/pack-sink.ts',
     find: 'await unlessUnsynced(publish(fs, temp, target, { directory }))',
     replace: 'await unlessUnsynced(publish(fs, temp, target, { directory, synced: true }))',
     why: 'a pack that HEAD names is torn after a power loss',
   },
   {
-    file: 'src/storage/pack-sink.ts',
+    file: 'src/storage/directory/pack-sink.ts',
     find: 'if (early !== null) throw early.error',
     replace: '',
     why: 'the kernel reports a failed write-back once: to the early fsync',
     tests: ['test/storage/pack-sink.test.ts'],
   },
   {
-    file: 'src/storage/pack-sink.ts',
+    file: 'src/storage/directory/pack-sink.ts',
     find: 'if (committed !== null) await fs.unlink(committed).catch(() => undefined)',
     replace: '',
     why: 'a failed persist leaves its packs',
     tests: ['test/blocks/pack-writer.test.ts'],
   },
   {
-    file: 'src/storage/directory-session.ts',
+    file: 'src/storage/directory/session.ts',
     find: `    await cell.swap(emptyHead(storeId))
     await writeStoreFile(storeId, created)`,
     replace: `    await writeStoreFile(storeId, created)
@@ -352,14 +352,14 @@ export const durability = [
     why: 'a creation cut short looks like a store that lost its HEAD',
   },
   {
-    file: 'src/storage/directory-session.ts',
+    file: 'src/storage/directory/session.ts',
     find: 'await reapTemps(fs, at.tmp, { lock, olderThanMs: UNLOCKED_TEMP_AGE_MS, nowMs: Date.now(), entries })',
     replace: '',
     why: 'temps gather with every crash',
     tests: ['test/explore/crash-cycles.test.ts'],
   },
   {
-    file: 'src/storage/directory.ts',
+    file: 'src/storage/directory/storage.ts',
     find: `    const store = await readStoreFile(looks)
     const bytes = await whole(readBytes(), at.head, 'HEAD_DAMAGED')`,
     replace: `    const bytes = await whole(readBytes(), at.head, 'HEAD_DAMAGED')
@@ -368,14 +368,14 @@ export const durability = [
     tests: ['test/load/readers.test.ts'],
   },
   {
-    file: 'src/storage/directory.ts',
+    file: 'src/storage/directory/storage.ts',
     find: 'if (!evidence) return null',
     replace: 'if (evidence !== undefined) return null',
     why: 'a store without STORE.json is silently empty',
     tests: ['test/storage/head.test.ts', 'test/storage', 'test/explore/machines.test.ts'],
   },
   {
-    file: 'src/storage/directory.ts',
+    file: 'src/storage/directory/storage.ts',
     find: `    if (bytes === null) {
       throw new HoldfastError(
         'HEAD_MISSING',`,
@@ -387,28 +387,28 @@ export const durability = [
     tests: ['test/storage/head.test.ts', 'test/storage', 'test/explore/machines.test.ts'],
   },
   {
-    file: 'src/storage/directory.ts',
+    file: 'src/storage/directory/storage.ts',
     find: 'if (head.storeId !== store.storeId) {',
     replace: 'if (false as boolean) {',
     why: "another store's HEAD is believed",
     tests: ['test/storage/head.test.ts', 'test/storage', 'test/explore/machines.test.ts'],
   },
   {
-    file: 'src/storage/directory.ts',
+    file: 'src/storage/directory/storage.ts',
     find: 'if (!isMissing(error)) throw ioError(error, `opening ${path}`)',
     replace: '',
     why: 'a pack that cannot be opened is said to be missing',
     tests: ['test/storage/head.test.ts', 'test/storage', 'test/explore/machines.test.ts'],
   },
   {
-    file: 'src/storage/directory.ts',
+    file: 'src/storage/directory/storage.ts',
     find: '!isSameFile(now, stat) || ',
     replace: '',
     why: 'a store directory that was replaced is locked as the one that was there before',
     tests: ['test/storage/session.test.ts'],
   },
   {
-    file: 'src/snapshot/block-writer.ts',
+    file: 'src/blocks/pack-writer.ts',
     find: `      await committing
 `,
     replace: '',
@@ -416,114 +416,114 @@ export const durability = [
     tests: ['test/blocks/pack-writer.test.ts'],
   },
   {
-    file: 'src/snapshot/commit.ts',
+    file: 'src/persist/commit.ts',
     find: 'if (session.uncertain) await session.swapHead(nextHead(head, {}))',
     replace: '',
     why: '"unchanged" acknowledges a commit that is not known to be durable',
   },
   {
-    file: 'src/snapshot/commit.ts',
+    file: 'src/persist/commit.ts',
     find: "if (!isHoldfastError(error, 'COMMIT_UNKNOWN')) await writer.discard()",
     replace: 'await writer.discard()',
     why: 'packs that HEAD may name are deleted',
   },
   {
-    file: 'src/snapshot/commit.ts',
+    file: 'src/persist/commit.ts',
     find: 'Promise.all([seal(), assertPacksPresent(env, session, head.packs, intake)])',
     replace: 'Promise.all([seal()])',
     why: 'a snapshot is committed that needs a pack which is gone',
     tests: ['test/storage/session.test.ts'],
   },
   {
-    file: 'src/snapshot/commit.ts',
+    file: 'src/persist/commit.ts',
     find: 'damaged: [damaged, env.badBlocks], writer })',
     replace: 'damaged: [], writer })',
     why: 'new snapshots build on blocks known to be bad',
     tests: ['test/persist/heal.test.ts', 'test/recovery'],
   },
   {
-    file: 'src/snapshot/history.ts',
+    file: 'src/history/history.ts',
     find: 'if (change !== null || session.uncertain) await',
     replace: 'if (change !== null) await',
     why: 'a tag that is there already acknowledges a commit that is not known to be durable',
   },
   {
-    file: 'src/snapshot/history.ts',
+    file: 'src/history/history.ts',
     find: 'await (await openSnapshot(env, stored, target)).dispose()',
     replace: '',
     why: 'a snapshot that cannot be read becomes the current one',
   },
   {
-    file: 'src/snapshot/clean-up.ts',
+    file: 'src/gc/collect.ts',
     find: '  if (session.stored === null || session.uncertain) return null',
     replace: '  if (session.stored === null) return null',
     why: 'packs are deleted under a HEAD that is not known to be durable',
   },
   {
-    file: 'src/snapshot/clean-up.ts',
+    file: 'src/gc/collect.ts',
     find: 'if (plan.future.length > 0) {',
     replace: 'if (plan.future.length > 9) {',
     why: 'an old HEAD that was put back goes on as if nothing were missing',
     tests: ['test/recovery/real-files.test.ts'],
   },
   {
-    file: 'src/snapshot/clean-up.ts',
+    file: 'src/gc/collect.ts',
     find: 'await temps.reap()',
     replace: '',
     why: 'temps gather with every crash',
     tests: ['test/explore/crash-cycles.test.ts'],
   },
   {
-    file: 'src/snapshot/clean-up.ts',
-    find: 'if (laidOut?.temps === true) await env.storage.files?.reapTemps()',
+    file: 'src/gc/collect.ts',
+    find: 'if (laidOut?.temps === true) await env.local.files?.reapTemps()',
     replace: '',
     why: 'temps of files laid out gather with every crash',
   },
   {
-    file: 'src/snapshot/sweep.ts',
+    file: 'src/gc/plan-sweep.ts',
     find: 'if (named.has(name)) continue',
     replace: '',
     why: 'packs that HEAD names are not garbage',
   },
   {
-    file: 'src/snapshot/sweep.ts',
+    file: 'src/gc/plan-sweep.ts',
     find: 'if (retiredBefore.has(name)) plan.delete.push(name)',
     replace: 'plan.delete.push(name)',
     why: 'HEAD.prev.json may still need a pack that was just retired',
   },
   {
-    file: 'src/snapshot/sweep.ts',
+    file: 'src/gc/plan-sweep.ts',
     find: 'if (retiredBefore.has(name)) plan.delete.push(name)',
     replace: '',
     why: 'retired packs gather',
   },
   {
-    file: 'src/snapshot/sweep.ts',
+    file: 'src/gc/plan-sweep.ts',
     find: '(alone && claim.revision === head.revision + 1)',
     replace: 'false',
     why: 'a process that dies in every persist fills the disk',
     tests: ['test/explore/crash-cycles.test.ts', 'test/explore/crash-history.test.ts'],
   },
   {
-    file: 'src/snapshot/sweep.ts',
+    file: 'src/gc/plan-sweep.ts',
     find: '} else if (claim.storeId !== head.storeId) {',
     replace: '} else if (claim.storeId === head.storeId && false) {',
     why: "another store's pack is evidence, not garbage",
   },
   {
-    file: 'src/snapshot/next-head.ts',
+    file: 'src/history/next-head.ts',
     find: '...dropped.map(({ name, bytes }) => ({ name, bytes, revision })),',
     replace: '',
     why: 'a pack goes at once, while HEAD.prev.json needs it',
   },
   {
-    file: 'src/snapshot/next-head.ts',
+    file: 'src/history/next-head.ts',
     find: 'sequence: Math.max(head.sequence, ...snapshots.map(({ sequence }) => sequence)),',
     replace: 'sequence: Math.max(0, ...snapshots.map(({ sequence }) => sequence)),',
     why: 'a sequence is never given twice',
   },
   {
-    file: 'src/snapshot/retention.ts',
+    file: 'src/history/retention.ts',
     find: '|| snapshot.tags.length > 0',
     replace: '',
     why: 'tagged snapshots are kept',
@@ -543,21 +543,21 @@ export const durability = [
     tests: ['test/format', 'test/explore/bytes.test.ts'],
   },
   {
-    file: 'src/snapshot/blocks.ts',
+    file: 'src/blocks/block-source.ts',
     find: "if (!digestsEqual(blake3(bytes), 0, digest, 0)) throw new BadBlock('the bytes do not match their digest')",
     replace: '',
     why: 'a damaged block is decoded',
     tests: ['test/explore/bytes.test.ts', 'test/explore/faulty-reads.test.ts'],
   },
   {
-    file: 'src/snapshot/blocks.ts',
+    file: 'src/blocks/block-source.ts',
     find: "if (isHoldfastError(reason, 'IO_FAILED')) throw reason",
     replace: '',
     why: 'a disk that does not answer is no damage',
     tests: ['test/explore/bytes.test.ts', 'test/explore/faulty-reads.test.ts'],
   },
   {
-    file: 'src/snapshot/read-blob.ts',
+    file: 'src/load/read-blob.ts',
     find: `if (digestsEqual(blake3(bytes), 0, segments, at)) return
 `,
     replace: `if (digestsEqual(segments, 0, segments, 0)) return
@@ -566,35 +566,35 @@ export const durability = [
     tests: ['test/explore/bytes.test.ts', 'test/explore/faulty-reads.test.ts'],
   },
   {
-    file: 'src/snapshot/reads.ts',
+    file: 'src/load/plan-reads.ts',
     find: 'if (!digestsEqual(blake3(bytes), 0, run.digests, i * DIGEST_BYTES)) {',
     replace: 'if (digestsEqual(blake3(bytes), 0, new Uint8Array(32), 0)) {',
     why: 'a wrong byte is streamed',
     tests: ['test/explore/bytes.test.ts', 'test/explore/faulty-reads.test.ts'],
   },
   {
-    file: 'src/snapshot/fold.ts',
+    file: 'src/gc/compact.ts',
     find: 'return digestsEqual(blake3(unpack(index, entry, stored)), 0, index.digest(entry), 0)',
     replace: 'return digestsEqual(index.digest(entry), 0, index.digest(entry), 0)',
     why: 'rot is copied into a pack that looks fresh',
-    tests: ['test/damage', 'test/recovery'],
+    tests: ['test/load', 'test/recovery'],
   },
   {
-    file: 'src/snapshot/load.ts',
+    file: 'src/load/load.ts',
     find: 'if (!isDamage(damage) && !ahead) throw error',
     replace: '',
     why: 'a fallback hides a failing disk',
     tests: ['test/load/fallback.test.ts', 'test/load/load.test.ts', 'test/explore/faulty-reads.test.ts'],
   },
   {
-    file: 'src/snapshot/load.ts',
+    file: 'src/load/load.ts',
     find: 'if (!ahead) await assertStillThere(env, stored, damage)',
     replace: '',
     why: 'a snapshot that was dropped while it was opened is no damage',
     tests: ['test/load/readers.test.ts'],
   },
   {
-    file: 'src/storage/file-shelf.ts',
+    file: 'src/local/files.ts',
     find: "if (!file.tryLock('exclusive')) return false",
     replace: "file.tryLock('exclusive')",
     why: 'a file that somebody has open is deleted',
@@ -602,21 +602,21 @@ export const durability = [
     children: true,
   },
   {
-    file: 'src/storage/file-shelf.ts',
+    file: 'src/local/files.ts',
     find: 'if (!isSameFile(await file.stat(), await lstatOrNull(fs, path + LOCK_SUFFIX))) return false',
     replace: '',
     why: 'a lock on a lock file that was deleted meanwhile protects nobody',
     tests: ['test/local/files.test.ts'],
   },
   {
-    file: 'src/storage/file-shelf.ts',
+    file: 'src/local/files.ts',
     find: "if (file.tryLock('shared') && isSameFile(await file.stat(), await lstatOrNull(fs, path))) return file",
     replace: "if (file.tryLock('shared')) return file",
     why: 'a lock on a lock file that was deleted meanwhile keeps nothing',
     tests: ['test/local/files.test.ts'],
   },
   {
-    file: 'src/storage/file-shelf.ts',
+    file: 'src/local/files.ts',
     find: "(there.kind !== 'file' || there.size !== size || !(await verified(path, work.verify)))",
     replace: "(there.kind !== 'file' || there.size !== size)",
     why: 'a file that was tampered with is handed to an engine',
@@ -624,40 +624,43 @@ export const durability = [
     children: true,
   },
   {
-    file: 'src/storage/file-shelf.ts',
+    file: 'src/local/files.ts',
     find: 'name.endsWith(LOCK_SUFFIX) ? name.slice(0, -LOCK_SUFFIX.length) : name',
     replace: 'name',
     why: 'lock files gather',
     tests: ['test/local/files.test.ts'],
   },
   {
-    file: 'src/storage/remove.ts',
-    find: `    await fs.rename(path, aside)
-    await fs.syncDirectory(dirname(path))`,
-    replace: '    await fs.rename(path, aside)',
+    file: 'src/storage/directory/remove.ts',
+    find: `      await fs.rename(path, aside)
+      await syncAfterRename(directory, above)`,
+    replace: '      await fs.rename(path, aside)',
     why: 'half a store may come back under its name',
     tests: ['test/explore/crash-history.test.ts'],
   },
   {
-    file: 'src/storage/remove.ts',
+    file: 'src/storage/directory/remove.ts',
     find: 'await removeDoomed(fs, path).catch(() => undefined)',
     replace: '',
     why: 'half a store is left under another name by each crash',
     tests: ['test/explore/crash-history.test.ts'],
   },
   {
-    file: 'src/storage/remove.ts',
-    find: `    await fs.rename(path, aside)
-    await fs.syncDirectory(dirname(path))
+    file: 'src/storage/directory/remove.ts',
+    find: `      await fs.rename(path, aside)
+      await syncAfterRename(directory, above)
+    })
     return aside`,
-    replace: '    return aside === null ? aside : path',
+    replace: `      await directory.sync()
+    })
+    return aside === null ? aside : path`,
     why: 'a crash half-way leaves half a store under its name',
     tests: ['test/explore/crash-history.test.ts'],
   },
   {
     file: 'src/fs/put-in-place.ts',
     find: `removeTree(fs, kept + suffix)
-      await fs.syncDirectory(directory)`,
+      await opened.sync()`,
     replace: 'removeTree(fs, kept + suffix)',
     why: 'a log that was kept before comes back beside another database',
     tests: ['test/explore/put-in-place.test.ts'],
@@ -672,31 +675,31 @@ export const durability = [
   {
     file: 'src/fs/put-in-place.ts',
     find: `came to this.
-    await fs.syncDirectory(directory)`,
+    await opened.sync()`,
     replace: 'came to this.',
     why: 'a database is without its log after a power loss',
     tests: ['test/explore/put-in-place.test.ts'],
   },
   {
     file: 'src/fs/put-in-place.ts',
-    find: 'if (moved) await fs.syncDirectory(directory)',
+    find: 'if (moved) await opened.sync()',
     replace: '',
     why: 'a new database meets the log of the old one after a power loss',
     tests: ['test/explore/put-in-place.test.ts'],
   },
   {
     file: 'src/fs/put-in-place.ts',
-    find: `await moveCompanions()
+    find: `await moveCompanions(opened)
     await fs.rename(fresh, path)`,
     replace: `await fs.rename(fresh, path)
-    await moveCompanions()`,
+    await moveCompanions(opened)`,
     why: 'a new database meets the log of the old one',
     tests: ['test/explore/put-in-place.test.ts'],
   },
   {
     file: 'src/fs/put-in-place.ts',
     find: `await fs.rename(fresh, path)
-    await fs.syncDirectory(directory)`,
+    await syncAfterRename(opened, directory)`,
     replace: 'await fs.rename(fresh, path)',
     why: 'a database that was restored is not there after a power loss',
     tests: ['test/explore/put-in-place.test.ts'],
@@ -716,28 +719,28 @@ export const durability = [
     tests: ['test/explore/put-in-place.test.ts'],
   },
   {
-    file: 'src/engine/scratch.ts',
+    file: 'src/local/private-directory.ts',
     find: "if (lock.tryLock('exclusive')) await rm",
     replace: 'await rm',
     why: 'the files of a save under way in another process are removed',
     tests: ['test/engines/scratch.test.ts'],
   },
   {
-    file: 'src/engine/scratch.ts',
+    file: 'src/local/private-directory.ts',
     find: 'reapDirectories(directory).catch(() => undefined)',
     replace: '',
     why: 'files as large as the engine gather with every crash during a save',
     tests: ['test/engines/scratch.test.ts'],
   },
   {
-    file: 'src/engine/scratch.ts',
+    file: 'src/local/private-directory.ts',
     find: 'mode & 0o777) !== 0o700',
     replace: 'mode & 0o777) === 0',
     why: 'what others can reach into is not followed',
     tests: ['test/engines/scratch.test.ts'],
   },
   {
-    file: 'src/storage/directory-session.ts',
+    file: 'src/storage/directory/session.ts',
     find: `    await cell.swap(next)
     if (store.state`,
     replace: `    if (store.state === 'good') await cell.swap(next)
@@ -747,14 +750,14 @@ export const durability = [
     tests: ['test/recovery', 'test/explore/crash-repair.test.ts'],
   },
   {
-    file: 'src/storage/head-cell.ts',
+    file: 'src/storage/directory/head.ts',
     find: 'else await attempt(makeNameDurable(), `making ${root} durable`)',
     replace: '',
     why: 'a store that was moved here and repaired may not be here after a power loss',
     tests: ['test/explore/killed.test.ts'],
   },
   {
-    file: 'src/storage/head-cell.ts',
+    file: 'src/storage/directory/head.ts',
     find: `if (stored !== null) await makeHeadDurable(stored)
       else`,
     replace: 'if (stored === null)',
@@ -762,22 +765,26 @@ export const durability = [
     tests: ['test/explore/killed.test.ts'],
   },
   {
-    file: 'src/storage/directory-session.ts',
+    file: 'src/storage/directory/session.ts',
     find: 'await attempt(fs.syncDirectory(at.packs), `making ${at.packs} durable`)',
     replace: '',
     why: 'a repair names a pack that is not there after a power loss',
     tests: ['test/explore/killed.test.ts'],
   },
   {
-    file: 'src/storage/head-cell.ts',
+    file: 'src/storage/directory/head.ts',
     find: 'copied && copy?.file.sync(), ready()])',
     replace: 'copied && copy?.file.sync(), void ready()])',
     why: 'HEAD is renamed while the packs that it names may not be durable',
   },
   {
     file: 'src/fs/durable.ts',
-    find: 'await (opened === undefined ? fs.syncDirectory(directory) : opened.sync())',
-    replace: 'if (opened === undefined) await fs.syncDirectory(directory)',
+    find: `  try {
+    await directory.sync()
+  } catch (cause) {`,
+    replace: `  try {
+    await Promise.resolve()
+  } catch (cause) {`,
     why: 'a directory that was opened before the rename is not fsynced after it',
   },
   {
@@ -788,21 +795,21 @@ export const durability = [
     tests: ['test/workers/frames.test.ts'],
   },
   {
-    file: 'src/storage/head-cell.ts',
-    find: 'await settled([temp.file.sync(), copied && copy?.file.sync(), ready()])',
-    replace: 'await settled([temp.file.sync(), ready()])',
+    file: 'src/storage/directory/head.ts',
+    find: 'await allSettledThenThrow([temp.file.sync(), copied && copy?.file.sync(), ready()])',
+    replace: 'await allSettledThenThrow([temp.file.sync(), ready()])',
     why: 'where there are no links, the HEAD before is renamed before its bytes are durable',
     tests: ['test/storage/fsync.test.ts', 'test/explore/crash-persist.test.ts'],
   },
   {
-    file: 'src/storage/head-cell.ts',
+    file: 'src/storage/directory/head.ts',
     find: 'if (isSameFile(pinned.stat, previousStat)) return { copy: null, copied: false }',
     replace: '',
     why: 'a rename between two names of HEAD does nothing, and leaves one of them in tmp/',
     tests: ['test/storage/previous-head.test.ts'],
   },
   {
-    file: 'src/storage/head-cell.ts',
+    file: 'src/storage/directory/head.ts',
     find: '        previousStat = await copy.file.stat()\n',
     replace: '',
     why: 'a new HEAD with the number of a file that is gone is taken for the HEAD before',
@@ -816,7 +823,7 @@ export const durability = [
     tests: ['test/storage/previous-head.test.ts'],
   },
   {
-    file: 'src/snapshot/commit.ts',
+    file: 'src/persist/commit.ts',
     find: ' && !(await isReadable(source, id.digest))) {',
     replace: ' && id === undefined) {',
     why: 'a snapshot whose manifest has gone bad is acknowledged once more',

@@ -3,12 +3,13 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import type * as Blake3 from '../../src/format/blake3.ts'
 import { fixed } from '../../src/index.ts'
-import type { Snapshot } from '../../src/snapshot/snapshot.ts'
-import { createStore, type Store } from '../../src/snapshot/store.ts'
-import { directoryStorage } from '../../src/storage/directory.ts'
+import type { Snapshot } from '../../src/load/snapshot.ts'
+import { directoryStorage } from '../../src/storage/directory/storage.ts'
+import type { Store } from '../../src/store.ts'
 import { noise, sameBytes } from '../support/bytes.ts'
 import { type Counts, countedFileSystem } from '../support/counted.ts'
 import { scratch } from '../support/storages.ts'
+import { storeOver } from '../support/store-over.ts'
 
 // What is asked of the disk and of the processor, counted instead of timed: a slowdown by design shows on every machine. The limits are
 // what the design needs, with a little room; whoever has to raise one knows what it costs.
@@ -43,7 +44,7 @@ let path: string
 let store: Store
 
 function open(): Store {
-  return createStore(directoryStorage({ fs, path, readOnly: false, lock: 'os' }), fs, { compression: 'none' })
+  return storeOver(directoryStorage({ fs, path, readOnly: false, lock: 'os' }), fs, { compression: 'none' })
 }
 
 async function costOf(work: () => Promise<unknown>): Promise<Cost> {
@@ -287,7 +288,7 @@ test('a small persist costs the same whatever the store holds', async () => {
 
 test('a small blob of a snapshot in many packs is loaded without a look at their indexes', async () => {
   await store.close()
-  store = createStore(directoryStorage({ fs, path, readOnly: false, lock: 'os' }), fs, { packBytesMax: MIB })
+  store = storeOver(directoryStorage({ fs, path, readOnly: false, lock: 'os' }), fs, { packBytesMax: MIB })
   const blobs = Array.from({ length: 12 }, (_, i) => [`blob-${i}`, noise(MIB + 1, 20 + i)] as const)
   await store.persist({ blobs: [...blobs, ['small', noise(1000, 19)] as const], chunking: fixed(512) })
   expect((await readdir(join(path, 'packs'))).length).toBeGreaterThanOrEqual(12)

@@ -2,11 +2,12 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { nodeFileSystem } from '../../src/fs/node.ts'
 import type { FileSystem } from '../../src/fs/port.ts'
-import type { Snapshot } from '../../src/snapshot/snapshot.ts'
-import { createStore, type Store } from '../../src/snapshot/store.ts'
-import { directoryStorage } from '../../src/storage/directory.ts'
+import type { Snapshot } from '../../src/load/snapshot.ts'
+import { directoryStorage } from '../../src/storage/directory/storage.ts'
+import type { Store } from '../../src/store.ts'
 import { noise, sameBytes } from '../support/bytes.ts'
 import { scratch } from '../support/storages.ts'
+import { storeOver } from '../support/store-over.ts'
 
 // What a load asks of the disk after many small changes, beside what it asked before them.
 
@@ -55,7 +56,7 @@ const fs: FileSystem = {
 }
 
 function open(compression: 'none' | 'auto' = 'none'): Store {
-  return createStore(directoryStorage({ fs, path, readOnly: false, lock: 'os' }), fs, { compression })
+  return storeOver(directoryStorage({ fs, path, readOnly: false, lock: 'os' }), fs, { compression })
 }
 
 /** One in a hundred of them has changed, all over. */

@@ -4,13 +4,12 @@ import { describe, expect, test, vi } from 'vitest'
 import { zstdIsNative } from '../../src/format/compress.ts'
 import { nodeFileSystem } from '../../src/fs/node.ts'
 import { memory, openStore, type StoreOptions } from '../../src/index.ts'
-import { requireNative } from '../../src/native.ts'
-import { createStore } from '../../src/snapshot/store.ts'
 import { memoryStorage } from '../../src/storage/memory.ts'
 import { sharedPool } from '../../src/workers/pool.ts'
 import { collect, noise, sameBytes } from '../support/bytes.ts'
 import { failure, rejects } from '../support/rejects.ts'
 import { kinds, scratch } from '../support/storages.ts'
+import { storeOver } from '../support/store-over.ts'
 import { watch } from '../support/watched.ts'
 
 const MIB = 1024 * 1024
@@ -31,9 +30,8 @@ test.skipIf(zstdIsNative)(
     vi.resetModules()
     vi.doMock('../../src/native.ts', async (original) => ({
       ...(await original<typeof import('../../src/native.ts')>()),
-      requireNative(name: string) {
-        if (name.includes('zstd')) throw new Error(`Cannot find module '${name}'`)
-        return requireNative(name)
+      readPackageFile(name: string) {
+        throw new Error(`Cannot find module '${name}'`)
       },
     }))
     const without = await import('../../src/index.ts')
@@ -153,12 +151,12 @@ describe('compression', () => {
   })
 
   test('blocks of either kind are folded together, whoever writes', async () => {
-    const watched = watch(memoryStorage(nodeFileSystem))
+    const watched = watch(memoryStorage())
     const kept = new Map<number, Uint8Array>()
     let folds = 0
     for (let i = 1; i <= 40; i++) {
       const compression: StoreOptions['compression'] = i % 3 === 0 ? 'none' : 'zstd'
-      const store = createStore(watched.storage, nodeFileSystem, { compression, keepLast: 12 })
+      const store = storeOver(watched.storage, nodeFileSystem, { compression, keepLast: 12 })
       const bytes = Buffer.concat([text(20_000 + i), noise(5000, i)])
       const saved = await store.persist({ blobs: { a: bytes } })
       kept.set(saved.sequence, bytes)

@@ -1,6 +1,6 @@
 import { describe, expect, test, vi } from 'vitest'
 import { type Chunking, content, fixed, memory } from '../../src/index.ts'
-import type { Store } from '../../src/snapshot/store.ts'
+import type { Store } from '../../src/store.ts'
 import { noise, type Random, random, sameBytes } from '../support/bytes.ts'
 
 // What a persist reuses of the snapshot before depends on segments alone, so with small segments small blobs have many

@@ -12,10 +12,10 @@ import {
   type Progress,
   persistSnapshot,
 } from '../../src/index.ts'
-import { createStore } from '../../src/snapshot/store.ts'
 import { noise, sameBytes } from '../support/bytes.ts'
 import { failure, rejects } from '../support/rejects.ts'
 import { kinds, scratch } from '../support/storages.ts'
+import { storeOver } from '../support/store-over.ts'
 import { files, tree } from '../support/tree.ts'
 import { watch } from '../support/watched.ts'
 
@@ -54,7 +54,7 @@ describe.each(kinds)('a persist to a $name store', ({ open, storage }) => {
 
   test('of the same content writes nothing and says so', async () => {
     const watched = watch(storage())
-    const store = createStore(watched.storage, nodeFileSystem)
+    const store = storeOver(watched.storage, nodeFileSystem)
     const request = () => ({ blobs: { a: noise(5 * MIB, 1), b: '' }, metadata: { n: 1 }, watermark: 7 })
     const first = await store.persist(request())
     const written = watched.log.length

@@ -1,8 +1,8 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import type { ChunkRun } from '../../src/snapshot/chunks.ts'
-import type { Intake } from '../../src/snapshot/intake.ts'
-import { createPreviousChunks, type KnownRun } from '../../src/snapshot/previous-chunks.ts'
+import type { ChunkRun } from '../../src/blocks/blob-dag.ts'
+import type { Intake } from '../../src/blocks/dedup-writer.ts'
+import { createPreviousChunks, type KnownRun } from '../../src/persist/previous-blob.ts'
 import { noise } from '../support/bytes.ts'
 
 const DIGEST = 32

@@ -17,12 +17,12 @@ import { describe, expect, test, vi } from 'vitest'
 import { nodeFileSystem } from '../../src/fs/node.ts'
 import type { FileSystem } from '../../src/fs/port.ts'
 import { type BlobInput, fixed, memory, type OnProgress, openStore } from '../../src/index.ts'
-import type { PersistOptions } from '../../src/snapshot/persist.ts'
-import { createStore } from '../../src/snapshot/store.ts'
-import { directoryStorage } from '../../src/storage/directory.ts'
+import type { PersistOptions } from '../../src/persist/options.ts'
+import { directoryStorage } from '../../src/storage/directory/storage.ts'
 import { collect, noise, sameBytes, split } from '../support/bytes.ts'
 import { failure, rejects } from '../support/rejects.ts'
 import { kinds, scratch } from '../support/storages.ts'
+import { storeOver } from '../support/store-over.ts'
 import { files } from '../support/tree.ts'
 
 const text = 'plain, ümläut, 漢字, 🦑𝒳, \ufeff and a zero \0'.repeat(9000)
@@ -434,13 +434,14 @@ test('a directory that is written and cannot be made durable is said to be there
   const parent = scratch()
   const fs: FileSystem = {
     ...nodeFileSystem,
-    async syncDirectory(path) {
-      if (path === parent) throw Object.assign(new Error('EIO: i/o error, fsync'), { code: 'EIO', syscall: 'fsync' })
-      await nodeFileSystem.syncDirectory(path)
+    async openDirectory(path) {
+      const directory = await nodeFileSystem.openDirectory(path)
+      const broken = Object.assign(new Error('EIO: i/o error, fsync'), { code: 'EIO', syscall: 'fsync' })
+      return path === parent ? { ...directory, sync: () => Promise.reject(broken) } : directory
     },
   }
   const path = join(scratch(), 'store')
-  await using store = createStore(directoryStorage({ fs, path, readOnly: false, lock: 'os' }), fs)
+  await using store = storeOver(directoryStorage({ fs, path, readOnly: false, lock: 'os' }), fs)
   await store.persist({ blobs: { 'tree/a': 'A', 'tree/b/c': 'C' } })
   await using snapshot = await store.load()
   const target = join(parent, 'copy')

@@ -1,5 +1,3 @@
-import { existsSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import type { Head } from '../../src/format/head.ts'
 import type { Storage, WriteSession } from '../../src/storage/port.ts'
@@ -216,19 +214,6 @@ describe.each(kinds)('a $name storage', ({ storage: make }) => {
     release()
     await first
     expect(await storage.write({ waitMs: 0 }, async () => 'now')).toBe('now')
-  })
-
-  test('gives scratch directories that are gone afterwards', async () => {
-    const storage = make()
-    const one = await storage.workDirectory()
-    const two = await storage.workDirectory()
-    expect(one.path).not.toBe(two.path)
-    writeFileSync(join(one.path, 'x'), 'x')
-    await one.discard()
-    expect(existsSync(one.path)).toBe(false)
-    expect(existsSync(two.path)).toBe(true)
-    await two.discard()
-    expect(existsSync(two.path)).toBe(false)
   })
 
   test('reads back what it wrote under another writer', async () => {

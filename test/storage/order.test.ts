@@ -1,7 +1,7 @@
 import { cpSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import type { Store } from '../../src/snapshot/store.ts'
+import type { Store } from '../../src/store.ts'
 import { copyOf, generation, headOf, listing, previousHeadOf, scratch, storeAt } from '../support/store-directory.ts'
 import { type Operation, recordingDisk } from '../support/watched-disk.ts'
 

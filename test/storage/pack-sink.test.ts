@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { nodeFileSystem } from '../../src/fs/node.ts'
 import { createTemp } from '../../src/fs/temps.ts'
-import { createPackSink } from '../../src/storage/pack-sink.ts'
+import { createPackSink } from '../../src/storage/directory/pack-sink.ts'
 import { rejects } from '../support/rejects.ts'
 import { scratch } from '../support/storages.ts'
 

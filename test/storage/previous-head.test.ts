@@ -3,12 +3,13 @@ import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { nodeFileSystem } from '../../src/fs/node.ts'
 import type { FileSystem } from '../../src/fs/port.ts'
-import { createStore, type Store } from '../../src/snapshot/store.ts'
-import { directoryStorage } from '../../src/storage/directory.ts'
+import { directoryStorage } from '../../src/storage/directory/storage.ts'
+import type { Store } from '../../src/store.ts'
 import { scratch } from '../support/storages.ts'
+import { storeOver } from '../support/store-over.ts'
 
 function storeOn(fs: FileSystem, path: string): Store {
-  return createStore(directoryStorage({ fs, path, readOnly: false, lock: 'os' }), fs)
+  return storeOver(directoryStorage({ fs, path, readOnly: false, lock: 'os' }), fs)
 }
 
 /** A store of two snapshots; what its HEAD says, and which file it is. */

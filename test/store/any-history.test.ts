@@ -2,9 +2,9 @@ import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { nodeFileSystem } from '../../src/fs/node.ts'
 import { content, fixed, type Store } from '../../src/index.ts'
-import { createStore } from '../../src/snapshot/store.ts'
 import { noise, sameBytes } from '../support/bytes.ts'
 import { type Kind, kinds } from '../support/storages.ts'
+import { storeOver } from '../support/store-over.ts'
 import { watch } from '../support/watched.ts'
 
 // Any sequence of operations, compared after each step with a model that keeps everything in plain objects.
@@ -137,7 +137,7 @@ test.each<[Kind['name'], number, number]>([
     await fc.assert(
       fc.asyncProperty(fc.array(anyStep, { minLength: 10, maxLength, size: 'max' }), async (steps) => {
         const watched = watch(kind.storage())
-        let store = createStore(watched.storage, nodeFileSystem, { compression: 'none' })
+        let store = storeOver(watched.storage, nodeFileSystem, { compression: 'none' })
         const model: Model = {
           kept: [],
           current: null,
@@ -148,7 +148,7 @@ test.each<[Kind['name'], number, number]>([
           await carryOut(step, store, model)
           await expectSame(store, model)
           // Another process would begin with nothing in memory.
-          if (i % 7 === 6) store = createStore(watched.storage, nodeFileSystem, { compression: 'none' })
+          if (i % 7 === 6) store = storeOver(watched.storage, nodeFileSystem, { compression: 'none' })
         }
         if (model.kept.length > 0) {
           const { ok } = await store.verify()

@@ -3,9 +3,9 @@ import { describe, expect, test } from 'vitest'
 import { encodeHead } from '../../src/format/head.ts'
 import { nodeFileSystem } from '../../src/fs/node.ts'
 import { fixed, type Progress, type Store } from '../../src/index.ts'
-import { createStore } from '../../src/snapshot/store.ts'
 import { memoryStorage } from '../../src/storage/memory.ts'
 import { noise, random, sameBytes } from '../support/bytes.ts'
+import { storeOver } from '../support/store-over.ts'
 import { type Watched, watch } from '../support/watched.ts'
 
 const MIB = 1024 * 1024
@@ -34,8 +34,8 @@ function median(numbers: readonly number[]): number {
 }
 
 test('ten thousand persists leave a store as small and as fast as the first thousand did', async () => {
-  const watched = watch(memoryStorage(nodeFileSystem))
-  const store = createStore(watched.storage, nodeFileSystem, { compression: 'none' })
+  const watched = watch(memoryStorage())
+  const store = storeOver(watched.storage, nodeFileSystem, { compression: 'none' })
   const bytes = noise(10_000, 1)
   const r = random(1)
   const times: number[] = []
@@ -66,8 +66,8 @@ test('ten thousand persists leave a store as small and as fast as the first thou
 
 describe('a large blob of which little changes', () => {
   test('is folded again and again, and stays below three times what is alive; all that is kept stays whole', async () => {
-    const watched = watch(memoryStorage(nodeFileSystem))
-    const store = createStore(watched.storage, nodeFileSystem, { compression: 'none', keepLast: 3 })
+    const watched = watch(memoryStorage())
+    const store = storeOver(watched.storage, nodeFileSystem, { compression: 'none', keepLast: 3 })
     const bytes = noise(8 * MIB, 1)
     const r = random(2)
     const kept = new Map<number, Uint8Array>()
@@ -96,8 +96,8 @@ describe('a large blob of which little changes', () => {
   })
 
   test('is not moved for the sake of small changes', async () => {
-    const watched = watch(memoryStorage(nodeFileSystem))
-    const store = createStore(watched.storage, nodeFileSystem, { compression: 'none' })
+    const watched = watch(memoryStorage())
+    const store = storeOver(watched.storage, nodeFileSystem, { compression: 'none' })
     // Above the size from which a pack is left alone while most of it is alive.
     const base = noise(66 * MIB, 1)
     const log = noise(2 * MIB, 2)
@@ -118,9 +118,9 @@ describe('a large blob of which little changes', () => {
   })
 
   test('that is replaced leaves nothing behind, in packs of every size', async () => {
-    const watched = watch(memoryStorage(nodeFileSystem))
+    const watched = watch(memoryStorage())
     const options = { compression: 'none', keepLast: 1, packBytesMax: MIB } as const
-    const store = createStore(watched.storage, nodeFileSystem, options)
+    const store = storeOver(watched.storage, nodeFileSystem, options)
     // Blobs that live on in the same packs as some that do not: what is moved fills several packs.
     const staying = Array.from({ length: 24 }, (_, i) => noise(100_000, i))
     for (let i = 0; i < 12; i++) {
@@ -134,8 +134,8 @@ describe('a large blob of which little changes', () => {
   })
 
   test('of which most changes each time does not pile up', async () => {
-    const watched = watch(memoryStorage(nodeFileSystem))
-    const store = createStore(watched.storage, nodeFileSystem, { compression: 'none', keepLast: 1 })
+    const watched = watch(memoryStorage())
+    const store = storeOver(watched.storage, nodeFileSystem, { compression: 'none', keepLast: 1 })
     const pages = 4096
     const bytes = noise(pages * 4096, 1)
     const r = random(4)
@@ -149,8 +149,8 @@ describe('a large blob of which little changes', () => {
   })
 
   test('that only grows is written about once', async () => {
-    const watched = watch(memoryStorage(nodeFileSystem))
-    const store = createStore(watched.storage, nodeFileSystem, { compression: 'none' })
+    const watched = watch(memoryStorage())
+    const store = storeOver(watched.storage, nodeFileSystem, { compression: 'none' })
     const all = noise(20 * MIB, 1)
     let written = 0
     let folded = 0
@@ -169,8 +169,8 @@ describe('a large blob of which little changes', () => {
 })
 
 test('content of older snapshots that comes back to a store too large to be searched is kept, folded or not', async () => {
-  const watched = watch(memoryStorage(nodeFileSystem))
-  const store = createStore(watched.storage, nodeFileSystem, { compression: 'none', keepLast: 12 })
+  const watched = watch(memoryStorage())
+  const store = storeOver(watched.storage, nodeFileSystem, { compression: 'none', keepLast: 12 })
   // So many blocks that a persist does not look at all of them for a few new ones.
   const base = { source: noise(21_000 * 512, 1), chunking: fixed(512) }
   const kept = new Map<number, Uint8Array>()
@@ -193,8 +193,8 @@ test('content of older snapshots that comes back to a store too large to be sear
 })
 
 test('tagged snapshots of long ago stay whole through every fold', async () => {
-  const watched = watch(memoryStorage(nodeFileSystem))
-  const store = createStore(watched.storage, nodeFileSystem, { compression: 'none', keepLast: 2 })
+  const watched = watch(memoryStorage())
+  const store = storeOver(watched.storage, nodeFileSystem, { compression: 'none', keepLast: 2 })
   const bytes = noise(2 * MIB, 1)
   const r = random(3)
   const kept = new Map<number, Uint8Array>()

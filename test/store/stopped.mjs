@@ -3,8 +3,9 @@
 import { writeSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { nodeFileSystem } from '../../dist/fs/node.js'
-import { createStore } from '../../dist/snapshot/store.js'
-import { directoryStorage } from '../../dist/storage/directory.js'
+import { localBesideStore } from '../../dist/local/local.js'
+import { directoryStorage } from '../../dist/storage/directory/storage.js'
+import { createStore } from '../../dist/store.js'
 
 const say = (what) => writeSync(1, `${JSON.stringify(what)}\n`)
 
@@ -33,7 +34,8 @@ for await (const line of createInterface({ input: process.stdin })) {
     process.kill(process.pid, 'SIGSTOP')
   })
   const storage = directoryStorage({ fs, path, readOnly: false, lock: 'os' })
-  const store = createStore(storage, fs, { keepLast: 1, onWarning: () => {} })
+  const local = localBesideStore({ fs, directory: path, lock: true, readOnly: false })
+  const store = createStore({ storage, fs, local }, { keepLast: 1, onWarning: () => {} })
   try {
     const { sequence } = await store.persist({ blobs: { who: Buffer.alloc(2_000, 'child'), more: 'child' } })
     say({ sequence })

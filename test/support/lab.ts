@@ -7,13 +7,14 @@ import { toHex } from '../../src/format/hex.ts'
 import { FOOTER_BYTES, HEADER_BYTES } from '../../src/format/limits.ts'
 import { parsePackFooter, parsePackIndex } from '../../src/format/pack.ts'
 import type { FileSystem } from '../../src/fs/port.ts'
-import type { PersistOptions } from '../../src/snapshot/persist.ts'
-import type { RepairOptions } from '../../src/snapshot/plan-repair.ts'
-import type { RepairReport } from '../../src/snapshot/repair.ts'
-import { createStore, type Store, type StoreOptions } from '../../src/snapshot/store.ts'
-import { directoryStorage } from '../../src/storage/directory.ts'
+import type { PersistOptions } from '../../src/persist/options.ts'
+import type { RepairReport } from '../../src/recovery/repair.ts'
+import type { RepairOptions } from '../../src/recovery/repair-plan.ts'
+import { directoryStorage } from '../../src/storage/directory/storage.ts'
+import type { Store, StoreOptions } from '../../src/store.ts'
 import { createDisk, type Disk } from '../faulty-disk/disk.ts'
 import { type DirectoryImage, type FileImage, keyOf, walk } from '../faulty-disk/image.ts'
+import { storeOver } from '../support/store-over.ts'
 import { noise, sameBytes } from './bytes.ts'
 
 /*
@@ -36,7 +37,7 @@ export function open(disk: Disk, options: LabOptions = {}): Store {
   const { readOnly = false, process, through = (fs) => fs, ...settings } = options
   const fs = through(disk.start(process).fs)
   const storage = directoryStorage({ fs, path: STORE, readOnly, lock: 'os' })
-  return createStore(storage, fs, { onWarning: () => undefined, ...settings })
+  return storeOver(storage, fs, { onWarning: () => undefined, ...settings }, { readOnly })
 }
 
 /** What a store's directory holds once `steps` are done and it is closed. */

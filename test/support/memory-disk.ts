@@ -2,8 +2,8 @@ import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import type { DirectoryEntry, File, FileStat, FileSystem } from '../../src/fs/port.ts'
 import type { Warning } from '../../src/progress.ts'
-import { createStore } from '../../src/snapshot/store.ts'
-import { directoryStorage } from '../../src/storage/directory.ts'
+import { directoryStorage } from '../../src/storage/directory/storage.ts'
+import { storeOver } from '../support/store-over.ts'
 import type { TestStore } from './store-directory.ts'
 
 /** Files by path below the root of the store. */
@@ -25,7 +25,10 @@ export function readingStore(files: Files): TestStore {
   const warnings: Warning[] = []
   const fs = readOnlyDisk(files)
   const storage = directoryStorage({ fs, path: root, readOnly: true, lock: 'none' })
-  return Object.assign(createStore(storage, fs, { onWarning: (warning) => void warnings.push(warning) }), { warnings })
+  return Object.assign(
+    storeOver(storage, fs, { onWarning: (warning) => void warnings.push(warning) }, { readOnly: true, lock: false }),
+    { warnings },
+  )
 }
 
 function readOnlyDisk(files: Files): FileSystem {

@@ -4,10 +4,10 @@ import { join } from 'node:path'
 import { onTestFinished } from 'vitest'
 import { nodeFileSystem } from '../../src/fs/node.ts'
 import { memory, openStore } from '../../src/open.ts'
-import type { Store, StoreOptions } from '../../src/snapshot/store.ts'
-import { directoryStorage } from '../../src/storage/directory.ts'
+import { directoryStorage } from '../../src/storage/directory/storage.ts'
 import { memoryStorage } from '../../src/storage/memory.ts'
 import type { Storage } from '../../src/storage/port.ts'
+import type { Store, StoreOptions } from '../../src/store.ts'
 
 /** An empty directory that goes when the test ends. */
 export function scratch(): string {
@@ -55,9 +55,7 @@ const directory: Kind = {
 const inMemory: Kind = {
   name: 'memory',
   storage() {
-    const storage = memoryStorage(nodeFileSystem)
-    onTestFinished(() => storage.close())
-    return storage
+    return memoryStorage()
   },
   async open(options) {
     const store = memory(options)

@@ -17,10 +17,11 @@ import { fixed } from '../../src/format/chunking.ts'
 import { type Head, parseHead } from '../../src/format/head.ts'
 import { nodeFileSystem } from '../../src/fs/node.ts'
 import type { FileSystem } from '../../src/fs/port.ts'
+import type { Snapshot } from '../../src/load/snapshot.ts'
 import type { Warning } from '../../src/progress.ts'
-import type { Snapshot } from '../../src/snapshot/snapshot.ts'
-import { createStore, type Store, type StoreOptions } from '../../src/snapshot/store.ts'
-import { directoryStorage } from '../../src/storage/directory.ts'
+import { directoryStorage } from '../../src/storage/directory/storage.ts'
+import type { Store, StoreOptions } from '../../src/store.ts'
+import { storeOver } from '../support/store-over.ts'
 
 /** An empty directory that goes when the test ends. */
 export function scratch(): string {
@@ -66,8 +67,13 @@ export function storeAt(
 ): TestStore {
   const { fs = nodeFileSystem, filesDir, lock = 'os', ...rest } = options
   const warnings: Warning[] = []
-  const storage = directoryStorage({ fs, path, readOnly: false, lock, filesDir })
-  const store = createStore(storage, fs, { onWarning: (warning) => void warnings.push(warning), ...rest })
+  const storage = directoryStorage({ fs, path, readOnly: false, lock })
+  const store = storeOver(
+    storage,
+    fs,
+    { onWarning: (warning) => void warnings.push(warning), ...rest },
+    { lock: lock === 'os', filesDir },
+  )
   return Object.assign(store, { warnings })
 }
 

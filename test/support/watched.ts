@@ -1,6 +1,6 @@
+import { createPackShelf } from '../../src/blocks/pack-cache.ts'
 import { parseCid } from '../../src/format/cid.ts'
 import type { Head } from '../../src/format/head.ts'
-import { createPackShelf } from '../../src/snapshot/packs.ts'
 import type { PackFile, Storage, WriteSession } from '../../src/storage/port.ts'
 
 /** A storage that notes what is written to it, and whose packs can be made to rot. */

@@ -1,0 +1,97 @@
+import { HoldfastError } from '../errors.ts'
+import { type BlockId, CODEC_RAW } from '../format/cid.ts'
+import { decodeNode, type NodeChildren } from '../format/dag.ts'
+import { DAG_DEPTH_MAX, DIGEST_BYTES } from '../format/limits.ts'
+import type { BlobEntry } from '../format/manifest.ts'
+import type { Blame, BlockSource } from './block-source.ts'
+
+/** Consecutive chunks of a blob: those below one node. */
+export interface ChunkRun {
+  /** Where the first chunk starts in the blob, in bytes. */
+  offset: number
+  count: number
+  lengths: Float64Array
+  /** 32 bytes a chunk. */
+  digests: Uint8Array
+}
+
+/** Walks a blob's DAG from left to right, visiting only what overlaps bytes [start, end). */
+export async function* chunkRuns(
+  source: BlockSource,
+  entry: BlobEntry,
+  blame: Blame,
+  start = 0,
+  end = entry.size,
+): AsyncGenerator<ChunkRun> {
+  if (entry.root.codec === CODEC_RAW) {
+    yield { offset: 0, count: 1, lengths: Float64Array.of(entry.size), digests: entry.root.digest }
+    return
+  }
+  yield* walk(entry.root.digest, entry.size, 0, 1)
+
+  async function* walk(digest: Uint8Array, size: number, offset: number, depth: number): AsyncGenerator<ChunkRun> {
+    const node = await readNode(source, digest, blame)
+    if (node.total !== size) throw disagrees(blame, `a node holds ${node.total} bytes where its parent says ${size}`)
+    if (depth === 1 && node.count < 2) throw disagrees(blame, 'its root has a single child')
+    if (depth > DAG_DEPTH_MAX) throw disagrees(blame, `its tree is deeper than ${DAG_DEPTH_MAX}`)
+    if (node.codec === CODEC_RAW) {
+      yield { offset, count: node.count, lengths: node.lengths, digests: node.digests }
+      return
+    }
+    let position = offset
+    for (let i = 0; i < node.count; i++) {
+      const length = node.lengths[i]!
+      if (position < end && position + length > start) {
+        const child = node.digests.subarray(i * DIGEST_BYTES, (i + 1) * DIGEST_BYTES)
+        yield* walk(child, length, position, depth + 1)
+      }
+      position += length
+    }
+  }
+}
+
+/** Range reads come back to the same nodes: the root always, a leaf often. At most 40 KB each. */
+const NODES_CACHED = 32
+const nodesOf = new WeakMap<BlockSource, Map<string, NodeChildren>>()
+
+/** A node, verified when it was read, decoded once as long as it is in use. */
+async function readNode(source: BlockSource, digest: Uint8Array, blame: Blame): Promise<NodeChildren> {
+  const nodes = nodesOf.get(source) ?? new Map<string, NodeChildren>()
+  nodesOf.set(source, nodes)
+  const key = Buffer.from(digest.buffer, digest.byteOffset, DIGEST_BYTES).toString('latin1')
+  const known = nodes.get(key)
+  nodes.delete(key)
+  const node = known ?? decodeNode(await source.read(digest, blame), blame.what)
+  nodes.set(key, node)
+  if (nodes.size > NODES_CACHED) nodes.delete(nodes.keys().next().value!)
+  return node
+}
+
+/** Tells each node of a blob, roots first; `visit` answers whether to go below it. For marking what is alive. */
+export async function visitBlob(
+  source: BlockSource,
+  root: BlockId,
+  blame: Blame,
+  visit: { node(digest: Uint8Array): boolean; chunks(digests: Uint8Array, count: number): void },
+  depth = 1,
+): Promise<void> {
+  if (root.codec === CODEC_RAW) {
+    visit.chunks(root.digest, 1)
+    return
+  }
+  if (!visit.node(root.digest)) return
+  if (depth > DAG_DEPTH_MAX) throw disagrees(blame, `its tree is deeper than ${DAG_DEPTH_MAX}`)
+  const node = decodeNode(await source.read(root.digest, blame), blame.what)
+  if (node.codec === CODEC_RAW) {
+    visit.chunks(node.digests, node.count)
+    return
+  }
+  for (let i = 0; i < node.count; i++) {
+    const digest = node.digests.subarray(i * DIGEST_BYTES, (i + 1) * DIGEST_BYTES)
+    await visitBlob(source, { codec: node.codec, digest }, blame, visit, depth + 1)
+  }
+}
+
+export function disagrees(blame: Blame, why: string): HoldfastError {
+  return new HoldfastError(blame.code, `${blame.what} is damaged: ${why}`, { details: { ...blame.details, why } })
+}

@@ -1,0 +1,33 @@
+import { blake3 } from '../format/blake3.ts'
+import { CODEC_DAG_CBOR, parseCid } from '../format/cid.ts'
+import { encodeCommit } from '../format/commit.ts'
+import type { HeadSnapshot } from '../format/head.ts'
+import { fromHex } from '../format/hex.ts'
+import { DIGEST_BYTES, STORE_ID_BYTES } from '../format/limits.ts'
+import { KIND } from '../format/pack.ts'
+import type { BlockWriter } from './pack-writer.ts'
+
+/**
+ * Appends what a lost HEAD is rebuilt from. `names` are the packs that have a name by now; the one being written has none yet, and is
+ * needed by whoever has a record in it.
+ */
+export function appendCommitRecord(
+  writer: BlockWriter,
+  storeId: string,
+  snapshot: HeadSnapshot,
+  names: ReadonlyMap<number, string>,
+): void {
+  const block = encodeCommit({
+    store: fromHex(storeId, STORE_ID_BYTES),
+    sequence: snapshot.sequence,
+    manifest: parseCid(snapshot.manifest),
+    time: snapshot.time,
+    ...(snapshot.message === undefined ? {} : { message: snapshot.message }),
+    packs: snapshot.packs
+      .map((id) => names.get(id))
+      .filter((name) => name !== undefined)
+      .sort()
+      .map((name) => fromHex(name, DIGEST_BYTES)),
+  })
+  writer.append(block, blake3(block), CODEC_DAG_CBOR, KIND.commit, null)
+}

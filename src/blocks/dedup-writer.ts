@@ -1,0 +1,154 @@
+import { CODEC_RAW, type Codec } from '../format/cid.ts'
+import { DIGEST_BYTES } from '../format/limits.ts'
+import { KIND, type Kind } from '../format/pack.ts'
+import { type BlockSource, entryOf, placeOf, slotOf } from './block-source.ts'
+import { createDigestMap, type DigestMap } from './digest-map.ts'
+import type { BlockWriter, Frame } from './pack-writer.ts'
+
+interface IntakeOptions {
+  /** Blocks that the store has. */
+  source: BlockSource
+  /** HEAD's pack ids by name. */
+  ids: ReadonlyMap<string, number>
+  /**
+   * Hex digests of blocks known to be bad, by pack name: these do not count. An empty set: nothing of that pack does. Asked anew for each
+   * block, since a persist may find more of them itself.
+   */
+  damaged: readonly ReadonlyMap<string, ReadonlySet<string>>[]
+  writer: BlockWriter
+}
+
+/** Takes blocks in: writes those the store does not have, and notes which packs the snapshot needs. */
+export interface Intake {
+  /** Writes a chunk that `reuse` did not take. `frame`: the same compressed, to be written instead. */
+  chunk(bytes: Uint8Array, digest: Uint8Array, frame?: Frame | null): void
+  block(bytes: Uint8Array, digest: Uint8Array, codec: Codec, kind: Kind): void
+  /** Whether the block need not be written. */
+  knows(digests: Uint8Array, at: number): boolean
+  /** Takes a chunk of `length` bytes that need not be written; false when it must be. */
+  reuse(digests: Uint8Array, at: number, length: number): boolean
+  /** Starts writing what was taken in; waits for the write before. */
+  flush(): Promise<void>
+  /** Waits for what was flushed last. */
+  written(): Promise<void>
+  /** Waits for all writes. */
+  settled(): Promise<void>
+  /** The pack, of those known or written, that holds the block; -1 if none. */
+  packOf(digest: Uint8Array): number
+  /** The pack that this persist wrote the block into, or -1. */
+  ownPack(digest: Uint8Array): number
+  /** Blocks were copied out of `packs` into new ones: `moved` says which pack has each now. */
+  relocate(packs: Iterable<number>, moved: DigestMap): void
+  /** Ids of packs, known before or written now, that hold what was taken in. */
+  needed(): Set<number>
+  /** Per known pack, one byte a block: 1 where it was needed. */
+  marks(slot: number): Uint8Array
+  /** Bytes of chunks taken in that the store already had, or had just been given. */
+  readonly reusedBytes: number
+}
+
+/**
+ * So much may be new before every index is read to look for it. A block stored twice is harmless, and a small change in a large store
+ * must not cost a look at all of it.
+ */
+const UNSEARCHED_BYTES_MAX = 4 * 1024 * 1024
+
+export function createIntake({ source, ids, damaged, writer }: IntakeOptions): Intake {
+  /** What this persist wrote itself: digest → pack id. */
+  const own = createDigestMap()
+  const marks: Uint8Array[] = []
+  const needed = new Set<number>()
+  let reusedBytes = 0
+  let relocated: DigestMap | null = null
+  let writing: Promise<void> = Promise.resolve()
+  let searchedAll = false
+
+  function idOf(slot: number): number {
+    return ids.get(source.packs[slot]!.name)!
+  }
+
+  /** A good copy in a pack of the store, or -1. */
+  function known(digests: Uint8Array, at: number): number {
+    const place = source.find(digests, at)
+    if (place === -1 || damaged.every(({ size }) => size === 0)) return place
+    const hex = Buffer.from(digests.subarray(at, at + DIGEST_BYTES)).toString('hex')
+    if (!isDamaged(slotOf(place), hex)) return place
+    const slot = source.indexes.findIndex((index, other) => index.find(digests, at) !== -1 && !isDamaged(other, hex))
+    return slot === -1 ? -1 : placeOf(slot, source.indexes[slot]!.find(digests, at))
+  }
+
+  function isDamaged(slot: number, hex: string): boolean {
+    const { name } = source.packs[slot]!
+    return damaged.some((packs) => {
+      const bad = packs.get(name)
+      return bad !== undefined && (bad.size === 0 || bad.has(hex))
+    })
+  }
+
+  function reuse(digests: Uint8Array, at: number, length: number): boolean {
+    if (own.get(digests, at) === -1) {
+      const place = known(digests, at)
+      if (place === -1) return false
+      const slot = slotOf(place)
+      needed.add(idOf(slot))
+      marksOf(slot)[entryOf(place)] = 1
+    }
+    reusedBytes += length
+    return true
+  }
+
+  function write(bytes: Uint8Array, digest: Uint8Array, codec: Codec, kind: Kind, frame: Frame | null): void {
+    const id = writer.packId
+    writer.append(bytes, digest, codec, kind, frame)
+    own.add(digest, 0, id)
+    needed.add(id)
+  }
+
+  function marksOf(slot: number): Uint8Array {
+    marks[slot] ??= new Uint8Array(source.indexes[slot]!.blocks)
+    return marks[slot]
+  }
+
+  return {
+    chunk: (bytes, digest, frame = null) => write(bytes, digest, CODEC_RAW, KIND.chunk, frame),
+    block(bytes, digest, codec, kind) {
+      // What is reused is counted in bytes of chunks.
+      if (!reuse(digest, 0, 0)) write(bytes, digest, codec, kind, null)
+    },
+    knows: (digests, at) => own.get(digests, at) !== -1 || known(digests, at) !== -1,
+    reuse,
+    async flush() {
+      await writing
+      if (!searchedAll && writer.bytes > UNSEARCHED_BYTES_MAX) {
+        searchedAll = true
+        await source.locateAll()
+        await source.expect(Number.POSITIVE_INFINITY)
+      }
+      await writer.rollOver()
+      writing = writer.flush()
+      writing.catch(() => {})
+    },
+    written: () => writing,
+    async settled() {
+      await writing
+    },
+    packOf(digest) {
+      const now = relocated?.get(digest, 0) ?? -1
+      if (now !== -1) return now
+      const written = own.get(digest, 0)
+      if (written !== -1) return written
+      const place = known(digest, 0)
+      return place === -1 ? -1 : idOf(slotOf(place))
+    },
+    ownPack: (digest) => own.get(digest, 0),
+    relocate(packs, moved) {
+      relocated = moved
+      for (const id of packs) needed.delete(id)
+    },
+    needed: () => needed,
+    marks: marksOf,
+    get reusedBytes() {
+      return reusedBytes
+    },
+  }
+}

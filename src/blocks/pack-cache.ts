@@ -1,0 +1,205 @@
+import { HoldfastError } from '../errors.ts'
+import { inTurns } from '../event-loop.ts'
+import { compactingIndex } from '../format/compact-index.ts'
+import { COMPRESSION, prepareDecompression } from '../format/compression.ts'
+import { FOOTER_BYTES, HEADER_BYTES } from '../format/limits.ts'
+import { type PackIndex, parsePackFooter, parsingPackIndex } from '../format/pack.ts'
+import type { PackFile, Storage } from '../storage/port.ts'
+
+/** A pack pinned open, and its index once somebody asked for it. Shared by everybody in the process who reads it. */
+export interface OpenPack {
+  readonly name: string
+  readonly file: PackFile
+  /** Read and checked once. */
+  index(): Promise<PackIndex>
+  /** Gives up this use of it; the file closes with its last user. */
+  release(): Promise<void>
+  releaseSync(): void
+}
+
+/** Opens packs, each at most once at a time. */
+export interface PackShelf {
+  open(name: string, storeId: Uint8Array): Promise<OpenPack>
+  /** As `open`, of a pack that was seen to be there: if its index is known, its file is opened by the first read, if any. */
+  openLater(name: string, storeId: Uint8Array): Promise<OpenPack>
+  /** The index of a pack that was written here need not be read. */
+  know(name: string, index: PackIndex, fileBytes: number): unknown
+}
+
+interface Shelved {
+  file: Promise<PackFile>
+  index: Promise<PackIndex> | null
+  users: number
+}
+
+interface CachedIndex {
+  index: PackIndex
+  fileBytes: number
+  compressed: boolean
+}
+
+/** Indexes kept from one operation of a store to the next, in bytes: packs never change. */
+const INDEX_CACHE_BYTES = 32 * 1024 * 1024
+/** Small persists make small packs, which merges soon replace: what is kept of those is mostly of packs that are gone. */
+const INDEXES_CACHED_MAX = 1024
+
+export function createPackShelf(storage: Storage): PackShelf {
+  const shelf = new Map<string, Shelved>()
+  const cached = new Map<string, CachedIndex>()
+  let cachedBytes = 0
+
+  async function indexOf(file: PackFile, storeId: Uint8Array): Promise<PackIndex> {
+    const known = cached.get(file.name)
+    if (known !== undefined) {
+      // Used last, dropped last.
+      cached.delete(file.name)
+      cached.set(file.name, known)
+      return await readyIndex(known)
+    }
+    const index = await readPackIndex(file, storeId)
+    return await readyIndex(know(file.name, index, file.bytes))
+  }
+
+  function know(name: string, index: PackIndex, fileBytes: number): CachedIndex {
+    const known = { index, fileBytes, compressed: hasCompressed(index) }
+    cached.set(name, known)
+    cachedBytes += index.bytes.length
+    for (const [name, oldest] of cached) {
+      if (cachedBytes <= INDEX_CACHE_BYTES && cached.size <= INDEXES_CACHED_MAX) break
+      cached.delete(name)
+      cachedBytes -= oldest.index.bytes.length
+    }
+    return known
+  }
+
+  function drop(name: string, shelved: Shelved): boolean {
+    shelved.users -= 1
+    if (shelved.users > 0) return false
+    if (shelf.get(name) === shelved) shelf.delete(name)
+    return true
+  }
+
+  async function open(name: string, storeId: Uint8Array): Promise<OpenPack> {
+    let shelved = shelf.get(name)
+    if (shelved === undefined) {
+      shelved = { file: storage.openPack(name), index: null, users: 0 }
+      shelf.set(name, shelved)
+    }
+    shelved.users += 1
+    const held = shelved
+    let file: PackFile
+    try {
+      file = await held.file
+    } catch (error) {
+      drop(name, held)
+      throw error
+    }
+    let released = false
+    return {
+      name,
+      file,
+      index() {
+        if (held.index === null) {
+          held.index = indexOf(file, storeId)
+          // A failed read is tried again by the next who asks: it may have been the disk's passing mood.
+          held.index.catch(() => {
+            held.index = null
+          })
+        }
+        return held.index
+      },
+      async release() {
+        if (released) return
+        released = true
+        // Nothing was written through it, so its close has nothing to report.
+        if (drop(name, held)) await file.close().catch(() => undefined)
+      },
+      releaseSync() {
+        if (released) return
+        released = true
+        if (drop(name, held)) file.closeSync()
+      },
+    }
+  }
+
+  async function openLater(name: string, storeId: Uint8Array): Promise<OpenPack> {
+    const known = cached.get(name)
+    if (known === undefined) return await open(name, storeId)
+    let opening: Promise<OpenPack> | null = null
+    let released = false
+
+    async function opened(): Promise<OpenPack> {
+      opening ??= open(name, storeId)
+      try {
+        return await opening
+      } catch (error) {
+        opening = null
+        throw error
+      }
+    }
+    const file: PackFile = {
+      name,
+      bytes: known.fileBytes,
+      read: async (target, position) => await (await opened()).file.read(target, position),
+      close: release,
+      closeSync: releaseSync,
+    }
+    async function release(): Promise<void> {
+      released = true
+      await (await opening?.catch(() => null))?.release()
+    }
+    function releaseSync(): void {
+      if (released) return
+      released = true
+      opening?.then((pack) => pack.releaseSync()).catch(() => undefined)
+    }
+    return { name, file, index: () => readyIndex(known), release, releaseSync }
+  }
+
+  return { open, openLater, know }
+}
+
+/** Whoever has an index may decompress the blocks in it. */
+async function readyIndex({ index, compressed }: CachedIndex): Promise<PackIndex> {
+  if (compressed) await prepareDecompression()
+  return index
+}
+
+/** An index is read into it and kept in less. A buffer for each would be garbage, a megabyte for each pack of a large store. */
+let scratch: Uint8Array | null = null
+const SCRATCH_BYTES_MAX = 4 * 1024 * 1024
+
+function takeScratch(bytes: number): Uint8Array {
+  const taken = scratch
+  scratch = null
+  return taken !== null && taken.length >= bytes ? taken : new Uint8Array(bytes)
+}
+
+async function readPackIndex(file: PackFile, storeId: Uint8Array): Promise<PackIndex> {
+  const where = `pack ${file.name}`
+  if (file.bytes < HEADER_BYTES + FOOTER_BYTES) {
+    throw new HoldfastError('PACK_DAMAGED', `${where} is cut short: ${file.bytes} bytes`, {
+      details: { pack: file.name, bytes: file.bytes },
+    })
+  }
+  const header = new Uint8Array(HEADER_BYTES)
+  const footer = new Uint8Array(FOOTER_BYTES)
+  await Promise.all([file.read(header, 0), file.read(footer, file.bytes - FOOTER_BYTES)])
+  const { indexOffset, indexBytes } = parsePackFooter(footer, file.bytes, where)
+  const room = takeScratch(HEADER_BYTES + indexBytes)
+  try {
+    room.set(header)
+    const index = room.subarray(HEADER_BYTES, HEADER_BYTES + indexBytes)
+    await file.read(index, indexOffset)
+    const parts = { header: room.subarray(0, HEADER_BYTES), index, footer }
+    const parsed = await inTurns(parsingPackIndex({ ...parts, name: file.name, fileBytes: file.bytes, storeId, where }))
+    return await inTurns(compactingIndex(parsed))
+  } finally {
+    if (room.length <= SCRATCH_BYTES_MAX) scratch = room
+  }
+}
+
+function hasCompressed(index: PackIndex): boolean {
+  for (let entry = 0; entry < index.blocks; entry++) if (index.compression(entry) !== COMPRESSION.none) return true
+  return false
+}

@@ -1,0 +1,218 @@
+import { randomBytes } from 'node:crypto'
+import { HoldfastError } from '../errors.ts'
+import { inTurns } from '../event-loop.ts'
+import type { Codec } from '../format/cid.ts'
+import { COMPRESSION } from '../format/compression.ts'
+import { BLOCK_BYTES_MAX, HEADER_BYTES, PACK_BLOCKS_MAX } from '../format/limits.ts'
+import { encodePackHeader, type Kind, type PackIndex } from '../format/pack.ts'
+import { createPackIndex } from '../format/pack-builder.ts'
+import type { PackSink } from '../storage/port.ts'
+
+/** A pack written by this persist. */
+export interface WrittenPack {
+  id: number
+  name: string
+  bytes: number
+  blocks: number
+}
+
+interface BlockWriterOptions {
+  storeId: Uint8Array
+  /** The HEAD revision that will name the packs. */
+  revision: number
+  firstPackId: number
+  packBytesMax: number
+  createPack(): Promise<PackSink>
+}
+
+/** Appends blocks to packs, rolling over at the size limit. Packs are renamed into place as they fill, HEAD names them later. */
+export interface BlockWriter {
+  /** Stored bytes so far. */
+  readonly bytes: number
+  /** Completed so far. */
+  readonly packs: readonly WrittenPack[]
+  /** The id that the block appended next will be found under. */
+  readonly packId: number
+  /** Keeps a view of `bytes`, or of the frame that they were compressed to, until `flush`. */
+  append(bytes: Uint8Array, digest: Uint8Array, codec: Codec, kind: Kind, frame: Frame | null): void
+  /** Appends stored bytes as they are, for moving blocks between packs. */
+  appendStored(stored: Uint8Array, digest: Uint8Array, block: StoredBlock): void
+  /**
+   * Writes what was appended so far. Until it settles the views must not change; afterwards they may be reused. More may be
+   * appended meanwhile, but the next flush waits for this one to be awaited first.
+   */
+  flush(): Promise<void>
+  /** Between flushes: completes the open pack when it has reached the limit of its size or of its blocks. */
+  rollOver(): Promise<void>
+  /**
+   * Completes the open pack, if any. Answers all packs, and the index of the last; which is not durable before what `seal` answers resolves. To
+   * be called once.
+   */
+  finish(): Promise<{ packs: WrittenPack[]; last: PackIndex | null; seal: () => Promise<void> }>
+  /** Removes every pack written. Never throws. */
+  discard(): Promise<void>
+}
+
+/** A block's bytes as zstd. */
+export interface Frame {
+  bytes: Uint8Array
+  /** The first 8 bytes of their digest. */
+  check: Uint8Array
+}
+
+interface StoredBlock {
+  rawLength: number
+  codec: number
+  compression: number
+  kind: Kind
+  check: Uint8Array | null
+}
+
+/** Up to so much is kept back and written with what follows it: a small persist is one write. */
+const GATHERED_BYTES = 256 * 1024
+
+export function createBlockWriter(options: BlockWriterOptions): BlockWriter {
+  const packs: WrittenPack[] = []
+  const sinks: PackSink[] = []
+  let creating: Promise<PackSink> | null = null
+  let open: { sink: PackSink; header: Uint8Array } | null = null
+  const index = createPackIndex()
+  let position = HEADER_BYTES
+  let pending: Uint8Array[] = []
+  let pendingStart = HEADER_BYTES
+  let total = 0
+  /** Copies of what was flushed and not written yet; it lies before `pendingStart`. */
+  let gathered: Uint8Array[] = []
+  let gatheredBytes = 0
+  /** Settles when the last pack is durable, or is known not to be. */
+  let committing: Promise<void> = Promise.resolve()
+
+  function push(view: Uint8Array): void {
+    create()
+    const last = pending[pending.length - 1]
+    // Neighbours in one buffer become one view: a run of new chunks is one write.
+    if (last !== undefined && last.buffer === view.buffer && last.byteOffset + last.byteLength === view.byteOffset) {
+      pending[pending.length - 1] = new Uint8Array(last.buffer, last.byteOffset, last.byteLength + view.byteLength)
+    } else {
+      pending.push(view)
+    }
+    position += view.byteLength
+    total += view.byteLength
+  }
+
+  /** Has the pack made while there is still more to be done for it. */
+  function create(): void {
+    creating ??= options.createPack().then((sink) => {
+      sinks.push(sink)
+      return sink
+    })
+    creating.catch(() => undefined)
+  }
+
+  async function opened(): Promise<{ sink: PackSink; header: Uint8Array }> {
+    create()
+    const sink = await creating!
+    if (open === null) {
+      const header = encodePackHeader({ storeId: options.storeId, revision: options.revision, nonce: randomBytes(16) })
+      open = { sink, header }
+      gathered.unshift(header)
+      gatheredBytes += header.length
+    }
+    return open
+  }
+
+  async function flush(): Promise<void> {
+    if (pending.length === 0) return
+    const views = pending
+    pending = []
+    const end = position
+    const bytes = end - pendingStart
+    pendingStart = end
+    if (gatheredBytes + bytes <= GATHERED_BYTES) {
+      gathered.push(...views.map((view) => view.slice()))
+      gatheredBytes += bytes
+      return
+    }
+    await opened()
+    await writeGathered(views, end)
+  }
+
+  /** Writes what was gathered and `views` after it; `end` is the position behind them. */
+  async function writeGathered(views: readonly Uint8Array[], end: number): Promise<void> {
+    const all = [...gathered, ...views]
+    gathered = []
+    gatheredBytes = 0
+    const bytes = all.reduce((sum, { byteLength }) => sum + byteLength, 0)
+    await open!.sink.write(all, end - bytes)
+  }
+
+  /** Writes the end of the pack. `seal` makes it durable. */
+  async function complete(): Promise<{ last: PackIndex | null; seal: () => Promise<void> }> {
+    if (index.count === 0) return { last: null, seal: async () => undefined }
+    const { sink, header } = await opened()
+    const blocks = index.count
+    const { trailer, name, index: last } = await inTurns(index.finishing(header, position))
+    await writeGathered([trailer], position + trailer.length)
+    packs.push({
+      id: options.firstPackId + packs.length,
+      name,
+      bytes: position + trailer.length,
+      blocks,
+    })
+    total += HEADER_BYTES + trailer.length
+    open = null
+    creating = null
+    position = HEADER_BYTES
+    pendingStart = HEADER_BYTES
+    return {
+      last,
+      seal() {
+        const durable = sink.commit(name)
+        committing = durable.catch(() => undefined)
+        return durable
+      },
+    }
+  }
+
+  return {
+    packs,
+    get bytes() {
+      return total
+    },
+    get packId() {
+      return options.firstPackId + packs.length
+    },
+    append(bytes, digest, codec, kind, frame) {
+      if (bytes.length > BLOCK_BYTES_MAX) {
+        throw new HoldfastError('LIMIT_EXCEEDED', `a block of ${bytes.length} bytes; at most ${BLOCK_BYTES_MAX}`, {
+          details: { bytes: bytes.length, limit: BLOCK_BYTES_MAX },
+        })
+      }
+      const stored = frame?.bytes ?? bytes
+      const compression = frame === null ? COMPRESSION.none : COMPRESSION.zstd
+      index.add(digest, 0, position, stored.length, bytes.length, codec, compression, kind, frame?.check ?? null)
+      push(stored)
+    },
+    appendStored(stored, digest, block) {
+      const { rawLength, codec, compression, kind, check } = block
+      index.add(digest, 0, position, stored.length, rawLength, codec, compression, kind, check)
+      push(stored)
+    },
+    flush,
+    async rollOver() {
+      if (position < options.packBytesMax && index.count < PACK_BLOCKS_MAX) return
+      await flush()
+      const { seal } = await complete()
+      await seal()
+    },
+    async finish() {
+      await flush()
+      return { packs, ...(await complete()) }
+    },
+    async discard() {
+      await committing
+      await creating?.catch(() => undefined)
+      for (const sink of sinks) await sink.discard()
+    },
+  }
+}

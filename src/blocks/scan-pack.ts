@@ -1,0 +1,168 @@
+import { blake3, digestsEqual } from '../format/blake3.ts'
+import { COMPRESSION } from '../format/compression.ts'
+import type { PackIndex } from '../format/pack.ts'
+import type { PackFile } from '../storage/port.ts'
+import { type PackedBlocks, unpackBlocks } from './decompress-blocks.ts'
+
+/** What a block turned out to be. One byte a block, so that a pack with nothing good in it is no more to remember than any other. */
+export const BLOCK = { good: 0, wrong: 1, unreadable: 2 } as const
+export type BlockState = (typeof BLOCK)[keyof typeof BLOCK]
+
+/** Blocks of a pack that were read and checked in one step. */
+interface ScanStep {
+  /** Blocks checked so far, in the order in which they lie. */
+  done: number
+  blocks: number
+  /** Their stored bytes. */
+  bytes: number
+  /** By entry of the pack's index; good ones are not listed. */
+  bad: ReadonlyMap<number, BlockState>
+  /** Why the first unreadable one is. */
+  failure: unknown
+}
+
+/** Two steps are in memory, or two blocks if those are larger. */
+const STEP_BYTES = 4 * 1024 * 1024
+
+/** Reads every block from number `from` on, in the order in which they lie, one step ahead of checking them. Changes nothing. */
+export async function* scanPack(file: PackFile, index: PackIndex, from = 0): AsyncGenerator<ScanStep> {
+  const order = entriesByOffset(index)
+  // One is read into while the other is checked.
+  const buffers = [new Uint8Array(0), new Uint8Array(0)] as [Uint8Array, Uint8Array]
+  function readStep(first: number): Promise<StepRead> | null {
+    if (first >= order.length) return null
+    buffers.reverse()
+    const extent = stepFrom(index, order, first)
+    const bytes = extent.last === order.length ? extent.bytes : Math.max(extent.bytes, STEP_BYTES)
+    if (buffers[0].length < extent.bytes) buffers[0] = Buffer.allocUnsafeSlow(bytes)
+    return readExtent(file, index, order, extent, buffers[0].subarray(0, extent.bytes))
+  }
+
+  let ahead = readStep(from)
+  try {
+    while (ahead !== null) {
+      const read: StepRead = await ahead
+      ahead = readStep(read.last)
+      yield await checkStep(index, order, read)
+    }
+  } finally {
+    // Who leaves early closes the file: the read under way must be over by then.
+    await ahead
+  }
+}
+
+/** Blocks [first, last) of the order, and where they lie in the file. */
+interface Extent {
+  first: number
+  last: number
+  start: number
+  bytes: number
+}
+
+function stepFrom(index: PackIndex, order: Uint32Array, first: number): Extent {
+  const start = index.offset(order[first]!)
+  let end = start
+  let last = first
+  while (last < order.length) {
+    const entry = order[last]!
+    const entryEnd = index.offset(entry) + index.storedLength(entry)
+    if (last > first && entryEnd - start > STEP_BYTES) break
+    end = Math.max(end, entryEnd)
+    last += 1
+  }
+  return { first, last, start, bytes: end - start }
+}
+
+interface StepRead {
+  first: number
+  last: number
+  start: number
+  bytes: Uint8Array
+  unreadable: ReadonlySet<number>
+  failure: unknown
+}
+
+/** Never rejects: what fails is for the blocks it happened to. */
+async function readExtent(
+  file: PackFile,
+  index: PackIndex,
+  order: Uint32Array,
+  { first, last, start }: Extent,
+  bytes: Uint8Array,
+): Promise<StepRead> {
+  const unreadable = new Set<number>()
+  let failure: unknown = null
+  try {
+    await file.read(bytes, start)
+  } catch {
+    // A bad sector must not hide its neighbours: what fails together is read one by one.
+    for (const entry of order.subarray(first, last)) {
+      const at = index.offset(entry) - start
+      try {
+        await file.read(bytes.subarray(at, at + index.storedLength(entry)), start + at)
+      } catch (error) {
+        unreadable.add(entry)
+        failure ??= error
+      }
+    }
+  }
+  return { first, last, start, bytes, unreadable, failure }
+}
+
+async function checkStep(index: PackIndex, order: Uint32Array, read: StepRead): Promise<ScanStep> {
+  const { first, last, start, bytes, unreadable, failure } = read
+  const bad = new Map<number, BlockState>()
+  const compressed: number[] = []
+  let checkedBytes = 0
+  function check(entry: number, block: Uint8Array | null): void {
+    const isAsWritten = block !== null && digestsEqual(blake3(block), 0, index.bytes, index.digestAt(entry))
+    if (!isAsWritten) bad.set(entry, BLOCK.wrong)
+  }
+  for (const entry of order.subarray(first, last)) {
+    checkedBytes += index.storedLength(entry)
+    const at = index.offset(entry) - start
+    if (unreadable.has(entry)) bad.set(entry, BLOCK.unreadable)
+    else if (index.compression(entry) !== COMPRESSION.none) compressed.push(entry)
+    else check(entry, bytes.subarray(at, at + index.storedLength(entry)))
+  }
+  await Promise.all(
+    batches(index, compressed).map(async (entries) => {
+      const from = index.offset(entries[0]!)
+      const to = Math.max(...entries.map((entry) => index.offset(entry) + index.storedLength(entry)))
+      const rawBytes = entries.reduce((sum, entry) => sum + index.rawLength(entry), 0)
+      const part = bytes.subarray(from - start, to - start)
+      async function stored(target: Uint8Array | null): Promise<Uint8Array> {
+        target?.set(part)
+        return target ?? part
+      }
+      const blocks: PackedBlocks = { index, entries, start: from, storedBytes: to - from, rawBytes, stored }
+      await unpackBlocks(blocks, (i, block) => check(entries[i]!, block))
+    }),
+  )
+  return { done: last, blocks: last - first, bytes: checkedBytes, bad, failure }
+}
+
+/** Blocks to decompress at a time, in bytes that they give. */
+const BATCH_BYTES = 1024 * 1024
+
+function batches(index: PackIndex, entries: readonly number[]): number[][] {
+  const found: number[][] = []
+  let bytes = 0
+  for (const entry of entries) {
+    const batch = found.at(-1)
+    if (batch !== undefined && bytes + index.rawLength(entry) <= BATCH_BYTES) {
+      batch.push(entry)
+      bytes += index.rawLength(entry)
+    } else {
+      found.push([entry])
+      bytes = index.rawLength(entry)
+    }
+  }
+  return found
+}
+
+/** Entry numbers in the order in which the blocks lie in the pack. */
+export function entriesByOffset(index: PackIndex): Uint32Array {
+  const offsets = Uint32Array.from({ length: index.blocks }, (_, entry) => index.offset(entry))
+  return Uint32Array.from(offsets.keys()).sort((a, b) => offsets[a]! - offsets[b]! || a - b)
+}

@@ -1,0 +1,88 @@
+import { type Chunking, content, fixed, HoldfastError } from '../index.ts'
+import { type SavedFile, wholeBytes, withFile } from '../local/saved-file.ts'
+import { columnBlobs, joinColumns, measure, type Region } from './columns.ts'
+import type { EngineState, SavedEngine } from './engine-state.ts'
+
+// What the adapters of engines that save one file have in common: its columns as blobs if it is what it is taken for, else the file as the
+// one blob `index`.
+
+const WHOLE = 'index'
+
+/**
+ * Bytes of a chunk of the columns. Smaller ones find less to write after an update, but cost more to keep and to hash; measured in
+ * docs/engines.md.
+ */
+const CHUNK_BYTES = 4096
+
+/** What a file looks like inside; the first bytes of the column `header` tell. */
+export interface ColumnFormat {
+  /** For messages. */
+  engine: string
+  /** The regions, of the bytes that the column `header` will have; null when it is no such file. */
+  readHeader(file: SavedFile): Promise<Buffer | null>
+  regionsOf(header: Buffer): Region[] | null
+}
+
+/** The blobs of a saved file, which is removed when they have been read. */
+export async function saveColumns(
+  file: SavedFile,
+  format: ColumnFormat,
+  metadata: Record<string, unknown>,
+): Promise<EngineState> {
+  const release = (): Promise<void> => file.release()
+  try {
+    const state = { captured: true, metadata, release }
+    if (file.size === 0) throw cutShort(format.engine, 0, 1)
+    const header = await format.readHeader(file)
+    const regions = header === null ? null : format.regionsOf(header)
+    if (regions !== null) {
+      const measured = await measure(file, regions)
+      if (measured.end !== null && measured.end > file.size) throw cutShort(format.engine, file.size, measured.end)
+      if (measured.end === file.size) return { ...state, blobs: columnBlobs(file, measured, chunkings(regions)) }
+    }
+    return { ...state, blobs: { [WHOLE]: { source: wholeBytes(file), chunking: content() } } }
+  } catch (error) {
+    await release()
+    throw error
+  }
+}
+
+/** Engines do not look whether all of it was written. */
+export function cutShort(engine: string, size: number, expected: number): HoldfastError {
+  return new HoldfastError(
+    'SOURCE_FAILED',
+    `${engine} saved ${size} bytes of the ${expected} or more that its file says it has; is the disk of temporary files full?`,
+    { details: { engine, size, expected } },
+  )
+}
+
+/** As many whole records as go into a chunk, so that a record that changes is in one chunk only. */
+function chunkings(regions: readonly Region[]): Record<string, Chunking> {
+  const all: Record<string, Chunking> = {}
+  for (const { fields, tail } of regions) {
+    for (const { column, size } of fields) all[column] = aligned(size)
+    // Tails differ in length: what comes after one that grew has moved.
+    if (tail !== undefined) all[tail.column] = content({ averageBytes: CHUNK_BYTES })
+  }
+  return all
+}
+
+function aligned(stride: number): Chunking {
+  const chunk = stride >= CHUNK_BYTES ? stride : Math.floor(CHUNK_BYTES / stride) * stride
+  return fixed(Math.min(chunk, 1024 * 1024))
+}
+
+/** Puts the file together again, every byte of it verified, for `load` to read. */
+export async function restoreColumns<T>(
+  saved: SavedEngine,
+  format: ColumnFormat,
+  options: { temporaryDirectory: string | undefined; signal: AbortSignal | undefined },
+  load: (path: string) => T | Promise<T>,
+): Promise<T> {
+  const { signal, temporaryDirectory } = options
+  if (saved.has(WHOLE)) return await withFile(temporaryDirectory, saved.blob(WHOLE).stream({ signal }), load)
+  const header = Buffer.from(await saved.blob('header').bytes({ signal }))
+  const regions = format.regionsOf(header)
+  if (regions === null) throw new Error(`the columns of this ${format.engine} index are not known to this adapter`)
+  return await withFile(temporaryDirectory, joinColumns(saved, regions, signal), load)
+}

@@ -1,0 +1,80 @@
+import { createYielder } from '../event-loop.ts'
+import { HoldfastError } from '../index.ts'
+
+// JSON values, a line each: written and read a part at a time, so that neither the length of a string nor a second copy of everything is in
+// the way. JSON text has no line feed of its own, and `JSON.stringify` escapes lone surrogates, so any text survives as UTF-8.
+
+/** Characters gathered into one part. */
+const PART = 128 * 1024
+const LINE_FEED = 0x0a
+
+/** The bytes of `lines`, each the JSON text of one value. */
+export async function* encodeLines(lines: Iterable<string>): AsyncGenerator<Uint8Array> {
+  const yieldIfLong = createYielder()
+  let text = ''
+  for (const line of lines) {
+    text += line
+    text += '\n'
+    if (text.length < PART) continue
+    yield Buffer.from(text, 'utf8')
+    text = ''
+    await yieldIfLong()
+  }
+  if (text !== '') yield Buffer.from(text, 'utf8')
+}
+
+/**
+ * The JSON text of what is kept for one document.
+ *
+ * @throws SOURCE_FAILED naming the document, when JSON has no text for it: a BigInt, a cycle
+ */
+export function documentText(value: unknown, id: unknown): string {
+  try {
+    return JSON.stringify(value)
+  } catch (cause) {
+    const shown = typeof id === 'bigint' ? `${id}n` : JSON.stringify(id)
+    throw new HoldfastError(
+      'SOURCE_FAILED',
+      `document ${shown} cannot be saved as JSON: ${(cause as Error).message}. Nothing was committed; store strings or numbers instead`,
+      { details: { document: id }, cause },
+    )
+  }
+}
+
+/** The values in `parts`, some at a time. What is not JSON lines is an error: these bytes were verified, so we did not write them. */
+export async function* decodeLines(parts: AsyncIterable<Uint8Array>): AsyncGenerator<unknown[]> {
+  const yieldIfLong = createYielder()
+  let rest: Uint8Array[] = []
+  for await (const part of parts) {
+    for (let from = 0; from < part.length; ) {
+      // Some lines at a time: a part of several MiB, parsed at once, would hold everybody up.
+      const cut = part.lastIndexOf(LINE_FEED, from + PART)
+      const end = cut >= from ? cut + 1 : part.indexOf(LINE_FEED, from) + 1
+      if (end === 0) {
+        rest.push(part.subarray(from))
+        break
+      }
+      rest.push(part.subarray(from, end - 1))
+      yield parseLines(rest.length === 1 ? rest[0]! : Buffer.concat(rest))
+      rest = []
+      from = end
+      await yieldIfLong()
+    }
+  }
+  if (rest.length > 0) throw notLines('the last line has no end')
+}
+
+function parseLines(bytes: Uint8Array): unknown[] {
+  const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('utf8')
+  try {
+    return JSON.parse(`[${text.replaceAll('\n', ',')}]`) as unknown[]
+  } catch (cause) {
+    throw notLines((cause as Error).message)
+  }
+}
+
+function notLines(why: string): HoldfastError {
+  return new HoldfastError('ENGINE_MISMATCH', `a blob is not what this adapter writes: ${why}`, {
+    details: { what: 'blob', saved: why, wanted: 'JSON lines' },
+  })
+}

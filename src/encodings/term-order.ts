@@ -1,0 +1,170 @@
+import { createYielder, STEPS } from '../event-loop.ts'
+import { HoldfastError } from '../index.ts'
+
+// A radix tree over a set of terms is given by the set, but for the order in which each node keeps its children. That order is what these
+// bytes hold; it is small, so it does not matter that new terms change it in many places. In depth-first order of the tree, for each node
+// with several children: how many they are minus 2 is known from the terms, so only a permutation is written: for each place the position of
+// the child that stands there among all the children when sorted (a term that ends at the node is the first), as a variable-length integer.
+
+/** Sorted at one go; runs of this length are merged then. */
+const RUN = 16_384
+
+/** The positions of `terms` in the order of their UTF-16 code units. Lets the event loop turn. */
+export async function sortedPositions(terms: readonly string[]): Promise<Uint32Array> {
+  const yieldIfLong = createYielder()
+  const count = terms.length
+  let from = new Uint32Array(count)
+  for (let start = 0; start < count; start += RUN) {
+    const run = Array.from({ length: Math.min(RUN, count - start) }, (_, n) => start + n)
+    from.set(
+      run.sort((a, b) => (terms[a]! < terms[b]! ? -1 : 1)),
+      start,
+    )
+    await yieldIfLong()
+  }
+  let into = new Uint32Array(count)
+  for (let width = RUN; width < count; width *= 2) {
+    for (let start = 0; start < count; start += 2 * width) {
+      const middle = Math.min(start + width, count)
+      const end = Math.min(start + 2 * width, count)
+      let left = start
+      let right = middle
+      for (let at = start; at < end; at++) {
+        const takeLeft = left < middle && (right >= end || terms[from[left]!]! < terms[from[right]!]!)
+        into[at] = takeLeft ? from[left++]! : from[right++]!
+        if (at % STEPS === 0) await yieldIfLong()
+      }
+    }
+    const merged = into
+    into = from
+    from = merged
+  }
+  return from
+}
+
+/**
+ * `terms`: in an order that builds the tree when they are inserted one after another, depth first; `sorted`: their `sortedPositions`.
+ */
+export async function encodeTermOrder(terms: readonly string[], sorted: Uint32Array): Promise<Uint8Array> {
+  const text = Array.from(sorted, (position) => terms[position]!)
+  const bytes = new ByteList()
+  await walk(text, (starts) => {
+    // All of a child's terms stand together, so any one of them tells where the child stands.
+    const places = starts.map((start) => sorted[start]!)
+    const order = places.map((_, child) => child).sort((a, b) => places[a]! - places[b]!)
+    for (const child of order) bytes.pushInteger(child)
+    return order
+  })
+  return bytes.take()
+}
+
+/** The terms, in any order, in the one that was encoded. */
+export async function decodeTermOrder(terms: readonly string[], bytes: Uint8Array): Promise<string[]> {
+  const sorted = Array.from(await sortedPositions(terms), (position) => terms[position]!)
+  let at = 0
+  const ordered: string[] = []
+  await walk(
+    sorted,
+    (starts) => {
+      const order: number[] = []
+      const seen = new Set<number>()
+      for (let i = 0; i < starts.length; i++) {
+        let child = 0
+        let scale = 1
+        for (;;) {
+          const byte = bytes[at++]
+          if (byte === undefined) throw notAnOrder('it ends too early')
+          child += (byte & 0x7f) * scale
+          scale *= 128
+          if (byte < 0x80) break
+        }
+        if (child >= starts.length || seen.has(child)) throw notAnOrder('it is no permutation')
+        seen.add(child)
+        order.push(child)
+      }
+      return order
+    },
+    (term) => ordered.push(term),
+  )
+  if (at !== bytes.length) throw notAnOrder(`${bytes.length - at} bytes are left over`)
+  return ordered
+}
+
+function notAnOrder(why: string): HoldfastError {
+  return new HoldfastError('ENGINE_MISMATCH', `the order of terms does not fit the terms: ${why}`, {
+    details: { what: 'termOrder', saved: why, wanted: 'an order of the terms' },
+  })
+}
+
+/**
+ * Visits the nodes of the tree that have several children, depth first in the order that `choose` gives for each. Not recursive: terms may
+ * be prefixes of each other a thousand times.
+ */
+async function walk(
+  sorted: readonly string[],
+  choose: (starts: number[]) => number[],
+  leaf?: (term: string) => void,
+): Promise<void> {
+  const yieldIfLong = createYielder()
+  const stack: [from: number, to: number, depth: number][] = [[0, sorted.length, 0]]
+  for (let step = 1; ; step++) {
+    if (step % STEPS === 0) await yieldIfLong()
+    const range = stack.pop()
+    if (range === undefined) return
+    const [from, to, above] = range
+    if (to - from === 0) continue
+    if (to - from === 1) {
+      leaf?.(sorted[from]!)
+      continue
+    }
+    const depth = commonPrefix(sorted[from]!, sorted[to - 1]!, above)
+    const starts = childrenOf(sorted, from, to, depth)
+    const order = choose(starts)
+    for (let i = order.length - 1; i >= 0; i--) {
+      const child = order[i]!
+      stack.push([starts[child]!, starts[child + 1] ?? to, depth])
+    }
+  }
+}
+
+/** Where each child's terms begin. */
+function childrenOf(sorted: readonly string[], from: number, to: number, depth: number): number[] {
+  const starts: number[] = []
+  let before = -2
+  for (let at = from; at < to; at++) {
+    const text = sorted[at]!
+    const unit = text.length === depth ? -1 : text.charCodeAt(depth)
+    if (unit !== before) starts.push(at)
+    before = unit
+  }
+  return starts
+}
+
+function commonPrefix(a: string, b: string, from: number): number {
+  let at = from
+  while (at < a.length && at < b.length && a.charCodeAt(at) === b.charCodeAt(at)) at += 1
+  return at
+}
+
+class ByteList {
+  #bytes = new Uint8Array(1024)
+  #length = 0
+
+  pushInteger(value: number): void {
+    if (this.#length + 8 > this.#bytes.length) {
+      const longer = new Uint8Array(this.#bytes.length * 2)
+      longer.set(this.#bytes)
+      this.#bytes = longer
+    }
+    let rest = value
+    while (rest >= 0x80) {
+      this.#bytes[this.#length++] = (rest & 0x7f) | 0x80
+      rest = Math.floor(rest / 128)
+    }
+    this.#bytes[this.#length++] = rest
+  }
+
+  take(): Uint8Array {
+    return this.#bytes.slice(0, this.#length)
+  }
+}

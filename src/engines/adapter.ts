@@ -1,0 +1,417 @@
+import type { EngineState, SavedEngine } from '../encodings/engine-state.ts'
+import {
+  type BlobInput,
+  type BlobOptions,
+  HoldfastError,
+  isHoldfastError,
+  type LoadOptions,
+  memory,
+  type OpenOptions,
+  openStore,
+  type PersistOptions,
+  type PersistResult,
+  persistSnapshot,
+  type Snapshot,
+  type SnapshotBlob,
+  type Store,
+} from '../index.ts'
+import { isStore } from '../location.ts'
+
+export type { EngineState, SavedEngine }
+
+// How an engine becomes a snapshot and comes back. An adapter knows one engine; the two functions at the end know all
+// adapters. In the snapshot, an engine has the blobs `engine/<name>` and the metadata key `engine`:
+//
+//    record     1                     version of this map
+//    name       "minisearch"
+//    layout     1                     version of the adapter's blobs
+//    version?   "7.2.0"               of the engine, where it is known
+//    options    { … }                 what must be equal for the bytes to mean the same
+//    state?     { … }                 the adapter's own
+//
+// All other blobs and metadata of the snapshot are the caller's.
+
+/** Turns one kind of engine into named blobs and back. */
+export interface EngineAdapter<Engine> {
+  /** The engine's package, or your own name for it: `minisearch`. */
+  readonly name: string
+  /** Version of the blobs that `save` makes; raise it when they change so that an older adapter could not read them. */
+  readonly layout: number
+  /**
+   * What must be the same on save and restore for the bytes to mean the same: fields, tokenizer id, dimensions, metric. Plain values, as in
+   * a snapshot's metadata.
+   */
+  readonly options: Readonly<Record<string, unknown>>
+  /** Of the engine's package, where it can be known. */
+  readonly version?: string | undefined
+  /**
+   * Captures the engine. The blobs of one save belong to one state of the engine, the one at the call: everything is copied before the first
+   * `await`, or the adapter has a `revision` that notices when the engine changes while its blobs are read, or `save` itself throws
+   * `SOURCE_CHANGED` when it changed while it was copied.
+   */
+  save(engine: Engine, context: SaveContext): EngineState | Promise<EngineState>
+  /**
+   * Makes an engine of what was saved. Called only when name, layout and options fit; every byte it reads is verified. Never give a native
+   * engine bytes that were not read to the end: a stream throws where the damage is.
+   */
+  restore(saved: SavedEngine, context: RestoreContext): Engine | Promise<Engine>
+  /**
+   * An answer that is the same (`Object.is`) twice says that the engine's state did not change in between. Cheap: it is called several times
+   * a save. Leave it out, or answer undefined, where the engine cannot tell.
+   */
+  revision?(engine: Engine): unknown
+  /** Why what was saved cannot be read by this engine, for people; undefined when nothing is known against it. */
+  refuses?(saved: EngineRecord): string | undefined
+}
+
+export interface SaveContext {
+  /** Counts from 1: the engine changed while it was saved the time before. An adapter that can save at one go may do so now. */
+  attempt: number
+  signal?: AbortSignal | undefined
+}
+
+export interface RestoreContext {
+  signal?: AbortSignal | undefined
+}
+
+/** The metadata key `engine` of a snapshot. */
+export interface EngineRecord {
+  record: number
+  name: string
+  layout: number
+  version?: string
+  options: Record<string, unknown>
+  state?: Record<string, unknown>
+}
+
+/** What belongs to the same instant as the engine's state. */
+export interface Alongside {
+  /** Any blobs but `engine/…`. Captured: bytes must not change after, a stream must yield what is true now. */
+  blobs?: Readonly<Record<string, BlobInput>> | undefined
+  /** Any keys but `engine`. */
+  metadata?: Record<string, unknown> | undefined
+  /** The position of the source of truth that the engine has caught up with. */
+  watermark?: unknown
+}
+
+export interface PersistEngineOptions<Engine> extends Omit<PersistOptions, 'blobs' | 'metadata' | 'watermark'> {
+  /**
+   * Sidecars, metadata and watermark to keep in the same snapshot. The function is called in the instant in which the engine is captured, so
+   * that the two can never disagree; the object is for what does not change.
+   */
+  alongside?: Alongside | ((engine: Engine) => Alongside) | undefined
+  /** How often to try while the engine changes during the save; then `SOURCE_CHANGED`. Default 3. */
+  attempts?: number
+  /**
+   * Restores what was captured into a new engine before it is committed; `ENGINE_CHECK_FAILED` and nothing committed when that fails. It takes
+   * the time of a restore, and memory for the engine's blobs and a second engine. Default false.
+   */
+  check?: boolean
+}
+
+export interface RestoreEngineOptions<Metadata = Record<string, unknown>>
+  extends Omit<LoadOptions<string, Metadata>, 'blobs'> {
+  /** Sidecars that must be there; `BLOB_NOT_FOUND` otherwise. */
+  blobs?: readonly string[]
+}
+
+/** An engine as it was saved. Dispose of it when sidecars and laid-out files are needed no more; the engine stays. */
+export interface RestoredEngine<Engine, Metadata = Record<string, unknown>> {
+  readonly engine: Engine
+  /** Still open: sidecars, metadata, watermark, freshness, what was passed over. */
+  readonly snapshot: Snapshot<string, Metadata>
+  readonly record: EngineRecord
+  dispose(): Promise<void>
+  [Symbol.asyncDispose](): Promise<void>
+}
+
+/** The one reserved key of the metadata, and the folder of the adapter's blobs. */
+const KEY = 'engine'
+const FOLDER = 'engine/'
+const RECORD = 1
+const ATTEMPTS = 3
+
+/** Persists the engine and what belongs to it as one snapshot. When this resolves it survives power loss. */
+export async function persistEngine<Engine>(
+  location: string | URL | Store,
+  adapter: EngineAdapter<Engine>,
+  engine: Engine,
+  options: PersistEngineOptions<Engine> & OpenOptions = {},
+): Promise<PersistResult> {
+  const { alongside: _alongside, attempts = ATTEMPTS, check = false, ...rest } = options
+  if (!Number.isInteger(attempts) || attempts < 1) {
+    throw new RangeError(`persistEngine: attempts is how often to try, at least 1; got ${String(attempts)}`)
+  }
+  for (let attempt = 1; ; attempt++) {
+    rest.signal?.throwIfAborted()
+    let captured: Captured | undefined
+    try {
+      captured = await captureEngine(adapter, engine, options, { attempt, signal: rest.signal })
+      const trial = check ? await restoreOnTrial(adapter, captured, rest.signal) : null
+      const blobs = [...(trial?.blobs ?? captured.engine), ...captured.beside]
+      try {
+        return await persistSnapshot(location, { ...rest, ...captured.snapshot, blobs, unchanged: captured.unchanged })
+      } finally {
+        await trial?.release()
+      }
+    } catch (error) {
+      if (!isHoldfastError(error, 'SOURCE_CHANGED') || attempt >= attempts) throw error
+    } finally {
+      await captured?.release()
+    }
+  }
+}
+
+interface Captured {
+  /** The adapter's blobs and the caller's, under their names in the snapshot. */
+  engine: [string, BlobInput][]
+  beside: [string, BlobInput][]
+  snapshot: Pick<PersistOptions, 'metadata' | 'watermark'>
+  /** For `persist`: the same answer for as long as the engine is what was captured. */
+  unchanged(): Promise<unknown>
+  release(): Promise<void>
+}
+
+async function captureEngine<Engine>(
+  adapter: EngineAdapter<Engine>,
+  engine: Engine,
+  options: PersistEngineOptions<Engine>,
+  context: SaveContext,
+): Promise<Captured> {
+  // No await until all four were called: what is captured at one go is of one instant, and a change while the rest is read shows in the
+  // tokens taken before.
+  const revision = adapter.revision?.(engine)
+  const token = options.unchanged?.()
+  const beside = typeof options.alongside === 'function' ? options.alongside(engine) : (options.alongside ?? {})
+  const saving = adapter.save(engine, context)
+
+  const state = await saving
+  const release = async (): Promise<void> => state.release?.()
+  try {
+    const callers = await token
+    return {
+      engine: adapterBlobs(state),
+      beside: callersBlobs(beside),
+      snapshot: {
+        metadata: { ...callersMetadata(beside), [KEY]: recordOf(adapter, state) },
+        ...(beside.watermark === undefined ? {} : { watermark: beside.watermark }),
+      },
+      async unchanged() {
+        const same = state.captured === true || Object.is(adapter.revision?.(engine), revision)
+        // A new object is equal to nothing.
+        return same && Object.is(await options.unchanged?.(), callers) ? state : {}
+      },
+      release,
+    }
+  } catch (error) {
+    await release()
+    throw error
+  }
+}
+
+/**
+ * Restores captured blobs into a new engine, by way of a store in memory. Answers the same blobs, to be read again.
+ *
+ * @throws ENGINE_CHECK_FAILED with the error of the restore as its cause; what reading the engine's blobs throws
+ */
+async function restoreOnTrial<Engine>(
+  adapter: EngineAdapter<Engine>,
+  { engine, snapshot }: Captured,
+  signal: AbortSignal | undefined,
+): Promise<{ blobs: [string, BlobInput][]; release(): Promise<void> }> {
+  const store = memory({ compression: 'none' })
+  await store.persist({ blobs: engine, metadata: { [KEY]: snapshot.metadata![KEY] }, ...(signal && { signal }) })
+  const saved = (await store.load())!
+  try {
+    await adapter.restore(savedEngine(saved, assertFits(adapter, saved)), { signal })
+    return { blobs: saved.names.map((name) => [name, readAgain(inputOf(name), saved.blob(name))]), release }
+  } catch (cause) {
+    await release()
+    signal?.throwIfAborted()
+    throw new HoldfastError(
+      'ENGINE_CHECK_FAILED',
+      `what was captured of ${adapter.name} could not be restored (${(cause as Error).message}): nothing was committed, and the snapshot before is as it was`,
+      { details: { name: adapter.name }, cause },
+    )
+  }
+
+  /** A directory became a blob for each of its files. */
+  function inputOf(name: string): BlobInput {
+    return engine.find(([given]) => name === given || name.startsWith(`${given}/`))![1]
+  }
+
+  async function release(): Promise<void> {
+    await saved.dispose()
+    await store.close()
+  }
+}
+
+/** `input` with the bytes of `blob` for its source. */
+function readAgain(input: BlobInput, blob: SnapshotBlob): BlobInput {
+  const hasOptions = isMap(input) && ['source', 'file', 'directory'].some((key) => key in input)
+  const { chunking, type } = (hasOptions ? input : {}) as BlobOptions
+  return {
+    source: blob.stream(),
+    ...(chunking === undefined ? {} : { chunking }),
+    ...(type === undefined ? {} : { type }),
+  }
+}
+
+function adapterBlobs({ blobs }: EngineState): [string, BlobInput][] {
+  const entries = Symbol.iterator in blobs ? [...blobs] : Object.entries(blobs)
+  return entries.map(([name, blob]) => [FOLDER + name, blob])
+}
+
+function callersBlobs({ blobs = {} }: Alongside): [string, BlobInput][] {
+  return Object.entries(blobs).map(([name, blob]) => {
+    if (name !== KEY && !name.startsWith(FOLDER)) return [name, blob]
+    throw new TypeError(`persistEngine: the blob name ${JSON.stringify(name)} is the adapter's; choose another`)
+  })
+}
+
+function callersMetadata({ metadata = {} }: Alongside): Record<string, unknown> {
+  if (!Object.hasOwn(metadata, KEY)) return metadata
+  throw new TypeError(`persistEngine: the metadata key ${JSON.stringify(KEY)} is the adapter's; choose another`)
+}
+
+function recordOf<Engine>(adapter: EngineAdapter<Engine>, state: EngineState): EngineRecord {
+  const version = state.version ?? adapter.version
+  return {
+    record: RECORD,
+    name: adapter.name,
+    layout: adapter.layout,
+    ...(version === undefined ? {} : { version }),
+    options: { ...adapter.options },
+    ...(state.metadata === undefined ? {} : { state: state.metadata }),
+  }
+}
+
+/**
+ * The engine of the current snapshot, or null when nothing was ever persisted. `ENGINE_MISMATCH` when the snapshot is of another engine, other
+ * options, or a version that this one is known not to read: before a byte of it is touched. With `fallback`, damage moves on to the next
+ * older intact snapshot.
+ */
+export async function restoreEngine<Engine, Metadata = Record<string, unknown>>(
+  location: string | URL | Store,
+  adapter: EngineAdapter<Engine>,
+  options: RestoreEngineOptions<Metadata> & OpenOptions = {},
+): Promise<RestoredEngine<Engine, Metadata> | null> {
+  const given = isStore<Store>(location) ? location : null
+  const store = given ?? (await openStore(location as string | URL, options))
+  try {
+    const restored = await store.restore(async (snapshot: Snapshot<string, Metadata>) => {
+      const record = assertFits(adapter, snapshot)
+      const engine = await adapter.restore(savedEngine(snapshot, record), { signal: options.signal })
+      return { engine, record }
+    }, options)
+    if (restored === null) return null
+    const { value, snapshot } = restored
+    const dispose = (): Promise<void> => snapshot.dispose()
+    return { engine: value.engine, record: value.record, snapshot, dispose, [Symbol.asyncDispose]: dispose }
+  } finally {
+    if (given === null) await store.close()
+  }
+}
+
+function savedEngine(snapshot: Snapshot<string, unknown>, record: EngineRecord): SavedEngine {
+  return {
+    version: record.version,
+    metadata: record.state ?? {},
+    names: snapshot.names.filter((name) => name.startsWith(FOLDER)).map((name) => name.slice(FOLDER.length)),
+    has: (name) => snapshot.has(FOLDER + name),
+    blob: (name) => snapshot.blob(FOLDER + name),
+  }
+}
+
+/** The record that `persistEngine` left in a snapshot's metadata; null when there is none that can be understood. */
+export function engineRecord(metadata: unknown): EngineRecord | null {
+  if (!isMap(metadata) || !Object.hasOwn(metadata, KEY)) return null
+  const record = metadata[KEY]
+  if (!isMap(record)) return null
+  const { record: version, name, layout, options, state } = record
+  const ok =
+    typeof version === 'number' &&
+    typeof name === 'string' &&
+    typeof layout === 'number' &&
+    isMap(options) &&
+    (state === undefined || isMap(state)) &&
+    (record.version === undefined || typeof record.version === 'string')
+  return ok ? (record as unknown as EngineRecord) : null
+}
+
+function assertFits<Engine>(adapter: EngineAdapter<Engine>, snapshot: Snapshot<string, unknown>): EngineRecord {
+  const { sequence } = snapshot
+  const saved = engineRecord(snapshot.metadata)
+  if (saved === null) {
+    throw mismatch(sequence, 'name', null, adapter.name, `it holds no engine, and ${adapter.name} was asked for`)
+  }
+  if (saved.record > RECORD) {
+    const why = `its engine record is of version ${saved.record}, and this holdfast reads up to ${RECORD}`
+    throw mismatch(sequence, 'record', saved.record, RECORD, why)
+  }
+  if (saved.name !== adapter.name) {
+    const why = `it holds ${saved.name}, and ${adapter.name} was asked for`
+    throw mismatch(sequence, 'name', saved.name, adapter.name, why)
+  }
+  if (saved.layout > adapter.layout) {
+    const why = `its layout ${saved.layout} is newer than ${adapter.layout}, the newest that this adapter of ${adapter.name} reads`
+    throw mismatch(sequence, 'layout', saved.layout, adapter.layout, why)
+  }
+  const different = firstDifference(saved.options, adapter.options, 'options')
+  if (different !== null) {
+    const { path, a, b } = different
+    const why = `${saved.name} was saved with ${path} = ${show(a)}, and is to be restored with ${show(b)}`
+    throw mismatch(sequence, path, a, b, why)
+  }
+  const refused = adapter.refuses?.(saved)
+  if (refused !== undefined) {
+    const versions = `saved by ${saved.name} ${saved.version ?? 'of unknown version'}, restoring with ${adapter.version ?? 'unknown version'}`
+    throw mismatch(sequence, 'version', saved.version ?? null, adapter.version ?? null, `${refused} (${versions})`)
+  }
+  return saved
+}
+
+function mismatch(sequence: number, what: string, saved: unknown, wanted: unknown, why: string): HoldfastError {
+  return new HoldfastError('ENGINE_MISMATCH', `snapshot ${sequence} cannot be restored by this adapter: ${why}`, {
+    details: { sequence, what, saved, wanted },
+  })
+}
+
+interface Difference {
+  path: string
+  a: unknown
+  b: unknown
+}
+
+/** Where two plain values differ first; the order of keys does not count. */
+function firstDifference(a: unknown, b: unknown, path: string): Difference | null {
+  if (Array.isArray(a) && Array.isArray(b)) {
+    if (a.length !== b.length) return { path, a, b }
+    for (let i = 0; i < a.length; i++) {
+      const different = firstDifference(a[i], b[i], `${path}[${i}]`)
+      if (different !== null) return different
+    }
+    return null
+  }
+  if (a instanceof Uint8Array && b instanceof Uint8Array) return Buffer.compare(a, b) === 0 ? null : { path, a, b }
+  if (isMap(a) && isMap(b)) {
+    for (const key of [...new Set([...Object.keys(a), ...Object.keys(b)])].sort()) {
+      const left = Object.hasOwn(a, key) ? a[key] : undefined
+      const right = Object.hasOwn(b, key) ? b[key] : undefined
+      const different = firstDifference(left, right, `${path}.${key}`)
+      if (different !== null) return different
+    }
+    return null
+  }
+  return Object.is(a, b) ? null : { path, a, b }
+}
+
+function isMap(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) && !ArrayBuffer.isView(value)
+}
+
+function show(value: unknown): string {
+  if (value === undefined) return 'nothing'
+  const text = JSON.stringify(value, (_key, part) => (typeof part === 'bigint' ? `${part}n` : part)) ?? String(value)
+  return text.length > 120 ? `${text.slice(0, 117)}…` : text
+}

@@ -1,0 +1,50 @@
+// What `autosave` is told, and what it tells.
+
+import type { PersistResult } from '../index.ts'
+import type { PersistEngineOptions, RestoredEngine } from './adapter.ts'
+
+export interface AutosaveOptions<Engine>
+  extends Pick<PersistEngineOptions<Engine>, 'alongside' | 'attempts' | 'chunking' | 'keepLast' | 'lockWaitMs'> {
+  /** A change is saved after this many ms; default 30,000. Without `changed()` and a `revision`, it is saved this often. */
+  everyMs?: number
+  /** Or after this many changes told by `changed()`; default none. */
+  afterChanges?: number
+  /** A save that is due waits until nothing changed for this long, in ms; default 500. */
+  quietMs?: number
+  /** But for no longer than this, in ms; default 10,000. */
+  quietLimitMs?: number
+  /** After an error the next try is this many ms later, then twice as many, and so on; default 1,000. */
+  retryMs?: number
+  /** But no more than this; default 60,000. */
+  retryLimitMs?: number
+  /** Every so many saves, what was captured is restored into a new engine before it is committed: `check` of `persistEngine`. Default 0: never. */
+  checkEvery?: number
+  /** Called for every save that failed in the background; default a process warning. The error stays in `lag().error` until a save works. */
+  onError?: (error: unknown, next: { failures: number; retryInMs: number }) => void
+  /** Called for every snapshot, and for saves that found nothing new. */
+  onSave?: (result: PersistResult) => void
+  /**
+   * Signals on which to flush and then to end as the signal would have, unless somebody else listens to it. None by default: a library must
+   * not decide when a program ends.
+   */
+  signals?: readonly NodeJS.Signals[]
+  /** How long a flush for a signal, or on disposal, may take in ms; default 10,000. */
+  deadlineMs?: number
+  /** What `restoreEngine` or `startEngine` gave: its snapshot counts as the last durable one. */
+  restored?: RestoredEngine<Engine, unknown> | null
+}
+
+/** Where the durable snapshot stands behind the engine. */
+export interface Lag {
+  /** Age of the state that is durable, in ms; null if none is known to be. */
+  ageMs: number | null
+  /** Changes told by `changed()` that are not durable. */
+  changes: number
+  /** Age of the oldest of them in ms; 0 when there are none. */
+  behindMs: number
+  /** Saves that failed since the last that worked. */
+  failures: number
+  /** Why the last save failed; null when it worked. */
+  error: unknown
+  saving: boolean
+}

@@ -1,0 +1,380 @@
+import { decodeLines, documentText, encodeLines } from '../encodings/json-lines.ts'
+import { byDocument, type PostingLists } from '../encodings/postings.ts'
+import { sortedPositions } from '../encodings/term-order.ts'
+import { createYielder } from '../event-loop.ts'
+import { type BlobInput, type Chunking, content, HoldfastError } from '../index.ts'
+import type { EngineAdapter, EngineState, SavedEngine } from './adapter.ts'
+import { packageVersion } from './version.ts'
+
+// FlexSearch exports parts: for each field a map from terms to documents by score ("slots"), one of contexts (keyword, then term), tags, stored
+// documents, and the register of all ids. Where a part ends depends on how many there are, so parts are not kept: everything is turned round
+// to a line for each document, in the order of the register, which is the order in which documents were added.
+//
+//    head        { fields, stored }      fields: [name, kind], kind being map, ctx or tag
+//    documents   [id, [cell, …], stored?]      a cell for each field; trailing nulls are left out
+//    lists       what the order of the register does not give:
+//                [field, keyword or null, term, slot, [ids]], and [null, id, stored]
+//
+// A cell is null or [term, slot?, …, keyword, [term, slot?, …], …]; slot 0 is left out.
+
+/** What is called of an Index or a Document. */
+export interface FlexSearchLike {
+  export(callback: (key: string, data: string) => void): unknown
+  import(key: string, data: never): unknown
+}
+
+export interface FlexSearchAdapterOptions {
+  /**
+   * A name for the functions and Encoder instances among the options; change it when they change. Without a name, all of them count as
+   * equal.
+   */
+  encoder?: string
+  /** Of the flexsearch package, where it cannot be found. */
+  version?: string
+}
+
+const CHUNKING: Chunking = content({ averageBytes: 4096 })
+
+/** Saves and restores a FlexSearch `Index` or `Document`: `flexsearch(Index, { tokenize: 'forward' })`. Not those with workers or a `db`. */
+export function flexsearch<Class extends new (options: never) => FlexSearchLike>(
+  Engine: Class,
+  engineOptions: object & ConstructorParameters<Class>[0],
+  options: FlexSearchAdapterOptions = {},
+): EngineAdapter<InstanceType<Class>> {
+  if (typeof Engine !== 'function')
+    throw new TypeError('flexsearch: give the Index or Document class, then its options')
+  if ('db' in engineOptions)
+    throw new TypeError('flexsearch: an index with a db keeps itself there; there is nothing to save')
+  return {
+    name: 'flexsearch',
+    layout: 1,
+    version: options.version ?? packageVersion('flexsearch'),
+    options: identityOf(engineOptions, options.encoder ?? 'custom') as Record<string, unknown>,
+    save,
+    async restore(saved) {
+      // An engine with `fastupdate` cannot import (0.8 throws), and one that has imported is without it anyway.
+      const engine = new Engine({ ...(engineOptions as object), fastupdate: false } as never) as InstanceType<Class>
+      await restore(engine, saved)
+      return engine
+    },
+  }
+}
+
+/** Options that change how fast it is, not what it finds. */
+const PERFORMANCE = new Set(['cache', 'async', 'worker', 'priority', 'fastupdate', 'commit', 'keystore'])
+
+/** The options as plain values; functions and instances by name. */
+function identityOf(value: unknown, custom: string): unknown {
+  if (typeof value === 'function') return custom
+  if (typeof value !== 'object' || value === null) return value
+  if (Array.isArray(value)) return value.map((item) => identityOf(item, custom))
+  if (Object.getPrototypeOf(value) !== Object.prototype) return custom
+  const entries = Object.entries(value).filter(([key, item]) => item !== undefined && !PERFORMANCE.has(key))
+  return Object.fromEntries(entries.map(([key, item]) => [key, identityOf(item, custom)]))
+}
+
+type Id = string | number
+type Slots = (Id[] | null)[]
+type Kind = 'map' | 'ctx' | 'tag'
+
+interface Part {
+  field: string
+  kind: string
+  /** JSON. */
+  data: string
+}
+
+function save(engine: FlexSearchLike): EngineState {
+  const parts: Part[] = []
+  // Without a promise in the way, all parts are of one state.
+  const answer = engine.export((key, data) => {
+    const [, field = '', kind = ''] = /^(?:(.*)\.)?\d+\.([a-z]+)$/s.exec(key) ?? []
+    parts.push({ field, kind, data })
+  })
+  if (answer instanceof Promise) {
+    throw notKnown('its export() gives a promise, as with workers, so that its parts may be of different moments')
+  }
+  const strange = parts.find(({ kind }) => !['reg', 'map', 'ctx', 'tag', 'doc'].includes(kind))
+  if (strange !== undefined) throw notKnown(`it exports a part ${JSON.stringify(strange.kind)}`)
+  let turned: Promise<Turned> | null = null
+  function lines(of: (turned: Turned) => Iterable<string> | Promise<Iterable<string>>): BlobInput {
+    async function* source(): AsyncGenerator<Uint8Array> {
+      turned ??= turnRound(parts)
+      yield* encodeLines(await of(await turned))
+    }
+    return { source: source(), chunking: CHUNKING, type: 'application/jsonl' }
+  }
+  return {
+    captured: true,
+    blobs: {
+      head: lines(({ head }) => [JSON.stringify(head)]),
+      documents: lines(documentLines),
+      lists: lines(({ leftovers }) => leftovers),
+    },
+  }
+}
+
+function notKnown(why: string): HoldfastError {
+  return new HoldfastError('ENGINE_MISMATCH', `this FlexSearch cannot be saved: ${why}`, {
+    details: { what: 'version', saved: why, wanted: '0.8' },
+  })
+}
+
+interface Head {
+  fields: [name: string, kind: Kind][]
+  /** There are stored documents. */
+  stored: boolean
+}
+
+/** One term of one field in one slot, and its documents as positions in the register. */
+interface List {
+  field: number
+  keyword: string | null
+  term: string
+  slot: number
+}
+
+interface Turned extends PostingLists {
+  head: Head
+  register: Id[]
+  lists: List[]
+  stored: Map<Id, unknown>
+  leftovers: string[]
+}
+
+async function turnRound(parts: Part[]): Promise<Turned> {
+  const yieldIfLong = createYielder()
+  const register: Id[] = parts.filter(({ kind }) => kind === 'reg').flatMap(({ data }) => JSON.parse(data) as Id[])
+  const position = new Map(register.map((id, at) => [id, at]))
+  const stored = new Map<Id, unknown>()
+  const head: Head = { fields: [], stored: parts.some(({ kind }) => kind === 'doc') }
+  const fields = new Map<string, number>()
+  const lists: List[] = []
+  const listStart: number[] = [0]
+  const documents: number[] = []
+  const leftovers: string[] = []
+
+  function fieldOf(name: string, kind: Kind): number {
+    const key = `${kind} ${name}`
+    const known = fields.get(key)
+    if (known !== undefined) return known
+    fields.set(key, head.fields.length)
+    return head.fields.push([name, kind]) - 1
+  }
+
+  function add(list: List, ids: readonly Id[] | null): void {
+    if (ids === null) return
+    const from = documents.length
+    let before = -1
+    for (const id of ids) {
+      const at = position.get(id) ?? -1
+      if (at <= before) {
+        documents.length = from
+        break
+      }
+      documents.push(at)
+      before = at
+    }
+    if (documents.length === from) {
+      // `fastupdate` leaves empty slots behind; a term that has only those is not the same as no term.
+      leftovers.push(JSON.stringify([list.field, list.keyword, list.term, list.slot, ids]))
+      return
+    }
+    lists.push(list)
+    listStart.push(documents.length)
+  }
+
+  for (const part of parts) {
+    const { field: name, kind } = part
+    if (kind === 'reg') continue
+    const entries = JSON.parse(part.data) as [unknown, unknown][]
+    // Nobody needs the text any more.
+    part.data = ''
+    if (kind === 'doc') {
+      for (const [id, document] of entries as [Id, unknown][]) stored.set(id, document)
+    } else if (kind === 'map') {
+      const field = fieldOf(name, 'map')
+      for (const [term, slots] of entries as [string, Slots][]) {
+        slots.forEach((ids, slot) => {
+          add({ field, keyword: null, term, slot }, ids)
+        })
+      }
+    } else if (kind === 'ctx') {
+      const field = fieldOf(name, 'ctx')
+      for (const [keyword, terms] of entries as [string, [string, Slots][]][]) {
+        for (const [term, slots] of terms) {
+          slots.forEach((ids, slot) => {
+            add({ field, keyword, term, slot }, ids)
+          })
+        }
+      }
+    } else {
+      for (const [tagField, tags] of entries as [string, [string, Id[]][]][]) {
+        const field = fieldOf(tagField, 'tag')
+        for (const [term, ids] of tags) add({ field, keyword: null, term, slot: 0 }, ids)
+      }
+    }
+    await yieldIfLong()
+  }
+  leftovers.sort()
+  for (const [id, document] of stored) {
+    if (!position.has(id)) leftovers.push(documentText([null, id, document], id))
+  }
+  return { head, register, lists, listStart, documents: Uint32Array.from(documents), stored, leftovers }
+}
+
+async function documentLines(turned: Turned): Promise<Iterable<string>> {
+  return linesOf(turned, await byDocument(await sortedLists(turned.lists), turned))
+}
+
+function* linesOf(
+  { register, lists, documents, stored, head }: Turned,
+  { order, listOf }: { order: Uint32Array; listOf: Uint32Array },
+): Generator<string> {
+  let next = 0
+  for (const [at, id] of register.entries()) {
+    const cells: List[][] = head.fields.map(() => [])
+    while (next < order.length && documents[order[next]!] === at) {
+      const list = lists[listOf[order[next++]!]!]!
+      cells[list.field]!.push(list)
+    }
+    const texts = cells.map(cellText)
+    while (texts.at(-1) === 'null') texts.pop()
+    const document = stored.has(id) ? `,${documentText(stored.get(id), id)}` : ''
+    yield `[${documentText(id, id)},[${texts.join()}]${document}]`
+  }
+}
+
+function cellText(lists: List[]): string {
+  if (lists.length === 0) return 'null'
+  let text = ''
+  let keyword: string | null = null
+  for (const list of lists) {
+    if (list.keyword !== keyword) {
+      if (keyword !== null) text += ']'
+      keyword = list.keyword
+      text += `${text === '' ? '' : ','}${JSON.stringify(keyword)},[`
+    } else if (text !== '') text += ','
+    text += JSON.stringify(list.term)
+    if (list.slot !== 0) text += `,${list.slot}`
+  }
+  return `[${text}${keyword === null ? '' : ']'}]`
+}
+
+/** Positions of lists: those of a field together are in the order of keyword and term. */
+async function sortedLists(lists: readonly List[]): Promise<number[]> {
+  const byTerm = new Map<string, number[]>()
+  const byKeyword = new Map<string, number[]>([['', []]])
+  for (const [n, { term, keyword }] of lists.entries()) {
+    const same = byTerm.get(term)
+    if (same === undefined) byTerm.set(term, [n])
+    else same.push(n)
+    if (keyword !== null && !byKeyword.has(keyword)) byKeyword.set(keyword, [])
+  }
+  const terms = [...byTerm.keys()]
+  for (const position of await sortedPositions(terms)) {
+    for (const n of byTerm.get(terms[position]!)!) byKeyword.get(lists[n]!.keyword ?? '')!.push(n)
+  }
+  const keywords = [...byKeyword.keys()]
+  return Array.from(await sortedPositions(keywords)).flatMap((position) => byKeyword.get(keywords[position]!)!)
+}
+
+// ---- restoring
+
+type Terms = Map<string, Slots>
+/** Terms by keyword; null for those of none. */
+type Field = Map<string | null, Terms>
+type Items = (string | number | (string | number)[])[]
+
+/** Entries given to `import` at a time. */
+const BATCH = 5000
+
+async function restore(engine: FlexSearchLike, saved: SavedEngine): Promise<void> {
+  const head = await saved.blob('head').json<Head>()
+  const fields: Field[] = head.fields.map(() => new Map())
+  const register: Id[] = []
+  const stored: [Id, unknown][] = []
+  const yieldIfLong = createYielder()
+  for await (const rows of decodeLines(saved.blob('documents').stream())) {
+    for (const row of rows as [Id, (Items | null)[], unknown?][]) {
+      const [id, cells] = row
+      register.push(id)
+      if (row.length > 2) stored.push([id, row[2]])
+      cells.forEach((cell, field) => {
+        if (cell !== null) addItems(fields[field]!, null, cell, id)
+      })
+    }
+    await yieldIfLong()
+  }
+  for await (const rows of decodeLines(saved.blob('lists').stream())) {
+    for (const row of rows as ([number, string | null, string, number, Id[]] | [null, Id, unknown])[]) {
+      if (row[0] === null) stored.push([row[1] as Id, row[2]])
+      else slotsOf(fields[row[0]]!, row[1] as string | null, row[2] as string)[row[3] as number] = row[4] as Id[]
+    }
+  }
+  // An engine without a register has nothing; and what is imported is the engine's own from then on.
+  if (register.length > 0) await give(engine, '', 'reg', [register])
+  const tags: [string, [string, Id[]][]][] = []
+  for (const [n, [name, kind]] of head.fields.entries()) {
+    const field = fields[n]!
+    if (kind === 'map') await give(engine, name, kind, batches(entriesOf(field.get(null) ?? new Map())))
+    else if (kind === 'ctx') {
+      const contexts = [...field].map(([keyword, terms]) => [keyword, entriesOf(terms)])
+      await give(engine, name, kind, batches(contexts))
+    } else tags.push([name, [...(field.get(null) ?? [])].map(([tag, slots]) => [tag, slots[0] ?? []])])
+  }
+  if (tags.length > 0) await give(engine, '', 'tag', [tags])
+  if (head.stored) await give(engine, '', 'doc', batches(stored))
+}
+
+function addItems(field: Field, keyword: string | null, items: Items, id: Id): void {
+  for (let at = 0; at < items.length; at++) {
+    const term = items[at] as string
+    const next = items[at + 1]
+    if (next !== undefined && typeof next !== 'string') at += 1
+    if (typeof next === 'object') addItems(field, term, next, id)
+    else {
+      const slots = slotsOf(field, keyword, term)
+      const slot = typeof next === 'number' ? next : 0
+      const ids = slots[slot]
+      if (ids === undefined || ids === null) slots[slot] = [id]
+      else ids.push(id)
+    }
+  }
+}
+
+function slotsOf(field: Field, keyword: string | null, term: string): Slots {
+  let terms = field.get(keyword)
+  if (terms === undefined) {
+    terms = new Map()
+    field.set(keyword, terms)
+  }
+  let slots = terms.get(term)
+  if (slots === undefined) {
+    slots = []
+    terms.set(term, slots)
+  }
+  return slots
+}
+
+function entriesOf(terms: Terms): [string, Slots][] {
+  return [...terms]
+}
+
+function* batches<T>(entries: readonly T[]): Generator<T[]> {
+  for (let at = 0; at < entries.length; at += BATCH) yield entries.slice(at, at + BATCH)
+}
+
+/** By way of the field's own index: `Document.import` cannot find a field that has a dot in its name. */
+async function give(engine: FlexSearchLike, field: string, kind: string, parts: Iterable<unknown>): Promise<void> {
+  const yieldIfLong = createYielder()
+  const { index } = engine as FlexSearchLike & { index?: Map<string, FlexSearchLike> }
+  const target = (field !== '' && index instanceof Map && index.get(field)) || null
+  let n = 0
+  for (const part of parts) {
+    n += 1
+    if (target !== null) await target.import(`${n}.${kind}`, part as never)
+    else await engine.import(`${field === '' ? '' : `${field}.`}${n}.${kind}`, part as never)
+    await yieldIfLong()
+  }
+}

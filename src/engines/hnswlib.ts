@@ -1,0 +1,143 @@
+import { type ColumnFormat, restoreColumns, saveColumns } from '../encodings/column-file.ts'
+import type { Region } from '../encodings/columns.ts'
+import { captureFile } from '../local/saved-file.ts'
+import type { EngineAdapter } from './adapter.ts'
+import { packageVersion } from './version.ts'
+
+// hnswlib-node writes its memory as it is: a header, a record for each element (links of the lowest level, vector, label), and for each
+// element the links of its upper levels, with their size before them. Deleted elements are marked in their links, and stay. The columns:
+//
+//    header    96 bytes: counts, sizes and offsets
+//    links     of the lowest level, with the mark of deleted elements
+//    vectors
+//    labels
+//    levels    a 32-bit number for each element: bytes of its upper links
+//    upper     those links
+
+/** What is called of a `HierarchicalNSW`. */
+export interface HnswlibLike {
+  writeIndexSync(path: string): void
+  readIndex(path: string, allowReplaceDeleted?: boolean): Promise<unknown>
+  resizeIndex(maxElements: number): void
+  getNumDimensions(): number
+  getMaxElements(): number
+  getCurrentCount(): number
+  getEf(): number
+  setEf(ef: number): void
+}
+
+/** What is called of the class. */
+export type HnswlibClass<Engine extends HnswlibLike, Space extends string> = new (
+  space: Space,
+  dimensions: number,
+) => Engine
+
+export interface HnswlibOptions<Space extends string = 'l2' | 'ip' | 'cosine'> {
+  space: Space
+  /** Dimensions of the vectors. */
+  dim: number
+  /** As given to `initIndex`: hnswlib does not save it. Default false. */
+  allowReplaceDeleted?: boolean
+}
+
+export interface HnswlibAdapterOptions {
+  /** Where the file that hnswlib saves and loads is for a moment, as large as the index. Default `os.tmpdir()`. */
+  temporaryDirectory?: string
+  /** Of the hnswlib-node package, where it cannot be found. */
+  version?: string
+}
+
+/** Saves and restores an hnswlib-node index: `hnswlib(HierarchicalNSW, { space: 'cosine', dim: 384 })`. */
+export function hnswlib<Engine extends HnswlibLike, Space extends string>(
+  HierarchicalNSW: HnswlibClass<Engine, Space>,
+  engineOptions: HnswlibOptions<Space>,
+  options: HnswlibAdapterOptions = {},
+): EngineAdapter<Engine> {
+  if (typeof HierarchicalNSW !== 'function') {
+    throw new TypeError('hnswlib: give the HierarchicalNSW class, then { space, dim }')
+  }
+  const { space, dim, allowReplaceDeleted = false } = engineOptions
+  if (typeof space !== 'string' || !Number.isInteger(dim) || dim < 1) {
+    throw new TypeError('hnswlib: { space, dim } are those that the index is made with')
+  }
+  const { temporaryDirectory } = options
+  const format = hnswlibFormat(dim)
+  return {
+    name: 'hnswlib',
+    layout: 1,
+    version: options.version ?? packageVersion('hnswlib-node'),
+    options: { space, dim },
+    save(engine) {
+      const has = engine.getNumDimensions()
+      if (has !== dim) throw new TypeError(`hnswlib: the adapter is for ${dim} dimensions, and the index has ${has}`)
+      // At one go: written in another thread, as `writeIndex` does, what is added meanwhile would be there by halves.
+      const file = captureFile(temporaryDirectory, (path) => engine.writeIndexSync(path))
+      return saveColumns(file, format, { maxElements: engine.getMaxElements(), ef: engine.getEf() })
+    },
+    restore(saved, { signal }) {
+      return restoreColumns(saved, format, { temporaryDirectory, signal }, async (path) => {
+        const engine = new HierarchicalNSW(space, dim)
+        await engine.readIndex(path, allowReplaceDeleted)
+        const { maxElements, ef } = saved.metadata
+        // hnswlib takes the capacity of an empty index to be 0.
+        if (typeof maxElements === 'number' && engine.getMaxElements() < maxElements) engine.resizeIndex(maxElements)
+        if (typeof ef === 'number') engine.setEf(ef)
+        return engine
+      })
+    },
+  }
+}
+
+const HEADER_BYTES = 96
+
+function hnswlibFormat(dim: number): ColumnFormat {
+  return {
+    engine: 'hnswlib',
+    async readHeader(file) {
+      const header = Buffer.alloc(HEADER_BYTES)
+      return (await file.read(header, 0)) === HEADER_BYTES ? header : null
+    },
+    regionsOf: (header) => regionsOf(header, dim),
+  }
+}
+
+/** The offsets in the header follow from each other; where they do not, it is something else. */
+function regionsOf(header: Buffer, dim: number): Region[] | null {
+  if (header.length !== HEADER_BYTES) return null
+  const word = (at: number): number => Number(header.readBigUInt64LE(at))
+  const [offsetLevel0, maxElements, count, recordBytes, labelOffset, vectorOffset] = [0, 8, 16, 24, 32, 40].map(word)
+  const [maxLinks, maxLinks0] = [56, 64].map(word)
+  const linkBytes = maxLinks! * 4 + 4
+  const vectorBytes = dim * 4
+  const fits =
+    offsetLevel0 === 0 &&
+    count! <= maxElements! &&
+    vectorOffset === maxLinks0! * 4 + 4 &&
+    labelOffset === vectorOffset + vectorBytes &&
+    recordBytes === labelOffset + 8 &&
+    maxLinks! > 0 &&
+    Number.isSafeInteger(count! * recordBytes)
+  if (!fits) return null
+  return [
+    { count: 1, fields: [{ column: 'header', size: HEADER_BYTES }] },
+    {
+      count: count!,
+      fields: [
+        { column: 'links', size: vectorOffset! },
+        { column: 'vectors', size: vectorBytes },
+        { column: 'labels', size: 8 },
+      ],
+    },
+    {
+      count: count!,
+      fields: [{ column: 'levels', size: 4 }],
+      tail: {
+        column: 'upper',
+        size(bytes, at) {
+          const size = bytes.readUInt32LE(at)
+          return size % linkBytes === 0 ? size : -1
+        },
+      },
+    },
+  ]
+}

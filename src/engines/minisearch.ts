@@ -1,0 +1,441 @@
+import { decodeLines, documentText, encodeLines } from '../encodings/json-lines.ts'
+import { byDocument, type PostingLists } from '../encodings/postings.ts'
+import { decodeTermOrder, encodeTermOrder, sortedPositions } from '../encodings/term-order.ts'
+import { createYielder, STEPS } from '../event-loop.ts'
+import { type Chunking, content, HoldfastError } from '../index.ts'
+import type { EngineAdapter, SavedEngine } from './adapter.ts'
+import { packageVersion } from './version.ts'
+
+// MiniSearch keeps an inverted index: for each term the documents that it is in. Saved as it is, one new document touches the postings of
+// every term that it has, all over the file. So the index is turned round: a line for each document, with all there is to know of it. A new
+// document is a line at the end; a changed one is a line gone and a line at the end. (Ids, lengths, stored fields and terms as columns of
+// their own were tried: a document removed then touches a chunk in each.)
+//
+//    head        { documentCount, nextId, fieldIds, … }: what `toJSON` gives beside the rest
+//    documents   [shortId, [id, lengths, stored?] or null, fieldId, [term, frequency?, …], fieldId, …]   by shortId; terms sorted, a
+//                frequency of 1 left out; null for a document discarded but not yet vacuumed, of which there are only terms
+//    termOrder   in which order the nodes of the term tree have their children (`term-order.ts`)
+//
+// The term order is not for looks: scores of prefix and fuzzy matches are sums, and floating-point sums depend on the order.
+
+/** What is called of a MiniSearch. */
+export interface MiniSearchLike {
+  toJSON(): object
+}
+
+/** What is called of the class. */
+export interface MiniSearchClass<Engine extends MiniSearchLike, Options> {
+  new (options: Options): Engine
+  loadJSAsync(js: never, options: Options): Promise<Engine>
+  getDefault?(option: string): unknown
+}
+
+interface Fields {
+  fields: readonly string[]
+  idField?: string | undefined
+  storeFields?: readonly string[] | undefined
+  tokenize?: unknown
+  processTerm?: unknown
+}
+
+export interface MiniSearchAdapterOptions {
+  /**
+   * A name for your `tokenize` and `processTerm`; change it when they change, for an index made with one tokenizer gives wrong answers to
+   * another. Functions themselves cannot be compared: without a name, all that are not MiniSearch's own count as equal.
+   */
+  tokenizer?: string
+  /** Of the minisearch package, where it cannot be found. */
+  version?: string
+}
+
+/** Posting lists and the like change a little in many places: smaller chunks than the default. */
+const CHUNKING: Chunking = content({ averageBytes: 4096 })
+const SERIALIZATION = 2
+
+/** Saves and restores a MiniSearch: `minisearch(MiniSearch, { fields: ['title', 'text'] })`, the options being those of the engine. */
+export function minisearch<Engine extends MiniSearchLike, Options extends Fields>(
+  MiniSearch: MiniSearchClass<Engine, Options>,
+  engineOptions: Options,
+  options: MiniSearchAdapterOptions = {},
+): EngineAdapter<Engine> {
+  if (typeof MiniSearch !== 'function') throw new TypeError('minisearch: give the MiniSearch class, then its options')
+  const { fields, idField = 'id', storeFields = [], tokenize, processTerm } = engineOptions
+  const isDefault = (option: string, given: unknown): boolean =>
+    given === undefined || given === MiniSearch.getDefault?.(option)
+  const own = isDefault('tokenize', tokenize) && isDefault('processTerm', processTerm)
+  return {
+    name: 'minisearch',
+    layout: 1,
+    version: options.version ?? packageVersion('minisearch'),
+    options: {
+      fields: [...fields].sort(),
+      idField,
+      storeFields: [...storeFields].sort(),
+      tokenizer: options.tokenizer ?? (own ? 'default' : 'custom'),
+    },
+    async save(engine, { attempt }) {
+      const revision = revisionOf(engine)
+      const { head, lists, ...documents } = take(engine)
+      // At first postings are copied a few at a time. In an engine that changes meanwhile, they are copied at one go the next time.
+      const atOnce = attempt > 1 || revision === undefined
+      const postings = atOnce ? copyAtOnce(lists) : await copyByAndBy(lists)
+      if (revisionOf(engine) !== revision) throw changed()
+      return {
+        captured: true,
+        blobs: {
+          head: { source: head, type: 'application/json' },
+          documents: { source: documentParts(documents, postings), chunking: CHUNKING, type: 'application/jsonl' },
+          termOrder: { source: termOrder(postings), chunking: CHUNKING },
+        },
+        metadata: { serialization: SERIALIZATION },
+      }
+    },
+    revision: revisionOf,
+    restore: (saved) => restore(MiniSearch, engineOptions, saved),
+    refuses({ state }) {
+      const saved = state?.serialization
+      const reads = (new MiniSearch(engineOptions).toJSON() as Partial<Json>).serializationVersion
+      if (typeof saved !== 'number' || typeof reads !== 'number' || saved <= reads) return undefined
+      return `it is in MiniSearch's serialization version ${saved}, and this MiniSearch reads up to ${reads}`
+    },
+  }
+}
+
+/** What `MiniSearch.toJSON` gives and `loadJS` takes. */
+interface Json {
+  serializationVersion: number
+  documentIds: Record<string, unknown>
+  fieldLength: Record<string, unknown>
+  storedFields: Record<string, unknown>
+  index: Iterable<[term: string, Record<string, Record<string, number>>]>
+}
+
+/** What is read of a MiniSearch beside its methods, where it is there. */
+interface Inside {
+  _index?: Tree
+  _nextId?: unknown
+  _documentCount?: unknown
+  _dirtCount?: unknown
+}
+
+type Tree = Iterable<[term: string, Iterable<[fieldId: number, ReadonlyMap<number, number>]>]>
+
+/** Indexes by number, so that two are told apart. */
+const indexNumbers = new WeakMap<object, number>()
+let lastIndexNumber = 0
+
+/**
+ * Every change of a MiniSearch moves one of these: a document added the next id, one removed the count, one discarded or vacuumed the dirt;
+ * `removeAll` makes a new index. (A search may drop postings of discarded documents: that is no change.)
+ */
+function revisionOf(engine: MiniSearchLike): string | undefined {
+  const { _index: index, _nextId: nextId, _documentCount: count, _dirtCount: dirt } = engine as MiniSearchLike & Inside
+  if (!(index instanceof Object)) return undefined
+  if (typeof nextId !== 'number' || typeof count !== 'number' || typeof dirt !== 'number') return undefined
+  let number = indexNumbers.get(index)
+  if (number === undefined) {
+    lastIndexNumber += 1
+    number = lastIndexNumber
+    indexNumbers.set(index, number)
+  }
+  return [number, nextId, count, dirt].join()
+}
+
+interface Documents {
+  documentIds: Record<string, unknown>
+  fieldLength: Record<string, unknown>
+  storedFields: Record<string, unknown>
+}
+
+/** One posting list of the engine itself. */
+interface List {
+  term: string
+  field: number
+  frequencies: ReadonlyMap<number, number>
+}
+
+/**
+ * Everything but the postings, copied at one go, and where those are. Ids, lengths and stored values themselves are not copied: MiniSearch only
+ * ever replaces them.
+ */
+function take(engine: MiniSearchLike): Documents & { head: string; lists: List[] } {
+  const { json, tree } = look(engine)
+  const { documentIds, fieldLength, storedFields, index: _index, ...head } = json
+  if (json.serializationVersion !== SERIALIZATION) {
+    throw new HoldfastError(
+      'ENGINE_MISMATCH',
+      `this MiniSearch saves in serialization version ${json.serializationVersion}; this adapter knows ${SERIALIZATION}`,
+      { details: { what: 'serialization', saved: json.serializationVersion, wanted: SERIALIZATION } },
+    )
+  }
+  const lists: List[] = []
+  for (const [term, fields] of tree) {
+    for (const [field, frequencies] of fields) lists.push({ term, field, frequencies })
+  }
+  return { head: `${JSON.stringify(head)}\n`, documentIds, fieldLength, storedFields, lists }
+}
+
+function look(engine: MiniSearchLike): { json: Json; tree: Tree } {
+  // `toJSON` makes an object of every posting, several times what they take. Of a shadow of the engine that has no index it gives all the
+  // rest; where a version keeps its index elsewhere, the shadow has one, and `toJSON` is what there is.
+  const { _index: tree } = engine as MiniSearchLike & Inside
+  if (tree instanceof Object && Symbol.iterator in tree) {
+    const json = Object.create(engine, { _index: { value: [] } }).toJSON() as Json
+    if (Array.isArray(json.index) && json.index.length === 0) return { json, tree }
+  }
+  const json = engine.toJSON() as Json
+  return { json, tree: treeOf(json.index) }
+}
+
+function* treeOf(index: Json['index']): Generator<[string, Iterable<[number, ReadonlyMap<number, number>]>]> {
+  for (const [term, fields] of index) {
+    const lists = Object.entries(fields).map(([fieldId, frequencies]): [number, Map<number, number>] => [
+      Number(fieldId),
+      new Map(Object.entries(frequencies).map(([document, frequency]) => [Number(document), frequency])),
+    ])
+    yield [term, lists]
+  }
+}
+
+/** All postings, as columns: an eighth of what the engine's own maps take. */
+interface Postings extends PostingLists {
+  /** In the order in which they build the same tree again. */
+  terms: string[]
+  /** `sortedPositions(terms)`, when it is needed first. */
+  sorted(): Promise<Uint32Array>
+  /** A list is one term in one field: which. */
+  listTerm: number[]
+  listField: number[]
+  frequencies: Uint32Array
+}
+
+function copyAtOnce(lists: readonly List[]): Postings {
+  const steps = copyLists(lists)
+  for (;;) {
+    const step = steps.next()
+    if (step.done) return step.value
+  }
+}
+
+async function copyByAndBy(lists: readonly List[]): Promise<Postings> {
+  const yieldIfLong = createYielder()
+  const steps = copyLists(lists)
+  for (;;) {
+    const step = steps.next()
+    if (step.done) return step.value
+    await yieldIfLong()
+  }
+}
+
+/** Gives way now and then. A list is copied whole; one that is empty by now is left out. */
+function* copyLists(lists: readonly List[]): Generator<void, Postings> {
+  const terms: string[] = []
+  const listTerm: number[] = []
+  const listField: number[] = []
+  const listStart: number[] = [0]
+  let room = 0
+  for (const { frequencies } of lists) room += frequencies.size
+  const documents = new Uint32Array(room)
+  const frequencies = new Uint32Array(room)
+  let at = 0
+  let given = 0
+  // Last in, first out: MiniSearch walks its tree from the last child of each node to the first.
+  for (let n = lists.length - 1; n >= 0; n--) {
+    const list = lists[n]!
+    if (list.frequencies.size === 0) continue
+    if (at + list.frequencies.size > room) throw changed()
+    if (terms.at(-1) !== list.term) terms.push(list.term)
+    listTerm.push(terms.length - 1)
+    listField.push(list.field)
+    for (const [document, frequency] of list.frequencies) {
+      if (document > 0xffffffff || frequency > 0xffffffff) throw tooMany(document)
+      documents[at] = document
+      frequencies[at] = frequency
+      at += 1
+    }
+    listStart.push(at)
+    if (at - given < STEPS) continue
+    given = at
+    yield
+  }
+  let sorted: Promise<Uint32Array> | null = null
+  return {
+    terms,
+    sorted() {
+      sorted ??= sortedPositions(terms)
+      return sorted
+    },
+    listTerm,
+    listField,
+    listStart,
+    documents: documents.subarray(0, at),
+    frequencies: frequencies.subarray(0, at),
+  }
+}
+
+function changed(): HoldfastError {
+  return new HoldfastError('SOURCE_CHANGED', 'the MiniSearch changed while it was copied; try again', {
+    details: { what: 'minisearch' },
+  })
+}
+
+function tooMany(document: number): HoldfastError {
+  return new HoldfastError('LIMIT_EXCEEDED', 'a MiniSearch that has numbered over 2^32 documents cannot be saved', {
+    details: { limit: 'documents', max: 0xffffffff, actual: document },
+  })
+}
+
+/** Made when it is read: nobody has to wait for it at the capture. */
+async function* termOrder({ terms, sorted }: Postings): AsyncGenerator<Uint8Array> {
+  yield await encodeTermOrder(terms, await sorted())
+}
+
+/** The index turned round. */
+async function* documentParts(documents: Documents, postings: Postings): AsyncGenerator<Uint8Array> {
+  const { listTerm, listField } = postings
+  // Lists by field, and those of a field by term: so each document's come in this order.
+  const listsOfTerm: number[][] = postings.terms.map(() => [])
+  for (const [list, term] of listTerm.entries()) listsOfTerm[term]!.push(list)
+  const byField = new Map<number, number[]>()
+  for (const term of await postings.sorted()) {
+    for (const list of listsOfTerm[term]!) {
+      const lists = byField.get(listField[list]!)
+      if (lists === undefined) byField.set(listField[list]!, [list])
+      else lists.push(list)
+    }
+  }
+  const fields = [...byField.keys()].sort((a, b) => a - b)
+  const sorted = await byDocument(
+    fields.flatMap((field) => byField.get(field)!),
+    postings,
+  )
+  yield* encodeLines(documentLines(documents, termsByDocument(postings, sorted)))
+}
+
+function* documentLines(
+  { documentIds, fieldLength, storedFields }: Documents,
+  termsOf: Iterable<[document: number, terms: string]>,
+): Generator<string> {
+  // Integers come first and in order, whatever they were inserted as.
+  const ids = Object.keys(documentIds)
+  let next = 0
+  for (const [document, terms] of termsOf) {
+    while (next < ids.length && Number(ids[next]) < document) yield documentLine(ids[next++]!, '')
+    if (next < ids.length && Number(ids[next]) === document) yield documentLine(ids[next++]!, terms)
+    else yield `[${document},null${terms}]`
+  }
+  while (next < ids.length) yield documentLine(ids[next++]!, '')
+
+  function documentLine(shortId: string, terms: string): string {
+    const document = [documentIds[shortId], fieldLength[shortId] ?? null]
+    if (Object.hasOwn(storedFields, shortId)) document.push(storedFields[shortId])
+    return `[${shortId},${documentText(document, documentIds[shortId])}${terms}]`
+  }
+}
+
+/** What follows in each document's line, by short id. */
+function* termsByDocument(
+  { terms, listTerm, listField, documents, frequencies }: Postings,
+  { order, listOf }: { order: Uint32Array; listOf: Uint32Array },
+): Generator<[document: number, terms: string]> {
+  const quoted = terms.map((term) => JSON.stringify(term))
+  let line = ''
+  let document = -1
+  let field = -1
+  for (const at of order) {
+    const list = listOf[at]!
+    if (documents[at] !== document) {
+      if (line !== '') yield [document, `${line}]`]
+      document = documents[at]!
+      field = -1
+      line = ''
+    }
+    if (listField[list] !== field) {
+      if (field !== -1) line += ']'
+      field = listField[list]!
+      line += `,${field},[`
+    } else line += ','
+    line += quoted[listTerm[list]!]!
+    if (frequencies[at] !== 1) line += `,${frequencies[at]}`
+  }
+  if (line !== '') yield [document, `${line}]`]
+}
+
+// ---- restoring
+
+type Row = [shortId: number, document: [id: unknown, lengths: unknown, stored?: unknown] | null, ...Terms]
+type Terms = (number | (string | number)[])[]
+
+/** A term's postings, as MiniSearch itself keeps them: frequencies by document by field. */
+type TermLists = Map<number, Map<number, number>>
+
+async function restore<Engine extends MiniSearchLike, Options>(
+  MiniSearch: MiniSearchClass<Engine, Options>,
+  options: Options,
+  saved: SavedEngine,
+): Promise<Engine> {
+  const head = await saved.blob('head').json<Record<string, unknown>>()
+  const documentIds: Record<string, unknown> = {}
+  const fieldLength: Record<string, unknown> = {}
+  const storedFields: Record<string, unknown> = {}
+  const lists = new Map<string, TermLists>()
+  const yieldIfLong = createYielder()
+  for await (const rows of decodeLines(saved.blob('documents').stream())) {
+    for (const [shortId, document, ...terms] of rows as Row[]) {
+      if (document !== null) {
+        documentIds[shortId] = document[0]
+        if (document[1] !== null) fieldLength[shortId] = document[1]
+        if (document.length > 2) storedFields[shortId] = document[2]
+      }
+      addPostings(lists, shortId, terms)
+    }
+    await yieldIfLong()
+  }
+  const order = await decodeTermOrder([...lists.keys()], await saved.blob('termOrder').bytes())
+  const rest = { ...head, documentIds, fieldLength, storedFields }
+  const engine = await MiniSearch.loadJSAsync({ ...rest, index: [] } as never, options)
+  const { _index: tree } = engine as Engine & { _index?: TermTree }
+  // `loadJS` wants an object of every posting, and makes the maps of them that we have already; see `take`.
+  if (typeof tree?.set !== 'function') {
+    return await MiniSearch.loadJSAsync({ ...rest, index: indexOf(order, lists) } as never, options)
+  }
+  for (const term of order) {
+    tree.set(term, lists.get(term)!)
+    await yieldIfLong()
+  }
+  return engine
+}
+
+interface TermTree {
+  set(term: string, lists: TermLists): unknown
+}
+
+function addPostings(lists: Map<string, TermLists>, document: number, terms: Terms): void {
+  for (let i = 0; i < terms.length; i += 2) {
+    const field = terms[i] as number
+    const items = terms[i + 1] as (string | number)[]
+    for (let at = 0; at < items.length; at++) {
+      const term = items[at] as string
+      const next = items[at + 1]
+      const frequency = typeof next === 'number' ? next : 1
+      if (typeof next === 'number') at += 1
+      let fields = lists.get(term)
+      if (fields === undefined) {
+        fields = new Map()
+        lists.set(term, fields)
+      }
+      const list = fields.get(field)
+      if (list === undefined) fields.set(field, new Map([[document, frequency]]))
+      else list.set(document, frequency)
+    }
+  }
+}
+
+/** What `loadJS` takes for an index, made a term at a time. */
+function* indexOf(order: Iterable<string>, lists: Map<string, TermLists>): Generator<[string, Record<string, object>]> {
+  for (const term of order) {
+    const fields = [...lists.get(term)!].map(([field, frequencies]) => [field, Object.fromEntries(frequencies)])
+    lists.delete(term)
+    yield [term, Object.fromEntries(fields)]
+  }
+}

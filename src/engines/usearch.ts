@@ -1,0 +1,173 @@
+import { type ColumnFormat, cutShort, restoreColumns, saveColumns } from '../encodings/column-file.ts'
+import type { Region } from '../encodings/columns.ts'
+import { captureBytes, captureFile, type SavedFile } from '../local/saved-file.ts'
+import type { EngineAdapter } from './adapter.ts'
+import { packageVersion } from './version.ts'
+
+// usearch writes a matrix of the vectors, two headers, the level of each node, and the nodes: key, level, links of the lowest level, links
+// of the levels above. The columns:
+//
+//    header    8 bytes before the matrix (rows, bytes of a row), 64 and 40 bytes after it
+//    vectors
+//    levels    a 16-bit number for each node
+//    keys      the key, and the level once more
+//    links     of the lowest level
+//    upper     of the levels above
+//
+// On a file that is cut short or damaged, usearch ends the process: what it is given here was verified to the last byte.
+
+/** What is called of an `Index`. */
+export interface UsearchLike {
+  save(path: string): void
+  load(path: string): void
+  dimensions(): number
+}
+
+/** What is called of the class. */
+export type UsearchClass<Engine extends UsearchLike, Options> = new (options: Options) => Engine
+
+/** The options that the index is made with. */
+export interface UsearchOptions {
+  dimensions: number
+  metric?: string
+  quantization?: string
+  multi?: boolean
+}
+
+export interface UsearchAdapterOptions {
+  /** Where the file that usearch saves and loads is for a moment, as large as the index. Default `os.tmpdir()`. */
+  temporaryDirectory?: string
+  /** Of the usearch package, where it cannot be found. */
+  version?: string
+}
+
+/** Saves and restores a usearch index: `usearch(Index, { dimensions: 384, metric: MetricKind.Cos })`. */
+export function usearch<Engine extends UsearchLike, Options extends UsearchOptions>(
+  Index: UsearchClass<Engine, Options>,
+  engineOptions: Options,
+  options: UsearchAdapterOptions = {},
+): EngineAdapter<Engine> {
+  if (typeof Index !== 'function') throw new TypeError('usearch: give the Index class, then its options')
+  const { dimensions, metric = 'cos', quantization = 'f32', multi = false } = engineOptions
+  if (!Number.isInteger(dimensions) || dimensions < 1) {
+    throw new TypeError('usearch: { dimensions, metric, … } are the options that the index is made with')
+  }
+  const { temporaryDirectory } = options
+  let empty: Buffer | null | undefined
+
+  /** The header of an empty index with our options; null where this usearch writes a file that we do not know. */
+  function ourHeader(): Buffer | null {
+    if (empty === undefined) {
+      const bytes = captureBytes(temporaryDirectory, (path) => new Index(engineOptions).save(path))
+      empty = bytes.length === HEADER_BYTES && isHead(bytes.subarray(MATRIX_BYTES)) ? bytes : null
+    }
+    return empty
+  }
+
+  const format: ColumnFormat = {
+    engine: 'usearch',
+    async readHeader(file) {
+      const ours = ourHeader()
+      if (ours === null) return null
+      const header = await readHeader(file)
+      if (!isHead(header.subarray(MATRIX_BYTES))) return null
+      if (!sameKind(header, ours)) {
+        throw new TypeError(
+          'usearch: the index has other dimensions, or another metric, quantization or multi, than the adapter',
+        )
+      }
+      return header
+    },
+    regionsOf,
+  }
+
+  return {
+    name: 'usearch',
+    layout: 1,
+    version: options.version ?? packageVersion('usearch'),
+    options: { dimensions, metric, quantization, multi },
+    save(engine) {
+      const ours = ourHeader()
+      const file = captureFile(temporaryDirectory, (path) => engine.save(path))
+      return saveColumns(file, format, ours === null ? {} : { fileVersion: versionOf(ours) })
+    },
+    restore(saved, { signal }) {
+      return restoreColumns(saved, format, { temporaryDirectory, signal }, (path) => {
+        const engine = new Index(engineOptions)
+        engine.load(path)
+        return engine
+      })
+    },
+    refuses({ state }) {
+      const ours = ourHeader()
+      const saved = state?.fileVersion
+      if (ours === null || !Array.isArray(saved) || saved[0] === versionOf(ours)[0]) return undefined
+      return `its file is of version ${saved.join('.')}, and this usearch reads only ${versionOf(ours)[0]}.x`
+    },
+  }
+}
+
+const MATRIX_BYTES = 8
+const HEAD_BYTES = 64
+const GRAPH_BYTES = 40
+const HEADER_BYTES = MATRIX_BYTES + HEAD_BYTES + GRAPH_BYTES
+
+function isHead(head: Buffer): boolean {
+  return head.subarray(0, 7).equals(Buffer.from('usearch'))
+}
+
+function versionOf(header: Buffer): number[] {
+  return [7, 9, 11].map((at) => header.readUInt16LE(MATRIX_BYTES + at))
+}
+
+/** The same metric, quantization, types of keys and links, dimensions, and `multi`. */
+function sameKind(header: Buffer, ours: Buffer): boolean {
+  return [
+    [13, 17],
+    [33, 42],
+  ].every(([from, to]) => {
+    const range = [MATRIX_BYTES + from!, MATRIX_BYTES + to!] as const
+    return header.subarray(...range).equals(ours.subarray(...range))
+  })
+}
+
+async function readHeader(file: SavedFile): Promise<Buffer> {
+  const header = Buffer.alloc(HEADER_BYTES)
+  await file.read(header.subarray(0, MATRIX_BYTES), 0)
+  const matrixBytes = header.readUInt32LE(0) * header.readUInt32LE(4)
+  if (matrixBytes + HEADER_BYTES > file.size) throw cutShort('usearch', file.size, matrixBytes + HEADER_BYTES)
+  await file.read(header.subarray(MATRIX_BYTES), MATRIX_BYTES + matrixBytes)
+  return header
+}
+
+function regionsOf(header: Buffer): Region[] | null {
+  if (header.length !== HEADER_BYTES) return null
+  const rows = header.readUInt32LE(0)
+  const rowBytes = header.readUInt32LE(4)
+  const graph = header.subarray(MATRIX_BYTES + HEAD_BYTES)
+  const [count, links, baseLinks] = [0, 8, 16].map((at) => Number(graph.readBigUInt64LE(at)))
+  if (!isHead(header.subarray(MATRIX_BYTES)) || count !== rows || rowBytes === 0) return null
+  const linkBytes = 4 + 4 * links!
+  const baseLinkBytes = 4 + 4 * baseLinks!
+  if (!Number.isSafeInteger(count * (linkBytes + baseLinkBytes))) return null
+  return [
+    { count: 1, fields: [{ column: 'header', size: MATRIX_BYTES }] },
+    { count: rows, fields: [{ column: 'vectors', size: rowBytes }] },
+    { count: 1, fields: [{ column: 'header', size: HEAD_BYTES + GRAPH_BYTES }] },
+    { count, fields: [{ column: 'levels', size: 2 }] },
+    {
+      count,
+      fields: [
+        { column: 'keys', size: 10 },
+        { column: 'links', size: baseLinkBytes },
+      ],
+      tail: {
+        column: 'upper',
+        size(bytes, at) {
+          const level = bytes.readInt16LE(at + 8)
+          return level < 0 ? -1 : level * linkBytes
+        },
+      },
+    },
+  ]
+}

@@ -1,0 +1,134 @@
+import { assertExpected, assertWritable, type Environment, watchWait } from '../blocks/store-context.ts'
+import { HoldfastError } from '../errors.ts'
+import type { Head } from '../format/head.ts'
+import { cleanUp } from '../gc/collect.ts'
+import { find } from '../load/load.ts'
+import { describe, openSnapshot, type SnapshotInfo } from '../load/snapshot.ts'
+import type { StoredHead, WriteSession } from '../storage/port.ts'
+import { type HeadChange, nextHead } from './next-head.ts'
+
+export interface HistoryOptions {
+  /** `HEAD_CONFLICT` unless this is the current sequence. */
+  expectedHead?: number | null
+  lockWaitMs?: number
+  signal?: AbortSignal
+}
+
+/** Kept snapshots, newest first; none when nothing was ever persisted. */
+export async function listSnapshots(env: Environment): Promise<SnapshotInfo[]> {
+  const stored = await env.storage.readHead()
+  return stored === null ? [] : stored.head.snapshots.map((entry) => describe(entry, stored.head.head))
+}
+
+/** Names a snapshot; a tag that another one has moves. Tagged snapshots are not dropped by retention. */
+export async function tag(
+  env: Environment,
+  name: string,
+  at: number | string | undefined,
+  options: HistoryOptions & { lockWaitMs: number },
+): Promise<SnapshotInfo> {
+  assertTag(name)
+  return await changeHead(env, options, async (head) => {
+    const target = find(env.storage.location, head, at ?? head.head ?? 0)
+    if (target.tags.includes(name)) return { sequence: target.sequence, change: null }
+    const snapshots = head.snapshots.map((entry) => {
+      const others = entry.tags.filter((tag) => tag !== name)
+      return { ...entry, tags: entry === target ? [...others, name].sort(byCodeUnits) : others }
+    })
+    return { sequence: target.sequence, change: { snapshots } }
+  })
+}
+
+/** Takes a tag away; the snapshot stays until retention drops it. */
+export async function untag(
+  env: Environment,
+  name: string,
+  options: HistoryOptions & { lockWaitMs: number },
+): Promise<SnapshotInfo> {
+  assertTag(name)
+  return await changeHead(env, options, async (head) => {
+    const target = find(env.storage.location, head, name)
+    const snapshots = head.snapshots.map((entry) =>
+      entry === target ? { ...entry, tags: entry.tags.filter((tag) => tag !== name) } : entry,
+    )
+    return { sequence: target.sequence, change: { snapshots } }
+  })
+}
+
+/**
+ * Makes an older snapshot the current one by appending a new entry that names its manifest; no block is written. The entries
+ * stepped over are marked as abandoned, and `fallback` never chooses them.
+ */
+export async function rollback(
+  env: Environment,
+  to: number | string,
+  options: HistoryOptions & { lockWaitMs: number; message?: string },
+): Promise<SnapshotInfo> {
+  return await changeHead(env, options, async (head, stored) => {
+    const target = find(env.storage.location, head, to)
+    if (target.sequence === head.head) return { sequence: target.sequence, change: null }
+    // What cannot be read must not become the current snapshot.
+    await (await openSnapshot(env, stored, target)).dispose()
+    const sequence = head.sequence + 1
+    const entry = {
+      ...target,
+      sequence,
+      time: new Date().toISOString(),
+      message: options.message ?? `rollback to ${target.sequence}`,
+      tags: [],
+      abandoned: false,
+    }
+    const older = head.snapshots.map((snapshot) => ({
+      ...snapshot,
+      abandoned: snapshot !== target && (snapshot.abandoned || snapshot.sequence > target.sequence),
+    }))
+    return { sequence, change: { head: sequence, snapshots: [entry, ...older] } }
+  })
+}
+
+async function changeHead(
+  env: Environment,
+  options: HistoryOptions & { lockWaitMs: number },
+  plan: (head: Head, stored: StoredHead) => Promise<{ sequence: number; change: HeadChange | null }>,
+): Promise<SnapshotInfo> {
+  // Before the write, which makes directories: a mistyped path must not leave some.
+  if ((await env.storage.readHead()) === null) throw nothingThere(env)
+  return await env.storage.write(
+    { waitMs: options.lockWaitMs, signal: options.signal, onWait: watchWait(env, undefined) },
+    async (session) => {
+      const { stored } = session
+      if (stored === null) throw nothingThere(env)
+      assertWritable(env, stored)
+      assertExpected(env, stored.head, options.expectedHead)
+      await cleanUp(env, session)
+      const { sequence, change } = await plan(stored.head, stored)
+      if (change !== null || session.uncertain) await session.swapHead(nextHead(stored.head, change ?? {}))
+      return infoOf(session, sequence)
+    },
+  )
+}
+
+function nothingThere(env: Environment): HoldfastError {
+  return new HoldfastError('SNAPSHOT_NOT_FOUND', `nothing was ever persisted to ${env.storage.location}`, {
+    details: { location: env.storage.location },
+  })
+}
+
+function infoOf(session: WriteSession, sequence: number): SnapshotInfo {
+  const { head } = session.stored!
+  return describe(head.snapshots.find((entry) => entry.sequence === sequence)!, head.head)
+}
+
+const TAG_LENGTH_MAX = 256
+
+function assertTag(name: string): void {
+  if (typeof name !== 'string' || name === '' || name.length > TAG_LENGTH_MAX || /[\p{Cc}\p{Cs}]/u.test(name)) {
+    throw new TypeError(
+      `a tag is text of 1 to ${TAG_LENGTH_MAX} characters without control characters; got ${JSON.stringify(name)}`,
+    )
+  }
+}
+
+function byCodeUnits(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0
+}

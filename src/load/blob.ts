@@ -1,0 +1,204 @@
+import { constants } from 'node:buffer'
+import type { Blame, BlockSource } from '../blocks/block-source.ts'
+import { HoldfastError } from '../errors.ts'
+import { blake3, digestsEqual } from '../format/blake3.ts'
+import type { Chunking } from '../format/chunking.ts'
+import { cidText } from '../format/cid.ts'
+import { DIGEST_BYTES, SEGMENT_BYTES } from '../format/limits.ts'
+import type { BlobEntry } from '../format/manifest.ts'
+import type { LocalFiles } from '../local/files.ts'
+import type { OnProgress } from '../progress.ts'
+import { readRange, readSegments, readWhole } from './read-blob.ts'
+
+export interface BlobReadOptions {
+  /** Rejects with `signal.reason`. */
+  signal?: AbortSignal | undefined
+  onProgress?: OnProgress | undefined
+}
+
+/** One blob of a snapshot. Every byte it hands out has been verified; damage is `BLOB_DAMAGED`. */
+export interface SnapshotBlob {
+  readonly name: string
+  /** CID of the blob's root: the identity of its bytes under its chunking. */
+  readonly cid: string
+  /** Bytes. */
+  readonly size: number
+  /** The media type given when it was persisted. */
+  readonly type?: string
+  readonly chunking: Chunking
+  /** The whole blob in one new buffer of `size` bytes. */
+  bytes(options?: BlobReadOptions): Promise<Uint8Array<ArrayBuffer>>
+  /** The whole blob as UTF-8 text; ill-formed UTF-8 is a `TypeError`. */
+  text(options?: BlobReadOptions): Promise<string>
+  /** The whole blob parsed as JSON. */
+  json<T = unknown>(options?: BlobReadOptions): Promise<T>
+  /** Bytes [start, end) in order, a few MiB at a time; memory stays bounded. Defaults: the whole blob. */
+  stream(options?: BlobReadOptions & { start?: number; end?: number }): AsyncIterableIterator<Uint8Array<ArrayBuffer>>
+  /**
+   * The path of a read-only file with the blob's bytes, named by content, made once and reused. It stays until the snapshot is
+   * disposed. Never write to it.
+   */
+  file(options?: BlobReadOptions): Promise<string>
+  /** Writes the blob to `path`: all or nothing, durable; an existing file is replaced and keeps its mode. */
+  writeTo(path: string | URL, options?: BlobReadOptions): Promise<void>
+}
+
+/** What a blob needs of the snapshot it belongs to. */
+export interface BlobContext {
+  /** Throws `SNAPSHOT_DISPOSED`; notes that a read is under way. */
+  use<T>(read: (source: BlockSource) => Promise<T>): Promise<T>
+  source(): BlockSource
+  files: LocalFiles | null
+  location: string
+  /** Keeps a laid-out file from deletion until the snapshot is disposed. */
+  hold(file: { release(): Promise<void>; releaseSync(): void }): void
+  writeFile(path: string | URL, bytes: AsyncIterable<Uint8Array>): Promise<void>
+}
+
+export function createBlob(name: string, entry: BlobEntry, blame: Blame, context: BlobContext): SnapshotBlob {
+  const cid = cidText(entry.root)
+  let laidOut: Promise<string> | null = null
+
+  function reading(options: BlobReadOptions): { signal?: AbortSignal | undefined; onBytes(bytes: number): void } {
+    options.signal?.throwIfAborted()
+    return {
+      signal: options.signal,
+      onBytes: (bytes) => options.onProgress?.({ phase: 'loading', blob: name, bytes, totalBytes: entry.size }),
+    }
+  }
+
+  async function bytes(options: BlobReadOptions = {}): Promise<Uint8Array<ArrayBuffer>> {
+    return await context.use((source) => readWhole(source, entry, blame, reading(options)))
+  }
+
+  async function text(options: BlobReadOptions = {}): Promise<string> {
+    if (entry.size > constants.MAX_STRING_LENGTH) {
+      throw new HoldfastError(
+        'LIMIT_EXCEEDED',
+        `${blame.what} has ${entry.size} bytes, more than a JavaScript string can hold; use stream() or bytes()`,
+        { details: { ...blame.details, bytes: entry.size, limit: constants.MAX_STRING_LENGTH } },
+      )
+    }
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(await bytes(options))
+  }
+
+  async function* stream(
+    options: BlobReadOptions & { start?: number; end?: number } = {},
+  ): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+    const start = options.start ?? 0
+    const end = Math.min(options.end ?? entry.size, entry.size)
+    if (!Number.isSafeInteger(start) || start < 0 || Number.isNaN(end) || end < 0 || !Number.isInteger(end)) {
+      throw new RangeError(`stream: start and end are byte positions, got ${options.start} and ${options.end}`)
+    }
+    let bytes = 0
+    const { signal, onBytes } = reading(options)
+    const parts = readRange(context.source(), entry, blame, start, end, {
+      signal,
+      onBytes(read) {
+        bytes += read
+        onBytes(bytes)
+      },
+    })
+    for (;;) {
+      // Each step alone is a use of the snapshot: a stream left half-read must not keep it from being disposed.
+      const step = await context.use(() => parts.next())
+      if (step.done) return
+      yield step.value
+    }
+  }
+
+  async function layOut(options: BlobReadOptions): Promise<string> {
+    if (context.files === null) {
+      throw new HoldfastError(
+        'FILES_UNSUPPORTED',
+        `file(): ${context.location} is opened read-only and may not lay out files; open it with a filesDir that can be written, ` +
+          'or use bytes(), stream() or writeTo()',
+        { details: { location: context.location, blob: name } },
+      )
+    }
+    const shelf = context.files
+    const { signal, onBytes } = reading(options)
+    return await context.use(async (source) => {
+      const held = await shelf.use(cid, entry.size, {
+        verify: (read) => matchesSegments(source, entry, blame, read),
+        fill: async (write) => {
+          let position = 0
+          for await (const part of readRange(source, entry, blame, 0, entry.size, { signal })) {
+            await write([part], position)
+            position += part.length
+            onBytes(position)
+          }
+        },
+      })
+      context.hold(held)
+      return held.path
+    })
+  }
+
+  function startLayOut(options: BlobReadOptions): Promise<string> {
+    const path = layOut(options)
+    laidOut = path
+    path.catch(() => {
+      laidOut = null
+    })
+    return path
+  }
+
+  return {
+    name,
+    cid,
+    size: entry.size,
+    ...(entry.type === undefined ? {} : { type: entry.type }),
+    chunking: entry.chunking,
+    bytes,
+    text,
+    async json<T>(options: BlobReadOptions = {}): Promise<T> {
+      return JSON.parse(await text(options)) as T
+    },
+    stream,
+    async file(options = {}) {
+      for (;;) {
+        options.signal?.throwIfAborted()
+        // A path that is held no more may be gone any moment.
+        context.source()
+        const joined = laidOut
+        if (joined === null) return await startLayOut(options)
+        // Whoever began it may have been aborted; that is not our failure.
+        const path = await joined.catch(() => null)
+        if (path !== null) return path
+      }
+    },
+    async writeTo(path, options = {}) {
+      await context.writeFile(path, stream(options))
+    },
+  }
+}
+
+/** Whether a file holds exactly this blob. Reads all of it, a segment at a time. */
+async function matchesSegments(
+  source: BlockSource,
+  entry: BlobEntry,
+  blame: Blame,
+  read: (target: Uint8Array, position: number) => Promise<number>,
+): Promise<boolean> {
+  const segments = await readSegments(source, entry, blame)
+  const size = entry.segments === undefined ? Math.max(entry.size, 1) : SEGMENT_BYTES
+  const buffers = [Buffer.allocUnsafeSlow(size), Buffer.allocUnsafeSlow(size)]
+  const readAt = (position: number): Promise<number> =>
+    read(buffers[(position / size) % 2]!.subarray(0, Math.min(size, entry.size - position)), position)
+  let ahead = readAt(0)
+  for (let position = 0; position === 0 || position < entry.size; position += size) {
+    const expected = Math.min(size, entry.size - position)
+    const got = await ahead
+    if (position + size < entry.size) {
+      ahead = readAt(position + size)
+      ahead.catch(() => {})
+    }
+    const bytes = buffers[(position / size) % 2]!.subarray(0, expected)
+    if (got !== expected || !digestsEqual(blake3(bytes), 0, segments, (position / size) * DIGEST_BYTES)) {
+      await ahead.catch(() => {})
+      return false
+    }
+  }
+  return true
+}

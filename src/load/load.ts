@@ -1,0 +1,250 @@
+import type { Environment } from '../blocks/store-context.ts'
+import { HoldfastError, isDamage, isHoldfastError } from '../errors.ts'
+import type { Head, HeadSnapshot } from '../format/head.ts'
+import type { OnProgress } from '../progress.ts'
+import type { StoredHead } from '../storage/port.ts'
+import { assertFresh, assertSource, compareWatermarks, type Freshness, type SourcePosition } from './freshness.ts'
+import { type StandardSchema, validate } from './metadata-schema.ts'
+import { blobNotFound, type OpenedSnapshot, openSnapshot, type PassedOver, type Snapshot } from './snapshot.ts'
+
+/** Which snapshot to load, and what it must have. */
+export interface LoadOptions<Names extends string = string, Metadata = Record<string, unknown>> {
+  /** A sequence or a tag; default the current one. */
+  at?: number | string
+  /** Blobs that must be there; types `blob(name)`. `BLOB_NOT_FOUND` otherwise. */
+  blobs?: readonly Names[]
+  /** Any Standard Schema; types `metadata`. `SCHEMA_MISMATCH` when it does not fit. */
+  metadataSchema?: StandardSchema<unknown, Metadata>
+  /**
+   * When the snapshot is damaged, take the newest intact one before it. `load` then reads every blob (of `blobs`, if given) once to know;
+   * `restore` finds out as it goes.
+   */
+  fallback?: boolean
+  /** `NO_SNAPSHOT` instead of null when nothing was ever persisted. */
+  required?: boolean
+  /**
+   * `STORE_ROLLED_BACK` when the current snapshot is older than this sequence, `NO_SNAPSHOT` when there is none at all; `fallback` does not
+   * go below it.
+   */
+  minSequence?: number
+  /** Where the source of truth stands: compared with the snapshot's watermark, with a policy for each outcome. */
+  source?: SourcePosition
+  /** Rejects with `signal.reason`. */
+  signal?: AbortSignal
+  onProgress?: OnProgress
+}
+
+/** How often HEAD is read again when what it named is gone: each time a writer has moved on. */
+const HEAD_READS_MAX = 16
+
+export async function load<Names extends string, Metadata>(
+  env: Environment,
+  options: LoadOptions<Names, Metadata> = {},
+): Promise<Snapshot<Names, Metadata> | null> {
+  return await tryCandidates(env, options, async (snapshot, opened) => {
+    if (options.fallback === true) await readAll(opened, options)
+    return snapshot
+  })
+}
+
+export interface Restored<Value, Names extends string, Metadata> {
+  value: Value
+  /** Still open: dispose of it when the engine needs its files no more. */
+  snapshot: Snapshot<Names, Metadata>
+  /** Newer snapshots that were damaged, and how. */
+  passedOver: readonly PassedOver[]
+}
+
+/** The start-up call: gives `use` the snapshot, and with `fallback` the next older one when what it reads is damaged. */
+export async function restore<Value, Names extends string, Metadata>(
+  env: Environment,
+  use: (snapshot: Snapshot<Names, Metadata>) => Value | Promise<Value>,
+  options: LoadOptions<Names, Metadata> = {},
+): Promise<Restored<Value, Names, Metadata> | null> {
+  return await tryCandidates(env, options, async (snapshot, opened) => {
+    try {
+      return { value: await use(snapshot), snapshot, passedOver: snapshot.passedOver }
+    } catch (error) {
+      // Engines wrap errors, or choke on a stream that ends in one: what counts is what the snapshot itself met.
+      const damage = opened.damage()
+      if (damage !== null && !isDamage(error)) throw new DamageBehind(damage, error)
+      throw error
+    }
+  })
+}
+
+/** Internal: `use` failed because of damage, in words of its own. */
+class DamageBehind extends Error {
+  readonly damage: HoldfastError
+  constructor(damage: HoldfastError, cause: unknown) {
+    super(damage.message, { cause })
+    this.damage = damage
+  }
+}
+
+/** Opens the snapshot asked for and hands it to `take`; on damage, and only then, goes on to older ones if told to. */
+async function tryCandidates<Result, Names extends string, Metadata>(
+  env: Environment,
+  options: LoadOptions<Names, Metadata>,
+  take: (snapshot: Snapshot<Names, Metadata>, opened: OpenedSnapshot) => Promise<Result>,
+): Promise<Result | null> {
+  assertOptions(options)
+  for (let reads = 1; ; reads++) {
+    options.signal?.throwIfAborted()
+    const stored = await env.storage.readHead()
+    const wanted = stored === null ? null : choose(env, stored.head, options)
+    if (stored === null || wanted === null) {
+      // Who has seen snapshots here knows that this is no fresh start.
+      if (options.required !== true && !((options.minSequence ?? 0) > 0)) return null
+      throw new HoldfastError(
+        'NO_SNAPSHOT',
+        `no snapshot was ever persisted to ${env.storage.location}; is the right volume mounted there?`,
+        { details: { location: env.storage.location } },
+      )
+    }
+    try {
+      return await tryOne(env, stored, wanted, options, take)
+    } catch (error) {
+      if (!isHoldfastError(error, 'SNAPSHOT_GONE') || reads >= HEAD_READS_MAX) throw error
+    }
+  }
+}
+
+async function tryOne<Result, Names extends string, Metadata>(
+  env: Environment,
+  stored: StoredHead,
+  wanted: HeadSnapshot,
+  options: LoadOptions<Names, Metadata>,
+  take: (snapshot: Snapshot<Names, Metadata>, opened: OpenedSnapshot) => Promise<Result>,
+): Promise<Result> {
+  const older = options.fallback === true || options.source?.ahead === 'fallback'
+  const candidates = older ? [wanted, ...olderThan(stored.head, wanted)] : [wanted]
+  const passedOver: PassedOver[] = []
+  for (const candidate of candidates) {
+    if (passedOver.length > 0 && candidate.sequence < (options.minSequence ?? 0)) break
+    try {
+      return await openAndTake(env, stored, candidate, passedOver, options, take)
+    } catch (error) {
+      const damage = error instanceof DamageBehind ? error.damage : error
+      const ahead = isHoldfastError(damage, 'SNAPSHOT_AHEAD') && options.source?.ahead === 'fallback'
+      if (!isDamage(damage) && !ahead) throw error
+      if (!ahead) await assertStillThere(env, stored, damage)
+      if (!ahead && options.fallback !== true) throw damage
+      passedOver.push({ sequence: candidate.sequence, manifest: candidate.manifest, error: damage })
+      env.warn({
+        code: 'FALLBACK',
+        message: `${env.storage.location}: snapshot ${candidate.sequence} is passed over: ${damage.message}`,
+        details: { sequence: candidate.sequence, error: damage },
+      })
+    }
+  }
+  const first = passedOver[0]!.error
+  throw new HoldfastError(
+    first.code,
+    `${first.message}; no older snapshot could be used either (${passedOver.length} tried)`,
+    { details: { ...first.details, passedOver }, cause: first },
+  )
+}
+
+async function openAndTake<Result, Names extends string, Metadata>(
+  env: Environment,
+  stored: StoredHead,
+  entry: HeadSnapshot,
+  passedOver: readonly PassedOver[],
+  options: LoadOptions<Names, Metadata>,
+  take: (snapshot: Snapshot<Names, Metadata>, opened: OpenedSnapshot) => Promise<Result>,
+): Promise<Result> {
+  const opened = await openSnapshot(env, stored, entry, [...passedOver])
+  try {
+    const names = new Map(opened.names.map((name) => [name, true]))
+    for (const name of options.blobs ?? []) if (!names.has(name)) throw blobNotFound(entry.sequence, name, names)
+    const metadata =
+      options.metadataSchema === undefined
+        ? (opened.metadata as Metadata)
+        : await validate(options.metadataSchema, opened.metadata, entry.sequence)
+    const { source } = options
+    const freshness: Freshness =
+      source === undefined ? opened.freshness : compareWatermarks(opened.watermark, source.watermark)
+    if (source !== undefined) assertFresh(freshness, source, entry.sequence)
+    // The same object, so that disposing of either is disposing of both.
+    const snapshot = Object.assign(opened, { metadata, freshness }) as unknown as Snapshot<Names, Metadata>
+    return await take(snapshot, opened)
+  } catch (error) {
+    await opened.dispose()
+    throw error
+  }
+}
+
+/** What looks like damage may be a snapshot that was dropped while we looked at it. */
+async function assertStillThere(env: Environment, stored: StoredHead, damage: HoldfastError): Promise<void> {
+  const now = await env.storage.readHead()
+  if (now === null || now.head.revision === stored.head.revision) return
+  const packs = new Set(now.head.packs.map(({ name }) => name))
+  if (stored.head.packs.every(({ name }) => packs.has(name))) return
+  throw new HoldfastError('SNAPSHOT_GONE', `${env.storage.location} was written to while it was read`, {
+    details: { revision: now.head.revision },
+    cause: damage,
+  })
+}
+
+function choose(env: Environment, head: Head, options: LoadOptions<string, unknown>): HeadSnapshot | null {
+  if (head.head === null) {
+    if (head.sequence === 0) return null
+    throw new HoldfastError(
+      'SNAPSHOT_DAMAGED',
+      `${env.storage.location} had snapshots up to ${head.sequence}, and a repair found none of them whole; what is left of them is in ` +
+        'quarantine. Rebuild the engine and persist again',
+      { details: { location: env.storage.location, sequence: head.sequence } },
+    )
+  }
+  // Not the last sequence given out: a repair moves that far ahead of what it could save.
+  if (options.minSequence !== undefined && head.head < options.minSequence) {
+    throw new HoldfastError(
+      'STORE_ROLLED_BACK',
+      `${env.storage.location}: the current snapshot is ${head.head}, but ${options.minSequence} was seen before: an old copy was put in its ` +
+        'place, or a repair could not save the newer ones',
+      { details: { sequence: head.head, minSequence: options.minSequence } },
+    )
+  }
+  return find(env.storage.location, head, options.at ?? head.head)
+}
+
+/** A snapshot by sequence or tag; `SNAPSHOT_NOT_FOUND` says what there is. */
+export function find(location: string, head: Head, at: number | string): HeadSnapshot {
+  const found = head.snapshots.find(({ sequence, tags }) =>
+    typeof at === 'number' ? sequence === at : tags.includes(at),
+  )
+  if (found !== undefined) return found
+  const sequences = head.snapshots.map(({ sequence }) => sequence)
+  const tags = head.snapshots.flatMap((snapshot) => snapshot.tags)
+  throw new HoldfastError(
+    'SNAPSHOT_NOT_FOUND',
+    typeof at === 'number'
+      ? `${location} has no snapshot ${at}; it keeps ${sequences.slice(0, 10).join(', ') || 'none'}`
+      : `${location} has no snapshot tagged ${JSON.stringify(at)}; tags are ${tags.slice(0, 20).join(', ') || 'none'}`,
+    { details: { at, sequences: sequences.slice(0, 20), tags: tags.slice(0, 20) } },
+  )
+}
+
+function olderThan(head: Head, wanted: HeadSnapshot): HeadSnapshot[] {
+  return head.snapshots.filter(({ sequence, abandoned }) => sequence < wanted.sequence && !abandoned)
+}
+
+async function readAll(snapshot: Snapshot, options: LoadOptions<string, unknown>): Promise<void> {
+  const { signal, onProgress } = options
+  for (const name of options.blobs ?? snapshot.names) {
+    const parts = snapshot.blob(name).stream({ signal, onProgress })
+    for await (const _part of parts) signal?.throwIfAborted()
+  }
+}
+
+function assertOptions(options: LoadOptions<string, unknown>): void {
+  const { at, minSequence, source } = options
+  if (at !== undefined && typeof at !== 'string' && !Number.isSafeInteger(at)) {
+    throw new TypeError(`load: at is a sequence or a tag, got ${String(at)}`)
+  }
+  if (minSequence !== undefined && !Number.isSafeInteger(minSequence)) {
+    throw new TypeError(`load: minSequence is a sequence, got ${String(minSequence)}`)
+  }
+  if (source !== undefined) assertSource(source)
+}

@@ -1,0 +1,277 @@
+import { dirname } from 'node:path'
+import type { Blame, BlockSource } from '../blocks/block-source.ts'
+import type { OpenPack } from '../blocks/pack-cache.ts'
+import { type Environment, lazySourceOf, openPacks, openSourceOf, packsByLikelihood } from '../blocks/store-context.ts'
+import { HoldfastError, isDamage } from '../errors.ts'
+import { parseCid } from '../format/cid.ts'
+import type { HeadSnapshot } from '../format/head.ts'
+import { decodeManifest, type Manifest } from '../format/manifest.ts'
+import { commitUnknown, writeDurable } from '../fs/durable.ts'
+import { writeFully } from '../fs/io.ts'
+import { pathOf } from '../location.ts'
+import type { StoredHead } from '../storage/port.ts'
+import { type BlobContext, createBlob, type SnapshotBlob } from './blob.ts'
+import { type BlobDirectory, createBlobDirectory } from './blob-directory.ts'
+import type { Freshness } from './freshness.ts'
+
+/** One line of a store's history. */
+export interface SnapshotInfo {
+  /** Unique in this store, growing, never given twice. */
+  sequence: number
+  /** CID of the manifest. */
+  manifest: string
+  /** When it was committed, by the writer's clock. */
+  time: Date
+  message?: string
+  tags: readonly string[]
+  /** It is what `load` gives. */
+  current: boolean
+  /** A rollback stepped over it; `fallback` never chooses it. */
+  abandoned: boolean
+  /** Sum of the blobs' sizes in bytes. */
+  size: number
+}
+
+/** A snapshot that was looked at and not taken. */
+export interface PassedOver {
+  sequence: number
+  manifest: string
+  error: HoldfastError
+}
+
+/**
+ * An open snapshot. The packs it lies in stay readable until it is disposed, whatever is persisted or deleted meanwhile.
+ * `Names` are the blobs known to be there; `Metadata` is what the schema made of the metadata.
+ */
+export interface Snapshot<Names extends string = string, Metadata = Record<string, unknown>> extends SnapshotInfo {
+  readonly metadata: Metadata
+  /** As given to `persist`; undefined if none was. */
+  readonly watermark: unknown
+  /** Names of all blobs, in the manifest's order. */
+  readonly names: readonly string[]
+  /** How `watermark` compares with the `source` given to load; `unknown` without one. */
+  readonly freshness: Freshness
+  /** Newer snapshots that `fallback` skipped, and why. */
+  readonly passedOver: readonly PassedOver[]
+  has(name: string): boolean
+  /** `BLOB_NOT_FOUND` names those that there are. */
+  blob(name: Names): SnapshotBlob
+  /** The blobs that came from `{ directory }` under this name. */
+  directory(name: string): BlobDirectory
+  /** Gives up the packs and laid-out files it holds. Reads after that are `SNAPSHOT_DISPOSED`. */
+  dispose(): Promise<void>
+  [Symbol.asyncDispose](): Promise<void>
+}
+
+/** A snapshot as it was opened, before a schema and a choice of blobs type it. */
+export interface OpenedSnapshot extends Snapshot {
+  /** The first damage that reading it met. */
+  damage(): HoldfastError | null
+}
+
+interface Resources {
+  packs: OpenPack[]
+  files: { release(): Promise<void>; releaseSync(): void }[]
+  disposed: boolean
+}
+
+/** Snapshots that were forgotten instead of disposed must not keep descriptors for ever. */
+const forgotten = new FinalizationRegistry<Resources>((resources) => {
+  if (resources.disposed) return
+  resources.disposed = true
+  for (const pack of resources.packs) pack.releaseSync()
+  for (const file of resources.files) file.releaseSync()
+})
+
+/**
+ * Opens the snapshot `entry` of `stored`: pins its packs, reads its manifest. Damage of the manifest is `SNAPSHOT_DAMAGED`; packs
+ * that are missing are only blamed when a block is in no other.
+ */
+export async function openSnapshot(
+  env: Environment,
+  stored: StoredHead,
+  entry: HeadSnapshot,
+  passedOver: readonly PassedOver[] = [],
+): Promise<OpenedSnapshot> {
+  const { head } = stored
+  const needed = new Set(entry.packs)
+  const { packs, failures } = await openPacks(env, stored, packsByLikelihood(head, entry).slice(0, needed.size))
+  const resources: Resources = { packs, files: [], disposed: false }
+  try {
+    const source = lazySourceOf(
+      env,
+      packs.map((pack) => async () => pack),
+      failures,
+      once(() => openOthers(env, stored, needed, resources)),
+    )
+    const blame: Blame = {
+      code: 'SNAPSHOT_DAMAGED',
+      what: `snapshot ${entry.sequence} of ${env.storage.location}`,
+      details: { location: env.storage.location, sequence: entry.sequence, manifest: entry.manifest },
+    }
+    const manifest = decodeManifest(await source.read(parseCid(entry.manifest).digest, blame))
+    return assemble(env, stored, entry, manifest, source, resources, passedOver)
+  } catch (error) {
+    await release(resources)
+    throw error
+  }
+}
+
+/** The other packs of the store may hold a good copy of a block that is bad here. */
+async function openOthers(
+  env: Environment,
+  stored: StoredHead,
+  needed: ReadonlySet<number>,
+  resources: Resources,
+): Promise<BlockSource | null> {
+  const names = stored.head.packs.filter(({ id }) => !needed.has(id)).map(({ name }) => name)
+  if (names.length === 0 || resources.disposed) return null
+  const { packs, failures } = await openPacks(env, stored, names)
+  resources.packs.push(...packs)
+  return await openSourceOf(env, packs, failures)
+}
+
+function once<T>(work: () => Promise<T>): () => Promise<T> {
+  let result: Promise<T> | null = null
+  return () => {
+    result ??= work()
+    return result
+  }
+}
+
+async function release(resources: Resources): Promise<void> {
+  resources.disposed = true
+  for (const pack of resources.packs) await pack.release()
+  for (const file of resources.files) await file.release()
+}
+
+function assemble(
+  env: Environment,
+  stored: StoredHead,
+  entry: HeadSnapshot,
+  manifest: Manifest,
+  source: BlockSource,
+  resources: Resources,
+  passedOver: readonly PassedOver[],
+): OpenedSnapshot {
+  let damage: HoldfastError | null = null
+  let reading = 0
+  let idle: (() => void) | null = null
+
+  const context: BlobContext = {
+    location: env.storage.location,
+    files: env.local.files,
+    source() {
+      assertOpen()
+      return source
+    },
+    async use(read) {
+      assertOpen()
+      reading += 1
+      try {
+        return await read(source)
+      } catch (error) {
+        if (isDamage(error)) damage ??= error
+        throw error
+      } finally {
+        reading -= 1
+        if (reading === 0) idle?.()
+      }
+    },
+    hold(file) {
+      resources.files.push(file)
+    },
+    async writeFile(path, parts) {
+      const target = pathOf(path, 'writeTo')
+      try {
+        await writeDurable(env.fs, {
+          async write(file) {
+            let position = 0
+            for await (const part of parts) position += await writeFully(file, [part], position)
+          },
+          tempDirectory: dirname(target),
+          target,
+          mode: 0o600,
+          keepMode: true,
+          lock: false,
+        })
+      } catch (error) {
+        throw commitUnknown(error, target, 'was written', 'it may be gone. Write it again')
+      }
+    },
+  }
+
+  function assertOpen(): void {
+    if (!resources.disposed) return
+    throw new HoldfastError('SNAPSHOT_DISPOSED', `snapshot ${entry.sequence} was disposed; load it again`, {
+      details: { sequence: entry.sequence },
+    })
+  }
+
+  const blobs = new Map<string, SnapshotBlob>()
+  for (const [name, blob] of manifest.blobs) {
+    const blame: Blame = {
+      code: 'BLOB_DAMAGED',
+      what: `blob ${JSON.stringify(name)} of snapshot ${entry.sequence} in ${env.storage.location}`,
+      details: { location: env.storage.location, sequence: entry.sequence, blob: name },
+    }
+    blobs.set(name, createBlob(name, blob, blame, context))
+  }
+
+  async function dispose(): Promise<void> {
+    if (resources.disposed) return
+    resources.disposed = true
+    // A read in flight keeps its files until it is done.
+    if (reading > 0) {
+      await new Promise<void>((resolve) => {
+        idle = resolve
+      })
+    }
+    await release(resources)
+  }
+
+  const snapshot: OpenedSnapshot = {
+    ...describe(entry, stored.head.head),
+    metadata: manifest.metadata,
+    watermark: manifest.watermark,
+    freshness: { state: 'unknown' },
+    names: [...blobs.keys()],
+    passedOver,
+    has: (name) => blobs.has(name),
+    blob(name) {
+      const blob = blobs.get(name)
+      if (blob !== undefined) return blob
+      throw blobNotFound(entry.sequence, name, blobs)
+    },
+    directory: (name) => createBlobDirectory(env.fs, name, blobs),
+    damage: () => damage,
+    dispose,
+    [Symbol.asyncDispose]: dispose,
+  }
+  // On the context, not the snapshot: a blob that outlives the snapshot object still reads through it.
+  forgotten.register(context, resources)
+  return snapshot
+}
+
+export function blobNotFound(sequence: number, name: string, blobs: ReadonlyMap<string, unknown>): HoldfastError {
+  const names = [...blobs.keys()].slice(0, 20)
+  return new HoldfastError(
+    'BLOB_NOT_FOUND',
+    `snapshot ${sequence} has no blob ${JSON.stringify(name)}; it has ${names.map((n) => JSON.stringify(n)).join(', ') || 'none'}` +
+      (blobs.size > names.length ? ` and ${blobs.size - names.length} more` : ''),
+    { details: { sequence, blob: name, blobs: names } },
+  )
+}
+
+export function describe(entry: HeadSnapshot, current: number | null): SnapshotInfo {
+  return {
+    sequence: entry.sequence,
+    manifest: entry.manifest,
+    time: new Date(entry.time),
+    ...(entry.message === undefined ? {} : { message: entry.message }),
+    tags: [...entry.tags],
+    current: entry.sequence === current,
+    abandoned: entry.abandoned,
+    size: entry.size,
+  }
+}

@@ -1,0 +1,219 @@
+// Blobs laid out as plain read-only files, for engines that can only open a path or memory-map it.
+
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { HoldfastError } from '../errors.ts'
+import { parseCid } from '../format/cid.ts'
+import { DirectorySyncFailed, makeDirectory, moveAside, writeDurable } from '../fs/durable.ts'
+import {
+  errorCode,
+  ignoreMissing,
+  ioError,
+  isMissing,
+  isSameFile,
+  lstatOrNull,
+  readFully,
+  writeFully,
+} from '../fs/io.ts'
+import type { File, FileSystem } from '../fs/port.ts'
+import { reapTemps, UNLOCKED_TEMP_AGE_MS } from '../fs/temps.ts'
+
+/** Blobs as plain read-only files, named by content. */
+export interface LocalFiles {
+  /**
+   * A path holding the blob `cid`. An existing file is given to `verify` first; when it fails, or there is none, `fill` writes
+   * one. The file is not deleted until released.
+   */
+  use(
+    cid: string,
+    size: number,
+    work: {
+      verify: (read: (target: Uint8Array, position: number) => Promise<number>) => Promise<boolean>
+      fill: (write: (views: readonly Uint8Array[], position: number) => Promise<void>) => Promise<void>
+    },
+  ): Promise<{ path: string; release(): Promise<void>; releaseSync(): void }>
+  /** CIDs laid out, or begun to be; and whether anything was ever in flight there. */
+  list(): Promise<{ cids: string[]; temps: boolean }>
+  /** Deletes a file unless somebody uses it. */
+  remove(cid: string): Promise<boolean>
+  /** Removes what processes left that died while they laid out a file. */
+  reapTemps(): Promise<void>
+}
+
+interface LocalFilesOptions {
+  fs: FileSystem
+  directory: string
+  lock: boolean
+  quarantineDirectory: string
+  /** What lies there already is given out, and nothing is written; default false. */
+  readOnly?: boolean
+}
+
+const LOCK_SUFFIX = '.lock'
+const TEMPS = '.tmp'
+
+type HeldFile = Awaited<ReturnType<LocalFiles['use']>>
+type Verify = (read: (target: Uint8Array, position: number) => Promise<number>) => Promise<boolean>
+
+/** The directory may be the caller's own, with files in it that are nobody's to delete. */
+function isCid(name: string): boolean {
+  try {
+    parseCid(name)
+    return true
+  } catch {
+    return false
+  }
+}
+
+/** A collector holds the exclusive lock only while it deletes one file. */
+const LOCK_TRIES = 200
+const LOCK_PAUSE_MS = 10
+
+/**
+ * `<directory>/<cid>`: a blob as a read-only file; `<cid>.lock` beside it, locked shared by everybody who uses the file and exclusively
+ * by whoever deletes it. Files appear by rename and are never truncated: a process may have them memory-mapped.
+ */
+export function createLocalFiles(options: LocalFilesOptions): LocalFiles {
+  const { fs, directory, lock, quarantineDirectory, readOnly = false } = options
+  const tempDirectory = join(directory, TEMPS)
+
+  async function holdLock(path: string, how: 'read' | 'readWrite', mode?: number): Promise<File | null> {
+    if (!lock) return null
+    for (let tries = 0; tries < LOCK_TRIES; tries++) {
+      const file = await fs.open(path, how, mode)
+      try {
+        if (file.tryLock('shared') && isSameFile(await file.stat(), await lstatOrNull(fs, path))) return file
+      } catch (error) {
+        await file.close()
+        throw error
+      }
+      await file.close()
+      await sleep(LOCK_PAUSE_MS)
+    }
+    throw new HoldfastError(
+      'STORE_LOCKED',
+      `${path} is locked by somebody who deletes it and does not come to an end`,
+      {
+        details: { path, waitedMs: LOCK_TRIES * LOCK_PAUSE_MS, holder: null },
+      },
+    )
+  }
+
+  function heldFile(path: string, held: File | null): HeldFile {
+    return {
+      path,
+      release: async () => await held?.close().catch(() => undefined),
+      releaseSync: () => held?.closeSync(),
+    }
+  }
+
+  /** A file that was laid out before, where nothing may be written (a snapshot inside an image); null when there is none. */
+  async function useAsItIs(path: string, size: number, verify: Verify): Promise<HeldFile | null> {
+    let held: File | null = null
+    try {
+      // A shared lock needs no right to write. Whoever removed the lock file too has nobody who would delete the other.
+      held = (await ignoreMissing(holdLock(path + LOCK_SUFFIX, 'read'))) ?? null
+      const there = await lstatOrNull(fs, path)
+      if (there?.kind === 'file' && there.size === size && (await verified(path, verify))) return heldFile(path, held)
+    } catch (error) {
+      await held?.close().catch(() => undefined)
+      throw ioError(error, `looking for ${path}`)
+    }
+    await held?.close().catch(() => undefined)
+    return null
+  }
+
+  return {
+    async use(cid, size, work) {
+      const path = join(directory, cid)
+      if (readOnly) {
+        const found = await useAsItIs(path, size, work.verify)
+        if (found !== null) return found
+        throw new HoldfastError(
+          'FILES_UNSUPPORTED',
+          `file(): the store is opened read-only, and ${path} was not laid out before (materialize() does that): open it with a filesDir ` +
+            'that can be written, or use bytes(), stream() or writeTo()',
+          { details: { path } },
+        )
+      }
+      let held: File | null = null
+      try {
+        await makeDirectory(fs, directory, 0o700)
+        const mode = (await fs.stat(directory)).mode & 0o666
+        held = await holdLock(path + LOCK_SUFFIX, 'readWrite', mode)
+        const there = await lstatOrNull(fs, path)
+        if (there !== null && (there.kind !== 'file' || there.size !== size || !(await verified(path, work.verify)))) {
+          await moveAside(fs, {
+            from: path,
+            quarantineDirectory,
+            reason: 'not-the-blob',
+            now: new Date(),
+            details: { cid, size, found: there.size },
+          })
+        }
+        if (there === null || (await lstatOrNull(fs, path)) === null) {
+          await makeDirectory(fs, tempDirectory, 0o700)
+          await writeDurable(fs, {
+            write: (file) => work.fill(async (views, position) => void (await writeFully(file, views, position))),
+            tempDirectory,
+            target: path,
+            mode: mode & 0o444,
+            lock,
+          })
+        }
+      } catch (error) {
+        await held?.close().catch(() => undefined)
+        const refused = ['EROFS', 'EACCES', 'EPERM'].includes(errorCode(error) ?? '')
+        const found = refused ? await useAsItIs(path, size, work.verify) : null
+        if (found !== null) return found
+        throw ioError(error instanceof DirectorySyncFailed ? error.cause : error, `laying out ${path}`)
+      }
+      return heldFile(path, held)
+    },
+    async list() {
+      try {
+        const entries = await fs.readdir(directory)
+        const files = entries.filter(({ kind }) => kind === 'file').map(({ name }) => name)
+        // A lock alone was left by one who died before the file was there.
+        const cids = files.map((name) => (name.endsWith(LOCK_SUFFIX) ? name.slice(0, -LOCK_SUFFIX.length) : name))
+        const temps = entries.some(({ name }) => name === TEMPS)
+        return { cids: [...new Set(cids.filter(isCid))], temps }
+      } catch (error) {
+        if (isMissing(error)) return { cids: [], temps: false }
+        throw ioError(error, `listing ${directory}`)
+      }
+    },
+    async remove(cid) {
+      // Without locks nobody knows who uses it.
+      if (!lock) return false
+      const path = join(directory, cid)
+      const file = await fs.open(path + LOCK_SUFFIX, 'readWrite', 0o600).catch((error: unknown) => {
+        throw ioError(error, `deleting ${path}`)
+      })
+      try {
+        if (!file.tryLock('exclusive')) return false
+        // Another collector may have removed the lock file, and somebody made and locked a new one since.
+        if (!isSameFile(await file.stat(), await lstatOrNull(fs, path + LOCK_SUFFIX))) return false
+        await ignoreMissing(fs.unlink(path))
+        await ignoreMissing(fs.unlink(path + LOCK_SUFFIX))
+        return true
+      } catch (error) {
+        throw ioError(error, `deleting ${path}`)
+      } finally {
+        await file.close()
+      }
+    },
+    async reapTemps() {
+      await reapTemps(fs, tempDirectory, { lock, olderThanMs: UNLOCKED_TEMP_AGE_MS, nowMs: Date.now() })
+    },
+  }
+
+  async function verified(path: string, verify: Verify): Promise<boolean> {
+    const file = await fs.open(path, 'read')
+    try {
+      return await verify((target, position) => readFully(file, target, position))
+    } finally {
+      await file.close()
+    }
+  }
+}

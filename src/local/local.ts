@@ -1,0 +1,86 @@
+// What a store keeps on this machine, whatever its storage is: blobs laid out as files, and work directories for
+// sources that can only save into a path. Nothing here is needed to read a snapshot.
+
+import { randomBytes } from 'node:crypto'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { makeDirectory } from '../fs/durable.ts'
+import { warmed } from '../fs/node.ts'
+import type { FileSystem } from '../fs/port.ts'
+import { createWorkDirectory, removeTree, type WorkDirectory } from '../fs/temps.ts'
+import { createLocalFiles, type LocalFiles } from './files.ts'
+
+export interface Local {
+  /** Blobs laid out as plain files; null where that is not possible. */
+  readonly files: LocalFiles | null
+  /** A directory for a source that can only save into a path. */
+  workDirectory(): Promise<WorkDirectory>
+  /** Removes what lives only as long as the store is open. */
+  close(): Promise<void>
+}
+
+export interface LocalOptions {
+  fs: FileSystem
+  /** Of the store. */
+  directory: string
+  lock: boolean
+  readOnly: boolean
+  /** Where to lay blobs out; default `<directory>/files`, where a read-only store only uses what it finds. */
+  filesDir?: string | undefined
+}
+
+/** For so long after it was listed the kernel is taken to have the directory in memory. */
+const WARM_MS = 10_000
+
+/** In and beside a store's own directory. */
+export function localBesideStore({ fs, directory, lock, readOnly, filesDir }: LocalOptions): Local {
+  const at = filesDir ?? join(directory, 'files')
+  const options = {
+    directory: at,
+    lock,
+    quarantineDirectory: join(at, '..', 'quarantine'),
+    readOnly: readOnly && filesDir === undefined,
+  }
+  const files = createLocalFiles({ ...options, fs })
+  const warmFiles = createLocalFiles({ ...options, fs: warmed(fs) })
+  let listedMs = Number.NEGATIVE_INFINITY
+
+  return {
+    files: {
+      ...files,
+      async list() {
+        // Every write lists it.
+        const isWarm = performance.now() - listedMs < WARM_MS
+        const listed = await (isWarm ? warmFiles : files).list()
+        listedMs = performance.now()
+        return listed
+      },
+    },
+    async workDirectory() {
+      const tmp = join(directory, 'tmp')
+      await makeDirectory(fs, tmp, 0o700)
+      return await createWorkDirectory(fs, tmp, { lock })
+    },
+    async close() {},
+  }
+}
+
+/** In the temporary directory, for a store that has no directory; removed when the store is closed. */
+export function localScratch(fs: FileSystem): Local {
+  const scratch = join(tmpdir(), `holdfast-memory-${process.pid}-${randomBytes(8).toString('hex')}`)
+  return {
+    files: createLocalFiles({
+      fs,
+      directory: join(scratch, 'files'),
+      lock: false,
+      quarantineDirectory: join(scratch, 'quarantine'),
+    }),
+    async workDirectory() {
+      await makeDirectory(fs, scratch, 0o700)
+      return await createWorkDirectory(fs, scratch, { lock: false })
+    },
+    async close() {
+      await removeTree(fs, scratch)
+    },
+  }
+}

@@ -1,0 +1,145 @@
+// A file that a native engine saved, to be read; and one made for an engine that loads from a path.
+// On POSIX a file that was saved loses its name as soon as it is open.
+
+import { closeSync, fstatSync, openSync, read, readFileSync, write } from 'node:fs'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { ioError } from '../fs/io.ts'
+import { attemptSync, makeDirectory, remove } from './private-directory.ts'
+
+/** Bytes read or written at a time. */
+export const STEP_BYTES = 4 * 1024 * 1024
+
+/** A file that an engine saved, to be read. */
+export interface SavedFile {
+  readonly size: number
+  /** Fills `target` from `position`; fewer bytes only at the end of the file. */
+  read(target: Uint8Array, position: number): Promise<number>
+  /** Waits for reads in flight, then removes the file. */
+  release(): Promise<void>
+}
+
+const readAt = promisify(read)
+const writeAt = promisify(write)
+
+/** Lets `save` write a file at once, and opens it. */
+export function captureFile(directory: string | undefined, save: (path: string) => void): SavedFile {
+  const home = makeDirectory(directory)
+  try {
+    save(join(home, 'saved'))
+    return openSaved(home)
+  } catch (error) {
+    remove(home)
+    throw error
+  }
+}
+
+/** The same for what saves by and by. */
+export async function captureFileLater(
+  directory: string | undefined,
+  save: (path: string) => Promise<void>,
+): Promise<SavedFile> {
+  const home = makeDirectory(directory)
+  try {
+    await save(join(home, 'saved'))
+    return openSaved(home)
+  } catch (error) {
+    remove(home)
+    throw error
+  }
+}
+
+/** The bytes of a small file that `save` writes at once. */
+export function captureBytes(directory: string | undefined, save: (path: string) => void): Buffer {
+  const home = makeDirectory(directory)
+  try {
+    save(join(home, 'saved'))
+    return attemptSync('reading', join(home, 'saved'), (path) => readFileSync(path))
+  } finally {
+    remove(home)
+  }
+}
+
+function openSaved(home: string): SavedFile {
+  const file = attemptSync('reading', join(home, 'saved'), (path) => openSync(path, 'r'))
+  // Windows keeps the name for as long as the file is open, and the directory with it.
+  const nameless = process.platform !== 'win32'
+  if (nameless) remove(home)
+  const reads = new Set<Promise<unknown>>()
+
+  async function readFully(target: Uint8Array, position: number): Promise<number> {
+    let filled = 0
+    while (filled < target.length) {
+      const { bytesRead } = await readAt(file, target, filled, target.length - filled, position + filled)
+      if (bytesRead === 0) break
+      filled += bytesRead
+    }
+    return filled
+  }
+
+  return {
+    size: fstatSync(file).size,
+    async read(target, position) {
+      const reading = readFully(target, position).catch((error: unknown) => {
+        throw ioError(error, `reading ${home}`, home)
+      })
+      reads.add(reading)
+      try {
+        return await reading
+      } finally {
+        reads.delete(reading)
+      }
+    },
+    async release() {
+      // A descriptor closed under a read may be somebody else's by the time that the read comes to it.
+      await Promise.allSettled(reads)
+      closeSync(file)
+      if (!nameless) remove(home)
+    },
+  }
+}
+
+/** The buffer is used again: a part is good until the next one is asked for. */
+export async function* wholeBytes(file: SavedFile): AsyncGenerator<Buffer> {
+  const buffer = Buffer.allocUnsafe(Math.min(STEP_BYTES, file.size))
+  for (let position = 0; position < file.size; ) {
+    const got = await file.read(buffer, position)
+    if (got === 0) throw new Error('bug: the file became shorter')
+    yield buffer.subarray(0, got)
+    position += got
+  }
+}
+
+/** Writes a file from `parts`, gives its path to `load`, and removes it. */
+export async function withFile<T>(
+  directory: string | undefined,
+  parts: AsyncIterable<Uint8Array>,
+  load: (path: string) => T | Promise<T>,
+): Promise<T> {
+  const home = makeDirectory(directory)
+  try {
+    const path = join(home, 'verified')
+    await writeFile(path, parts)
+    return await load(path)
+  } finally {
+    remove(home)
+  }
+}
+
+async function writeFile(path: string, parts: AsyncIterable<Uint8Array>): Promise<void> {
+  const file = attemptSync('writing', path, () => openSync(path, 'wx', 0o600))
+  try {
+    let position = 0
+    for await (const part of parts) {
+      for (let at = 0; at < part.length; ) {
+        const { bytesWritten } = await writeAt(file, part, at, part.length - at, position).catch((error: unknown) => {
+          throw ioError(error, `writing ${path}`, path)
+        })
+        at += bytesWritten
+        position += bytesWritten
+      }
+    }
+  } finally {
+    closeSync(file)
+  }
+}

@@ -1,0 +1,58 @@
+// What a persist is asked, and what it answers.
+
+import type { Chunking } from '../format/chunking.ts'
+import type { OnProgress } from '../progress.ts'
+import type { BlobInput } from './sources.ts'
+
+/** What to persist, and how. */
+export interface PersistOptions {
+  /** Blobs by name. */
+  blobs: Readonly<Record<string, BlobInput>> | Iterable<readonly [string, BlobInput]>
+  /** The caller's data: plain values, bytes, links. `METADATA_INVALID` names the field that cannot be kept faithfully. */
+  metadata?: Record<string, unknown>
+  /** Any comparable position of the source of truth. */
+  watermark?: unknown
+  /** For people reading the history. */
+  message?: string
+  /** How blobs are cut that do not say so themselves; default `content()`. */
+  chunking?: Chunking
+  /** Overrides the store's. */
+  keepLast?: number
+  /** `HEAD_CONFLICT` unless this is the current sequence (null: no snapshot yet). */
+  expectedHead?: number | null
+  /** Called before and after the blobs are read; another answer is `SOURCE_CHANGED` and nothing is committed. */
+  unchanged?: () => unknown
+  /** How long to wait for another writer, in ms; default 30,000. */
+  lockWaitMs?: number
+  /** Rejects with `signal.reason`; nothing is committed. */
+  signal?: AbortSignal
+  onProgress?: OnProgress
+}
+
+export interface PersistResult {
+  sequence: number
+  /** CID of the manifest: equal content under equal chunking has an equal one. */
+  manifest: string
+  /** The store already had exactly this as its current snapshot; nothing was written. */
+  unchanged: boolean
+  bytes: {
+    /** Of all blobs. */
+    total: number
+    /** Written into packs for this snapshot, indexes included. */
+    written: number
+    /** Of blob bytes that were in the store already. */
+    reused: number
+    /** Of older blocks, copied so that their packs can go. */
+    folded: number
+  }
+  blobs: Record<string, { cid: string; size: number }>
+  durationMs: number
+}
+
+/** The store's settings that a persist follows. */
+export interface PersistDefaults {
+  keepLast: number
+  lockWaitMs: number
+  packBytesMax: number
+  compression: 'auto' | 'none' | 'zstd'
+}

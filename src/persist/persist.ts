@@ -1,0 +1,113 @@
+import { randomBytes } from 'node:crypto'
+import { assertExpected, assertWritable, type Environment, watchWait } from '../blocks/store-context.ts'
+import { HoldfastError } from '../errors.ts'
+import { assertChunking } from '../format/chunking.ts'
+import { STORE_ID_BYTES } from '../format/limits.ts'
+import { decodeValue, encodeValue, isWellFormed } from '../format/value.ts'
+import { ZSTD_PACKAGE } from '../format/zstd-module.ts'
+import { cleanUp, type Seen } from '../gc/collect.ts'
+import type { StoredHead, WriteSession } from '../storage/port.ts'
+import { canCompress } from '../workers/zstd.ts'
+import { commitSnapshot } from './commit.ts'
+import { openKnownPacks } from './known-packs.ts'
+import type { PersistDefaults, PersistOptions, PersistResult } from './options.ts'
+import { nameSources } from './sources.ts'
+
+/**
+ * The order is what keeps the promises:
+ *
+ *  1. the lock: one writer;
+ *  2. HEAD is read and made durable, before anything is built on it;
+ *  3. blobs are taken in, from our own copy; new blocks go into a pack in `tmp/`;
+ *  4. the pack is fsynced, renamed, and its directory fsynced: what HEAD will name is durable before HEAD names it;
+ *  5. HEAD is replaced and made durable: from here on the snapshot exists, and only now may the caller be told;
+ *  6. only now is anything deleted.
+ */
+export async function persist(
+  env: Environment,
+  options: PersistOptions,
+  defaults: PersistDefaults,
+): Promise<PersistResult> {
+  const startMs = performance.now()
+  const signal = options.signal ?? new AbortController().signal
+  signal.throwIfAborted()
+  const keepLast = options.keepLast ?? defaults.keepLast
+  assertKeepLast(keepLast)
+  if (options.chunking !== undefined) assertChunking(options.chunking)
+  if (options.message !== undefined) assertMessage(options.message)
+  // Refused before anything is read or locked, and copied: what the caller changes meanwhile is for the next snapshot.
+  const metadata = strictClone(options.metadata ?? {}, 'metadata') as Record<string, unknown>
+  const watermark = options.watermark === undefined ? undefined : strictClone(options.watermark, 'watermark')
+  const compress = wantsCompression(defaults.compression)
+  const sources = await nameSources(env.fs, options.blobs)
+
+  return await env.storage.write(
+    {
+      waitMs: options.lockWaitMs ?? defaults.lockWaitMs,
+      signal: options.signal,
+      onWait: watchWait(env, options.onProgress),
+    },
+    async (session) => {
+      const { stored, seen } = await readyStore(env, session, options)
+      const known = await openKnownPacks(env, stored, seen)
+      try {
+        const result = await commitSnapshot(env, session, stored, known, {
+          ...options,
+          metadata,
+          watermark,
+          signal,
+          keepLast,
+          sources,
+          compress,
+          packBytesMax: defaults.packBytesMax,
+        })
+        return { ...result, durationMs: performance.now() - startMs }
+      } finally {
+        await known.release()
+      }
+    },
+  )
+}
+
+function wantsCompression(compression: PersistDefaults['compression']): boolean {
+  if (compression === 'none') return false
+  const can = canCompress()
+  if (compression === 'zstd' && !can) {
+    throw new HoldfastError(
+      'COMPRESSION_UNSUPPORTED',
+      `${ZSTD_PACKAGE} does not load, and this Node (${process.version}) cannot write zstd itself, as 22.15 can; install it, or use compression: 'auto' or 'none'`,
+      { details: { node: process.version } },
+    )
+  }
+  return can
+}
+
+export function assertKeepLast(keepLast: unknown): void {
+  if (typeof keepLast !== 'number' || !Number.isInteger(keepLast) || keepLast < 1 || keepLast > 1000) {
+    throw new RangeError(`keepLast is the number of snapshots to keep, 1 to 1,000; got ${String(keepLast)}`)
+  }
+}
+
+function strictClone(value: unknown, root: string): unknown {
+  return decodeValue(encodeValue(value, root))
+}
+
+function assertMessage(message: unknown): void {
+  if (typeof message === 'string' && isWellFormed(message)) return
+  throw new TypeError(`persist: message must be well-formed text, got ${JSON.stringify(message)}`)
+}
+
+/** Steps 1 and 2: a store that is there, durable, swept and ours to write. */
+async function readyStore(
+  env: Environment,
+  session: WriteSession,
+  options: PersistOptions,
+): Promise<{ stored: StoredHead; seen: Seen | null }> {
+  if (session.stored !== null) assertWritable(env, session.stored)
+  assertExpected(env, session.stored?.head ?? null, options.expectedHead)
+  const seen = await cleanUp(env, session)
+  if (session.stored === null) {
+    await session.create(randomBytes(STORE_ID_BYTES).toString('hex'), new Date().toISOString())
+  }
+  return { stored: session.stored!, seen }
+}

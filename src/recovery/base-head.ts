@@ -1,0 +1,146 @@
+import { assertWritable, type Environment } from '../blocks/store-context.ts'
+import { HoldfastError, isHoldfastError } from '../errors.ts'
+import type { Head } from '../format/head.ts'
+import { fromHex, toHex } from '../format/hex.ts'
+import { STORE_ID_BYTES } from '../format/limits.ts'
+import type { Found, Inspection, PackFile, StoredHead, StoreFileName } from '../storage/port.ts'
+import { readHeader } from './salvage.ts'
+
+/** What a repair goes on from: the newest HEAD that can be believed, or an empty one. */
+export interface StartingPoint {
+  storeId: Uint8Array
+  /** Store ids (hex) that packs claim, by name. */
+  owners: ReadonlyMap<string, string>
+  base: Head
+  from: 'HEAD.json' | 'HEAD.prev.json' | 'commit records'
+  /** HEAD.json as it lies there, if it is good and this store's. */
+  there: Head | null
+  /** In words, when it is not. */
+  whyNoHead: string
+  /** HEAD.prev.json, likewise. */
+  previous: Head | null
+  /** STORE.json is good and this store's. */
+  storeFileIsGood: boolean
+  /** Files that are damaged or another store's. */
+  aside: { file: StoreFileName; reason: 'damaged' | 'other-store' | 'older-than-spare'; why: string }[]
+}
+
+export async function findStart(
+  env: Environment,
+  found: Inspection,
+  options: { unreadableIsLost: boolean },
+): Promise<StartingPoint> {
+  const owners = await packOwners(env, found, options)
+  const storeId = ownStoreId(env, found, owners)
+  const good = (file: Found<StoredHead>): StoredHead | null =>
+    file.state === 'good' && file.value.head.storeId === storeId ? file.value : null
+  const there = good(found.head)
+  const previous = good(found.previous)
+  // A newer version's HEAD has things in it that this one would lose.
+  for (const stored of [there, previous]) if (stored !== null) assertWritable(env, stored)
+  const aside: StartingPoint['aside'] = []
+  const look = (file: StoreFileName, state: Found<unknown>, owner: string | undefined): void => {
+    if (state.state === 'damaged') aside.push({ file, reason: 'damaged', why: state.error.message })
+    if (state.state === 'good' && owner !== storeId) {
+      aside.push({ file, reason: 'other-store', why: `it is of store ${owner}, this is ${storeId}` })
+    }
+  }
+  const { store } = found
+  look('STORE.json', store, store.state === 'good' ? store.value : undefined)
+  look('HEAD.json', found.head, ownerOf(found.head))
+  look('HEAD.prev.json', found.previous, ownerOf(found.previous))
+  return {
+    storeId: fromHex(storeId, STORE_ID_BYTES),
+    owners,
+    base: there?.head ?? previous?.head ?? emptyHead(storeId),
+    from: there !== null ? 'HEAD.json' : previous !== null ? 'HEAD.prev.json' : 'commit records',
+    there: there?.head ?? null,
+    whyNoHead: aside.find(({ file }) => file === 'HEAD.json')?.why ?? 'HEAD.json is missing',
+    previous: previous?.head ?? null,
+    storeFileIsGood: store.state === 'good' && store.value === storeId,
+    aside,
+  }
+}
+
+/** As if HEAD.json, an old one, were lost: its spare is newer. */
+export function withoutHead(start: StartingPoint, previous: Head): StartingPoint {
+  const why = `it is of revision ${start.there?.revision}, HEAD.prev.json of ${previous.revision}`
+  return {
+    ...start,
+    base: previous,
+    from: 'HEAD.prev.json',
+    there: null,
+    whyNoHead: why,
+    aside: [...start.aside, { file: 'HEAD.json', reason: 'older-than-spare', why }],
+  }
+}
+
+function ownerOf(found: Found<StoredHead>): string | undefined {
+  return found.state === 'good' ? found.value.head.storeId : undefined
+}
+
+/**
+ * The store these files belong to: what most of STORE.json and the two HEADs say; where they do not decide, most of the packs. (Packs alone
+ * do not: somebody may have copied another store's into this one.)
+ */
+function ownStoreId(env: Environment, found: Inspection, owners: ReadonlyMap<string, string>): string {
+  const files = new Map<string, number>()
+  const packs = new Map<string, number>()
+  const vote = (votes: Map<string, number>, id: string): void => void votes.set(id, (votes.get(id) ?? 0) + 1)
+  if (found.store.state === 'good') vote(files, found.store.value)
+  for (const head of [found.head, found.previous]) if (head.state === 'good') vote(files, head.value.head.storeId)
+  for (const owner of owners.values()) vote(packs, owner)
+  const votes = (id: string): [number, number] => [files.get(id) ?? 0, packs.get(id) ?? 0]
+  const [winner] = [...new Set([...files.keys(), ...packs.keys()])].sort((a, b) => {
+    const [filesA, packsA] = votes(a)
+    const [filesB, packsB] = votes(b)
+    return filesB - filesA || packsB - packsA
+  })
+  if (winner !== undefined) return winner
+  throw new HoldfastError('NOT_A_STORE', `there is nothing of a store in ${env.storage.location} that can be read`, {
+    details: { location: env.storage.location },
+  })
+}
+
+async function packOwners(
+  env: Environment,
+  found: Inspection,
+  options: { unreadableIsLost: boolean },
+): Promise<Map<string, string>> {
+  const owners = new Map<string, string>()
+  for (const { name } of found.packs) {
+    const file = await openIfThere(env, name)
+    if (file === null) continue
+    try {
+      const header = await readHeader(file, options)
+      if (header !== null) owners.set(name, toHex(header.storeId))
+    } finally {
+      await file.close()
+    }
+  }
+  return owners
+}
+
+/** Without the lock a pack may go while we come to it. */
+async function openIfThere(env: Environment, name: string): Promise<PackFile | null> {
+  try {
+    return await env.storage.openPack(name)
+  } catch (error) {
+    if (isHoldfastError(error, 'PACK_MISSING')) return null
+    throw error
+  }
+}
+
+function emptyHead(storeId: string): Head {
+  return {
+    storeId,
+    revision: 0,
+    sequence: 0,
+    head: null,
+    snapshots: [],
+    packs: [],
+    retired: [],
+    damaged: [],
+    writes: [],
+  }
+}

@@ -1,0 +1,160 @@
+import { chunkRuns } from '../blocks/blob-dag.ts'
+import { type Blame, type BlockSource, entryOf, slotOf } from '../blocks/block-source.ts'
+import { HoldfastError, isHoldfastError } from '../errors.ts'
+import { cidText, parseCid } from '../format/cid.ts'
+import type { HeadPack, HeadSnapshot } from '../format/head.ts'
+import { toHex } from '../format/hex.ts'
+import { DIGEST_BYTES } from '../format/limits.ts'
+import { type BlobEntry, decodeManifest } from '../format/manifest.ts'
+import { readSegments } from '../load/read-blob.ts'
+
+/** Whether one snapshot can be loaded. */
+export interface SnapshotHealth {
+  sequence: number
+  manifest: string
+  /** Every byte of it is there. */
+  intact: boolean
+  /** Names of blobs that cannot be read in full; the others can. */
+  damagedBlobs: string[]
+  /** The manifest itself cannot be read: nothing of the snapshot can. */
+  manifestLost: boolean
+}
+
+interface Examination {
+  health: SnapshotHealth
+  /** One for each damaged blob, or one for the manifest. */
+  errors: HoldfastError[]
+  /** Sum of the blobs' sizes, as the manifest says. */
+  size: number
+}
+
+interface ExamineOptions {
+  /** For messages. */
+  location: string
+  /** Whether the chunk is good at `place`, or at another one. */
+  isGood(place: number, digests: Uint8Array, at: number): boolean
+  /** Told of each block that the snapshot needs. */
+  onBlock?: (snapshot: HeadSnapshot, digests: Uint8Array, at: number) => void
+  signal?: AbortSignal | undefined
+}
+
+/**
+ * Answers a function that follows every link of a snapshot: each block must be there, good, and as long as its parent says. Manifests,
+ * nodes and segments are read; of chunks only the index is asked. A blob that several snapshots have is followed once.
+ */
+export function examiner(
+  source: BlockSource,
+  options: ExamineOptions,
+): (snapshot: HeadSnapshot) => Promise<Examination> {
+  const { location, isGood, onBlock, signal } = options
+  const seen = new Set<string>()
+
+  return async function examine(snapshot) {
+    const { sequence, manifest } = snapshot
+    const watched = watch(source, (digest) => onBlock?.(snapshot, digest, 0))
+    const health: SnapshotHealth = { sequence, manifest, intact: true, damagedBlobs: [], manifestLost: false }
+    const errors: HoldfastError[] = []
+    const details = { location, sequence }
+    let size = 0
+    let blobs: Map<string, BlobEntry>
+    try {
+      const blame: Blame = { code: 'SNAPSHOT_DAMAGED', what: `snapshot ${sequence}`, details }
+      blobs = decodeManifest(await watched.read(parseCid(manifest).digest, blame)).blobs
+    } catch (error) {
+      if (!isHoldfastError(error)) throw error
+      return { health: { ...health, intact: false, manifestLost: true }, errors: [error], size }
+    }
+    for (const [name, entry] of blobs) {
+      size += entry.size
+      // Which packs must hold a blob depends on the snapshot, too.
+      const { root, segments } = entry
+      const key = [cidText(root), entry.size, segments === undefined ? '' : toHex(segments), snapshot.packs].join()
+      if (seen.has(key)) continue
+      const what = `blob ${JSON.stringify(name)} of snapshot ${sequence}`
+      try {
+        await examineBlob(snapshot, watched, entry, { code: 'BLOB_DAMAGED', what, details: { ...details, blob: name } })
+        seen.add(key)
+      } catch (error) {
+        if (!isHoldfastError(error)) throw error
+        health.intact = false
+        health.damagedBlobs.push(name)
+        errors.push(error)
+      }
+    }
+    return { health, errors, size }
+  }
+
+  async function examineBlob(
+    snapshot: HeadSnapshot,
+    watched: BlockSource,
+    entry: BlobEntry,
+    blame: Blame,
+  ): Promise<void> {
+    await readSegments(watched, entry, blame)
+    for await (const { digests, lengths, count } of chunkRuns(watched, entry, blame)) {
+      signal?.throwIfAborted()
+      for (let i = 0; i < count; i++) {
+        const at = i * DIGEST_BYTES
+        onBlock?.(snapshot, digests, at)
+        const wrong = wrongChunk(digests, at, lengths[i]!)
+        if (wrong === null) continue
+        const block = toHex(digests.subarray(at, at + DIGEST_BYTES))
+        throw new HoldfastError(blame.code, `${blame.what} is damaged: block ${block.slice(0, 16)}… ${wrong}`, {
+          details: { ...blame.details, block },
+        })
+      }
+    }
+  }
+
+  function wrongChunk(digests: Uint8Array, at: number, length: number): string | null {
+    const place = source.find(digests, at)
+    if (place === -1) return 'is in no pack that can be read'
+    const found = source.indexes[slotOf(place)]!.rawLength(entryOf(place))
+    if (found !== length) return `has ${found} bytes, and ${length} in its list`
+    return isGood(place, digests, at) ? null : 'is not what was written, or cannot be read'
+  }
+}
+
+function watch(source: BlockSource, onRead: (digest: Uint8Array) => void): BlockSource {
+  return {
+    ...source,
+    read(digest, blame) {
+      onRead(digest)
+      return source.read(digest, blame)
+    },
+  }
+}
+
+/**
+ * Whether HEAD lists, for each snapshot, a pack for each of its blocks: one that it does not list may be deleted although it is needed. Over
+ * all packs that HEAD names.
+ */
+export function listingCheck(packs: readonly HeadPack[], source: BlockSource) {
+  const idOf = new Map(packs.map(({ name, id }) => [name, id]))
+  const ids = source.packs.map(({ name }) => idOf.get(name))
+  const unlisted = new Map<number, Set<string>>()
+  let last: HeadSnapshot | null = null
+  let isListed: boolean[] = []
+
+  return {
+    onBlock(snapshot: HeadSnapshot, digests: Uint8Array, at: number): void {
+      // It is in no HEAD yet.
+      if (snapshot.packs.length === 0) return
+      if (snapshot !== last) {
+        last = snapshot
+        isListed = ids.map((id) => id !== undefined && snapshot.packs.includes(id))
+      }
+      const place = source.find(digests, at)
+      if (place === -1 || isListed[slotOf(place)]) return
+      if (source.indexes.some((index, slot) => isListed[slot] && index.find(digests, at) !== -1)) return
+      const names = unlisted.get(snapshot.sequence) ?? new Set()
+      unlisted.set(snapshot.sequence, names.add(source.packs[slotOf(place)]!.name))
+    },
+    /** By sequence, in words. */
+    wrong: (): [number, string][] =>
+      [...unlisted].map(([sequence, names]) => [
+        sequence,
+        `HEAD does not say that snapshot ${sequence} needs pack ${[...names].join(', ')}, which could be deleted therefore`,
+      ]),
+  }
+}

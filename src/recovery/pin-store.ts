@@ -1,0 +1,132 @@
+import { basename } from 'node:path'
+import { createPackShelf, type OpenPack } from '../blocks/pack-cache.ts'
+import type { Environment } from '../blocks/store-context.ts'
+import { HoldfastError, isDamage, isHoldfastError } from '../errors.ts'
+import type { Head } from '../format/head.ts'
+import { fromHex } from '../format/hex.ts'
+import { HEADER_BYTES, STORE_ID_BYTES } from '../format/limits.ts'
+import { claimIn, type PackClaim, planSweep, rolledBack } from '../gc/plan-sweep.ts'
+import type { Inspection, StoredHead } from '../storage/port.ts'
+import type { Problem } from './problem.ts'
+
+/** A store as verify looks at it, held so that a writer cannot take it away meanwhile. */
+export interface Pinned {
+  problems: Problem[]
+  /** Null, and no problems: no store was ever made here. */
+  stored: StoredHead | null
+  /** Open, with a good index. */
+  packs: OpenPack[]
+  /** All others that HEAD names. */
+  failures: { pack: string; error: HoldfastError }[]
+}
+
+/** A writer that moves on while we open what HEAD names makes packs look missing; then HEAD is read again. */
+const PIN_TRIES = 16
+
+export async function pinStore(env: Environment): Promise<Pinned> {
+  for (let tries = 1; ; tries++) {
+    const pinned: Pinned = { ...(await readHeads(env)), packs: [], failures: [] }
+    const { stored } = pinned
+    if (stored === null) return pinned
+    await openAll(env, stored.head, pinned)
+    const missing = pinned.failures.some(({ error }) => error.code === 'PACK_MISSING')
+    if (!missing || !(await hasMoved(env, stored))) return pinned
+    for (const pack of pinned.packs) await pack.release()
+    if (tries < PIN_TRIES) continue
+    throw new HoldfastError('SNAPSHOT_GONE', `${env.storage.location} is written to faster than it can be verified`, {
+      details: { revision: stored.head.revision },
+    })
+  }
+}
+
+async function hasMoved(env: Environment, stored: StoredHead): Promise<boolean> {
+  const now = await env.storage.readHead()
+  return now?.head.revision !== stored.head.revision
+}
+
+const FILES = ['STORE.json', 'HEAD.json', 'HEAD.prev.json']
+
+async function readHeads(env: Environment): Promise<Pick<Pinned, 'problems' | 'stored'>> {
+  const problems: Problem[] = []
+  let found: Inspection | null = null
+  try {
+    // Before HEAD is read: what lies there now is no newer than that HEAD.
+    found = await env.storage.inspect()
+    const stored = await env.storage.readHead()
+    if (stored !== null) problems.push(...(await besideHead(env, found, stored.head)))
+    return { problems, stored }
+  } catch (error) {
+    if (!isHoldfastError(error) || !isVerdict(error, found)) throw error
+    const file = basename(String(error.details.path ?? error.details.where))
+    const what = FILES.includes(file) ? file : 'HEAD.json'
+    problems.push({ code: error.code, what, message: error.message })
+    return { problems, stored: null }
+  }
+}
+
+/** Whether the error says something about a store; otherwise there is none to look at. */
+function isVerdict(error: HoldfastError, found: Inspection | null): boolean {
+  const isStore = found !== null && (found.store.state === 'good' || found.previous.state === 'good')
+  if (isHoldfastError(error, 'NOT_A_STORE')) return isStore
+  return error.kind === 'damaged' || error.code === 'IO_FAILED'
+}
+
+/** The spare HEAD, and the packs that HEAD does not name. */
+async function besideHead(env: Environment, found: Inspection, head: Head): Promise<Problem[]> {
+  const problems: Problem[] = []
+  const { previous } = found
+  const what = 'HEAD.prev.json'
+  const spare = 'it is only a spare, the next write replaces it'
+  if (previous.state === 'damaged') {
+    problems.push({ code: 'HEAD_DAMAGED', what, message: `${previous.error.message}; ${spare}` })
+  } else if (previous.state === 'good' && previous.value.head.storeId !== head.storeId) {
+    problems.push({ code: 'STORE_DAMAGED', what, message: `${what} belongs to another store; ${spare}` })
+  }
+  const known = new Set([...head.packs, ...head.retired].map(({ name }) => name))
+  const claims = new Map<string, PackClaim | null>()
+  for (const { name } of found.packs) claims.set(name, known.has(name) ? null : await claimOf(env, name, problems))
+  const before = previous.state === 'good' && previous.value.head.storeId === head.storeId ? previous.value.head : null
+  const plan = planSweep(head, before, claims)
+  if (plan.future.length > 0) {
+    const { code, message } = rolledBack(env.storage.location, head, plan)
+    problems.push({ code, what: 'HEAD.json', message })
+  }
+  return problems
+}
+
+/** Null: it went meanwhile, as an orphan may, or cannot be read. */
+async function claimOf(env: Environment, name: string, problems: Problem[]): Promise<PackClaim | null> {
+  try {
+    const file = await env.storage.openPack(name)
+    try {
+      const bytes = new Uint8Array(Math.min(HEADER_BYTES, file.bytes))
+      await file.read(bytes, 0)
+      return claimIn(bytes, name)
+    } finally {
+      await file.close()
+    }
+  } catch (error) {
+    if (!isHoldfastError(error)) throw error
+    const { code, message } = error
+    if (!isDamage(error)) problems.push({ code, what: `pack ${name}`, message, pack: name })
+    return null
+  }
+}
+
+/** Past what this process has in memory: an index that has been read already says nothing about the disk. */
+async function openAll(env: Environment, head: Head, into: Pick<Pinned, 'packs' | 'failures'>): Promise<void> {
+  const shelf = createPackShelf(env.storage)
+  const storeId = fromHex(head.storeId, STORE_ID_BYTES)
+  for (const { name } of head.packs) {
+    let pack: OpenPack | null = null
+    try {
+      pack = await shelf.open(name, storeId)
+      await pack.index()
+      into.packs.push(pack)
+    } catch (error) {
+      await pack?.release()
+      if (!isHoldfastError(error)) throw error
+      into.failures.push({ pack: name, error })
+    }
+  }
+}

@@ -1,0 +1,84 @@
+import type { Head } from '../format/head.ts'
+import type { Direction, KeptSnapshot, PackFates } from './repair-plan.ts'
+import type { SurveyedPack } from './salvage.ts'
+
+export function knownPacks(head: Head): Set<string> {
+  return new Set([...head.packs, ...head.retired].map(({ name }) => name))
+}
+
+/**
+ * Where a block is found first is where it stays: in the packs that HEAD names, then in those that it could name, the newest first, which
+ * are the results of merges. From the others it must be copied.
+ */
+export function inOrderOfTrust(packs: readonly SurveyedPack[], base: Head): SurveyedPack[] {
+  const named = new Set(base.packs.map(({ name }) => name))
+  const retired = new Set(base.retired.map(({ name }) => name))
+  const rank = ({ name, whole }: SurveyedPack): number => {
+    if (!whole || retired.has(name)) return 2
+    return named.has(name) ? 0 : 1
+  }
+  return [...packs].sort(
+    (a, b) => rank(a) - rank(b) || (b.header?.revision ?? 0) - (a.header?.revision ?? 0) || (a.name < b.name ? -1 : 1),
+  )
+}
+
+export function decideFates(
+  packs: readonly SurveyedPack[],
+  { base, rolledBack, adopting }: Direction,
+  marks: readonly Uint8Array[],
+  kept: readonly KeptSnapshot[],
+): PackFates {
+  const fates: PackFates = {
+    named: new Set(),
+    adopted: [],
+    rescued: new Set(),
+    aside: [],
+    missing: [],
+    lost: new Set(),
+    wrong: [],
+  }
+  const saidOf = new Map(base.packs.map((pack) => [pack.name, pack]))
+  const retired = new Set(base.retired.map(({ name }) => name))
+  const listed = new Set(kept.flatMap(({ snapshot }) => snapshot.packs))
+
+  for (const [slot, { name, whole, why, bytes, good, header }] of packs.entries()) {
+    const said = saidOf.get(name)
+    const needed = kept.some(({ slots }) => slots.has(slot))
+    const hasBlocks = marks[slot]!.includes(1)
+    const aside = (reason: string, because: string): void => void fates.aside.push({ slot, reason, why: because })
+    if (retired.has(name)) {
+      // A name never comes back from there: it is deleted soon.
+      if (hasBlocks) fates.rescued.add(slot)
+    } else if (!whole) {
+      if (hasBlocks) fates.rescued.add(slot)
+      if (said !== undefined) fates.lost.add(said.id)
+      aside('damaged', why)
+    } else if (said !== undefined) {
+      if (!needed && !listed.has(said.id)) {
+        aside('unneeded', 'only snapshots that are dropped needed it')
+        continue
+      }
+      fates.named.add(slot)
+      if (said.bytes !== bytes || said.blocks !== good.blocks) {
+        fates.wrong.push(
+          `pack ${name} has ${bytes} bytes and ${good.blocks} blocks, HEAD says ${said.bytes} and ${said.blocks}`,
+        )
+      }
+    } else if (needed) {
+      fates.named.add(slot)
+      fates.adopted.push(slot)
+    } else if (adopting) {
+      aside('unneeded', 'no snapshot that could be rebuilt needs it')
+    } else if (rolledBack && header!.revision > base.revision) {
+      aside('newer-than-head', 'the store goes on from the older HEAD')
+    }
+    // What is left is what a writer that died left behind: the next one deletes it.
+  }
+  const there = new Set(packs.map(({ name }) => name))
+  for (const { id, name } of base.packs) {
+    if (there.has(name)) continue
+    fates.missing.push(name)
+    fates.lost.add(id)
+  }
+  return fates
+}

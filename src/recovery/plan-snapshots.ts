@@ -1,0 +1,101 @@
+import type { BlockSource } from '../blocks/block-source.ts'
+import { isDamage } from '../errors.ts'
+import { cidText } from '../format/cid.ts'
+import type { Head, HeadSnapshot } from '../format/head.ts'
+import { SNAPSHOTS_MAX } from '../format/limits.ts'
+import { examiner, listingCheck } from './examine.ts'
+import type { SurveyedPack } from './salvage.ts'
+
+/** Snapshots that a repaired HEAD may have: which are whole, and which are not. */
+export interface Candidates {
+  /** Newest first. `record`: the slot of the pack that tells of it, when HEAD does not. */
+  kept: { snapshot: HeadSnapshot; record: number | null }[]
+  dropped: { sequence: number; manifest: string; why: string }[]
+  /** What HEAD says of kept ones that is not so, in words. */
+  wrong: string[]
+}
+
+interface Candidate {
+  snapshot: HeadSnapshot
+  record: number | null
+}
+
+/** A snapshot is only believed when HEAD or, with `adopting`, a commit record names it; and only kept when every block of it is good. */
+export async function examineCandidates(
+  location: string,
+  source: BlockSource,
+  packs: readonly SurveyedPack[],
+  base: Head,
+  adopting: boolean,
+): Promise<Candidates> {
+  const listing = listingCheck(base.packs, source)
+  // Whatever is not good is not in the source.
+  const examine = examiner(source, { location, isGood: () => true, onBlock: listing.onBlock })
+  const result: Candidates = { kept: [], dropped: [], wrong: [] }
+  const ofBase = base.snapshots.map((snapshot) => ({ snapshot, record: null }))
+  const candidates = [...(adopting ? recorded(packs, base.sequence) : []), ...ofBase]
+  candidates.sort((a, b) => b.snapshot.sequence - a.snapshot.sequence)
+  for (const { snapshot, record } of candidates) {
+    const { sequence, manifest } = snapshot
+    if (result.kept.at(-1)?.snapshot.sequence === sequence) continue
+    const { health, errors, size } = await examine(snapshot)
+    // A disk's passing mood, or a newer version's manifest, must not cost a snapshot its place.
+    const undecided = errors.find((error) => !isDamage(error))
+    if (undecided !== undefined) throw undecided
+    if (!health.intact) {
+      const before = record === null ? '' : ' (retention may have dropped it long ago)'
+      result.dropped.push({ sequence, manifest, why: `${errors[0]!.message}${before}` })
+      continue
+    }
+    if (record === null && size !== snapshot.size) {
+      result.wrong.push(`the blobs of snapshot ${sequence} have ${size} bytes, HEAD says ${snapshot.size}`)
+    }
+    result.kept.push({ snapshot: { ...snapshot, size }, record })
+  }
+  const kept = new Set(result.kept.map(({ snapshot }) => snapshot.sequence))
+  result.dropped = result.dropped.filter(({ sequence }) => !kept.has(sequence))
+  if (packs.every(({ whole }) => whole)) {
+    for (const [sequence, why] of listing.wrong()) if (kept.has(sequence)) result.wrong.push(why)
+  }
+  dropBeyondLimit(result)
+  return result
+}
+
+/**
+ * Snapshots that commit records tell of and that HEAD is too old to know. A writer that died before its HEAD and the one after it may have
+ * given the same sequence to different snapshots: the later one first.
+ */
+function recorded(packs: readonly SurveyedPack[], known: number): Candidate[] {
+  const found = new Map<string, Candidate & { revision: number }>()
+  for (const [slot, { header, records }] of packs.entries()) {
+    for (const { sequence, manifest, time, message } of records) {
+      const key = `${sequence} ${cidText(manifest)}`
+      if (sequence <= known || found.has(key)) continue
+      const snapshot = {
+        sequence,
+        manifest: cidText(manifest),
+        time,
+        ...(message === undefined ? {} : { message }),
+        tags: [],
+        abandoned: false,
+        pack: 0,
+        packs: [],
+        size: 0,
+      }
+      found.set(key, { snapshot, record: slot, revision: header?.revision ?? 0 })
+    }
+  }
+  return [...found.values()].sort(
+    (a, b) => b.revision - a.revision || Date.parse(b.snapshot.time) - Date.parse(a.snapshot.time),
+  )
+}
+
+/** Commit records of a long life may tell of more than a HEAD can hold: then the oldest without a tag go. */
+function dropBeyondLimit({ kept, dropped }: Candidates): void {
+  for (let i = kept.length - 1; i >= 0 && kept.length > SNAPSHOTS_MAX; i--) {
+    const { sequence, manifest, tags } = kept[i]!.snapshot
+    if (tags.length > 0) continue
+    kept.splice(i, 1)
+    dropped.push({ sequence, manifest, why: `a store keeps at most ${SNAPSHOTS_MAX} snapshots` })
+  }
+}

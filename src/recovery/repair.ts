@@ -1,0 +1,294 @@
+import { slotOf } from '../blocks/block-source.ts'
+import { appendCommitRecord } from '../blocks/commit-record.ts'
+import { createDigestMap } from '../blocks/digest-map.ts'
+import { type BlockWriter, createBlockWriter, type WrittenPack } from '../blocks/pack-writer.ts'
+import type { Environment } from '../blocks/store-context.ts'
+import { HoldfastError } from '../errors.ts'
+import { parseCid } from '../format/cid.ts'
+import type { Head, HeadPack, HeadSnapshot } from '../format/head.ts'
+import { movePack } from '../gc/compact.ts'
+import { nextHead } from '../history/next-head.ts'
+import type { WriteSession } from '../storage/port.ts'
+import { BEFORE_REPAIR, prepareRepair } from './plan-repair.ts'
+import type { PreparedRepair, RepairOptions, RepairPlan } from './repair-plan.ts'
+
+export interface RepairReport extends RepairPlan {
+  /** The plan was carried out; false for a dry run, and when there was nothing to do. */
+  applied: boolean
+  /** Where things were moved to, by the name of the file or pack. */
+  quarantined: Record<string, string>
+}
+
+/** What `repair` takes of its store. */
+interface RepairSettings {
+  dryRun?: boolean
+  lockWaitMs: number
+  packBytesMax: number
+}
+
+/** A rebuilt HEAD must not give out numbers that the lost one may have given. */
+const REVISION_JUMP = 1_000_000
+const SEQUENCE_JUMP = 1_000
+
+/**
+ * Brings a damaged store back to where it loads and can be written. Nothing is deleted: what is bad moves to quarantine. A store in which
+ * nothing is wrong is left exactly as it is. With `dryRun` the answer is what would be done.
+ */
+export async function repair(env: Environment, options: RepairOptions & RepairSettings): Promise<RepairReport> {
+  assertOptions(options)
+  const planned = await planUnlocked(env, options)
+  if (options.dryRun === true && planned === null) {
+    throw new HoldfastError('HEAD_CONFLICT', `${env.storage.location} is written to while its repair is planned`, {
+      details: { location: env.storage.location },
+    })
+  }
+  if (planned !== null && (options.dryRun === true || planned.ok)) return unchanged(planned)
+  return await env.storage.write(
+    { waitMs: options.lockWaitMs, signal: options.signal, repair: true },
+    async (session) => {
+      const prepared = await prepareRepair(env, options)
+      if (prepared === null) return unchanged(nothingThere(env))
+      try {
+        const { plan } = prepared
+        if (plan.choice !== null) throw mustChoose(env)
+        if (plan.ok) return unchanged(plan)
+        options.signal?.throwIfAborted()
+        const quarantined = await applyRepair(session, prepared, options.packBytesMax)
+        env.badBlocks.clear()
+        return { ...plan, applied: true, quarantined }
+      } finally {
+        await prepared.release()
+      }
+    },
+  )
+}
+
+function assertOptions({ rolledBack, unreadable }: RepairOptions): void {
+  if (rolledBack !== undefined && rolledBack !== 'newer' && rolledBack !== 'older') {
+    throw new TypeError(`repair: rolledBack is 'newer' or 'older', got ${String(rolledBack)}`)
+  }
+  if (unreadable !== undefined && unreadable !== 'lost') {
+    throw new TypeError(`repair: unreadable is 'lost' or not given, got ${String(unreadable)}`)
+  }
+}
+
+function unchanged(plan: RepairPlan): RepairReport {
+  return { ...plan, applied: false, quarantined: {} }
+}
+
+const PLAN_TRIES = 4
+
+/** Without the lock, which a read-only store has not, and which is a write. Null: others wrote meanwhile, again and again. */
+async function planUnlocked(env: Environment, options: RepairOptions): Promise<RepairPlan | null> {
+  for (let tries = 0; tries < PLAN_TRIES; tries++) {
+    const before = await headBytes(env)
+    let plan: RepairPlan | null = null
+    let failure: unknown = null
+    try {
+      const prepared = await prepareRepair(env, options)
+      await prepared?.release()
+      plan = prepared?.plan ?? nothingThere(env)
+    } catch (error) {
+      failure = error
+    }
+    if (Buffer.compare(before, await headBytes(env)) !== 0) continue
+    if (plan === null) throw failure
+    return plan
+  }
+  return null
+}
+
+async function headBytes(env: Environment): Promise<Uint8Array> {
+  const { head } = await env.storage.inspect()
+  return head.state === 'good' ? head.value.bytes : new Uint8Array(0)
+}
+
+function nothingThere(env: Environment): RepairPlan {
+  return { location: env.storage.location, ok: true, actions: [], snapshots: [], choice: null }
+}
+
+function mustChoose(env: Environment): HoldfastError {
+  return new HoldfastError(
+    'STORE_ROLLED_BACK',
+    `${env.storage.location}: HEAD is older than what lies beside it. Repair with rolledBack: 'newer' to adopt the snapshots made after ` +
+      "it, or 'older' to go on without them (they move to quarantine)",
+    { details: { location: env.storage.location } },
+  )
+}
+
+/**
+ * In this order, so that whatever was readable before is readable after a crash at any point, and nothing that is evidence can be taken
+ * for garbage by the next writer:
+ *
+ *  1. needed blocks of packs that will go are copied, and durable in new packs;
+ *  2. files that are damaged move aside, and of good HEADs there is a copy aside;
+ *  3. where there is a good HEAD, it names the new packs too: without that they would be an orphan, and the packs they were copied from
+ *     could not go;
+ *  4. packs move aside: before HEAD stops naming them, since what it does not name is deleted by the next writer;
+ *  5. the repaired HEAD replaces what is there.
+ *
+ * (A HEAD that gives way to a newer spare moves aside in step 2. A crash before step 5 then leaves none, which any repair rebuilds.)
+ */
+async function applyRepair(
+  session: WriteSession,
+  prepared: PreparedRepair,
+  packBytesMax: number,
+): Promise<Record<string, string>> {
+  const { start, direction, packs, plan } = prepared
+  const { there } = start
+  const far = numbersFarAhead(prepared)
+  const firstFree = 1 + largest([direction.base, ...(there === null ? [] : [there])].flatMap(packIds))
+  const ids = packs.map(
+    ({ name }, slot) => direction.base.packs.find((pack) => pack.name === name)?.id ?? firstFree + slot,
+  )
+  const rescued = await writeRescued(session, prepared, ids, {
+    revision: there === null ? far.revision : there.revision + 1,
+    firstPackId: firstFree + packs.length,
+    packBytesMax,
+  })
+  const quarantined: Record<string, string> = {}
+  for (const action of plan.actions) {
+    if (action.action !== 'quarantine-file') continue
+    const { file, reason, why } = action
+    quarantined[file] = await session.quarantineFile(file, reason, { why }, { copy: reason === BEFORE_REPAIR })
+  }
+  let numbers = far
+  if (there !== null) {
+    numbers = direction.jump ? far : { revision: there.revision + 1, sequence: there.sequence }
+    if (rescued.written.length > 0 || direction.jump) {
+      await session.restoreHead(withRescued(there, rescued.written, numbers.sequence))
+      if (!direction.jump) numbers = { ...numbers, revision: there.revision + 2 }
+    }
+  }
+  for (const action of plan.actions) {
+    if (action.action !== 'quarantine-pack') continue
+    const { pack, reason, why } = action
+    quarantined[pack] = await session.quarantinePack(pack, reason, { why })
+  }
+  await session.restoreHead(repairedHead(prepared, ids, rescued, numbers))
+  return quarantined
+}
+
+function packIds({ packs }: Head): number[] {
+  return packs.map(({ id }) => id)
+}
+
+interface Numbers {
+  revision: number
+  sequence: number
+}
+
+/** No number that was ever given out is given out again, as far as HEADs and packs tell. */
+function numbersFarAhead({ start, direction, packs }: PreparedRepair): Numbers {
+  const heads = [direction.base, start.there, start.previous].filter((head) => head !== null)
+  const revisions = packs.map(({ whole, header }) => (whole ? header!.revision : 0))
+  const sequences = packs.flatMap(({ records }) => records.map((record) => record.sequence))
+  return {
+    revision: largest([...heads.map(({ revision }) => revision), ...revisions]) + REVISION_JUMP,
+    sequence: largest([...heads.map(({ sequence }) => sequence), ...sequences]) + SEQUENCE_JUMP,
+  }
+}
+
+function largest(numbers: readonly number[]): number {
+  return numbers.reduce((a, b) => Math.max(a, b), 0)
+}
+
+interface Rescued {
+  written: WrittenPack[]
+  /** Kept snapshots with the packs that they need from now on. */
+  snapshots: HeadSnapshot[]
+}
+
+/** Copies what is needed of packs that go, and says of each kept snapshot which packs it needs. */
+async function writeRescued(
+  session: WriteSession,
+  prepared: PreparedRepair,
+  ids: readonly number[],
+  options: { revision: number; firstPackId: number; packBytesMax: number },
+): Promise<Rescued> {
+  const writer = createBlockWriter({
+    storeId: prepared.start.storeId,
+    ...options,
+    createPack: () => session.createPack(),
+  })
+  try {
+    return await rescueBlocks(prepared, ids, writer)
+  } catch (error) {
+    await writer.discard()
+    throw error
+  }
+}
+
+async function rescueBlocks(prepared: PreparedRepair, ids: readonly number[], writer: BlockWriter): Promise<Rescued> {
+  const { direction, packs, source, marks, kept, fates } = prepared
+  const moved = createDigestMap()
+  const firstId = writer.packId
+  for (const slot of fates.rescued) {
+    const pack = { file: source.packs[slot]!, index: source.indexes[slot]!, marks: marks[slot]! }
+    await movePack(pack, writer, moved, flush, new AbortController().signal)
+  }
+  const named = new Set([...fates.named].map((slot) => ids[slot]!))
+  const lastId = writer.packId
+  const into = Array.from({ length: lastId - firstId + 1 }, (_, i) => firstId + i)
+  const snapshots = kept.map(({ snapshot, slots }) => {
+    const stay = [...snapshot.packs, ...[...slots].map((slot) => ids[slot]!)].filter((id) => named.has(id))
+    const copied = [...slots].some((slot) => fates.rescued.has(slot))
+    // The records are in the last pack, so every snapshot they speak of needs it.
+    const written = copied ? into : prepared.renewRecords ? [lastId] : []
+    const packIds = [...new Set([...stay, ...written])].sort((a, b) => a - b)
+    const { digest } = parseCid(snapshot.manifest)
+    const slot = slotOf(source.find(digest, 0))
+    return { ...snapshot, packs: packIds, pack: fates.rescued.has(slot) ? moved.get(digest, 0) : ids[slot]! }
+  })
+  if (prepared.renewRecords) {
+    const names = new Map([...packs.map(({ name }, slot) => [ids[slot]!, name] as const)])
+    for (const { id, name } of writer.packs) names.set(id, name)
+    for (const snapshot of snapshots) appendCommitRecord(writer, direction.base.storeId, snapshot, names)
+  }
+  const { packs: written, seal } = await writer.finish()
+  await seal()
+  return { written, snapshots }
+
+  async function flush(): Promise<void> {
+    await writer.flush()
+    await writer.rollOver()
+  }
+}
+
+/** The HEAD that is there, naming the new packs as well: everything loads as before, or better. */
+function withRescued(there: Head, written: readonly WrittenPack[], sequence: number): Head {
+  const ids = written.map(({ id }) => id)
+  return {
+    ...nextHead(there, {}),
+    sequence,
+    snapshots: there.snapshots.map((snapshot) => ({ ...snapshot, packs: [...snapshot.packs, ...ids] })),
+    packs: [...there.packs, ...written.map((pack) => ({ ...pack, live: null }))],
+    retired: there.retired,
+    damaged: there.damaged,
+  }
+}
+
+function repairedHead(prepared: PreparedRepair, ids: readonly number[], rescued: Rescued, numbers: Numbers): Head {
+  const { direction, packs, current, fates } = prepared
+  const { base } = direction
+  const lives = new Map(base.packs.map(({ name, live }) => [name, live]))
+  const named: HeadPack[] = [...fates.named].map((slot) => {
+    const { name, bytes, good } = packs[slot]!
+    return { id: ids[slot]!, name, bytes, blocks: good.blocks, live: lives.get(name) ?? null }
+  })
+  const there = new Set(packs.map(({ name }) => name))
+  const next = nextHead(
+    {
+      ...base,
+      revision: numbers.revision - 1,
+      sequence: numbers.sequence,
+      snapshots: [],
+      packs: named,
+      retired: base.retired.filter(({ name }) => there.has(name)),
+      // All packs that it will name are whole.
+      damaged: [],
+    },
+    { snapshots: rescued.snapshots, written: rescued.written.map((pack) => ({ ...pack, live: pack.bytes })) },
+  )
+  return { ...next, head: current }
+}

@@ -1,0 +1,120 @@
+import { createPackShelf, type OpenPack } from '../blocks/pack-cache.ts'
+import { scanPack } from '../blocks/scan-pack.ts'
+import { type Environment, noteBadPack } from '../blocks/store-context.ts'
+import { isDamage, isHoldfastError } from '../errors.ts'
+import type { Head } from '../format/head.ts'
+import { fromHex } from '../format/hex.ts'
+import { STORE_ID_BYTES } from '../format/limits.ts'
+import { type BadBlocksOf, blockProblems, noteBadBlocks, type Problem, packProblem } from './problem.ts'
+
+/** How far one slice goes. Without a limit a slice is a whole round. */
+export interface ScrubOptions {
+  /** Stop after about this many stored bytes; at least one step of a few MiB is made. */
+  maxBytes?: number
+  /** Stop after about this many milliseconds. */
+  maxMs?: number
+  /** Where the slice before stopped; default: where this store object's last slice did. Keep it across restarts. null: from the start. */
+  cursor?: string | null
+  /** Rejects with `signal.reason`. */
+  signal?: AbortSignal
+}
+
+export interface ScrubReport {
+  /** Nothing is wrong in this slice but, at most, what HEAD records already. */
+  ok: boolean
+  problems: Problem[]
+  /** `bytes` are stored ones. */
+  checked: { blocks: number; bytes: number }
+  /** Give it to the next slice; null when the round is complete. */
+  cursor: string | null
+}
+
+/**
+ * Verifies the stored bytes a slice at a time, pack after pack in the order of their names, so that a server can check a large store
+ * over days. Packs that come and go between slices are met in the next round. Changes nothing; what is found bad is not counted on
+ * by later persists of the same store object, which record it. Whether each snapshot is complete is for `verify` to say.
+ */
+export async function scrub(env: Environment, options: ScrubOptions = {}): Promise<ScrubReport> {
+  const startMs = performance.now()
+  const { signal } = options
+  const maxBytes = limit('maxBytes', options.maxBytes)
+  const maxMs = limit('maxMs', options.maxMs)
+  const from = parseCursor(options.cursor ?? null)
+  signal?.throwIfAborted()
+  const report: ScrubReport = { ok: true, problems: [], checked: { blocks: 0, bytes: 0 }, cursor: null }
+  const stored = await env.storage.readHead()
+  const names = (stored?.head.packs ?? []).map(({ name }) => name).sort()
+  const left = names.filter((name) => from === null || name >= from.pack)
+  for (const [i, name] of left.entries()) {
+    const first = from?.pack === name ? from.block : 0
+    const done = await scrubPack(env, stored!.head, name, first, report, isEnough)
+    if (done === null && (i === left.length - 1 || !isEnough())) continue
+    report.cursor = done === null ? `${left[i + 1]}:0` : `${name}:${done}`
+    break
+  }
+  report.ok = report.problems.every(({ known }) => known === true)
+  return report
+
+  function isEnough(): boolean {
+    signal?.throwIfAborted()
+    return report.checked.bytes >= maxBytes || performance.now() - startMs >= maxMs
+  }
+}
+
+/** Answers the number of the block to go on with when `isEnough`; null when the pack is done. */
+async function scrubPack(
+  env: Environment,
+  head: Head,
+  name: string,
+  first: number,
+  report: ScrubReport,
+  isEnough: () => boolean,
+): Promise<number | null> {
+  let pack: OpenPack | null = null
+  try {
+    // A shelf of its own: what this process has in memory of the pack says nothing about the disk.
+    pack = await createPackShelf(env.storage).open(name, fromHex(head.storeId, STORE_ID_BYTES))
+    const index = await pack.index()
+    const bad: BadBlocksOf = { states: new Uint8Array(index.blocks), failure: null }
+    try {
+      for await (const step of scanPack(pack.file, index, Math.min(first, index.blocks))) {
+        report.checked.blocks += step.blocks
+        report.checked.bytes += step.bytes
+        for (const [entry, state] of step.bad) bad.states[entry] = state
+        bad.failure ??= step.failure
+        if (isEnough() && step.done < index.blocks) return step.done
+      }
+      return null
+    } finally {
+      noteBadBlocks(env, head, name, index, bad.states)
+      report.problems.push(...blockProblems(head, { name, index }, bad, null))
+    }
+  } catch (error) {
+    if (!isHoldfastError(error)) throw error
+    if (error.code !== 'PACK_MISSING' || (await isNamed(env, name))) {
+      if (isDamage(error)) noteBadPack(env, name)
+      report.problems.push(packProblem(head, name, error))
+    }
+    return null
+  } finally {
+    await pack?.release()
+  }
+}
+
+/** A pack that went while we came to it is not missing. */
+async function isNamed(env: Environment, name: string): Promise<boolean> {
+  const stored = await env.storage.readHead()
+  return stored?.head.packs.some((pack) => pack.name === name) ?? false
+}
+
+function limit(name: string, value = Number.POSITIVE_INFINITY): number {
+  if (typeof value === 'number' && value > 0) return value
+  throw new RangeError(`scrub: ${name} is a number above 0, got ${String(value)}`)
+}
+
+function parseCursor(cursor: string | null): { pack: string; block: number } | null {
+  if (cursor === null) return null
+  const match = /^([0-9a-f]{64}):(\d{1,10})$/.exec(cursor)
+  if (match === null) throw new TypeError(`scrub: this is not a cursor of a slice before: ${JSON.stringify(cursor)}`)
+  return { pack: match[1]!, block: Number(match[2]) }
+}

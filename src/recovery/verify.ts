@@ -1,0 +1,247 @@
+import { type BlockSource, entryOf, openBlockSource, slotOf } from '../blocks/block-source.ts'
+import type { OpenPack } from '../blocks/pack-cache.ts'
+import { BLOCK, type BlockState, scanPack } from '../blocks/scan-pack.ts'
+import { type Environment, noteBadPack } from '../blocks/store-context.ts'
+import { isDamage, isHoldfastError } from '../errors.ts'
+import type { Head } from '../format/head.ts'
+import { ENTRY_BYTES, FANOUT_BYTES, FOOTER_BYTES, HEADER_BYTES } from '../format/limits.ts'
+import type { PackIndex } from '../format/pack.ts'
+import type { OnProgress } from '../progress.ts'
+import { examiner, listingCheck, type SnapshotHealth } from './examine.ts'
+import { type Pinned, pinStore } from './pin-store.ts'
+import { type BadBlocksOf, blockProblems, noteBadBlocks, type Problem, packProblem } from './problem.ts'
+
+export interface VerifyOptions {
+  /** `quick`: every structure, no blob bytes. `full` (default): every stored byte as well. */
+  level?: 'quick' | 'full'
+  /** Rejects with `signal.reason`. */
+  signal?: AbortSignal
+  onProgress?: OnProgress
+}
+
+export interface VerifyReport {
+  /**
+   * Every snapshot can be loaded, and nothing is wrong but, at most, what HEAD records already (problems that are `known`): those blocks are
+   * not counted on any more, and every snapshot does without them.
+   */
+  ok: boolean
+  location: string
+  level: 'quick' | 'full'
+  /** HEAD's revision that was verified; null when there is no store, or no HEAD that can be read. */
+  revision: number | null
+  problems: Problem[]
+  /** Newest first. */
+  snapshots: SnapshotHealth[]
+  /** `blocks` and their stored `bytes`: at level `full` only. */
+  checked: { packs: number; blocks: number; bytes: number }
+  /** What to do, in words; empty when there is nothing. */
+  advice: string
+  durationMs: number
+}
+
+/**
+ * Looks at everything and changes nothing. What is damaged, missing or unreadable is in the report; it throws only when there is nothing to
+ * look at. Packs are read from the disk even when this process has them in memory. Holds every pack open, and in memory their
+ * indexes (40 to 52 bytes a block) and a few MiB more.
+ */
+export async function verify(env: Environment, options: VerifyOptions = {}): Promise<VerifyReport> {
+  const startMs = performance.now()
+  const level = options.level ?? 'full'
+  if (level !== 'quick' && level !== 'full') {
+    throw new TypeError(`verify: level is 'quick' or 'full', got ${String(level)}`)
+  }
+  options.signal?.throwIfAborted()
+  const pinned = await pinStore(env)
+  const { stored } = pinned
+  const report: VerifyReport = {
+    ok: false,
+    location: env.storage.location,
+    level,
+    revision: stored?.head.revision ?? null,
+    problems: pinned.problems,
+    snapshots: [],
+    checked: { packs: 0, blocks: 0, bytes: 0 },
+    advice: '',
+    durationMs: 0,
+  }
+  try {
+    if (stored !== null) await verifyPacks(env, stored.head, pinned, report, options)
+  } finally {
+    for (const pack of pinned.packs) await pack.release()
+  }
+  report.ok = report.problems.every(({ known }) => known === true)
+  report.advice = adviceFor(report)
+  report.durationMs = performance.now() - startMs
+  return report
+}
+
+async function verifyPacks(
+  env: Environment,
+  head: Head,
+  pinned: Pinned,
+  report: VerifyReport,
+  options: VerifyOptions,
+): Promise<void> {
+  const { packs, failures } = pinned
+  for (const { pack, error } of failures) {
+    if (isDamage(error)) noteBadPack(env, pack)
+    report.problems.push(packProblem(head, pack, error))
+  }
+  const marks = createBadMarks(() => source)
+  const source: BlockSource = await openBlockSource(packs, {
+    failures: failures.map(({ error }) => error),
+    onBadBlock(pack, digest, error) {
+      const slot = packs.findIndex(({ name }) => name === pack)
+      const entry = source.indexes[slot]!.find(digest, 0)
+      if (marks.has(slot, entry)) return
+      if (isHoldfastError(error, 'IO_FAILED')) marks.add(slot, entry, BLOCK.unreadable, error)
+      else marks.add(slot, entry, BLOCK.wrong)
+    },
+  })
+  await source.expect(Number.POSITIVE_INFINITY)
+  for (const [slot, pack] of packs.entries()) comparePack(head, pack, source.indexes[slot]!, report)
+  if (report.level === 'full') await scanAll(source, marks, report, options)
+  else markRecorded(head, source, marks)
+
+  const listing = listingCheck(head.packs, source)
+  const examine = examiner(source, {
+    location: env.storage.location,
+    signal: options.signal,
+    isGood: (place, digests, at) =>
+      !marks.has(slotOf(place), entryOf(place)) || hasGoodCopy(source, marks, digests, at),
+    ...(failures.length > 0 ? {} : { onBlock: listing.onBlock }),
+  })
+  for (const snapshot of head.snapshots) {
+    options.signal?.throwIfAborted()
+    const { health, errors, size } = await examine(snapshot)
+    report.snapshots.push(health)
+    const what = `snapshot ${snapshot.sequence}`
+    for (const { code, message } of errors) report.problems.push({ code, what, message })
+    if (!health.manifestLost && size !== snapshot.size) {
+      const message = `its blobs have ${size} bytes, HEAD says ${snapshot.size}`
+      report.problems.push({ code: 'HEAD_DAMAGED', what, message })
+    }
+  }
+  for (const [sequence, message] of listing.wrong()) {
+    report.problems.push({ code: 'HEAD_DAMAGED', what: `snapshot ${sequence}`, message })
+  }
+  reportBadBlocks(env, head, source, marks, report)
+}
+
+function comparePack(head: Head, { name, file }: OpenPack, index: PackIndex, report: VerifyReport): void {
+  const said = head.packs.find((pack) => pack.name === name)!
+  if (said.bytes === file.bytes && said.blocks === index.blocks) return
+  const message = `it has ${file.bytes} bytes and ${index.blocks} blocks, HEAD says ${said.bytes} and ${said.blocks}`
+  report.problems.push({ code: 'HEAD_DAMAGED', what: `pack ${name}`, message, pack: name })
+}
+
+async function scanAll(
+  source: BlockSource,
+  marks: BadMarks,
+  report: VerifyReport,
+  { signal, onProgress }: VerifyOptions,
+): Promise<void> {
+  const { checked } = report
+  const totalBytes = source.packs.reduce((sum, { file }, slot) => sum + dataBytes(file.bytes, source.indexes[slot]!), 0)
+  for (const [slot, { file }] of source.packs.entries()) {
+    for await (const step of scanPack(file, source.indexes[slot]!)) {
+      signal?.throwIfAborted()
+      checked.blocks += step.blocks
+      checked.bytes += step.bytes
+      for (const [entry, state] of step.bad) marks.add(slot, entry, state, step.failure)
+      onProgress?.({ phase: 'verifying', bytes: checked.bytes, totalBytes })
+    }
+    checked.packs += 1
+  }
+}
+
+function dataBytes(fileBytes: number, { blocks }: PackIndex): number {
+  return fileBytes - HEADER_BYTES - FANOUT_BYTES - blocks * ENTRY_BYTES - FOOTER_BYTES
+}
+
+/** Nothing is read that could tell, so HEAD is believed. */
+function markRecorded(head: Head, source: BlockSource, marks: BadMarks): void {
+  for (const { pack, digests } of head.damaged) {
+    const slot = source.packs.findIndex(({ name }) => name === pack)
+    if (slot === -1) continue
+    for (const hex of digests) {
+      const entry = source.indexes[slot]!.find(Buffer.from(hex, 'hex'), 0)
+      if (entry !== -1) marks.add(slot, entry, BLOCK.wrong)
+    }
+  }
+}
+
+function hasGoodCopy(source: BlockSource, marks: BadMarks, digests: Uint8Array, at: number): boolean {
+  return source.indexes.some((index, slot) => {
+    const entry = index.find(digests, at)
+    return entry !== -1 && !marks.has(slot, entry)
+  })
+}
+
+/** From now on persists of this store object do not count on these blocks, and record them. */
+function reportBadBlocks(
+  env: Environment,
+  head: Head,
+  source: BlockSource,
+  marks: BadMarks,
+  report: VerifyReport,
+): void {
+  for (const [slot, bad] of marks.all()) {
+    const { name } = source.packs[slot]!
+    const index = source.indexes[slot]!
+    noteBadBlocks(env, head, name, index, bad.states)
+    const isCopied = (entry: number): boolean => hasGoodCopy(source, marks, index.bytes, index.digestAt(entry))
+    report.problems.push(...blockProblems(head, { name, index }, bad, isCopied))
+  }
+}
+
+/** Bad blocks, by the slot of their pack. */
+interface BadMarks {
+  add(slot: number, entry: number, state: BlockState, failure?: unknown): void
+  has(slot: number, entry: number): boolean
+  all(): Iterable<[number, BadBlocksOf]>
+}
+
+function createBadMarks(source: () => BlockSource): BadMarks {
+  const bySlot = new Map<number, BadBlocksOf>()
+  return {
+    add(slot, entry, state, failure = null) {
+      const bad = bySlot.get(slot) ?? { states: new Uint8Array(source().indexes[slot]!.blocks), failure: null }
+      bad.states[entry] = state
+      bad.failure ??= failure
+      bySlot.set(slot, bad)
+    },
+    has: (slot, entry) => bySlot.size > 0 && (bySlot.get(slot)?.states[entry] ?? BLOCK.good) !== BLOCK.good,
+    all: () => bySlot,
+  }
+}
+
+function adviceFor(report: VerifyReport): string {
+  const { problems, snapshots, revision } = report
+  if (report.ok) return ''
+  if (problems.some(({ code }) => code === 'IO_FAILED')) {
+    return (
+      'Something could not be read, which says nothing about what is in it: look at the disk, the mount and the permissions first, and ' +
+      'verify again before anything is repaired.'
+    )
+  }
+  if (problems.some(({ code }) => code === 'STORE_ROLLED_BACK')) {
+    return "HEAD is older than what lies beside it. Nothing can be persisted until repair({ rolledBack: 'newer' }) or ('older') says how to go on."
+  }
+  if (revision === null) {
+    return (
+      'HEAD cannot be read, so nothing loads. repair({ dryRun: true }) shows what can be rebuilt from HEAD.prev.json and the packs, ' +
+      'repair() does it.'
+    )
+  }
+  if (snapshots.every(({ intact }) => intact)) {
+    return 'Every snapshot can be loaded in full. The next persist stops counting on what is bad; repair() replaces it now.'
+  }
+  const intact = snapshots.filter((snapshot) => snapshot.intact).map(({ sequence }) => sequence)
+  const loads =
+    intact.length > 0 ? `Snapshots ${intact.join(', ')} can be loaded in full` : 'No snapshot can be loaded in full'
+  return (
+    `${loads}. Persisting the same content again puts back what is missing of it. repair() rescues good blocks from damaged packs and ` +
+    'drops the snapshots that stay incomplete: what is intact of those (see damagedBlobs) can be loaded only before that.'
+  )
+}

@@ -1,0 +1,342 @@
+import { hostname } from 'node:os'
+import { resolve } from 'node:path'
+import { HoldfastError, isDamage, isHoldfastError } from '../../errors.ts'
+import { parseHead } from '../../format/head.ts'
+import { JSON_BYTES_MAX } from '../../format/limits.ts'
+import { parseStoreFile, type StoreFile } from '../../format/store-file.ts'
+import { makeDirectory } from '../../fs/durable.ts'
+import { acquireFileLock } from '../../fs/file-lock.ts'
+import {
+  attempt,
+  ioError,
+  isMissing,
+  isSameFile,
+  lstatOrNull,
+  readFileOrNull,
+  readFully,
+  statOrNull,
+} from '../../fs/io.ts'
+import { locksAvailable } from '../../fs/lock.ts'
+import { warmed } from '../../fs/node.ts'
+import type { FileStat, FileSystem } from '../../fs/port.ts'
+import { createQueue, type Queue } from '../../fs/queue.ts'
+import type { Found, Inspection, PackFile, Storage, StoredHead } from '../port.ts'
+import type { DirectoryState } from './head.ts'
+import { listPackNames, packPath, paths } from './layout.ts'
+import { createParsed } from './parse-cache.ts'
+import { openSession } from './session.ts'
+
+interface DirectoryStorageOptions {
+  fs: FileSystem
+  path: string
+  readOnly: boolean
+  /** `none`: the caller vouches that there is one writer. */
+  lock: 'os' | 'none'
+}
+
+/** What this process knows of a store directory, whoever opened it here and however often. */
+interface Shared extends DirectoryState {
+  queue: Queue
+}
+
+/** What a write needs of the store's directory. */
+interface Prepared {
+  stat: FileStat
+  shared: Shared
+}
+
+function modesOf({ mode }: FileStat): { fileMode: number; directoryMode: number } {
+  return { directoryMode: mode & 0o777, fileMode: mode & 0o666 }
+}
+
+/** For so long after a write the kernel is taken to have the store's own files and directories in memory. */
+const WARM_MS = 10_000
+
+const sharedByPath = new Map<string, Shared>()
+
+function sharedState(realPath: string): Shared {
+  let shared = sharedByPath.get(realPath)
+  if (shared === undefined) {
+    shared = { queue: createQueue(), durableHead: null, uncertain: false }
+    sharedByPath.set(realPath, shared)
+  }
+  return shared
+}
+
+/** A store in a directory of a local file system. */
+export function directoryStorage(options: DirectoryStorageOptions): Storage {
+  const { fs, readOnly } = options
+  const root = resolve(options.path)
+  const at = paths(root)
+  const lock = options.lock === 'os'
+
+  const storeFiles = createParsed(parseStoreFile)
+  const heads = createParsed(parseHead)
+  let writtenMs = Number.NEGATIVE_INFINITY
+
+  function bytesOf(path: string, looks = fs): Promise<Uint8Array | null> {
+    return readFileOrNull(looks, path, JSON_BYTES_MAX)
+  }
+
+  function isWarm(): boolean {
+    return performance.now() - writtenMs < WARM_MS
+  }
+
+  async function readStoreFile(looks?: FileSystem): Promise<StoreFile | null> {
+    const bytes = await whole(bytesOf(at.store, looks), at.store, 'STORE_DAMAGED')
+    return bytes === null ? null : storeFiles.parse(bytes, at.store)
+  }
+
+  async function readHead(readBytes = () => bytesOf(at.head), looks?: FileSystem): Promise<StoredHead | null> {
+    // STORE.json is written after the first HEAD: seen before HEAD is looked for, HEAD must be there.
+    const store = await readStoreFile(looks)
+    const bytes = await whole(readBytes(), at.head, 'HEAD_DAMAGED')
+    if (store === null) return await withoutStoreFile(bytes)
+    if (bytes === null) {
+      throw new HoldfastError(
+        'HEAD_MISSING',
+        `${at.head} is missing, but ${at.store} says that a store was made here: its snapshots are not lost. repair() rebuilds it; or ` +
+          'move the directory aside with setAside() to start afresh',
+        { details: { path: at.head } },
+      )
+    }
+    const { head, unknown } = heads.parse(bytes, at.head)
+    if (head.storeId !== store.storeId) {
+      throw new HoldfastError(
+        'STORE_DAMAGED',
+        `${at.head} belongs to store ${head.storeId}, but ${at.store} to ${store.storeId}: two stores were mixed`,
+        { details: { path: root, head: head.storeId, store: store.storeId } },
+      )
+    }
+    return { head, bytes, unknown }
+  }
+
+  /** No STORE.json: nothing yet, or a creation under way or cut short, or damage. */
+  async function withoutStoreFile(head: Uint8Array | null): Promise<StoredHead | null> {
+    const stat = await attempt(statOrNull(fs, root), `looking at ${root}`)
+    if (stat !== null && stat.kind !== 'directory') {
+      throw new HoldfastError('NOT_A_STORE', `${root} is not a directory`, { details: { path: root } })
+    }
+    // A creation that was cut short leaves a HEAD of revision 0, and nothing else.
+    const evidence =
+      (head !== null && parseHead(head, at.head).head.revision > 0) ||
+      (await listPackNames(fs, at.packs)).length > 0 ||
+      (await attempt(lstatOrNull(fs, at.previous), `looking at ${at.previous}`)) !== null
+    if (!evidence) return null
+    // Perhaps its creator finished between our two looks.
+    if ((await readStoreFile()) !== null) return await readHead()
+    throw new HoldfastError(
+      'STORE_DAMAGED',
+      `${at.store} is missing, but there are snapshots in ${root}: repair() writes it anew; or move the directory aside with ` +
+        'setAside() to start afresh',
+      { details: { path: at.store } },
+    )
+  }
+
+  /** For a repair, which starts where others refuse. */
+  async function readHeadIfGood(
+    readBytes?: () => Promise<Uint8Array | null>,
+    looks?: FileSystem,
+  ): Promise<StoredHead | null> {
+    try {
+      return await readHead(readBytes, looks)
+    } catch (error) {
+      if (isDamage(error) || isHoldfastError(error, 'NOT_A_STORE')) return null
+      throw error
+    }
+  }
+
+  async function inspect(): Promise<Inspection> {
+    const packs: Inspection['packs'] = []
+    for (const name of await listPackNames(fs, at.packs)) {
+      const path = packPath(at.packs, name)
+      const stat = await attempt(lstatOrNull(fs, path), `looking at ${path}`)
+      if (stat !== null) packs.push({ name, bytes: stat.size })
+    }
+    return {
+      store: await found(at.store, (bytes) => parseStoreFile(bytes, at.store).storeId),
+      head: await found(at.head, (bytes) => ({ ...parseHead(bytes, at.head), bytes })),
+      previous: await found(at.previous, (bytes) => ({ ...parseHead(bytes, at.previous), bytes })),
+      packs,
+    }
+  }
+
+  async function found<T>(path: string, parse: (bytes: Uint8Array) => T): Promise<Found<T>> {
+    try {
+      const bytes = await whole(bytesOf(path), path, path === at.store ? 'STORE_DAMAGED' : 'HEAD_DAMAGED')
+      return bytes === null ? { state: 'missing' } : { state: 'good', value: parse(bytes) }
+    } catch (error) {
+      if (isDamage(error) || isHoldfastError(error, 'NOT_A_STORE', 'LIMIT_EXCEEDED')) return { state: 'damaged', error }
+      throw error
+    }
+  }
+
+  async function prepare(): Promise<FileStat> {
+    await makeDirectory(fs, root, 0o700)
+    const stat = await attempt(fs.stat(root), `looking at ${root}`)
+    for (const path of [at.packs, at.tmp]) {
+      await makeDirectory(fs, path, modesOf(stat).directoryMode)
+      const inside = await attempt(lstatOrNull(fs, path), `looking at ${path}`)
+      if (inside?.kind !== 'directory') {
+        throw new HoldfastError(
+          'STORE_DAMAGED',
+          `${path} is a ${inside?.kind ?? 'gone'}; it must be a real directory`,
+          {
+            details: { path },
+          },
+        )
+      }
+    }
+    return stat
+  }
+
+  /**
+   * As `prepare` found it the last time, if it still is that way: the same directory, with real directories in it. Three looks at once instead of
+   * seven one after the other.
+   */
+  async function stillPrepared({ stat, shared }: Prepared, looks: FileSystem): Promise<Prepared | null> {
+    const [now, ...inside] = await attempt(
+      Promise.all([statOrNull(looks, root), lstatOrNull(looks, at.packs), lstatOrNull(looks, at.tmp)]),
+      `looking at ${root}`,
+    )
+    if (now?.kind !== 'directory' || !isSameFile(now, stat) || now.mode !== stat.mode) return null
+    return inside.every((part) => part?.kind === 'directory') ? { stat, shared } : null
+  }
+
+  let prepared: Prepared | null = null
+  let entered: Promise<unknown> = Promise.resolve()
+
+  /** One after the other, so that writes queue in the order in which they were asked for: the last state given must be the last kept. */
+  function enter(looks: FileSystem): Promise<Prepared> {
+    const before = entered
+    async function next(): Promise<Prepared> {
+      await before.catch(() => undefined)
+      prepared = prepared && (await stillPrepared(prepared, looks))
+      if (prepared !== null) return prepared
+      const stat = await prepare()
+      prepared = { stat, shared: sharedState(await attempt(fs.realpath(root), `resolving ${root}`)) }
+      return prepared
+    }
+    const entering = next()
+    entered = entering
+    return entering
+  }
+
+  return {
+    location: root,
+    readHead: () => readHead(),
+    inspect,
+    openPack: (name) => openPack(fs, packPath(at.packs, name), name),
+    async write(write, task) {
+      if (readOnly) {
+        throw new HoldfastError('READ_ONLY', `${root} was opened read-only`, { details: { path: root } })
+      }
+      if (lock) assertLocks(root)
+      const looks = isWarm() ? warmed(fs) : fs
+      const { stat, shared } = await enter(looks)
+      const modes = modesOf(stat)
+      const startMs = performance.now()
+      return await shared.queue.run(
+        write.signal,
+        write.waitMs,
+        async () => {
+          const held = lock
+            ? await acquireFileLock(looks, at.lock, {
+                mode: modes.fileMode,
+                waitMs: Math.max(0, write.waitMs - (performance.now() - startMs)),
+                signal: write.signal,
+                onWait: write.onWait,
+                hint: Buffer.from(`pid ${process.pid} on ${hostname()}`),
+              })
+            : null
+          try {
+            const opening = openSession({
+              fs,
+              looks,
+              root,
+              modes,
+              lock,
+              shared,
+              heads,
+              held,
+              readHead: write.repair === true ? readHeadIfGood : readHead,
+              inspect,
+            })
+            const [{ session, close }] = await Promise.all([opening, held?.hinted])
+            try {
+              return await task(session)
+            } finally {
+              await close()
+            }
+          } finally {
+            await held?.release()
+            writtenMs = performance.now()
+          }
+        },
+        () =>
+          new HoldfastError(
+            'STORE_LOCKED',
+            `another write to ${root} in this process is not done after ${write.waitMs} ms`,
+            {
+              details: { path: root, waitedMs: write.waitMs, holder: 'this process' },
+            },
+          ),
+      )
+    },
+  }
+}
+
+function assertLocks(root: string): void {
+  const locks = locksAvailable()
+  if (locks.available) return
+  throw new HoldfastError(
+    'LOCK_UNAVAILABLE',
+    `${root} cannot be written: there are no file locks here (${locks.reason}). Reading works. If you make sure yourself that only one ` +
+      "process writes, open the store with lock: 'none'",
+    { details: { path: root, reason: locks.reason }, cause: locks.cause },
+  )
+}
+
+async function openPack(fs: FileSystem, path: string, name: string): Promise<PackFile> {
+  const file = await fs.open(path, 'read').catch((error: unknown) => {
+    if (!isMissing(error)) throw ioError(error, `opening ${path}`)
+    throw new HoldfastError('PACK_MISSING', `pack ${path} is missing`, { details: { path, pack: name }, cause: error })
+  })
+  const { size } = await file.stat().catch(async (error: unknown) => {
+    await file.close().catch(() => undefined)
+    throw ioError(error, `looking at ${path}`)
+  })
+  return {
+    name,
+    bytes: size,
+    async read(target, position) {
+      const got = await attempt(readFully(file, target, position), `reading ${path}`, path)
+      if (got < target.length) {
+        throw new HoldfastError('PACK_DAMAGED', `pack ${path} is cut short: it ends at byte ${position + got}`, {
+          details: { path, pack: name, bytes: position + got },
+        })
+      }
+    },
+    // Nothing was written through it: its close has nothing to report.
+    close: () => file.close().catch(() => undefined),
+    closeSync: () => file.closeSync(),
+  }
+}
+
+/** A file too large to be what it should is damaged, as any other that is not what was written. */
+async function whole(
+  reading: Promise<Uint8Array | null>,
+  path: string,
+  damaged: 'HEAD_DAMAGED' | 'STORE_DAMAGED',
+): Promise<Uint8Array | null> {
+  try {
+    return await reading
+  } catch (error) {
+    if (!isHoldfastError(error, 'LIMIT_EXCEEDED')) throw ioError(error, `reading ${path}`, path)
+    const reason = error.message
+    throw new HoldfastError(damaged, `${path} is damaged: ${reason}`, {
+      details: { where: path, reason },
+      cause: error,
+    })
+  }
+}

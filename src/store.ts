@@ -1,0 +1,239 @@
+import { channel } from 'node:diagnostics_channel'
+import { createPackShelf } from './blocks/pack-cache.ts'
+import type { Environment } from './blocks/store-context.ts'
+import { HoldfastError } from './errors.ts'
+import { blake3Implementation } from './format/blake3.ts'
+import type { FileSystem } from './fs/port.ts'
+import { type HistoryOptions, listSnapshots, rollback, tag, untag } from './history/history.ts'
+import { type LoadOptions, load, type Restored, restore } from './load/load.ts'
+import type { Snapshot, SnapshotInfo } from './load/snapshot.ts'
+import type { Local } from './local/local.ts'
+import type { PersistOptions, PersistResult } from './persist/options.ts'
+import { assertKeepLast, persist } from './persist/persist.ts'
+import { emitProcessWarning, type OnProgress, type OnWarning } from './progress.ts'
+import { type RepairReport, repair } from './recovery/repair.ts'
+import type { RepairOptions } from './recovery/repair-plan.ts'
+import { type ScrubOptions, type ScrubReport, scrub } from './recovery/scrub.ts'
+import { type VerifyOptions, type VerifyReport, verify } from './recovery/verify.ts'
+import type { Storage } from './storage/port.ts'
+
+/** Settings of one open store. Nothing of them is kept on disk. */
+export interface StoreOptions {
+  /** Snapshots to keep beside tagged ones; default 3. */
+  keepLast?: number
+  /** How long to wait for another writer, in ms; default 30,000. Then `STORE_LOCKED`. */
+  lockWaitMs?: number
+  /** `zstd` for chunks that shrink, in worker threads; `auto` (default): where it can be written, which is almost everywhere. */
+  compression?: 'auto' | 'none' | 'zstd'
+  /** A pack is completed at this size in bytes; default 256 MiB, 1 MiB to 1 GiB. */
+  packBytesMax?: number
+  /** Default: `process.emitWarning`. */
+  onWarning?: OnWarning
+}
+
+/** What `materialize` laid out. */
+export interface Materialized {
+  sequence: number
+  /** Paths by blob name. */
+  files: Record<string, string>
+}
+
+/** A store of snapshots. An interface, so that tests of users can fake it. */
+export interface Store {
+  /** Where it is: a path, or `memory`. */
+  readonly location: string
+  /** Makes a snapshot. When this resolves it survives power loss. */
+  persist(options: PersistOptions): Promise<PersistResult>
+  /** The current snapshot, or the one asked for; null when nothing was ever persisted. */
+  load<Names extends string = string, Metadata = Record<string, unknown>>(
+    options?: LoadOptions<Names, Metadata>,
+  ): Promise<Snapshot<Names, Metadata> | null>
+  /**
+   * Gives `use` the current snapshot and answers what it made of it; null when nothing was ever persisted. With `fallback`, damage
+   * that `use` meets moves on to the next older intact snapshot. Other errors do not.
+   */
+  restore<Value, Names extends string = string, Metadata = Record<string, unknown>>(
+    use: (snapshot: Snapshot<Names, Metadata>) => Value | Promise<Value>,
+    options?: LoadOptions<Names, Metadata>,
+  ): Promise<Restored<Value, Names, Metadata> | null>
+  /** Kept snapshots, newest first. */
+  snapshots(): Promise<SnapshotInfo[]>
+  /** Tags the current snapshot, or `at`; a tag of that name moves. Tagged snapshots are kept. */
+  tag(name: string, options?: HistoryOptions & { at?: number | string }): Promise<SnapshotInfo>
+  untag(name: string, options?: HistoryOptions): Promise<SnapshotInfo>
+  /** Makes an older snapshot, by sequence or tag, the current one again. */
+  rollback(to: number | string, options?: HistoryOptions & { message?: string }): Promise<SnapshotInfo>
+  /** Lays blobs out as plain files, so that `file()` finds them there: for images built once and read-only later. */
+  materialize(options?: {
+    at?: number | string
+    blobs?: readonly string[]
+    signal?: AbortSignal
+    onProgress?: OnProgress
+  }): Promise<Materialized>
+  /** Looks at everything, changes nothing; damage is in the report. */
+  verify(options?: VerifyOptions): Promise<VerifyReport>
+  /** Verifies a slice of the stored bytes, going on where the slice before stopped. */
+  scrub(options?: ScrubOptions): Promise<ScrubReport>
+  /**
+   * Brings a damaged store back: rebuilds HEAD, rescues good blocks, drops only snapshots that are truly incomplete. Nothing is deleted.
+   * `dryRun` answers what would be done. `STORE_ROLLED_BACK` asks which way to go on when an old HEAD was put back.
+   */
+  repair(options?: RepairOptions & { dryRun?: boolean; lockWaitMs?: number }): Promise<RepairReport>
+  /** Waits for what is under way. Open snapshots stay usable. */
+  close(): Promise<void>
+  [Symbol.asyncDispose](): Promise<void>
+}
+
+const KEEP_LAST = 3
+/** In ms. */
+export const LOCK_WAIT_MS = 30_000
+const PACK_BYTES = 256 * 1024 * 1024
+const PACK_BYTES_MIN = 1024 * 1024
+const PACK_BYTES_LIMIT = 1024 * 1024 * 1024
+
+const persistChannel = channel('holdfast:persist')
+const loadChannel = channel('holdfast:load')
+
+let warnedOfSlowHash = false
+
+/** Where a store is: its storage, and the machine that opens it. */
+export interface Place {
+  storage: Storage
+  /** For the caller's own files. */
+  fs: FileSystem
+  local: Local
+}
+
+/** A store over any storage. */
+export function createStore({ storage, fs, local }: Place, options: StoreOptions = {}): Store {
+  const defaults = {
+    keepLast: options.keepLast ?? KEEP_LAST,
+    lockWaitMs: options.lockWaitMs ?? LOCK_WAIT_MS,
+    packBytesMax: options.packBytesMax ?? PACK_BYTES,
+    compression: options.compression ?? 'auto',
+  }
+  assertKeepLast(defaults.keepLast)
+  if (!(defaults.packBytesMax >= PACK_BYTES_MIN && defaults.packBytesMax <= PACK_BYTES_LIMIT)) {
+    throw new RangeError(
+      `packBytesMax must be from ${PACK_BYTES_MIN} to ${PACK_BYTES_LIMIT}, got ${defaults.packBytesMax}`,
+    )
+  }
+  if (!['auto', 'none', 'zstd'].includes(defaults.compression)) {
+    throw new TypeError(`compression must be 'auto', 'none' or 'zstd', got ${JSON.stringify(defaults.compression)}`)
+  }
+  const env: Environment = {
+    storage,
+    fs,
+    local,
+    shelf: createPackShelf(storage),
+    warn: options.onWarning ?? emitProcessWarning,
+    badBlocks: new Map(),
+  }
+  const running = new Set<Promise<unknown>>()
+  let closed = false
+  let scrubbed: string | null = null
+
+  async function run<T>(operation: () => Promise<T>): Promise<T> {
+    if (closed) {
+      throw new HoldfastError('STORE_CLOSED', `the store at ${storage.location} was closed; open it again`, {
+        details: { location: storage.location },
+      })
+    }
+    warnOfSlowHash(env.warn)
+    const promise = operation()
+    running.add(promise)
+    try {
+      return await promise
+    } finally {
+      running.delete(promise)
+    }
+  }
+
+  async function close(): Promise<void> {
+    if (closed) return
+    closed = true
+    await Promise.allSettled(running)
+    await local.close()
+  }
+
+  return {
+    location: storage.location,
+    persist: (request) =>
+      run(async () => {
+        const result = await persist(env, request, defaults)
+        persistChannel.publish({ location: storage.location, ...result })
+        return result
+      }),
+    load: (request) =>
+      run(async () => {
+        const startMs = performance.now()
+        const snapshot = await load(env, request)
+        if (snapshot !== null) {
+          const { sequence, manifest, passedOver } = snapshot
+          const durationMs = performance.now() - startMs
+          loadChannel.publish({ location: storage.location, sequence, manifest, passedOver, durationMs })
+        }
+        return snapshot
+      }),
+    restore: (use, request) =>
+      run(async () => {
+        const startMs = performance.now()
+        const restored = await restore(env, use, request)
+        if (restored !== null) {
+          const { sequence, manifest, passedOver } = restored.snapshot
+          const durationMs = performance.now() - startMs
+          loadChannel.publish({ location: storage.location, sequence, manifest, passedOver, durationMs })
+        }
+        return restored
+      }),
+    snapshots: () => run(() => listSnapshots(env)),
+    tag: (name, request = {}) => run(() => tag(env, name, request.at, { ...request, ...lockWait(request) })),
+    untag: (name, request = {}) => run(() => untag(env, name, { ...request, ...lockWait(request) })),
+    rollback: (to, request = {}) => run(() => rollback(env, to, { ...request, ...lockWait(request) })),
+    verify: (request) => run(() => verify(env, request)),
+    scrub: (request = {}) =>
+      run(async () => {
+        const report = await scrub(env, {
+          ...request,
+          cursor: request.cursor === undefined ? scrubbed : request.cursor,
+        })
+        scrubbed = report.cursor
+        return report
+      }),
+    repair: (request = {}) =>
+      run(() => repair(env, { ...request, ...lockWait(request), packBytesMax: defaults.packBytesMax })),
+    materialize: (request = {}) =>
+      run(async () => {
+        const { at, blobs, signal, onProgress } = request
+        const snapshot = await load(env, { required: true, ...(at === undefined ? {} : { at }) })
+        try {
+          const paths: [string, string][] = []
+          for (const name of blobs ?? snapshot!.names) {
+            paths.push([name, await snapshot!.blob(name).file({ signal, onProgress })])
+          }
+          return { sequence: snapshot!.sequence, files: Object.fromEntries(paths) }
+        } finally {
+          await snapshot!.dispose()
+        }
+      }),
+    close,
+    [Symbol.asyncDispose]: close,
+  }
+
+  function lockWait(request: { lockWaitMs?: number }): { lockWaitMs: number } {
+    return { lockWaitMs: request.lockWaitMs ?? defaults.lockWaitMs }
+  }
+}
+
+/** Once per process: everything works, three to ten times slower. */
+function warnOfSlowHash(warn: OnWarning): void {
+  if (warnedOfSlowHash) return
+  const { name, reason } = blake3Implementation()
+  if (name === 'native' || reason === undefined) return
+  warnedOfSlowHash = true
+  warn({
+    code: 'SLOW_HASH',
+    message: `the native BLAKE3 package cannot be loaded here, using WebAssembly, which is slower: ${(reason as Error).message}`,
+    details: { reason },
+  })
+}

@@ -1,0 +1,21 @@
+// A store over a storage of the test's own: watched, faulty, read-only.
+
+import type { FileSystem } from '../../src/fs/port.ts'
+import { type LocalOptions, localBesideStore, localScratch } from '../../src/local/local.ts'
+import type { Storage } from '../../src/storage/port.ts'
+import { createStore, type Store, type StoreOptions } from '../../src/store.ts'
+
+/** `local`: how laid-out files are kept, where it matters to the test. */
+export function storeOver(
+  storage: Storage,
+  fs: FileSystem,
+  options: StoreOptions = {},
+  local: Partial<LocalOptions> = {},
+): Store {
+  const { location: directory } = storage
+  const beside = { fs, directory, lock: true, readOnly: false, ...local }
+  return createStore(
+    { storage, fs, local: directory === 'memory' ? localScratch(fs) : localBesideStore(beside) },
+    options,
+  )
+}
