@@ -1,3 +1,5 @@
+// BLAKE3: the native addon where it loads, else a portable implementation.
+
 import { createHasher, hash as hashPortable, warmupSimd } from 'blake3-jit'
 import { requireNative } from '../native.ts'
 import { toHex } from './hex.ts'

@@ -1,3 +1,6 @@
+// Chooses a snapshot and opens it; with `fallback`, goes on to older ones when damage is met. It takes no lock and
+// changes nothing.
+
 import type { StoreContext } from '../blocks/store-context.ts'
 import { HoldfastError, isDamage, isHoldfastError } from '../errors.ts'
 import type { Head, HeadSnapshot } from '../format/head.ts'

@@ -1,3 +1,5 @@
+// Plans the reads for a run of chunks: neighbours in a pack become one read. Then executes and verifies them.
+
 import { type ChunkRun, disagrees } from '../blocks/blob-dag.ts'
 import {
   BadBlock,

@@ -1,3 +1,5 @@
+// Reads a blob, whole or a range: whole segments are verified by their digests, the rest by its chunks.
+
 import { setImmediate } from 'node:timers/promises'
 import { type ChunkRun, chunkRuns, disagrees } from '../blocks/blob-dag.ts'
 import type { BlockSource, DamageContext } from '../blocks/block-source.ts'

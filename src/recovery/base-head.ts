@@ -1,3 +1,6 @@
+// Decides which HEAD a repair starts from: HEAD.json, HEAD.prev.json, or one rebuilt from commit records. It reads and
+// changes nothing.
+
 import { assertWritable, type StoreContext } from '../blocks/store-context.ts'
 import { HoldfastError, isHoldfastError } from '../errors.ts'
 import type { Head } from '../format/head.ts'

@@ -1,3 +1,5 @@
+// Checks whether a snapshot is intact: its manifest, its blobs, and every block they need. Verify and repair share it.
+
 import { chunkRuns } from '../blocks/blob-dag.ts'
 import { type BlockSource, type DamageContext, entryOf, packNumberOf } from '../blocks/block-source.ts'
 import { HoldfastError, isHoldfastError } from '../errors.ts'

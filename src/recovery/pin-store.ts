@@ -1,3 +1,5 @@
+// Opens everything that HEAD names for a verify or a scrub, and keeps it readable while others write and delete.
+
 import { basename } from 'node:path'
 import { createPackCache, type OpenPack } from '../blocks/pack-cache.ts'
 import type { StoreContext } from '../blocks/store-context.ts'

@@ -1,3 +1,5 @@
+// Plans what becomes of each pack in a repair: kept, adopted, copied from, or moved to quarantine. Pure.
+
 import type { Head } from '../format/head.ts'
 import type { Direction, KeptSnapshot, PackPlan } from './repair-plan.ts'
 import type { SalvagedPack } from './salvage.ts'

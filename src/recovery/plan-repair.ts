@@ -1,3 +1,5 @@
+// Reads a damaged store and makes the plan of its repair. It changes nothing: `repair.ts` applies the plan.
+
 import { type BlockSource, openBlockSource } from '../blocks/block-source.ts'
 import { createPackCache } from '../blocks/pack-cache.ts'
 import type { StoreContext } from '../blocks/store-context.ts'

@@ -1,3 +1,5 @@
+// Plans which snapshots a repair keeps: those that HEAD or commit records name and whose blocks are all there.
+
 import type { BlockSource } from '../blocks/block-source.ts'
 import { isDamage } from '../errors.ts'
 import { cidText } from '../format/cid.ts'

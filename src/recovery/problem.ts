@@ -1,3 +1,5 @@
+// What verify and scrub report: one problem with a pack, its blocks, HEAD or a snapshot.
+
 import { BLOCK, type BlockState } from '../blocks/scan-pack.ts'
 import { noteBadBlock, type StoreContext } from '../blocks/store-context.ts'
 import type { ErrorCode, HoldfastError } from '../errors.ts'

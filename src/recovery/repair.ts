@@ -1,3 +1,5 @@
+// Applies a repair's plan: quarantine, copies of good blocks, commit records, a new HEAD. Nothing is deleted.
+
 import { packNumberOf } from '../blocks/block-source.ts'
 import { appendCommitRecord } from '../blocks/commit-record.ts'
 import { createDigestMap } from '../blocks/digest-map.ts'

@@ -1,3 +1,6 @@
+// Reads all that is good in a pack, even if its index is damaged: the blocks whose bytes match their digests, and the
+// commit records among them.
+
 import { decompressStored } from '../blocks/block-source.ts'
 import type { OpenPack, PackCache } from '../blocks/pack-cache.ts'
 import { BLOCK, scanPack } from '../blocks/scan-pack.ts'

@@ -1,3 +1,5 @@
+// Decompresses the blocks of one read of a pack in worker threads, in memory that they share.
+
 import type { DecompressJob } from './frames.ts'
 import { type Pool, sharedPool, WorkerFailed } from './pool.ts'
 

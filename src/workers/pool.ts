@@ -1,3 +1,5 @@
+// The process's worker threads, shared by all stores. They start when there is work for them and end when idle.
+
 import { availableParallelism } from 'node:os'
 import { Worker } from 'node:worker_threads'
 import { blake3Implementation } from '../format/blake3.ts'

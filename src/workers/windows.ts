@@ -1,3 +1,5 @@
+// The windows of memory that a blob is read into, and the work on them: in threads for large blobs, here for small.
+
 import { setImmediate } from 'node:timers/promises'
 import { blake3 } from '../format/blake3.ts'
 import { type Chunking, chunkBytesMax, cutter } from '../format/chunking.ts'
