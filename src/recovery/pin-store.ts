@@ -22,7 +22,7 @@ export interface Pinned {
   failures: { pack: string; error: HoldfastError }[]
 }
 
-/** A writer that moves on while we open what HEAD names makes packs look missing; then HEAD is read again. */
+/** Packs look missing when a writer commits while they are opened. Then HEAD is read again. */
 const PIN_TRIES = 16
 
 export async function pinStore(ctx: StoreContext): Promise<Pinned> {
@@ -96,7 +96,7 @@ async function besideHead(ctx: StoreContext, found: Inspection, head: Head): Pro
   return problems
 }
 
-/** Null: it went meanwhile, as an orphan may, or cannot be read. */
+/** Null if the pack was deleted meanwhile, as an orphan may be, or cannot be read. */
 async function claimOf(ctx: StoreContext, name: string, problems: Problem[]): Promise<PackClaim | null> {
   try {
     const file = await ctx.storage.openPack(name)
@@ -115,7 +115,7 @@ async function claimOf(ctx: StoreContext, name: string, problems: Problem[]): Pr
   }
 }
 
-/** Past what this process has in memory: an index that has been read already says nothing about the disk. */
+/** Bypasses the pack cache: an index that was read earlier says nothing about the disk now. */
 async function openAll(ctx: StoreContext, head: Head, into: Pick<Pinned, 'packs' | 'failures'>): Promise<void> {
   const packCache = createPackCache(ctx.storage)
   const storeId = fromHex(head.storeId, STORE_ID_BYTES)

@@ -9,8 +9,8 @@ export function knownPacks(head: Head): Set<string> {
 }
 
 /**
- * Where a block is found first is where it stays: in the packs that HEAD names, then in those that it could name, the newest first, which
- * are the results of merges. From the others it must be copied.
+ * Orders packs by trust: first those that HEAD names, then those that it could name, newest first (the results of
+ * compactions). A block stays in the first pack that has it. From all other packs it must be copied.
  */
 export function inOrderOfTrust(packs: readonly SalvagedPack[], base: Head): SalvagedPack[] {
   const named = new Set(base.packs.map(({ name }) => name))

@@ -53,7 +53,7 @@ export interface BadBlocksOf {
   failure: unknown
 }
 
-/** From now on persists of this store object do not count on these blocks, and record them. */
+/** Notes bad blocks: persists of this store object do not reuse them from now on, and record them in HEAD. */
 export function noteBadBlocks(ctx: StoreContext, head: Head, pack: string, index: PackIndex, states: Uint8Array): void {
   for (const [entry, state] of states.entries()) {
     if (state === BLOCK.good) continue
@@ -62,7 +62,7 @@ export function noteBadBlocks(ctx: StoreContext, head: Head, pack: string, index
   }
 }
 
-/** A problem for those that are wrong, and one for those that the disk did not give. */
+/** One problem for blocks with wrong bytes, and one for blocks that the disk could not read. */
 export function blockProblems(
   head: Head,
   pack: { name: string; index: PackIndex },

@@ -96,7 +96,7 @@ function createPool(size: number): Pool {
         blake3Path: resolveNative('@napi-rs/blake-hash'),
         wasm: Buffer.from(GEAR_WASM, 'base64'),
       } satisfies WorkerData,
-      // The host's flags (loaders, inspectors, memory limits) are not the worker's business.
+      // The host's flags (loaders, inspectors, memory limits) are not meant for the workers.
       execArgv: [],
       stdin: false,
     })
@@ -104,7 +104,7 @@ function createPool(size: number): Pool {
     worker.on('message', (message: FromWorker) => settle(member, message))
     worker.on('error', (error) => fail(member, error))
     worker.on('exit', () => fail(member, new Error('the worker ended')))
-    // Threads never keep a process alive by being there; only by having something to do.
+    // An idle thread does not keep the process alive; one with work does.
     worker.unref()
     members.push(member)
     return member
@@ -193,7 +193,7 @@ function createPool(size: number): Pool {
       try {
         while (members.length < size) void ask(start(), (id) => ({ id, job: NOTHING })).catch(() => undefined)
       } catch {
-        // It goes without.
+        // Work is then done on the main thread.
       }
     },
     close(arena) {

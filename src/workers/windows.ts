@@ -29,7 +29,7 @@ export interface Window {
 /** Windows in turn, and the work on them: in worker threads for large blobs, here for small ones. */
 export interface Windows {
   readonly count: number
-  /** Whether threads hash what is copied, beside this one. */
+  /** Whether worker threads hash copies beside the main thread. */
   readonly isThreaded: boolean
   at(turn: number): Window
   digest(window: Window, start: number, end: number): Promise<void>
@@ -43,7 +43,7 @@ export interface Windows {
 
 /** Below this a blob is cut here: starting threads costs more than it saves. */
 const WORTH_WORKERS_BYTES = 8 * 1024 * 1024
-/** Even if nothing has changed: by the time threads are up the main thread has hashed a third of it. */
+/** A blob this large starts the threads even if nothing has changed: until they are up, the main thread has hashed a third of it. */
 const WORTH_STARTING_BYTES = 256 * 1024 * 1024
 /** One filled, one cut, one hashed, one written. */
 const WINDOWS = 4
@@ -52,7 +52,7 @@ const CARRY_BYTES_MAX = 4 * 1024 * 1024
 const CHUNKS_MAX = (CARRY_BYTES_MAX + SEGMENT_BYTES) / 512 + 2
 const SHARED_LAYOUT: Layout = { carry: CARRY_BYTES_MAX, segment: SEGMENT_BYTES, chunks: CHUNKS_MAX }
 const GEAR_BYTES = 2048
-/** So much is compressed on the main thread at one go: a millisecond or two. */
+/** The main thread compresses this much per step: a millisecond or two. */
 const COMPRESS_STEP_BYTES = 128 * 1024
 
 /** Windows for a blob of `size` bytes (null: unknown) under one chunking. */
