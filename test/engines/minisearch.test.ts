@@ -6,6 +6,7 @@ import { persistEngine, restoreEngine, type SaveContext } from '../../src/engine
 import { engineConformance } from '../../src/engines/conformance.ts'
 import { minisearch } from '../../src/engines/minisearch.ts'
 import { memory } from '../../src/index.ts'
+import { rounds } from '../support/effort.ts'
 import { QUERIES, textDocument } from './text.ts'
 
 const options = { fields: ['title', 'text'], storeFields: ['title'], autoVacuum: false }
@@ -84,7 +85,7 @@ test('answers to the last bit after any adding, replacing, discarding, removing,
       await restored.vacuum()
       expect(answers(restored)).toEqual(answers(engine))
     }),
-    { numRuns: 25 },
+    rounds(25),
   )
 })
 

@@ -5,6 +5,7 @@ import { persistEngine, restoreEngine } from '../../src/engines/adapter.ts'
 import { engineConformance } from '../../src/engines/conformance.ts'
 import { orama } from '../../src/engines/orama.ts'
 import { memory } from '../../src/index.ts'
+import { rounds } from '../support/effort.ts'
 import { QUERIES, textDocument } from './text.ts'
 
 const schema = {
@@ -130,7 +131,7 @@ test('answers in the same order after any inserting, updating and removing, ties
       }
       expect(answers(restored)).toEqual(answers(db))
     }),
-    { numRuns: 15 },
+    rounds(15),
   )
 })
 

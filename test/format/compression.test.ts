@@ -7,6 +7,7 @@ import { decodePortably, decompressBlock, prepareDecompression, preparePortable 
 import { fromHex, toHex } from '../../src/format/hex.ts'
 import { checkFrame } from '../../src/format/zstd.ts'
 import { canCompress } from '../../src/workers/zstd.ts'
+import { rounds } from '../support/effort.ts'
 import { frameInput, type ZstdVector } from '../vectors/compute.ts'
 import { flips, pattern, prefixes } from './pattern.ts'
 
@@ -106,7 +107,7 @@ describe.each(decoders)('%s', (_name, decompress) => {
           expect(error).toBeInstanceOf(Error)
         }
       }),
-      { numRuns: 1000 },
+      rounds(1000),
     )
   })
 

@@ -13,6 +13,7 @@ import { ioError } from '../../src/fs/io.ts'
 import { type SurveyedPack, type SurveyOptions, surveyPack } from '../../src/recovery/salvage.ts'
 import type { PackFile, Storage } from '../../src/storage/port.ts'
 import { noise } from '../support/bytes.ts'
+import { rounds } from '../support/effort.ts'
 import { systemError } from '../support/lab.ts'
 import { rejects } from '../support/rejects.ts'
 
@@ -141,7 +142,7 @@ describe('a damaged index', () => {
           expect(Buffer.from(blake3(stored)).toString('hex')).toBe(Buffer.from(surveyed.good.digest(i)).toString('hex'))
         }
       }),
-      { numRuns: 200 },
+      rounds(200),
     )
   })
 
