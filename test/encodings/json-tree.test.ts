@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { decodeLines, encodeLines } from '../../src/encodings/json-lines.ts'
 import { readTree, treeLines } from '../../src/encodings/json-tree.ts'
+import { rounds } from '../support/effort.ts'
 
 /** The bytes in parts of any length. */
 async function* cut(bytes: Uint8Array, lengths: number[]): AsyncGenerator<Uint8Array> {
@@ -29,7 +30,7 @@ test('gives back any JSON value, however it is cut on the way', async () => {
         expect(await readTree(cut(bytes, lengths))).toEqual(JSON.parse(JSON.stringify(value)))
       },
     ),
-    { numRuns: 300 },
+    rounds(300),
   )
 })
 

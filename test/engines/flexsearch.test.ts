@@ -5,6 +5,7 @@ import { persistEngine, restoreEngine } from '../../src/engines/adapter.ts'
 import { engineConformance } from '../../src/engines/conformance.ts'
 import { flexsearch } from '../../src/engines/flexsearch.ts'
 import { memory } from '../../src/index.ts'
+import { rounds } from '../support/effort.ts'
 import { documentShapes, indexShapes } from './flexsearch-shapes.ts'
 import { QUERIES, textDocument } from './text.ts'
 
@@ -125,7 +126,7 @@ test('finds the same after any adding, updating, appending and removing', async 
         expect(indexAnswers(engine)).toEqual(indexAnswers(index))
       },
     ),
-    { numRuns: 25 },
+    rounds(25),
   )
 })
 

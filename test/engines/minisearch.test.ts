@@ -6,6 +6,7 @@ import { type EngineAdapter, persistEngine, restoreEngine, type SaveContext } fr
 import { engineConformance } from '../../src/engines/conformance.ts'
 import { minisearch } from '../../src/engines/minisearch.ts'
 import { memory } from '../../src/index.ts'
+import { rounds } from '../support/effort.ts'
 import { minisearchShapes } from './minisearch-shapes.ts'
 import { QUERIES, textDocument } from './text.ts'
 
@@ -86,7 +87,7 @@ test('answers to the last bit after any adding, replacing, discarding, removing,
       await restored.vacuum()
       expect(answers(restored)).toEqual(answers(engine))
     }),
-    { numRuns: 25 },
+    rounds(25),
   )
 })
 

@@ -5,6 +5,7 @@ import { persistEngine, restoreEngine } from '../../src/engines/adapter.ts'
 import { engineConformance } from '../../src/engines/conformance.ts'
 import { orama } from '../../src/engines/orama.ts'
 import { memory } from '../../src/index.ts'
+import { rounds } from '../support/effort.ts'
 import { oramaShapes } from './orama-shapes.ts'
 import { QUERIES, textDocument } from './text.ts'
 
@@ -132,7 +133,7 @@ test('answers in the same order after any inserting, updating and removing, ties
       }
       expect(answers(restored)).toEqual(answers(db))
     }),
-    { numRuns: 15 },
+    rounds(15),
   )
 })
 

@@ -8,6 +8,7 @@ import { compiledDecoder, loadFull, prepareCompression } from '../../src/format/
 import { fromHex, toHex } from '../../src/format/hex.ts'
 import { openCompressor, openDecompressor, type ZstdModule, ZstdOutOfMemory } from '../../src/format/libzstd.ts'
 import { checkFrame } from '../../src/format/zstd.ts'
+import { rounds } from '../support/effort.ts'
 import { frameInput, type ZstdVector } from '../vectors/compute.ts'
 import { flips, pattern, prefixes } from './pattern.ts'
 
@@ -114,7 +115,7 @@ describe.each(decoders)('%s', (_name, decompress) => {
           expect(error).toBeInstanceOf(Error)
         }
       }),
-      { numRuns: 1000 },
+      rounds(1000),
     )
   })
 

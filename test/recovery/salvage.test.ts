@@ -13,6 +13,7 @@ import { ioError } from '../../src/fs/io.ts'
 import { type SalvagedPack, type SalvageOptions, salvagePack } from '../../src/recovery/salvage.ts'
 import type { PackFile, Storage } from '../../src/storage/port.ts'
 import { noise } from '../support/bytes.ts'
+import { rounds } from '../support/effort.ts'
 import { systemError } from '../support/lab.ts'
 import { rejects } from '../support/rejects.ts'
 
@@ -149,7 +150,7 @@ describe('a damaged index', () => {
           )
         }
       }),
-      { numRuns: 200 },
+      rounds(200),
     )
   })
 

@@ -30,6 +30,11 @@ export function randomFor(purpose: string): Random {
   return createRandom(mixed)
 }
 
+/** Random numbers from `whenFull` at full effort, so that a full run is the same each time; else from the seed of this run. */
+export function seeded(purpose: string, whenFull: number): Random {
+  return effort === 1 ? createRandom(whenFull) : randomFor(`${purpose}, ${whenFull}`)
+}
+
 /** How many of `all` rounds are done: at least `least`, and never more than all. */
 export function share(all: number, least = 1): number {
   return Math.min(all, Math.max(least, Math.round(all * effort)))
@@ -42,9 +47,10 @@ export function rounds(all: number): { numRuns: number; seed: number } {
 
 /**
  * Positions from 1 on, in order and without an end: all of them, or one by chance of each stretch of equal length. So no region is left
- * out, and a loop that stops at the last position needs not know it beforehand.
+ * out, and a loop that stops at the last position need not know it beforehand. `least` is the part taken at any effort.
  */
-export function* positions(purpose: string, part: number = effort): Generator<number, never> {
+export function* positions(purpose: string, least = 0): Generator<number, never> {
+  const part = Math.max(effort, least)
   const random = randomFor(purpose)
   const stretch = 1 / part
   for (let i = 0; ; i++) {
@@ -55,7 +61,7 @@ export function* positions(purpose: string, part: number = effort): Generator<nu
 
 /** All items, or a sample that is spread over them, in order: at least `least`. */
 export function sample<T>(purpose: string, items: readonly T[], least = 1): T[] {
-  const part = Math.max(effort, Math.min(1, least / Math.max(1, items.length)))
+  const part = Math.min(1, least / Math.max(1, items.length))
   const chosen: T[] = []
   for (const position of positions(purpose, part)) {
     if (position > items.length) break
