@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { joinBad } from '../blocks/store-context.ts'
+import { joinBad } from '../blocks/bad-blocks.ts'
 import { HoldfastError } from '../errors.ts'
 import type { DamagedBlocks, Head, HeadPack, HeadSnapshot } from '../format/head.ts'
 import { SNAPSHOTS_MAX, WRITES_KEPT } from '../format/limits.ts'

@@ -1,5 +1,5 @@
 import { BLOCK, type BlockState } from '../blocks/scan-pack.ts'
-import { noteBadBlock, type StoreContext } from '../blocks/store-context.ts'
+import type { StoreContext } from '../blocks/store-context.ts'
 import type { ErrorCode, HoldfastError } from '../errors.ts'
 import type { Head } from '../format/head.ts'
 import { toHex } from '../format/hex.ts'
@@ -50,7 +50,7 @@ export function noteBadBlocks(ctx: StoreContext, head: Head, pack: string, index
   for (const [entry, state] of states.entries()) {
     if (state === BLOCK.good) continue
     const digest = index.digest(entry)
-    if (!isRecorded(head, pack, digest)) noteBadBlock(ctx, pack, digest)
+    if (!isRecorded(head, pack, digest)) ctx.badBlocks.note(pack, digest)
   }
 }
 
