@@ -1,7 +1,9 @@
 // An open store: its operations over any storage, with the settings and caches that they share.
 
 import { channel } from 'node:diagnostics_channel'
+import { createBadBlocks } from './blocks/bad-blocks.ts'
 import { createPackCache } from './blocks/pack-cache.ts'
+import { createReachableCache } from './blocks/reachable-cache.ts'
 import type { StoreContext } from './blocks/store-context.ts'
 import { HoldfastError } from './errors.ts'
 import { blake3Implementation } from './format/blake3.ts'
@@ -129,7 +131,9 @@ export function createStore({ storage, fs, local }: Place, options: StoreOptions
     local,
     packCache: createPackCache(storage),
     warn: options.onWarning ?? emitProcessWarning,
-    badBlocks: new Map(),
+    badBlocks: createBadBlocks(),
+    reachable: createReachableCache(),
+    lastPersisted: null,
   }
   const running = new Set<Promise<unknown>>()
   let closed = false

@@ -53,12 +53,10 @@ export async function* chunkRuns(
 
 /** Range reads come back to the same nodes: the root always, a leaf often. At most 40 KB each. */
 const NODES_CACHED = 32
-const nodesOf = new WeakMap<BlockSource, Map<string, NodeChildren>>()
 
 /** A node, verified when it was read, decoded once as long as it is in use. */
 async function readNode(source: BlockSource, digest: Uint8Array, damageContext: DamageContext): Promise<NodeChildren> {
-  const nodes = nodesOf.get(source) ?? new Map<string, NodeChildren>()
-  nodesOf.set(source, nodes)
+  const { nodes } = source
   const key = Buffer.from(digest.buffer, digest.byteOffset, DIGEST_BYTES).toString('latin1')
   const known = nodes.get(key)
   nodes.delete(key)

@@ -3,6 +3,7 @@ import { HoldfastError, isDamage, isHoldfastError } from '../errors.ts'
 import { blake3, digestsEqual } from '../format/blake3.ts'
 import { decompressBlock } from '../format/compress.ts'
 import { COMPRESSION } from '../format/compression.ts'
+import type { NodeChildren } from '../format/dag.ts'
 import { DIGEST_BYTES } from '../format/limits.ts'
 import type { PackIndex } from '../format/pack.ts'
 import { createMergedIndex, type MergedIndex } from './merged-index.ts'
@@ -17,6 +18,8 @@ export interface BlockSource {
   /** Those whose index has been read, in that order. */
   readonly packs: readonly OpenPack[]
   readonly indexes: readonly PackIndex[]
+  /** Nodes decoded lately, by digest as latin1, least recently used first. `blob-dag.ts` fills it. */
+  readonly nodes: Map<string, NodeChildren>
   /** The block's place in the packs read so far, or -1. */
   find(digest: Uint8Array, at: number): number
   /** Reads indexes until `count` digests from `digests` are all found, or no index is left. */
@@ -227,6 +230,7 @@ export function lazyBlockSource(openers: readonly PackOpener[], options: BlockSo
   return {
     packs: readable,
     indexes,
+    nodes: new Map(),
     find,
     loadIndexesFor: locate,
     loadAllIndexes: locateAll,

@@ -1,4 +1,5 @@
-import { lazySourceOf, openPacks, type StoreContext } from '../blocks/store-context.ts'
+import { lazySourceOf, openPacks } from '../blocks/open-packs.ts'
+import type { StoreContext } from '../blocks/store-context.ts'
 import { HoldfastError } from '../errors.ts'
 import { cidText, parseCid } from '../format/cid.ts'
 import { decodeManifest } from '../format/manifest.ts'

@@ -12,6 +12,7 @@ import type { DedupWriter } from '../blocks/dedup-writer.ts'
 import { createDigestMap, type DigestMap } from '../blocks/digest-map.ts'
 import type { OpenPack } from '../blocks/pack-cache.ts'
 import type { PackWriter } from '../blocks/pack-writer.ts'
+import { REACHABLE_BLOCKS_MAX, type ReachableCache } from '../blocks/reachable-cache.ts'
 import { isDamage } from '../errors.ts'
 import { blake3, digestsEqual } from '../format/blake3.ts'
 import { parseCid } from '../format/cid.ts'
@@ -21,7 +22,6 @@ import { decodeManifest } from '../format/manifest.ts'
 import type { Kind, PackIndex } from '../format/pack.ts'
 import type { OnProgress } from '../progress.ts'
 import { type CompactionPlan, chooseCompacted } from './plan-compaction.ts'
-import { REACHABLE_BLOCKS_MAX, type ReachableCache } from './reachable-cache.ts'
 
 /** What a compaction did, for the HEAD that is to name it. */
 export interface Compaction {

@@ -1,6 +1,6 @@
 // Lists snapshots, tags them, and makes an older one the current one again.
 
-import { assertExpected, assertWritable, type StoreContext, watchWait } from '../blocks/store-context.ts'
+import type { StoreContext } from '../blocks/store-context.ts'
 import { HoldfastError } from '../errors.ts'
 import type { Head } from '../format/head.ts'
 import { cleanUp } from '../gc/collect.ts'
@@ -8,6 +8,7 @@ import { find } from '../load/load.ts'
 import { describe, openSnapshot, type SnapshotInfo } from '../load/snapshot.ts'
 import type { StoredHead, WriteSession } from '../storage/port.ts'
 import { type HeadChange, nextHead } from './next-head.ts'
+import { assertExpected, assertWritable, watchWait } from './write-guards.ts'
 
 /** How a tag, an untag or a rollback is made. */
 export interface HistoryOptions {

@@ -1,7 +1,7 @@
 // Makes the next HEAD from the one before and what a write changes. Pure, and the only place that does so.
 
 import { randomBytes } from 'node:crypto'
-import { joinBad } from '../blocks/store-context.ts'
+import { joinBad } from '../blocks/bad-blocks.ts'
 import { HoldfastError } from '../errors.ts'
 import type { DamagedBlocks, Head, HeadPack, HeadSnapshot } from '../format/head.ts'
 import { SNAPSHOTS_MAX, WRITES_KEPT } from '../format/limits.ts'

@@ -2,8 +2,9 @@
 
 import { dirname } from 'node:path'
 import type { BlockSource, DamageContext } from '../blocks/block-source.ts'
+import { lazySourceOf, openPacks, openSourceOf, packsByLikelihood } from '../blocks/open-packs.ts'
 import type { OpenPack } from '../blocks/pack-cache.ts'
-import { lazySourceOf, openPacks, openSourceOf, packsByLikelihood, type StoreContext } from '../blocks/store-context.ts'
+import type { StoreContext } from '../blocks/store-context.ts'
 import { HoldfastError, isDamage } from '../errors.ts'
 import { parseCid } from '../format/cid.ts'
 import type { HeadSnapshot } from '../format/head.ts'

@@ -2,7 +2,7 @@ import { BadBlock, type BlockSource } from '../blocks/block-source.ts'
 import { appendCommitRecord } from '../blocks/commit-record.ts'
 import { createDedupWriter, type DedupWriter } from '../blocks/dedup-writer.ts'
 import { createPackWriter, type PackWriter } from '../blocks/pack-writer.ts'
-import { noteBadBlock, noteBadPack, type StoreContext } from '../blocks/store-context.ts'
+import type { StoreContext } from '../blocks/store-context.ts'
 import { HoldfastError, isDamage, isHoldfastError } from '../errors.ts'
 import { blake3 } from '../format/blake3.ts'
 import { CODEC_DAG_CBOR, cidText } from '../format/cid.ts'
@@ -14,11 +14,10 @@ import { KIND } from '../format/pack.ts'
 import { cleanUpAfter, type Seen } from '../gc/collect.ts'
 import { type Compaction, compactPacks } from '../gc/compact.ts'
 import { planCompaction } from '../gc/plan-compaction.ts'
-import { reachableCacheOf } from '../gc/reachable-cache.ts'
 import { mergeDamaged, nextHead } from '../history/next-head.ts'
 import { planRetention } from '../history/retention.ts'
 import type { StoredHead, WriteSession } from '../storage/port.ts'
-import { ingestBlobs, isReadable, rememberBlobs } from './ingest.ts'
+import { ingestBlobs, isReadable } from './ingest.ts'
 import type { KnownPacks } from './known-packs.ts'
 import type { PersistOptions, PersistResult } from './options.ts'
 import type { NamedSource } from './sources.ts'
@@ -42,7 +41,7 @@ export async function commitSnapshot(
 ): Promise<Omit<PersistResult, 'durationMs'>> {
   const { head } = stored
   const current = head.snapshots.find(({ sequence }) => sequence === head.current) ?? null
-  const damaged = mergeDamaged(head.damaged, ctx.badBlocks)
+  const damaged = mergeDamaged(head.damaged, ctx.badBlocks.noted)
   const writer = createPackWriter({
     storeId: fromHex(head.storeId, STORE_ID_BYTES),
     revision: head.revision + 1,
@@ -51,7 +50,7 @@ export async function commitSnapshot(
     createPack: () => session.createPack(),
   })
   const ids = new Map(head.packs.map(({ id, name }) => [name, id]))
-  const dedup = createDedupWriter({ source, ids, damaged: [damaged, ctx.badBlocks], writer })
+  const dedup = createDedupWriter({ source, ids, damaged: [damaged, ctx.badBlocks.noted], writer })
   try {
     const blobs = await ingestBlobs(ctx, {
       sources: options.sources,
@@ -141,7 +140,7 @@ export async function commitSnapshot(
           live: compaction === null && head.packs.length > 0 ? null : pack.bytes,
         })),
         ...(compaction === null ? {} : { live: compaction.live }),
-        damaged: ctx.badBlocks,
+        damaged: ctx.badBlocks.noted,
         gone,
       }),
       () => ready,
@@ -149,7 +148,7 @@ export async function commitSnapshot(
     ctx.badBlocks.clear()
     const newest = written.at(-1)
     if (newest !== undefined && last !== null) ctx.packCache.put(newest.name, last, newest.bytes)
-    rememberBlobs(ctx, manifest, blobs)
+    ctx.lastPersisted = { manifest, blobs }
     await cleanUpAfter(ctx, session, seen)
     await released
     const bytes = {
@@ -191,8 +190,8 @@ async function tryCompact(
       writer,
       signal: options.signal,
       onProgress: options.onProgress,
-      onBadBlock: (pack, digest) => noteBadBlock(ctx, pack, digest),
-      reachable: reachableCacheOf(ctx),
+      onBadBlock: (pack, digest) => ctx.badBlocks.note(pack, digest),
+      reachable: ctx.reachable,
     })
   } catch (error) {
     if (!isDamage(error) && !(error instanceof BadBlock)) throw error
@@ -224,7 +223,7 @@ async function assertPackPresent(
   const found = await session.packBytes(name)
   if (found === bytes) return
   // The next try writes anew what was in it.
-  noteBadPack(ctx, name)
+  ctx.badBlocks.notePack(name)
   throw new HoldfastError(
     found === null ? 'PACK_MISSING' : 'PACK_DAMAGED',
     `pack ${name} ${found === null ? 'is missing' : `has ${found} bytes`}, HEAD says ${bytes}; nothing was committed, persist again`,

@@ -87,13 +87,6 @@ function warnOfFailures(warn: OnWarning, { chunks, reason }: CompressFailures): 
 
 type Blobs = ReadonlyMap<string, BlobEntry>
 
-/** What the snapshot that a store wrote last has: the next persist mostly follows it. */
-const lastBlobs = new WeakMap<StoreContext, { manifest: string; blobs: Blobs }>()
-
-export function rememberBlobs(ctx: StoreContext, manifest: string, blobs: Blobs): void {
-  lastBlobs.set(ctx, { manifest, blobs })
-}
-
 /** Whether the store has the block as it was written. What is found to be bad is noted, and counts no more. */
 export async function isReadable(source: BlockSource, digest: Uint8Array): Promise<boolean> {
   const damageContext = { code: 'SNAPSHOT_DAMAGED' as const, what: 'the snapshot before', details: {} }
@@ -102,7 +95,7 @@ export async function isReadable(source: BlockSource, digest: Uint8Array): Promi
 
 async function previousBlobs(ctx: StoreContext, previous: IngestOptions['previous']): Promise<Blobs | null> {
   if (previous === null) return null
-  const known = lastBlobs.get(ctx)
+  const known = ctx.lastPersisted
   if (known?.manifest === previous.snapshot.manifest) return known.blobs
   const { snapshot, source } = previous
   return await unlessDamaged(async () => {

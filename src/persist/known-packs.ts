@@ -1,8 +1,9 @@
 // The packs that a persist builds on: what lies in them is not written again.
 
 import type { BlockSource } from '../blocks/block-source.ts'
+import { lazySourceOf, packsByLikelihood } from '../blocks/open-packs.ts'
 import type { OpenPack } from '../blocks/pack-cache.ts'
-import { lazySourceOf, packsByLikelihood, type StoreContext } from '../blocks/store-context.ts'
+import type { StoreContext } from '../blocks/store-context.ts'
 import { fromHex } from '../format/hex.ts'
 import { STORE_ID_BYTES } from '../format/limits.ts'
 import type { Seen } from '../gc/collect.ts'

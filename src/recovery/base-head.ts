@@ -1,11 +1,12 @@
 // Decides which HEAD a repair starts from: HEAD.json, HEAD.prev.json, or one rebuilt from commit records. It reads and
 // changes nothing.
 
-import { assertWritable, type StoreContext } from '../blocks/store-context.ts'
+import type { StoreContext } from '../blocks/store-context.ts'
 import { HoldfastError, isHoldfastError } from '../errors.ts'
 import type { Head } from '../format/head.ts'
 import { fromHex, toHex } from '../format/hex.ts'
 import { STORE_ID_BYTES } from '../format/limits.ts'
+import { assertWritable } from '../history/write-guards.ts'
 import type { Found, Inspection, PackFile, StoredHead, StoreFileName } from '../storage/port.ts'
 import { readHeader } from './salvage.ts'
 

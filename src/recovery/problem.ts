@@ -1,7 +1,7 @@
 // What verify and scrub report: one problem with a pack, its blocks, HEAD or a snapshot.
 
 import { BLOCK, type BlockState } from '../blocks/scan-pack.ts'
-import { noteBadBlock, type StoreContext } from '../blocks/store-context.ts'
+import type { StoreContext } from '../blocks/store-context.ts'
 import type { ErrorCode, HoldfastError } from '../errors.ts'
 import type { Head } from '../format/head.ts'
 import { toHex } from '../format/hex.ts'
@@ -58,7 +58,7 @@ export function noteBadBlocks(ctx: StoreContext, head: Head, pack: string, index
   for (const [entry, state] of states.entries()) {
     if (state === BLOCK.good) continue
     const digest = index.digest(entry)
-    if (!isRecorded(head, pack, digest)) noteBadBlock(ctx, pack, digest)
+    if (!isRecorded(head, pack, digest)) ctx.badBlocks.note(pack, digest)
   }
 }
 

@@ -2,7 +2,7 @@
 
 import { createPackCache, type OpenPack } from '../blocks/pack-cache.ts'
 import { scanPack } from '../blocks/scan-pack.ts'
-import { noteBadPack, type StoreContext } from '../blocks/store-context.ts'
+import type { StoreContext } from '../blocks/store-context.ts'
 import { isDamage, isHoldfastError } from '../errors.ts'
 import type { Head } from '../format/head.ts'
 import { fromHex } from '../format/hex.ts'
@@ -95,7 +95,7 @@ async function scrubPack(
   } catch (error) {
     if (!isHoldfastError(error)) throw error
     if (error.code !== 'PACK_MISSING' || (await isNamed(ctx, name))) {
-      if (isDamage(error)) noteBadPack(ctx, name)
+      if (isDamage(error)) ctx.badBlocks.notePack(name)
       report.problems.push(packProblem(head, name, error))
     }
     return null

@@ -3,7 +3,7 @@
 import { type BlockSource, entryOf, openBlockSource, packNumberOf } from '../blocks/block-source.ts'
 import type { OpenPack } from '../blocks/pack-cache.ts'
 import { BLOCK, type BlockState, scanPack } from '../blocks/scan-pack.ts'
-import { noteBadPack, type StoreContext } from '../blocks/store-context.ts'
+import type { StoreContext } from '../blocks/store-context.ts'
 import { isDamage, isHoldfastError } from '../errors.ts'
 import type { Head } from '../format/head.ts'
 import { ENTRY_BYTES, FANOUT_BYTES, FOOTER_BYTES, HEADER_BYTES } from '../format/limits.ts'
@@ -88,7 +88,7 @@ async function verifyPacks(
 ): Promise<void> {
   const { packs, failures } = pinned
   for (const { pack, error } of failures) {
-    if (isDamage(error)) noteBadPack(ctx, pack)
+    if (isDamage(error)) ctx.badBlocks.notePack(pack)
     report.problems.push(packProblem(head, pack, error))
   }
   const marks = createBadMarks(() => source)

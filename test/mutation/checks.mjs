@@ -124,14 +124,14 @@ export const checks = [
     tests: ['test/persist/sources.test.ts', 'test/persist/mutated-source.test.ts'],
   },
   {
-    file: 'src/blocks/store-context.ts',
+    file: 'src/history/write-guards.ts',
     find: 'if (expected === undefined || expected === current) return',
     replace: 'if (expected !== Number.NaN) return',
     why: 'a writer that expected another snapshot overwrites it',
     tests: ['test/persist/persist.test.ts', 'test/history/history.test.ts'],
   },
   {
-    file: 'src/blocks/store-context.ts',
+    file: 'src/history/write-guards.ts',
     find: 'if (stored.unknown.length === 0) return',
     replace: 'if (stored.unknown !== null) return',
     why: "a newer version's HEAD loses the fields that this one does not know",
@@ -172,7 +172,7 @@ export const checks = [
   },
   {
     file: 'src/persist/commit.ts',
-    find: '        damaged: ctx.badBlocks,\n',
+    find: '        damaged: ctx.badBlocks.noted,\n',
     replace: '',
     why: 'what loads found bad is not recorded',
     tests: ['test/persist/heal-simulated.test.ts', 'test/persist/heal.test.ts', 'test/recovery/verify.test.ts'],

@@ -436,7 +436,7 @@ export const durability = [
   },
   {
     file: 'src/persist/commit.ts',
-    find: 'damaged: [damaged, ctx.badBlocks], writer })',
+    find: 'damaged: [damaged, ctx.badBlocks.noted], writer })',
     replace: 'damaged: [], writer })',
     why: 'new snapshots build on blocks known to be bad',
     tests: ['test/persist/heal.test.ts', 'test/recovery'],

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
+import { createReachableCache, REACHABLE_BLOCKS_MAX } from '../../src/blocks/reachable-cache.ts'
 import { nodeFileSystem } from '../../src/fs/node.ts'
-import { createReachableCache, REACHABLE_BLOCKS_MAX } from '../../src/gc/reachable-cache.ts'
 import { memoryStorage } from '../../src/storage/memory.ts'
 import type { Storage } from '../../src/storage/port.ts'
 import { noise } from '../support/bytes.ts'

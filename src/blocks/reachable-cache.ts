@@ -1,9 +1,10 @@
-import type { StoreContext } from '../blocks/store-context.ts'
+// Remembers which blocks small snapshots need, so that compaction does not walk them again.
+
 import { DIGEST_BYTES } from '../format/limits.ts'
 
 /**
- * Which blocks a manifest needs, itself included: the same for ever, so a small snapshot is followed once, not each time that packs are
- * merged. With a thousand of them kept that took a quarter of a second in every tenth persist (measured, on a busy machine).
+ * The blocks that a manifest needs, itself included. They never change, so a small snapshot is walked once and not each time packs
+ * are merged. With a thousand snapshots kept, walking them took a quarter of a second in every tenth persist (measured, busy machine).
  */
 export interface ReachableCache {
   /** 32 bytes a block. */
@@ -11,18 +12,9 @@ export interface ReachableCache {
   add(manifest: string, digests: Uint8Array): void
 }
 
-/** Of 16 KiB chunks: blobs of some MiB. */
+/** Larger snapshots are not remembered. With chunks of 16 KiB this is a few MiB of blobs. */
 export const REACHABLE_BLOCKS_MAX = 512
 const REACHABLE_BYTES_MAX = 8 * 1024 * 1024
-
-const walksOfStores = new WeakMap<StoreContext, ReachableCache>()
-
-/** Of an open store. */
-export function reachableCacheOf(ctx: StoreContext): ReachableCache {
-  const reachable = walksOfStores.get(ctx) ?? createReachableCache()
-  walksOfStores.set(ctx, reachable)
-  return reachable
-}
 
 export function createReachableCache(): ReachableCache {
   const known = new Map<string, Uint8Array>()

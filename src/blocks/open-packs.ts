@@ -1,0 +1,71 @@
+// Opens packs of a store for reading, and makes block sources over them whose bad blocks are noted in the store's context.
+
+import { type HoldfastError, isDamage } from '../errors.ts'
+import type { Head, HeadSnapshot } from '../format/head.ts'
+import { fromHex } from '../format/hex.ts'
+import { STORE_ID_BYTES } from '../format/limits.ts'
+import type { StoredHead } from '../storage/port.ts'
+import {
+  type BlockSource,
+  type BlockSourceOptions,
+  lazyBlockSource,
+  openBlockSource,
+  type PackOpener,
+} from './block-source.ts'
+import type { OpenPack } from './pack-cache.ts'
+import type { StoreContext } from './store-context.ts'
+
+/** Opens packs by name. Damaged and missing packs are returned as failures: their blocks may be in other packs. */
+export async function openPacks(
+  ctx: StoreContext,
+  stored: StoredHead,
+  names: readonly string[],
+): Promise<{ packs: OpenPack[]; failures: HoldfastError[] }> {
+  const storeId = fromHex(stored.head.storeId, STORE_ID_BYTES)
+  const opened = await Promise.allSettled(names.map((name) => ctx.packCache.open(name, storeId)))
+  const packs = opened.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []))
+  const failures: HoldfastError[] = []
+  for (const result of opened) {
+    if (result.status === 'fulfilled') continue
+    if (isDamage(result.reason)) {
+      failures.push(result.reason)
+      continue
+    }
+    for (const pack of packs) await pack.release()
+    throw result.reason
+  }
+  return { packs, failures }
+}
+
+export async function openSourceOf(
+  ctx: StoreContext,
+  packs: readonly OpenPack[],
+  failures: readonly unknown[],
+  others?: () => Promise<BlockSource | null>,
+): Promise<BlockSource> {
+  return await openBlockSource(packs, sourceOptions(ctx, failures, others))
+}
+
+/** As `openSourceOf`, but each index is read, and each pack opened, when a look-up needs it. */
+export function lazySourceOf(
+  ctx: StoreContext,
+  openers: readonly PackOpener[],
+  failures: readonly unknown[],
+  others?: () => Promise<BlockSource | null>,
+): BlockSource {
+  return lazyBlockSource(openers, sourceOptions(ctx, failures, others))
+}
+
+function sourceOptions(
+  ctx: StoreContext,
+  failures: readonly unknown[],
+  others: (() => Promise<BlockSource | null>) | undefined,
+): BlockSourceOptions {
+  return { failures, others, onBadBlock: (pack, digest) => ctx.badBlocks.note(pack, digest) }
+}
+
+/** Names of packs in the order in which a snapshot's blocks are likely to be found: its manifest's, then the newest first. */
+export function packsByLikelihood(head: Head, snapshot: HeadSnapshot): string[] {
+  const rank = (id: number): number => (id === snapshot.pack ? 2 : snapshot.packs.includes(id) ? 1 : 0)
+  return [...head.packs].sort((a, b) => rank(b.id) - rank(a.id) || b.id - a.id).map(({ name }) => name)
+}
