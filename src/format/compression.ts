@@ -1,6 +1,7 @@
 // Reading compressed blocks on the main thread, also in a bundle, which has no file of libzstd's beside it.
 
 import type { ZSTDDecoder } from 'zstddec'
+import { clock } from '../clock.ts'
 import { HoldfastError } from '../errors.ts'
 import { decompressFrame, prepareZstd } from './compress.ts'
 import { checkFrame } from './zstd.ts'
@@ -35,7 +36,10 @@ async function prepare(): Promise<void> {
     await Promise.race([
       preparePortable(),
       new Promise((_, reject) => {
-        timer = setTimeout(() => reject(new Error(`it did not load in ${PREPARE_MS_MAX / 1000} s`)), PREPARE_MS_MAX)
+        timer = clock.startTimer(
+          () => reject(new Error(`it did not load in ${PREPARE_MS_MAX / 1000} s`)),
+          PREPARE_MS_MAX,
+        )
       }),
     ])
   } catch (cause) {
@@ -46,7 +50,7 @@ async function prepare(): Promise<void> {
       { details: { node: process.version }, cause },
     )
   } finally {
-    clearTimeout(timer)
+    clock.stopTimer(timer)
   }
   isBundled = true
 }

@@ -1,4 +1,5 @@
 import { assertExpected, assertWritable, type StoreContext, watchWait } from '../blocks/store-context.ts'
+import { clock } from '../clock.ts'
 import { HoldfastError } from '../errors.ts'
 import type { Head } from '../format/head.ts'
 import { cleanUp } from '../gc/collect.ts'
@@ -74,7 +75,7 @@ export async function rollback(
     const entry = {
       ...target,
       sequence,
-      time: new Date().toISOString(),
+      time: clock.now().toISOString(),
       message: options.message ?? `rollback to ${target.sequence}`,
       tags: [],
       abandoned: false,

@@ -1,4 +1,4 @@
-import { setImmediate } from 'node:timers/promises'
+import { clock } from '../clock.ts'
 import { blake3 } from '../format/blake3.ts'
 import { type Chunking, chunkBytesMax, cutter } from '../format/chunking.ts'
 import { gearTable } from '../format/gear.ts'
@@ -76,7 +76,7 @@ function localWindows(chunking: Chunking, size: number | null): Windows {
   const tools: Tools = { memory, blake3, cutOne: (start, end) => cut(memory, start, end) }
   const run = async (job: Job): Promise<number> => {
     const count = runJob(job, tools)
-    await setImmediate()
+    await clock.nextTurn()
     return count
   }
   return windowsOver(
@@ -98,7 +98,7 @@ function localWindows(chunking: Chunking, size: number | null): Windows {
         bytes += ranges[at + 1]! - ranges[at]!
       const job: CompressJob = { kind: 'compress', ranges: ranges.subarray(from, at), skip: steps.at(-1)?.skip ?? skip }
       steps.push(compressChunks(job, tools))
-      await setImmediate()
+      await clock.nextTurn()
     }
     return merged(steps, skip)
   }
