@@ -1,4 +1,5 @@
 import { resolve } from 'node:path'
+import { clock } from './clock.ts'
 import { nodeFileSystem } from './fs/node.ts'
 import { orphanPattern, type ReapedOrphans, reapSiblings } from './fs/orphans.ts'
 import { quarantinePath } from './fs/quarantine.ts'
@@ -132,7 +133,7 @@ export async function reapOrphans(path: string | URL, options: ReapOrphansOption
   if (!Array.isArray(patterns)) throw new TypeError('reapOrphans: patterns is an array of patterns')
   return await reapSiblings(nodeFileSystem, pathAt('reapOrphans', path), {
     olderThanMs,
-    nowMs: Date.now(),
+    nowMs: clock.nowMs(),
     patterns: patterns.map(orphanPattern),
   })
 }
@@ -162,7 +163,7 @@ export async function quarantine(path: string | URL, options: QuarantineOptions)
     reason,
     directory: directory === undefined ? undefined : pathAt('quarantine', directory),
     details,
-    now: new Date(),
+    now: clock.now(),
   })
 }
 
@@ -223,7 +224,7 @@ export async function quarantineStale(options: QuarantineStaleOptions): Promise<
   const moved: (Stale & { to: string | null })[] = []
   for (const stale of await findStaleFor(where, options)) {
     const details = { ...stale, olderThanMs: options.olderThanMs }
-    const to = await quarantinePath(nodeFileSystem, stale.path, { reason, directory, details, now: new Date() })
+    const to = await quarantinePath(nodeFileSystem, stale.path, { reason, directory, details, now: clock.now() })
     moved.push({ ...stale, to })
   }
   return moved

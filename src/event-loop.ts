@@ -1,6 +1,6 @@
 // Long work on the main thread, in pieces: the event loop turns between them.
 
-import { setImmediate } from 'node:timers/promises'
+import { clock } from './clock.ts'
 import type { Steps } from './format/steps.ts'
 
 /** Long work on the main thread: the event loop turns between its steps. */
@@ -8,7 +8,7 @@ export async function runYielding<T>(steps: Steps<T>): Promise<T> {
   for (;;) {
     const step = steps.next()
     if (step.done) return step.value
-    await setImmediate()
+    await clock.nextTurn()
   }
 }
 
@@ -17,11 +17,11 @@ const TURN_MS = 10
 
 /** Lets the event loop turn when the last turn is more than `TURN_MS` ago. For long work between whose steps nothing can break. */
 export function createYielder(): () => Promise<void> | undefined {
-  let turnedAt = performance.now()
+  let turnedAt = clock.monotonicMs()
   return () => {
-    if (performance.now() - turnedAt < TURN_MS) return undefined
-    return setImmediate().then(() => {
-      turnedAt = performance.now()
+    if (clock.monotonicMs() - turnedAt < TURN_MS) return undefined
+    return clock.nextTurn().then(() => {
+      turnedAt = clock.monotonicMs()
     })
   }
 }

@@ -5,6 +5,7 @@ import { createBadBlocks } from './blocks/bad-blocks.ts'
 import { createPackCache } from './blocks/pack-cache.ts'
 import { createReachableCache } from './blocks/reachable-cache.ts'
 import type { StoreContext } from './blocks/store-context.ts'
+import { clock } from './clock.ts'
 import { HoldfastError } from './errors.ts'
 import { blake3Implementation } from './format/blake3.ts'
 import type { FileSystem } from './fs/port.ts'
@@ -172,22 +173,22 @@ export function createStore({ storage, fs, local }: Place, options: StoreOptions
       }),
     load: (request) =>
       run(async () => {
-        const startMs = performance.now()
+        const startMs = clock.monotonicMs()
         const snapshot = await load(ctx, request)
         if (snapshot !== null) {
           const { sequence, manifest, skipped } = snapshot
-          const durationMs = performance.now() - startMs
+          const durationMs = clock.monotonicMs() - startMs
           loadChannel.publish({ location: storage.location, sequence, manifest, skipped, durationMs })
         }
         return snapshot
       }),
     restore: (use, request) =>
       run(async () => {
-        const startMs = performance.now()
+        const startMs = clock.monotonicMs()
         const restored = await restore(ctx, use, request)
         if (restored !== null) {
           const { sequence, manifest, skipped } = restored.snapshot
-          const durationMs = performance.now() - startMs
+          const durationMs = clock.monotonicMs() - startMs
           loadChannel.publish({ location: storage.location, sequence, manifest, skipped, durationMs })
         }
         return restored

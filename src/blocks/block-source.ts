@@ -1,4 +1,4 @@
-import { setImmediate } from 'node:timers/promises'
+import { clock } from '../clock.ts'
 import { HoldfastError, isDamage, isHoldfastError } from '../errors.ts'
 import { blake3, digestsEqual } from '../format/blake3.ts'
 import { decompressBlock } from '../format/compress.ts'
@@ -151,7 +151,7 @@ export function lazyBlockSource(openers: readonly PackOpener[], options: BlockSo
       do {
         building.add(slot, index, entry, Math.min(entry + TABULATED_AT_ONCE, index.blocks))
         entry += TABULATED_AT_ONCE
-        await setImmediate()
+        await clock.nextTurn()
       } while (entry < index.blocks)
     }
     table = building

@@ -1,4 +1,4 @@
-import { setImmediate } from 'node:timers/promises'
+import { clock } from '../clock.ts'
 import { CHECK_BYTES } from '../format/limits.ts'
 import type { PackIndex } from '../format/pack.ts'
 import { borrowBuffer, type Frames } from '../workers/decompress.ts'
@@ -46,7 +46,7 @@ export async function decompressBlocks(
         sinceTurn += index.rawLength(entry)
         if (sinceTurn < STEP_BYTES) continue
         sinceTurn = 0
-        await setImmediate()
+        await clock.nextTurn()
       }
     })
   } finally {

@@ -2,8 +2,8 @@ import { deepStrictEqual, ok, strictEqual } from 'node:assert/strict'
 import { mkdtemp, open, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setImmediate } from 'node:timers/promises'
 import { isDeepStrictEqual } from 'node:util'
+import { clock } from '../clock.ts'
 import { isHoldfastError, memory, type Store } from '../index.ts'
 import { type EngineAdapter, engineRecord, persistEngine, restoreEngine } from './adapter.ts'
 
@@ -246,7 +246,7 @@ export function engineConformance<Engine>(subject: ConformanceSubject<Engine>): 
       do {
         deepStrictEqual(await subject.answers(engine), expected)
         asked += 1
-        await setImmediate()
+        await clock.nextTurn()
       } while (saving)
       await save
       ok(asked > 0)
@@ -274,7 +274,7 @@ export function engineConformance<Engine>(subject: ConformanceSubject<Engine>): 
       do {
         subject.add(engine, count, 1)
         count += 1
-        await setImmediate()
+        await clock.nextTurn()
       } while (saving)
       if (!(await save)) return await close(engine)
       const found = await restoreEngine(store, adapter)

@@ -389,35 +389,62 @@ async function restore<Engine extends MiniSearchLike, Options>(
   saved: SavedEngine,
 ): Promise<Engine> {
   const head = await saved.blob('head').json<Record<string, unknown>>()
-  const documentIds: Record<string, unknown> = {}
-  const fieldLength: Record<string, unknown> = {}
-  const storedFields: Record<string, unknown> = {}
+  const documentIds = new Map<number, unknown>()
+  const fieldLength = new Map<number, unknown>()
+  const storedFields = new Map<number, unknown>()
   const lists = new Map<string, TermLists>()
   const yieldIfLong = createYielder()
   for await (const rows of decodeLines(saved.blob('documents').stream())) {
     for (const [shortId, document, ...terms] of rows as Row[]) {
       if (document !== null) {
-        documentIds[shortId] = document[0]
-        if (document[1] !== null) fieldLength[shortId] = document[1]
-        if (document.length > 2) storedFields[shortId] = document[2]
+        documentIds.set(shortId, document[0])
+        if (document[1] !== null) fieldLength.set(shortId, document[1])
+        if (document.length > 2) storedFields.set(shortId, document[2])
       }
       addPostings(lists, shortId, terms)
     }
     await yieldIfLong()
   }
   const order = await decodeTermOrder([...lists.keys()], await saved.blob('termOrder').bytes())
-  const rest = { ...head, documentIds, fieldLength, storedFields }
-  const engine = await MiniSearch.loadJSAsync({ ...rest, index: [] } as never, options)
-  const { _index: tree } = engine as Engine & { _index?: TermTree }
-  // `loadJS` wants an object of every posting, and makes the maps of them that we have already; see `take`.
-  if (typeof tree?.set !== 'function') {
-    return await MiniSearch.loadJSAsync({ ...rest, index: indexOf(order, lists) } as never, options)
+  // `loadJSAsync` makes these maps of objects, and waits for a timer at every 1000 entries: for ever where a test fakes the timers. So it gets
+  // an empty engine to make, which never waits, and the maps are put into it.
+  const nothing = { documentIds: {}, fieldLength: {}, storedFields: {}, index: [] }
+  const engine = await MiniSearch.loadJSAsync({ ...head, ...nothing } as never, options)
+  const inside = engine as Engine & Partial<Fillable>
+  if (!isFillable(inside)) {
+    const documents = {
+      documentIds: Object.fromEntries(documentIds),
+      fieldLength: Object.fromEntries(fieldLength),
+      storedFields: Object.fromEntries(storedFields),
+    }
+    return await MiniSearch.loadJSAsync({ ...head, ...documents, index: indexOf(order, lists) } as never, options)
+  }
+  inside._documentIds = documentIds
+  inside._fieldLength = fieldLength
+  inside._storedFields = storedFields
+  for (const [shortId, id] of documentIds) {
+    inside._idToShortId.set(id, shortId)
+    await yieldIfLong()
   }
   for (const term of order) {
-    tree.set(term, lists.get(term)!)
+    inside._index.set(term, lists.get(term)!)
     await yieldIfLong()
   }
   return engine
+}
+
+/** Where a MiniSearch keeps what is restored. */
+interface Fillable {
+  _documentIds: Map<number, unknown>
+  _idToShortId: Map<unknown, number>
+  _fieldLength: Map<number, unknown>
+  _storedFields: Map<number, unknown>
+  _index: TermTree
+}
+
+function isFillable<T>(inside: T & Partial<Fillable>): inside is T & Fillable {
+  const maps = [inside._documentIds, inside._idToShortId, inside._fieldLength, inside._storedFields]
+  return maps.every((map) => map instanceof Map) && typeof inside._index?.set === 'function'
 }
 
 interface TermTree {

@@ -1,3 +1,4 @@
+import { clock } from '../clock.ts'
 import type { PersistResult, Store } from '../index.ts'
 import { type EngineAdapter, type PersistEngineOptions, persistEngine } from './adapter.ts'
 import type { AutosaveOptions, Lag } from './autosave-options.ts'
@@ -53,7 +54,7 @@ export function createSaver<Engine>(
   engine: Engine,
   options: SaverOptions<Engine>,
 ): Saver {
-  const now = (): number => performance.now()
+  const now = (): number => clock.monotonicMs()
   /** Changes told in all, and when: the last one, and the first that is not durable. */
   let told = 0
   let lastChangeMs = 0
@@ -74,7 +75,7 @@ export function createSaver<Engine>(
   function startingPoint(): Captured | null {
     const { restored } = options
     if (restored === undefined || restored === null) return null
-    const ageMs = Math.max(0, Date.now() - restored.snapshot.time.getTime())
+    const ageMs = Math.max(0, clock.nowMs() - restored.snapshot.time.getTime())
     // The engine may have changed since it was restored, by a replay: its revision says nothing of the snapshot.
     return { atMs: now() - ageMs, changes: 0, revision: {} }
   }
@@ -113,12 +114,12 @@ export function createSaver<Engine>(
   }
 
   function schedule(): void {
-    clearTimeout(timer)
+    clock.stopTimer(timer)
     timer = undefined
     if (stopped || saving !== null) return
     const due = dueMs()
     if (due === null) return
-    timer = setTimeout(onTimer, Math.min(Math.max(0, Math.ceil(due - now())), TIMER_MS_MAX))
+    timer = clock.startTimer(onTimer, Math.min(Math.max(0, Math.ceil(due - now())), TIMER_MS_MAX))
     timer.unref()
   }
 
@@ -137,7 +138,7 @@ export function createSaver<Engine>(
 
   /** One save. Never called while another is under way. */
   function save(): Promise<void> {
-    clearTimeout(timer)
+    clock.stopTimer(timer)
     timer = undefined
     const run: Run = { captured: null, abort: new AbortController(), done: Promise.resolve() }
     saving = run
@@ -231,7 +232,9 @@ export function createSaver<Engine>(
     done.catch(() => {})
     if (await Promise.race([done.then(() => true), deadline.passed])) return
     saving?.abort.abort(deadline.signal.reason)
-    const grace = new Promise<void>((_, reject) => setTimeout(reject, GRACE_MS, deadline.signal.reason))
+    const grace = new Promise<void>((_, reject) => {
+      clock.startTimer(() => reject(deadline.signal.reason), GRACE_MS)
+    })
     await Promise.race([done, grace])
   }
 
@@ -251,12 +254,12 @@ export function createSaver<Engine>(
     },
     flush,
     async stop(deadlineMs) {
-      clearTimeout(timer)
+      clock.stopTimer(timer)
       try {
         await flush(deadlineMs)
       } finally {
         stopped = true
-        clearTimeout(timer)
+        clock.stopTimer(timer)
       }
     },
     lag: () => ({
@@ -276,7 +279,7 @@ function callOut(callback: () => void): void {
   try {
     callback()
   } catch (error) {
-    queueMicrotask(() => {
+    clock.soon(() => {
       throw error
     })
   }
@@ -293,7 +296,7 @@ function startDeadline(ms: number): Deadline {
   const controller = new AbortController()
   let timer: NodeJS.Timeout | undefined
   const passed = new Promise<false>((resolve) => {
-    timer = setTimeout(
+    timer = clock.startTimer(
       () => {
         controller.abort(new DOMException(`not saved within ${ms} ms`, 'TimeoutError'))
         resolve(false)
@@ -301,5 +304,5 @@ function startDeadline(ms: number): Deadline {
       Math.min(ms, TIMER_MS_MAX),
     )
   })
-  return { signal: controller.signal, passed, clear: () => clearTimeout(timer) }
+  return { signal: controller.signal, passed, clear: () => clock.stopTimer(timer) }
 }

@@ -1,6 +1,7 @@
 // Prepares zstd on the main thread: Node's own, the WebAssembly of `@bokuweb/zstd-wasm`, or, in a bundle that has not
 // that beside it, the decoder of `zstddec`. What a build of libzstd is trusted with is decided here.
 
+import { clock } from '../clock.ts'
 import { readNative } from '../native.ts'
 import { blake3 } from './blake3.ts'
 import { refuseDecompression, useCompressor, useDecompressor, useSharedDecoder, zstdReady } from './codec.ts'
@@ -141,11 +142,11 @@ function withoutFetch<T>(work: () => T): T {
 async function within(ms: number, work: Promise<void>): Promise<void> {
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`no answer for ${ms} ms`)), ms)
+    timer = clock.startTimer(() => reject(new Error(`no answer for ${ms} ms`)), ms)
   })
   try {
     await Promise.race([work, late])
   } finally {
-    clearTimeout(timer)
+    clock.stopTimer(timer)
   }
 }

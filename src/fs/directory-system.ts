@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import * as nodeFs from 'node:fs/promises'
 import { basename } from 'node:path'
 import { createInterface } from 'node:readline'
-import { setTimeout as sleep } from 'node:timers/promises'
+import { clock } from '../clock.ts'
 import { lockingChildArguments } from './lock.ts'
 
 /** What is asked of the system beside the file-system port. */
@@ -80,7 +80,7 @@ async function lockingProcess(path: string): Promise<LockingProcess> {
   }
   async function answer(): Promise<string> {
     const line = once(lines, 'line') as Promise<[string]>
-    const late = sleep(answerMs, `no answer within ${answerMs} ms`, { ref: false })
+    const late = clock.sleep(answerMs, { ref: false }).then(() => `no answer within ${answerMs} ms`)
     return await Promise.race([line.then(([text]) => text), ended, late])
   }
   const ready = await answer()

@@ -1,4 +1,4 @@
-import { setTimeout as sleep } from 'node:timers/promises'
+import { clock } from '../clock.ts'
 import { HoldfastError } from '../errors.ts'
 import { ioError, isSameFile, lstatOrNull, readFully, writeFully } from './io.ts'
 import type { File, FileStat, FileSystem } from './port.ts'
@@ -41,7 +41,7 @@ const pollMsMax = 50
  * @throws STORE_LOCKED after `waitMs`, LOCK_UNAVAILABLE, IO_FAILED, NO_SPACE, `signal.reason`
  */
 export async function acquireFileLock(fs: FileSystem, path: string, options: FileLockOptions): Promise<FileLock> {
-  const startMs = performance.now()
+  const startMs = clock.monotonicMs()
   for (;;) {
     options.signal?.throwIfAborted()
     const file = await openLockFile(fs, path, options.mode)
@@ -97,11 +97,11 @@ async function pollLock(file: File, path: string, startMs: number, options: File
   const { signal, waitMs } = options
   for (let limitMs = pollMsMin; ; limitMs = Math.min(limitMs * 1.5, pollMsMax)) {
     if (file.tryLock('exclusive')) return
-    const waitedMs = performance.now() - startMs
+    const waitedMs = clock.monotonicMs() - startMs
     if (waitedMs >= waitMs) throw await lockedError(file, path, Math.round(waitedMs))
     options.onWait?.(Math.round(waitedMs))
     // Jitter, so that waiters do not meet at every poll.
-    const pauseMs = pollMsMin + Math.random() * (limitMs - pollMsMin)
+    const pauseMs = pollMsMin + clock.random() * (limitMs - pollMsMin)
     await pause(Math.min(pauseMs, waitMs - waitedMs), signal)
   }
 }
@@ -109,7 +109,7 @@ async function pollLock(file: File, path: string, startMs: number, options: File
 /** Waits; an abort ends it at once with the signal's own reason. */
 async function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
   try {
-    await sleep(ms, undefined, signal === undefined ? {} : { signal })
+    await clock.sleep(ms, signal === undefined ? {} : { signal })
   } catch (error) {
     signal?.throwIfAborted()
     throw error

@@ -1,5 +1,5 @@
 import * as nodeFs from 'node:fs'
-import { setTimeout as sleep } from 'node:timers/promises'
+import { clock } from '../clock.ts'
 import { errorCode } from './io.ts'
 import { tryLockDescriptor } from './lock.ts'
 import type { Directory, DirectoryEntry, File, FileStat, FileSystem } from './port.ts'
@@ -249,7 +249,7 @@ export async function withRenameRetries(
   rename: () => Promise<void>,
   options: { platform: string; pause?: (ms: number) => Promise<unknown> },
 ): Promise<void> {
-  const pause = options.pause ?? sleep
+  const pause = options.pause ?? clock.sleep
   let spentMs = 0
   for (let stepMs = 10; ; stepMs = Math.min(stepMs * 2, 250)) {
     try {
@@ -258,7 +258,7 @@ export async function withRenameRetries(
       const passing = options.platform === 'win32' && renameBusy.has(errorCode(error) ?? '')
       if (!passing || spentMs >= renameRetryMs) throw error
     }
-    const waitMs = Math.ceil(stepMs * (0.5 + Math.random() / 2))
+    const waitMs = Math.ceil(stepMs * (0.5 + clock.random() / 2))
     await pause(waitMs)
     spentMs += waitMs
   }

@@ -1,3 +1,5 @@
+import { clock } from '../clock.ts'
+
 /** Lets one task run at a time, in the order they came. */
 export interface Queue {
   /**
@@ -21,7 +23,7 @@ export function createQueue(): Queue {
     return new Promise((resolve, reject) => {
       let timer: NodeJS.Timeout | undefined
       function settle(): void {
-        clearTimeout(timer)
+        clock.stopTimer(timer)
         signal?.removeEventListener('abort', onAbort)
       }
       function leave(reason: unknown): void {
@@ -38,7 +40,7 @@ export function createQueue(): Queue {
       }
       waiting.push(start)
       signal?.addEventListener('abort', onAbort, { once: true })
-      if (waitMs <= timerMsMax) timer = setTimeout(() => leave(onTimeout()), Math.max(0, waitMs))
+      if (waitMs <= timerMsMax) timer = clock.startTimer(() => leave(onTimeout()), Math.max(0, waitMs))
     })
   }
 

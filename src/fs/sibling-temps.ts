@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { threadId } from 'node:worker_threads'
+import { clock } from '../clock.ts'
 import type { TempAffixes } from './temps.ts'
 
 // A file outside a store has no `tmp/` of its own. What is in flight for it lies beside it, as
@@ -17,7 +18,7 @@ const cutBytes = 120
 
 /** How temps for a file of this name are named. */
 export function siblingAffixes(name: string): Required<TempAffixes> {
-  const time = Date.now().toString(36)
+  const time = clock.nowMs().toString(36)
   return { prefix: `.${nameKey(name)}.${process.pid}-${threadId}-${time}-`, suffix: '.tmp' }
 }
 

@@ -1,4 +1,3 @@
-import { setImmediate } from 'node:timers/promises'
 import { visitBlob } from '../blocks/blob-dag.ts'
 import {
   BadBlock,
@@ -13,6 +12,7 @@ import { createDigestMap, type DigestMap } from '../blocks/digest-map.ts'
 import type { OpenPack } from '../blocks/pack-cache.ts'
 import type { PackWriter } from '../blocks/pack-writer.ts'
 import { REACHABLE_BLOCKS_MAX, type ReachableCache } from '../blocks/reachable-cache.ts'
+import { clock } from '../clock.ts'
 import { isDamage } from '../errors.ts'
 import { blake3, digestsEqual } from '../format/blake3.ts'
 import { parseCid } from '../format/cid.ts'
@@ -185,7 +185,7 @@ export async function markSnapshots(
       unturned += noted.length / DIGEST_BYTES
       if (unturned > MARKED_AT_ONCE) {
         unturned = 0
-        await setImmediate()
+        await clock.nextTurn()
       }
       return
     }

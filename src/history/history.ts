@@ -1,6 +1,7 @@
 // Lists snapshots, tags them, and makes an older one the current one again.
 
 import type { StoreContext } from '../blocks/store-context.ts'
+import { clock } from '../clock.ts'
 import { HoldfastError } from '../errors.ts'
 import type { Head } from '../format/head.ts'
 import { cleanUp } from '../gc/collect.ts'
@@ -77,7 +78,7 @@ export async function rollback(
     const entry = {
       ...target,
       sequence,
-      time: new Date().toISOString(),
+      time: clock.now().toISOString(),
       message: options.message ?? `rollback to ${target.sequence}`,
       tags: [],
       abandoned: false,

@@ -1,8 +1,8 @@
 // Reads a blob, whole or a range: whole segments are verified by their digests, the rest by its chunks.
 
-import { setImmediate } from 'node:timers/promises'
 import { type ChunkRun, chunkRuns, disagrees } from '../blocks/blob-dag.ts'
 import type { BlockSource, DamageContext } from '../blocks/block-source.ts'
+import { clock } from '../clock.ts'
 import { HoldfastError } from '../errors.ts'
 import { blake3, digestsEqual } from '../format/blake3.ts'
 import { DIGEST_BYTES, SEGMENT_BYTES } from '../format/limits.ts'
@@ -61,7 +61,7 @@ export async function readWhole(
       options.onBytes?.(verified)
       options.signal?.throwIfAborted()
       // A segment takes a millisecond to hash; the host's event loop must not wait for several.
-      await setImmediate()
+      await clock.nextTurn()
     }
   }
   if (entry.size === 0) await verifySegment(source, entry, damageContext, segments, target, 0, 0)

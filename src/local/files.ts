@@ -1,7 +1,7 @@
 // Blobs laid out as plain read-only files, for engines that can only open a path or memory-map it.
 
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
+import { clock } from '../clock.ts'
 import { HoldfastError } from '../errors.ts'
 import { parseCid } from '../format/cid.ts'
 import { DirectorySyncFailed, makeDirectory, moveAside, writeDurable } from '../fs/durable.ts'
@@ -88,7 +88,7 @@ export function createLocalFiles(options: LocalFilesOptions): LocalFiles {
         throw error
       }
       await file.close()
-      await sleep(LOCK_PAUSE_MS)
+      await clock.sleep(LOCK_PAUSE_MS)
     }
     throw new HoldfastError(
       'STORE_LOCKED',
@@ -147,7 +147,7 @@ export function createLocalFiles(options: LocalFilesOptions): LocalFiles {
             from: path,
             quarantineDirectory,
             reason: 'not-the-blob',
-            now: new Date(),
+            now: clock.now(),
             details: { cid, size, found: there.size },
           })
         }
@@ -204,7 +204,7 @@ export function createLocalFiles(options: LocalFilesOptions): LocalFiles {
       }
     },
     async reapTemps() {
-      await reapTemps(fs, tempDirectory, { lock, olderThanMs: UNLOCKED_TEMP_AGE_MS, nowMs: Date.now() })
+      await reapTemps(fs, tempDirectory, { lock, olderThanMs: UNLOCKED_TEMP_AGE_MS, nowMs: clock.nowMs() })
     },
   }
 

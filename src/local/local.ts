@@ -4,6 +4,7 @@
 import { randomBytes } from 'node:crypto'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { clock } from '../clock.ts'
 import { makeDirectory } from '../fs/durable.ts'
 import { withSyncCalls } from '../fs/node.ts'
 import type { FileSystem } from '../fs/port.ts'
@@ -50,9 +51,9 @@ export function localBesideStore({ fs, directory, lock, readOnly, filesDir }: Lo
       ...files,
       async list() {
         // Every write lists it.
-        const isWarm = performance.now() - listedMs < WARM_MS
+        const isWarm = clock.monotonicMs() - listedMs < WARM_MS
         const listed = await (isWarm ? warmFiles : files).list()
-        listedMs = performance.now()
+        listedMs = clock.monotonicMs()
         return listed
       },
     },

@@ -3,6 +3,7 @@ import { appendCommitRecord } from '../blocks/commit-record.ts'
 import { createDedupWriter, type DedupWriter } from '../blocks/dedup-writer.ts'
 import { createPackWriter, type PackWriter } from '../blocks/pack-writer.ts'
 import type { StoreContext } from '../blocks/store-context.ts'
+import { clock } from '../clock.ts'
 import { HoldfastError, isDamage, isHoldfastError } from '../errors.ts'
 import { blake3 } from '../format/blake3.ts'
 import { CODEC_DAG_CBOR, cidText } from '../format/cid.ts'
@@ -92,7 +93,7 @@ export async function commitSnapshot(
     const snapshot: HeadSnapshot = {
       sequence: head.sequence + 1,
       manifest,
-      time: new Date().toISOString(),
+      time: clock.now().toISOString(),
       ...(options.message === undefined ? {} : { message: options.message }),
       tags: [],
       abandoned: false,

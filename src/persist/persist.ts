@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import type { StoreContext } from '../blocks/store-context.ts'
+import { clock } from '../clock.ts'
 import { HoldfastError } from '../errors.ts'
 import { assertChunking } from '../format/chunking.ts'
 import { prepareCompression, ZSTD_PACKAGE } from '../format/compression.ts'
@@ -28,7 +29,7 @@ export async function persist(
   options: PersistOptions,
   defaults: PersistDefaults,
 ): Promise<PersistResult> {
-  const startMs = performance.now()
+  const startMs = clock.monotonicMs()
   const signal = options.signal ?? new AbortController().signal
   signal.throwIfAborted()
   const keepLast = options.keepLast ?? defaults.keepLast
@@ -61,7 +62,7 @@ export async function persist(
           compress,
           packBytesMax: defaults.packBytesMax,
         })
-        return { ...result, durationMs: performance.now() - startMs }
+        return { ...result, durationMs: clock.monotonicMs() - startMs }
       } finally {
         await known.release()
       }
@@ -107,7 +108,7 @@ async function readyStore(
   assertExpected(ctx, session.stored?.head ?? null, options.expectedHead)
   const seen = await cleanUp(ctx, session)
   if (session.stored === null) {
-    await session.create(randomBytes(STORE_ID_BYTES).toString('hex'), new Date().toISOString())
+    await session.create(randomBytes(STORE_ID_BYTES).toString('hex'), clock.now().toISOString())
   }
   return { stored: session.stored!, seen }
 }

@@ -1,5 +1,5 @@
-import { setImmediate } from 'node:timers/promises'
 import type { DedupWriter } from '../blocks/dedup-writer.ts'
+import { clock } from '../clock.ts'
 import { HoldfastError } from '../errors.ts'
 import { blake3 } from '../format/blake3.ts'
 import { type Chunking, chunkBytesMax } from '../format/chunking.ts'
@@ -119,7 +119,7 @@ function createFlow(options: PipelineOptions, windows: Windows) {
       const taken = track(take(outcome, taking))
       taking = taken
       // Where nothing is copied nothing is waited for either: the event loop gets its turn here.
-      if (filled.peeked) await setImmediate()
+      if (filled.peeked) await clock.nextTurn()
       busy[turn % windows.count] = track(taken.then(() => dedup.written()))
     }
     await cutting

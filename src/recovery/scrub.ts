@@ -3,6 +3,7 @@
 import { createPackCache, type OpenPack } from '../blocks/pack-cache.ts'
 import { scanPack } from '../blocks/scan-pack.ts'
 import type { StoreContext } from '../blocks/store-context.ts'
+import { clock } from '../clock.ts'
 import { isDamage, isHoldfastError } from '../errors.ts'
 import type { Head } from '../format/head.ts'
 import { fromHex } from '../format/hex.ts'
@@ -38,7 +39,7 @@ export interface ScrubReport {
  * by later persists of the same store object, which record it. Whether each snapshot is complete is for `verify` to say.
  */
 export async function scrub(ctx: StoreContext, options: ScrubOptions = {}): Promise<ScrubReport> {
-  const startMs = performance.now()
+  const startMs = clock.monotonicMs()
   const { signal } = options
   const maxBytes = limit('maxBytes', options.maxBytes)
   const maxMs = limit('maxMs', options.maxMs)
@@ -60,7 +61,7 @@ export async function scrub(ctx: StoreContext, options: ScrubOptions = {}): Prom
 
   function isEnough(): boolean {
     signal?.throwIfAborted()
-    return report.checked.bytes >= maxBytes || performance.now() - startMs >= maxMs
+    return report.checked.bytes >= maxBytes || clock.monotonicMs() - startMs >= maxMs
   }
 }
 

@@ -4,6 +4,7 @@ import { type BlockSource, entryOf, openBlockSource, packNumberOf } from '../blo
 import type { OpenPack } from '../blocks/pack-cache.ts'
 import { BLOCK, type BlockState, scanPack } from '../blocks/scan-pack.ts'
 import type { StoreContext } from '../blocks/store-context.ts'
+import { clock } from '../clock.ts'
 import { isDamage, isHoldfastError } from '../errors.ts'
 import type { Head } from '../format/head.ts'
 import { ENTRY_BYTES, FANOUT_BYTES, FOOTER_BYTES, HEADER_BYTES } from '../format/limits.ts'
@@ -49,7 +50,7 @@ export interface VerifyReport {
  * indexes (40 to 52 bytes a block) and a few MiB more.
  */
 export async function verify(ctx: StoreContext, options: VerifyOptions = {}): Promise<VerifyReport> {
-  const startMs = performance.now()
+  const startMs = clock.monotonicMs()
   const level = options.level ?? 'full'
   if (level !== 'quick' && level !== 'full') {
     throw new TypeError(`verify: level is 'quick' or 'full', got ${String(level)}`)
@@ -75,7 +76,7 @@ export async function verify(ctx: StoreContext, options: VerifyOptions = {}): Pr
   }
   report.ok = report.problems.every(({ recorded: known }) => known === true)
   report.advice = adviceFor(report)
-  report.durationMs = performance.now() - startMs
+  report.durationMs = clock.monotonicMs() - startMs
   return report
 }
 

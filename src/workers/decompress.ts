@@ -1,5 +1,6 @@
 // Decompresses the blocks of one read of a pack in worker threads, in memory that they share.
 
+import { clock } from '../clock.ts'
 import type { DecompressJob } from './frames.ts'
 import { type Pool, sharedPool, WorkerFailed } from './pool.ts'
 
@@ -81,7 +82,7 @@ export async function borrowBuffer(storedBytes: number, rawBytes: number): Promi
 function poolInUse(bytes: number): Pool | null {
   const pool = sharedPool()
   if (pool === null || pool.isUp) return pool
-  const nowMs = performance.now()
+  const nowMs = clock.monotonicMs()
   if (nowMs - lastHereMs > FORGOTTEN_MS) doneHere = 0
   lastHereMs = nowMs
   doneHere += bytes
@@ -90,8 +91,8 @@ function poolInUse(bytes: number): Pool | null {
 }
 
 function forgetLater(): void {
-  clearTimeout(forgetting)
-  forgetting = setTimeout(() => {
+  clock.stopTimer(forgetting)
+  forgetting = clock.startTimer(() => {
     memories = []
   }, KEPT_MS)
   forgetting.unref()

@@ -2,6 +2,7 @@
 
 import { availableParallelism } from 'node:os'
 import { Worker } from 'node:worker_threads'
+import { clock } from '../clock.ts'
 import { blake3Implementation } from '../format/blake3.ts'
 import { zstdModule } from '../format/compression.ts'
 import type { ZstdModule } from '../format/libzstd.ts'
@@ -140,8 +141,8 @@ function createPool(size: number): Pool {
   }
 
   function endWhenIdle(): void {
-    clearTimeout(idle)
-    idle = setTimeout(() => {
+    clock.stopTimer(idle)
+    idle = clock.startTimer(() => {
       if (members.some(({ pending }) => pending.size > 0)) return
       for (const { worker } of members) void worker.terminate()
       members = []

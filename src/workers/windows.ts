@@ -1,6 +1,6 @@
 // The windows of memory that a blob is read into, and the work on them: in threads for large blobs, here for small.
 
-import { setImmediate } from 'node:timers/promises'
+import { clock } from '../clock.ts'
 import { blake3 } from '../format/blake3.ts'
 import { type Chunking, chunkBytesMax, cutter } from '../format/chunking.ts'
 import { gearTable } from '../format/gear.ts'
@@ -79,7 +79,7 @@ function localWindows(chunking: Chunking, size: number | null): Windows {
   const tools: Tools = { memory, blake3, cutOne: (start, end) => cut(memory, start, end) }
   const run = async (job: Job): Promise<number> => {
     const count = runJob(job, tools)
-    await setImmediate()
+    await clock.nextTurn()
     return count
   }
   const doing: Doing = { isThreaded: () => false, run, compress: (job) => compressHere(job, tools) }
@@ -95,7 +95,7 @@ async function compressHere({ ranges, skip }: CompressJob, tools: Tools): Promis
       bytes += ranges[at + 1]! - ranges[at]!
     const job: CompressJob = { kind: 'compress', ranges: ranges.subarray(from, at), skip: steps.at(-1)?.skip ?? skip }
     steps.push(compressChunks(job, tools))
-    await setImmediate()
+    await clock.nextTurn()
   }
   return merged(steps, skip)
 }

@@ -14,7 +14,7 @@ const rules = new Map(
 )
 
 /** Of Node, what computes or tells and changes nothing outside the process. The format's code does without. */
-const harmless = /^node:(buffer|crypto|diagnostics_channel|events|os|path|process|readline|timers\/promises|url|util)$/
+const harmless = /^node:(buffer|crypto|diagnostics_channel|events|os|path|process|readline|url|util)$/
 
 interface Import {
   from: string
@@ -145,6 +145,17 @@ function readAll(folder: string): [string, string][] {
   return readdirSync(new URL(folder, root), { recursive: true, encoding: 'utf8' })
     .filter((path) => /\.m?ts$|\.mjs$/.test(path) && !path.includes('node_modules'))
     .map((path) => [folder + path, readFileSync(new URL(folder + path, root), 'utf8')])
+}
+
+test('only clock.ts uses the global clock, timers and chance', () => {
+  const globals =
+    /\b(?:set|clear)(?:Timeout|Interval|Immediate)\b|\bqueueMicrotask\b|\bnextTick\b|\bhrtime\b|\bperformance\b|\bDate\.now\b|\bnew Date\(\)|\bMath\.random\b|\bAbortSignal\.timeout\b|node:timers/
+  const users = [...sources].filter(([, source]) => globals.test(withoutComments(source))).map(([path]) => path)
+  expect(users).toEqual(['clock.ts'])
+})
+
+function withoutComments(source: string): string {
+  return source.replaceAll(/\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm, '')
 }
 
 test('only fs/lock.ts loads the lock addon', () => {

@@ -10,6 +10,7 @@ import { type EngineAdapter, persistEngine, restoreEngine } from '../../src/engi
 import { type AutosaveOptions, autosave, startEngine } from '../../src/engines/autosave.ts'
 import { minisearch } from '../../src/engines/minisearch.ts'
 import { memory, openStore, type Store } from '../../src/index.ts'
+import { followGlobals } from '../support/follow-globals.ts'
 import { textDocument } from './text.ts'
 
 interface Counter {
@@ -93,10 +94,12 @@ async function saved(store: Store): Promise<number | undefined> {
 describe('by the clock', () => {
   beforeEach(() => {
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance', 'Date'] })
+    followGlobals()
   })
   afterEach(() => {
     trials.length = 0
     vi.useRealTimers()
+    vi.restoreAllMocks()
   })
 
   const quick = { everyMs: 1000, quietMs: 100, quietLimitMs: 500, retryMs: 50, retryLimitMs: 200 }

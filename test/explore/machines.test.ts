@@ -1,13 +1,12 @@
 import { beforeAll, expect, test, vi } from 'vitest'
 import { prepareCompression, prepareDecompression } from '../../src/format/compression.ts'
-import { pause, randomBytes } from '../faulty-disk/determinism.ts'
+import { randomBytes } from '../faulty-disk/determinism.ts'
 import { sample } from '../support/effort.ts'
 import { simulate } from './simulate.ts'
 import { tally } from './tally.ts'
 
-// Both must stand here: see determinism.ts.
+// It must stand here: see determinism.ts.
 vi.mock('node:crypto', async (original) => ({ ...(await original<object>()), randomBytes }))
-vi.mock('node:timers/promises', async (original) => ({ ...(await original<object>()), setTimeout: pause }))
 
 const count = tally('simulated machines')
 

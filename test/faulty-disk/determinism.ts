@@ -1,12 +1,12 @@
 import { vi } from 'vitest'
+import { clock } from '../../src/clock.ts'
 import { createRandom, type Random } from './random.ts'
 
 /*
- * What else makes two runs differ: random names, the clock, pauses. A test that wants the same run for the same seed replaces both modules
- * at its top (`vi.mock` works only there) and calls `startOver`:
+ * What else makes two runs differ: random names, the clock, pauses. A test that wants the same run for the same seed replaces a module at
+ * its top (`vi.mock` works only there) and calls `startOver`, which replaces the clock:
  *
  *   vi.mock('node:crypto', async (original) => ({ ...(await original<object>()), randomBytes }))
- *   vi.mock('node:timers/promises', async (original) => ({ ...(await original<object>()), setTimeout: pause }))
  */
 
 interface World {
@@ -22,13 +22,6 @@ export function randomBytes(length: number): Buffer {
   return Buffer.from((world?.random ?? unseeded).bytes(length))
 }
 
-export async function pause(ms: number, _value?: unknown, options?: { signal?: AbortSignal }): Promise<void> {
-  options?.signal?.throwIfAborted()
-  if (world === null) await new Promise((resolve) => setTimeout(resolve, ms))
-  else await world.pause(ms)
-  options?.signal?.throwIfAborted()
-}
-
 const unseeded = createRandom(Date.now())
 
 /** From here on time and chance are those of `seed`; `pauseUntil` holds a pause until a time in ms. */
@@ -36,9 +29,17 @@ export function startOver(seed: number, pauseUntil: (atMs: number) => Promise<vo
   const random = createRandom(seed)
   const now: World = { random, nowMs: 0, pause: (ms) => pauseUntil(now.nowMs + ms) }
   world = now
+  // The image's files get their times from the global date.
   vi.useFakeTimers({ toFake: ['Date'], now: START_MS })
-  vi.spyOn(performance, 'now').mockImplementation(() => now.nowMs)
-  vi.spyOn(Math, 'random').mockImplementation(() => random.below(2 ** 31) / 2 ** 31)
+  vi.spyOn(clock, 'now').mockImplementation(() => new Date(START_MS + now.nowMs))
+  vi.spyOn(clock, 'nowMs').mockImplementation(() => START_MS + now.nowMs)
+  vi.spyOn(clock, 'monotonicMs').mockImplementation(() => now.nowMs)
+  vi.spyOn(clock, 'random').mockImplementation(() => random.below(2 ** 31) / 2 ** 31)
+  vi.spyOn(clock, 'sleep').mockImplementation(async (ms, options) => {
+    options?.signal?.throwIfAborted()
+    await now.pause(ms)
+    options?.signal?.throwIfAborted()
+  })
   return {
     setTime(ms) {
       now.nowMs = ms

@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { createQueue } from '../../src/fs/queue.ts'
+import { followGlobals } from '../support/follow-globals.ts'
 
 const tooLong = () => new Error('too long')
 
@@ -27,6 +28,7 @@ function endingBefore(between: () => void) {
 
 afterEach(() => {
   vi.useRealTimers()
+  vi.restoreAllMocks()
 })
 
 describe('the queue of a process', () => {
@@ -100,6 +102,7 @@ describe('the queue of a process', () => {
 
   test('a waiter leaves after its time, and leaves no timer behind', async () => {
     vi.useFakeTimers()
+    followGlobals()
     const queue = createQueue()
     const { open, opened } = gate()
     const first = queue.run(undefined, 1_000, () => opened, tooLong)

@@ -1,6 +1,4 @@
 // Works with the clock moved by so many ms, and changing while it works, if told so.
-import { openStore } from '../../dist/index.js'
-
 const [, , path, offset, generation, keepLast] = process.argv
 const RealDate = Date
 let moved = Number(offset)
@@ -12,6 +10,9 @@ globalThis.Date = class extends RealDate {
     return RealDate.now() + moved
   }
 }
+
+// Only now: the clock is taken when the module loads.
+const { openStore } = await import('../../dist/index.js')
 
 const store = await openStore(path, { keepLast: Number(keepLast) })
 const saved = await store.persist({

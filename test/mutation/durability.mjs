@@ -251,7 +251,7 @@ export const durability = [
   {
     file: 'src/storage/directory/head.ts',
     find: 'allSettledThenThrow([temp.file.sync(), copied',
-    replace: 'settled([copied',
+    replace: 'allSettledThenThrow([copied',
     why: 'HEAD is renamed before its bytes are durable',
   },
   {
@@ -353,7 +353,7 @@ export const durability = [
   },
   {
     file: 'src/storage/directory/session.ts',
-    find: 'await reapTemps(fs, at.tmp, { lock, olderThanMs: UNLOCKED_TEMP_AGE_MS, nowMs: Date.now(), entries })',
+    find: 'await reapTemps(fs, at.tmp, { lock, olderThanMs: UNLOCKED_TEMP_AGE_MS, nowMs: clock.nowMs(), entries })',
     replace: '',
     why: 'temps gather with every crash',
     tests: ['test/explore/crash-cycles.test.ts'],

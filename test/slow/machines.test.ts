@@ -1,12 +1,11 @@
 import { test, vi } from 'vitest'
 import { simulate } from '../explore/simulate.ts'
 import { tally } from '../explore/tally.ts'
-import { pause, randomBytes } from '../faulty-disk/determinism.ts'
+import { randomBytes } from '../faulty-disk/determinism.ts'
 import { seed } from '../support/effort.ts'
 
-// Both must stand here: see determinism.ts.
+// It must stand here: see determinism.ts.
 vi.mock('node:crypto', async (original) => ({ ...(await original<object>()), randomBytes }))
-vi.mock('node:timers/promises', async (original) => ({ ...(await original<object>()), setTimeout: pause }))
 
 const count = tally('simulated machines')
 const first = seed

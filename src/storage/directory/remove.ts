@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { hostname } from 'node:os'
 import { basename, dirname, join } from 'node:path'
+import { clock } from '../../clock.ts'
 import { HoldfastError, isHoldfastError } from '../../errors.ts'
 import { isHex } from '../../format/hex.ts'
 import { DIGEST_BYTES, JSON_BYTES_MAX } from '../../format/limits.ts'
@@ -20,7 +21,7 @@ export async function setDirectoryAside(
 ): Promise<string | null> {
   return await withStoreLocked(fs, path, lockWaitMs, async () => {
     const quarantineDirectory = join(dirname(path), `${basename(path)}.quarantine`)
-    return await moveAside(fs, { from: path, quarantineDirectory, reason, now: new Date(), details: {} })
+    return await moveAside(fs, { from: path, quarantineDirectory, reason, now: clock.now(), details: {} })
   })
 }
 

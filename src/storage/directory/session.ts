@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import { clock } from '../../clock.ts'
 import { HoldfastError } from '../../errors.ts'
 import type { Head } from '../../format/head.ts'
 import { JSON_BYTES_MAX } from '../../format/limits.ts'
@@ -52,11 +53,11 @@ export async function openSession(
     await attempt(fs.syncDirectory(at.packs), `making ${at.packs} durable`)
     await cell.swap(next)
     if (store.state === 'good' && store.value === next.storeId) return
-    await writeStoreFile(next.storeId, new Date().toISOString())
+    await writeStoreFile(next.storeId, clock.now().toISOString())
   }
 
   async function quarantine(from: string, reason: string, details: object, original = from): Promise<string> {
-    const now = new Date()
+    const now = clock.now()
     return await notCommittedIfUnsynced(
       moveAside(fs, { from, quarantineDirectory: at.quarantine, reason, now, details: { ...details }, original }),
     )
@@ -166,7 +167,7 @@ export async function openSession(
       const entries = await listTemps(quickFs, at.tmp)
       return {
         async reap() {
-          await reapTemps(fs, at.tmp, { lock, olderThanMs: UNLOCKED_TEMP_AGE_MS, nowMs: Date.now(), entries })
+          await reapTemps(fs, at.tmp, { lock, olderThanMs: UNLOCKED_TEMP_AGE_MS, nowMs: clock.nowMs(), entries })
         },
       }
     },

@@ -1,5 +1,6 @@
 import { hostname } from 'node:os'
 import { resolve } from 'node:path'
+import { clock } from '../../clock.ts'
 import { HoldfastError, isDamage, isHoldfastError } from '../../errors.ts'
 import { parseHead } from '../../format/head.ts'
 import { JSON_BYTES_MAX } from '../../format/limits.ts'
@@ -79,7 +80,7 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
   }
 
   function isWarm(): boolean {
-    return performance.now() - writtenMs < WARM_MS
+    return clock.monotonicMs() - writtenMs < WARM_MS
   }
 
   async function readStoreFile(quickFs?: FileSystem): Promise<StoreFile | null> {
@@ -235,7 +236,7 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
       const quickFs = isWarm() ? withSyncCalls(fs) : fs
       const { stat, shared } = await enter(quickFs)
       const modes = modesOf(stat)
-      const startMs = performance.now()
+      const startMs = clock.monotonicMs()
       return await shared.queue.run(
         write.signal,
         write.waitMs,
@@ -243,7 +244,7 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
           const held = lock
             ? await acquireFileLock(quickFs, at.lock, {
                 mode: modes.fileMode,
-                waitMs: Math.max(0, write.waitMs - (performance.now() - startMs)),
+                waitMs: Math.max(0, write.waitMs - (clock.monotonicMs() - startMs)),
                 signal: write.signal,
                 onWait: write.onWait,
                 hint: Buffer.from(`pid ${process.pid} on ${hostname()}`),
@@ -270,7 +271,7 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
             }
           } finally {
             await held?.release()
-            writtenMs = performance.now()
+            writtenMs = clock.monotonicMs()
           }
         },
         () =>
