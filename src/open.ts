@@ -61,8 +61,9 @@ export async function loadSnapshot<Names extends string = string, Metadata = Rec
 }
 
 /**
- * Moves a whole store directory aside, so that the next persist starts afresh. Nothing is deleted; answers the new path, or null when
- * there was nothing.
+ * Moves a whole store aside, so that the next persist starts afresh. Nothing is deleted; answers the new path, or null when there was
+ * nothing. It goes into `<path>.quarantine/`. Its files alone go, into `quarantine/` below it, when its directory cannot be moved (a mount
+ * point, the end of a link, a parent directory of another user) or has other files in it.
  */
 export async function setAside(
   location: string | URL,
@@ -77,7 +78,10 @@ export async function setAside(
   )
 }
 
-/** Deletes a store and everything in its directory. Refuses a directory that is not a store. False: there was none. */
+/**
+ * Deletes a store: its own files, and its directory if nothing else is in it. Refuses a directory that is not a store. False: there was
+ * none.
+ */
 export async function destroyStore(location: string | URL, options: { lockWaitMs?: number } = {}): Promise<boolean> {
   return await destroyDirectory(nodeFileSystem, storePath(location), options.lockWaitMs ?? LOCK_WAIT_MS)
 }

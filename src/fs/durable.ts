@@ -283,6 +283,57 @@ export async function moveAside(
   }
 }
 
+/**
+ * As `moveAside`, of some of what lies in a directory that cannot be renamed itself.
+ *
+ * @param options.names paths below `from`, in the order in which they are moved
+ * @returns the new directory, with the names below it
+ */
+export async function moveIntoAside(
+  fs: FileSystem,
+  options: {
+    from: string
+    names: readonly string[]
+    quarantineDirectory: string
+    reason: string
+    now: Date
+    details: Readonly<Record<string, unknown>>
+  },
+): Promise<string> {
+  const { from, names, quarantineDirectory } = options
+  const target = join(quarantineDirectory, asideName(basename(from), options.reason, options.now))
+  const note = `${target}.json`
+  const moved: string[] = []
+  try {
+    const mode = (await fs.stat(from)).mode & 0o777
+    await makeDirectory(fs, quarantineDirectory, mode)
+    await writeNote(fs, note, mode & 0o666, { ...options, original: from })
+    for (const folder of new Set(names.map(dirname))) await makeDirectory(fs, join(target, folder), mode)
+    await fs.syncDirectory(quarantineDirectory)
+    for (const name of names) {
+      await fs.rename(join(from, name), join(target, name))
+      moved.push(name)
+    }
+  } catch (error) {
+    if (moved.length === 0) {
+      await removeTree(fs, target).catch(() => undefined)
+      await fs.unlink(note).catch(() => undefined)
+    }
+    throw ioError(
+      error,
+      `moving what is in ${from} into quarantine (${moved.length} of ${names.length} files were moved)`,
+    )
+  }
+  // The new names before the loss of the old ones.
+  for (const place of [target, from]) {
+    for (const folder of new Set(names.map(dirname))) {
+      const path = join(place, folder)
+      await withDirectory(fs, path, (directory) => syncAfterRename(directory, path))
+    }
+  }
+  return target
+}
+
 /** Together with `.json` below the 255 bytes that file systems allow a name. */
 const nameBytesMax = 120
 const reasonLengthMax = 40

@@ -219,8 +219,14 @@ export async function createWorkDirectory(
   }
 }
 
+/** Whether a file or directory in `tmp/` is named as only ours are. */
+export function isOwnTempName(name: string, kind: DirectoryEntry['kind']): boolean {
+  if (kind === 'directory') return /^[0-9a-f]{24}\.d$/.test(name)
+  return kind === 'file' && /^[0-9a-f]{24}$/.test(name)
+}
+
 /**
- * What lies in a `tmp/` directory; nothing when there is none.
+ * What lies in a `tmp/` directory under a name that we give; nothing when there is none.
  *
  * @throws IO_FAILED, also when it is not a directory of its own but a link to one
  */
@@ -233,7 +239,7 @@ export async function listTemps(fs: FileSystem, directory: string): Promise<Dire
         details: { path: directory },
       })
     }
-    return entries ?? []
+    return (entries ?? []).filter(({ name, kind }) => isOwnTempName(name, kind))
   } catch (error) {
     throw ioError(error, `looking for what dead processes left in ${directory}`)
   }

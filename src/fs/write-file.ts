@@ -54,7 +54,7 @@ export async function writeFile(
 }
 
 /** The file to replace, behind all links. Only regular files are: a rename over a device or a pipe would remove it. */
-async function resolveTarget(fs: FileSystem, path: string, symlinks: 'follow' | 'refuse'): Promise<string> {
+export async function resolveTarget(fs: FileSystem, path: string, symlinks: 'follow' | 'refuse'): Promise<string> {
   try {
     const there = await lstatOrNull(fs, path)
     if (there === null || there.kind === 'file') return path

@@ -11,6 +11,7 @@ import type { HeadSnapshot } from '../format/head.ts'
 import { decodeManifest, type Manifest } from '../format/manifest.ts'
 import { commitUnknown, writeDurable } from '../fs/durable.ts'
 import { writeFully } from '../fs/io.ts'
+import { resolveTarget } from '../fs/write-file.ts'
 import { pathOf } from '../location.ts'
 import type { StoredHead } from '../storage/port.ts'
 import { type BlobContext, createBlob, type SnapshotBlob } from './blob.ts'
@@ -185,7 +186,7 @@ function assemble(
       resources.files.push(file)
     },
     async writeFile(path, parts) {
-      const target = pathOf(path, 'writeTo')
+      const target = await resolveTarget(ctx.fs, pathOf(path, 'writeTo'), 'follow')
       try {
         await writeDurable(ctx.fs, {
           async write(file) {

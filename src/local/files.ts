@@ -6,6 +6,7 @@ import { HoldfastError } from '../errors.ts'
 import { parseCid } from '../format/cid.ts'
 import { DirectorySyncFailed, makeDirectory, moveAside, writeDurable } from '../fs/durable.ts'
 import {
+  attempt,
   errorCode,
   ignoreMissing,
   ioError,
@@ -16,7 +17,7 @@ import {
   writeFully,
 } from '../fs/io.ts'
 import type { File, FileSystem } from '../fs/port.ts'
-import { reapTemps, UNLOCKED_TEMP_AGE_MS } from '../fs/temps.ts'
+import { listTemps, reapTemps, UNLOCKED_TEMP_AGE_MS } from '../fs/temps.ts'
 
 /** Blobs as plain read-only files, named by content. */
 export interface LocalFiles {
@@ -187,9 +188,10 @@ export function createLocalFiles(options: LocalFilesOptions): LocalFiles {
       // Without locks nobody knows who uses it.
       if (!lock) return false
       const path = join(directory, cid)
-      const file = await fs.open(path + LOCK_SUFFIX, 'readWrite', 0o600).catch((error: unknown) => {
-        throw ioError(error, `deleting ${path}`)
-      })
+      // Whatever was laid out has its lock beside it: a file without one is somebody else's.
+      const opening = ignoreMissing(fs.open(path + LOCK_SUFFIX, 'update'))
+      const file = await attempt(opening, `deleting ${path}`)
+      if (file === undefined) return false
       try {
         if (!file.tryLock('exclusive')) return false
         // Another collector may have removed the lock file, and somebody made and locked a new one since.
@@ -204,7 +206,8 @@ export function createLocalFiles(options: LocalFilesOptions): LocalFiles {
       }
     },
     async reapTemps() {
-      await reapTemps(fs, tempDirectory, { lock, olderThanMs: UNLOCKED_TEMP_AGE_MS, nowMs: clock.nowMs() })
+      const entries = await listTemps(fs, tempDirectory)
+      await reapTemps(fs, tempDirectory, { lock, olderThanMs: UNLOCKED_TEMP_AGE_MS, nowMs: clock.nowMs(), entries })
     },
   }
 

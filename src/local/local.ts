@@ -39,7 +39,8 @@ export function localBesideStore({ fs, directory, lock, readOnly, filesDir }: Lo
   const options = {
     directory: at,
     lock,
-    quarantineDirectory: join(at, '..', 'quarantine'),
+    // Nothing is written outside of what was given.
+    quarantineDirectory: filesDir === undefined ? join(directory, 'quarantine') : join(filesDir, 'quarantine'),
     readOnly: readOnly && filesDir === undefined,
   }
   const files = createLocalFiles({ ...options, fs })

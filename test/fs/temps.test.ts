@@ -146,7 +146,26 @@ describe('a work directory', () => {
   })
 })
 
+/** Names as temps have. */
+const [A, B, C, OLD, YOUNG, BUSY] = ['a', 'b', 'c', 'd', 'e', 'f'].map((digit) => digit.repeat(24)) as [
+  string,
+  string,
+  string,
+  string,
+  string,
+  string,
+]
+
 describe('reaping', () => {
+  test('leaves what has another name than temps have', async () => {
+    const root = scratch()
+    const names = ['notes.txt', 'a', A.toUpperCase(), `${A}0`, `${A}.txt`]
+    for (const name of names) writeFileSync(join(root, name), 'mine')
+    for (const name of ['conf.d', `${A}.dir`]) mkdirSync(join(root, name))
+    expect(await reapTemps(fs, root, reaping)).toEqual([])
+    expect(readdirSync(root).sort()).toEqual([...names, 'conf.d', `${A}.dir`].sort())
+  })
+
   test('spares what a living process holds and removes what a killed one left', async () => {
     const root = scratch()
     const [dead, alive] = [await startChild('temp', root), await startChild('temp', root)]
@@ -172,8 +191,8 @@ describe('reaping', () => {
 
   test('removes a work directory whose temp is gone', async () => {
     const root = scratch()
-    mkdirSync(join(root, 'a.d', 'sub'), { recursive: true })
-    expect(await reapTemps(fs, root, reaping)).toEqual(['a.d'])
+    mkdirSync(join(root, `${A}.d`, 'sub'), { recursive: true })
+    expect(await reapTemps(fs, root, reaping)).toEqual([`${A}.d`])
     expect(readdirSync(root)).toEqual([])
   })
 
@@ -194,29 +213,29 @@ describe('reaping', () => {
     writeFileSync(join(outside, 'precious'), 'x')
     mkdirSync(join(outside, 'directory'))
     symlinkSync(join(outside, 'precious'), join(root, 'link'))
-    symlinkSync(join(outside, 'directory'), join(root, 'b.d'))
+    symlinkSync(join(outside, 'directory'), join(root, `${B}.d`))
     mkdirSync(join(root, 'other'))
-    mkdirSync(join(root, 'a.d'))
-    symlinkSync(outside, join(root, 'a.d', 'out'))
-    symlinkSync(join(outside, 'precious'), join(root, 'a.d', 'file'))
-    expect(await reapTemps(fs, root, reaping)).toEqual(['a.d'])
-    expect(readdirSync(root).sort()).toEqual(['b.d', 'link', 'other'])
+    mkdirSync(join(root, `${A}.d`))
+    symlinkSync(outside, join(root, `${A}.d`, 'out'))
+    symlinkSync(join(outside, 'precious'), join(root, `${A}.d`, 'file'))
+    expect(await reapTemps(fs, root, reaping)).toEqual([`${A}.d`])
+    expect(readdirSync(root).sort()).toEqual([`${B}.d`, 'link', 'other'])
     expect(readdirSync(outside).sort()).toEqual(['directory', 'precious'])
   })
 
   test('removes a link that took the place of a work directory, not what it leads to', async () => {
     const [root, outside] = [scratch(), scratch()]
     writeFileSync(join(outside, 'precious'), 'x')
-    writeFileSync(join(root, 'a'), '')
-    symlinkSync(outside, join(root, 'a.d'))
-    expect(await reapTemps(fs, root, reaping)).toEqual(['a'])
+    writeFileSync(join(root, A), '')
+    symlinkSync(outside, join(root, `${A}.d`))
+    expect(await reapTemps(fs, root, reaping)).toEqual([A])
     expect(readdirSync(root)).toEqual([])
     expect(readdirSync(outside)).toEqual(['precious'])
   })
 
   test('does not remove a name that leads to another file by the time its lock is held', async () => {
     const root = scratch()
-    const path = join(root, 'a')
+    const path = join(root, A)
     writeFileSync(path, 'dead')
     const disk: FileSystem = {
       ...fs,
@@ -229,7 +248,7 @@ describe('reaping', () => {
     }
     const [entry] = await fs.readdir(root)
     expect(await reapTemps({ ...disk, readdir: async () => [entry!] }, root, reaping)).toEqual([])
-    expect(readdirSync(root).sort()).toEqual(['a', 'a.published'])
+    expect(readdirSync(root).sort()).toEqual([A, `${A}.published`])
   })
 
   test('refuses a directory that is a link', async () => {
@@ -243,31 +262,31 @@ describe('reaping', () => {
 
   test('goes on after a failure, and reports it', async () => {
     const root = scratch()
-    for (const name of ['a', 'b', 'c']) writeFileSync(join(root, name), '')
+    for (const name of [A, B, C]) writeFileSync(join(root, name), '')
     const disk: FileSystem = {
       ...fs,
-      unlink: (path) => (path.endsWith('b') ? Promise.reject(systemError('EIO')) : fs.unlink(path)),
+      unlink: (path) => (path.endsWith(B) ? Promise.reject(systemError('EIO')) : fs.unlink(path)),
     }
     await expect(reapTemps(disk, root, reaping)).rejects.toMatchObject({ code: 'IO_FAILED' })
-    expect(readdirSync(root)).toEqual(['b'])
+    expect(readdirSync(root)).toEqual([B])
   })
 
   test('without locks goes by the age of the newest file, in work directories too', async () => {
     const root = scratch()
     const hours = (count: number) => Date.now() / 1_000 - count * 3_600
-    for (const name of ['old', 'young', 'busy']) writeFileSync(join(root, name), '')
-    mkdirSync(join(root, 'busy.d'))
-    writeFileSync(join(root, 'busy.d', 'saving'), '')
-    for (const name of ['old', 'busy', 'busy.d']) utimesSync(join(root, name), hours(3), hours(3))
-    utimesSync(join(root, 'young'), hours(1), hours(1))
+    for (const name of [OLD, YOUNG, BUSY]) writeFileSync(join(root, name), '')
+    mkdirSync(join(root, `${BUSY}.d`))
+    writeFileSync(join(root, `${BUSY}.d`, 'saving'), '')
+    for (const name of [OLD, BUSY, `${BUSY}.d`]) utimesSync(join(root, name), hours(3), hours(3))
+    utimesSync(join(root, YOUNG), hours(1), hours(1))
     const options = { lock: false, olderThanMs: 2 * 3_600_000, nowMs: Date.now() }
-    expect(await reapTemps(fs, root, options)).toEqual(['old'])
-    expect(readdirSync(root).sort()).toEqual(['busy', 'busy.d', 'young'])
+    expect(await reapTemps(fs, root, options)).toEqual([OLD])
+    expect(readdirSync(root).sort()).toEqual([BUSY, `${BUSY}.d`, YOUNG].sort())
   })
 
   test('by many at once, while temps are made, takes none from its owner', async () => {
     const root = scratch()
-    for (let index = 0; index < 50; index += 1) writeFileSync(join(root, `dead${index}`), '')
+    for (let index = 0; index < 50; index += 1) writeFileSync(join(root, `${index}`.padStart(24, 'd')), '')
     const making = Array.from({ length: 50 }, () => createTemp(fs, root, locked))
     await Promise.all(Array.from({ length: 10 }, () => reapTemps(fs, root, reaping)))
     const temps = await Promise.all(making)

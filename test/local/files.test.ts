@@ -68,6 +68,7 @@ test('the lock of a file in use counts, though a collector removed the lock file
 test('a collector whose lock file was removed by another leaves a file that is in use since', async () => {
   const directory = join(scratch(), 'files')
   mkdirSync(directory)
+  writeFileSync(join(directory, LOCK), '')
   let used: Awaited<ReturnType<typeof use>> | null = null
   const collector = localFilesIn(
     directory,
@@ -80,6 +81,14 @@ test('a collector whose lock file was removed by another leaves a file that is i
   expect(readFileSync(used!.path)).toEqual(BYTES)
   expect(await localFilesIn(directory).remove(CID)).toBe(false)
   await used!.release()
+})
+
+test('a file that has no lock beside it was not laid out, and stays', async () => {
+  const directory = join(scratch(), 'files')
+  mkdirSync(directory)
+  writeFileSync(join(directory, CID), 'mine')
+  expect(await localFilesIn(directory).remove(CID)).toBe(false)
+  expect(readdirSync(directory)).toEqual([CID])
 })
 
 test('a lock whose file was never made is found and removed, and nothing of the caller is', async () => {

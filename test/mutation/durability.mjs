@@ -632,9 +632,9 @@ export const durability = [
   },
   {
     file: 'src/storage/directory/remove.ts',
-    find: `      await fs.rename(path, aside)
-      await syncAfterRename(directory, above)`,
-    replace: '      await fs.rename(path, aside)',
+    find: `    await fs.rename(root, aside)
+    await syncAfterRename(directory, above)`,
+    replace: '    await fs.rename(root, aside)',
     why: 'half a store may come back under its name',
     tests: ['test/explore/crash-history.test.ts'],
   },
@@ -647,13 +647,13 @@ export const durability = [
   },
   {
     file: 'src/storage/directory/remove.ts',
-    find: `      await fs.rename(path, aside)
-      await syncAfterRename(directory, above)
-    })
-    return aside`,
-    replace: `      await directory.sync()
-    })
-    return aside === null ? aside : path`,
+    find: `    await fs.rename(root, aside)
+    await syncAfterRename(directory, above)
+  })
+  return aside`,
+    replace: `    await directory.sync()
+  })
+  return aside === null ? aside : root`,
     why: 'a crash half-way leaves half a store under its name',
     tests: ['test/explore/crash-history.test.ts'],
   },

@@ -213,17 +213,6 @@ describe('a path', () => {
     expect(readFileSync(path, 'utf8')).toBe('precious')
   })
 
-  test('with other files in it becomes a store beside them', async () => {
-    const path = scratch()
-    mkdirSync(join(path, 'src'))
-    writeFileSync(join(path, 'src', 'main.c'), 'int')
-    writeFileSync(join(path, 'README'), 'read me')
-    expect(await loadSnapshot(path)).toBe(null)
-    for (let i = 0; i < 4; i++) await persistSnapshot(path, { blobs: { a: `${i}` } })
-    expect(readFileSync(join(path, 'README'), 'utf8')).toBe('read me')
-    expect(readFileSync(join(path, 'src', 'main.c'), 'utf8')).toBe('int')
-  })
-
   test('that was moved is the same store', async () => {
     const path = await makeStore()
     renameSync(path, `${path}.moved`)

@@ -1,5 +1,6 @@
 import {
   copyFileSync,
+  existsSync,
   mkdirSync,
   readdirSync,
   readFileSync,
@@ -181,13 +182,42 @@ describe('without a descriptor for a directory', () => {
 })
 
 describe('a store that is open while its directory', () => {
-  test('is removed, is made anew by the next persist', async () => {
-    const path = await storeOfTwo()
-    await using store = storeOn(nodeFileSystem, path)
-    await store.persist({ blobs: { text: 'three' } })
-    rmSync(path, { recursive: true })
-    expect(await store.persist({ blobs: { text: 'four' } })).toMatchObject({ sequence: 1 })
-    expect(await textIn(path)).toBe('four')
+  test.each<[string, (path: string) => void]>([
+    ['is removed', (path) => rmSync(path, { recursive: true })],
+    ['is renamed', (path) => renameSync(path, `${path}.elsewhere`)],
+    [
+      'is emptied',
+      (path) => {
+        for (const name of readdirSync(path)) rmSync(join(path, name), { recursive: true })
+      },
+    ],
+    [
+      'loses its files but not its folders',
+      (path) => {
+        for (const name of readdirSync(path, { recursive: true, encoding: 'utf8' })) {
+          if (name.includes('.')) rmSync(join(path, name))
+        }
+      },
+    ],
+  ])('%s, does not start afresh', async (_, take) => {
+    for (const see of ['load', 'persist']) {
+      const path = await storeOfTwo()
+      await using store = storeOn(nodeFileSystem, path)
+      if (see === 'persist') await store.persist({ blobs: { text: 'three' } })
+      else await (await store.load())!.dispose()
+      take(path)
+      const before = existsSync(path) ? readdirSync(path, { recursive: true }).sort() : null
+      const missing = { code: 'HEAD_MISSING' }
+      await expect(store.load()).rejects.toMatchObject(missing)
+      await expect(store.persist({ blobs: { text: 'four' } })).rejects.toMatchObject(missing)
+      await expect(store.tag('good')).rejects.toMatchObject(missing)
+      await expect(store.rollback(1)).rejects.toMatchObject(missing)
+      const after = existsSync(path) ? readdirSync(path, { recursive: true }).sort() : null
+      expect(after?.filter((name) => name !== 'writer.lock') ?? null).toEqual(before)
+      // Opened anew, it does.
+      await using fresh = storeOn(nodeFileSystem, path)
+      expect(await fresh.persist({ blobs: { text: 'four' } })).toMatchObject({ sequence: 1 })
+    }
   })
 
   test('is replaced by another store, goes on with that one', async () => {

@@ -1,16 +1,18 @@
+// Takes a whole store away: into quarantine, or for good. Only the store's own files go; what else lies in its directory stays.
+
 import { randomBytes } from 'node:crypto'
 import { hostname } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { clock } from '../../clock.ts'
 import { HoldfastError, isHoldfastError } from '../../errors.ts'
 import { isHex } from '../../format/hex.ts'
-import { DIGEST_BYTES, JSON_BYTES_MAX } from '../../format/limits.ts'
-import { commitUnknown, moveAside, syncAfterRename, withDirectory } from '../../fs/durable.ts'
+import { commitUnknown, moveAside, moveIntoAside, syncAfterRename, withDirectory } from '../../fs/durable.ts'
 import { acquireFileLock } from '../../fs/file-lock.ts'
-import { attempt, errorCode, ioError, lstatOrNull, readFileOrNull } from '../../fs/io.ts'
+import { attempt, errorCode, ignoreMissing, ioError, lstatOrNull, statOrNull } from '../../fs/io.ts'
 import type { FileSystem } from '../../fs/port.ts'
-import { removeTree } from '../../fs/temps.ts'
-import { listPackNames, paths } from './layout.ts'
+import { listTemps, reapTemps, removeTree, UNLOCKED_TEMP_AGE_MS } from '../../fs/temps.ts'
+import { listPackNames, packPath, paths } from './layout.ts'
+import { hasHeader, isPack, isPackName, sortFiles } from './own-files.ts'
 
 /** Moves a whole store into `<path>.quarantine/`. Answers where it went; null when there was nothing. */
 export async function setDirectoryAside(
@@ -19,27 +21,106 @@ export async function setDirectoryAside(
   reason: string,
   lockWaitMs: number,
 ): Promise<string | null> {
-  return await withStoreLocked(fs, path, lockWaitMs, async () => {
-    const quarantineDirectory = join(dirname(path), `${basename(path)}.quarantine`)
-    return await moveAside(fs, { from: path, quarantineDirectory, reason, now: clock.now(), details: {} })
+  return await withStoreLocked(fs, path, lockWaitMs, async (root) => {
+    const sorted = await sortFiles(fs, root, true)
+    const about = { reason, now: clock.now(), details: {} }
+    const quarantineDirectory = join(dirname(root), `${basename(root)}.quarantine`)
+    if (sorted.foreign.every(mayBePack) && (await canMove(fs, path, root))) {
+      const to = await unlessRefused(moveAside(fs, { ...about, from: root, quarantineDirectory }))
+      if (to !== null) return to
+      // Made for nothing.
+      await fs.rmdir(quarantineDirectory).catch(() => undefined)
+    }
+    const packs = [...sorted.own, ...sorted.foreign].filter(mayBePack)
+    const files = sorted.own.filter((file) => !file.includes('/') && file !== basename(paths(root).lock))
+    // Packs first: what cannot be moved is found out while HEAD is still there.
+    return await moveIntoAside(fs, {
+      ...about,
+      from: root,
+      names: [...packs, ...files],
+      quarantineDirectory: paths(root).quarantine,
+    })
   })
 }
 
 /** Deletes a whole store, and what is left of those that were being deleted under that name when a crash came. False: there was none. */
 export async function destroyDirectory(fs: FileSystem, path: string, lockWaitMs: number): Promise<boolean> {
-  const doomed = await withStoreLocked(fs, path, lockWaitMs, async () => {
-    // Renamed first: a crash half-way must not leave half a store under its name.
-    const above = dirname(path)
-    const aside = join(above, `${basename(path)}.${randomBytes(12).toString('hex')}${DELETED}`)
-    await withDirectory(fs, above, async (directory) => {
-      await fs.rename(path, aside)
-      await syncAfterRename(directory, above)
-    })
-    return aside
+  const doomed = await withStoreLocked(fs, path, lockWaitMs, async (root) => {
+    const { foreign } = await sortFiles(fs, root, true)
+    if (foreign.length === 0 && (await canMove(fs, path, root))) {
+      const renamed = await unlessRefused(renameAway(fs, root))
+      if (renamed !== null) return renamed
+    }
+    await destroyContents(fs, root, path)
+    return ''
   })
-  if (doomed !== null) await attempt(removeTree(fs, doomed), `deleting what was ${path}`)
+  if (doomed) await attempt(removeTree(fs, doomed), `deleting what was ${path}`)
   await removeDoomed(fs, path).catch(() => undefined)
   return doomed !== null
+}
+
+/** Renamed first: a crash half-way must not leave half a store under its name. */
+async function renameAway(fs: FileSystem, root: string): Promise<string> {
+  const above = dirname(root)
+  const aside = join(above, `${basename(root)}.${randomBytes(12).toString('hex')}${DELETED}`)
+  await withDirectory(fs, above, async (directory) => {
+    await fs.rename(root, aside)
+    await syncAfterRename(directory, above)
+  })
+  return aside
+}
+
+/** A crash half-way leaves a store that is seen to be damaged, and another call deletes the rest. */
+async function destroyContents(fs: FileSystem, root: string, path: string): Promise<void> {
+  const at = paths(root)
+  const sorted = await sortFiles(fs, root, true)
+  for (const file of sorted.foreign.filter(mayBePack)) {
+    const about = { reason: 'not-a-pack', now: clock.now(), details: {} }
+    await moveAside(fs, { ...about, from: join(root, file), quarantineDirectory: at.quarantine })
+  }
+  for (const file of [at.store, at.previous, at.head]) await ignoreMissing(fs.unlink(file))
+  await fs.syncDirectory(root)
+  for (const file of sorted.own) {
+    if (file.startsWith('tmp/') || file === basename(at.lock)) continue
+    await removeTree(fs, join(root, file))
+  }
+  const entries = await listTemps(fs, at.tmp)
+  await reapTemps(fs, at.tmp, { lock: true, olderThanMs: UNLOCKED_TEMP_AGE_MS, nowMs: clock.nowMs(), entries })
+  await ignoreMissing(fs.unlink(at.lock))
+  for (const folder of sorted.folders) await removeIfEmpty(fs, join(root, folder))
+  // At the end of a link there must be a directory for the next store.
+  if ((await lstatOrNull(fs, path))?.kind !== 'link') await removeIfEmpty(fs, root)
+  else await fs.syncDirectory(root)
+}
+
+/** What else lies there stays; a mount point stays too. */
+async function removeIfEmpty(fs: FileSystem, path: string): Promise<void> {
+  await fs.rmdir(path).catch(() => undefined)
+}
+
+/** A file that looks like a pack by its name, whatever is in it. */
+function mayBePack(file: string): boolean {
+  return dirname(file) === 'packs' && isPackName(basename(file))
+}
+
+/** A directory at the end of a link stays, for the next store; a mount point cannot be renamed. */
+async function canMove(fs: FileSystem, path: string, root: string): Promise<boolean> {
+  if ((await lstatOrNull(fs, path))?.kind === 'link') return false
+  const [itself, above] = await Promise.all([fs.stat(root), fs.stat(dirname(root))])
+  return itself.dev === above.dev
+}
+
+/** Answers of a mount point, and of a parent directory that is not ours. */
+const REFUSED = ['EBUSY', 'EACCES', 'EPERM', 'EXDEV', 'EROFS']
+
+async function unlessRefused(work: Promise<string>): Promise<string | null> {
+  try {
+    return await work
+  } catch (error) {
+    const code = isHoldfastError(error, 'IO_FAILED') ? error.details.code : errorCode(error)
+    if (REFUSED.includes(String(code))) return null
+    throw error
+  }
 }
 
 const DELETED = '.deleted'
@@ -57,21 +138,34 @@ async function withStoreLocked<T>(
   fs: FileSystem,
   path: string,
   waitMs: number,
-  work: () => Promise<T>,
+  work: (root: string) => Promise<T>,
 ): Promise<T | null> {
   try {
-    if ((await lstatOrNull(fs, path)) === null) return null
-    await assertStore(fs, path)
+    const there = await lstatOrNull(fs, path)
+    if (there === null) return null
+    if (there.kind === 'link' && (await statOrNull(fs, path)) === null) throw leadsNowhere(path)
+    const root = await fs.realpath(path)
+    await assertStore(fs, root)
     const hint = Buffer.from(`pid ${process.pid} on ${hostname()}`)
-    const lock = await acquireFileLock(fs, paths(path).lock, { mode: 0o600, waitMs, hint })
+    const mode = (await fs.stat(root)).mode & 0o666
+    const lock = await acquireFileLock(fs, paths(root).lock, { mode, waitMs, hint })
     try {
-      return await work()
+      return await work(root)
     } finally {
       await lock.release()
     }
   } catch (error) {
     throw commitUnknown(ioError(error, `taking ${path} away`), path, 'was taken away', 'it may be back')
   }
+}
+
+/** A disk that is not mounted, most often. */
+export function leadsNowhere(link: string): HoldfastError {
+  return new HoldfastError(
+    'IO_FAILED',
+    `${link} is a symbolic link that leads nowhere: is the disk mounted? Mount it, or remove the link to start afresh`,
+    { details: { code: 'ENOENT', path: link } },
+  )
 }
 
 /**
@@ -81,17 +175,14 @@ async function withStoreLocked<T>(
 async function assertStore(fs: FileSystem, path: string): Promise<void> {
   const { store, head, previous, packs } = paths(path)
   const failures: unknown[] = []
-  function failed(error: unknown): null {
-    // A directory of that name, or a file that is far too long, is somebody else's.
-    if (errorCode(error) !== 'EISDIR' && !isHoldfastError(error, 'LIMIT_EXCEEDED')) failures.push(error)
-    return null
+  function failed(error: unknown): false {
+    failures.push(error)
+    return false
   }
-  for (const file of [store, head, previous]) {
-    const bytes = await readFileOrNull(fs, file, JSON_BYTES_MAX).catch(failed)
-    if (bytes !== null && Buffer.from(bytes).includes('"holdfast-')) return
+  for (const file of [store, head, previous]) if (await hasHeader(fs, file).catch(failed)) return
+  for (const name of (await listPackNames(fs, packs).catch(failed)) || []) {
+    if (isPackName(`${name}.pack`) && (await isPack(fs, packPath(packs, name), name).catch(failed))) return
   }
-  const names = await listPackNames(fs, packs).catch(failed)
-  if (names?.some((name) => isHex(name, DIGEST_BYTES))) return
   // What cannot be read may be a store.
   if (failures.length > 0) throw failures[0]
   throw new HoldfastError('NOT_A_STORE', `${path} is not a holdfast store; it was left as it is`, { details: { path } })

@@ -1,14 +1,16 @@
 import { hostname } from 'node:os'
-import { resolve } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { clock } from '../../clock.ts'
 import { HoldfastError, isDamage, isHoldfastError } from '../../errors.ts'
 import { parseHead } from '../../format/head.ts'
-import { JSON_BYTES_MAX } from '../../format/limits.ts'
+import { isHex } from '../../format/hex.ts'
+import { DIGEST_BYTES, JSON_BYTES_MAX } from '../../format/limits.ts'
 import { parseStoreFile, type StoreFile } from '../../format/store-file.ts'
 import { makeDirectory } from '../../fs/durable.ts'
 import { acquireFileLock } from '../../fs/file-lock.ts'
 import {
   attempt,
+  ignoreMissing,
   ioError,
   isMissing,
   isSameFile,
@@ -24,7 +26,9 @@ import { createQueue, type Queue } from '../../fs/queue.ts'
 import type { Found, Inspection, PackFile, Storage, StoredHead } from '../port.ts'
 import type { DirectoryState } from './head.ts'
 import { listPackNames, packPath, paths } from './layout.ts'
+import { hasHeader, isHarmless, isPack, sortFiles } from './own-files.ts'
 import { createParsed } from './parse-cache.ts'
+import { leadsNowhere } from './remove.ts'
 import { openSession } from './session.ts'
 
 interface DirectoryStorageOptions {
@@ -74,6 +78,8 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
   const storeFiles = createParsed(parseStoreFile)
   const heads = createParsed(parseHead)
   let writtenMs = Number.NEGATIVE_INFINITY
+  /** This object has seen snapshots: where they are gone, nothing is begun afresh. */
+  let seen = false
 
   function bytesOf(path: string, quickFs = fs): Promise<Uint8Array | null> {
     return readFileOrNull(quickFs, path, JSON_BYTES_MAX)
@@ -88,7 +94,29 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
     return bytes === null ? null : storeFiles.parse(bytes, at.store)
   }
 
-  async function readHead(readBytes = () => bytesOf(at.head), quickFs?: FileSystem): Promise<StoredHead | null> {
+  async function readHead(
+    readBytes?: () => Promise<Uint8Array | null>,
+    quickFs?: FileSystem,
+  ): Promise<StoredHead | null> {
+    const stored = await readHeadThatIsThere(readBytes, quickFs)
+    if (stored === null && seen) throw gone()
+    seen ||= stored !== null && stored.head.snapshots.length > 0
+    return stored
+  }
+
+  function gone(): HoldfastError {
+    return new HoldfastError(
+      'HEAD_MISSING',
+      `${root} had snapshots when this store object last looked, and now there is no store: is its disk unmounted, or was the directory ` +
+        'renamed or emptied? Nothing was written. Bring it back; or, to start afresh, open the store anew',
+      { details: { path: root } },
+    )
+  }
+
+  async function readHeadThatIsThere(
+    readBytes = () => bytesOf(at.head),
+    quickFs?: FileSystem,
+  ): Promise<StoredHead | null> {
     // STORE.json is written after the first HEAD: seen before HEAD is looked for, HEAD must be there.
     const store = await readStoreFile(quickFs)
     const bytes = await whole(readBytes(), at.head, 'HEAD_DAMAGED')
@@ -118,10 +146,11 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
     if (stat !== null && stat.kind !== 'directory') {
       throw new HoldfastError('NOT_A_STORE', `${root} is not a directory`, { details: { path: root } })
     }
+    if (stat === null) await attempt(assertNoDanglingLink(fs, root), `looking at ${root}`)
     // A creation that was cut short leaves a HEAD of revision 0, and nothing else.
     const evidence =
       (head !== null && parseHead(head, at.head).head.revision > 0) ||
-      (await listPackNames(fs, at.packs)).length > 0 ||
+      (await listPackNames(fs, at.packs)).some((name) => isHex(name, DIGEST_BYTES)) ||
       (await attempt(lstatOrNull(fs, at.previous), `looking at ${at.previous}`)) !== null
     if (!evidence) return null
     // Perhaps its creator finished between our two quickFs.
@@ -172,7 +201,36 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
     }
   }
 
+  /** Refuses, before anything is made, to begin a store among other files, or where there was one. */
+  async function assertRoomForStore(): Promise<void> {
+    if ((await attempt(lstatOrNull(fs, at.store), `looking at ${at.store}`)) !== null) return
+    if (seen && (await readHeadIfGood()) === null && !(await isBegun())) throw gone()
+    const entries = await attempt(ignoreMissing(sortFiles(fs, root, await isBegun())), `looking at ${root}`)
+    const foreign = entries?.foreign.filter((path) => !isHarmless(path)) ?? []
+    if (foreign.length === 0) return
+    const some = foreign.slice(0, 5).join(', ') + (foreign.length > 5 ? ` and ${foreign.length - 5} more` : '')
+    throw new HoldfastError(
+      'NOT_A_STORE',
+      `${root} is no store, and there are other files in it (${some}): nothing was written. Give a directory of its own, such as ` +
+        `${join(root, 'store')}`,
+      { details: { path: root, found: foreign.slice(0, 100) } },
+    )
+  }
+
+  /** Whether a store without STORE.json was begun, or lost it. */
+  async function isBegun(): Promise<boolean> {
+    if ((await attempt(lstatOrNull(fs, at.previous), `looking at ${at.previous}`)) !== null) {
+      return await attempt(hasHeader(fs, at.previous), `reading ${at.previous}`)
+    }
+    if (await attempt(hasHeader(fs, at.head), `reading ${at.head}`)) return true
+    for (const name of await listPackNames(fs, at.packs)) {
+      if (isHex(name, DIGEST_BYTES) && (await isPack(fs, packPath(at.packs, name), name))) return true
+    }
+    return false
+  }
+
   async function prepare(): Promise<FileStat> {
+    await assertRoomForStore()
     await makeDirectory(fs, root, 0o700)
     const stat = await attempt(fs.stat(root), `looking at ${root}`)
     for (const path of [at.packs, at.tmp]) {
@@ -267,6 +325,7 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
             try {
               return await task(session)
             } finally {
+              seen ||= (session.stored?.head.snapshots.length ?? 0) > 0
               await close()
             }
           } finally {
@@ -284,6 +343,15 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
           ),
       )
     },
+  }
+}
+
+/** A link that leads nowhere, on the way to a store, is a disk that is not mounted, and not a store that was never made. */
+async function assertNoDanglingLink(fs: FileSystem, root: string): Promise<void> {
+  for (let path = root; path !== dirname(path); path = dirname(path)) {
+    const there = await lstatOrNull(fs, path)
+    if (there?.kind === 'link' && (await statOrNull(fs, path)) === null) throw leadsNowhere(path)
+    if (there !== null) return
   }
 }
 
