@@ -361,6 +361,7 @@ async function writeNote(
   const text = JSON.stringify({ original, reason, time: now.toISOString(), details }, plain, 2)
   const file = await fs.open(path, 'create', mode)
   try {
+    if (((await file.stat()).mode & 0o777) !== mode) await file.chmod(mode).catch(() => undefined)
     await writeFully(file, [Buffer.from(`${text}\n`)], 0)
     await file.sync()
   } catch (error) {

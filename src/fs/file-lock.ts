@@ -51,6 +51,8 @@ export async function acquireFileLock(fs: FileSystem, path: string, options: Fil
       // Deleted or replaced while we waited: this lock keeps nobody out any more.
       if (await isStill(fs, path, locked)) {
         options.signal?.throwIfAborted()
+        // The umask must not keep another user of the group from the lock. Only its owner can change that.
+        if ((locked.mode & 0o777) !== options.mode) await file.chmod(options.mode).catch(() => undefined)
         return heldLock(fs, path, file, locked, writeHint(file, options.hint))
       }
     } catch (error) {

@@ -1,4 +1,5 @@
 import * as nodeFs from 'node:fs'
+import { dirname } from 'node:path'
 import { clock } from '../clock.ts'
 import { errorCode } from './io.ts'
 import { tryLockDescriptor } from './lock.ts'
@@ -42,13 +43,19 @@ function completed(start: (done: (error: NodeJS.ErrnoException | null) => void) 
 export const nodeFileSystem: FileSystem = {
   async open(path, how, mode = 0o600) {
     const descriptor = await promised<number>((done) => nodeFs.open(path, openFlags[how], mode, done))
+    if (how === 'create' || how === 'readWrite') giveToOwner(descriptor, path)
     return descriptorFile(descriptor, path)
   },
   rename: (from, to) =>
     withRenameRetries(() => completed((done) => nodeFs.rename(from, to, done)), { platform: process.platform }),
   link: (existing, path) => completed((done) => nodeFs.link(existing, path, done)),
   unlink: (path) => completed((done) => nodeFs.unlink(path, done)),
-  mkdir: (path, mode) => completed((done) => nodeFs.mkdir(path, { mode }, (error) => done(error))),
+  async mkdir(path, mode) {
+    await completed((done) => nodeFs.mkdir(path, { mode }, (error) => done(error)))
+    if (process.geteuid?.() !== 0) return
+    const { uid, gid } = nodeFs.statSync(dirname(path))
+    if (uid !== 0) nodeFs.lchownSync(path, uid, gid)
+  },
   rmdir: (path) => completed((done) => nodeFs.rmdir(path, done)),
   async readdir(path) {
     return toEntries(await promised<nodeFs.Dirent[]>((done) => nodeFs.readdir(path, { withFileTypes: true }, done)))
@@ -70,6 +77,21 @@ export const nodeFileSystem: FileSystem = {
   openDirectory: (path) => openDirectory(path),
 }
 
+/**
+ * What root makes in a directory of another user becomes that user's, before it gets its last name: a service must not be locked out of its
+ * store by one save of root's. A file that root has made there before is given back too.
+ */
+function giveToOwner(descriptor: number, path: string): void {
+  if (process.geteuid?.() !== 0) return
+  try {
+    const { uid, gid } = nodeFs.statSync(dirname(path))
+    if (uid !== 0 && nodeFs.fstatSync(descriptor).uid === 0) nodeFs.fchownSync(descriptor, uid, gid)
+  } catch (error) {
+    nodeFs.closeSync(descriptor)
+    throw error
+  }
+}
+
 /** The page cache takes or gives so much in 10 us. */
 const warmBytesMax = 64 * 1024
 
@@ -87,7 +109,9 @@ export function withSyncCalls(fs: FileSystem): FileSystem {
 const warmFileSystem: FileSystem = {
   ...nodeFileSystem,
   async open(path, how, mode) {
-    return descriptorFile(nodeFs.openSync(path, openFlags[how], mode ?? 0o600), path, warmBytesMax)
+    const descriptor = nodeFs.openSync(path, openFlags[how], mode ?? 0o600)
+    if (how === 'create' || how === 'readWrite') giveToOwner(descriptor, path)
+    return descriptorFile(descriptor, path, warmBytesMax)
   },
   link: async (existing, path) => nodeFs.linkSync(existing, path),
   openDirectory: (path) => openDirectory(path, async (flags) => nodeFs.openSync(path, flags)),

@@ -14,6 +14,7 @@ import {
   isSameFile,
   lstatOrNull,
   readFully,
+  statOrNull,
   writeFully,
 } from '../fs/io.ts'
 import type { File, FileSystem } from '../fs/port.ts'
@@ -46,6 +47,8 @@ interface LocalFilesOptions {
   directory: string
   lock: boolean
   quarantineDirectory: string
+  /** A directory whose bits `directory` gets if it has to be made; default 0700. */
+  like?: string | undefined
   /** What lies there already is given out, and nothing is written; default false. */
   readOnly?: boolean
 }
@@ -83,7 +86,12 @@ export function createLocalFiles(options: LocalFilesOptions): LocalFiles {
     for (let tries = 0; tries < LOCK_TRIES; tries++) {
       const file = await fs.open(path, how, mode)
       try {
-        if (file.tryLock('shared') && isSameFile(await file.stat(), await lstatOrNull(fs, path))) return file
+        const opened = await file.stat()
+        if (file.tryLock('shared') && isSameFile(opened, await lstatOrNull(fs, path))) {
+          // Whatever the umask: another user of the group locks it too.
+          if (mode !== undefined && (opened.mode & 0o777) !== mode) await file.chmod(mode).catch(() => undefined)
+          return file
+        }
       } catch (error) {
         await file.close()
         throw error
@@ -139,8 +147,10 @@ export function createLocalFiles(options: LocalFilesOptions): LocalFiles {
       }
       let held: File | null = null
       try {
-        await makeDirectory(fs, directory, 0o700)
-        const mode = (await fs.stat(directory)).mode & 0o666
+        const above = await statOrNull(fs, options.like ?? directory)
+        await makeDirectory(fs, directory, (above?.mode ?? 0o700) & 0o777)
+        const directoryMode = (await fs.stat(directory)).mode & 0o777
+        const mode = directoryMode & 0o666
         held = await holdLock(path + LOCK_SUFFIX, 'readWrite', mode)
         const there = await lstatOrNull(fs, path)
         if (there !== null && (there.kind !== 'file' || there.size !== size || !(await verified(path, work.verify)))) {
@@ -153,7 +163,7 @@ export function createLocalFiles(options: LocalFilesOptions): LocalFiles {
           })
         }
         if (there === null || (await lstatOrNull(fs, path)) === null) {
-          await makeDirectory(fs, tempDirectory, 0o700)
+          await makeDirectory(fs, tempDirectory, directoryMode)
           await writeDurable(fs, {
             write: (file) => work.fill(async (views, position) => void (await writeFully(file, views, position))),
             tempDirectory,

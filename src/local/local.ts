@@ -41,6 +41,7 @@ export function localBesideStore({ fs, directory, lock, readOnly, filesDir }: Lo
     lock,
     // Nothing is written outside of what was given.
     quarantineDirectory: filesDir === undefined ? join(directory, 'quarantine') : join(filesDir, 'quarantine'),
+    like: filesDir === undefined ? directory : undefined,
     readOnly: readOnly && filesDir === undefined,
   }
   const files = createLocalFiles({ ...options, fs })

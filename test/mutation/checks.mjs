@@ -439,4 +439,25 @@ export const checks = [
     why: 'a link, a pipe or a device is replaced by a blob that is written out',
     tests: ['test/storage/own-files.test.ts'],
   },
+  {
+    file: 'src/fs/node.ts',
+    find: 'if (uid !== 0 && nodeFs.fstatSync(descriptor).uid === 0) nodeFs.fchownSync(descriptor, uid, gid)',
+    replace: '',
+    why: 'a save of root locks the owner of the store out',
+    tests: ['test/storage/owner.test.ts'],
+  },
+  {
+    file: 'src/fs/node.ts',
+    find: 'if (uid !== 0) nodeFs.lchownSync(path, uid, gid)',
+    replace: '',
+    why: 'a directory that root makes locks the owner of the one above out',
+    tests: ['test/storage/owner.test.ts'],
+  },
+  {
+    file: 'src/fs/file-lock.ts',
+    find: 'if ((locked.mode & 0o777) !== options.mode) await file.chmod(options.mode).catch(() => undefined)',
+    replace: '',
+    why: 'the umask keeps another user of the group from the lock',
+    tests: ['test/storage/owner.test.ts'],
+  },
 ]

@@ -610,8 +610,8 @@ export const durability = [
   },
   {
     file: 'src/local/files.ts',
-    find: "if (file.tryLock('shared') && isSameFile(await file.stat(), await lstatOrNull(fs, path))) return file",
-    replace: "if (file.tryLock('shared')) return file",
+    find: "if (file.tryLock('shared') && isSameFile(opened, await lstatOrNull(fs, path))) {",
+    replace: "if (file.tryLock('shared')) {",
     why: 'a lock on a lock file that was deleted meanwhile keeps nothing',
     tests: ['test/local/files.test.ts'],
   },
