@@ -1,14 +1,24 @@
 import { defineConfig } from 'vitest/config'
 
-// `npm test` runs what ends in minutes; `npm run test:slow` the rest (large blobs, long storms).
+// `npm test` takes a sample of the large spaces, `npm run test:full` all of them, and `npm run test:slow` what takes hours on them (large
+// blobs, many seeds). See test/support/effort.ts.
 const slow = process.env.HOLDFAST_SLOW === '1'
+const effort = process.env.HOLDFAST_EFFORT || (slow ? 'full' : 'quick')
+const isFull = effort === 'full' || Number(effort) === 1
+/** Builds, installs and servers: the quick run has test/package/smoke.test.ts in their place. */
+const fullOnly = ['test/examples/**', 'test/package/package.test.ts']
+const seed = process.env.HOLDFAST_SEED || String(Math.floor(Math.random() * 2 ** 31))
 
 export default defineConfig({
   test: {
     include: slow ? ['test/slow/**/*.test.ts'] : ['test/**/*.test.ts'],
-    exclude: slow ? [] : ['test/slow/**'],
+    exclude: slow ? [] : ['test/slow/**', ...(isFull ? [] : fullOnly)],
+    env: { HOLDFAST_EFFORT: effort, HOLDFAST_SEED: seed },
+    globalSetup: 'test/support/announce.ts',
     testTimeout: slow ? 1_800_000 : 60_000,
     hookTimeout: 60_000,
     pool: 'forks',
+    // Vitest itself would leave one of two processors idle.
+    maxWorkers: 2,
   },
 })

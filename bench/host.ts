@@ -1,11 +1,12 @@
 import { execFileSync } from 'node:child_process'
-import { lstatSync, readdirSync, rmSync } from 'node:fs'
+import { rmSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { inChild } from './child.ts'
 import type { Context } from './group.ts'
 import { bytesText, GIB, log, MIB, stat } from './measure.ts'
 import type { Fact, GroupResult } from './result.ts'
 import type { BlobInput, BlobOutput, Delay, DelayOutput } from './tasks.ts'
+import { treeBytes } from './tree-bytes.ts'
 
 /** What the process that embeds a store notices of it: late timers, memory, and what is installed. */
 export async function host(context: Context): Promise<GroupResult> {
@@ -81,12 +82,4 @@ function installSize(root: string): { bytes: number; packages: number; largest: 
     .map(({ path, bytes }) => `${path.split('node_modules/').at(-1)} ${bytesText(bytes)}`)
     .join(', ')
   return { bytes: sizes.reduce((sum, { bytes }) => sum + bytes, 0), packages: paths.length, largest }
-}
-
-export function treeBytes(path: string): number {
-  const stat = lstatSync(path)
-  if (!stat.isDirectory()) return stat.size
-  let bytes = 0
-  for (const name of readdirSync(path)) if (name !== 'node_modules') bytes += treeBytes(join(path, name))
-  return bytes
 }

@@ -1,12 +1,12 @@
-import { execFileSync, spawnSync } from 'node:child_process'
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { loadSnapshot, openStore } from '../src/index.ts'
 import { jsonDocuments, vectors } from './data.ts'
 import { assertSame, type Context, isLate, optional } from './group.ts'
-import { treeBytes } from './host.ts'
 import { bytesText, log, MIB, msText, rounds, settleDisk, stat, timed } from './measure.ts'
 import type { GroupResult, RivalTable } from './result.ts'
+import { installed, run } from './tools.ts'
+import { treeBytes } from './tree-bytes.ts'
 
 /** One way to keep a blob. `begin` is not timed; `persist` ends when it is as durable as it gets. */
 export interface Rival {
@@ -285,24 +285,6 @@ async function withSqlite(context: Context): Promise<Rival | null> {
       }
     },
   }
-}
-
-export function installed(command: string): boolean {
-  return spawnSync(command, ['--version']).error === undefined
-}
-
-export function run(command: string, args: readonly string[], options: { cwd?: string; home: string }): void {
-  const { cwd, home } = options
-  execFileSync(command, args, {
-    ...(cwd === undefined ? {} : { cwd }),
-    stdio: ['ignore', 'ignore', 'pipe'],
-    env: {
-      ...process.env,
-      HOME: home,
-      RESTIC_PASSWORD: 'benchmark',
-      BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK: 'yes',
-    },
-  })
 }
 
 async function restic(): Promise<Rival | null> {

@@ -3,11 +3,12 @@ import { join } from 'node:path'
 import { fixed } from '../src/index.ts'
 import { inChild } from './child.ts'
 import { type EngineSeries, engineSeries } from './engines.ts'
+import { writeGenerations } from './generations.ts'
 import type { Context } from './group.ts'
-import { treeBytes } from './host.ts'
 import { bytesText, log } from './measure.ts'
 import type { GroupResult, SeriesTable } from './result.ts'
-import { installed, run } from './rivals.ts'
+import { installed, run } from './tools.ts'
+import { treeBytes } from './tree-bytes.ts'
 
 /** Bytes on disk when every save of an engine is kept: six generations, holdfast and the backup tools. */
 export async function series(context: Context): Promise<GroupResult> {
@@ -110,18 +111,4 @@ function toolBytes(context: Context, tool: Tool, { generations }: EngineSeries):
   const bytes = treeBytes(repository)
   rmSync(home, { recursive: true })
   return bytes
-}
-
-/** All saves of a series in one file, lengths first: for another process. */
-function writeGenerations(file: string, saves: readonly Uint8Array[]): void {
-  writeFileSync(file, Buffer.concat([Buffer.from(`${JSON.stringify(saves.map(({ length }) => length))}\n`), ...saves]))
-}
-
-export function generations(file: string): Uint8Array[] {
-  const bytes = readFileSync(file)
-  let at = bytes.indexOf('\n') + 1
-  return (JSON.parse(bytes.toString('utf8', 0, at)) as number[]).map((length) => {
-    at += length
-    return bytes.subarray(at - length, at)
-  })
 }

@@ -3,9 +3,9 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { type Chunking, loadSnapshot, memory, openStore } from '../src/index.ts'
 import { peakBytes } from './child.ts'
 import { overwrite, readyStream, vectors } from './data.ts'
+import { generations } from './generations.ts'
 import { assertSame, assertSameStream, piecesOf } from './group.ts'
 import { MIB, timed } from './measure.ts'
-import { generations } from './series.ts'
 
 // What runs in a process of its own.
 

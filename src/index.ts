@@ -1,3 +1,5 @@
+// The public entry `holdfast`. Types and functions only; what they do is elsewhere.
+
 export { type ErrorCode, type ErrorDetails, type ErrorKind, HoldfastError, isHoldfastError } from './errors.ts'
 export { type Chunking, content, fixed } from './format/chunking.ts'
 export { checkDirectory, type DirectoryCheck, type DirectoryReport } from './fs/check-directory.ts'

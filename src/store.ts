@@ -1,3 +1,5 @@
+// An open store: its operations over any storage, with the settings and caches that they share.
+
 import { channel } from 'node:diagnostics_channel'
 import { createBadBlocks } from './blocks/bad-blocks.ts'
 import { createPackCache } from './blocks/pack-cache.ts'

@@ -1,7 +1,8 @@
 import { setImmediate } from 'node:timers/promises'
 import { HoldfastError, isDamage, isHoldfastError } from '../errors.ts'
 import { blake3, digestsEqual } from '../format/blake3.ts'
-import { COMPRESSION, decompressBlock } from '../format/compression.ts'
+import { decompressBlock } from '../format/compress.ts'
+import { COMPRESSION } from '../format/compression.ts'
 import type { NodeChildren } from '../format/dag.ts'
 import { DIGEST_BYTES } from '../format/limits.ts'
 import type { PackIndex } from '../format/pack.ts'
@@ -279,6 +280,7 @@ export function decompressStored(index: PackIndex, entry: number, stored: Uint8A
   try {
     return decompressBlock(stored, index.rawLength(entry))
   } catch (cause) {
+    if (isHoldfastError(cause)) throw cause
     throw new BadBlock('the compressed bytes do not decompress', { cause })
   }
 }

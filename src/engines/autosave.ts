@@ -38,6 +38,9 @@ export function autosave<Engine>(
   const opened = given === null ? openStore(location as string | URL, options) : Promise.resolve(given)
   // Whoever saves first meets the error.
   opened.catch(() => {})
+  if (options.checkEvery !== undefined && !(Number.isInteger(options.checkEvery) && options.checkEvery >= 1)) {
+    throw new RangeError(`autosave: checkEvery must be a whole number from 1, got ${String(options.checkEvery)}`)
+  }
   const saver = createSaver(opened, adapter, engine, {
     ...options,
     everyMs: atLeast('everyMs', options.everyMs ?? 30_000, 1),
@@ -46,7 +49,6 @@ export function autosave<Engine>(
     quietLimitMs: atLeast('quietLimitMs', options.quietLimitMs ?? 10_000, 0),
     retryMs: atLeast('retryMs', options.retryMs ?? 1000, 1),
     retryLimitMs: atLeast('retryLimitMs', options.retryLimitMs ?? 60_000, 1),
-    checkEvery: atLeast('checkEvery', options.checkEvery ?? 0, 0),
   })
   const release = onSignals(options.signals ?? [], () => saver.flush(deadlineMs), saver.report)
 

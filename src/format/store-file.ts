@@ -68,7 +68,7 @@ export function assertSupported(
     const other = version > supported ? 'a newer' : 'an older'
     throw new HoldfastError(
       'VERSION_UNSUPPORTED',
-      `${where} has version ${version}, and this holdfast reads version ${supported}: open the store with ${other} one`,
+      `${where} has version ${version}, and this holdfast reads version ${supported}: open the store with ${other} holdfast`,
       { details: { where, version } },
     )
   }

@@ -1,3 +1,5 @@
+// Lists snapshots, tags them, and makes an older one the current one again.
+
 import type { StoreContext } from '../blocks/store-context.ts'
 import { HoldfastError } from '../errors.ts'
 import type { Head } from '../format/head.ts'

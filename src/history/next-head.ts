@@ -1,3 +1,5 @@
+// Makes the next HEAD from the one before and what a write changes. Pure, and the only place that does so.
+
 import { randomBytes } from 'node:crypto'
 import { joinBad } from '../blocks/bad-blocks.ts'
 import { HoldfastError } from '../errors.ts'

@@ -1,3 +1,5 @@
+// One blob of an open snapshot: bytes, text, JSON, a stream, a range, or a laid-out file. Every byte is verified.
+
 import { constants } from 'node:buffer'
 import type { BlockSource, DamageContext } from '../blocks/block-source.ts'
 import { HoldfastError } from '../errors.ts'

@@ -1,3 +1,6 @@
+// Chooses a snapshot and opens it; with `fallback`, goes on to older ones when damage is met. It takes no lock and
+// changes nothing.
+
 import type { StoreContext } from '../blocks/store-context.ts'
 import { HoldfastError, isDamage, isHoldfastError } from '../errors.ts'
 import type { Head, HeadSnapshot } from '../format/head.ts'
@@ -34,7 +37,7 @@ export interface LoadOptions<Names extends string = string, Metadata = Record<st
   onProgress?: OnProgress
 }
 
-/** How often HEAD is read again when what it named is gone: each time a writer has moved on. */
+/** How often HEAD is read again when a pack that it named is gone because a writer has committed since. */
 const HEAD_READS_MAX = 16
 
 export async function load<Names extends string, Metadata>(
@@ -66,7 +69,7 @@ export async function restore<Value, Names extends string, Metadata>(
     try {
       return { value: await use(snapshot), snapshot, skipped: snapshot.skipped }
     } catch (error) {
-      // Engines wrap errors, or choke on a stream that ends in one: what counts is what the snapshot itself met.
+      // Engines wrap errors or fail in their own words, so the damage that the snapshot itself met decides.
       const damage = opened.damage()
       if (damage !== null && !isDamage(error)) throw new DamageBehind(damage, error)
       throw error
@@ -95,7 +98,7 @@ async function tryCandidates<Result, Names extends string, Metadata>(
     const stored = await ctx.storage.readHead()
     const wanted = stored === null ? null : choose(ctx, stored.head, options)
     if (stored === null || wanted === null) {
-      // Who has seen snapshots here knows that this is no fresh start.
+      // A caller that gives `minSequence` has seen snapshots here, so this is not a fresh start.
       if (options.required !== true && !((options.minSequence ?? 0) > 0)) return null
       throw new HoldfastError(
         'NO_SNAPSHOT',
@@ -176,7 +179,7 @@ async function openAndTake<Result, Names extends string, Metadata>(
   }
 }
 
-/** What looks like damage may be a snapshot that was dropped while we looked at it. */
+/** Checks whether the snapshot was dropped while it was read; that is not damage. */
 async function assertStillThere(ctx: StoreContext, stored: StoredHead, damage: HoldfastError): Promise<void> {
   const now = await ctx.storage.readHead()
   if (now === null || now.head.revision === stored.head.revision) return

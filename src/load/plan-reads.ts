@@ -1,3 +1,5 @@
+// Plans the reads for a run of chunks: neighbours in a pack become one read. Then executes and verifies them.
+
 import { type ChunkRun, disagrees } from '../blocks/blob-dag.ts'
 import {
   BadBlock,
@@ -47,7 +49,7 @@ const READ_BYTES_MAX = 2 * 1024 * 1024
 /** Of compressed chunks, in bytes that they give: so much a worker, or without one the event loop, is busy with at a time. */
 const COMPRESSED_READ_BYTES_MAX = 2 * 1024 * 1024
 
-/** Reading so much that is not wanted costs less than another read. */
+/** Reading this many unneeded bytes costs less than another read. */
 const GAP_BYTES_MAX = 128 * 1024
 
 /** The pieces that make up chunks [first, last) of a run, in the order of the blob, none of them larger than `bytesMax`. */
@@ -130,7 +132,7 @@ function joins(read: Read, piece: Piece): boolean {
     bytes <= COMPRESSED_READ_BYTES_MAX &&
     read.length + piece.length <= COMPRESSED_READ_BYTES_MAX &&
     gap <= GAP_BYTES_MAX &&
-    // Pieces far apart must not make it read much more than is wanted.
+    // A read that covers distant pieces must not read much more than they need.
     bytes <= 2 * (read.useful + piece.bytes)
   )
 }
@@ -151,7 +153,7 @@ export async function executeRead(
     else await source.packs[read.slot]!.file.read(placeOf(read.pieces[0]!), read.offset)
   } catch (error) {
     if (!isBadCopy(error)) throw error
-    // One chunk at a time, so that only what is really bad is looked for elsewhere.
+    // One chunk at a time, so that only chunks that are really bad are looked up elsewhere.
     for (const piece of read.pieces) {
       let at = 0
       for (let i = piece.first; i < piece.last; i++) {

@@ -1,3 +1,5 @@
+// Reads a blob, whole or a range: whole segments are verified by their digests, the rest by its chunks.
+
 import { setImmediate } from 'node:timers/promises'
 import { type ChunkRun, chunkRuns, disagrees } from '../blocks/blob-dag.ts'
 import type { BlockSource, DamageContext } from '../blocks/block-source.ts'
@@ -8,7 +10,7 @@ import type { BlobEntry } from '../format/manifest.ts'
 import { decodeSegments } from '../format/segments.ts'
 import { executeRead, findPieces, type Piece, planReads, readChunk, verifyChunks } from './plan-reads.ts'
 
-/** How much is read at a time; while one group is verified the next is on its way. */
+/** Bytes read per group. The next group is read while one is verified. */
 const GROUP_BYTES = 16 * 1024 * 1024
 /**
  * Reads compete with the event loop for the processor. On two cores with other work on them, 16 MiB under way at a time gave the host a delay of 10 ms
@@ -66,7 +68,7 @@ export async function readWhole(
   return target
 }
 
-/** Reads a whole blob into `target`; tells how far it is filled, while what follows is on its way. Nothing is verified yet. */
+/** Reads a whole blob into `target` and yields how far it is filled. Nothing is verified yet. */
 async function* fill(
   source: BlockSource,
   entry: BlobEntry,
@@ -93,12 +95,12 @@ async function* fill(
     await ahead.reading
     yield ahead.end
   } finally {
-    // Whoever gives up must not leave a read behind that uses a closed file.
+    // A caller that stops early must not leave a read running on a closed file.
     await ahead?.reading.catch(() => {})
   }
 }
 
-/** Lets begin, in the order of asking, so many at a time, and so many that they keep within `bytesMax`; always at least one. */
+/** A FIFO limiter: runs at most `countMax` tasks and `bytesMax` bytes at once, but always one. */
 function limited(bytesMax: number, countMax: number): (bytes: number, work: () => Promise<void>) => Promise<void> {
   const waiting: { bytes: number; begin: () => void }[] = []
   let bytesUnderWay = 0

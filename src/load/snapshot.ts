@@ -1,3 +1,5 @@
+// An open snapshot. It keeps its packs open until it is disposed, so that deletes meanwhile do not matter.
+
 import { dirname } from 'node:path'
 import type { BlockSource, DamageContext } from '../blocks/block-source.ts'
 import { lazySourceOf, openPacks, openSourceOf, packsByLikelihood } from '../blocks/open-packs.ts'

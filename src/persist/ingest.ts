@@ -8,7 +8,8 @@ import { parseCid } from '../format/cid.ts'
 import type { HeadSnapshot } from '../format/head.ts'
 import { type BlobEntry, decodeManifest } from '../format/manifest.ts'
 import { readSegments } from '../load/read-blob.ts'
-import type { OnProgress } from '../progress.ts'
+import type { OnProgress, OnWarning } from '../progress.ts'
+import { addFailures, type CompressFailures, NO_FAILURES } from '../workers/frames.ts'
 import { ingestBlob } from './pipeline.ts'
 import type { PreviousBlob } from './previous-blob.ts'
 import { type NamedSource, openSource } from './sources.ts'
@@ -32,8 +33,8 @@ export async function ingestBlobs(ctx: StoreContext, options: IngestOptions): Pr
   const { sources, dedup, signal, onProgress } = options
   const previous = await previousBlobs(ctx, options.previous)
   const blobs = new Map<string, BlobEntry>()
+  let failures = NO_FAILURES
   const before = await options.unchanged?.()
-  let failedChunks = 0
   for (const named of sources) {
     const chunking = named.chunking ?? options.chunking ?? content()
     const reader = await openSource(ctx.fs, named, signal, () => ctx.local.workDirectory())
@@ -54,8 +55,8 @@ export async function ingestBlobs(ctx: StoreContext, options: IngestOptions): Pr
             totalBytes: reader.size,
             writtenBytes: options.writtenBytes(),
           }),
-        onCompressionFailed: (chunks) => {
-          failedChunks += chunks
+        onCompressFailures: (more) => {
+          failures = addFailures(failures, more)
         },
       })
       if (named.type !== undefined) entry.type = named.type
@@ -64,7 +65,7 @@ export async function ingestBlobs(ctx: StoreContext, options: IngestOptions): Pr
       await reader.close()
     }
   }
-  if (failedChunks > 0) warnOfCompressor(ctx, failedChunks)
+  if (failures.chunks > 0) warnOfFailures(ctx.warn, failures)
   const after = await options.unchanged?.()
   if (!Object.is(before, after)) {
     throw new HoldfastError(
@@ -76,13 +77,11 @@ export async function ingestBlobs(ctx: StoreContext, options: IngestOptions): Pr
   return blobs
 }
 
-function warnOfCompressor(ctx: StoreContext, chunks: number): void {
-  ctx.warn({
+function warnOfFailures(warn: OnWarning, { chunks, reason }: CompressFailures): void {
+  warn({
     code: 'COMPRESSION_FAILED',
-    message:
-      `${ctx.storage.location}: zstd did not give ${chunks} chunks back as they were; they are stored uncompressed, and nothing is lost. ` +
-      'Memory of this process may be damaged: restart it, and check the machine if this comes back',
-    details: { location: ctx.storage.location, chunks },
+    message: `${chunks} chunks could not be compressed and were stored as they are: ${reason}`,
+    details: { chunks, reason },
   })
 }
 

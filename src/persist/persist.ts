@@ -2,13 +2,12 @@ import { randomBytes } from 'node:crypto'
 import type { StoreContext } from '../blocks/store-context.ts'
 import { HoldfastError } from '../errors.ts'
 import { assertChunking } from '../format/chunking.ts'
+import { prepareCompression, ZSTD_PACKAGE } from '../format/compression.ts'
 import { STORE_ID_BYTES } from '../format/limits.ts'
 import { decodeValue, encodeValue, isWellFormed } from '../format/value.ts'
-import { ZSTD_PACKAGE } from '../format/zstd-module.ts'
 import { cleanUp, type Seen } from '../gc/collect.ts'
 import { assertExpected, assertWritable, watchWait } from '../history/write-guards.ts'
 import type { StoredHead, WriteSession } from '../storage/port.ts'
-import { canCompress } from '../workers/zstd.ts'
 import { commitSnapshot } from './commit.ts'
 import { openKnownPacks } from './known-packs.ts'
 import type { PersistDefaults, PersistOptions, PersistResult } from './options.ts'
@@ -72,15 +71,15 @@ export async function persist(
 
 function wantsCompression(compression: PersistDefaults['compression']): boolean {
   if (compression === 'none') return false
-  const can = canCompress()
-  if (compression === 'zstd' && !can) {
+  const prepared = prepareCompression()
+  if (compression === 'zstd' && !prepared.ready) {
     throw new HoldfastError(
       'COMPRESSION_UNSUPPORTED',
       `${ZSTD_PACKAGE} does not load, and this Node (${process.version}) cannot write zstd itself, as 22.15 can; install it, or use compression: 'auto' or 'none'`,
-      { details: { node: process.version } },
+      { details: { node: process.version }, cause: prepared.reason },
     )
   }
-  return can
+  return prepared.ready
 }
 
 export function assertKeepLast(keepLast: unknown): void {

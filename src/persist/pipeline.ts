@@ -9,7 +9,7 @@ import { BLOB_BYTES_MAX, CHECK_BYTES, DIGEST_BYTES, SEGMENT_BYTES } from '../for
 import type { BlobEntry } from '../format/manifest.ts'
 import { KIND } from '../format/pack.ts'
 import { encodeSegments } from '../format/segments.ts'
-import type { Compressed } from '../workers/frames.ts'
+import type { Compressed, CompressFailures } from '../workers/frames.ts'
 import { openWindows, type Window, type Windows } from '../workers/windows.ts'
 import { createPreviousChunks, type KnownRun, type PreviousBlob, type PreviousChunks } from './previous-blob.ts'
 import type { ByteReader } from './sources.ts'
@@ -24,8 +24,7 @@ interface PipelineOptions {
   dedup: DedupWriter
   signal: AbortSignal
   onBytes: (bytes: number) => void
-  /** Told of chunks that could not be compressed so that they come back as they are; they are stored plain. */
-  onCompressionFailed: (chunks: number) => void
+  onCompressFailures: (failures: CompressFailures) => void
 }
 
 /** Nodes follow the chunks they name, but do not pile up in memory without bound. */
@@ -256,7 +255,7 @@ function createFlow(options: PipelineOptions, windows: Windows) {
     }
     const compressed = await windows.compress(window, ranges, skip)
     skip = compressed.skip
-    if (compressed.failed > 0) options.onCompressionFailed(compressed.failed)
+    options.onCompressFailures(compressed.failures)
     return compressed
   }
 

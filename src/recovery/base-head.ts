@@ -1,3 +1,6 @@
+// Decides which HEAD a repair starts from: HEAD.json, HEAD.prev.json, or one rebuilt from commit records. It reads and
+// changes nothing.
+
 import type { StoreContext } from '../blocks/store-context.ts'
 import { HoldfastError, isHoldfastError } from '../errors.ts'
 import type { Head } from '../format/head.ts'
@@ -37,7 +40,7 @@ export async function findBaseHead(
     file.state === 'good' && file.value.head.storeId === storeId ? file.value : null
   const there = good(found.head)
   const previous = good(found.previous)
-  // A newer version's HEAD has things in it that this one would lose.
+  // A newer version's HEAD holds fields that this version would drop.
   for (const stored of [there, previous]) if (stored !== null) assertWritable(ctx, stored)
   const aside: BaseHead['toQuarantine'] = []
   const look = (file: StoreFileName, state: Found<unknown>, owner: string | undefined): void => {
@@ -63,7 +66,7 @@ export async function findBaseHead(
   }
 }
 
-/** As if HEAD.json, an old one, were lost: its spare is newer. */
+/** Treats HEAD.json as lost, because HEAD.prev.json is newer. */
 export function withoutHead(start: BaseHead, previous: Head): BaseHead {
   const why = `it is of revision ${start.currentHead?.revision}, HEAD.prev.json of ${previous.revision}`
   return {
@@ -81,8 +84,8 @@ function ownerOf(found: Found<StoredHead>): string | undefined {
 }
 
 /**
- * The store these files belong to: what most of STORE.json and the two HEADs say; where they do not decide, most of the packs. (Packs alone
- * do not: somebody may have copied another store's into this one.)
+ * The store id that these files belong to: what most of STORE.json and the two HEADs say. If they do not agree, what most
+ * packs say. Packs alone do not decide: somebody may have copied another store's packs into this one.
  */
 function ownStoreId(ctx: StoreContext, found: Inspection, owners: ReadonlyMap<string, string>): string {
   const files = new Map<string, number>()
@@ -122,7 +125,7 @@ async function packOwners(
   return owners
 }
 
-/** Without the lock a pack may go while we come to it. */
+/** Without the lock, a pack may be deleted before it is opened. */
 async function openIfThere(ctx: StoreContext, name: string): Promise<PackFile | null> {
   try {
     return await ctx.storage.openPack(name)

@@ -1,3 +1,5 @@
+// Checks whether a snapshot is intact: its manifest, its blobs, and every block they need. Verify and repair share it.
+
 import { chunkRuns } from '../blocks/blob-dag.ts'
 import { type BlockSource, type DamageContext, entryOf, packNumberOf } from '../blocks/block-source.ts'
 import { HoldfastError, isHoldfastError } from '../errors.ts'
@@ -39,8 +41,9 @@ interface ExamineOptions {
 }
 
 /**
- * Answers a function that follows every link of a snapshot: each block must be there, good, and as long as its parent says. Manifests,
- * nodes and segments are read; of chunks only the index is asked. A blob that several snapshots have is followed once.
+ * Returns a function that follows every link of a snapshot. Each block must be there, be good, and have the length that its
+ * parent says. Manifests, nodes and segments are read; chunks are only looked up in the index. A blob that several snapshots
+ * share is followed once.
  */
 export function createSnapshotCheck(
   source: BlockSource,
@@ -130,8 +133,8 @@ function watch(source: BlockSource, onRead: (digest: Uint8Array) => void): Block
 }
 
 /**
- * Whether HEAD lists, for each snapshot, a pack for each of its blocks: one that it does not list may be deleted although it is needed. Over
- * all packs that HEAD names.
+ * Checks that HEAD lists, for each snapshot, a pack for each of its blocks. A pack that is not listed could be deleted
+ * although the snapshot needs it.
  */
 export function listingCheck(packs: readonly HeadPack[], source: BlockSource) {
   const idOf = new Map(packs.map(({ name, id }) => [name, id]))
@@ -158,7 +161,7 @@ export function listingCheck(packs: readonly HeadPack[], source: BlockSource) {
     wrong: (): [number, string][] =>
       [...unlisted].map(([sequence, names]) => [
         sequence,
-        `HEAD does not say that snapshot ${sequence} needs pack ${[...names].join(', ')}, which could be deleted therefore`,
+        `HEAD does not say that snapshot ${sequence} needs pack ${[...names].join(', ')}: a collection could delete it`,
       ]),
   }
 }

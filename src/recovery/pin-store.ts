@@ -1,3 +1,5 @@
+// Opens everything that HEAD names for a verify or a scrub, and keeps it readable while others write and delete.
+
 import { basename } from 'node:path'
 import { createPackCache, type OpenPack } from '../blocks/pack-cache.ts'
 import type { StoreContext } from '../blocks/store-context.ts'
@@ -20,7 +22,7 @@ export interface Pinned {
   failures: { pack: string; error: HoldfastError }[]
 }
 
-/** A writer that moves on while we open what HEAD names makes packs look missing; then HEAD is read again. */
+/** Packs look missing when a writer commits while they are opened. Then HEAD is read again. */
 const PIN_TRIES = 16
 
 export async function pinStore(ctx: StoreContext): Promise<Pinned> {
@@ -94,7 +96,7 @@ async function besideHead(ctx: StoreContext, found: Inspection, head: Head): Pro
   return problems
 }
 
-/** Null: it went meanwhile, as an orphan may, or cannot be read. */
+/** Null if the pack was deleted meanwhile, as an orphan may be, or cannot be read. */
 async function claimOf(ctx: StoreContext, name: string, problems: Problem[]): Promise<PackClaim | null> {
   try {
     const file = await ctx.storage.openPack(name)
@@ -113,7 +115,7 @@ async function claimOf(ctx: StoreContext, name: string, problems: Problem[]): Pr
   }
 }
 
-/** Past what this process has in memory: an index that has been read already says nothing about the disk. */
+/** Bypasses the pack cache: an index that was read earlier says nothing about the disk now. */
 async function openAll(ctx: StoreContext, head: Head, into: Pick<Pinned, 'packs' | 'failures'>): Promise<void> {
   const packCache = createPackCache(ctx.storage)
   const storeId = fromHex(head.storeId, STORE_ID_BYTES)

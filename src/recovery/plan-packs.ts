@@ -1,3 +1,5 @@
+// Plans what becomes of each pack in a repair: kept, adopted, copied from, or moved to quarantine. Pure.
+
 import type { Head } from '../format/head.ts'
 import type { Direction, KeptSnapshot, PackPlan } from './repair-plan.ts'
 import type { SalvagedPack } from './salvage.ts'
@@ -7,8 +9,8 @@ export function knownPacks(head: Head): Set<string> {
 }
 
 /**
- * Where a block is found first is where it stays: in the packs that HEAD names, then in those that it could name, the newest first, which
- * are the results of merges. From the others it must be copied.
+ * Orders packs by trust: first those that HEAD names, then those that it could name, newest first (the results of
+ * compactions). A block stays in the first pack that has it. From all other packs it must be copied.
  */
 export function inOrderOfTrust(packs: readonly SalvagedPack[], base: Head): SalvagedPack[] {
   const named = new Set(base.packs.map(({ name }) => name))

@@ -1,3 +1,5 @@
+// Reads a damaged store and makes the plan of its repair. It changes nothing: `repair.ts` applies the plan.
+
 import { type BlockSource, openBlockSource } from '../blocks/block-source.ts'
 import { createPackCache } from '../blocks/pack-cache.ts'
 import type { StoreContext } from '../blocks/store-context.ts'
@@ -46,7 +48,7 @@ export async function prepareRepair(ctx: StoreContext, options: RepairOptions): 
   }
 }
 
-/** A creation that was cut short is none either: the next persist finishes it. */
+/** A creation that was interrupted counts as no store: the next persist finishes it. */
 async function isUnmade(ctx: StoreContext): Promise<boolean> {
   try {
     return (await ctx.storage.readHead()) === null
@@ -130,7 +132,7 @@ interface Current {
   why: string
 }
 
-/** As before, unless it is lost or newer ones come in: then the newest that no rollback stepped over. */
+/** The current snapshot stays, unless it is lost or newer ones are adopted. Then it is the newest that no rollback stepped over. */
 function chooseCurrent({ base, adopting }: Direction, kept: readonly KeptSnapshot[]): Current {
   const isThere = kept.some(({ snapshot }) => snapshot.sequence === base.current)
   if (isThere && !adopting) return { to: base.current, why: '' }
@@ -196,7 +198,7 @@ function describePlan(
 /** The reason of files of which a copy is put aside. */
 export const BEFORE_REPAIR = 'before-repair'
 
-/** A repair takes things out of HEAD that are nowhere else: both HEADs are kept as they were. */
+/** A repair removes entries from HEAD that exist nowhere else, so copies of both HEADs are kept. */
 function beforeRepair({ currentHead: there, previous }: BaseHead) {
   if (there === null) return []
   const facts = { reason: BEFORE_REPAIR, why: 'as it was before the repair' }

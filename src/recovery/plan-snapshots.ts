@@ -1,3 +1,5 @@
+// Plans which snapshots a repair keeps: those that HEAD or commit records name and whose blocks are all there.
+
 import type { BlockSource } from '../blocks/block-source.ts'
 import { isDamage } from '../errors.ts'
 import { cidText } from '../format/cid.ts'
@@ -20,7 +22,7 @@ interface Candidate {
   record: number | null
 }
 
-/** A snapshot is only believed when HEAD or, with `adopting`, a commit record names it; and only kept when every block of it is good. */
+/** Trusts a snapshot only if HEAD or, with `adopting`, a commit record names it. Keeps it only if every block is good. */
 export async function planSnapshots(
   location: string,
   source: BlockSource,
@@ -39,7 +41,7 @@ export async function planSnapshots(
     const { sequence, manifest } = snapshot
     if (result.kept.at(-1)?.snapshot.sequence === sequence) continue
     const { health, errors, size } = await examine(snapshot)
-    // A disk's passing mood, or a newer version's manifest, must not cost a snapshot its place.
+    // A transient read error, or a newer version's manifest, must not drop a snapshot.
     const undecided = errors.find((error) => !isDamage(error))
     if (undecided !== undefined) throw undecided
     if (!health.intact) {
@@ -90,7 +92,7 @@ function recorded(packs: readonly SalvagedPack[], known: number): Candidate[] {
   )
 }
 
-/** Commit records of a long life may tell of more than a HEAD can hold: then the oldest without a tag go. */
+/** Commit records may name more snapshots than a HEAD can hold. Then the oldest untagged ones are dropped. */
 function dropBeyondLimit({ kept, dropped }: SnapshotPlan): void {
   for (let i = kept.length - 1; i >= 0 && kept.length > SNAPSHOTS_MAX; i--) {
     const { sequence, manifest, tags } = kept[i]!.snapshot

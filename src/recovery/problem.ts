@@ -1,3 +1,5 @@
+// What verify and scrub report: one problem with a pack, its blocks, HEAD or a snapshot.
+
 import { BLOCK, type BlockState } from '../blocks/scan-pack.ts'
 import type { StoreContext } from '../blocks/store-context.ts'
 import type { ErrorCode, HoldfastError } from '../errors.ts'
@@ -34,8 +36,14 @@ function isRecorded(head: Head, pack: string, digest: Uint8Array | null): boolea
 
 /** A pack that is missing, cannot be read, or whose index is not what was written. */
 export function packProblem(head: Head, pack: string, error: HoldfastError): Problem {
-  const known = isRecorded(head, pack, null)
-  return { code: error.code, what: `pack ${pack}`, message: error.message, pack, ...(known ? { recorded: known } : {}) }
+  const recorded = isRecorded(head, pack, null)
+  return {
+    code: error.code,
+    what: `pack ${pack}`,
+    message: error.message,
+    pack,
+    ...(recorded ? { recorded: recorded } : {}),
+  }
 }
 
 /** Bad blocks of one pack, by entry of its index. */
@@ -45,7 +53,7 @@ export interface BadBlocksOf {
   failure: unknown
 }
 
-/** From now on persists of this store object do not count on these blocks, and record them. */
+/** Notes bad blocks: persists of this store object do not reuse them from now on, and record them in HEAD. */
 export function noteBadBlocks(ctx: StoreContext, head: Head, pack: string, index: PackIndex, states: Uint8Array): void {
   for (const [entry, state] of states.entries()) {
     if (state === BLOCK.good) continue
@@ -54,7 +62,7 @@ export function noteBadBlocks(ctx: StoreContext, head: Head, pack: string, index
   }
 }
 
-/** A problem for those that are wrong, and one for those that the disk did not give. */
+/** One problem for blocks with wrong bytes, and one for blocks that the disk could not read. */
 export function blockProblems(
   head: Head,
   pack: { name: string; index: PackIndex },
@@ -70,20 +78,20 @@ export function blockProblems(
   function problemOf(code: ErrorCode, state: BlockState, verb: string): Problem[] {
     const blocks: string[] = []
     let blockCount = 0
-    let copied = true
-    let known = true
+    let hasGoodCopy = true
+    let recorded = true
     for (let entry = 0; entry < states.length; entry++) {
       if (states[entry] !== state) continue
       const digest = index.digest(entry)
       if (blocks.length < BLOCKS_LISTED) blocks.push(toHex(digest))
       blockCount += 1
-      copied &&= isCopied?.(entry) ?? false
-      known &&= isRecorded(head, name, digest)
+      hasGoodCopy &&= isCopied?.(entry) ?? false
+      recorded &&= isRecorded(head, name, digest)
     }
     if (blockCount === 0) return []
-    const good = copied ? '; other packs have good copies' : ''
+    const good = hasGoodCopy ? '; other packs have good copies' : ''
     const message = `${blockCount} of the ${index.blocks} blocks of pack ${name} ${verb}${good}`
-    const facts = { ...(isCopied === null ? {} : { copied }), ...(known ? { known } : {}) }
+    const facts = { ...(isCopied === null ? {} : { hasGoodCopy }), ...(recorded ? { recorded } : {}) }
     return [{ code, what: `pack ${name}`, message, pack: name, blocks, blockCount, ...facts }]
   }
 }

@@ -1,3 +1,5 @@
+// Applies a repair's plan: quarantine, copies of good blocks, commit records, a new HEAD. Nothing is deleted.
+
 import { packNumberOf } from '../blocks/block-source.ts'
 import { appendCommitRecord } from '../blocks/commit-record.ts'
 import { createDigestMap } from '../blocks/digest-map.ts'
@@ -27,7 +29,7 @@ interface RepairSettings {
   packBytesMax: number
 }
 
-/** A rebuilt HEAD must not give out numbers that the lost one may have given. */
+/** A rebuilt HEAD skips this many numbers, because the lost HEAD may have given out some that nothing records. */
 const REVISION_JUMP = 1_000_000
 const SEQUENCE_JUMP = 1_000
 
@@ -79,7 +81,7 @@ function unchanged(plan: RepairPlan): RepairReport {
 
 const PLAN_TRIES = 4
 
-/** Without the lock, which a read-only store has not, and which is a write. Null: others wrote meanwhile, again and again. */
+/** Plans without the lock, because taking it is a write. Null: other writers kept committing meanwhile. */
 async function planUnlocked(ctx: StoreContext, options: RepairOptions): Promise<RepairPlan | null> {
   for (let tries = 0; tries < PLAN_TRIES; tries++) {
     const before = await headBytes(ctx)
@@ -179,7 +181,7 @@ interface Numbers {
   sequence: number
 }
 
-/** No number that was ever given out is given out again, as far as HEADs and packs tell. */
+/** Numbers above all that HEADs and packs show to have been given out. */
 function numbersFarAhead({ start, direction, packs }: PreparedRepair): Numbers {
   const heads = [direction.base, start.currentHead, start.previous].filter((head) => head !== null)
   const revisions = packs.map(({ intact: whole, header }) => (whole ? header!.revision : 0))
@@ -256,7 +258,7 @@ async function rescueBlocks(prepared: PreparedRepair, ids: readonly number[], wr
   }
 }
 
-/** The HEAD that is there, naming the new packs as well: everything loads as before, or better. */
+/** The existing HEAD, with the new packs added: everything that loaded before still loads. */
 function withRescued(there: Head, written: readonly WrittenPack[], sequence: number): Head {
   const ids = written.map(({ id }) => id)
   return {

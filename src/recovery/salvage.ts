@@ -1,3 +1,6 @@
+// Reads all that is good in a pack, even if its index is damaged: the blocks whose bytes match their digests, and the
+// commit records among them.
+
 import { decompressStored } from '../blocks/block-source.ts'
 import type { OpenPack, PackCache } from '../blocks/pack-cache.ts'
 import { BLOCK, scanPack } from '../blocks/scan-pack.ts'
@@ -24,7 +27,7 @@ export interface SalvagedPack {
   pack: OpenPack
   /** What its first bytes say; null when that is nothing. */
   header: PackHeader | null
-  /** Blocks whose bytes are intactIndex, wherever the index came from. */
+  /** The blocks whose bytes are good, wherever the index came from. */
   intactIndex: PackIndex
   /** Header, index and every block are as they were written. */
   intact: boolean
@@ -45,7 +48,7 @@ export interface SalvageOptions {
 }
 
 /**
- * Reads every byte of a pack and keeps what is intactIndex, also when its index no longer vouches for itself.
+ * Reads every byte of a pack and indexes the blocks that are good, even if the pack's own index is damaged.
  *
  * @returns null when it is not there
  * @throws IO_FAILED when some of it cannot be read, and that is not to count as lost

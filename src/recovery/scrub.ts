@@ -1,3 +1,5 @@
+// Verifies the stored bytes a slice at a time and goes on where the slice before stopped.
+
 import { createPackCache, type OpenPack } from '../blocks/pack-cache.ts'
 import { scanPack } from '../blocks/scan-pack.ts'
 import type { StoreContext } from '../blocks/store-context.ts'

@@ -1,3 +1,5 @@
+// Verifies a whole store: its structure, and at level `full` every stored byte. It changes nothing.
+
 import { type BlockSource, entryOf, openBlockSource, packNumberOf } from '../blocks/block-source.ts'
 import type { OpenPack } from '../blocks/pack-cache.ts'
 import { BLOCK, type BlockState, scanPack } from '../blocks/scan-pack.ts'

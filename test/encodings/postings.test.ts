@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { byDocument, documentOrder, type PostingLists } from '../../src/encodings/postings.ts'
+import { rounds } from '../support/effort.ts'
 
 function columns(lists: readonly (readonly number[])[]): PostingLists {
   const listStart = [0]
@@ -26,7 +27,7 @@ test('finds an order that every list agrees with, and the same one for the same 
         expect(await documentOrder(41, [columns(lists)])).toEqual(order)
       },
     ),
-    { numRuns: 500 },
+    rounds(500),
   )
 })
 

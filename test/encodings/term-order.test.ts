@@ -3,6 +3,7 @@ import SearchableMap from 'minisearch/SearchableMap'
 import { expect, test } from 'vitest'
 import { decodeTermOrder, encodeTermOrder, sortedPositions } from '../../src/encodings/term-order.ts'
 import { random } from '../engines/text.ts'
+import { rounds } from '../support/effort.ts'
 
 /** MiniSearch's tree, walked from the last child of each node to the first. */
 function walkedBackwards(tree: SearchableMap<number>): string[] {
@@ -34,7 +35,7 @@ test('restores the very tree that was, whatever was inserted and removed in whic
       // Fuzzy search walks the nodes themselves.
       expect([...again.fuzzyGet('abc', 2).keys()]).toEqual([...tree.fuzzyGet('abc', 2).keys()])
     }),
-    { numRuns: 2000 },
+    rounds(2000),
   )
 })
 

@@ -7,6 +7,7 @@ import { persistEngine, restoreEngine } from '../../src/engines/adapter.ts'
 import { engineConformance } from '../../src/engines/conformance.ts'
 import { type HnswlibLike, hnswlib } from '../../src/engines/hnswlib.ts'
 import { memory } from '../../src/index.ts'
+import { rounds } from '../support/effort.ts'
 import { nativeEngine, skipVisibly, vector } from './native.ts'
 
 type Space = 'l2' | 'ip' | 'cosine'
@@ -95,7 +96,7 @@ else {
         expect(engine.getMaxElements()).toBe(count + 7)
         await snapshot.dispose()
       }),
-      { numRuns: 30 },
+      rounds(30),
     )
   })
 

@@ -7,6 +7,7 @@ import { persistEngine, restoreEngine } from '../../src/engines/adapter.ts'
 import { engineConformance } from '../../src/engines/conformance.ts'
 import { type UsearchLike, type UsearchOptions, usearch } from '../../src/engines/usearch.ts'
 import { memory } from '../../src/index.ts'
+import { rounds } from '../support/effort.ts'
 import { nativeEngine, skipVisibly, vector } from './native.ts'
 
 interface Options extends UsearchOptions {
@@ -98,7 +99,7 @@ else {
         expect(bytesOf(engine).equals(bytesOf(index))).toBe(true)
         await snapshot.dispose()
       }),
-      { numRuns: 30 },
+      rounds(30),
     )
   })
 

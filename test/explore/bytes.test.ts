@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { isHoldfastError } from '../../src/errors.ts'
 import { fixed } from '../../src/format/chunking.ts'
 import type { Snapshot } from '../../src/load/snapshot.ts'
+import { effort, sample, share } from '../support/effort.ts'
 import { type Files, filesOf, readingStore } from '../support/memory-disk.ts'
 import { type Contents, contentsOf, fingerprint, noise, quickScratch, storeAt } from '../support/store-directory.ts'
 
@@ -106,7 +107,7 @@ async function outcomes(
 }
 
 function* flips(bytes: Uint8Array): Generator<[string, Uint8Array]> {
-  for (let at = 0; at < bytes.length; at++) {
+  for (const at of sample('flips', [...bytes.keys()])) {
     const flipped = bytes.slice()
     flipped[at]! ^= 1 << (at % 8)
     yield [`bit ${at % 8} of byte ${at} flipped`, flipped]
@@ -115,7 +116,7 @@ function* flips(bytes: Uint8Array): Generator<[string, Uint8Array]> {
 
 /** Every length near the ends, and some between. */
 function* truncations(bytes: Uint8Array): Generator<[string, Uint8Array]> {
-  for (let length = 0; length < bytes.length; length++) {
+  for (const length of sample('lengths', [...bytes.keys()])) {
     const near = length < 100 || bytes.length - length < 200
     if (near || length % 23 === 0) yield [`cut to ${length} bytes`, bytes.slice(0, length)]
   }
@@ -162,7 +163,7 @@ describe.each(damages)('a store with one of its files %s', (_, damage) => {
     const { plain, fallback } = await outcomes(small, pack, damage(small.files.get(pack)!))
     const { SNAPSHOT_DAMAGED = 0, BLOB_DAMAGED = 0, right = 0, ...unexpected } = plain
     expect(unexpected).toEqual({})
-    expect(SNAPSHOT_DAMAGED + BLOB_DAMAGED).toBeGreaterThan(9 * right)
+    expect(SNAPSHOT_DAMAGED + BLOB_DAMAGED).toBeGreaterThan((effort === 1 ? 9 : 6) * right)
     // Everything that is damaged has a snapshot before it that is not.
     expect(Object.keys(fallback)).toEqual(expect.not.arrayContaining(['SNAPSHOT_DAMAGED', 'BLOB_DAMAGED']))
     expect(fallback.older).toBeGreaterThan(0)
@@ -176,7 +177,7 @@ describe.each(damages)('a store with one of its files %s', (_, damage) => {
     expect(unexpected).toEqual({})
     expect(BLOB_DAMAGED).toBeGreaterThan(0)
     // Of the older snapshot there are blocks in it that the current one does not need.
-    if (damage === flips) expect(right).toBeGreaterThan(100)
+    if (damage === flips) expect(right).toBeGreaterThan(share(100))
     expect(fallback.older ?? 0).toBe(0)
   })
 })

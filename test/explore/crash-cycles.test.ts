@@ -3,12 +3,13 @@ import { someState } from '../faulty-disk/crash-states.ts'
 import { createDisk } from '../faulty-disk/disk.ts'
 import { type DirectoryImage, filesBelow } from '../faulty-disk/image.ts'
 import type { Pending, RenameModel } from '../faulty-disk/names.ts'
-import { createRandom, type Random } from '../faulty-disk/random.ts'
+import type { Random } from '../faulty-disk/random.ts'
+import { seeded, share } from '../support/effort.ts'
 import { assertTidy, observeImage } from './check.ts'
 import { openOn, persistOf, STORE } from './model.ts'
 
 const slow = process.env.HOLDFAST_SLOW === '1'
-const CYCLES = slow ? 1000 : 100
+const CYCLES = slow ? 1000 : share(100, 25)
 
 /** A process that recovers what it finds, and goes on for a while. The power fails at any moment of it, the recovery included. */
 async function live(image: DirectoryImage | null, rename: RenameModel, cycle: number, random: Random) {
@@ -37,7 +38,7 @@ async function live(image: DirectoryImage | null, rename: RenameModel, cycle: nu
 test.each(['atomic', 'both', 'parts'] as const)(
   'nothing gathers over a hundred crashes, renames %s',
   async (rename) => {
-    const random = createRandom(rename.length)
+    const random = seeded('cycles', rename.length)
     let image: DirectoryImage | null = null
     const most = { tmp: 0, packs: 0, files: 0 }
     for (let cycle = 0; cycle < CYCLES; cycle++) {
@@ -62,7 +63,7 @@ test.each(['atomic', 'both', 'parts'] as const)(
 )
 
 test('the same crash over and over, in the middle of every recovery, gathers nothing either', async () => {
-  const random = createRandom(5)
+  const random = seeded('the same crash', 5)
   let image: DirectoryImage | null = null
   let seen = ''
   for (let cycle = 0; cycle < CYCLES; cycle++) {

@@ -3,7 +3,8 @@ import { crashStates, leastState, someState } from '../faulty-disk/crash-states.
 import { createDisk, type Disk, type Process } from '../faulty-disk/disk.ts'
 import { type DirectoryImage, keyOf, walk } from '../faulty-disk/image.ts'
 import type { Pending, RenameModel } from '../faulty-disk/names.ts'
-import { createRandom, type Random } from '../faulty-disk/random.ts'
+import type { Random } from '../faulty-disk/random.ts'
+import { sample, seeded, share } from '../support/effort.ts'
 import { type CheckOptions, checkRecovery, observeImage } from './check.ts'
 import { type Contents, openOn } from './model.ts'
 
@@ -37,7 +38,7 @@ export interface Context {
 }
 
 export interface Explored {
-  /** Crash points: calls that change the disk, and the end of each step. */
+  /** Crash points looked at: calls that change the disk, and the end of each step. */
   points: number
   /** Legal states looked at. */
   states: number
@@ -116,11 +117,16 @@ export async function explorePoints(
   options: { seed: number; rename: RenameModel; limit?: number },
 ): Promise<Explored> {
   const { seed, rename } = options
-  const random = createRandom(seed)
-  const explored: Explored = { points: points.length, states: 0, distinct: 0, nested: 0 }
+  const random = seeded(`${scenario.name}, ${rename}`, seed)
+  const chosen = new Set(sample(`${scenario.name}, ${rename}`, points, POINTS_LEAST))
+  const explored: Explored = { points: chosen.size, states: 0, distinct: 0, nested: 0 }
   const checked = new Set<string>()
   for (const [at, point] of points.entries()) {
-    const { states } = crashStates(point.pending, { limit: options.limit ?? scenario.limit ?? 16, random })
+    if (!chosen.has(point)) continue
+    const { states } = crashStates(point.pending, {
+      limit: share(options.limit ?? scenario.limit ?? 16, STATES_LEAST),
+      random,
+    })
     for (const image of states) {
       explored.states += 1
       const key = `${keyOf(image)} ${point.allowed.join()}`
@@ -170,6 +176,10 @@ async function checkState(
 
 /** Crashes of a recovery that are looked at. */
 const NESTED_STATES = 6
+
+/** What any effort looks at: so many crash points of a scenario, and so many states of each. */
+const POINTS_LEAST = 6
+const STATES_LEAST = 6
 
 function explain(
   name: string,

@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { fixed } from '../../src/format/chunking.ts'
 import { createDisk } from '../faulty-disk/disk.ts'
 import { createRandom } from '../faulty-disk/random.ts'
+import { effort, randomFor, seed, share } from '../support/effort.ts'
 import type { Scenario } from './explore.ts'
 import { faultsFor, injectFaults, injectOutage, OUTAGES, rehearse } from './faults.ts'
 import { observe, openOn, persistOf } from './model.ts'
@@ -23,8 +24,8 @@ function named(some: readonly Scenario[]): [string, Scenario][] {
   return some.map((scenario) => [scenario.name, scenario])
 }
 
-/** Calls of a scenario that are failed in the ordinary run; the slow one fails all, in every way. */
-const CALLS = 60
+/** Calls of a scenario that are failed, each in one way; the slow run fails all, in every way. */
+const CALLS = share(60, 12)
 
 describe('a call fails', () => {
   test.each(named(scenarios))(
@@ -32,7 +33,8 @@ describe('a call fails', () => {
     async (_name, scenario) => {
       const rehearsed = await rehearse(scenario)
       const stride = Math.max(1, rehearsed.calls.length / CALLS)
-      const chosen = new Set(Array.from({ length: CALLS }, (_, i) => 1 + Math.floor(i * stride)))
+      const offset = effort === 1 ? 0 : randomFor(rehearsed.scenario.name).below(Math.floor(stride))
+      const chosen = new Set(Array.from({ length: CALLS }, (_, i) => 1 + offset + Math.floor(i * stride)))
       // One of its faults each, another one for the next call of its kind.
       const turns = new Map<string, number>()
       const injected = await injectFaults(
@@ -44,7 +46,7 @@ describe('a call fails', () => {
           const faults = faultsFor(call)
           return [faults[turn % faults.length]!]
         },
-        1,
+        effort === 1 ? 1 : seed,
       )
       count(injected)
       expect(injected.faults).toBe(Math.min(CALLS, rehearsed.calls.length))
@@ -54,11 +56,19 @@ describe('a call fails', () => {
   )
 })
 
+/** Of the calls from which on an outage lasts, the part that is tried. */
+const part = Math.max(effort, 0.4)
+
 describe.each(Object.entries(OUTAGES))('from some call on there is %s', (_name, outage) => {
   test.each(named([persists[0]!, persists[1]!, persists[3]!, housekeeping[2]!]))(
     '%s: nothing has changed, and when that is over it goes well',
     async (_name, scenario) => {
-      const injected = await injectOutage(await rehearse(scenario), outage, 9, 1)
+      const injected = await injectOutage(
+        await rehearse(scenario),
+        outage,
+        Math.round(9 / part),
+        effort === 1 ? 1 : seed,
+      )
       count(injected)
       expect(injected.survived).toBeLessThan(injected.faults)
     },

@@ -1,6 +1,6 @@
 import { createDisk, type Disk } from '../faulty-disk/disk.ts'
 import type { RenameModel } from '../faulty-disk/names.ts'
-import { createRandom } from '../faulty-disk/random.ts'
+import { positions, seeded } from '../support/effort.ts'
 import { observeImage } from './check.ts'
 import {
   type Context,
@@ -19,6 +19,9 @@ export interface Succession {
   then: (context: Context) => Promise<void>
 }
 
+/** The part of the calls at which the first is killed at any effort. */
+const PART_LEAST = 0.5
+
 /**
  * The first process dies at every call that changes the disk, with all that it did still in the page cache, where the second one sees it.
  * What that acknowledges must survive, whatever the first did not come to fsync.
@@ -27,11 +30,13 @@ export async function exploreSuccession(
   { scenario, then }: Succession,
   options: { seed: number; rename: RenameModel; pointsEach: number; limit: number },
 ): Promise<Explored> {
-  const random = createRandom(options.seed)
+  const random = seeded(scenario.name, options.seed)
   const start = await prepared(scenario)
   const before = await observeImage(createDisk(start), scenario)
   const sum: Explored = { points: 0, states: 0, distinct: 0, nested: 0 }
-  for (let killAt = 1; ; killAt++) {
+  const calls = positions(`${scenario.name}, ${options.rename}`, PART_LEAST)
+  for (;;) {
+    const killAt = calls.next().value
     const disk = createDisk(start, { rename: options.rename, seed: random.below(2 ** 31) })
     const finished = await runUntilKilled(disk, scenario, killAt)
     const left = await observeImage(createDisk(disk.image()), scenario)

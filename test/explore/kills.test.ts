@@ -3,10 +3,11 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import { verify } from '../support/content.mjs'
+import { randomFor, share } from '../support/effort.ts'
 import { type Child, start } from '../support/processes.ts'
 import { expectTidy, listing, scratch, storeAt } from '../support/store-directory.ts'
 
-const KILLS = 100
+const KILLS = share(100, 25)
 const writer = new URL('../support/writer.mjs', import.meta.url)
 const reader = new URL('../support/reader.mjs', import.meta.url)
 
@@ -21,6 +22,7 @@ test(`a process killed at ${KILLS} random moments never loses what it acknowledg
   const path = join(scratch(), 'store')
   const watching = start(reader, path)
   expect(await watching.hear()).toBe('ready')
+  const random = randomFor('kills')
   const kills = { beforeAnything: 0, leavingTemps: 0, acknowledged: 0, unacknowledged: 0 }
   // The next one is loading while this one is killed.
   let next: Child = start(writer, path, '2')
@@ -31,7 +33,7 @@ test(`a process killed at ${KILLS} random moments never loses what it acknowledg
     expect(await victim.hear()).toBe('ready')
     if (kill + 1 < KILLS) next = start(writer, path, '2')
     victim.say(String(last + 1))
-    await sleep(Math.random() * windowMs)
+    await sleep((random.below(1000) / 1000) * windowMs)
     await victim.kill()
     const acknowledged = victim.said().map((line) => Number(line.split(' ')[0]))
     // About as long as one or two persists take here and now, so that all moments get their share.
@@ -49,11 +51,11 @@ test(`a process killed at ${KILLS} random moments never loses what it acknowledg
   await watching.end()
   const seen = JSON.parse(watching.said().at(-1)!) as { loads: number; distinct: number; newest: number }
   expect(seen.newest).toBeLessThanOrEqual(last)
-  expect(seen.loads).toBeGreaterThan(20)
-  expect(seen.distinct).toBeGreaterThan(5)
+  expect(seen.loads).toBeGreaterThan(KILLS / 5)
+  expect(seen.distinct).toBeGreaterThan(KILLS / 20)
   // Otherwise they were not killed in the middle.
-  expect(kills.leavingTemps).toBeGreaterThan(10)
-  expect(kills.acknowledged).toBeGreaterThan(5)
+  expect(kills.leavingTemps).toBeGreaterThan(KILLS / 10)
+  expect(kills.acknowledged).toBeGreaterThan(KILLS / 20)
 
   await using store = storeAt(path, { keepLast: 1 })
   await store.persist({ blobs: { a: 'the last' } })

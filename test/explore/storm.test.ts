@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { expect, onTestFinished, test } from 'vitest'
 import { loadSnapshot, openStore } from '../../src/open.ts'
-import { random } from '../support/bytes.ts'
+import { randomFor, share } from '../support/effort.ts'
 import { temps } from '../support/health.ts'
 import { scratch } from '../support/storages.ts'
 
@@ -54,20 +54,19 @@ async function current(path: string): Promise<Acknowledged | null> {
 }
 
 /** Longer on a slow machine, until there was enough of it; then it is too slow to say anything. */
-const stormMs = { least: 8_000, most: 30_000 }
+const LEAST = { kills: share(12, 6), snapshots: share(30, 8), loads: share(20, 5) }
+const stormMs = { least: share(8_000, 2_000), most: 30_000 }
 
 test('writers killed at any instant, two at a time, lose nothing that was acknowledged; readers never see damage', async () => {
   const path = join(scratch(), 'store')
-  const seed = Math.floor(Math.random() * 2 ** 31)
-  console.log(`storm seed ${seed}`)
-  const pick = random(seed)
+  const pick = randomFor('storm')
   let acknowledged: Acknowledged = { sequence: 0, generation: 0 }
   let attempted = 0
   let kills = 0
   const readers: Child[] = []
   const startMs = performance.now()
   const elapsedMs = () => performance.now() - startMs
-  const enough = () => elapsedMs() > stormMs.least && kills >= 12 && acknowledged.sequence >= 30
+  const enough = () => elapsedMs() > stormMs.least && kills >= LEAST.kills && acknowledged.sequence >= LEAST.snapshots
   while (!enough() && elapsedMs() < stormMs.most) {
     // They contend for the lock; one is killed while it waits, or while the other waits for it.
     const writers = [start('write', path, attempted + 1), start('write', path, attempted + 100_000)]
@@ -104,7 +103,7 @@ test('writers killed at any instant, two at a time, lose nothing that was acknow
     loads += said[0]!.loads!
   }
   console.log(`${kills} kills, ${acknowledged.sequence} snapshots, ${loads} loads`)
-  expect([enough(), loads >= 20], 'it was a storm').toEqual([true, true])
+  expect([enough(), loads >= LEAST.loads], 'it was a storm').toEqual([true, true])
 
   const store = await openStore(path, { keepLast: 1 })
   expect((await store.verify()).problems).toEqual([])

@@ -6,6 +6,7 @@ import { type BlockId, CODEC_DAG_CBOR, CODEC_RAW, cidOf, sameBlock } from '../..
 import { createDagBuilder, decodeNode } from '../../src/format/dag.ts'
 import { toHex } from '../../src/format/hex.ts'
 import { BLOB_BYTES_MAX } from '../../src/format/limits.ts'
+import { rounds } from '../support/effort.ts'
 import { expectCode } from './expect-code.ts'
 import { flips, pattern, prefixes } from './pattern.ts'
 
@@ -181,7 +182,7 @@ describe('decoding', () => {
           expect(first.digests.slice(i * 32, i * 32 + 32)).toEqual(leaves[i]!.id.digest)
         }
       }),
-      { numRuns: 30 },
+      rounds(30),
     )
   })
 

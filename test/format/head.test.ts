@@ -40,14 +40,14 @@ const head: Head = {
 
 /** The fields on disk, to be changed and sealed again. */
 const seal = (changes: Record<string, unknown>): Uint8Array =>
-  sealJson({ format: 'holdfast-head', version: 1, requires: [], ...head, ...changes })
+  sealJson({ format: 'holdfast-head', version: 2, requires: [], ...head, ...changes })
 
 test('HEAD comes back equal', () => {
   for (const given of [head, empty])
     expect(parseHead(encodeHead(given), 'HEAD.json')).toEqual({ head: given, unknown: [] })
   expect(JSON.parse(Buffer.from(encodeHead(head)).toString())).toMatchObject({
     format: 'holdfast-head',
-    version: 1,
+    version: 2,
     requires: [],
     ...head,
   })
@@ -73,7 +73,7 @@ test('fields of a later version are ignored, and named for writers to refuse', (
 })
 
 test('a newer version, and anything required, is unsupported; another format is no store', () => {
-  expectCode(() => parseHead(seal({ version: 2, snapshots: 'new' }), 'x'), 'VERSION_UNSUPPORTED')
+  expectCode(() => parseHead(seal({ version: 3, snapshots: 'new' }), 'x'), 'VERSION_UNSUPPORTED')
   expect(expectCode(() => parseHead(seal({ requires: ['sharding'] }), 'x'), 'VERSION_UNSUPPORTED')).toMatchObject({
     requires: ['sharding'],
   })

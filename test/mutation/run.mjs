@@ -92,7 +92,7 @@ function copyTree() {
 function run(copy, paths) {
   const vitest = join(copy, 'node_modules/vitest/vitest.mjs')
   const args = [vitest, 'run', '--pool=forks', '--bail=1', '--maxWorkers=1', '--passWithNoTests', ...paths]
-  const env = { ...process.env, NO_COLOR: '1', HOLDFAST_SLOW: '' }
+  const env = { ...process.env, NO_COLOR: '1', HOLDFAST_SLOW: '', HOLDFAST_EFFORT: 'full' }
   return new Promise((resolve) => {
     execFile(
       process.execPath,

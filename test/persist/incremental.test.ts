@@ -1,7 +1,8 @@
 import { describe, expect, test, vi } from 'vitest'
 import { type Chunking, content, fixed, memory } from '../../src/index.ts'
 import type { Store } from '../../src/store.ts'
-import { noise, type Random, random, sameBytes } from '../support/bytes.ts'
+import { noise, type Random, sameBytes } from '../support/bytes.ts'
+import { sample, seeded, share } from '../support/effort.ts'
 
 // What a persist reuses of the snapshot before depends on segments alone, so with small segments small blobs have many
 // borders, and thousands of edits take seconds. `incremental-segments.test.ts` has segments of the real size.
@@ -89,12 +90,12 @@ describe.each(chunkings)('with %s', (_, chunking) => {
   test.each([1, 2, 3])(
     'a snapshot of any edit is that of a first persist of the same bytes (seed %i)',
     async (seed) => {
-      const r = random(seed)
+      const r = seeded('edits', seed)
       const store = memory()
       const log: string[] = []
       let bytes: Uint8Array = noise(3 * SEGMENT + 100, seed)
       let older = bytes
-      for (let i = 0; i < 250; i++) {
+      for (let i = 0; i < share(250, 40); i++) {
         const name = r.pick(Object.keys(edits))
         const next = edits[name]!(r, bytes, older).slice(0, 8 * SEGMENT + 300)
         log.push(`${name}: ${bytes.length} to ${next.length}`)
@@ -123,7 +124,8 @@ describe.each(chunkings)('with %s', (_, chunking) => {
 
   test('a blob is cut where a chunk, a segment or neither ends', async () => {
     const before = noise(3 * SEGMENT + 1000, 4)
-    for (let end = 0; end <= before.length; end += 331) {
+    const ends = Array.from({ length: Math.floor(before.length / 331) + 1 }, (_, i) => 331 * i)
+    for (const end of sample('cut', ends, 40)) {
       const store = memory()
       await store.persist({ blobs: { a: before }, chunking })
       const after = before.slice(0, end)
@@ -134,7 +136,7 @@ describe.each(chunkings)('with %s', (_, chunking) => {
 
   test('segments change in every pattern', async () => {
     const before = noise(6 * SEGMENT + 77, 5)
-    for (let pattern = 0; pattern < 2 ** 7; pattern++) {
+    for (const pattern of sample('patterns', [...Array(2 ** 7).keys()], 30)) {
       const after = before.slice()
       for (let segment = 0; segment < 7; segment++) if ((pattern >> segment) & 1) after[segment * SEGMENT + 50]! ^= 1
       const store = memory()
@@ -147,10 +149,10 @@ describe.each(chunkings)('with %s', (_, chunking) => {
 })
 
 test('several blobs are edited, renamed, added and removed together', async () => {
-  const r = random(11)
+  const r = seeded('several', 11)
   const store = memory()
   let blobs: Record<string, Uint8Array> = { a: noise(2 * SEGMENT, 1), b: noise(100, 2), c: noise(3 * SEGMENT + 5, 3) }
-  for (let i = 0; i < 60; i++) {
+  for (let i = 0; i < share(60, 20); i++) {
     const [from, to] = [r.pick(Object.keys(blobs)), r.pick(['a', 'b', 'c', 'd'])]
     const bytes = blobs[from]!
     const next = { ...blobs, [to]: edits[r.pick(Object.keys(edits))]!(r, bytes, bytes).slice(0, 5 * SEGMENT) }

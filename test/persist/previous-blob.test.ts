@@ -4,6 +4,7 @@ import type { ChunkRun } from '../../src/blocks/blob-dag.ts'
 import type { DedupWriter } from '../../src/blocks/dedup-writer.ts'
 import { createPreviousChunks, type KnownRun } from '../../src/persist/previous-blob.ts'
 import { noise } from '../support/bytes.ts'
+import { rounds } from '../support/effort.ts'
 
 const DIGEST = 32
 const MIB = 1024 * 1024
@@ -101,7 +102,7 @@ describe('chunks of the snapshot before', () => {
         }
         await previous.settled()
       }),
-      { numRuns: 400 },
+      rounds(400),
     )
   })
 

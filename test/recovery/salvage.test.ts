@@ -13,6 +13,7 @@ import { ioError } from '../../src/fs/io.ts'
 import { type SalvagedPack, type SalvageOptions, salvagePack } from '../../src/recovery/salvage.ts'
 import type { PackFile, Storage } from '../../src/storage/port.ts'
 import { noise } from '../support/bytes.ts'
+import { rounds } from '../support/effort.ts'
 import { systemError } from '../support/lab.ts'
 import { rejects } from '../support/rejects.ts'
 
@@ -107,7 +108,7 @@ const digests = new Set(hexOf(blocks))
 
 test('a pack in which nothing is wrong is whole', async () => {
   const { surveyed, seen } = await survey(pack.name, pack.bytes)
-  expect(surveyed).toMatchObject({ whole: true, why: '', header: { revision: 1 } })
+  expect(surveyed).toMatchObject({ intact: true, why: '', header: { revision: 1 } })
   expect(goodBlocks(surveyed)).toEqual(hexOf(blocks))
   expect(seen.open).toBe(0)
 })
@@ -149,14 +150,14 @@ describe('a damaged index', () => {
           )
         }
       }),
-      { numRuns: 200 },
+      rounds(200),
     )
   })
 
   test('of random bytes gives nothing, and breaks nothing', async () => {
     const bytes = pack.bytes.slice()
     bytes.set(noise(FANOUT_BYTES + 40 * ENTRY_BYTES, 77), pack.indexOffset)
-    expect((await survey(pack.name, bytes)).surveyed).toMatchObject({ whole: false, good: { blocks: 0 } })
+    expect((await survey(pack.name, bytes)).surveyed).toMatchObject({ intact: false, intactIndex: { blocks: 0 } })
   })
 
   test('that points to the same bytes again and again does not make anybody read them again and again', async () => {
@@ -226,7 +227,7 @@ describe('a pack whose footer is gone', () => {
       { bytes: 2 ** 32 - 1, blocks: 40 },
     ]) {
       const { surveyed, seen } = await survey(pack.name, cut, { recorded: said })
-      expect(surveyed).toMatchObject({ whole: false, good: { blocks: 0 } })
+      expect(surveyed).toMatchObject({ intact: false, intactIndex: { blocks: 0 } })
       expect(seen.readBytes).toBeLessThan(1000)
     }
   })
@@ -272,7 +273,7 @@ describe('compressed blocks', () => {
       const { name, bytes } = compressedPack((all, offset) => {
         all[offset + at]! ^= 4
       })
-      expect((await survey(name, bytes)).surveyed).toMatchObject({ whole: false, good: { blocks: 0 } })
+      expect((await survey(name, bytes)).surveyed).toMatchObject({ intact: false, intactIndex: { blocks: 0 } })
     }
   })
 })

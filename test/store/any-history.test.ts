@@ -3,6 +3,7 @@ import { expect, test } from 'vitest'
 import { nodeFileSystem } from '../../src/fs/node.ts'
 import { content, fixed, type Store } from '../../src/index.ts'
 import { noise, sameBytes } from '../support/bytes.ts'
+import { rounds, share } from '../support/effort.ts'
 import { type Kind, kinds } from '../support/storages.ts'
 import { storeOver } from '../support/store-over.ts'
 import { watch } from '../support/watched.ts'
@@ -157,7 +158,7 @@ test.each<[Kind['name'], number, number]>([
           expect(packs.length).toBeLessThan(40)
         }
       }),
-      { numRuns, endOnFailure: true },
+      { ...rounds(numRuns), endOnFailure: true },
     )
   },
 )
@@ -165,7 +166,7 @@ test.each<[Kind['name'], number, number]>([
 test('chunks of fixed size as well', async () => {
   await kinds[1]!.using({ keepLast: 10 }, async (store) => {
     const kept = new Map<number, Uint8Array>()
-    for (let i = 0; i < 60; i++) {
+    for (let i = 0; i < share(60, 30); i++) {
       const bytes = noise(3000 + 700 * (i % 9), i % 13)
       const { sequence } = await store.persist({ blobs: { a: bytes, b: noise(i, 1) }, chunking: fixed(512) })
       kept.set(sequence, bytes)

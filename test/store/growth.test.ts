@@ -5,6 +5,7 @@ import { nodeFileSystem } from '../../src/fs/node.ts'
 import { fixed, type Progress, type Store } from '../../src/index.ts'
 import { memoryStorage } from '../../src/storage/memory.ts'
 import { noise, random, sameBytes } from '../support/bytes.ts'
+import { share } from '../support/effort.ts'
 import { storeOver } from '../support/store-over.ts'
 import { type Watched, watch } from '../support/watched.ts'
 
@@ -33,25 +34,27 @@ function median(numbers: readonly number[]): number {
   return numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)]!
 }
 
-test('ten thousand persists leave a store as small and as fast as the first thousand did', async () => {
+const PERSISTS = share(10_000, 2_000)
+
+test(`${PERSISTS} persists leave a store as small and as fast as the first tenth of them did`, async () => {
   const watched = watch(memoryStorage())
   const store = storeOver(watched.storage, nodeFileSystem, { compression: 'none' })
   const bytes = noise(10_000, 1)
   const r = random(1)
   const times: number[] = []
   const greatest = { packs: 0, bytes: 0, headBytes: 0, retired: 0 }
-  for (let i = 1; i <= 10_000; i++) {
+  for (let i = 1; i <= PERSISTS; i++) {
     bytes.set(noise(200, i), r.below(bytes.length - 200))
     const startMs = performance.now()
     await store.persist({ blobs: { a: bytes }, metadata: { i } })
     times.push(performance.now() - startMs)
-    if (i > 1000 && i % 50 === 0) {
+    if (i > PERSISTS / 10 && i % 50 === 0) {
       const now = await measure(watched)
       for (const key of ['packs', 'bytes', 'headBytes', 'retired'] as const)
         greatest[key] = Math.max(greatest[key], now[key])
     }
   }
-  expect((await store.snapshots()).map(({ sequence }) => sequence)).toEqual([10_000, 9999, 9998])
+  expect((await store.snapshots()).map(({ sequence }) => sequence)).toEqual([PERSISTS, PERSISTS - 1, PERSISTS - 2])
   await using snapshot = (await store.load())!
   expect(sameBytes(await snapshot.blob('a').bytes(), bytes)).toBe(true)
   // Three snapshots of 10 kB, and small packs of as much that wait to be folded.
@@ -59,9 +62,10 @@ test('ten thousand persists leave a store as small and as fast as the first thou
   expect(greatest.packs).toBeLessThan(30)
   expect(greatest.headBytes).toBeLessThan(20_000)
   expect(greatest.retired).toBeLessThan(30)
-  expect(watched.log.filter((step) => step === 'swapHead')).toHaveLength(10_000)
+  expect(watched.log.filter((step) => step === 'swapHead')).toHaveLength(PERSISTS)
   // The machine is shared: medians, and room to spare. Without folding it is tenfold.
-  expect(median(times.slice(-1000))).toBeLessThan(3 * median(times.slice(1000, 2000)))
+  const tenth = PERSISTS / 10
+  expect(median(times.slice(-tenth))).toBeLessThan(3 * median(times.slice(tenth, 2 * tenth)))
 }, 240_000)
 
 describe('a large blob of which little changes', () => {

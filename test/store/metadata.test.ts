@@ -3,6 +3,7 @@ import { CID } from 'multiformats/cid'
 import { describe, expect, test } from 'vitest'
 import { z } from 'zod'
 import { memory, type StandardSchema, type Store } from '../../src/index.ts'
+import { rounds } from '../support/effort.ts'
 import { rejects } from '../support/rejects.ts'
 import { kinds } from '../support/storages.ts'
 
@@ -47,7 +48,7 @@ describe.each(kinds)('metadata in a $name store', ({ open }) => {
       fc.asyncProperty(anyValue, async (value) => {
         expect(await kept(store, { value })).toEqual({ value })
       }),
-      { numRuns: store.location === 'memory' ? 300 : 50 },
+      rounds(store.location === 'memory' ? 300 : 50),
     )
   })
 

@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { type BlobInput, type Chunking, content, fixed, memory } from '../../src/index.ts'
 import { collect, noise, random, sameBytes, split } from '../support/bytes.ts'
+import { rounds } from '../support/effort.ts'
 import { kinds } from '../support/storages.ts'
 
 const MIB = 1024 * 1024
@@ -43,7 +44,7 @@ describe.each(kinds)('in a $name store', ({ name, using }) => {
           })
         },
       ),
-      { numRuns: name === 'memory' ? 60 : 20 },
+      rounds(name === 'memory' ? 60 : 20),
     )
   })
 
@@ -112,7 +113,7 @@ describe('the parts a stream comes in', () => {
           expect(manifest).toBe(expected.manifest)
         },
       ),
-      { numRuns: 150 },
+      rounds(150),
     )
   })
 

@@ -1,15 +1,15 @@
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { blake3 } from '../../src/format/blake3.ts'
 import { compressBlock } from '../../src/format/compress.ts'
+import { prepareCompression } from '../../src/format/compression.ts'
 import { borrowBuffer, type SharedBuffer } from '../../src/workers/decompress.ts'
 import { sharedPool } from '../../src/workers/pool.ts'
-import { canCompress } from '../../src/workers/zstd.ts'
 
 const MIB = 1024 * 1024
 const block = Buffer.from(Array.from({ length: 2000 }, (_, i) => `line ${i} of many, `).join(''))
 
-async function frameOf(bytes: Uint8Array): Promise<Uint8Array> {
-  expect(canCompress()).toBe(true)
+function frameOf(bytes: Uint8Array): Uint8Array {
+  expect(prepareCompression()).toEqual({ ready: true })
   return compressBlock(bytes)!
 }
 
@@ -55,7 +55,7 @@ describe('threads that decompress', () => {
   test('give the blocks; of a frame that is not what it was they say so, and leave it as it is', async () => {
     sharedPool()!.startUp()
     await isUp()
-    const frame = await frameOf(block)
+    const frame = frameOf(block)
     const slot = (await borrowBuffer(frame.length, MIB))!
     slot.stored.set(frame)
     expect(await slot.decompress(framesOf(frame))).toBe(true)

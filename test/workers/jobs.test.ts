@@ -7,6 +7,7 @@ import { DIGEST_BYTES } from '../../src/format/limits.ts'
 import { GEAR_WASM } from '../../src/workers/generated.ts'
 import { type KnownChunks, type Region, runJob, type Tools } from '../../src/workers/jobs.ts'
 import { chunkerOver, sharedMemory } from '../../src/workers/wasm.ts'
+import { rounds } from '../support/effort.ts'
 
 const GEAR_BYTES = 2048
 const DATA = 4096
@@ -80,7 +81,7 @@ describe('WebAssembly on shared memory', () => {
         runJob({ kind: 'hash', start: DATA, count, region }, tools)
         expect(results(count).digests).toEqual(digestsOf(data, expected))
       }),
-      { numRuns: 40 },
+      rounds(40),
     )
   })
 
@@ -146,7 +147,7 @@ describe('following the chunks of the previous snapshot', () => {
           )
         },
       ),
-      { numRuns: 150 },
+      rounds(150),
     )
   })
 })
