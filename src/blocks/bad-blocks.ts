@@ -1,7 +1,7 @@
 // The blocks that this process found to be bad. The next write records them in HEAD, and no new snapshot builds on them.
 
 /** Hex digests of bad blocks by pack name. An empty set means that no block of the pack is trusted. */
-export type BadBlockMap = ReadonlyMap<string, ReadonlySet<string>>
+type BadBlockMap = ReadonlyMap<string, ReadonlySet<string>>
 
 export interface BadBlocks {
   /** What was noted since the last `clear`. It changes as blocks are noted. */
