@@ -573,7 +573,7 @@ export const durability = [
     tests: ['test/explore/bytes.test.ts', 'test/explore/faulty-reads.test.ts'],
   },
   {
-    file: 'src/gc/compact.ts',
+    file: 'src/blocks/copy-blocks.ts',
     find: 'return digestsEqual(blake3(decompressStored(index, entry, stored)), 0, index.digest(entry), 0)',
     replace: 'return digestsEqual(index.digest(entry), 0, index.digest(entry), 0)',
     why: 'rot is copied into a pack that looks fresh',
