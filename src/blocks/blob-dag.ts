@@ -1,3 +1,5 @@
+// Walks the DAG of a blob: its nodes and its chunks, in order.
+
 import { HoldfastError } from '../errors.ts'
 import { type BlockId, CODEC_RAW } from '../format/cid.ts'
 import { decodeNode, type NodeChildren } from '../format/dag.ts'

@@ -1,3 +1,5 @@
+// Looks blocks up by digest in the indexes of some packs, and reads them, verified.
+
 import { clock } from '../clock.ts'
 import { HoldfastError, isDamage, isHoldfastError } from '../errors.ts'
 import { blake3, digestsEqual } from '../format/blake3.ts'
@@ -10,7 +12,7 @@ import { createMergedIndex, type MergedIndex } from './merged-index.ts'
 import type { OpenPack } from './pack-cache.ts'
 
 /**
- * The blocks of some packs, looked up by digest. A block's place is one number, `slot * 2^32 + entry`: its pack's
+ * The blocks of some packs, looked up by digest. A block's place is one number, `packNumber * 2^32 + entry`: its pack's
  * position in `packs` and its row in that pack's index. Indexes are read as they are needed, in the order of the packs
  * given, so that a small blob in a large store costs one of them.
  */
@@ -46,18 +48,18 @@ export interface DamageContext {
   details: Record<string, unknown>
 }
 
-const SLOT = 2 ** 32
+const PACK_STEP = 2 ** 32
 
 export function packNumberOf(place: number): number {
-  return Math.floor(place / SLOT)
+  return Math.floor(place / PACK_STEP)
 }
 
 export function entryOf(place: number): number {
-  return place % SLOT
+  return place % PACK_STEP
 }
 
-export function placeOf(slot: number, entry: number): number {
-  return slot * SLOT + entry
+export function placeOf(packNumber: number, entry: number): number {
+  return packNumber * PACK_STEP + entry
 }
 
 export interface BlockSourceOptions {
@@ -145,11 +147,11 @@ export function lazyBlockSource(openers: readonly PackOpener[], options: BlockSo
     tabulating = true
     const building = createMergedIndex(blocks)
     // Indexes may be read meanwhile: the loop takes them in too.
-    for (let slot = 0; slot < indexes.length; slot++) {
-      const index = indexes[slot]!
+    for (let packNumber = 0; packNumber < indexes.length; packNumber++) {
+      const index = indexes[packNumber]!
       let entry = 0
       do {
-        building.add(slot, index, entry, Math.min(entry + TABULATED_AT_ONCE, index.blocks))
+        building.add(packNumber, index, entry, Math.min(entry + TABULATED_AT_ONCE, index.blocks))
         entry += TABULATED_AT_ONCE
         await clock.nextTurn()
       } while (entry < index.blocks)
@@ -171,25 +173,25 @@ export function lazyBlockSource(openers: readonly PackOpener[], options: BlockSo
   function find(digest: Uint8Array, at: number): number {
     if (table !== null) {
       const found = table.find(digest, at)
-      return found === null ? -1 : placeOf(found.slot, found.entry)
+      return found === null ? -1 : placeOf(found.packNumber, found.entry)
     }
     for (let i = 0; i < indexes.length; i++) {
-      const slot = (last + i) % indexes.length
-      const entry = indexes[slot]!.find(digest, at)
+      const packNumber = (last + i) % indexes.length
+      const entry = indexes[packNumber]!.find(digest, at)
       if (entry !== -1) {
-        last = slot
-        return placeOf(slot, entry)
+        last = packNumber
+        return placeOf(packNumber, entry)
       }
     }
     return -1
   }
 
   async function readPlace(place: number): Promise<Uint8Array> {
-    const slot = packNumberOf(place)
+    const packNumber = packNumberOf(place)
     const entry = entryOf(place)
-    const index = indexes[slot]!
+    const index = indexes[packNumber]!
     const stored = Buffer.allocUnsafeSlow(index.storedLength(entry))
-    await readable[slot]!.file.read(stored, index.offset(entry))
+    await readable[packNumber]!.file.read(stored, index.offset(entry))
     return decompressStored(index, entry, stored)
   }
 
@@ -202,16 +204,16 @@ export function lazyBlockSource(openers: readonly PackOpener[], options: BlockSo
   ): Promise<Uint8Array> {
     let reason = cause
     await locateAll()
-    for (let slot = 0; slot < indexes.length; slot++) {
-      if (tried !== -1 && slot === packNumberOf(tried)) continue
-      const entry = indexes[slot]!.find(digest, 0)
+    for (let packNumber = 0; packNumber < indexes.length; packNumber++) {
+      if (tried !== -1 && packNumber === packNumberOf(tried)) continue
+      const entry = indexes[packNumber]!.find(digest, 0)
       if (entry === -1) continue
       try {
-        return check(await readPlace(placeOf(slot, entry)), digest)
+        return check(await readPlace(placeOf(packNumber, entry)), digest)
       } catch (error) {
         if (!isBadCopy(error)) throw error
         reason ??= error
-        options.onBadBlock?.(readable[slot]!.name, digest, error)
+        options.onBadBlock?.(readable[packNumber]!.name, digest, error)
       }
     }
     const others = await options.others?.()

@@ -1,3 +1,5 @@
+// Appends commit records to a pack. HEAD can be rebuilt from them.
+
 import { blake3 } from '../format/blake3.ts'
 import { CODEC_DAG_CBOR, parseCid } from '../format/cid.ts'
 import { encodeCommit } from '../format/commit.ts'

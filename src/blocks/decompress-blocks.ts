@@ -1,3 +1,5 @@
+// Reads and decompresses many blocks of one pack, in threads where there are any.
+
 import { clock } from '../clock.ts'
 import { CHECK_BYTES } from '../format/limits.ts'
 import type { PackIndex } from '../format/pack.ts'
@@ -27,13 +29,13 @@ export async function decompressBlocks(
   { index, entries, start, storedBytes, rawBytes, stored }: PackedBlocks,
   take: (i: number, block: Uint8Array | null) => void,
 ): Promise<void> {
-  const slot = await borrowBuffer(storedBytes, rawBytes)
+  const buffer = await borrowBuffer(storedBytes, rawBytes)
   try {
-    const bytes = await stored(slot?.stored ?? null)
-    if (slot !== null && (await slot.decompress(framesOf(index, entries, start)))) {
+    const bytes = await stored(buffer?.stored ?? null)
+    if (buffer !== null && (await buffer.decompress(framesOf(index, entries, start)))) {
       let at = 0
       for (const [i, entry] of entries.entries()) {
-        take(i, slot.raw.subarray(at, at + index.rawLength(entry)))
+        take(i, buffer.raw.subarray(at, at + index.rawLength(entry)))
         at += index.rawLength(entry)
       }
       return
@@ -50,7 +52,7 @@ export async function decompressBlocks(
       }
     })
   } finally {
-    slot?.release()
+    buffer?.release()
   }
 }
 

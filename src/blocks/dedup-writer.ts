@@ -1,3 +1,5 @@
+// Stores each block once: it writes the blocks that the store does not have, and records which packs the snapshot needs.
+
 import { CODEC_RAW, type Codec } from '../format/cid.ts'
 import { DIGEST_BYTES } from '../format/limits.ts'
 import { KIND, type Kind } from '../format/pack.ts'
@@ -42,7 +44,7 @@ export interface DedupWriter {
   /** Ids of packs, known before or written now, that hold what was taken in. */
   needed(): Set<number>
   /** Per known pack, one byte a block: 1 where it was needed. */
-  marks(slot: number): Uint8Array
+  marks(packNumber: number): Uint8Array
   /** Bytes of chunks taken in that the store already had, or had just been given. */
   readonly reusedBytes: number
 }
@@ -63,8 +65,8 @@ export function createDedupWriter({ source, ids, damaged, writer }: DedupWriterO
   let writing: Promise<void> = Promise.resolve()
   let searchedAll = false
 
-  function idOf(slot: number): number {
-    return ids.get(source.packs[slot]!.name)!
+  function idOf(packNumber: number): number {
+    return ids.get(source.packs[packNumber]!.name)!
   }
 
   /** A good copy in a pack of the store, or -1. */
@@ -73,12 +75,14 @@ export function createDedupWriter({ source, ids, damaged, writer }: DedupWriterO
     if (place === -1 || damaged.every(({ size }) => size === 0)) return place
     const hex = Buffer.from(digests.subarray(at, at + DIGEST_BYTES)).toString('hex')
     if (!isDamaged(packNumberOf(place), hex)) return place
-    const slot = source.indexes.findIndex((index, other) => index.find(digests, at) !== -1 && !isDamaged(other, hex))
-    return slot === -1 ? -1 : placeOf(slot, source.indexes[slot]!.find(digests, at))
+    const packNumber = source.indexes.findIndex(
+      (index, other) => index.find(digests, at) !== -1 && !isDamaged(other, hex),
+    )
+    return packNumber === -1 ? -1 : placeOf(packNumber, source.indexes[packNumber]!.find(digests, at))
   }
 
-  function isDamaged(slot: number, hex: string): boolean {
-    const { name } = source.packs[slot]!
+  function isDamaged(packNumber: number, hex: string): boolean {
+    const { name } = source.packs[packNumber]!
     return damaged.some((packs) => {
       const bad = packs.get(name)
       return bad !== undefined && (bad.size === 0 || bad.has(hex))
@@ -89,9 +93,9 @@ export function createDedupWriter({ source, ids, damaged, writer }: DedupWriterO
     if (own.get(digests, at) === -1) {
       const place = known(digests, at)
       if (place === -1) return false
-      const slot = packNumberOf(place)
-      needed.add(idOf(slot))
-      marksOf(slot)[entryOf(place)] = 1
+      const packNumber = packNumberOf(place)
+      needed.add(idOf(packNumber))
+      marksOf(packNumber)[entryOf(place)] = 1
     }
     reusedBytes += length
     return true
@@ -104,9 +108,9 @@ export function createDedupWriter({ source, ids, damaged, writer }: DedupWriterO
     needed.add(id)
   }
 
-  function marksOf(slot: number): Uint8Array {
-    marks[slot] ??= new Uint8Array(source.indexes[slot]!.blocks)
-    return marks[slot]
+  function marksOf(packNumber: number): Uint8Array {
+    marks[packNumber] ??= new Uint8Array(source.indexes[packNumber]!.blocks)
+    return marks[packNumber]
   }
 
   return {

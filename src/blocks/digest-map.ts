@@ -1,8 +1,10 @@
+// A map from digests to numbers that keeps its own copy of the digests.
+
 import { DIGEST_BYTES } from '../format/limits.ts'
 import { createDigestTable, type DigestPlace } from './digest-table.ts'
 
 /**
- * Digest → number, no object per entry. 32 bytes for the digest, 4 for the value and 5 to 8 for the slot of each entry; what is there
+ * Digest → number, no object per entry. 32 bytes for the digest, 4 for the value and 5 to 8 for the bucket of each entry; what is there
  * already is not copied as it grows.
  */
 export interface DigestMap {
@@ -21,7 +23,7 @@ export function createDigestMap(): DigestMap {
   const values: Uint32Array[] = []
   let size = 0
   const place: DigestPlace = { bytes: new Uint8Array(0), at: 0 }
-  const slots = createDigestTable((entry) => {
+  const table = createDigestTable((entry) => {
     place.bytes = digests[Math.floor(entry / PAGE)]!
     place.at = (entry % PAGE) * DIGEST_BYTES
     return place
@@ -32,11 +34,11 @@ export function createDigestMap(): DigestMap {
       return size
     },
     get(digest, at) {
-      const entry = slots.find(digest, at)
+      const entry = table.find(digest, at)
       return entry === -1 ? -1 : values[Math.floor(entry / PAGE)]![entry % PAGE]!
     },
     add(digest, at, value) {
-      if (!slots.add(digest, at, size)) return false
+      if (!table.add(digest, at, size)) return false
       if (size % PAGE === 0) {
         digests.push(Buffer.allocUnsafeSlow(PAGE * DIGEST_BYTES))
         values.push(new Uint32Array(PAGE))

@@ -1,3 +1,5 @@
+// A hash table from digests to numbers, without a copy of the digests. It must stay small: a store has millions of blocks.
+
 import { DIGEST_BYTES } from '../format/limits.ts'
 
 /** Where the digest of an entry lies: the 32 bytes of `bytes` at `at`. */
@@ -21,7 +23,7 @@ interface DigestTable {
 const SHARD_BITS = 6
 const SHARDS = 2 ** SHARD_BITS
 const HASH_BITS = 32 - SHARD_BITS
-const SHARD_SLOTS_MIN = 16
+const SHARD_BUCKETS_MIN = 16
 /** Beyond it the probes get long. */
 const LOAD_MAX = 0.75
 const GROWTH = 1.5
@@ -32,44 +34,44 @@ const GROWTH = 1.5
  */
 export function createDigestTable(placeOf: (entry: number) => DigestPlace, expected = 0): DigestTable {
   // A little room for those that get more than their share.
-  const firstSlots = Math.max(SHARD_SLOTS_MIN, Math.ceil((expected / SHARDS / LOAD_MAX) * 1.05))
-  /** Entry number + 1; 0 is a free slot. */
+  const firstBuckets = Math.max(SHARD_BUCKETS_MIN, Math.ceil((expected / SHARDS / LOAD_MAX) * 1.05))
+  /** Entry number + 1; 0 is a free bucket. */
   const shards: Uint32Array[] = []
   const counts = new Uint32Array(SHARDS)
 
-  function slotOf(slots: Uint32Array, digest: Uint8Array, at: number): number {
-    let slot = Math.floor(((hashOf(digest, at) & (2 ** HASH_BITS - 1)) / 2 ** HASH_BITS) * slots.length)
+  function bucketOf(buckets: Uint32Array, digest: Uint8Array, at: number): number {
+    let bucket = Math.floor(((hashOf(digest, at) & (2 ** HASH_BITS - 1)) / 2 ** HASH_BITS) * buckets.length)
     for (;;) {
-      const found = slots[slot]!
-      if (found === 0 || isAt(placeOf(found - 1), digest, at)) return slot
-      slot = slot + 1 === slots.length ? 0 : slot + 1
+      const found = buckets[bucket]!
+      if (found === 0 || isAt(placeOf(found - 1), digest, at)) return bucket
+      bucket = bucket + 1 === buckets.length ? 0 : bucket + 1
     }
   }
 
-  function grown(slots: Uint32Array): Uint32Array {
-    const wider = new Uint32Array(Math.ceil(slots.length * GROWTH))
-    for (const found of slots) {
+  function grown(buckets: Uint32Array): Uint32Array {
+    const wider = new Uint32Array(Math.ceil(buckets.length * GROWTH))
+    for (const found of buckets) {
       if (found === 0) continue
       const { bytes, at } = placeOf(found - 1)
-      wider[slotOf(wider, bytes, at)] = found
+      wider[bucketOf(wider, bytes, at)] = found
     }
     return wider
   }
 
   return {
     find(digest, at) {
-      const slots = shards[hashOf(digest, at) >>> HASH_BITS]
-      return slots === undefined ? -1 : slots[slotOf(slots, digest, at)]! - 1
+      const buckets = shards[hashOf(digest, at) >>> HASH_BITS]
+      return buckets === undefined ? -1 : buckets[bucketOf(buckets, digest, at)]! - 1
     },
     add(digest, at, entry) {
       const shard = hashOf(digest, at) >>> HASH_BITS
-      let slots = shards[shard]
-      slots ??= new Uint32Array(firstSlots)
-      if (counts[shard]! + 1 > slots.length * LOAD_MAX) slots = grown(slots)
-      shards[shard] = slots
-      const slot = slotOf(slots, digest, at)
-      if (slots[slot] !== 0) return false
-      slots[slot] = entry + 1
+      let buckets = shards[shard]
+      buckets ??= new Uint32Array(firstBuckets)
+      if (counts[shard]! + 1 > buckets.length * LOAD_MAX) buckets = grown(buckets)
+      shards[shard] = buckets
+      const bucket = bucketOf(buckets, digest, at)
+      if (buckets[bucket] !== 0) return false
+      buckets[bucket] = entry + 1
       counts[shard]! += 1
       return true
     },

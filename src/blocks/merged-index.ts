@@ -1,12 +1,14 @@
+// One look-up over the indexes of many packs.
+
 import type { PackIndex } from '../format/pack.ts'
 import { createDigestTable, type DigestPlace } from './digest-table.ts'
 
 /** The blocks of many pack indexes in one table; the digests stay where they are, in the indexes. */
 export interface MergedIndex {
-  /** The pack's slot and the block's row in its index; null when it has none of that digest. The object is the same each time. */
-  find(digest: Uint8Array, at: number): Readonly<{ slot: number; entry: number }> | null
-  /** Takes in rows [from, to) of the index that has the next slot, or of the one given last. */
-  add(slot: number, index: PackIndex, from: number, to: number): void
+  /** The pack's number and the block's row in its index; null when it has none of that digest. The object is the same each time. */
+  find(digest: Uint8Array, at: number): Readonly<{ packNumber: number; entry: number }> | null
+  /** Takes in rows [from, to) of the index with the next pack number, or of the one given last. */
+  add(packNumber: number, index: PackIndex, from: number, to: number): void
 }
 
 export function createMergedIndex(expected: number): MergedIndex {
@@ -14,11 +16,11 @@ export function createMergedIndex(expected: number): MergedIndex {
   /** The number of each index's first block, all of them counted through. */
   const starts: number[] = []
   let total = 0
-  const found = { slot: 0, entry: 0 }
+  const found = { packNumber: 0, entry: 0 }
   const place: DigestPlace = { bytes: new Uint8Array(0), at: 0 }
-  const slots = createDigestTable((block) => {
+  const table = createDigestTable((block) => {
     seek(block)
-    const index = indexes[found.slot]!
+    const index = indexes[found.packNumber]!
     place.bytes = index.bytes
     place.at = index.digestAt(found.entry)
     return place
@@ -32,24 +34,25 @@ export function createMergedIndex(expected: number): MergedIndex {
       if (starts[middle]! <= block) low = middle
       else high = middle
     }
-    found.slot = low
+    found.packNumber = low
     found.entry = block - starts[low]!
   }
 
   return {
     find(digest, at) {
-      const block = slots.find(digest, at)
+      const block = table.find(digest, at)
       if (block === -1) return null
       seek(block)
       return found
     },
-    add(slot, index, from, to) {
-      if (slot === indexes.length) {
+    add(packNumber, index, from, to) {
+      if (packNumber === indexes.length) {
         indexes.push(index)
         starts.push(total)
         total += index.blocks
       }
-      for (let entry = from; entry < to; entry++) slots.add(index.bytes, index.digestAt(entry), starts[slot]! + entry)
+      for (let entry = from; entry < to; entry++)
+        table.add(index.bytes, index.digestAt(entry), starts[packNumber]! + entry)
     },
   }
 }

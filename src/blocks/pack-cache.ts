@@ -1,3 +1,5 @@
+// Opens packs and keeps their indexes. A pack never changes, so its index can be kept for as long as there is memory.
+
 import { HoldfastError } from '../errors.ts'
 import { runYielding } from '../event-loop.ts'
 import { compactingIndex } from '../format/compact-index.ts'

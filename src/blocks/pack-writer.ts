@@ -1,3 +1,5 @@
+// Writes blocks into new packs. A pack gets its name when it is complete, and HEAD names it only once it is durable.
+
 import { randomBytes } from 'node:crypto'
 import { HoldfastError } from '../errors.ts'
 import { runYielding } from '../event-loop.ts'

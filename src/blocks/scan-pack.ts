@@ -1,3 +1,5 @@
+// Reads all blocks of a pack in the order in which they lie, and verifies them.
+
 import { blake3, digestsEqual } from '../format/blake3.ts'
 import { COMPRESSION } from '../format/compression.ts'
 import type { PackIndex } from '../format/pack.ts'

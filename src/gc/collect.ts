@@ -1,10 +1,13 @@
+// Deletes what nobody needs, before a write and after it. A pack goes only when both HEADs know that it is retired.
+
 import { lazySourceOf, openPacks } from '../blocks/open-packs.ts'
 import type { StoreContext } from '../blocks/store-context.ts'
 import { HoldfastError } from '../errors.ts'
 import { cidText, parseCid } from '../format/cid.ts'
 import { decodeManifest } from '../format/manifest.ts'
 import type { StoredHead, WriteSession } from '../storage/port.ts'
-import { applySweep, inspectPacks, type PackClaim, planSweep, rolledBack, type SweepPlan } from './plan-sweep.ts'
+import { inspectPacks, type PackClaim } from './pack-claims.ts'
+import { applySweep, planSweep, rolledBack, type SweepPlan } from './plan-sweep.ts'
 
 /** What a clean-up saw and left: in a session whose lock keeps others out, it need not be looked for again. */
 export interface Seen {

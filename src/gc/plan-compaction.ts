@@ -1,3 +1,5 @@
+// Decides which packs to merge. Pure: it knows only what HEAD says of them.
+
 import type { HeadPack } from '../format/head.ts'
 import { PACK_BLOCKS_MAX } from '../format/limits.ts'
 

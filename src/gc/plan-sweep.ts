@@ -1,11 +1,9 @@
+// Plans which packs to delete or to quarantine, from HEAD and from what the packs say of themselves, and carries the plan out.
+
 import { HoldfastError } from '../errors.ts'
 import type { Head } from '../format/head.ts'
-import { HEADER_BYTES } from '../format/limits.ts'
-import { parsePackHeader } from '../format/pack.ts'
 import type { WriteSession } from '../storage/port.ts'
-
-/** What a pack's own header says of it. */
-export type PackClaim = { storeId: string; revision: number } | { unreadable: string }
+import type { PackClaim } from './pack-claims.ts'
 
 export interface SweepPlan {
   delete: string[]
@@ -52,33 +50,6 @@ export function planSweep(
   }
   if (plan.future.length > 0) return { ...plan, delete: [], quarantine: [] }
   return plan
-}
-
-/** Lists the packs and asks each that HEAD does not name what it is. */
-export async function inspectPacks(session: WriteSession, head: Head): Promise<Map<string, PackClaim | null>> {
-  const known = new Set([...head.packs, ...head.retired].map(({ name }) => name))
-  const packs = new Map<string, PackClaim | null>()
-  for (const name of await session.listPacks()) {
-    packs.set(name, known.has(name) ? null : await claimOf(session, name))
-  }
-  return packs
-}
-
-async function claimOf(session: WriteSession, name: string): Promise<PackClaim> {
-  const bytes = new Uint8Array(HEADER_BYTES)
-  const got = await session.readPackStart(name, bytes)
-  return claimIn(bytes.subarray(0, got), name)
-}
-
-/** What the first bytes of a pack say. */
-export function claimIn(bytes: Uint8Array, name: string): PackClaim {
-  if (bytes.length < HEADER_BYTES) return { unreadable: `it has ${bytes.length} bytes` }
-  try {
-    const { storeId, revision } = parsePackHeader(bytes, `pack ${name}`)
-    return { storeId: Buffer.from(storeId).toString('hex'), revision }
-  } catch (error) {
-    return { unreadable: (error as Error).message }
-  }
 }
 
 /** Carries a plan out. Answers what was moved to quarantine. */

@@ -6,7 +6,11 @@ import type { HeadSnapshot } from '../format/head.ts'
  * Which of `snapshots` (newest first) stay: the current one, tagged ones, the newest `keepLast` that `fallback` may choose, and what a
  * rollback stepped over as long as it is among the newest `keepLast` of all, so that a rollback can be taken back for a while.
  */
-export function planRetention(snapshots: readonly HeadSnapshot[], current: number, keepLast: number): HeadSnapshot[] {
+export function planRetention<S extends Pick<HeadSnapshot, 'sequence' | 'tags' | 'abandoned'>>(
+  snapshots: readonly S[],
+  current: number,
+  keepLast: number,
+): S[] {
   let good = 0
   return snapshots.filter((snapshot, age) => {
     const counts = snapshot.abandoned ? age < keepLast : good++ < keepLast

@@ -1,197 +1,266 @@
+// Makes one snapshot: ingests the blobs, merges small packs, completes the new packs, swaps HEAD, and collects garbage.
+// `persist.ts` says what the order protects. This file knows nothing of the options of a persist.
+
 import { BadBlock, type BlockSource } from '../blocks/block-source.ts'
 import { appendCommitRecord } from '../blocks/commit-record.ts'
 import { createDedupWriter, type DedupWriter } from '../blocks/dedup-writer.ts'
 import { createPackWriter, type PackWriter } from '../blocks/pack-writer.ts'
 import type { StoreContext } from '../blocks/store-context.ts'
 import { clock } from '../clock.ts'
-import { HoldfastError, isDamage, isHoldfastError } from '../errors.ts'
+import { isDamage, isHoldfastError } from '../errors.ts'
 import { blake3 } from '../format/blake3.ts'
 import { CODEC_DAG_CBOR, cidText } from '../format/cid.ts'
-import type { Head, HeadPack, HeadSnapshot } from '../format/head.ts'
+import type { Head, HeadSnapshot } from '../format/head.ts'
 import { fromHex } from '../format/hex.ts'
 import { STORE_ID_BYTES } from '../format/limits.ts'
-import { encodeManifest } from '../format/manifest.ts'
+import { type BlobEntry, encodeManifest } from '../format/manifest.ts'
 import { KIND } from '../format/pack.ts'
 import { cleanUpAfter, type Seen } from '../gc/collect.ts'
 import { type Compaction, compactPacks } from '../gc/compact.ts'
 import { planCompaction } from '../gc/plan-compaction.ts'
 import { mergeDamaged, nextHead } from '../history/next-head.ts'
 import { planRetention } from '../history/retention.ts'
-import type { StoredHead, WriteSession } from '../storage/port.ts'
-import { ingestBlobs, isReadable } from './ingest.ts'
-import type { KnownPacks } from './known-packs.ts'
-import type { PersistOptions, PersistResult } from './options.ts'
-import type { NamedSource } from './sources.ts'
+import type { WriteSession } from '../storage/port.ts'
+import { type IngestRequest, ingestBlobs, isReadable } from './ingest.ts'
+import { openKnownPacks } from './known-packs.ts'
+import { assertPacksPresent } from './packs-present.ts'
 
-/** A persist whose options are checked and whose sources are named. */
-interface CommitOptions extends PersistOptions {
-  signal: AbortSignal
+/** What is to become a snapshot. */
+interface CommitRequest extends IngestRequest {
+  metadata: Record<string, unknown>
+  watermark?: unknown
+  message: string | undefined
   keepLast: number
-  sources: readonly NamedSource[]
-  compress: boolean
   packBytesMax: number
 }
 
-/** Steps 3 to 6 of a persist: takes the blobs in, completes the packs, replaces HEAD, tidies up. */
+interface Committed {
+  sequence: number
+  manifest: string
+  /** The current snapshot already had exactly this content: nothing was written. */
+  unchanged: boolean
+  blobs: ReadonlyMap<string, BlobEntry>
+  bytes: { total: number; written: number; reused: number; compacted: number }
+}
+
+/** The blocks of the store and those that this commit writes. */
+interface Blocks {
+  source: BlockSource
+  dedup: DedupWriter
+  writer: PackWriter
+  damaged: ReadonlyMap<string, ReadonlySet<string>>
+}
+
+/** The new snapshot's content, whose blocks are all stored or on their way. */
+interface Content {
+  blobs: ReadonlyMap<string, BlobEntry>
+  manifest: string
+  /** The manifest's digest and block. */
+  digest: Uint8Array
+  block: Uint8Array
+  total: number
+}
+
+/** Steps 3 to 6 of a persist. `seen` is what the clean-up before it saw. */
 export async function commitSnapshot(
   ctx: StoreContext,
   session: WriteSession,
-  stored: StoredHead,
-  { source, seen, release }: KnownPacks,
-  options: CommitOptions,
-): Promise<Omit<PersistResult, 'durationMs'>> {
-  const { head } = stored
-  const current = head.snapshots.find(({ sequence }) => sequence === head.current) ?? null
+  head: Head,
+  seen: Seen | null,
+  request: CommitRequest,
+): Promise<Committed> {
+  const known = await openKnownPacks(ctx, head, seen)
+  try {
+    const blocks = openBlocks(ctx, session, head, known.source, request.packBytesMax)
+    try {
+      return await commit(ctx, session, head, seen, blocks, request, known.release)
+    } catch (error) {
+      await blocks.dedup.drain().catch(() => undefined)
+      // After COMMIT_UNKNOWN HEAD may name the new packs.
+      if (!isHoldfastError(error, 'COMMIT_UNKNOWN')) await blocks.writer.discard()
+      throw error
+    }
+  } finally {
+    await known.release()
+  }
+}
+
+function openBlocks(
+  ctx: StoreContext,
+  session: WriteSession,
+  head: Head,
+  source: BlockSource,
+  packBytesMax: number,
+): Blocks {
   const damaged = mergeDamaged(head.damaged, ctx.badBlocks.noted)
   const writer = createPackWriter({
     storeId: fromHex(head.storeId, STORE_ID_BYTES),
     revision: head.revision + 1,
     firstPackId: Math.max(0, ...head.packs.map(({ id }) => id)) + 1,
-    packBytesMax: options.packBytesMax,
+    packBytesMax,
     createPack: () => session.createPack(),
   })
   const ids = new Map(head.packs.map(({ id, name }) => [name, id]))
   const dedup = createDedupWriter({ source, ids, damaged: [damaged, ctx.badBlocks.noted], writer })
-  try {
-    const blobs = await ingestBlobs(ctx, {
-      sources: options.sources,
-      previous: current === null ? null : { snapshot: current, source },
-      dedup,
-      chunking: options.chunking,
-      compress: options.compress,
-      unchanged: options.sourceVersion,
-      signal: options.signal,
-      onProgress: options.onProgress,
-      writtenBytes: () => writer.bytes,
-    })
-    const block = encodeManifest({
-      blobs,
-      metadata: options.metadata ?? {},
-      ...(options.watermark === undefined ? {} : { watermark: options.watermark }),
-    })
-    const id = { codec: CODEC_DAG_CBOR, digest: blake3(block) } as const
-    dedup.block(block, id.digest, CODEC_DAG_CBOR, KIND.manifest)
-    const manifest = cidText(id)
-    const total = [...blobs.values()].reduce((sum, { size }) => sum + size, 0)
-    const result = {
-      manifest,
-      blobs: Object.fromEntries([...blobs].map(([name, { root, size }]) => [name, { cid: cidText(root), size }])),
-    }
-
-    // What was not read from the disk may be damaged there; then it is written again.
-    if (current?.manifest === manifest && writer.bytes === 0 && !(await isReadable(source, id.digest))) {
-      dedup.block(block, id.digest, CODEC_DAG_CBOR, KIND.manifest)
-    }
-    if (current?.manifest === manifest && writer.bytes === 0) {
-      await assertPacksPresent(ctx, session, head.packs, dedup)
-      // An uncertain commit is not acknowledged again: the same content gets a new revision.
-      if (session.uncertain) await session.swapHead(nextHead(head, {}))
-      const bytes = { total, written: 0, reused: total, compacted: 0 }
-      return { ...result, sequence: current.sequence, unchanged: true, bytes }
-    }
-
-    const snapshot: HeadSnapshot = {
-      sequence: head.sequence + 1,
-      manifest,
-      time: clock.now().toISOString(),
-      ...(options.message === undefined ? {} : { message: options.message }),
-      tags: [],
-      abandoned: false,
-      pack: dedup.packOf(id.digest),
-      packs: [],
-      size: total,
-    }
-    const kept = planRetention([snapshot, ...head.snapshots], snapshot.sequence, options.keepLast).slice(1)
-    const plan = planCompaction(head.packs, new Set(damaged.keys()))
-    const compaction = plan.measure
-      ? await tryCompact(ctx, head, kept, source, dedup, writer, damaged, plan, options)
-      : null
-    await dedup.flush()
-    await dedup.drain()
-    options.signal.throwIfAborted()
-
-    // Compaction may have moved a manifest that the store already had.
-    snapshot.pack = dedup.packOf(id.digest)
-    snapshot.packs = [...dedup.needed()].sort((a, b) => a - b)
-    const names = new Map([...head.packs, ...writer.packs].map(({ id, name }) => [id, name]))
-    const renewed = (compaction?.snapshots ?? kept).filter(({ sequence }) => compaction?.changed.has(sequence))
-    for (const record of [...renewed, snapshot]) appendCommitRecord(writer, head.storeId, record, names)
-    // The records are in the last pack, so every snapshot they speak of needs it.
-    snapshot.packs = [...new Set([...snapshot.packs, writer.packId])].sort((a, b) => a - b)
-    const lastPack = writer.packId
-    const compactedBytes = compaction?.movedBytes ?? 0
-    options.onProgress?.({ phase: 'committing' })
-    const { packs: written, last, seal } = await writer.finish()
-    // Its packs become durable while the new HEAD is made and written in `tmp/`, and before that gets its name.
-    const ready = Promise.all([seal(), assertPacksPresent(ctx, session, head.packs, dedup)])
-    ready.catch(() => undefined)
-    const released = release()
-
-    const snapshots = (compaction?.snapshots ?? kept).map((s) =>
-      compaction?.changed.has(s.sequence) && !s.packs.includes(lastPack) ? { ...s, packs: [...s.packs, lastPack] } : s,
-    )
-    const gone = await missing(session, head, seen)
-    await session.swapHead(
-      nextHead(head, {
-        current: snapshot.sequence,
-        snapshots: [snapshot, ...snapshots],
-        // All of a first pack is alive; of others it is not known once snapshots go.
-        written: written.map((pack) => ({
-          ...pack,
-          live: compaction === null && head.packs.length > 0 ? null : pack.bytes,
-        })),
-        ...(compaction === null ? {} : { live: compaction.live }),
-        damaged: ctx.badBlocks.noted,
-        gone,
-      }),
-      () => ready,
-    )
-    ctx.badBlocks.clear()
-    const newest = written.at(-1)
-    if (newest !== undefined && last !== null) ctx.packCache.put(newest.name, last, newest.bytes)
-    ctx.lastPersisted = { manifest, blobs }
-    await cleanUpAfter(ctx, session, seen)
-    await released
-    const bytes = {
-      total,
-      written: writer.bytes - compactedBytes,
-      reused: dedup.reusedBytes,
-      compacted: compactedBytes,
-    }
-    return { ...result, sequence: snapshot.sequence, unchanged: false, bytes }
-  } catch (error) {
-    await dedup.drain().catch(() => undefined)
-    // Whether HEAD names them is not known then.
-    if (!isHoldfastError(error, 'COMMIT_UNKNOWN')) await writer.discard()
-    throw error
-  }
+  return { source, dedup, writer, damaged }
 }
 
-/** Compaction is housekeeping: when it meets damage the persist goes on without it. */
-async function tryCompact(
+async function commit(
+  ctx: StoreContext,
+  session: WriteSession,
+  head: Head,
+  seen: Seen | null,
+  blocks: Blocks,
+  request: CommitRequest,
+  releaseKnown: () => Promise<void>,
+): Promise<Committed> {
+  const { dedup, writer } = blocks
+  const current = head.snapshots.find(({ sequence }) => sequence === head.current) ?? null
+  const content = await ingest(ctx, current, blocks, request)
+  if (await isCurrent(current, content, blocks)) {
+    return await acknowledge(ctx, session, head, current!, content, dedup)
+  }
+
+  const sequence = head.sequence + 1
+  const kept = planKept(head, sequence, request.keepLast)
+  const compaction = await mergeSmallPacks(ctx, head, kept, blocks, request)
+  await dedup.flush()
+  await dedup.drain()
+  request.signal.throwIfAborted()
+
+  // The records are in the last pack, so each snapshot that has one there needs it.
+  const lastPack = writer.packId
+  const renewed = (compaction?.snapshots ?? []).filter((old) => compaction!.changed.has(old.sequence))
+  const snapshot: HeadSnapshot = {
+    sequence,
+    manifest: content.manifest,
+    time: clock.now().toISOString(),
+    ...(request.message === undefined ? {} : { message: request.message }),
+    tags: [],
+    abandoned: false,
+    // Compaction may have moved a manifest that the store already had.
+    pack: dedup.packOf(content.digest),
+    packs: withPack(dedup.needed(), lastPack),
+    size: content.total,
+  }
+  const names = new Map([...head.packs, ...writer.packs].map(({ id, name }) => [id, name]))
+  for (const record of [...renewed, snapshot]) appendCommitRecord(writer, head.storeId, record, names)
+
+  request.onProgress?.({ phase: 'committing' })
+  const { packs: written, last, seal } = await writer.finish()
+  // The packs become durable while the new HEAD is written in `tmp/`. HEAD is renamed only after that.
+  const ready = Promise.all([seal(), assertPacksPresent(ctx, session, head.packs, dedup.needed())])
+  ready.catch(() => undefined)
+  const released = releaseKnown()
+  const older = (compaction?.snapshots ?? kept).map((old) =>
+    compaction?.changed.has(old.sequence) ? { ...old, packs: withPack(old.packs, lastPack) } : old,
+  )
+  // All of a first pack is alive. Of later packs this is unknown once snapshots go.
+  const isAllAlive = compaction === null && head.packs.length === 0
+  const gone = await missing(session, head, seen)
+  await session.swapHead(
+    nextHead(head, {
+      current: sequence,
+      snapshots: [snapshot, ...older],
+      written: written.map((pack) => ({ ...pack, live: isAllAlive ? pack.bytes : null })),
+      ...(compaction === null ? {} : { live: compaction.live }),
+      damaged: ctx.badBlocks.noted,
+      gone,
+    }),
+    () => ready,
+  )
+
+  ctx.badBlocks.clear()
+  const newest = written.at(-1)
+  if (newest !== undefined && last !== null) ctx.packCache.put(newest.name, last, newest.bytes)
+  ctx.lastPersisted = { manifest: content.manifest, blobs: content.blobs }
+  await cleanUpAfter(ctx, session, seen)
+  await released
+  const compacted = compaction?.movedBytes ?? 0
+  const bytes = { total: content.total, written: writer.bytes - compacted, reused: dedup.reusedBytes, compacted }
+  return { sequence, manifest: content.manifest, unchanged: false, blobs: content.blobs, bytes }
+}
+
+async function ingest(
+  ctx: StoreContext,
+  current: HeadSnapshot | null,
+  { source, dedup, writer }: Blocks,
+  request: CommitRequest,
+): Promise<Content> {
+  const previous = current === null ? null : { snapshot: current, source }
+  const blobs = await ingestBlobs(ctx, { dedup, writer, previous }, request)
+  const { metadata, watermark } = request
+  const block = encodeManifest({ blobs, metadata, ...(watermark === undefined ? {} : { watermark }) })
+  const digest = blake3(block)
+  dedup.block(block, digest, CODEC_DAG_CBOR, KIND.manifest)
+  const total = [...blobs.values()].reduce((sum, { size }) => sum + size, 0)
+  return { blobs, manifest: cidText({ codec: CODEC_DAG_CBOR, digest }), digest, block, total }
+}
+
+/** Whether the current snapshot is exactly this, and nothing had to be written again for it. */
+async function isCurrent(
+  current: HeadSnapshot | null,
+  { manifest, digest, block }: Content,
+  { source, dedup, writer }: Blocks,
+): Promise<boolean> {
+  if (current?.manifest !== manifest || writer.bytes > 0) return false
+  if (await isReadable(source, digest)) return true
+  // The manifest was known from memory, and its block on the disk is damaged: `block` writes it again.
+  dedup.block(block, digest, CODEC_DAG_CBOR, KIND.manifest)
+  return writer.bytes === 0
+}
+
+async function acknowledge(
+  ctx: StoreContext,
+  session: WriteSession,
+  head: Head,
+  { sequence }: HeadSnapshot,
+  { blobs, manifest, total }: Content,
+  dedup: DedupWriter,
+): Promise<Committed> {
+  await assertPacksPresent(ctx, session, head.packs, dedup.needed())
+  // An uncertain commit is not acknowledged again: the same content gets a new revision.
+  if (session.uncertain) await session.swapHead(nextHead(head, {}))
+  const bytes = { total, written: 0, reused: total, compacted: 0 }
+  return { sequence, manifest, unchanged: true, blobs, bytes }
+}
+
+/** The older snapshots that stay beside the new one. */
+function planKept(head: Head, sequence: number, keepLast: number): HeadSnapshot[] {
+  const newest = { sequence, tags: [], abandoned: false }
+  const stay = new Set(planRetention([newest, ...head.snapshots], sequence, keepLast).map((kept) => kept.sequence))
+  return head.snapshots.filter((snapshot) => stay.has(snapshot.sequence))
+}
+
+/** Ascending, `pack` included. */
+function withPack(packs: Iterable<number>, pack: number): number[] {
+  return [...new Set([...packs, pack])].sort((a, b) => a - b)
+}
+
+/** Null when there is nothing to merge. Compaction is housekeeping: when it meets damage the persist goes on without it. */
+async function mergeSmallPacks(
   ctx: StoreContext,
   head: Head,
   kept: readonly HeadSnapshot[],
-  source: BlockSource,
-  dedup: DedupWriter,
-  writer: PackWriter,
-  damaged: ReadonlyMap<string, unknown>,
-  plan: ReturnType<typeof planCompaction>,
-  options: CommitOptions,
+  { source, dedup, writer, damaged }: Blocks,
+  { signal, onProgress }: Pick<CommitRequest, 'signal' | 'onProgress'>,
 ): Promise<Compaction | null> {
+  const badPacks = new Set(damaged.keys())
+  const plan = planCompaction(head.packs, badPacks)
+  if (!plan.measure) return null
   try {
     await source.loadAllIndexes()
     return await compactPacks({
       plan,
       packs: source.packs.map(({ name }) => head.packs.find((pack) => pack.name === name)!),
       source,
-      damaged: new Set(damaged.keys()),
+      damaged: badPacks,
       snapshots: kept,
       blocks: dedup,
       writer,
-      signal: options.signal,
-      onProgress: options.onProgress,
-      onBadBlock: (pack, digest) => ctx.badBlocks.note(pack, digest),
+      signal,
+      onProgress,
+      onBadBlock: ctx.badBlocks.note,
       reachable: ctx.reachable,
     })
   } catch (error) {
@@ -205,35 +274,8 @@ async function tryCompact(
   }
 }
 
-/** Packs that this snapshot builds on must still lie there with their full length, or it would be broken from birth. */
-async function assertPacksPresent(
-  ctx: StoreContext,
-  session: WriteSession,
-  packs: readonly HeadPack[],
-  dedup: DedupWriter,
-): Promise<void> {
-  const needed = dedup.needed()
-  await Promise.all(packs.filter(({ id }) => needed.has(id)).map((pack) => assertPackPresent(ctx, session, pack)))
-}
-
-async function assertPackPresent(
-  ctx: StoreContext,
-  session: WriteSession,
-  { name, bytes }: Pick<HeadPack, 'name' | 'bytes'>,
-): Promise<void> {
-  const found = await session.packBytes(name)
-  if (found === bytes) return
-  // The next try writes anew what was in it.
-  ctx.badBlocks.notePack(name)
-  throw new HoldfastError(
-    found === null ? 'PACK_MISSING' : 'PACK_DAMAGED',
-    `pack ${name} ${found === null ? 'is missing' : `has ${found} bytes`}, HEAD says ${bytes}; nothing was committed, persist again`,
-    { details: { pack: name, bytes, found } },
-  )
-}
-
 /** Retired packs whose files are gone. */
 async function missing(session: WriteSession, head: Head, seen: Seen | null): Promise<Set<string>> {
-  const there = seen?.packs ?? new Set(await session.listPacks())
-  return new Set(head.retired.map(({ name }) => name).filter((name) => !there.has(name)))
+  const present = seen?.packs ?? new Set(await session.listPacks())
+  return new Set(head.retired.map(({ name }) => name).filter((name) => !present.has(name)))
 }

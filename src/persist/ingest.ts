@@ -1,6 +1,9 @@
+// Ingests all blobs of a persist, one after the other, each against the same blob of the snapshot before.
+
 import { type ChunkRun, chunkRuns } from '../blocks/blob-dag.ts'
 import type { BlockSource, DamageContext } from '../blocks/block-source.ts'
 import type { DedupWriter } from '../blocks/dedup-writer.ts'
+import type { PackWriter } from '../blocks/pack-writer.ts'
 import type { StoreContext } from '../blocks/store-context.ts'
 import { HoldfastError, isDamage } from '../errors.ts'
 import { type Chunking, content } from '../format/chunking.ts'
@@ -14,38 +17,47 @@ import { ingestBlob } from './pipeline.ts'
 import type { PreviousBlob } from './previous-blob.ts'
 import { type NamedSource, openSource } from './sources.ts'
 
-interface IngestOptions {
+/** The blobs to ingest, and how. */
+export interface IngestRequest {
   sources: readonly NamedSource[]
-  /** The snapshot before, and the blocks it lies in. */
-  previous: { snapshot: HeadSnapshot; source: BlockSource } | null
-  dedup: DedupWriter
   chunking: Chunking | undefined
   compress: boolean
-  /** Compared before and after: the state the blobs were taken from must not have moved. */
-  unchanged: (() => unknown) | undefined
+  /** Called before and after: the state that the blobs are read from must not change meanwhile. */
+  sourceVersion: (() => unknown) | undefined
   signal: AbortSignal
   onProgress: OnProgress | undefined
-  writtenBytes: () => number
 }
 
-/** Takes every blob in. Answers the manifest's blobs. */
-export async function ingestBlobs(ctx: StoreContext, options: IngestOptions): Promise<Map<string, BlobEntry>> {
-  const { sources, dedup, signal, onProgress } = options
-  const previous = await previousBlobs(ctx, options.previous)
+/** Where blobs are stored, and what is known of the snapshot before. */
+interface IngestTarget {
+  dedup: DedupWriter
+  writer: PackWriter
+  /** The snapshot before, and the blocks that it is in. */
+  previous: { snapshot: HeadSnapshot; source: BlockSource } | null
+}
+
+/** Ingests every blob, and returns the manifest's entries. */
+export async function ingestBlobs(
+  ctx: StoreContext,
+  target: IngestTarget,
+  request: IngestRequest,
+): Promise<Map<string, BlobEntry>> {
+  const { sources, signal, onProgress, sourceVersion } = request
+  const previous = await previousBlobs(ctx, target.previous)
   const blobs = new Map<string, BlobEntry>()
   let failures = NO_FAILURES
-  const before = await options.unchanged?.()
+  const before = await sourceVersion?.()
   for (const named of sources) {
-    const chunking = named.chunking ?? options.chunking ?? content()
+    const chunking = named.chunking ?? request.chunking ?? content()
     const reader = await openSource(ctx.fs, named, signal, () => ctx.local.workDirectory())
     try {
       const entry = await ingestBlob({
         name: named.name,
         reader,
         chunking,
-        compress: options.compress,
-        previous: await previousBlob(options.previous?.source, previous?.get(named.name), chunking),
-        dedup,
+        compress: request.compress,
+        previous: await previousBlob(target.previous?.source, previous?.get(named.name), chunking),
+        dedup: target.dedup,
         signal,
         onBytes: (bytes) =>
           onProgress?.({
@@ -53,7 +65,7 @@ export async function ingestBlobs(ctx: StoreContext, options: IngestOptions): Pr
             blob: named.name,
             bytes,
             totalBytes: reader.size,
-            writtenBytes: options.writtenBytes(),
+            writtenBytes: target.writer.bytes,
           }),
         onCompressFailures: (more) => {
           failures = addFailures(failures, more)
@@ -66,7 +78,7 @@ export async function ingestBlobs(ctx: StoreContext, options: IngestOptions): Pr
     }
   }
   if (failures.chunks > 0) warnOfFailures(ctx.warn, failures)
-  const after = await options.unchanged?.()
+  const after = await sourceVersion?.()
   if (!Object.is(before, after)) {
     throw new HoldfastError(
       'SOURCE_CHANGED',
@@ -93,7 +105,7 @@ export async function isReadable(source: BlockSource, digest: Uint8Array): Promi
   return (await unlessDamaged(() => source.read(digest, damageContext))) !== null
 }
 
-async function previousBlobs(ctx: StoreContext, previous: IngestOptions['previous']): Promise<Blobs | null> {
+async function previousBlobs(ctx: StoreContext, previous: IngestTarget['previous']): Promise<Blobs | null> {
   if (previous === null) return null
   const known = ctx.lastPersisted
   if (known?.manifest === previous.snapshot.manifest) return known.blobs

@@ -1,28 +1,25 @@
-// The packs that a persist builds on: what lies in them is not written again.
+// Opens the packs that a persist builds on: blocks that are in them are not written again.
 
 import type { BlockSource } from '../blocks/block-source.ts'
 import { lazySourceOf, packsByLikelihood } from '../blocks/open-packs.ts'
 import type { OpenPack } from '../blocks/pack-cache.ts'
 import type { StoreContext } from '../blocks/store-context.ts'
+import type { Head } from '../format/head.ts'
 import { fromHex } from '../format/hex.ts'
 import { STORE_ID_BYTES } from '../format/limits.ts'
 import type { Seen } from '../gc/collect.ts'
-import type { StoredHead } from '../storage/port.ts'
 
-/** Packs of the store that a persist builds on. */
-export interface KnownPacks {
+interface KnownPacks {
   source: BlockSource
-  /** What the clean-up before saw. */
-  seen: Seen | null
-  /** Lets go of the packs that were opened; may be called before the commit, and twice. */
+  /** Releases the packs that were opened. It may be called twice. */
   release(): Promise<void>
 }
 
-/** Up to so many blocks, all indexes are read at once: 2 ms, and nothing is stored twice. */
+/** Stores below this many blocks load every index up front (2 ms), so that no block is stored twice. */
 const EAGER_BLOCKS = 20_000
 
-/** Packs that cannot be read are left where they are; what only they hold is written again. */
-export async function openKnownPacks(ctx: StoreContext, { head }: StoredHead, seen: Seen | null): Promise<KnownPacks> {
+/** Packs that cannot be read stay as they are. Blocks that only they hold are written again. */
+export async function openKnownPacks(ctx: StoreContext, head: Head, seen: Seen | null): Promise<KnownPacks> {
   const storeId = fromHex(head.storeId, STORE_ID_BYTES)
   const current = head.snapshots.find(({ sequence }) => sequence === head.current)
   const packs: OpenPack[] = []
@@ -39,7 +36,7 @@ export async function openKnownPacks(ctx: StoreContext, { head }: StoredHead, se
   const source = lazySourceOf(ctx, openers, [])
   try {
     if (head.packs.reduce((sum, { blocks }) => sum + blocks, 0) <= EAGER_BLOCKS) await source.loadAllIndexes()
-    return { source, seen, release }
+    return { source, release }
   } catch (error) {
     await release()
     throw error

@@ -1,16 +1,19 @@
+// Checks the options of a persist, takes the lock, and readies the store for the commit.
+
 import { randomBytes } from 'node:crypto'
 import type { StoreContext } from '../blocks/store-context.ts'
 import { clock } from '../clock.ts'
 import { HoldfastError } from '../errors.ts'
 import { assertChunking } from '../format/chunking.ts'
+import { cidText } from '../format/cid.ts'
 import { prepareCompression, ZSTD_PACKAGE } from '../format/compression.ts'
 import { STORE_ID_BYTES } from '../format/limits.ts'
+import type { BlobEntry } from '../format/manifest.ts'
 import { decodeValue, encodeValue, isWellFormed } from '../format/value.ts'
 import { cleanUp, type Seen } from '../gc/collect.ts'
 import { assertExpected, assertWritable, watchWait } from '../history/write-guards.ts'
 import type { StoredHead, WriteSession } from '../storage/port.ts'
 import { commitSnapshot } from './commit.ts'
-import { openKnownPacks } from './known-packs.ts'
 import type { PersistDefaults, PersistOptions, PersistResult } from './options.ts'
 import { nameSources } from './sources.ts'
 
@@ -19,7 +22,7 @@ import { nameSources } from './sources.ts'
  *
  *  1. the lock: one writer;
  *  2. HEAD is read and made durable, before anything is built on it;
- *  3. blobs are taken in, from our own copy; new blocks go into a pack in `tmp/`;
+ *  3. blobs are ingested from our own copy; new blocks go into a pack in `tmp/`;
  *  4. the pack is fsynced, renamed, and its directory fsynced: what HEAD will name is durable before HEAD names it;
  *  5. HEAD is replaced and made durable: from here on the snapshot exists, and only now may the caller be told;
  *  6. only now is anything deleted.
@@ -50,24 +53,26 @@ export async function persist(
     },
     async (session) => {
       const { stored, seen } = await readyStore(ctx, session, options)
-      const known = await openKnownPacks(ctx, stored, seen)
-      try {
-        const result = await commitSnapshot(ctx, session, stored, known, {
-          ...options,
-          metadata,
-          watermark,
-          signal,
-          keepLast,
-          sources,
-          compress,
-          packBytesMax: defaults.packBytesMax,
-        })
-        return { ...result, durationMs: clock.monotonicMs() - startMs }
-      } finally {
-        await known.release()
-      }
+      const { blobs, ...committed } = await commitSnapshot(ctx, session, stored.head, seen, {
+        sources,
+        chunking: options.chunking,
+        compress,
+        sourceVersion: options.sourceVersion,
+        metadata,
+        watermark,
+        message: options.message,
+        keepLast,
+        packBytesMax: defaults.packBytesMax,
+        signal,
+        onProgress: options.onProgress,
+      })
+      return { ...committed, blobs: describeBlobs(blobs), durationMs: clock.monotonicMs() - startMs }
     },
   )
+}
+
+function describeBlobs(blobs: ReadonlyMap<string, BlobEntry>): PersistResult['blobs'] {
+  return Object.fromEntries([...blobs].map(([name, { root, size }]) => [name, { cid: cidText(root), size }]))
 }
 
 function wantsCompression(compression: PersistDefaults['compression']): boolean {

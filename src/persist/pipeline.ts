@@ -1,3 +1,5 @@
+// Ingests one blob: reads, cuts, hashes and stores it in windows, several at once.
+
 import type { DedupWriter } from '../blocks/dedup-writer.ts'
 import { clock } from '../clock.ts'
 import { HoldfastError } from '../errors.ts'

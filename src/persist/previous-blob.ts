@@ -1,3 +1,5 @@
+// Tells which chunks of the previous snapshot a blob still has, so that they need not be cut and hashed again.
+
 import type { ChunkRun } from '../blocks/blob-dag.ts'
 import type { DedupWriter } from '../blocks/dedup-writer.ts'
 import { blake3, digestsEqual } from '../format/blake3.ts'

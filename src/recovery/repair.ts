@@ -2,13 +2,13 @@
 
 import { packNumberOf } from '../blocks/block-source.ts'
 import { appendCommitRecord } from '../blocks/commit-record.ts'
+import { copyBlocks } from '../blocks/copy-blocks.ts'
 import { createDigestMap } from '../blocks/digest-map.ts'
 import { createPackWriter, type PackWriter, type WrittenPack } from '../blocks/pack-writer.ts'
 import type { StoreContext } from '../blocks/store-context.ts'
 import { HoldfastError } from '../errors.ts'
 import { parseCid } from '../format/cid.ts'
 import type { Head, HeadPack, HeadSnapshot } from '../format/head.ts'
-import { movePack } from '../gc/compact.ts'
 import { nextHead } from '../history/next-head.ts'
 import type { WriteSession } from '../storage/port.ts'
 import { BEFORE_REPAIR, prepareRepair } from './plan-repair.ts'
@@ -228,7 +228,7 @@ async function rescueBlocks(prepared: PreparedRepair, ids: readonly number[], wr
   const firstId = writer.packId
   for (const slot of packPlan.rescued) {
     const pack = { file: source.packs[slot]!, index: source.indexes[slot]!, marks: marks[slot]! }
-    await movePack(pack, writer, moved, flush, new AbortController().signal)
+    await copyBlocks(pack, writer, moved, flush, new AbortController().signal)
   }
   const named = new Set([...packPlan.named].map((slot) => ids[slot]!))
   const lastId = writer.packId

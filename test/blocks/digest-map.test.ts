@@ -67,9 +67,9 @@ describe('a block table', () => {
     const table = createMergedIndex(100)
     table.add(0, indexes[0]!, 0, 3010)
     for (let from = 0; from < 5010; from += 1000) table.add(1, indexes[1]!, from, Math.min(from + 1000, 5010))
-    const check = (digests: Uint8Array, slot: number): void => {
+    const check = (digests: Uint8Array, packNumber: number): void => {
       for (let at = 0; at < digests.length; at += DIGEST) {
-        expect(table.find(digests, at)).toEqual({ slot, entry: indexes[slot]!.find(digests, at) })
+        expect(table.find(digests, at)).toEqual({ packNumber, entry: indexes[packNumber]!.find(digests, at) })
       }
     }
     check(first, 0)
@@ -86,10 +86,10 @@ describe('a block table', () => {
     })
     const source = await openBlockSource(packs)
     await Promise.all([source.expectLookups(1e9), source.expectLookups(1e9)])
-    for (const slot of [0, 2]) {
-      for (let at = 0; at < digests[slot]!.length; at += 97 * DIGEST) {
-        const entry = source.indexes[slot]!.find(digests[slot]!, at)
-        expect(source.find(digests[slot]!, at)).toBe(slot * 2 ** 32 + entry)
+    for (const packNumber of [0, 2]) {
+      for (let at = 0; at < digests[packNumber]!.length; at += 97 * DIGEST) {
+        const entry = source.indexes[packNumber]!.find(digests[packNumber]!, at)
+        expect(source.find(digests[packNumber]!, at)).toBe(packNumber * 2 ** 32 + entry)
       }
     }
   })

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
 import type { Head } from '../../src/format/head.ts'
-import { type PackClaim, planSweep } from '../../src/gc/plan-sweep.ts'
+import type { PackClaim } from '../../src/gc/pack-claims.ts'
+import { planSweep } from '../../src/gc/plan-sweep.ts'
 
 const storeId = '00'.repeat(16)
 const other = 'ff'.repeat(16)

@@ -159,7 +159,7 @@ export const checks = [
     tests: ['test/load/fallback-simulated.test.ts', 'test/load/fallback.test.ts', 'test/load/load.test.ts'],
   },
   {
-    file: 'src/persist/commit.ts',
+    file: 'src/persist/packs-present.ts',
     find: 'if (found === bytes) return',
     replace: 'if (found !== null) return',
     why: 'a snapshot builds on a pack that was cut short',
@@ -172,7 +172,7 @@ export const checks = [
   },
   {
     file: 'src/persist/commit.ts',
-    find: '        damaged: ctx.badBlocks.noted,\n',
+    find: '      damaged: ctx.badBlocks.noted,\n',
     replace: '',
     why: 'what loads found bad is not recorded',
     tests: ['test/persist/heal-simulated.test.ts', 'test/persist/heal.test.ts', 'test/recovery/verify.test.ts'],

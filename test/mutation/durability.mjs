@@ -423,13 +423,13 @@ export const durability = [
   },
   {
     file: 'src/persist/commit.ts',
-    find: "if (!isHoldfastError(error, 'COMMIT_UNKNOWN')) await writer.discard()",
-    replace: 'await writer.discard()',
+    find: "if (!isHoldfastError(error, 'COMMIT_UNKNOWN')) await blocks.writer.discard()",
+    replace: 'await blocks.writer.discard()',
     why: 'packs that HEAD may name are deleted',
   },
   {
     file: 'src/persist/commit.ts',
-    find: 'Promise.all([seal(), assertPacksPresent(ctx, session, head.packs, dedup)])',
+    find: 'Promise.all([seal(), assertPacksPresent(ctx, session, head.packs, dedup.needed())])',
     replace: 'Promise.all([seal()])',
     why: 'a snapshot is committed that needs a pack which is gone',
     tests: ['test/storage/session.test.ts'],
@@ -573,7 +573,7 @@ export const durability = [
     tests: ['test/explore/bytes.test.ts', 'test/explore/faulty-reads.test.ts'],
   },
   {
-    file: 'src/gc/compact.ts',
+    file: 'src/blocks/copy-blocks.ts',
     find: 'return digestsEqual(blake3(decompressStored(index, entry, stored)), 0, index.digest(entry), 0)',
     replace: 'return digestsEqual(index.digest(entry), 0, index.digest(entry), 0)',
     why: 'rot is copied into a pack that looks fresh',
@@ -824,8 +824,8 @@ export const durability = [
   },
   {
     file: 'src/persist/commit.ts',
-    find: ' && !(await isReadable(source, id.digest))) {',
-    replace: ' && id === undefined) {',
+    find: 'if (await isReadable(source, digest)) return true',
+    replace: 'if (digest !== undefined) return true',
     why: 'a snapshot whose manifest has gone bad is acknowledged once more',
     tests: ['test/store/remembered.test.ts'],
   },

@@ -1,0 +1,81 @@
+// Copies blocks from an old pack into the one being written. Compaction and repair use it.
+
+import { blake3, digestsEqual } from '../format/blake3.ts'
+import type { Kind, PackIndex } from '../format/pack.ts'
+import { BadBlock, decompressStored } from './block-source.ts'
+import type { DigestMap } from './digest-map.ts'
+import type { OpenPack } from './pack-cache.ts'
+import type { PackWriter } from './pack-writer.ts'
+
+function isWhole(index: PackIndex, entry: number, stored: Uint8Array): boolean {
+  try {
+    return digestsEqual(blake3(decompressStored(index, entry, stored)), 0, index.digest(entry), 0)
+  } catch (error) {
+    if (error instanceof BadBlock) return false
+    throw error
+  }
+}
+
+const COPY_READ_BYTES = 4 * 1024 * 1024
+
+/**
+ * Appends the marked blocks of a pack to the pack being written, in the order in which they lie. Each is verified first, so that rot is
+ * not copied into a new pack. Returns the stored bytes copied.
+ *
+ * @param moved records which pack has each block now
+ * @param options.writtenIn the pack that the writer has already put a block into, or -1
+ */
+export async function copyBlocks(
+  pack: { file: OpenPack; index: PackIndex; marks: Uint8Array },
+  writer: PackWriter,
+  moved: DigestMap,
+  flush: () => Promise<void>,
+  signal: AbortSignal,
+  options: { writtenIn?: (digest: Uint8Array) => number; onBadBlock?: (pack: string, digest: Uint8Array) => void } = {},
+): Promise<number> {
+  const { file, index, marks } = pack
+  const entries: number[] = []
+  for (let entry = 0; entry < index.blocks; entry++) if (marks[entry] === 1) entries.push(entry)
+  entries.sort((a, b) => index.offset(a) - index.offset(b))
+  let copiedBytes = 0
+  for (let first = 0; first < entries.length; ) {
+    signal.throwIfAborted()
+    const start = index.offset(entries[first]!)
+    let last = first
+    let end = start
+    while (last < entries.length) {
+      const entry = entries[last]!
+      const entryEnd = index.offset(entry) + index.storedLength(entry)
+      if (last > first && entryEnd - start > COPY_READ_BYTES) break
+      end = Math.max(end, entryEnd)
+      last += 1
+    }
+    const bytes = Buffer.allocUnsafeSlow(end - start)
+    const together = await file.file.read(bytes, start).catch((error: unknown) => ({ error }))
+    for (const entry of entries.slice(first, last)) {
+      const at = index.offset(entry) - start
+      const stored = bytes.subarray(at, at + index.storedLength(entry))
+      // The read may have failed at a sector that no needed block is on: read each block alone.
+      if (together !== undefined) await file.file.read(stored, start + at)
+      const digest = index.digest(entry)
+      if (!isWhole(index, entry, stored)) {
+        options.onBadBlock?.(file.name, digest)
+        throw new BadBlock(`a block of pack ${file.name} is not what was written`)
+      }
+      const written = options.writtenIn?.(digest) ?? -1
+      if (!moved.add(digest, 0, written === -1 ? writer.packId : written) || written !== -1) continue
+      const compression = index.compression(entry)
+      writer.appendStored(stored, digest, {
+        rawLength: index.rawLength(entry),
+        codec: index.codec(entry),
+        compression,
+        kind: index.kind(entry) as Kind,
+        check: compression === 0 ? null : index.check(entry),
+      })
+      copiedBytes += stored.length
+    }
+    await flush()
+    first = last
+  }
+  return copiedBytes
+}

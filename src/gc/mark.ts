@@ -1,0 +1,107 @@
+// Marks the blocks that snapshots need. Blocks without a mark are garbage.
+
+import { visitBlob } from '../blocks/blob-dag.ts'
+import { BadBlock, type BlockSource, type DamageContext, entryOf, packNumberOf } from '../blocks/block-source.ts'
+import { createDigestMap } from '../blocks/digest-map.ts'
+import { REACHABLE_BLOCKS_MAX, type ReachableCache } from '../blocks/reachable-cache.ts'
+import { clock } from '../clock.ts'
+import { isDamage } from '../errors.ts'
+import { parseCid } from '../format/cid.ts'
+import type { HeadSnapshot } from '../format/head.ts'
+import { DIGEST_BYTES } from '../format/limits.ts'
+import { decodeManifest } from '../format/manifest.ts'
+
+/** Marking this many blocks takes a millisecond or two. */
+const MARKED_AT_ONCE = 4096
+
+/** The blocks that the kept snapshots need: `marks[packNumber][entry]` is 1 for those. */
+interface Marks {
+  marks: Uint8Array[]
+  /** The packs that each snapshot needs, by its sequence. */
+  packNumbers: Map<number, Set<number>>
+}
+
+/**
+ * Walks `snapshots` and marks the blocks that they need. Snapshots with the same manifest are walked once. Damage is thrown, unless
+ * `onDamage` is given: then the damaged snapshot has no `packNumbers`.
+ */
+export async function markSnapshots(
+  source: BlockSource,
+  snapshots: readonly HeadSnapshot[],
+  marks: Uint8Array[],
+  { onDamage, reachable }: { onDamage?: (snapshot: HeadSnapshot) => void; reachable?: ReachableCache } = {},
+): Promise<Marks> {
+  const packNumbers = new Map<number, Set<number>>()
+  const walked = new Map<string, Set<number>>()
+  let sinceYield = 0
+  await source.expectLookups(Number.POSITIVE_INFINITY)
+
+  for (const snapshot of snapshots) {
+    let mine = walked.get(snapshot.manifest)
+    if (mine === undefined) {
+      mine = new Set()
+      try {
+        await markSnapshot(snapshot, mine)
+      } catch (error) {
+        if (onDamage === undefined || (!isDamage(error) && !(error instanceof BadBlock))) throw error
+        onDamage(snapshot)
+        continue
+      }
+      walked.set(snapshot.manifest, mine)
+    }
+    packNumbers.set(snapshot.sequence, mine)
+  }
+  return { marks, packNumbers }
+
+  async function markSnapshot(snapshot: HeadSnapshot, mine: Set<number>): Promise<void> {
+    const damageContext: DamageContext = {
+      code: 'SNAPSHOT_DAMAGED',
+      what: `snapshot ${snapshot.sequence}`,
+      details: { sequence: snapshot.sequence },
+    }
+    const noted = reachable?.get(snapshot.manifest)
+    if (noted !== undefined) {
+      for (let at = 0; at < noted.length; at += DIGEST_BYTES) mark(noted, at)
+      // No read yields to the event loop here.
+      sinceYield += noted.length / DIGEST_BYTES
+      if (sinceYield > MARKED_AT_ONCE) {
+        sinceYield = 0
+        await clock.nextTurn()
+      }
+      return
+    }
+    const { digest } = parseCid(snapshot.manifest)
+    const seen = createDigestMap()
+    const notes = new Uint8Array(REACHABLE_BLOCKS_MAX * DIGEST_BYTES)
+    let marked = 0
+    mark(digest, 0)
+    for (const entry of decodeManifest(await source.read(digest, damageContext)).blobs.values()) {
+      if (entry.segments !== undefined) mark(entry.segments, 0)
+      await visitBlob(source, entry.root, damageContext, {
+        node(node) {
+          mark(node, 0)
+          // Each node is visited once: a few nodes that name each other many times may stand for terabytes.
+          return seen.add(node, 0, 0)
+        },
+        chunks(digests, count) {
+          for (let i = 0; i < count; i++) mark(digests, i * DIGEST_BYTES)
+        },
+      })
+    }
+    if (marked <= REACHABLE_BLOCKS_MAX) reachable?.add(snapshot.manifest, notes.slice(0, marked * DIGEST_BYTES))
+
+    function mark(digests: Uint8Array, at: number): void {
+      const place = source.find(digests, at)
+      // A snapshot that lacks a block is damaged, and its other blocks are not garbage.
+      if (place === -1) throw new BadBlock(`${damageContext.what} needs a block that no pack has`)
+      marks[packNumberOf(place)]![entryOf(place)] = 1
+      mine.add(packNumberOf(place))
+      if (noted === undefined) note(digests, at)
+    }
+
+    function note(digests: Uint8Array, at: number): void {
+      if (marked < REACHABLE_BLOCKS_MAX) notes.set(digests.subarray(at, at + DIGEST_BYTES), marked * DIGEST_BYTES)
+      marked += 1
+    }
+  }
+}
