@@ -21,7 +21,7 @@ interface SessionOptions extends HeadCellOptions {
 export async function openSession(
   options: SessionOptions,
 ): Promise<{ session: WriteSession; close: () => Promise<void> }> {
-  const { fs, quickFs, root, modes, lock, shared, held, inspect } = options
+  const { fs, quickFs, root, modes, lock, outcome, held, inspect } = options
   const at = paths(root)
   const sinks = new Set<Temp>()
   let packsDirectory: Promise<Directory> | null = null
@@ -131,7 +131,7 @@ export async function openSession(
       return cell.previous
     },
     get uncertain() {
-      return shared.uncertain
+      return outcome.uncertain
     },
     alone: held !== null,
     create,
