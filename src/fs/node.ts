@@ -1,3 +1,5 @@
+// The file-system port over `node:fs`.
+
 import * as nodeFs from 'node:fs'
 import { clock } from '../clock.ts'
 import { errorCode } from './io.ts'

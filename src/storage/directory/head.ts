@@ -270,7 +270,7 @@ export async function openHeadCell(options: HeadCellOptions): Promise<HeadCell> 
     swap,
     async reset(to) {
       stored = to
-      // It stays as the one before, as it is. What takes its place becomes durable by itself, but under a name that may not be.
+      // HEAD.prev.json is left alone. The new HEAD is fsynced by the swap, but the directory's own name may not be durable yet.
       if (stored !== null) await makeHeadDurable(stored)
       else await attempt(makeNameDurable(), `making ${root} durable`)
     },

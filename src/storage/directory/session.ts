@@ -1,7 +1,10 @@
+// The steps that the one writer of a store directory takes: packs, HEAD, quarantine, temporary files. Only called with the lock held,
+// or by a caller who vouches that there is no other writer.
+
 import { join } from 'node:path'
 import { clock } from '../../clock.ts'
 import { HoldfastError } from '../../errors.ts'
-import type { Head } from '../../format/head.ts'
+import { emptyHead, type Head } from '../../format/head.ts'
 import { JSON_BYTES_MAX } from '../../format/limits.ts'
 import { encodeStoreFile } from '../../format/store-file.ts'
 import { DirectorySyncFailed, moveAside, writeDurable } from '../../fs/durable.ts'
@@ -180,19 +183,5 @@ export async function openSession(
       opened?.closeSync()
       await cell.close()
     },
-  }
-}
-
-function emptyHead(storeId: string): Head {
-  return {
-    storeId,
-    revision: 0,
-    sequence: 0,
-    current: null,
-    snapshots: [],
-    packs: [],
-    retired: [],
-    damaged: [],
-    writes: [],
   }
 }

@@ -1,3 +1,5 @@
+// A store in a directory: who may write, and in what order writers take their turns. It reads; session.ts writes.
+
 import { hostname } from 'node:os'
 import { resolve } from 'node:path'
 import { clock } from '../../clock.ts'
