@@ -1,3 +1,5 @@
+// `checkDirectory`: whether a directory is fit for a store, and what is wrong with it if not.
+
 import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { type DirectorySystem, thisSystem } from './directory-system.ts'

@@ -1,3 +1,5 @@
+// What is asked of the operating system to judge a directory: mounts, free space, whether another process respects our locks.
+
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import * as nodeFs from 'node:fs/promises'

@@ -1,10 +1,3 @@
-import { randomBytes } from 'node:crypto'
-import { basename, dirname, join, resolve } from 'node:path'
-import { HoldfastError, isHoldfastError } from '../errors.ts'
-import { errorCode, ioError, lstatOrNull, statOrNull, writeFully } from './io.ts'
-import type { Directory, File, FileSystem } from './port.ts'
-import { createTemp, type Locking, removeTree, type Temp, type TempAffixes } from './temps.ts'
-
 // The one place that renames. A file becomes durable under its name in this order and no other:
 //
 //   write, all of it → open the target's directory → fsync of the file → rename → fsync of the directory
@@ -12,6 +5,13 @@ import { createTemp, type Locking, removeTree, type Temp, type TempAffixes } fro
 // Renamed before its fsync, the name can survive a power loss and the content not; without the directory's fsync an
 // acknowledged name is lost on ext4, xfs and btrfs (measured: docs/decisions, and section 4.4 of the design). After the
 // rename nothing is opened any more: a lack of descriptors fails a write before it has replaced anything.
+
+import { randomBytes } from 'node:crypto'
+import { basename, dirname, join, resolve } from 'node:path'
+import { HoldfastError, isHoldfastError } from '../errors.ts'
+import { errorCode, ioError, lstatOrNull, statOrNull, writeFully } from './io.ts'
+import type { Directory, File, FileSystem } from './port.ts'
+import { createTemp, type Locking, removeTree, type Temp, type TempAffixes } from './temps.ts'
 
 /**
  * The rename was done, but its directory could not be fsynced: after a power loss the old file may be there or the new

@@ -1,3 +1,5 @@
+// A lock file that one writer holds, and others wait for. It is never deleted: a new one of its name would keep nobody out.
+
 import { clock } from '../clock.ts'
 import { HoldfastError } from '../errors.ts'
 import { ioError, isSameFile, lstatOrNull, readFully, writeFully } from './io.ts'

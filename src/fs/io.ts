@@ -1,3 +1,5 @@
+// Reads and writes whole files through the file-system port, and turns errors of the system into HoldfastErrors.
+
 import { HoldfastError, isHoldfastError } from '../errors.ts'
 import type { File, FileStat, FileSystem } from './port.ts'
 

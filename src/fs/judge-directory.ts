@@ -1,3 +1,5 @@
+// Judges what was found out about a directory: whether files kept there survive a crash. Decides only; probe-directory.ts measures.
+
 import type { FreeSpace } from './directory-system.ts'
 import type { Mount } from './mounts.ts'
 

@@ -1,3 +1,5 @@
+// Locks of the operating system on open files. The only file that loads the lock addon.
+
 import { HoldfastError } from '../errors.ts'
 import { requireNative, resolveNative } from '../native.ts'
 import { errorCode } from './io.ts'

@@ -1,3 +1,5 @@
+// The file-system port over `node:fs`.
+
 import * as nodeFs from 'node:fs'
 import { dirname } from 'node:path'
 import { clock } from '../clock.ts'

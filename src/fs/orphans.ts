@@ -1,3 +1,5 @@
+// Removes temporary files of writers that died, where there is no store.
+
 import { basename, dirname, join } from 'node:path'
 import { isAsideName } from './durable.ts'
 import { ignoreMissing, ioError, lstatOrNull } from './io.ts'

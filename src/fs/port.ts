@@ -1,3 +1,5 @@
+// The port between holdfast and a file system, so that tests can put a disk that crashes and lies under the real code.
+
 /**
  * The file-system port: everything holdfast asks of a disk. `fs/node.ts` serves it from `node:fs`; tests put a
  * disk that crashes or lies under the same code. Errors are Node's own (`code`, `syscall`, `path`), unwrapped.

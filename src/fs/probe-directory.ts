@@ -1,3 +1,5 @@
+// Tries out in a directory what a store needs: locks, links, renames, fsync. Leaves nothing behind.
+
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import { isHoldfastError } from '../errors.ts'

@@ -1,3 +1,5 @@
+// Puts a finished file under its name, and keeps the one that was there, so that a crash never leaves half of either.
+
 import { basename, dirname } from 'node:path'
 import { commitUnknown, syncAfterRename, withDirectory } from './durable.ts'
 import { errorCode, ioError, lstatOrNull } from './io.ts'

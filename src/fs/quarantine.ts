@@ -1,3 +1,5 @@
+// Moves a file aside, with a note that says why. Nothing is deleted.
+
 import { basename, dirname, resolve } from 'node:path'
 import { isHoldfastError } from '../errors.ts'
 import { commitUnknown, isAsideName, moveAside } from './durable.ts'

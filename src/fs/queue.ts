@@ -1,3 +1,5 @@
+// A FIFO queue for the writers of one process. Locks between processes are in file-lock.ts.
+
 import { clock } from '../clock.ts'
 
 /** Lets one task run at a time, in the order they came. */

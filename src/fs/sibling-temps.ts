@@ -1,3 +1,5 @@
+// Names of temporary files beside the file that they are for.
+
 import { createHash } from 'node:crypto'
 import { threadId } from 'node:worker_threads'
 import { clock } from '../clock.ts'

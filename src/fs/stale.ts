@@ -1,3 +1,5 @@
+// Finds files that were derived from others and were not written since long before those were.
+
 import { basename, join } from 'node:path'
 import { isAsideName } from './durable.ts'
 import { ignoreMissing, ioError } from './io.ts'

@@ -1,3 +1,5 @@
+// Temporary files: made under random names, locked while their writer lives, and removed once it is dead.
+
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import { HoldfastError, isHoldfastError } from '../errors.ts'

@@ -3,7 +3,7 @@
 
 import type { StoreContext } from '../blocks/store-context.ts'
 import { HoldfastError, isHoldfastError } from '../errors.ts'
-import type { Head } from '../format/head.ts'
+import { emptyHead, type Head } from '../format/head.ts'
 import { fromHex, toHex } from '../format/hex.ts'
 import { STORE_ID_BYTES } from '../format/limits.ts'
 import { assertWritable } from '../history/write-guards.ts'
@@ -132,19 +132,5 @@ async function openIfThere(ctx: StoreContext, name: string): Promise<PackFile | 
   } catch (error) {
     if (isHoldfastError(error, 'PACK_MISSING')) return null
     throw error
-  }
-}
-
-function emptyHead(storeId: string): Head {
-  return {
-    storeId,
-    revision: 0,
-    sequence: 0,
-    current: null,
-    snapshots: [],
-    packs: [],
-    retired: [],
-    damaged: [],
-    writes: [],
   }
 }

@@ -1,5 +1,7 @@
+// A store in memory, for tests. It keeps the promises of the port but durability, and never touches a disk.
+
 import { HoldfastError } from '../errors.ts'
-import { encodeHead, type Head, parseHead } from '../format/head.ts'
+import { emptyHead, encodeHead, type Head, parseHead } from '../format/head.ts'
 import { createQueue } from '../fs/queue.ts'
 import type { Inspection, PackFile, Storage, StoredHead, WriteSession } from './port.ts'
 
@@ -27,17 +29,7 @@ export function memoryStorage(): Storage {
   const session: Omit<WriteSession, 'stored' | 'previous' | 'uncertain'> = {
     alone: true,
     async create(storeId) {
-      head = encodeHead({
-        storeId,
-        revision: 0,
-        sequence: 0,
-        current: null,
-        snapshots: [],
-        packs: [],
-        retired: [],
-        damaged: [],
-        writes: [],
-      })
+      head = encodeHead(emptyHead(storeId))
     },
     async createPack() {
       let bytes = new Uint8Array(1024)

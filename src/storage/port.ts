@@ -1,3 +1,5 @@
+// The port that a storage serves: HEAD, swapped if unchanged, and immutable packs. Everything above it is the same for every storage.
+
 import type { HoldfastError } from '../errors.ts'
 import type { Head } from '../format/head.ts'
 

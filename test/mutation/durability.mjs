@@ -235,7 +235,7 @@ export const durability = [
   },
   {
     file: 'src/storage/directory/head.ts',
-    find: 'if (shared.uncertain) await renameAgain(current)',
+    find: 'if (outcome.uncertain) await renameAgain(current)',
     replace: '',
     why: 'a rename that a failed fsync forgot is not written by the next fsync',
     tests: ['test/explore/crash-persist.test.ts'],
@@ -274,8 +274,7 @@ export const durability = [
   },
   {
     file: 'src/storage/directory/head.ts',
-    find: `    shared.uncertain = true
-    shared.durableHead = null
+    find: `    outcome.unknown()
     previous = before`,
     replace: '    previous = before',
     why: 'a commit that is not known to be durable is taken for one that is',
@@ -802,8 +801,8 @@ export const durability = [
     tests: ['test/storage/fsync.test.ts', 'test/explore/crash-persist.test.ts'],
   },
   {
-    file: 'src/storage/directory/head.ts',
-    find: 'if (isSameFile(pinned.stat, previousStat)) return { copy: null, copied: false }',
+    file: 'src/storage/directory/stage-head.ts',
+    find: 'if (isSameFile(head.stat, previousStat)) return { copy: null, copied: false }',
     replace: '',
     why: 'a rename between two names of HEAD does nothing, and leaves one of them in tmp/',
     tests: ['test/storage/previous-head.test.ts'],

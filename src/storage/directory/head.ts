@@ -1,35 +1,31 @@
+// HEAD.json and HEAD.prev.json, for the one writer who holds the lock. A swap replaces HEAD in this order and no other:
+//
+//   1  stage: the new HEAD as a file in `tmp/`, a second name of HEAD for HEAD.prev.json, the directory open   (stage-head.ts)
+//   2  write the new HEAD and fsync it, beside the fsyncs of the packs that it names
+//   3  check that HEAD is the file that was read, and the lock still ours                                     (pinned-head.ts)
+//   4  rename the second name to HEAD.prev.json
+//   5  check again; rename the new HEAD to HEAD.json
+//   6  fsync the directory, which makes both renames durable
+//   7  check that the lock was ours all along
+//
+// What holds at every moment: HEAD.json is a whole HEAD, and all that it names is durable. A HEAD that was found is made durable before
+// anything is built on it. A failure before the rename of step 5 changes nothing; from there on to the end of step 7 the outcome is unknown
+// (`COMMIT_UNKNOWN`, head-outcome.ts), and nothing that either HEAD needs may be deleted.
+
 import { dirname } from 'node:path'
 import { HoldfastError } from '../../errors.ts'
 import { encodeHead, type Head } from '../../format/head.ts'
 import { JSON_BYTES_MAX } from '../../format/limits.ts'
 import { commitUnknown, publish, syncAfterRename } from '../../fs/durable.ts'
 import type { FileLock } from '../../fs/file-lock.ts'
-import {
-  allSettledThenThrow,
-  attempt,
-  errorCode,
-  ignoreMissing,
-  ioError,
-  isSameFile,
-  readFileOrNull,
-  readFully,
-  readOpenFile,
-  statOrNull,
-  writeFully,
-} from '../../fs/io.ts'
-import type { Directory, File, FileStat, FileSystem } from '../../fs/port.ts'
-import { createTemp, linkTemp, type Temp } from '../../fs/temps.ts'
+import { allSettledThenThrow, attempt, errorCode, ioError, readFileOrNull, writeFully } from '../../fs/io.ts'
+import type { FileStat, FileSystem } from '../../fs/port.ts'
 import type { StoredHead } from '../port.ts'
+import type { HeadOutcome } from './head-outcome.ts'
 import { paths } from './layout.ts'
 import { equal, type Parsed } from './parse-cache.ts'
-
-/** What one process knows of a store between its writes. */
-export interface DirectoryState {
-  /** The bytes of the HEAD that this process itself made durable. */
-  durableHead: Uint8Array | null
-  /** HEAD was renamed and its directory could not be fsynced. */
-  uncertain: boolean
-}
+import { pin, pinHead } from './pinned-head.ts'
+import { createHeadStage } from './stage-head.ts'
 
 export interface HeadCellOptions {
   fs: FileSystem
@@ -38,7 +34,7 @@ export interface HeadCellOptions {
   root: string
   modes: { fileMode: number }
   lock: boolean
-  shared: DirectoryState
+  outcome: HeadOutcome
   heads: Parsed<{ head: Head; unknown: string[] }>
   held: FileLock | null
   /** Judges the bytes of HEAD by what else lies there. */
@@ -60,43 +56,24 @@ interface HeadCell {
   close(): Promise<void>
 }
 
-/** A file and what was in it, open, so that no other file can be taken for it. */
-interface Pinned {
-  file: File
-  stat: FileStat
-  bytes: Uint8Array
-}
-
-/** What a swap replaces files by, still in `tmp/`: for HEAD, and for the one before a second name of HEAD, or a copy. */
-interface Staged {
-  temp: Temp
-  copy: Temp | null
-  /** The copy was written just now. */
-  copied: boolean
-  /** Open before the rename, after which it would be too late to fail. */
-  opened: Directory
-}
-
 /** Reads HEAD and the one before. What was read is durable before it is shown. */
 export async function openHeadCell(options: HeadCellOptions): Promise<HeadCell> {
-  const { fs, quickFs, root, modes, lock, shared, heads, held, readHead } = options
+  const { fs, quickFs, root, modes, lock, outcome, heads, held, readHead } = options
   const at = paths(root)
-  const closing: Promise<unknown>[] = []
-  let directory: Promise<Directory> | null = null
-  let staging: Promise<Staged> | null = null
-  let pinned: Pinned | null = null
   let previous: Head | null = null
   let previousStat: FileStat | null = null
 
-  // All at once: each is three ways through the thread pool.
-  const pinning = pin(at.head)
-  const pinningPrevious = pin(at.previous)
-  pinning.catch(() => undefined)
+  // Both at once: each is three ways through the thread pool.
+  const pinned = pinHead(fs, quickFs, at.head, isInUse)
+  const pinningPrevious = pin(quickFs, at.previous)
   pinningPrevious.catch(() => undefined)
   let stored: StoredHead | null = null
+  const alone = held !== null
+  const replaced = () => ({ stored, previousStat })
+  const stage = createHeadStage({ quickFs, root, modes, lock, alone, pinned, replaced })
   try {
-    stored = await readHead(async () => (await pinning)?.bytes ?? null, quickFs)
-    pinned = await pinning.catch(() => null)
+    stored = await readHead(pinned.bytes, quickFs)
+    await pinned.settle()
     if (stored !== null) await makeHeadDurable(stored)
     await takePrevious()
   } catch (error) {
@@ -104,35 +81,16 @@ export async function openHeadCell(options: HeadCellOptions): Promise<HeadCell> 
     throw error
   }
 
-  async function pin(path: string): Promise<Pinned | null> {
-    const file = await ignoreMissing(quickFs.open(path, 'read'))
-    if (file === undefined) return null
-    try {
-      return { file, stat: await file.stat(), bytes: await readOpenFile(file, path, JSON_BYTES_MAX) }
-    } catch (error) {
-      await file.close().catch(() => undefined)
-      throw error
-    }
-  }
-
-  /**
-   * Closed at the end, together with the others, and not waited for on the way: a file that has lost its name, which is freed by that. A close
-   * of any other takes 2 us.
-   */
-  function closeSoon(file: Pick<File, 'close'>): void {
-    closing.push(file.close().catch(() => undefined))
-  }
-
   async function close(): Promise<void> {
-    pinned = await pinning.catch(() => null).then((found) => pinned ?? found)
-    pinned?.file.closeSync()
     const copy = await pinningPrevious.catch(() => null)
     copy?.file.closeSync()
-    const staged = await staging?.catch(() => null)
-    await staged?.temp.discard()
-    await staged?.copy?.discard()
-    await directory?.then((opened) => opened.closeSync()).catch(() => undefined)
-    await Promise.all(closing)
+    await stage.close()
+    await pinned.close()
+  }
+
+  /** A HEAD of revision 0 without STORE.json is what an earlier creation left when it was cut short. */
+  function isInUse(bytes: Uint8Array): boolean {
+    return heads.parse(bytes, at.head).head.revision > 0
   }
 
   async function takePrevious(): Promise<void> {
@@ -155,9 +113,9 @@ export async function openHeadCell(options: HeadCellOptions): Promise<HeadCell> 
    * under must not be taken back by a power loss, so it is made durable first.
    */
   async function makeHeadDurable(current: StoredHead): Promise<void> {
-    if (shared.durableHead !== null && equal(shared.durableHead, current.bytes)) return
+    if (outcome.isDurable(current.bytes)) return
     try {
-      if (shared.uncertain) await renameAgain(current)
+      if (outcome.uncertain) await renameAgain(current)
       const file = await fs.open(at.head, 'read')
       try {
         await file.sync()
@@ -169,7 +127,7 @@ export async function openHeadCell(options: HeadCellOptions): Promise<HeadCell> 
     } catch (error) {
       throw ioError(error, `making ${at.head} durable`)
     }
-    shared.durableHead = current.bytes
+    outcome.durable(current.bytes)
   }
 
   /**
@@ -177,23 +135,16 @@ export async function openHeadCell(options: HeadCellOptions): Promise<HeadCell> 
    * the next fsync succeeds and writes nothing. Another rename gives it something to write.
    */
   async function renameAgain(current: StoredHead): Promise<void> {
-    const temp = await write(current.bytes, at.head, pinned?.stat.mode)
+    const temp = await stage.write(current.bytes, at.head, pinned.current?.stat.mode)
     try {
       await temp.file.sync()
       const stat = await temp.file.stat()
       await publish(fs, temp, at.head, { synced: true, directory: null })
-      pinInstead({ file: temp.file, stat, bytes: current.bytes })
+      pinned.replace({ file: temp.file, stat, bytes: current.bytes })
     } finally {
       await temp.discard()
-      if (pinned?.file !== temp.file) closeSoon(temp.file)
+      if (pinned.current?.file !== temp.file) pinned.closeSoon(temp.file)
     }
-  }
-
-  /** HEAD is another file now. `named`: the old one has a name still. */
-  function pinInstead(now: Pinned, named = false): void {
-    if (named) pinned?.file.closeSync()
-    else if (pinned !== null) closeSoon(pinned.file)
-    pinned = now
   }
 
   /**
@@ -212,7 +163,7 @@ export async function openHeadCell(options: HeadCellOptions): Promise<HeadCell> 
 
   /** This writer may have been stopped for long: its lock file deleted, another writer at work. */
   async function assertUnchallenged(expected: Uint8Array | null): Promise<void> {
-    const [same, alone] = await allSettledThenThrow([isStill(expected), held === null || held.stillHeld()])
+    const [same, alone] = await allSettledThenThrow([pinned.isStill(expected), held === null || held.stillHeld()])
     if (same && alone) return
     throw new HoldfastError(
       'HEAD_CONFLICT',
@@ -221,75 +172,10 @@ export async function openHeadCell(options: HeadCellOptions): Promise<HeadCell> 
     )
   }
 
-  /** Whether HEAD is the file that was read, and still says the same; with null, whether there is none. */
-  async function isStill(expected: Uint8Array | null): Promise<boolean> {
-    if (expected === null || pinned === null || !equal(pinned.bytes, expected)) {
-      const now = await attempt(readFileOrNull(fs, at.head, JSON_BYTES_MAX), `reading ${at.head}`)
-      return expected === null ? now === null || !isInUse(now) : now !== null && equal(now, expected)
-    }
-    const { file, stat } = pinned
-    const now = new Uint8Array(expected.length)
-    const [there, opened] = await attempt(
-      allSettledThenThrow([statOrNull(quickFs, at.head), file.stat(), readFully(file, now, 0)]),
-      `reading ${at.head}`,
-    )
-    return isSameFile(there, stat) && opened.size === expected.length && equal(now, expected)
-  }
-
-  /** A HEAD of revision 0 without STORE.json is what an earlier creation left when it was cut short. */
-  function isInUse(bytes: Uint8Array): boolean {
-    return heads.parse(bytes, at.head).head.revision > 0
-  }
-
-  /** Writes what is to replace `target`, still in `tmp/` and not fsynced. */
-  async function write(bytes: Uint8Array | null, target: string, replacedMode: number | undefined): Promise<Temp> {
-    const temp = await createTemp(quickFs, at.tmp, { mode: (replacedMode ?? modes.fileMode) & 0o777, lock })
-    try {
-      if (bytes !== null) await writeFully(temp.file, [bytes], 0)
-      return temp
-    } catch (error) {
-      await temp.discard()
-      throw ioError(error, `writing ${target}`)
-    }
-  }
-
-  async function stage(): Promise<Staged> {
-    directory ??= attempt(quickFs.openDirectory(root), `opening ${root}`)
-    const staged = await Promise.allSettled([write(null, at.head, pinned?.stat.mode), stagePrevious(), directory])
-    const [temp, previous, opened] = staged
-    if (temp.status === 'fulfilled' && previous.status === 'fulfilled' && opened.status === 'fulfilled') {
-      return { temp: temp.value, ...previous.value, opened: opened.value }
-    }
-    if (temp.status === 'fulfilled') await temp.value.discard()
-    if (previous.status === 'fulfilled') await previous.value.copy?.discard()
-    throw staged.find((each) => each.status === 'rejected')!.reason
-  }
-
-  /** HEAD is durable as it lies there, and will not be written to again: under a second name it is as good as a copy, and costs no fsync. */
-  async function stagePrevious(): Promise<{ copy: Temp | null; copied: boolean }> {
-    if (stored === null) return { copy: null, copied: false }
-    // Without the lock others might take it for a dead writer's, by its age.
-    if (held !== null && pinned !== null && equal(pinned.bytes, stored.bytes)) {
-      // A writer died between the two renames: it is HEAD already, and a rename of one name of a file over another does nothing.
-      if (isSameFile(pinned.stat, previousStat)) return { copy: null, copied: false }
-      const linked = await linkTemp(quickFs, at.tmp, at.head, pinned)
-      if (linked !== null) return { copy: linked, copied: false }
-    }
-    return { copy: await write(stored.bytes, at.previous, previousStat?.mode), copied: true }
-  }
-
-  function prepare(): void {
-    staging ??= stage()
-    staging.catch(() => undefined)
-  }
-
   async function swap(next: Head, ready: () => Promise<unknown> = async () => undefined): Promise<void> {
     const bytes = encodeHead(next)
     const before = stored
-    prepare()
-    const { temp, copy, copied, opened } = await staging!.finally(() => {
-      staging = null
-    })
+    const { temp, copy, copied, opened } = await stage.take()
     let stat: FileStat
     let replacing = false
     try {
@@ -319,12 +205,11 @@ export async function openHeadCell(options: HeadCellOptions): Promise<HeadCell> 
     } finally {
       if (copied) copy?.file.closeSync()
     }
-    shared.uncertain = true
-    shared.durableHead = null
+    outcome.unknown()
     previous = before?.head ?? null
     stored = { head: next, bytes, unknown: [] }
     heads.know(bytes, { head: next, unknown: [] })
-    pinInstead({ file: temp.file, stat, bytes }, before !== null && !copied)
+    pinned.replace({ file: temp.file, stat, bytes }, before !== null && !copied)
     try {
       // One fsync makes both renames durable.
       await syncAfterRename(opened, root)
@@ -333,8 +218,7 @@ export async function openHeadCell(options: HeadCellOptions): Promise<HeadCell> 
       throw commitUnknown(error, at.head, 'was replaced', may)
     }
     await assertAlone()
-    shared.uncertain = false
-    shared.durableHead = bytes
+    outcome.swapped(bytes)
   }
 
   /**
@@ -364,8 +248,7 @@ export async function openHeadCell(options: HeadCellOptions): Promise<HeadCell> 
   async function assertNotReplaced(bytes: Uint8Array, cause: unknown): Promise<void> {
     const now = await readFileOrNull(fs, at.head, JSON_BYTES_MAX).catch(() => 'unreadable' as const)
     if (now !== 'unreadable' && (now === null || !equal(now, bytes))) return
-    shared.uncertain = true
-    shared.durableHead = null
+    outcome.unknown()
     throw new HoldfastError(
       'COMMIT_UNKNOWN',
       `replacing ${at.head} failed, and ${now === 'unreadable' ? 'it cannot be read' : 'yet it is replaced'}. Persist again: it is idempotent`,
@@ -383,11 +266,11 @@ export async function openHeadCell(options: HeadCellOptions): Promise<HeadCell> 
     get previous() {
       return previous
     },
-    prepare,
+    prepare: stage.prepare,
     swap,
     async reset(to) {
       stored = to
-      // It stays as the one before, as it is. What takes its place becomes durable by itself, but under a name that may not be.
+      // HEAD.prev.json is left alone. The new HEAD is fsynced by the swap, but the directory's own name may not be durable yet.
       if (stored !== null) await makeHeadDurable(stored)
       else await attempt(makeNameDurable(), `making ${root} durable`)
     },

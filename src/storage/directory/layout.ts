@@ -1,3 +1,5 @@
+// Where things lie in a store directory.
+
 import { join } from 'node:path'
 import { ioError, isMissing } from '../../fs/io.ts'
 import type { FileSystem } from '../../fs/port.ts'

@@ -1,3 +1,5 @@
+// Writes one pack: in `tmp/` first, then fsynced and renamed into `packs/`. No pack has its name before its bytes are durable.
+
 import { publish } from '../../fs/durable.ts'
 import { attempt, writeFully } from '../../fs/io.ts'
 import type { Directory, FileSystem } from '../../fs/port.ts'

@@ -1,3 +1,5 @@
+// Remembers what the last bytes said, so that the same bytes are not parsed again.
+
 /** What some bytes say, kept: the store's own files are read by every operation, and mostly say what they said before. */
 export interface Parsed<T> {
   parse(bytes: Uint8Array, where: string): T

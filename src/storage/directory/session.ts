@@ -1,7 +1,10 @@
+// The steps that the one writer of a store directory takes: packs, HEAD, quarantine, temporary files. Only called with the lock held,
+// or by a caller who vouches that there is no other writer.
+
 import { join } from 'node:path'
 import { clock } from '../../clock.ts'
 import { HoldfastError } from '../../errors.ts'
-import type { Head } from '../../format/head.ts'
+import { emptyHead, type Head } from '../../format/head.ts'
 import { JSON_BYTES_MAX } from '../../format/limits.ts'
 import { encodeStoreFile } from '../../format/store-file.ts'
 import { DirectorySyncFailed, moveAside, writeDurable } from '../../fs/durable.ts'
@@ -21,7 +24,7 @@ interface SessionOptions extends HeadCellOptions {
 export async function openSession(
   options: SessionOptions,
 ): Promise<{ session: WriteSession; close: () => Promise<void> }> {
-  const { fs, quickFs, root, modes, lock, shared, held, inspect } = options
+  const { fs, quickFs, root, modes, lock, outcome, held, inspect } = options
   const at = paths(root)
   const sinks = new Set<Temp>()
   let packsDirectory: Promise<Directory> | null = null
@@ -131,7 +134,7 @@ export async function openSession(
       return cell.previous
     },
     get uncertain() {
-      return shared.uncertain
+      return outcome.uncertain
     },
     alone: held !== null,
     create,
@@ -180,19 +183,5 @@ export async function openSession(
       opened?.closeSync()
       await cell.close()
     },
-  }
-}
-
-function emptyHead(storeId: string): Head {
-  return {
-    storeId,
-    revision: 0,
-    sequence: 0,
-    current: null,
-    snapshots: [],
-    packs: [],
-    retired: [],
-    damaged: [],
-    writes: [],
   }
 }

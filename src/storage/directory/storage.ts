@@ -1,3 +1,5 @@
+// A store in a directory: who may write, and in what order writers take their turns. It reads; session.ts writes.
+
 import { hostname } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { clock } from '../../clock.ts'
@@ -24,7 +26,7 @@ import { withSyncCalls } from '../../fs/node.ts'
 import type { FileStat, FileSystem } from '../../fs/port.ts'
 import { createQueue, type Queue } from '../../fs/queue.ts'
 import type { Found, Inspection, PackFile, Storage, StoredHead } from '../port.ts'
-import type { DirectoryState } from './head.ts'
+import { createHeadOutcome, type HeadOutcome } from './head-outcome.ts'
 import { listPackNames, packPath, paths } from './layout.ts'
 import { hasHeader, isHarmless, isPack, sortFiles } from './own-files.ts'
 import { createParsed } from './parse-cache.ts'
@@ -40,8 +42,9 @@ interface DirectoryStorageOptions {
 }
 
 /** What this process knows of a store directory, whoever opened it here and however often. */
-interface Shared extends DirectoryState {
+interface Shared {
   queue: Queue
+  outcome: HeadOutcome
 }
 
 /** What a write needs of the store's directory. */
@@ -62,7 +65,7 @@ const sharedByPath = new Map<string, Shared>()
 function sharedState(realPath: string): Shared {
   let shared = sharedByPath.get(realPath)
   if (shared === undefined) {
-    shared = { queue: createQueue(), durableHead: null, uncertain: false }
+    shared = { queue: createQueue(), outcome: createHeadOutcome() }
     sharedByPath.set(realPath, shared)
   }
   return shared
@@ -315,7 +318,7 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
               root,
               modes,
               lock,
-              shared,
+              outcome: shared.outcome,
               heads,
               held,
               readHead: write.repair === true ? readHeadIfGood : readHead,
