@@ -150,7 +150,7 @@ async function persistSeries({ store: path, file, chunking }: SeriesInput): Prom
   let written = 0
   for (const data of saves) {
     const { bytes } = await store.persist({ blobs: { data }, ...(chunking === null ? {} : { chunking }) })
-    written += bytes.written + bytes.folded
+    written += bytes.written + bytes.compacted
   }
   for (const [i, data] of saves.entries()) {
     const snapshot = await store.load({ at: i + 1 })

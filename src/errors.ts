@@ -25,11 +25,13 @@ const kinds = {
   NO_SPACE: 'environment',
   LOCK_UNAVAILABLE: 'environment',
   NO_SNAPSHOT: 'environment',
+  DECOMPRESSION_UNAVAILABLE: 'environment',
   // Not something this version can do.
   NOT_A_STORE: 'unsupported',
   VERSION_UNSUPPORTED: 'unsupported',
   COMPRESSION_UNSUPPORTED: 'unsupported',
   FILES_UNSUPPORTED: 'unsupported',
+  ENGINE_CHECK_FAILED: 'unsupported',
   // The caller gave something that cannot be kept, found or done.
   READ_ONLY: 'input',
   STORE_CLOSED: 'input',
@@ -40,7 +42,7 @@ const kinds = {
   METADATA_INVALID: 'input',
   SCHEMA_MISMATCH: 'input',
   ENGINE_MISMATCH: 'input',
-  ENGINE_CHECK_FAILED: 'input',
+  ENGINE_VALUE_INVALID: 'input',
   SOURCE_FAILED: 'input',
   TARGET_EXISTS: 'input',
   LIMIT_EXCEEDED: 'input',

@@ -1,3 +1,5 @@
+// The public entry `holdfast`. Types and functions only; what they do is elsewhere.
+
 export { type ErrorCode, type ErrorDetails, type ErrorKind, HoldfastError, isHoldfastError } from './errors.ts'
 export { type Chunking, content, fixed } from './format/chunking.ts'
 export { checkDirectory, type DirectoryCheck, type DirectoryReport } from './fs/check-directory.ts'
@@ -7,7 +9,7 @@ export type { BlobDirectory } from './load/blob-directory.ts'
 export type { Freshness, SourcePosition, Watermark } from './load/freshness.ts'
 export type { LoadOptions, Restored } from './load/load.ts'
 export type { StandardSchema } from './load/metadata-schema.ts'
-export type { PassedOver, Snapshot, SnapshotInfo } from './load/snapshot.ts'
+export type { SkippedSnapshot, Snapshot, SnapshotInfo } from './load/snapshot.ts'
 export { destroyStore, loadSnapshot, memory, type OpenOptions, openStore, persistSnapshot, setAside } from './open.ts'
 export type { PersistOptions, PersistResult } from './persist/options.ts'
 export type { BlobInput, BlobOptions, BlobSource, SaveToPath } from './persist/sources.ts'

@@ -1,5 +1,3 @@
-// Finds addons and packages' own files by name at run time, so that holdfast can be bundled.
-
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
@@ -21,9 +19,19 @@ export function resolveNative(name: string): string {
   return createRequire(requireBase()).resolve(name)
 }
 
-/** A file that lies beside a package's main file. Throws whatever finding or reading it throws. */
-export function readPackageFile(name: string, file: string): Uint8Array {
+/** The bytes of `file` beside the package's main file: what a package brings beside its code. */
+export function readNative(name: string, file: string): Uint8Array {
   return readFileSync(join(dirname(resolveNative(name)), file))
+}
+
+/** The limit on virtual memory that this process was started with (`ulimit -v`). Infinity: none, or the system does not say. */
+export function addressSpaceBytes(): number {
+  try {
+    const limits = readFileSync('/proc/self/limits', 'latin1')
+    return Number(/^Max address space\s+(\d+)/m.exec(limits)?.[1] ?? Number.POSITIVE_INFINITY)
+  } catch {
+    return Number.POSITIVE_INFINITY
+  }
 }
 
 function requireBase(): string {

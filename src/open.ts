@@ -12,6 +12,7 @@ import { createStore, LOCK_WAIT_MS, type Place, type Store, type StoreOptions } 
 
 // The composition root: the one place that knows which storage serves which location.
 
+/** How a store in a directory is opened. */
 export interface OpenOptions extends StoreOptions {
   /** Never writes a byte, not even a lock file. */
   readOnly?: boolean

@@ -2,11 +2,12 @@
 export type Progress =
   | { phase: 'waiting'; waitedMs: number }
   | { phase: 'reading'; blob: string; bytes: number; totalBytes: number | null; writtenBytes: number }
-  | { phase: 'folding'; bytes: number; totalBytes: number }
+  | { phase: 'compacting'; bytes: number; totalBytes: number }
   | { phase: 'committing' }
   | { phase: 'verifying'; bytes: number; totalBytes: number }
   | { phase: 'loading'; blob: string; bytes: number; totalBytes: number }
 
+/** Called with how far an operation is. */
 export type OnProgress = (progress: Progress) => void
 
 /** Something the caller should know although the operation goes on. */
@@ -17,12 +18,13 @@ export interface Warning {
     | 'SLOW_HASH'
     | 'LONG_LOCK_WAIT'
     | 'SWEEP_FAILED'
-    | 'COPY_DAMAGED'
+    | 'COMPACTION_SKIPPED'
     | 'COMPRESSION_FAILED'
   message: string
   details: Readonly<Record<string, unknown>>
 }
 
+/** Called with what a caller should know although the operation goes on. */
 export type OnWarning = (warning: Warning) => void
 
 /** The default `onWarning`. */

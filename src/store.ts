@@ -1,6 +1,8 @@
+// An open store: its operations over any storage, with the settings and caches that they share.
+
 import { channel } from 'node:diagnostics_channel'
-import { createPackShelf } from './blocks/pack-cache.ts'
-import type { Environment } from './blocks/store-context.ts'
+import { createPackCache } from './blocks/pack-cache.ts'
+import type { StoreContext } from './blocks/store-context.ts'
 import { HoldfastError } from './errors.ts'
 import { blake3Implementation } from './format/blake3.ts'
 import type { FileSystem } from './fs/port.ts'
@@ -121,11 +123,11 @@ export function createStore({ storage, fs, local }: Place, options: StoreOptions
   if (!['auto', 'none', 'zstd'].includes(defaults.compression)) {
     throw new TypeError(`compression must be 'auto', 'none' or 'zstd', got ${JSON.stringify(defaults.compression)}`)
   }
-  const env: Environment = {
+  const ctx: StoreContext = {
     storage,
     fs,
     local,
-    shelf: createPackShelf(storage),
+    packCache: createPackCache(storage),
     warn: options.onWarning ?? emitProcessWarning,
     badBlocks: new Map(),
   }
@@ -139,7 +141,7 @@ export function createStore({ storage, fs, local }: Place, options: StoreOptions
         details: { location: storage.location },
       })
     }
-    warnOfSlowHash(env.warn)
+    warnOfSlowHash(ctx.warn)
     const promise = operation()
     running.add(promise)
     try {
@@ -160,40 +162,40 @@ export function createStore({ storage, fs, local }: Place, options: StoreOptions
     location: storage.location,
     persist: (request) =>
       run(async () => {
-        const result = await persist(env, request, defaults)
+        const result = await persist(ctx, request, defaults)
         persistChannel.publish({ location: storage.location, ...result })
         return result
       }),
     load: (request) =>
       run(async () => {
         const startMs = performance.now()
-        const snapshot = await load(env, request)
+        const snapshot = await load(ctx, request)
         if (snapshot !== null) {
-          const { sequence, manifest, passedOver } = snapshot
+          const { sequence, manifest, skipped } = snapshot
           const durationMs = performance.now() - startMs
-          loadChannel.publish({ location: storage.location, sequence, manifest, passedOver, durationMs })
+          loadChannel.publish({ location: storage.location, sequence, manifest, skipped, durationMs })
         }
         return snapshot
       }),
     restore: (use, request) =>
       run(async () => {
         const startMs = performance.now()
-        const restored = await restore(env, use, request)
+        const restored = await restore(ctx, use, request)
         if (restored !== null) {
-          const { sequence, manifest, passedOver } = restored.snapshot
+          const { sequence, manifest, skipped } = restored.snapshot
           const durationMs = performance.now() - startMs
-          loadChannel.publish({ location: storage.location, sequence, manifest, passedOver, durationMs })
+          loadChannel.publish({ location: storage.location, sequence, manifest, skipped, durationMs })
         }
         return restored
       }),
-    snapshots: () => run(() => listSnapshots(env)),
-    tag: (name, request = {}) => run(() => tag(env, name, request.at, { ...request, ...lockWait(request) })),
-    untag: (name, request = {}) => run(() => untag(env, name, { ...request, ...lockWait(request) })),
-    rollback: (to, request = {}) => run(() => rollback(env, to, { ...request, ...lockWait(request) })),
-    verify: (request) => run(() => verify(env, request)),
+    snapshots: () => run(() => listSnapshots(ctx)),
+    tag: (name, request = {}) => run(() => tag(ctx, name, request.at, { ...request, ...lockWait(request) })),
+    untag: (name, request = {}) => run(() => untag(ctx, name, { ...request, ...lockWait(request) })),
+    rollback: (to, request = {}) => run(() => rollback(ctx, to, { ...request, ...lockWait(request) })),
+    verify: (request) => run(() => verify(ctx, request)),
     scrub: (request = {}) =>
       run(async () => {
-        const report = await scrub(env, {
+        const report = await scrub(ctx, {
           ...request,
           cursor: request.cursor === undefined ? scrubbed : request.cursor,
         })
@@ -201,11 +203,11 @@ export function createStore({ storage, fs, local }: Place, options: StoreOptions
         return report
       }),
     repair: (request = {}) =>
-      run(() => repair(env, { ...request, ...lockWait(request), packBytesMax: defaults.packBytesMax })),
+      run(() => repair(ctx, { ...request, ...lockWait(request), packBytesMax: defaults.packBytesMax })),
     materialize: (request = {}) =>
       run(async () => {
         const { at, blobs, signal, onProgress } = request
-        const snapshot = await load(env, { required: true, ...(at === undefined ? {} : { at }) })
+        const snapshot = await load(ctx, { required: true, ...(at === undefined ? {} : { at }) })
         try {
           const paths: [string, string][] = []
           for (const name of blobs ?? snapshot!.names) {

@@ -3,7 +3,7 @@ import { type BlockId, CODEC_RAW } from '../format/cid.ts'
 import { decodeNode, type NodeChildren } from '../format/dag.ts'
 import { DAG_DEPTH_MAX, DIGEST_BYTES } from '../format/limits.ts'
 import type { BlobEntry } from '../format/manifest.ts'
-import type { Blame, BlockSource } from './block-source.ts'
+import type { BlockSource, DamageContext } from './block-source.ts'
 
 /** Consecutive chunks of a blob: those below one node. */
 export interface ChunkRun {
@@ -19,7 +19,7 @@ export interface ChunkRun {
 export async function* chunkRuns(
   source: BlockSource,
   entry: BlobEntry,
-  blame: Blame,
+  damageContext: DamageContext,
   start = 0,
   end = entry.size,
 ): AsyncGenerator<ChunkRun> {
@@ -30,10 +30,11 @@ export async function* chunkRuns(
   yield* walk(entry.root.digest, entry.size, 0, 1)
 
   async function* walk(digest: Uint8Array, size: number, offset: number, depth: number): AsyncGenerator<ChunkRun> {
-    const node = await readNode(source, digest, blame)
-    if (node.total !== size) throw disagrees(blame, `a node holds ${node.total} bytes where its parent says ${size}`)
-    if (depth === 1 && node.count < 2) throw disagrees(blame, 'its root has a single child')
-    if (depth > DAG_DEPTH_MAX) throw disagrees(blame, `its tree is deeper than ${DAG_DEPTH_MAX}`)
+    const node = await readNode(source, digest, damageContext)
+    if (node.total !== size)
+      throw disagrees(damageContext, `a node holds ${node.total} bytes where its parent says ${size}`)
+    if (depth === 1 && node.count < 2) throw disagrees(damageContext, 'its root has a single child')
+    if (depth > DAG_DEPTH_MAX) throw disagrees(damageContext, `its tree is deeper than ${DAG_DEPTH_MAX}`)
     if (node.codec === CODEC_RAW) {
       yield { offset, count: node.count, lengths: node.lengths, digests: node.digests }
       return
@@ -55,13 +56,13 @@ const NODES_CACHED = 32
 const nodesOf = new WeakMap<BlockSource, Map<string, NodeChildren>>()
 
 /** A node, verified when it was read, decoded once as long as it is in use. */
-async function readNode(source: BlockSource, digest: Uint8Array, blame: Blame): Promise<NodeChildren> {
+async function readNode(source: BlockSource, digest: Uint8Array, damageContext: DamageContext): Promise<NodeChildren> {
   const nodes = nodesOf.get(source) ?? new Map<string, NodeChildren>()
   nodesOf.set(source, nodes)
   const key = Buffer.from(digest.buffer, digest.byteOffset, DIGEST_BYTES).toString('latin1')
   const known = nodes.get(key)
   nodes.delete(key)
-  const node = known ?? decodeNode(await source.read(digest, blame), blame.what)
+  const node = known ?? decodeNode(await source.read(digest, damageContext), damageContext.what)
   nodes.set(key, node)
   if (nodes.size > NODES_CACHED) nodes.delete(nodes.keys().next().value!)
   return node
@@ -71,7 +72,7 @@ async function readNode(source: BlockSource, digest: Uint8Array, blame: Blame): 
 export async function visitBlob(
   source: BlockSource,
   root: BlockId,
-  blame: Blame,
+  damageContext: DamageContext,
   visit: { node(digest: Uint8Array): boolean; chunks(digests: Uint8Array, count: number): void },
   depth = 1,
 ): Promise<void> {
@@ -80,18 +81,20 @@ export async function visitBlob(
     return
   }
   if (!visit.node(root.digest)) return
-  if (depth > DAG_DEPTH_MAX) throw disagrees(blame, `its tree is deeper than ${DAG_DEPTH_MAX}`)
-  const node = decodeNode(await source.read(root.digest, blame), blame.what)
+  if (depth > DAG_DEPTH_MAX) throw disagrees(damageContext, `its tree is deeper than ${DAG_DEPTH_MAX}`)
+  const node = decodeNode(await source.read(root.digest, damageContext), damageContext.what)
   if (node.codec === CODEC_RAW) {
     visit.chunks(node.digests, node.count)
     return
   }
   for (let i = 0; i < node.count; i++) {
     const digest = node.digests.subarray(i * DIGEST_BYTES, (i + 1) * DIGEST_BYTES)
-    await visitBlob(source, { codec: node.codec, digest }, blame, visit, depth + 1)
+    await visitBlob(source, { codec: node.codec, digest }, damageContext, visit, depth + 1)
   }
 }
 
-export function disagrees(blame: Blame, why: string): HoldfastError {
-  return new HoldfastError(blame.code, `${blame.what} is damaged: ${why}`, { details: { ...blame.details, why } })
+export function disagrees(damageContext: DamageContext, why: string): HoldfastError {
+  return new HoldfastError(damageContext.code, `${damageContext.what} is damaged: ${why}`, {
+    details: { ...damageContext.details, why },
+  })
 }

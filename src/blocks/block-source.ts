@@ -1,10 +1,11 @@
 import { setImmediate } from 'node:timers/promises'
 import { HoldfastError, isDamage, isHoldfastError } from '../errors.ts'
 import { blake3, digestsEqual } from '../format/blake3.ts'
-import { COMPRESSION, decompressBlock } from '../format/compression.ts'
+import { decompressBlock } from '../format/compress.ts'
+import { COMPRESSION } from '../format/compression.ts'
 import { DIGEST_BYTES } from '../format/limits.ts'
 import type { PackIndex } from '../format/pack.ts'
-import { type BlockTable, createBlockTable } from './merged-index.ts'
+import { createMergedIndex, type MergedIndex } from './merged-index.ts'
 import type { OpenPack } from './pack-cache.ts'
 
 /**
@@ -19,24 +20,24 @@ export interface BlockSource {
   /** The block's place in the packs read so far, or -1. */
   find(digest: Uint8Array, at: number): number
   /** Reads indexes until `count` digests from `digests` are all found, or no index is left. */
-  locate(digests: Uint8Array, count: number): Promise<void>
+  loadIndexesFor(digests: Uint8Array, count: number): Promise<void>
   /** Reads all indexes that are left. */
-  locateAll(): Promise<void>
+  loadAllIndexes(): Promise<void>
   /** Hints that about `lookups` blocks will be looked up, so that a table pays. */
-  expect(lookups: number): Promise<void>
+  expectLookups(lookups: number): Promise<void>
   /**
    * The bytes of one block, checked against its digest. A bad copy is replaced by a good one from
    * another pack if there is one.
    */
-  read(digest: Uint8Array, blame: Blame): Promise<Uint8Array>
+  read(digest: Uint8Array, damageContext: DamageContext): Promise<Uint8Array>
   /** The bytes at a place, decompressed, *not* checked against the digest. */
   readPlace(place: number): Promise<Uint8Array>
   /** As `read`, when the copy at `tried` is known to be bad. */
-  readElsewhere(digest: Uint8Array, tried: number, blame: Blame, cause: unknown): Promise<Uint8Array>
+  readElsewhere(digest: Uint8Array, tried: number, damageContext: DamageContext, cause: unknown): Promise<Uint8Array>
 }
 
 /** What a bad block means to the user: which snapshot or blob it belongs to. */
-export interface Blame {
+export interface DamageContext {
   code: 'SNAPSHOT_DAMAGED' | 'BLOB_DAMAGED'
   what: string
   details: Record<string, unknown>
@@ -44,7 +45,7 @@ export interface Blame {
 
 const SLOT = 2 ** 32
 
-export function slotOf(place: number): number {
+export function packNumberOf(place: number): number {
   return Math.floor(place / SLOT)
 }
 
@@ -86,7 +87,7 @@ export async function openBlockSource(
     packs.map((pack) => async () => pack),
     options,
   )
-  await source.locateAll()
+  await source.loadAllIndexes()
   return source
 }
 
@@ -97,7 +98,7 @@ export function lazyBlockSource(openers: readonly PackOpener[], options: BlockSo
   const failures = [...(options.failures ?? [])]
   const left = [...openers]
   let reading: Promise<unknown> | null = null
-  let table: BlockTable | null = null
+  let table: MergedIndex | null = null
   let tabulating = false
   let last = 0
   let expected = 0
@@ -139,7 +140,7 @@ export function lazyBlockSource(openers: readonly PackOpener[], options: BlockSo
     // On average half of the indexes are searched.
     if ((expected * indexes.length) / 2 < SEARCHES_WORTH_A_BLOCK * blocks) return
     tabulating = true
-    const building = createBlockTable(blocks)
+    const building = createMergedIndex(blocks)
     // Indexes may be read meanwhile: the loop takes them in too.
     for (let slot = 0; slot < indexes.length; slot++) {
       const index = indexes[slot]!
@@ -181,20 +182,25 @@ export function lazyBlockSource(openers: readonly PackOpener[], options: BlockSo
   }
 
   async function readPlace(place: number): Promise<Uint8Array> {
-    const slot = slotOf(place)
+    const slot = packNumberOf(place)
     const entry = entryOf(place)
     const index = indexes[slot]!
     const stored = Buffer.allocUnsafeSlow(index.storedLength(entry))
     await readable[slot]!.file.read(stored, index.offset(entry))
-    return unpack(index, entry, stored)
+    return decompressStored(index, entry, stored)
   }
 
   /** Every pack but the one tried, then whatever `others` can offer. */
-  async function readElsewhere(digest: Uint8Array, tried: number, blame: Blame, cause: unknown): Promise<Uint8Array> {
+  async function readElsewhere(
+    digest: Uint8Array,
+    tried: number,
+    damageContext: DamageContext,
+    cause: unknown,
+  ): Promise<Uint8Array> {
     let reason = cause
     await locateAll()
     for (let slot = 0; slot < indexes.length; slot++) {
-      if (tried !== -1 && slot === slotOf(tried)) continue
+      if (tried !== -1 && slot === packNumberOf(tried)) continue
       const entry = indexes[slot]!.find(digest, 0)
       if (entry === -1) continue
       try {
@@ -207,32 +213,37 @@ export function lazyBlockSource(openers: readonly PackOpener[], options: BlockSo
     }
     const others = await options.others?.()
     const place = others?.find(digest, 0) ?? -1
-    if (others && place !== -1) return await others.read(digest, blame)
+    if (others && place !== -1) return await others.read(digest, damageContext)
     // What cannot be read may be whole: that is for the disk's owner to find out, and no reason to call it damaged.
     if (isHoldfastError(reason, 'IO_FAILED')) throw reason
-    throw missing(digest, blame, tried === -1 ? null : readable[slotOf(tried)]!.name, reason ?? failures[0])
+    throw missing(
+      digest,
+      damageContext,
+      tried === -1 ? null : readable[packNumberOf(tried)]!.name,
+      reason ?? failures[0],
+    )
   }
 
   return {
     packs: readable,
     indexes,
     find,
-    locate,
-    locateAll,
-    async expect(lookups) {
+    loadIndexesFor: locate,
+    loadAllIndexes: locateAll,
+    async expectLookups(lookups) {
       expected = Math.max(expected, lookups)
       await tabulate()
     },
-    async read(digest, blame) {
+    async read(digest, damageContext) {
       await locate(digest, 1)
       const place = find(digest, 0)
-      if (place === -1) return await readElsewhere(digest, -1, blame, undefined)
+      if (place === -1) return await readElsewhere(digest, -1, damageContext, undefined)
       try {
         return check(await readPlace(place), digest)
       } catch (error) {
         if (!isBadCopy(error)) throw error
-        options.onBadBlock?.(readable[slotOf(place)]!.name, digest, error)
-        return await readElsewhere(digest, place, blame, error)
+        options.onBadBlock?.(readable[packNumberOf(place)]!.name, digest, error)
+        return await readElsewhere(digest, place, damageContext, error)
       }
     },
     readPlace,
@@ -254,7 +265,7 @@ function check(bytes: Uint8Array, digest: Uint8Array): Uint8Array {
 }
 
 /** Stored bytes → block bytes. Compressed bytes are checked before a decompressor sees them. */
-export function unpack(index: PackIndex, entry: number, stored: Uint8Array): Uint8Array {
+export function decompressStored(index: PackIndex, entry: number, stored: Uint8Array): Uint8Array {
   const compression = index.compression(entry)
   if (compression === COMPRESSION.none) return stored
   const check = index.check(entry)
@@ -265,16 +276,21 @@ export function unpack(index: PackIndex, entry: number, stored: Uint8Array): Uin
   try {
     return decompressBlock(stored, index.rawLength(entry))
   } catch (cause) {
+    if (isHoldfastError(cause)) throw cause
     throw new BadBlock('the compressed bytes do not decompress', { cause })
   }
 }
 
-function missing(digest: Uint8Array, blame: Blame, pack: string | null, cause: unknown): HoldfastError {
+function missing(digest: Uint8Array, damageContext: DamageContext, pack: string | null, cause: unknown): HoldfastError {
   const block = Buffer.from(digest.subarray(0, DIGEST_BYTES)).toString('hex')
   const found = pack === null ? 'is in no pack that can be read' : `is not what was written (pack ${pack})`
   const because = cause instanceof HoldfastError ? `: ${cause.message}` : ''
-  return new HoldfastError(blame.code, `${blame.what} is damaged: block ${block.slice(0, 16)}… ${found}${because}`, {
-    details: { ...blame.details, block, pack },
-    cause,
-  })
+  return new HoldfastError(
+    damageContext.code,
+    `${damageContext.what} is damaged: block ${block.slice(0, 16)}… ${found}${because}`,
+    {
+      details: { ...damageContext.details, block, pack },
+      cause,
+    },
+  )
 }

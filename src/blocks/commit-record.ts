@@ -5,14 +5,14 @@ import type { HeadSnapshot } from '../format/head.ts'
 import { fromHex } from '../format/hex.ts'
 import { DIGEST_BYTES, STORE_ID_BYTES } from '../format/limits.ts'
 import { KIND } from '../format/pack.ts'
-import type { BlockWriter } from './pack-writer.ts'
+import type { PackWriter } from './pack-writer.ts'
 
 /**
  * Appends what a lost HEAD is rebuilt from. `names` are the packs that have a name by now; the one being written has none yet, and is
  * needed by whoever has a record in it.
  */
 export function appendCommitRecord(
-  writer: BlockWriter,
+  writer: PackWriter,
   storeId: string,
   snapshot: HeadSnapshot,
   names: ReadonlyMap<number, string>,

@@ -1,8 +1,8 @@
 import { setImmediate } from 'node:timers/promises'
 import { CHECK_BYTES } from '../format/limits.ts'
 import type { PackIndex } from '../format/pack.ts'
-import { borrowSlot, type Frames } from '../workers/decompress.ts'
-import { BadBlock, unpack } from './block-source.ts'
+import { borrowBuffer, type Frames } from '../workers/decompress.ts'
+import { BadBlock, decompressStored } from './block-source.ts'
 
 /** Compressed blocks of one pack that lie near each other. */
 export interface PackedBlocks {
@@ -23,11 +23,11 @@ const STEP_BYTES = 128 * 1024
  * Decompresses blocks, in worker threads where that pays, and gives each to `take`, which must copy what it keeps; null for one that is
  * not what was written. What is given is *not* checked against its digest.
  */
-export async function unpackBlocks(
+export async function decompressBlocks(
   { index, entries, start, storedBytes, rawBytes, stored }: PackedBlocks,
   take: (i: number, block: Uint8Array | null) => void,
 ): Promise<void> {
-  const slot = await borrowSlot(storedBytes, rawBytes)
+  const slot = await borrowBuffer(storedBytes, rawBytes)
   try {
     const bytes = await stored(slot?.stored ?? null)
     if (slot !== null && (await slot.decompress(framesOf(index, entries, start)))) {
@@ -65,7 +65,7 @@ async function alone(work: () => Promise<void>): Promise<void> {
 
 function unpackOrNull(index: PackIndex, entry: number, stored: Uint8Array): Uint8Array | null {
   try {
-    return unpack(index, entry, stored)
+    return decompressStored(index, entry, stored)
   } catch (error) {
     if (error instanceof BadBlock) return null
     throw error

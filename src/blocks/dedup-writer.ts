@@ -1,11 +1,11 @@
 import { CODEC_RAW, type Codec } from '../format/cid.ts'
 import { DIGEST_BYTES } from '../format/limits.ts'
 import { KIND, type Kind } from '../format/pack.ts'
-import { type BlockSource, entryOf, placeOf, slotOf } from './block-source.ts'
+import { type BlockSource, entryOf, packNumberOf, placeOf } from './block-source.ts'
 import { createDigestMap, type DigestMap } from './digest-map.ts'
-import type { BlockWriter, Frame } from './pack-writer.ts'
+import type { Frame, PackWriter } from './pack-writer.ts'
 
-interface IntakeOptions {
+interface DedupWriterOptions {
   /** Blocks that the store has. */
   source: BlockSource
   /** HEAD's pack ids by name. */
@@ -15,16 +15,16 @@ interface IntakeOptions {
    * block, since a persist may find more of them itself.
    */
   damaged: readonly ReadonlyMap<string, ReadonlySet<string>>[]
-  writer: BlockWriter
+  writer: PackWriter
 }
 
 /** Takes blocks in: writes those the store does not have, and notes which packs the snapshot needs. */
-export interface Intake {
+export interface DedupWriter {
   /** Writes a chunk that `reuse` did not take. `frame`: the same compressed, to be written instead. */
   chunk(bytes: Uint8Array, digest: Uint8Array, frame?: Frame | null): void
   block(bytes: Uint8Array, digest: Uint8Array, codec: Codec, kind: Kind): void
   /** Whether the block need not be written. */
-  knows(digests: Uint8Array, at: number): boolean
+  has(digests: Uint8Array, at: number): boolean
   /** Takes a chunk of `length` bytes that need not be written; false when it must be. */
   reuse(digests: Uint8Array, at: number, length: number): boolean
   /** Starts writing what was taken in; waits for the write before. */
@@ -32,13 +32,13 @@ export interface Intake {
   /** Waits for what was flushed last. */
   written(): Promise<void>
   /** Waits for all writes. */
-  settled(): Promise<void>
+  drain(): Promise<void>
   /** The pack, of those known or written, that holds the block; -1 if none. */
   packOf(digest: Uint8Array): number
   /** The pack that this persist wrote the block into, or -1. */
   ownPack(digest: Uint8Array): number
   /** Blocks were copied out of `packs` into new ones: `moved` says which pack has each now. */
-  relocate(packs: Iterable<number>, moved: DigestMap): void
+  moved(packs: Iterable<number>, moved: DigestMap): void
   /** Ids of packs, known before or written now, that hold what was taken in. */
   needed(): Set<number>
   /** Per known pack, one byte a block: 1 where it was needed. */
@@ -53,7 +53,7 @@ export interface Intake {
  */
 const UNSEARCHED_BYTES_MAX = 4 * 1024 * 1024
 
-export function createIntake({ source, ids, damaged, writer }: IntakeOptions): Intake {
+export function createDedupWriter({ source, ids, damaged, writer }: DedupWriterOptions): DedupWriter {
   /** What this persist wrote itself: digest → pack id. */
   const own = createDigestMap()
   const marks: Uint8Array[] = []
@@ -72,7 +72,7 @@ export function createIntake({ source, ids, damaged, writer }: IntakeOptions): I
     const place = source.find(digests, at)
     if (place === -1 || damaged.every(({ size }) => size === 0)) return place
     const hex = Buffer.from(digests.subarray(at, at + DIGEST_BYTES)).toString('hex')
-    if (!isDamaged(slotOf(place), hex)) return place
+    if (!isDamaged(packNumberOf(place), hex)) return place
     const slot = source.indexes.findIndex((index, other) => index.find(digests, at) !== -1 && !isDamaged(other, hex))
     return slot === -1 ? -1 : placeOf(slot, source.indexes[slot]!.find(digests, at))
   }
@@ -89,7 +89,7 @@ export function createIntake({ source, ids, damaged, writer }: IntakeOptions): I
     if (own.get(digests, at) === -1) {
       const place = known(digests, at)
       if (place === -1) return false
-      const slot = slotOf(place)
+      const slot = packNumberOf(place)
       needed.add(idOf(slot))
       marksOf(slot)[entryOf(place)] = 1
     }
@@ -115,21 +115,21 @@ export function createIntake({ source, ids, damaged, writer }: IntakeOptions): I
       // What is reused is counted in bytes of chunks.
       if (!reuse(digest, 0, 0)) write(bytes, digest, codec, kind, null)
     },
-    knows: (digests, at) => own.get(digests, at) !== -1 || known(digests, at) !== -1,
+    has: (digests, at) => own.get(digests, at) !== -1 || known(digests, at) !== -1,
     reuse,
     async flush() {
       await writing
       if (!searchedAll && writer.bytes > UNSEARCHED_BYTES_MAX) {
         searchedAll = true
-        await source.locateAll()
-        await source.expect(Number.POSITIVE_INFINITY)
+        await source.loadAllIndexes()
+        await source.expectLookups(Number.POSITIVE_INFINITY)
       }
       await writer.rollOver()
       writing = writer.flush()
       writing.catch(() => {})
     },
     written: () => writing,
-    async settled() {
+    async drain() {
       await writing
     },
     packOf(digest) {
@@ -138,10 +138,10 @@ export function createIntake({ source, ids, damaged, writer }: IntakeOptions): I
       const written = own.get(digest, 0)
       if (written !== -1) return written
       const place = known(digest, 0)
-      return place === -1 ? -1 : idOf(slotOf(place))
+      return place === -1 ? -1 : idOf(packNumberOf(place))
     },
     ownPack: (digest) => own.get(digest, 0),
-    relocate(packs, moved) {
+    moved(packs, moved) {
       relocated = moved
       for (const id of packs) needed.delete(id)
     },

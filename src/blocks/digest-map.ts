@@ -1,5 +1,5 @@
 import { DIGEST_BYTES } from '../format/limits.ts'
-import { createDigestSlots, type DigestPlace } from './digest-table.ts'
+import { createDigestTable, type DigestPlace } from './digest-table.ts'
 
 /**
  * Digest → number, no object per entry. 32 bytes for the digest, 4 for the value and 5 to 8 for the slot of each entry; what is there
@@ -21,7 +21,7 @@ export function createDigestMap(): DigestMap {
   const values: Uint32Array[] = []
   let size = 0
   const place: DigestPlace = { bytes: new Uint8Array(0), at: 0 }
-  const slots = createDigestSlots((entry) => {
+  const slots = createDigestTable((entry) => {
     place.bytes = digests[Math.floor(entry / PAGE)]!
     place.at = (entry % PAGE) * DIGEST_BYTES
     return place

@@ -10,7 +10,7 @@ export interface DigestPlace {
  * Digest → number of an entry: a flat open-addressing table of the numbers alone, 5 to 8 bytes an entry. Whoever has the entries has the
  * digests too, so here there is no second copy of them. Digests are uniform, so their first bytes serve as the hash.
  */
-interface DigestSlots {
+interface DigestTable {
   /** The number of the entry, or -1. */
   find(digest: Uint8Array, at: number): number
   /** Keeps the first entry of a digest; answers whether it was new. */
@@ -30,7 +30,7 @@ const GROWTH = 1.5
  * @param placeOf of an entry that was added; may answer the same object each time
  * @param expected entries
  */
-export function createDigestSlots(placeOf: (entry: number) => DigestPlace, expected = 0): DigestSlots {
+export function createDigestTable(placeOf: (entry: number) => DigestPlace, expected = 0): DigestTable {
   // A little room for those that get more than their share.
   const firstSlots = Math.max(SHARD_SLOTS_MIN, Math.ceil((expected / SHARDS / LOAD_MAX) * 1.05))
   /** Entry number + 1; 0 is a free slot. */

@@ -1,22 +1,22 @@
 import type { PackIndex } from '../format/pack.ts'
-import { createDigestSlots, type DigestPlace } from './digest-table.ts'
+import { createDigestTable, type DigestPlace } from './digest-table.ts'
 
 /** The blocks of many pack indexes in one table; the digests stay where they are, in the indexes. */
-export interface BlockTable {
+export interface MergedIndex {
   /** The pack's slot and the block's row in its index; null when it has none of that digest. The object is the same each time. */
   find(digest: Uint8Array, at: number): Readonly<{ slot: number; entry: number }> | null
   /** Takes in rows [from, to) of the index that has the next slot, or of the one given last. */
   add(slot: number, index: PackIndex, from: number, to: number): void
 }
 
-export function createBlockTable(expected: number): BlockTable {
+export function createMergedIndex(expected: number): MergedIndex {
   const indexes: PackIndex[] = []
   /** The number of each index's first block, all of them counted through. */
   const starts: number[] = []
   let total = 0
   const found = { slot: 0, entry: 0 }
   const place: DigestPlace = { bytes: new Uint8Array(0), at: 0 }
-  const slots = createDigestSlots((block) => {
+  const slots = createDigestTable((block) => {
     seek(block)
     const index = indexes[found.slot]!
     place.bytes = index.bytes

@@ -1,5 +1,5 @@
 import { HoldfastError } from '../errors.ts'
-import { inTurns } from '../event-loop.ts'
+import { runYielding } from '../event-loop.ts'
 import { compactingIndex } from '../format/compact-index.ts'
 import { COMPRESSION, prepareDecompression } from '../format/compression.ts'
 import { FOOTER_BYTES, HEADER_BYTES } from '../format/limits.ts'
@@ -18,15 +18,15 @@ export interface OpenPack {
 }
 
 /** Opens packs, each at most once at a time. */
-export interface PackShelf {
+export interface PackCache {
   open(name: string, storeId: Uint8Array): Promise<OpenPack>
   /** As `open`, of a pack that was seen to be there: if its index is known, its file is opened by the first read, if any. */
   openLater(name: string, storeId: Uint8Array): Promise<OpenPack>
   /** The index of a pack that was written here need not be read. */
-  know(name: string, index: PackIndex, fileBytes: number): unknown
+  put(name: string, index: PackIndex, fileBytes: number): unknown
 }
 
-interface Shelved {
+interface SharedPack {
   file: Promise<PackFile>
   index: Promise<PackIndex> | null
   users: number
@@ -43,8 +43,8 @@ const INDEX_CACHE_BYTES = 32 * 1024 * 1024
 /** Small persists make small packs, which merges soon replace: what is kept of those is mostly of packs that are gone. */
 const INDEXES_CACHED_MAX = 1024
 
-export function createPackShelf(storage: Storage): PackShelf {
-  const shelf = new Map<string, Shelved>()
+export function createPackCache(storage: Storage): PackCache {
+  const opened = new Map<string, SharedPack>()
   const cached = new Map<string, CachedIndex>()
   let cachedBytes = 0
 
@@ -57,10 +57,10 @@ export function createPackShelf(storage: Storage): PackShelf {
       return await readyIndex(known)
     }
     const index = await readPackIndex(file, storeId)
-    return await readyIndex(know(file.name, index, file.bytes))
+    return await readyIndex(put(file.name, index, file.bytes))
   }
 
-  function know(name: string, index: PackIndex, fileBytes: number): CachedIndex {
+  function put(name: string, index: PackIndex, fileBytes: number): CachedIndex {
     const known = { index, fileBytes, compressed: hasCompressed(index) }
     cached.set(name, known)
     cachedBytes += index.bytes.length
@@ -72,21 +72,21 @@ export function createPackShelf(storage: Storage): PackShelf {
     return known
   }
 
-  function drop(name: string, shelved: Shelved): boolean {
-    shelved.users -= 1
-    if (shelved.users > 0) return false
-    if (shelf.get(name) === shelved) shelf.delete(name)
+  function drop(name: string, shared: SharedPack): boolean {
+    shared.users -= 1
+    if (shared.users > 0) return false
+    if (opened.get(name) === shared) opened.delete(name)
     return true
   }
 
   async function open(name: string, storeId: Uint8Array): Promise<OpenPack> {
-    let shelved = shelf.get(name)
-    if (shelved === undefined) {
-      shelved = { file: storage.openPack(name), index: null, users: 0 }
-      shelf.set(name, shelved)
+    let shared = opened.get(name)
+    if (shared === undefined) {
+      shared = { file: storage.openPack(name), index: null, users: 0 }
+      opened.set(name, shared)
     }
-    shelved.users += 1
-    const held = shelved
+    shared.users += 1
+    const held = shared
     let file: PackFile
     try {
       file = await held.file
@@ -128,7 +128,7 @@ export function createPackShelf(storage: Storage): PackShelf {
     let opening: Promise<OpenPack> | null = null
     let released = false
 
-    async function opened(): Promise<OpenPack> {
+    async function ensureOpen(): Promise<OpenPack> {
       opening ??= open(name, storeId)
       try {
         return await opening
@@ -140,7 +140,7 @@ export function createPackShelf(storage: Storage): PackShelf {
     const file: PackFile = {
       name,
       bytes: known.fileBytes,
-      read: async (target, position) => await (await opened()).file.read(target, position),
+      read: async (target, position) => await (await ensureOpen()).file.read(target, position),
       close: release,
       closeSync: releaseSync,
     }
@@ -156,7 +156,7 @@ export function createPackShelf(storage: Storage): PackShelf {
     return { name, file, index: () => readyIndex(known), release, releaseSync }
   }
 
-  return { open, openLater, know }
+  return { open, openLater, put }
 }
 
 /** Whoever has an index may decompress the blocks in it. */
@@ -192,8 +192,10 @@ async function readPackIndex(file: PackFile, storeId: Uint8Array): Promise<PackI
     const index = room.subarray(HEADER_BYTES, HEADER_BYTES + indexBytes)
     await file.read(index, indexOffset)
     const parts = { header: room.subarray(0, HEADER_BYTES), index, footer }
-    const parsed = await inTurns(parsingPackIndex({ ...parts, name: file.name, fileBytes: file.bytes, storeId, where }))
-    return await inTurns(compactingIndex(parsed))
+    const parsed = await runYielding(
+      parsingPackIndex({ ...parts, name: file.name, fileBytes: file.bytes, storeId, where }),
+    )
+    return await runYielding(compactingIndex(parsed))
   } finally {
     if (room.length <= SCRATCH_BYTES_MAX) scratch = room
   }

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { HoldfastError } from '../errors.ts'
-import { inTurns } from '../event-loop.ts'
+import { runYielding } from '../event-loop.ts'
 import type { Codec } from '../format/cid.ts'
 import { COMPRESSION } from '../format/compression.ts'
 import { BLOCK_BYTES_MAX, HEADER_BYTES, PACK_BLOCKS_MAX } from '../format/limits.ts'
@@ -16,7 +16,7 @@ export interface WrittenPack {
   blocks: number
 }
 
-interface BlockWriterOptions {
+interface PackWriterOptions {
   storeId: Uint8Array
   /** The HEAD revision that will name the packs. */
   revision: number
@@ -26,7 +26,7 @@ interface BlockWriterOptions {
 }
 
 /** Appends blocks to packs, rolling over at the size limit. Packs are renamed into place as they fill, HEAD names them later. */
-export interface BlockWriter {
+export interface PackWriter {
   /** Stored bytes so far. */
   readonly bytes: number
   /** Completed so far. */
@@ -71,7 +71,7 @@ interface StoredBlock {
 /** Up to so much is kept back and written with what follows it: a small persist is one write. */
 const GATHERED_BYTES = 256 * 1024
 
-export function createBlockWriter(options: BlockWriterOptions): BlockWriter {
+export function createPackWriter(options: PackWriterOptions): PackWriter {
   const packs: WrittenPack[] = []
   const sinks: PackSink[] = []
   let creating: Promise<PackSink> | null = null
@@ -151,7 +151,7 @@ export function createBlockWriter(options: BlockWriterOptions): BlockWriter {
     if (index.count === 0) return { last: null, seal: async () => undefined }
     const { sink, header } = await opened()
     const blocks = index.count
-    const { trailer, name, index: last } = await inTurns(index.finishing(header, position))
+    const { trailer, name, index: last } = await runYielding(index.finishing(header, position))
     await writeGathered([trailer], position + trailer.length)
     packs.push({
       id: options.firstPackId + packs.length,

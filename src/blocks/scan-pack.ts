@@ -2,7 +2,7 @@ import { blake3, digestsEqual } from '../format/blake3.ts'
 import { COMPRESSION } from '../format/compression.ts'
 import type { PackIndex } from '../format/pack.ts'
 import type { PackFile } from '../storage/port.ts'
-import { type PackedBlocks, unpackBlocks } from './decompress-blocks.ts'
+import { decompressBlocks, type PackedBlocks } from './decompress-blocks.ts'
 
 /** What a block turned out to be. One byte a block, so that a pack with nothing good in it is no more to remember than any other. */
 export const BLOCK = { good: 0, wrong: 1, unreadable: 2 } as const
@@ -136,7 +136,7 @@ async function checkStep(index: PackIndex, order: Uint32Array, read: StepRead): 
         return target ?? part
       }
       const blocks: PackedBlocks = { index, entries, start: from, storedBytes: to - from, rawBytes, stored }
-      await unpackBlocks(blocks, (i, block) => check(entries[i]!, block))
+      await decompressBlocks(blocks, (i, block) => check(entries[i]!, block))
     }),
   )
   return { done: last, blocks: last - first, bytes: checkedBytes, bad, failure }

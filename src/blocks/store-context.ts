@@ -13,16 +13,16 @@ import {
   openBlockSource,
   type PackOpener,
 } from './block-source.ts'
-import type { OpenPack, PackShelf } from './pack-cache.ts'
+import type { OpenPack, PackCache } from './pack-cache.ts'
 
 /** What every operation of one open store works with. */
-export interface Environment {
+export interface StoreContext {
   storage: Storage
   /** For the caller's own files: blob sources and targets. */
   fs: FileSystem
   /** What this machine keeps beside the storage. */
   local: Local
-  shelf: PackShelf
+  packCache: PackCache
   warn: OnWarning
   badBlocks: BadBlocks
 }
@@ -33,14 +33,14 @@ export interface Environment {
  */
 type BadBlocks = Map<string, ReadonlySet<string>>
 
-export function noteBadBlock(env: Environment, pack: string, digest: Uint8Array): void {
-  const noted = env.badBlocks.get(pack)
-  env.badBlocks.set(pack, joinBad(noted, new Set([Buffer.from(digest).toString('hex')])))
+export function noteBadBlock(ctx: StoreContext, pack: string, digest: Uint8Array): void {
+  const noted = ctx.badBlocks.get(pack)
+  ctx.badBlocks.set(pack, joinBad(noted, new Set([Buffer.from(digest).toString('hex')])))
 }
 
 /** Its index cannot be read, or it is gone. */
-export function noteBadPack(env: Environment, pack: string): void {
-  env.badBlocks.set(pack, new Set())
+export function noteBadPack(ctx: StoreContext, pack: string): void {
+  ctx.badBlocks.set(pack, new Set())
 }
 
 /** HEAD is read and written with every persist: of a pack with more bad blocks than this, none is counted on. */
@@ -55,12 +55,12 @@ export function joinBad(a: ReadonlySet<string> | undefined, b: ReadonlySet<strin
 
 /** Opens packs by name. Damaged and missing ones are answered apart: their blocks may be elsewhere. */
 export async function openPacks(
-  env: Environment,
+  ctx: StoreContext,
   stored: StoredHead,
   names: readonly string[],
 ): Promise<{ packs: OpenPack[]; failures: HoldfastError[] }> {
   const storeId = fromHex(stored.head.storeId, STORE_ID_BYTES)
-  const opened = await Promise.allSettled(names.map((name) => env.shelf.open(name, storeId)))
+  const opened = await Promise.allSettled(names.map((name) => ctx.packCache.open(name, storeId)))
   const packs = opened.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []))
   const failures: HoldfastError[] = []
   for (const result of opened) {
@@ -76,30 +76,30 @@ export async function openPacks(
 }
 
 export async function openSourceOf(
-  env: Environment,
+  ctx: StoreContext,
   packs: readonly OpenPack[],
   failures: readonly unknown[],
   others?: () => Promise<BlockSource | null>,
 ): Promise<BlockSource> {
-  return await openBlockSource(packs, sourceOptions(env, failures, others))
+  return await openBlockSource(packs, sourceOptions(ctx, failures, others))
 }
 
 /** As `openSourceOf`, but each index is read, and each pack opened, when a look-up needs it. */
 export function lazySourceOf(
-  env: Environment,
+  ctx: StoreContext,
   openers: readonly PackOpener[],
   failures: readonly unknown[],
   others?: () => Promise<BlockSource | null>,
 ): BlockSource {
-  return lazyBlockSource(openers, sourceOptions(env, failures, others))
+  return lazyBlockSource(openers, sourceOptions(ctx, failures, others))
 }
 
 function sourceOptions(
-  env: Environment,
+  ctx: StoreContext,
   failures: readonly unknown[],
   others: (() => Promise<BlockSource | null>) | undefined,
 ): BlockSourceOptions {
-  return { failures, others, onBadBlock: (pack, digest) => noteBadBlock(env, pack, digest) }
+  return { failures, others, onBadBlock: (pack, digest) => noteBadBlock(ctx, pack, digest) }
 }
 
 /** Names of packs in the order in which a snapshot's blocks are likely to be found: its manifest's, then the newest first. */
@@ -111,37 +111,37 @@ export function packsByLikelihood(head: Head, snapshot: HeadSnapshot): string[] 
 const LONG_WAIT_MS = 5_000
 
 /** Tells of waiting for another writer: as progress all along, and as a warning once it is long. */
-export function watchWait(env: Environment, onProgress: OnProgress | undefined): (waitedMs: number) => void {
+export function watchWait(ctx: StoreContext, onProgress: OnProgress | undefined): (waitedMs: number) => void {
   let warned = false
   return (waitedMs) => {
     onProgress?.({ phase: 'waiting', waitedMs })
     if (warned || waitedMs < LONG_WAIT_MS) return
     warned = true
-    env.warn({
+    ctx.warn({
       code: 'LONG_LOCK_WAIT',
-      message: `${env.storage.location}: still waiting for another writer after ${Math.round(waitedMs / 1000)} s`,
-      details: { location: env.storage.location, waitedMs },
+      message: `${ctx.storage.location}: still waiting for another writer after ${Math.round(waitedMs / 1000)} s`,
+      details: { location: ctx.storage.location, waitedMs },
     })
   }
 }
 
 /** A store written by a newer version is read, not written. */
-export function assertWritable(env: Environment, stored: StoredHead): void {
+export function assertWritable(ctx: StoreContext, stored: StoredHead): void {
   if (stored.unknown.length === 0) return
   throw new HoldfastError(
     'VERSION_UNSUPPORTED',
-    `${env.storage.location} was written by a newer holdfast (HEAD has ${stored.unknown.join(', ')}): it can be read, not written`,
+    `${ctx.storage.location} was written by a newer holdfast (HEAD has ${stored.unknown.join(', ')}): it can be read, not written`,
     { details: { unknown: stored.unknown } },
   )
 }
 
 /** Optimistic concurrency: the caller says which snapshot it believes to be the current one. */
-export function assertExpected(env: Environment, head: Head | null, expected: number | null | undefined): void {
-  const current = head?.head ?? null
+export function assertExpected(ctx: StoreContext, head: Head | null, expected: number | null | undefined): void {
+  const current = head?.current ?? null
   if (expected === undefined || expected === current) return
   throw new HoldfastError(
     'HEAD_CONFLICT',
-    `${env.storage.location}: expected snapshot ${expected} to be the current one, but it is ${current}; load it and try again`,
+    `${ctx.storage.location}: expected snapshot ${expected} to be the current one, but it is ${current}; load it and try again`,
     { details: { expected, current } },
   )
 }

@@ -23,24 +23,6 @@ export async function* encodeLines(lines: Iterable<string>): AsyncGenerator<Uint
   if (text !== '') yield Buffer.from(text, 'utf8')
 }
 
-/**
- * The JSON text of what is kept for one document.
- *
- * @throws SOURCE_FAILED naming the document, when JSON has no text for it: a BigInt, a cycle
- */
-export function documentText(value: unknown, id: unknown): string {
-  try {
-    return JSON.stringify(value)
-  } catch (cause) {
-    const shown = typeof id === 'bigint' ? `${id}n` : JSON.stringify(id)
-    throw new HoldfastError(
-      'SOURCE_FAILED',
-      `document ${shown} cannot be saved as JSON: ${(cause as Error).message}. Nothing was committed; store strings or numbers instead`,
-      { details: { document: id }, cause },
-    )
-  }
-}
-
 /** The values in `parts`, some at a time. What is not JSON lines is an error: these bytes were verified, so we did not write them. */
 export async function* decodeLines(parts: AsyncIterable<Uint8Array>): AsyncGenerator<unknown[]> {
   const yieldIfLong = createYielder()

@@ -1,20 +1,24 @@
 import { HoldfastError } from '../index.ts'
 import { decodeLines } from './json-lines.ts'
+import { invalid } from './json-value.ts'
 
 // Any JSON value as JSON lines, however large and deep: a value of 600 MB has no JSON text that a string could hold, and parsing it would
-// need all of it twice. What `JSON.stringify` keeps is kept.
+// need all of it twice. What `JSON.stringify` keeps is kept, and so are NaN and the infinities. What an engine could not get back from JSON (a
+// BigInt, a Map, a Set, a typed array) is refused.
 //
 //    [0]              the object or list that was begun last is complete
 //    [1, key?]        an object begins; it has a key if it is in an object
 //    [2, key?]        a list begins
 //    [3, value, key?] a value that is small
 //    [4, [values]]    the next items of a list
+//    [5, text, key?]  a number that JSON has no text for: "NaN", "Infinity", "-Infinity"
 
 const END = 0
 const OBJECT = 1
 const LIST = 2
 const VALUE = 3
 const ITEMS = 4
+const NUMBER = 5
 
 /** A value with fewer entries in all is a line, or part of one. */
 const SMALL = 32
@@ -25,6 +29,9 @@ type Entry = readonly [key: string | null, value: unknown]
 /** The lines of `root`, which must not change until they are read. */
 export function* treeLines(root: unknown): Generator<string> {
   const open: Iterator<Entry>[] = []
+  /** The values that are open, by depth. */
+  const parents: unknown[] = []
+  const isOpen = new Set<unknown>()
   let items: string[] = []
   let entry: Entry | null = [null, root]
   for (;;) {
@@ -37,6 +44,7 @@ export function* treeLines(root: unknown): Generator<string> {
         items = []
         yield `[${END}]`
         open.pop()
+        isOpen.delete(parents.pop())
         continue
       }
       entry = step.value
@@ -45,6 +53,12 @@ export function* treeLines(root: unknown): Generator<string> {
     entry = null
     const value = hasToJson(given) ? given.toJSON(key ?? '') : given
     const small = isSmall(value)
+    if (isBareNumber(value)) {
+      if (items.length > 0) yield `[${ITEMS},[${items.join()}]]`
+      items = []
+      yield `[${NUMBER},"${value}"${key === null ? '' : `,${JSON.stringify(key)}`}]`
+      continue
+    }
     if (small) {
       // In objects, what JSON has no text for (undefined, functions) is left out; in lists it is null.
       const text: string | undefined = JSON.stringify(value)
@@ -57,6 +71,9 @@ export function* treeLines(root: unknown): Generator<string> {
     if (items.length > 0) yield `[${ITEMS},[${items.join()}]]`
     items = []
     if (small) continue
+    if (isOpen.has(value)) throw invalid('engine', 'what it gives to be saved contains itself')
+    parents.push(value)
+    isOpen.add(value)
     const isList = Array.isArray(value)
     yield `[${isList ? LIST : OBJECT}${key === null ? '' : `,${JSON.stringify(key)}`}]`
     open.push(isList ? itemsOf(value) : entriesOf(value as Record<string, unknown>))
@@ -75,11 +92,33 @@ function hasToJson(value: unknown): value is { toJSON(key: string): unknown } {
   return typeof value === 'object' && value !== null && typeof (value as { toJSON?: unknown }).toJSON === 'function'
 }
 
+/** What `JSON.stringify` would take and make something else of, or not take at all. */
+function assertCarried(value: unknown): void {
+  if (typeof value === 'bigint') throw notCarried(`the BigInt ${value}`)
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return
+  // Nearly all are plain, and this is asked of every value.
+  if (Object.getPrototypeOf(value) === Object.prototype) return
+  const lost = value instanceof Map || value instanceof Set || value instanceof ArrayBuffer || ArrayBuffer.isView(value)
+  if (lost && !Buffer.isBuffer(value)) throw notCarried(`a ${value.constructor.name}`)
+}
+
+function notCarried(what: string): HoldfastError {
+  return invalid('engine', `what it gives to be saved has ${what} in it, which JSON cannot carry`)
+}
+
+/** A number that JSON has no text for. */
+function isBareNumber(value: unknown): value is number {
+  return typeof value === 'number' && !Number.isFinite(value)
+}
+
+/** Small enough for a line, and nothing in it but what `JSON.stringify` keeps. */
 function isSmall(value: unknown): boolean {
   return entriesLeft(value, SMALL) > 0
 }
 
 function entriesLeft(value: unknown, limit: number): number {
+  if (isBareNumber(value)) return 0
+  assertCarried(value)
   if (typeof value !== 'object' || value === null) return limit - 1
   const values = Array.isArray(value) ? value : Object.values(value)
   let left = limit - 1
@@ -100,6 +139,7 @@ export async function readTree(parts: AsyncIterable<Uint8Array>): Promise<unknow
       const [kind] = row
       if (kind === END) open.pop()
       else if (kind === VALUE) put(open, row[2], row[1])
+      else if (kind === NUMBER) put(open, row[2], Number(row[1]))
       else if (kind === ITEMS) for (const item of row[1] as unknown[]) put(open, undefined, item)
       else {
         const value = kind === LIST ? [] : {}

@@ -4,6 +4,7 @@
 //    id                       at the position after the one before, with the document's own value
 //    [id, position]           at another position; null: it has none
 //    [id, position, value]    with another value
+//    [id, position, text, 0]  with a number that JSON has no text for: "NaN", "Infinity", "-Infinity"
 //    { id: position, … }      at the end: positions of documents that are not in the order
 
 export interface Sort {
@@ -28,7 +29,7 @@ export function* sortLines(
     left.delete(String(document))
     const stored = documents[document]
     const derived = stored !== undefined && Object.is(valueIn(stored), value)
-    if (!derived) yield `[${document},${position},${JSON.stringify(value) ?? 'null'}]`
+    if (!derived) yield `[${document},${position},${valueText(value)}]`
     else if (position !== expected) yield `[${document},${position}]`
     else yield `${document}`
     expected = (position ?? expected - 1) + 1
@@ -36,7 +37,12 @@ export function* sortLines(
   if (left.size > 0) yield JSON.stringify(Object.fromEntries([...left].map((document) => [document, docs[document]])))
 }
 
-type Row = number | [document: number, position: number | null, value?: unknown] | Record<string, number>
+function valueText(value: unknown): string {
+  if (typeof value === 'number' && !Number.isFinite(value)) return `"${value}",0`
+  return JSON.stringify(value) ?? 'null'
+}
+
+type Row = number | [document: number, position: number | null, value?: unknown, kind?: 0] | Record<string, number>
 
 export async function readSort(
   lines: AsyncIterable<unknown[]>,
@@ -54,11 +60,15 @@ export async function readSort(
       }
       const document = typeof row === 'number' ? row : row[0]
       const position = typeof row === 'number' ? expected : row[1]
-      const value = typeof row === 'object' && row.length > 2 ? row[2] : valueIn(documents[document]!)
+      const value = typeof row === 'object' && row.length > 2 ? sortedValue(row) : valueIn(documents[document]!)
       orderedDocs.push([document, value])
       if (position !== null) docs[document] = position
       expected = (position ?? expected - 1) + 1
     }
   }
   return { docs, orderedDocs }
+}
+
+function sortedValue(row: readonly unknown[]): unknown {
+  return row.length > 3 ? Number(row[2]) : row[2]
 }

@@ -4,6 +4,8 @@
 //    [id]                       the document has a vector, and the index does not
 //    [id, magnitude, [values]]  another vector than the document's
 //    [0, [ids]]                 at the end: all documents in order, when that is not the order of the documents
+//
+// A magnitude or a value that JSON has no text for is a string: "NaN", "Infinity", "-Infinity".
 
 export type VectorEntry = [document: number, [magnitude: number, vector: ArrayLike<number>]]
 
@@ -28,12 +30,16 @@ export function* vectorLines(
     const derived = stored === undefined ? null : derive(valueIn(stored), size)
     if (derived !== null && derived[0] === magnitude && equal(derived[1], vector)) continue
     inOrder &&= stored !== undefined
-    yield `[${document},${JSON.stringify(magnitude)},${JSON.stringify(Array.from(vector))}]`
+    yield `[${document},${numberText(magnitude)},[${Array.from(vector, numberText).join()}]]`
   }
   for (const [document, stored] of Object.entries(documents)) {
     if (!known.has(Number(document)) && Array.isArray(valueIn(stored))) yield `[${document}]`
   }
   if (!inOrder) yield `[0,${JSON.stringify(entries.map(([document]) => document))}]`
+}
+
+function numberText(value: number): string {
+  return Number.isFinite(value) ? JSON.stringify(value) : `"${value}"`
 }
 
 /** As Orama makes it: 32-bit floats, and the root of the sum of their squares. */
@@ -61,10 +67,10 @@ export async function readVectors(
   const exceptions = new Map<number, VectorEntry[1] | null>()
   let order: number[] | null = null
   for await (const rows of lines) {
-    for (const row of rows as [number, (number | number[])?, number[]?][]) {
+    for (const row of rows as [number, (number | string | number[])?, (number | string)[]?][]) {
       const [document, magnitude, vector] = row
       if (document === 0) order = magnitude as number[]
-      else exceptions.set(document, row.length === 1 ? null : [magnitude as number, vector!])
+      else exceptions.set(document, row.length === 1 ? null : [Number(magnitude), vector!.map(Number)])
     }
   }
   const entries: VectorEntry[] = []

@@ -1,3 +1,5 @@
+// Turns posting lists (documents by term) into lists of terms by document, and finds an order of documents.
+
 import { createYielder, STEPS } from '../event-loop.ts'
 
 /** Posting lists as columns: list `i` is `documents[listStart[i] … listStart[i + 1])`. */

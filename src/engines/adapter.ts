@@ -1,21 +1,19 @@
 import type { EngineState, SavedEngine } from '../encodings/engine-state.ts'
 import {
   type BlobInput,
-  type BlobOptions,
   HoldfastError,
   isHoldfastError,
   type LoadOptions,
-  memory,
   type OpenOptions,
   openStore,
   type PersistOptions,
   type PersistResult,
   persistSnapshot,
   type Snapshot,
-  type SnapshotBlob,
   type Store,
 } from '../index.ts'
 import { isStore } from '../location.ts'
+import { checkedFirst } from './check.ts'
 
 export type { EngineState, SavedEngine }
 
@@ -42,6 +40,11 @@ export interface EngineAdapter<Engine> {
    * a snapshot's metadata.
    */
   readonly options: Readonly<Record<string, unknown>>
+  /**
+   * The options of a snapshot in the words of `options`, where an earlier version of this adapter used others for the same. Compared with
+   * `options` before a restore.
+   */
+  recorded?(saved: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>>
   /** Of the engine's package, where it can be known. */
   readonly version?: string | undefined
   /**
@@ -60,18 +63,24 @@ export interface EngineAdapter<Engine> {
    * a save. Leave it out, or answer undefined, where the engine cannot tell.
    */
   revision?(engine: Engine): unknown
+  /** Frees an engine that was restored only for a check, where it is not garbage-collected. */
+  close?(engine: Engine): void | Promise<void>
   /** Why what was saved cannot be read by this engine, for people; undefined when nothing is known against it. */
   refuses?(saved: EngineRecord): string | undefined
 }
 
+/** What an adapter is given besides the engine. */
 export interface SaveContext {
   /** Counts from 1: the engine changed while it was saved the time before. An adapter that can save at one go may do so now. */
   attempt: number
   signal?: AbortSignal | undefined
 }
 
+/** What an adapter is given besides the snapshot. */
 export interface RestoreContext {
   signal?: AbortSignal | undefined
+  /** The engine is restored to see whether it can be, and dropped: put nothing in the place of what is in use. */
+  check?: boolean
 }
 
 /** The metadata key `engine` of a snapshot. */
@@ -94,6 +103,7 @@ export interface Alongside {
   watermark?: unknown
 }
 
+/** What `persistEngine` keeps beside the engine, and how it commits. */
 export interface PersistEngineOptions<Engine> extends Omit<PersistOptions, 'blobs' | 'metadata' | 'watermark'> {
   /**
    * Sidecars, metadata and watermark to keep in the same snapshot. The function is called in the instant in which the engine is captured, so
@@ -103,12 +113,13 @@ export interface PersistEngineOptions<Engine> extends Omit<PersistOptions, 'blob
   /** How often to try while the engine changes during the save; then `SOURCE_CHANGED`. Default 3. */
   attempts?: number
   /**
-   * Restores what was captured into a new engine before it is committed; `ENGINE_CHECK_FAILED` and nothing committed when that fails. It takes
-   * the time of a restore, and memory for the engine's blobs and a second engine. Default false.
+   * Restores what was captured into a new engine, and drops that, before anything is committed: `ENGINE_CHECK_FAILED` if it cannot be
+   * restored. Needs the time and memory of a restore, and room for the blobs in `os.tmpdir()`. Default false.
    */
   check?: boolean
 }
 
+/** Which snapshot `restoreEngine` takes, and which sidecars it must have. */
 export interface RestoreEngineOptions<Metadata = Record<string, unknown>>
   extends Omit<LoadOptions<string, Metadata>, 'blobs'> {
   /** Sidecars that must be there; `BLOB_NOT_FOUND` otherwise. */
@@ -118,7 +129,7 @@ export interface RestoreEngineOptions<Metadata = Record<string, unknown>>
 /** An engine as it was saved. Dispose of it when sidecars and laid-out files are needed no more; the engine stays. */
 export interface RestoredEngine<Engine, Metadata = Record<string, unknown>> {
   readonly engine: Engine
-  /** Still open: sidecars, metadata, watermark, freshness, what was passed over. */
+  /** Still open: sidecars, metadata, watermark, freshness, what was skipped. */
   readonly snapshot: Snapshot<string, Metadata>
   readonly record: EngineRecord
   dispose(): Promise<void>
@@ -147,14 +158,13 @@ export async function persistEngine<Engine>(
     let captured: Captured | undefined
     try {
       captured = await captureEngine(adapter, engine, options, { attempt, signal: rest.signal })
-      const trial = check ? await restoreOnTrial(adapter, captured, rest.signal) : null
-      const blobs = [...(trial?.blobs ?? captured.engine), ...captured.beside]
-      try {
-        return await persistSnapshot(location, { ...rest, ...captured.snapshot, blobs, unchanged: captured.unchanged })
-      } finally {
-        await trial?.release()
-      }
+      const request = { ...rest, ...captured.snapshot, sourceVersion: captured.unchanged }
+      if (!check) return await persistSnapshot(location, request)
+      return await persistChecked(adapter, request, (blobs) => persistSnapshot(location, { ...request, blobs }))
     } catch (error) {
+      // A blob's stream failed for what the engine holds.
+      if (isHoldfastError(error, 'SOURCE_FAILED') && isHoldfastError(error.cause, 'ENGINE_VALUE_INVALID'))
+        throw error.cause
       if (!isHoldfastError(error, 'SOURCE_CHANGED') || attempt >= attempts) throw error
     } finally {
       await captured?.release()
@@ -162,11 +172,39 @@ export async function persistEngine<Engine>(
   }
 }
 
+/** `persist` gets the blobs of a request whose engine was restored from them. */
+async function persistChecked<Engine>(
+  adapter: EngineAdapter<Engine>,
+  request: PersistOptions & Captured['snapshot'],
+  persist: (blobs: [string, BlobInput][]) => Promise<PersistResult>,
+): Promise<PersistResult> {
+  const { blobs, metadata, sourceVersion, chunking, signal } = request
+  const own = blobs.filter(([name]) => name.startsWith(FOLDER))
+  const beside = blobs.filter(([name]) => !name.startsWith(FOLDER))
+  const abort = signal === undefined ? {} : { signal }
+  return await checkedFirst(
+    adapter.name,
+    {
+      blobs: own,
+      metadata: { [KEY]: metadata[KEY] },
+      ...(sourceVersion === undefined ? {} : { sourceVersion }),
+      ...(chunking === undefined ? {} : { chunking }),
+      ...abort,
+    },
+    async (store) => {
+      const { engine, dispose } = (await restoreFrom(store, adapter, abort, { ...abort, check: true }))!
+      try {
+        await adapter.close?.(engine)
+      } finally {
+        await dispose()
+      }
+    },
+    (checked) => persist([...checked, ...beside]),
+  )
+}
+
 interface Captured {
-  /** The adapter's blobs and the caller's, under their names in the snapshot. */
-  engine: [string, BlobInput][]
-  beside: [string, BlobInput][]
-  snapshot: Pick<PersistOptions, 'metadata' | 'watermark'>
+  snapshot: Pick<PersistOptions, 'watermark'> & { blobs: [string, BlobInput][]; metadata: Record<string, unknown> }
   /** For `persist`: the same answer for as long as the engine is what was captured. */
   unchanged(): Promise<unknown>
   release(): Promise<void>
@@ -181,7 +219,7 @@ async function captureEngine<Engine>(
   // No await until all four were called: what is captured at one go is of one instant, and a change while the rest is read shows in the
   // tokens taken before.
   const revision = adapter.revision?.(engine)
-  const token = options.unchanged?.()
+  const token = options.sourceVersion?.()
   const beside = typeof options.alongside === 'function' ? options.alongside(engine) : (options.alongside ?? {})
   const saving = adapter.save(engine, context)
 
@@ -190,70 +228,21 @@ async function captureEngine<Engine>(
   try {
     const callers = await token
     return {
-      engine: adapterBlobs(state),
-      beside: callersBlobs(beside),
       snapshot: {
+        blobs: [...adapterBlobs(state), ...callersBlobs(beside)],
         metadata: { ...callersMetadata(beside), [KEY]: recordOf(adapter, state) },
         ...(beside.watermark === undefined ? {} : { watermark: beside.watermark }),
       },
       async unchanged() {
         const same = state.captured === true || Object.is(adapter.revision?.(engine), revision)
         // A new object is equal to nothing.
-        return same && Object.is(await options.unchanged?.(), callers) ? state : {}
+        return same && Object.is(await options.sourceVersion?.(), callers) ? state : {}
       },
       release,
     }
   } catch (error) {
     await release()
     throw error
-  }
-}
-
-/**
- * Restores captured blobs into a new engine, by way of a store in memory. Answers the same blobs, to be read again.
- *
- * @throws ENGINE_CHECK_FAILED with the error of the restore as its cause; what reading the engine's blobs throws
- */
-async function restoreOnTrial<Engine>(
-  adapter: EngineAdapter<Engine>,
-  { engine, snapshot }: Captured,
-  signal: AbortSignal | undefined,
-): Promise<{ blobs: [string, BlobInput][]; release(): Promise<void> }> {
-  const store = memory({ compression: 'none' })
-  await store.persist({ blobs: engine, metadata: { [KEY]: snapshot.metadata![KEY] }, ...(signal && { signal }) })
-  const saved = (await store.load())!
-  try {
-    await adapter.restore(savedEngine(saved, assertFits(adapter, saved)), { signal })
-    return { blobs: saved.names.map((name) => [name, readAgain(inputOf(name), saved.blob(name))]), release }
-  } catch (cause) {
-    await release()
-    signal?.throwIfAborted()
-    throw new HoldfastError(
-      'ENGINE_CHECK_FAILED',
-      `what was captured of ${adapter.name} could not be restored (${(cause as Error).message}): nothing was committed, and the snapshot before is as it was`,
-      { details: { name: adapter.name }, cause },
-    )
-  }
-
-  /** A directory became a blob for each of its files. */
-  function inputOf(name: string): BlobInput {
-    return engine.find(([given]) => name === given || name.startsWith(`${given}/`))![1]
-  }
-
-  async function release(): Promise<void> {
-    await saved.dispose()
-    await store.close()
-  }
-}
-
-/** `input` with the bytes of `blob` for its source. */
-function readAgain(input: BlobInput, blob: SnapshotBlob): BlobInput {
-  const hasOptions = isMap(input) && ['source', 'file', 'directory'].some((key) => key in input)
-  const { chunking, type } = (hasOptions ? input : {}) as BlobOptions
-  return {
-    source: blob.stream(),
-    ...(chunking === undefined ? {} : { chunking }),
-    ...(type === undefined ? {} : { type }),
   }
 }
 
@@ -299,18 +288,26 @@ export async function restoreEngine<Engine, Metadata = Record<string, unknown>>(
   const given = isStore<Store>(location) ? location : null
   const store = given ?? (await openStore(location as string | URL, options))
   try {
-    const restored = await store.restore(async (snapshot: Snapshot<string, Metadata>) => {
-      const record = assertFits(adapter, snapshot)
-      const engine = await adapter.restore(savedEngine(snapshot, record), { signal: options.signal })
-      return { engine, record }
-    }, options)
-    if (restored === null) return null
-    const { value, snapshot } = restored
-    const dispose = (): Promise<void> => snapshot.dispose()
-    return { engine: value.engine, record: value.record, snapshot, dispose, [Symbol.asyncDispose]: dispose }
+    return await restoreFrom(store, adapter, options, { signal: options.signal })
   } finally {
     if (given === null) await store.close()
   }
+}
+
+async function restoreFrom<Engine, Metadata>(
+  store: Store,
+  adapter: EngineAdapter<Engine>,
+  options: RestoreEngineOptions<Metadata>,
+  context: RestoreContext,
+): Promise<RestoredEngine<Engine, Metadata> | null> {
+  const restored = await store.restore(async (snapshot: Snapshot<string, Metadata>) => {
+    const record = assertFits(adapter, snapshot)
+    return { engine: await adapter.restore(savedEngine(snapshot, record), context), record }
+  }, options)
+  if (restored === null) return null
+  const { value, snapshot } = restored
+  const dispose = (): Promise<void> => snapshot.dispose()
+  return { engine: value.engine, record: value.record, snapshot, dispose, [Symbol.asyncDispose]: dispose }
 }
 
 function savedEngine(snapshot: Snapshot<string, unknown>, record: EngineRecord): SavedEngine {
@@ -357,7 +354,8 @@ function assertFits<Engine>(adapter: EngineAdapter<Engine>, snapshot: Snapshot<s
     const why = `its layout ${saved.layout} is newer than ${adapter.layout}, the newest that this adapter of ${adapter.name} reads`
     throw mismatch(sequence, 'layout', saved.layout, adapter.layout, why)
   }
-  const different = firstDifference(saved.options, adapter.options, 'options')
+  const options = adapter.recorded?.(saved.options) ?? saved.options
+  const different = firstDifference(options, adapter.options, 'options')
   if (different !== null) {
     const { path, a, b } = different
     const why = `${saved.name} was saved with ${path} = ${show(a)}, and is to be restored with ${show(b)}`

@@ -3,6 +3,7 @@
 import type { PersistResult } from '../index.ts'
 import type { PersistEngineOptions, RestoredEngine } from './adapter.ts'
 
+/** When `autosave` saves, how it retries, and what it tells. */
 export interface AutosaveOptions<Engine>
   extends Pick<PersistEngineOptions<Engine>, 'alongside' | 'attempts' | 'chunking' | 'keepLast' | 'lockWaitMs'> {
   /** A change is saved after this many ms; default 30,000. Without `changed()` and a `revision`, it is saved this often. */

@@ -9,6 +9,7 @@ import { createSaver } from './saver.ts'
 
 export type { AutosaveOptions, Lag }
 
+/** Saves an engine in the background, until it is closed. */
 export interface Autosave {
   /** Tells that the engine changed. Without a call, saves are tried by the clock, and cost time even when nothing is new. */
   changed(count?: number): void
@@ -37,6 +38,9 @@ export function autosave<Engine>(
   const opened = given === null ? openStore(location as string | URL, options) : Promise.resolve(given)
   // Whoever saves first meets the error.
   opened.catch(() => {})
+  if (options.checkEvery !== undefined && !(Number.isInteger(options.checkEvery) && options.checkEvery >= 1)) {
+    throw new RangeError(`autosave: checkEvery must be a whole number from 1, got ${String(options.checkEvery)}`)
+  }
   const saver = createSaver(opened, adapter, engine, {
     ...options,
     everyMs: atLeast('everyMs', options.everyMs ?? 30_000, 1),
@@ -45,7 +49,6 @@ export function autosave<Engine>(
     quietLimitMs: atLeast('quietLimitMs', options.quietLimitMs ?? 10_000, 0),
     retryMs: atLeast('retryMs', options.retryMs ?? 1000, 1),
     retryLimitMs: atLeast('retryLimitMs', options.retryLimitMs ?? 60_000, 1),
-    checkEvery: atLeast('checkEvery', options.checkEvery ?? 0, 0),
   })
   const release = onSignals(options.signals ?? [], () => saver.flush(deadlineMs), saver.report)
 
@@ -108,11 +111,13 @@ function onSignals(
   return release
 }
 
+/** How `startEngine` restores, and how it makes a new engine. */
 export interface StartEngineOptions<Engine, Metadata> extends RestoreEngineOptions<Metadata> {
   /** Makes a new engine when nothing was ever persisted. */
   create: () => Engine | Promise<Engine>
 }
 
+/** An engine that is ready, and what of its source it lacks. */
 export interface StartedEngine<Engine, Metadata = Record<string, unknown>> {
   engine: Engine
   /** Null on a fresh start. For `autosave`, and for the sidecars. */

@@ -3,6 +3,7 @@ import { mkdtemp, open, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
+import { isDeepStrictEqual } from 'node:util'
 import { isHoldfastError, memory, type Store } from '../index.ts'
 import { type EngineAdapter, engineRecord, persistEngine, restoreEngine } from './adapter.ts'
 
@@ -30,8 +31,25 @@ export interface ConformanceSubject<Engine> {
   deterministic?: boolean
   /** Documents of the large engine; default 5,000. */
   large?: number
+  /** Filled engines of as many other options as there are: each must come back. */
+  shapes?(): Iterable<ConformanceShape<Engine>> | AsyncIterable<ConformanceShape<Engine>>
 }
 
+/** A filled engine of some options. */
+export interface ConformanceShape<Engine> {
+  /** Its options, for the message of a failure. */
+  name: string
+  adapter: EngineAdapter<Engine>
+  engine: Engine
+  /** All that can be asked of it, compared with `deepStrictEqual`. */
+  answers(engine: Engine): unknown
+  /** The engine after its own save and load. Where that answers differently, the adapter may answer as it does. */
+  own?(engine: Engine): Engine | Promise<Engine>
+  /** Changes that both engines must take alike after the restore. Leave it out where the engine's own load does not go on alike. */
+  change?(engine: Engine): unknown
+}
+
+/** One test, for any test runner. `run` rejects when the adapter fails it. */
 export interface ConformanceTest {
   name: string
   run(): Promise<void>
@@ -41,6 +59,8 @@ const SMALL = 200
 const LARGE = 5000
 /** Bytes flipped, one at a time. */
 const DAMAGES = 12
+/** Failed shapes that are named in a message. */
+const NAMED_SHAPES_MAX = 10
 
 /** The tests. Each is on its own, and needs no more than `memory()` and a temporary directory. */
 export function engineConformance<Engine>(subject: ConformanceSubject<Engine>): ConformanceTest[] {
@@ -133,6 +153,18 @@ export function engineConformance<Engine>(subject: ConformanceSubject<Engine>): 
       const second = await persistEngine(store, adapter, engine)
       deepStrictEqual([second.unchanged, second.bytes.written], [true, 0])
       await close(engine)
+    },
+
+    async 'commits the same when it is checked beforehand'() {
+      const store = memory()
+      const engine = await build(SMALL)
+      const expected = await subject.answers(engine)
+      const checked = await persistEngine(store, adapter, engine, { check: true })
+      const again = await restored(store)
+      deepStrictEqual(await subject.answers(again), expected, 'the restored engine answers differently')
+      const unchecked = await persistEngine(store, adapter, engine)
+      deepStrictEqual([unchecked.manifest, unchecked.unchanged], [checked.manifest, true])
+      await close(engine, again)
     },
 
     async 'keeps name, layout and options with the snapshot'() {
@@ -252,6 +284,47 @@ export function engineConformance<Engine>(subject: ConformanceSubject<Engine>): 
       await close(engine, then, found!.engine)
     },
   }
+  const { shapes } = subject
+  if (shapes !== undefined) {
+    tests['brings back an engine of any options'] = async () => {
+      const failures: string[] = []
+      let count = 0
+      for await (const shape of shapes()) {
+        count += 1
+        try {
+          await comesBack(shape)
+        } catch (error) {
+          failures.push(`${shape.name}: ${error instanceof Error ? error.message : String(error)}`)
+        }
+        await close(shape.engine)
+      }
+      ok(count > 0, 'there are no shapes')
+      const named = failures.slice(0, NAMED_SHAPES_MAX).join('\n')
+      strictEqual(failures.length, 0, `${failures.length} of ${count} shapes do not come back:\n${named}`)
+    }
+  }
+
+  async function comesBack({ adapter, engine, answers, own, change }: ConformanceShape<Engine>): Promise<void> {
+    const store = memory({ compression: 'none' })
+    await persistEngine(store, adapter, engine)
+    const found = await restoreEngine(store, adapter)
+    ok(found !== null)
+    // Not before: an engine may be changed by being asked.
+    const expected = await answers(engine)
+    const restored = await answers(found.engine)
+    if (isDeepStrictEqual(restored, expected)) {
+      await change?.(found.engine)
+      await change?.(engine)
+      deepStrictEqual(await answers(found.engine), await answers(engine), 'changed later, it answers differently')
+    } else {
+      // What the engine's own load does not bring back, an adapter need not.
+      const loaded = await own?.(engine)
+      deepStrictEqual(restored, loaded === undefined ? expected : await answers(loaded), 'it answers differently')
+    }
+    await found.dispose()
+    await close(found.engine)
+  }
+
   if (deterministic) {
     tests['writes nothing when a restored engine is saved, time and again'] = async () => {
       const store = memory()

@@ -1,4 +1,5 @@
-import { decodeLines, documentText, encodeLines } from '../encodings/json-lines.ts'
+import { decodeLines, encodeLines } from '../encodings/json-lines.ts'
+import { assertId, documentJson } from '../encodings/json-value.ts'
 import { byDocument, type PostingLists } from '../encodings/postings.ts'
 import { sortedPositions } from '../encodings/term-order.ts'
 import { createYielder } from '../event-loop.ts'
@@ -12,7 +13,7 @@ import { packageVersion } from './version.ts'
 //
 //    head        { fields, stored }      fields: [name, kind], kind being map, ctx or tag
 //    documents   [id, [cell, …], stored?]      a cell for each field; trailing nulls are left out
-//    lists       what the order of the register does not give:
+//    lists       what the order of the register does not give, and tags that are no text:
 //                [field, keyword or null, term, slot, [ids]], and [null, id, stored]
 //
 // A cell is null or [term, slot?, …, keyword, [term, slot?, …], …]; slot 0 is left out.
@@ -23,6 +24,7 @@ export interface FlexSearchLike {
   import(key: string, data: never): unknown
 }
 
+/** What the FlexSearch adapter cannot find out from the options of the engine. */
 export interface FlexSearchAdapterOptions {
   /**
    * A name for the functions and Encoder instances among the options; change it when they change. Without a name, all of them count as
@@ -33,6 +35,7 @@ export interface FlexSearchAdapterOptions {
   version?: string
 }
 
+const NAME = 'FlexSearch'
 const CHUNKING: Chunking = content({ averageBytes: 4096 })
 
 /** Saves and restores a FlexSearch `Index` or `Document`: `flexsearch(Index, { tokenize: 'forward' })`. Not those with workers or a `db`. */
@@ -43,13 +46,21 @@ export function flexsearch<Class extends new (options: never) => FlexSearchLike>
 ): EngineAdapter<InstanceType<Class>> {
   if (typeof Engine !== 'function')
     throw new TypeError('flexsearch: give the Index or Document class, then its options')
-  if ('db' in engineOptions)
+  if (typeof engineOptions !== 'object' || engineOptions === null) {
+    throw new TypeError("flexsearch: give the options as an object; a preset is { preset: 'match' }")
+  }
+  if ('db' in engineOptions) {
     throw new TypeError('flexsearch: an index with a db keeps itself there; there is nothing to save')
+  }
+  if (hasWorkers(engineOptions)) {
+    throw new TypeError('flexsearch: an index with workers cannot be saved as of one moment')
+  }
   return {
     name: 'flexsearch',
     layout: 1,
     version: options.version ?? packageVersion('flexsearch'),
-    options: identityOf(engineOptions, options.encoder ?? 'custom') as Record<string, unknown>,
+    options: withoutDefaults(identityOf(engineOptions, options.encoder ?? 'custom') as Plain),
+    recorded: withoutDefaults,
     save,
     async restore(saved) {
       // An engine with `fastupdate` cannot import (0.8 throws), and one that has imported is without it anyway.
@@ -73,6 +84,51 @@ function identityOf(value: unknown, custom: string): unknown {
   return Object.fromEntries(entries.map(([key, item]) => [key, identityOf(item, custom)]))
 }
 
+type Plain = Readonly<Record<string, unknown>>
+
+/** What FlexSearch takes an option for that is not given. */
+const DEFAULTS: Readonly<Record<string, readonly unknown[]>> = {
+  tokenize: ['strict', 'exact', 'default'],
+  resolution: [9, 0],
+  context: [false],
+  encoder: ['Default', 'Normalize', 'LatinDefault', 'LatinSimple'],
+  rtl: [false],
+  resolve: [true],
+  store: [false],
+}
+
+/** The same, of a context. */
+const CONTEXT_DEFAULTS: typeof DEFAULTS = { resolution: [3, 0], bidirectional: [true] }
+
+/** Options, as `identityOf` gives them, less what they say and need not: an option that is its default is no difference. */
+function withoutDefaults(options: Plain): Record<string, unknown> {
+  const top = Object.fromEntries(Object.entries(options).filter(([key, value]) => !isDefault(DEFAULTS, key, value)))
+  // A field of a Document says how it differs from the options beside it.
+  const fieldDefaults = Object.fromEntries(Object.entries(DEFAULTS).filter(([key]) => !Object.hasOwn(top, key)))
+  return drop(top, fieldDefaults) as Record<string, unknown>
+}
+
+function drop(value: unknown, defaults: typeof DEFAULTS): unknown {
+  if (Array.isArray(value)) return value.map((item) => drop(item, defaults))
+  if (typeof value !== 'object' || value === null) return value
+  const entries = Object.entries(value).filter(([key, item]) => !isDefault(defaults, key, item))
+  return Object.fromEntries(
+    entries.map(([key, item]) => [key, drop(item, key === 'context' ? CONTEXT_DEFAULTS : defaults)]),
+  )
+}
+
+function isDefault(defaults: typeof DEFAULTS, key: string, value: unknown): boolean {
+  if (!Object.hasOwn(defaults, key)) return false
+  if (value === null || defaults[key]!.includes(value)) return true
+  return (key === 'encoder' || key === 'context') && typeof value === 'object' && Object.keys(value).length === 0
+}
+
+function hasWorkers(value: unknown): boolean {
+  if (Array.isArray(value)) return value.some(hasWorkers)
+  if (typeof value !== 'object' || value === null || Object.getPrototypeOf(value) !== Object.prototype) return false
+  return Object.entries(value).some(([key, item]) => (key === 'worker' ? Boolean(item) : hasWorkers(item)))
+}
+
 type Id = string | number
 type Slots = (Id[] | null)[]
 type Kind = 'map' | 'ctx' | 'tag'
@@ -86,8 +142,9 @@ interface Part {
 
 function save(engine: FlexSearchLike): EngineState {
   const parts: Part[] = []
+  assertIds(engine)
   // Without a promise in the way, all parts are of one state.
-  const answer = engine.export((key, data) => {
+  const answer = exported(engine, (key, data) => {
     const [, field = '', kind = ''] = /^(?:(.*)\.)?\d+\.([a-z]+)$/s.exec(key) ?? []
     parts.push({ field, kind, data })
   })
@@ -114,6 +171,26 @@ function save(engine: FlexSearchLike): EngineState {
   }
 }
 
+/** What is read of an engine beside its methods, where it is there. */
+interface Inside {
+  reg?: { keys?(): Iterable<unknown> } | null
+  store?: { entries?(): Iterable<[id: unknown, document: unknown]> } | null
+}
+
+/** `ENGINE_VALUE_INVALID` for an id that would not come back. */
+function assertIds(engine: FlexSearchLike & Inside): void {
+  for (const id of engine.reg?.keys?.() ?? []) assertId(NAME, id)
+}
+
+function exported(engine: FlexSearchLike & Inside, take: (key: string, data: string) => void): unknown {
+  try {
+    return engine.export(take)
+  } catch (error) {
+    for (const [id, document] of engine.store?.entries?.() ?? []) documentJson(NAME, id, document)
+    throw error
+  }
+}
+
 function notKnown(why: string): HoldfastError {
   return new HoldfastError('ENGINE_MISMATCH', `this FlexSearch cannot be saved: ${why}`, {
     details: { what: 'version', saved: why, wanted: '0.8' },
@@ -130,6 +207,7 @@ interface Head {
 interface List {
   field: number
   keyword: string | null
+  /** A tag may be another value. */
   term: string
   slot: number
 }
@@ -164,6 +242,11 @@ async function turnRound(parts: Part[]): Promise<Turned> {
 
   function add(list: List, ids: readonly Id[] | null): void {
     if (ids === null) return
+    // In a cell, a number is a slot.
+    if (typeof list.term !== 'string') {
+      leftovers.push(leftoverLine(list, ids))
+      return
+    }
     const from = documents.length
     let before = -1
     for (const id of ids) {
@@ -177,7 +260,7 @@ async function turnRound(parts: Part[]): Promise<Turned> {
     }
     if (documents.length === from) {
       // `fastupdate` leaves empty slots behind; a term that has only those is not the same as no term.
-      leftovers.push(JSON.stringify([list.field, list.keyword, list.term, list.slot, ids]))
+      leftovers.push(leftoverLine(list, ids))
       return
     }
     lists.push(list)
@@ -218,9 +301,13 @@ async function turnRound(parts: Part[]): Promise<Turned> {
   }
   leftovers.sort()
   for (const [id, document] of stored) {
-    if (!position.has(id)) leftovers.push(documentText([null, id, document], id))
+    if (!position.has(id)) leftovers.push(JSON.stringify([null, id, document]))
   }
   return { head, register, lists, listStart, documents: Uint32Array.from(documents), stored, leftovers }
+}
+
+function leftoverLine({ field, keyword, term, slot }: List, ids: readonly Id[]): string {
+  return JSON.stringify([field, keyword, term, slot, ids])
 }
 
 async function documentLines(turned: Turned): Promise<Iterable<string>> {
@@ -240,8 +327,8 @@ function* linesOf(
     }
     const texts = cells.map(cellText)
     while (texts.at(-1) === 'null') texts.pop()
-    const document = stored.has(id) ? `,${documentText(stored.get(id), id)}` : ''
-    yield `[${documentText(id, id)},[${texts.join()}]${document}]`
+    const document = stored.has(id) ? `,${JSON.stringify(stored.get(id))}` : ''
+    yield `[${JSON.stringify(id)},[${texts.join()}]${document}]`
   }
 }
 

@@ -32,6 +32,7 @@ export type HnswlibClass<Engine extends HnswlibLike, Space extends string> = new
   dimensions: number,
 ) => Engine
 
+/** The options that the index was made with. A restore needs the same ones. */
 export interface HnswlibOptions<Space extends string = 'l2' | 'ip' | 'cosine'> {
   space: Space
   /** Dimensions of the vectors. */
@@ -40,6 +41,7 @@ export interface HnswlibOptions<Space extends string = 'l2' | 'ip' | 'cosine'> {
   allowReplaceDeleted?: boolean
 }
 
+/** Where the adapter keeps its file in between, and which version it records. */
 export interface HnswlibAdapterOptions {
   /** Where the file that hnswlib saves and loads is for a moment, as large as the index. Default `os.tmpdir()`. */
   temporaryDirectory?: string

@@ -1,4 +1,5 @@
-import { decodeLines, documentText, encodeLines } from '../encodings/json-lines.ts'
+import { decodeLines, encodeLines } from '../encodings/json-lines.ts'
+import { assertId, documentJson } from '../encodings/json-value.ts'
 import { byDocument, type PostingLists } from '../encodings/postings.ts'
 import { decodeTermOrder, encodeTermOrder, sortedPositions } from '../encodings/term-order.ts'
 import { createYielder, STEPS } from '../event-loop.ts'
@@ -38,6 +39,7 @@ interface Fields {
   processTerm?: unknown
 }
 
+/** What the MiniSearch adapter cannot find out from the options of the engine. */
 export interface MiniSearchAdapterOptions {
   /**
    * A name for your `tokenize` and `processTerm`; change it when they change, for an index made with one tokenizer gives wrong answers to
@@ -48,6 +50,7 @@ export interface MiniSearchAdapterOptions {
   version?: string
 }
 
+const NAME = 'MiniSearch'
 /** Posting lists and the like change a little in many places: smaller chunks than the default. */
 const CHUNKING: Chunking = content({ averageBytes: 4096 })
 const SERIALIZATION = 2
@@ -60,9 +63,8 @@ export function minisearch<Engine extends MiniSearchLike, Options extends Fields
 ): EngineAdapter<Engine> {
   if (typeof MiniSearch !== 'function') throw new TypeError('minisearch: give the MiniSearch class, then its options')
   const { fields, idField = 'id', storeFields = [], tokenize, processTerm } = engineOptions
-  const isDefault = (option: string, given: unknown): boolean =>
-    given === undefined || given === MiniSearch.getDefault?.(option)
-  const own = isDefault('tokenize', tokenize) && isDefault('processTerm', processTerm)
+  const given = Object.entries({ tokenize, processTerm }).filter(([, value]) => value !== undefined)
+  const plain = given.every(([option, value]) => isDefault(MiniSearch, option, value))
   return {
     name: 'minisearch',
     layout: 1,
@@ -71,7 +73,12 @@ export function minisearch<Engine extends MiniSearchLike, Options extends Fields
       fields: [...fields].sort(),
       idField,
       storeFields: [...storeFields].sort(),
-      tokenizer: options.tokenizer ?? (own ? 'default' : 'custom'),
+      tokenizer: options.tokenizer ?? (plain ? 'default' : 'custom'),
+    },
+    recorded(saved) {
+      // An earlier version took MiniSearch's own functions for others when they were among the options.
+      const renamed = plain && given.length > 0 && options.tokenizer === undefined && saved.tokenizer === 'custom'
+      return renamed ? { ...saved, tokenizer: 'default' } : saved
     },
     async save(engine, { attempt }) {
       const revision = revisionOf(engine)
@@ -99,6 +106,11 @@ export function minisearch<Engine extends MiniSearchLike, Options extends Fields
       return `it is in MiniSearch's serialization version ${saved}, and this MiniSearch reads up to ${reads}`
     },
   }
+}
+
+/** Whether it is what MiniSearch would have done by itself. */
+function isDefault(MiniSearch: { getDefault?(option: string): unknown }, option: string, value: unknown): boolean {
+  return typeof MiniSearch.getDefault === 'function' && MiniSearch.getDefault(option) === value
 }
 
 /** What `MiniSearch.toJSON` gives and `loadJS` takes. */
@@ -327,9 +339,11 @@ function* documentLines(
   while (next < ids.length) yield documentLine(ids[next++]!, '')
 
   function documentLine(shortId: string, terms: string): string {
-    const document = [documentIds[shortId], fieldLength[shortId] ?? null]
+    const id = documentIds[shortId]
+    assertId(NAME, id)
+    const document = [id, fieldLength[shortId] ?? null]
     if (Object.hasOwn(storedFields, shortId)) document.push(storedFields[shortId])
-    return `[${shortId},${documentText(document, documentIds[shortId])}${terms}]`
+    return `[${shortId},${documentJson(NAME, id, document)}${terms}]`
   }
 }
 

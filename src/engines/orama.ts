@@ -1,5 +1,6 @@
-import { decodeLines, documentText, encodeLines } from '../encodings/json-lines.ts'
+import { decodeLines, encodeLines } from '../encodings/json-lines.ts'
 import { readTree, treeLines } from '../encodings/json-tree.ts'
+import { asRestored, documentJson, invalid } from '../encodings/json-value.ts'
 import { readSort, type SavedSort, type Sort, sortLines } from '../encodings/orama-sort.ts'
 import {
   addCell,
@@ -35,7 +36,8 @@ import { packageVersion } from './version.ts'
 //    vectors/<n>     of vector property n: what differs from the documents' own (`orama-vectors.ts`)
 //    sort/<n>        of sortable property n: internal ids in order (`orama-sort.ts`)
 //
-// An index of another kind (a plugin's) is one blob, `whole`: all that Orama's `save` gives, as JSON.
+// A database with an index, a sorter or a documents store that is not Orama's own (a plugin's) is one blob, `whole`: all that Orama's `save`
+// gives, as JSON. What such a component saves is known to nobody else.
 
 /** What is called of the package: `import * as Orama from '@orama/orama'`. */
 export interface OramaModule<Db extends object, Options extends OramaOptions> {
@@ -51,6 +53,7 @@ interface OramaOptions {
   sort?: { enabled?: boolean | undefined; unsortableProperties?: readonly string[] | undefined } | undefined
 }
 
+/** What the Orama adapter cannot find out from the options of the engine. */
 export interface OramaAdapterOptions {
   /** A name for your tokenizer component; change it when it changes. Without a name, all tokenizers of your own count as equal. */
   tokenizer?: string
@@ -58,6 +61,7 @@ export interface OramaAdapterOptions {
   version?: string
 }
 
+const NAME = 'Orama'
 const CHUNKING: Chunking = content({ averageBytes: 4096 })
 
 /** Saves and restores an Orama database: `orama(Orama, { schema: { title: 'string' } })`, the options being those of `create`. */
@@ -74,11 +78,12 @@ export function orama<Db extends object, Options extends OramaOptions>(
     version: options.version ?? packageVersion('@orama/orama'),
     options: {
       schema: JSON.parse(JSON.stringify(schema)),
-      language: createOptions.language ?? 'default',
+      language: languageOf(createOptions.language),
       tokenizer,
       sort: sort?.enabled === false ? false : { except: [...(sort?.unsortableProperties ?? [])].sort() },
     },
-    save: (db) => save(Orama, db),
+    recorded: (saved) => ({ ...saved, language: languageOf(saved.language) }),
+    save: (db) => save(Orama, db, Orama.create({ schema: {} } as Options)),
     async restore(saved) {
       const db = await Orama.create(createOptions)
       const raw = saved.has('whole')
@@ -90,8 +95,18 @@ export function orama<Db extends object, Options extends OramaOptions>(
   }
 }
 
+/** English is Orama's own default. */
+function languageOf(language: unknown): unknown {
+  return language === 'english' ? 'default' : (language ?? 'default')
+}
+
+/** The components of a database that save and load state of their own. */
+const COMPONENTS = ['index', 'sorter', 'documentsStore', 'pinning'] as const
+
+type Component = { save?: unknown; load?: unknown } | undefined
+
 /** What is read of a database. */
-interface OramaDb {
+interface OramaDb extends Record<(typeof COMPONENTS)[number], Component> {
   data: { index: RawIndex & { indexes: Record<string, { node: unknown }> } }
   getDocumentProperties(document: object, paths: readonly string[]): Record<string, unknown>
 }
@@ -117,7 +132,7 @@ interface RawIndex {
 
 /** The head: everything small. `raw` is what `save` gave, less what is elsewhere. */
 interface Head {
-  raw: Record<string, unknown>
+  raw: Record<string, unknown> & { sorting: object }
   count: number
   /** By text property; as text, for after removals from a list property it can be NaN, and then scores are. */
   averages: [property: string, average: string][]
@@ -127,9 +142,20 @@ interface Head {
   sorts: [property: string, type: string][]
 }
 
-function save<Db extends object>(Orama: { save(db: Db): unknown }, db: Db): EngineState {
-  const state = capture(Orama, db) ?? { whole: lines(captureWhole(Orama.save(db))) }
-  return { blobs: state, captured: true }
+/** `plain`: a database whose components are all Orama's own. */
+function save<Db extends object>(Orama: { save(db: Db): unknown }, db: Db, plain: object): EngineState {
+  const own = COMPONENTS.every((name) => isSame(componentOf(db, name), componentOf(plain, name)))
+  const state = own ? capture(Orama, db) : null
+  return { blobs: state ?? { whole: lines(captureWhole(Orama.save(db))) }, captured: true }
+}
+
+function componentOf(db: object, name: (typeof COMPONENTS)[number]): Component {
+  return (db as OramaDb)[name]
+}
+
+/** Whether the two keep the same state, whatever else they do differently. */
+function isSame(a: Component, b: Component): boolean {
+  return a?.save === b?.save && a?.load === b?.load
 }
 
 /** A function is called when the blob is read: nobody has to wait for it at the capture. */
@@ -143,7 +169,19 @@ function lines(from: Iterable<string> | (() => Promise<Iterable<string>>)): Blob
 /** As text at once: what `save` gives is the database's own, and changes with it. */
 function captureWhole(raw: unknown): string[] {
   if (raw instanceof Promise) throw notKnown('its save() gives a promise, so that nothing could be captured at one go')
-  return [...treeLines(raw)]
+  try {
+    return [...treeLines(raw)]
+  } catch (error) {
+    assertDocuments(raw as Raw)
+    throw error
+  }
+}
+
+/** `ENGINE_VALUE_INVALID` for the first document that has no JSON text. */
+function assertDocuments({ docs, internalDocumentIDStore }: Raw): void {
+  for (const [internalId, document] of Object.entries(docs?.docs ?? {})) {
+    documentJson(NAME, internalDocumentIDStore?.internalIdToId[Number(internalId) - 1], document)
+  }
 }
 
 function notKnown(why: string): HoldfastError {
@@ -161,14 +199,18 @@ function capture<Db extends object>(Orama: { save(db: Db): unknown }, db: Db): R
   const bare = { ...db, data: { ...data, index: { ...index, indexes: {}, vectorIndexes: {} } } }
   const raw = Orama.save(bare) as Raw
   if (!isMap(raw.index?.indexes) || Object.keys(raw.index.indexes).length > 0) return null
-  // A component of the application's may save more than we know of: then all is kept as it gives it.
-  if (!hasOnly(raw.docs, 'docs', 'count') || !isMap(raw.docs.docs)) return null
-  if (!hasOnly(raw.internalDocumentIDStore, 'internalIdToId')) return null
-  if (!Object.values(raw.sorting.sorts ?? {}).every((sort) => hasOnly(sort, 'type', 'docs', 'orderedDocs'))) return null
 
   const ids = [...raw.internalDocumentIDStore.internalIdToId]
   const texts: CapturedText[] = []
-  const head: Head = { raw: {}, count: raw.docs.count, averages: [], texts: [], trees: [], vectors: [], sorts: [] }
+  const head: Head = {
+    raw: restOf(raw),
+    count: raw.docs.count,
+    averages: [],
+    texts: [],
+    trees: [],
+    vectors: [],
+    sorts: [],
+  }
   for (const [property, average] of Object.entries(raw.index.avgFieldLength)) {
     if (average !== undefined) head.averages.push([property, String(average)])
   }
@@ -176,7 +218,7 @@ function capture<Db extends object>(Orama: { save(db: Db): unknown }, db: Db): R
   for (const [property, { type, node, isArray }] of Object.entries(index.indexes)) {
     if (type !== 'Radix') {
       head.trees.push([property, type, isArray])
-      trees.push((node as { toJSON(): unknown }).toJSON())
+      trees.push(treeJson(property, node as { toJSON(): unknown }))
       continue
     }
     const text = captureText(node as RadixNodeLike, textOf(index, property), ids.length + 1)
@@ -197,11 +239,11 @@ function capture<Db extends object>(Orama: { save(db: Db): unknown }, db: Db): R
     return { docs, orderedDocs: [...orderedDocs] }
   })
   const documents = { ...raw.docs.docs }
-  head.raw = restOf(raw)
   const headText = `${JSON.stringify(head)}\n`
 
   const valueIn = (document: object, property: string): unknown => getDocumentProperties(document, [property])[property]
   const ranks = once(() => rankDocuments(ids.length + 1, texts, vectors))
+  const restored = once(() => restoredDocuments(documents, ids))
   const blobs: Record<string, BlobInput> = {
     head: { source: headText, type: 'application/json' },
     ids: lines(mapLines(ids, (id) => JSON.stringify(id))),
@@ -217,22 +259,29 @@ function capture<Db extends object>(Orama: { save(db: Db): unknown }, db: Db): R
   vectors.forEach((entries, n) => {
     const [property, size] = head.vectors[n]!
     blobs[`vectors/${n}`] = lines(async () =>
-      vectorLines(entries, documents, (document) => valueIn(document, property), size, (await ranks()).rank),
+      vectorLines(entries, await restored(), (document) => valueIn(document, property), size, (await ranks()).rank),
     )
   })
   sorts.forEach((sort, n) => {
     const [property] = head.sorts[n]!
-    blobs[`sort/${n}`] = lines(sortLines(sort, documents, (document) => valueIn(document, property)))
+    blobs[`sort/${n}`] = lines(async () => sortLines(sort, await restored(), (document) => valueIn(document, property)))
   })
   return blobs
 }
 
-function isMap(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
+/** Orama's own, which goes down the tree by recursion. */
+function treeJson(property: string, node: { toJSON(): unknown }): unknown {
+  try {
+    return node.toJSON()
+  } catch (cause) {
+    if (!(cause instanceof RangeError)) throw cause
+    const why = `the tree of its property ${JSON.stringify(property)} is too deep for Orama's own save; insert in smaller batches, or in another order`
+    throw invalid(NAME, why, undefined, cause)
+  }
 }
 
-function hasOnly(value: unknown, ...keys: string[]): boolean {
-  return isMap(value) && Object.keys(value).every((key) => keys.includes(key))
+function isMap(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 function textOf(
@@ -247,7 +296,7 @@ function textOf(
 }
 
 /** What `save` gave, less what has blobs of its own. */
-function restOf(raw: Raw): Record<string, unknown> {
+function restOf(raw: Raw): Head['raw'] {
   const { internalDocumentIDStore: _ids, docs: _docs, index, sorting, ...rest } = raw
   const {
     indexes: _i,
@@ -296,6 +345,20 @@ function* mapLines<T>(items: readonly T[], line: (item: T) => string): Generator
   for (const item of items) yield line(item)
 }
 
+/** Documents as JSON gives them back, for what is not written because it can be derived from them. */
+async function restoredDocuments(
+  documents: Readonly<Record<string, object>>,
+  ids: readonly string[],
+): Promise<Record<string, object>> {
+  const yieldIfLong = createYielder()
+  const restored: Record<string, object> = {}
+  for (const [internalId, document] of Object.entries(documents)) {
+    restored[internalId] = asRestored(NAME, ids[Number(internalId) - 1], document)
+    await yieldIfLong()
+  }
+  return restored
+}
+
 async function documentLines(
   documents: Record<string, object>,
   ids: readonly string[],
@@ -310,7 +373,8 @@ async function documentLines(
       const stored = documents[document]
       const line = cells.map((cell) => cell(document)).join()
       if (stored === undefined && line === nothing) continue
-      yield `[${document},${documentText(stored ?? null, ids[document - 1])}${line === '' ? '' : ','}${line}]`
+      const text = stored === undefined ? 'null' : documentJson(NAME, ids[document - 1], stored)
+      yield `[${document},${text}${line === '' ? '' : ','}${line}]`
     }
   }
   return made()
@@ -369,9 +433,13 @@ async function restore(db: OramaDb, saved: SavedEngine): Promise<Raw> {
     internalDocumentIDStore: { internalIdToId },
     index,
     docs: { docs: stored, count: head.count },
-    // Always there: Orama's load asks for it also where no property can be sorted.
-    sorting: { ...(head.raw.sorting as object), sorts },
+    // Orama's own sorter wants `sorts` unless it is switched off, also where no property can be sorted.
+    sorting: isOff(head.raw.sorting) && head.sorts.length === 0 ? head.raw.sorting : { ...head.raw.sorting, sorts },
   }
+}
+
+function isOff(sorting: object): boolean {
+  return 'enabled' in sorting && sorting.enabled === false
 }
 
 /** Documents in the order in which they were indexed. */

@@ -3,6 +3,7 @@ import type { EngineAdapter, RestoreContext, SaveContext, SavedEngine } from './
 
 // For an engine that has no adapter of its own: it gives bytes, or saves to a path.
 
+/** An engine of your own: how its state becomes bytes, and how it is made from them again. */
 export interface PlainOptions<Engine> {
   /** Names the engine; a snapshot of another name is refused. */
   name: string
@@ -20,6 +21,8 @@ export interface PlainOptions<Engine> {
   restore(blobs: SavedEngine, context: RestoreContext): Engine | Promise<Engine>
   /** See `EngineAdapter.revision`. */
   revision?(engine: Engine): unknown
+  /** See `EngineAdapter.close`. */
+  close?(engine: Engine): void | Promise<void>
 }
 
 /** One blob, named `index`, or `{ blobs }` by name. */
@@ -29,7 +32,7 @@ export type { SavedEngine, SnapshotBlob }
 
 /** An adapter made of two functions. */
 export function plain<Engine>(description: PlainOptions<Engine>): EngineAdapter<Engine> {
-  const { name, layout = 1, options = {}, version, revision } = description
+  const { name, layout = 1, options = {}, version, revision, close } = description
   if (typeof name !== 'string' || name === '') throw new TypeError('plain: give the engine a name')
   return {
     name,
@@ -43,6 +46,7 @@ export function plain<Engine>(description: PlainOptions<Engine>): EngineAdapter<
     },
     restore: (saved, context) => description.restore(saved, context),
     ...(revision === undefined ? {} : { revision: (engine: Engine) => revision.call(description, engine) }),
+    ...(close === undefined ? {} : { close: (engine: Engine) => close.call(description, engine) }),
   }
 }
 

@@ -7,20 +7,12 @@ interface SaverOptions<Engine>
   extends Required<
       Pick<
         AutosaveOptions<Engine>,
-        'everyMs' | 'afterChanges' | 'quietMs' | 'quietLimitMs' | 'retryMs' | 'retryLimitMs' | 'checkEvery'
+        'everyMs' | 'afterChanges' | 'quietMs' | 'quietLimitMs' | 'retryMs' | 'retryLimitMs'
       >
     >,
     Omit<
       AutosaveOptions<Engine>,
-      | 'everyMs'
-      | 'afterChanges'
-      | 'quietMs'
-      | 'quietLimitMs'
-      | 'retryMs'
-      | 'retryLimitMs'
-      | 'checkEvery'
-      | 'signals'
-      | 'deadlineMs'
+      'everyMs' | 'afterChanges' | 'quietMs' | 'quietLimitMs' | 'retryMs' | 'retryLimitMs' | 'signals' | 'deadlineMs'
     > {}
 
 interface Saver {
@@ -70,6 +62,7 @@ export function createSaver<Engine>(
   let manyMs: number | null = null
   let durable: Captured | null = startingPoint()
   let checkedMs = now()
+  /** Saves that worked. */
   let saves = 0
   let failures = 0
   let error: unknown = null
@@ -151,6 +144,7 @@ export function createSaver<Engine>(
     run.done = persist(run).then(
       (result) => {
         durable = run.captured
+        saves += 1
         failures = 0
         error = null
         retryAtMs = 0
@@ -182,14 +176,13 @@ export function createSaver<Engine>(
   }
 
   async function persist(run: Run): Promise<PersistResult> {
-    const { alongside, attempts, chunking, keepLast, lockWaitMs } = options
-    saves += 1
+    const { alongside, attempts, checkEvery, chunking, keepLast, lockWaitMs } = options
     const request: PersistEngineOptions<Engine> = {
-      check: options.checkEvery > 0 && saves % options.checkEvery === 0,
       ...(attempts === undefined ? {} : { attempts }),
       ...(chunking === undefined ? {} : { chunking }),
       ...(keepLast === undefined ? {} : { keepLast }),
       ...(lockWaitMs === undefined ? {} : { lockWaitMs }),
+      check: checkEvery !== undefined && saves % checkEvery === 0,
       signal: run.abort.signal,
       alongside(captured) {
         // This is the instant that the snapshot will be of.

@@ -15,12 +15,14 @@ export interface SqliteLike {
   prepare(sql: string): { get(): unknown }
   backup?(path: string, options: { progress(progress: unknown): number }): Promise<unknown>
   serialize?(): Uint8Array
+  close?(): void
   /** better-sqlite3. */
   readonly inTransaction?: boolean
   /** `node:sqlite`. */
   readonly isTransaction?: boolean
 }
 
+/** How a database is copied and where a restored one is put. */
 export interface SqliteAdapterOptions<Database> {
   /** The function `backup` of `node:sqlite`; a database of better-sqlite3 has its own. */
   backup?: (database: Database, path: string, options: { rate: number }) => Promise<unknown>
@@ -70,6 +72,8 @@ export function sqlite<Database extends SqliteLike>(
     if (revisionOf(database) !== before) throw changed('it was written to during its backup')
   }
 
+  /** Removes the private file of a database that was restored for a check. */
+  const discards = new WeakMap<Database, () => void>()
   return {
     name: 'sqlite',
     layout: 1,
@@ -86,20 +90,26 @@ export function sqlite<Database extends SqliteLike>(
       const file = await captureFileLater(temporaryDirectory, (to) => copy(database, to, context))
       return await stored(file, version)
     },
-    async restore(saved, { signal }) {
+    async restore(saved, { signal, check }) {
       const blob = saved.blob('database')
-      if (path !== undefined) {
+      if (path !== undefined && check !== true) {
         await putDatabase(path, (to) => blob.writeTo(to, { signal }))
         return await open(path)
       }
       const { path: to, discard } = privateFile(temporaryDirectory, 'database.sqlite')
       try {
         await blob.writeTo(to, { signal })
-        return await open(to)
+        const database = await open(to)
+        if (check === true) discards.set(database, discard)
+        return database
       } catch (error) {
         discard()
         throw error
       }
+    },
+    close(database) {
+      database.close?.()
+      discards.get(database)?.()
     },
     revision: revisionOf,
   }

@@ -34,6 +34,7 @@ export interface UsearchOptions {
   multi?: boolean
 }
 
+/** Where the adapter keeps its file in between, and which version it records. */
 export interface UsearchAdapterOptions {
   /** Where the file that usearch saves and loads is for a moment, as large as the index. Default `os.tmpdir()`. */
   temporaryDirectory?: string

@@ -1,3 +1,5 @@
+// Finds the version of an engine's package, for the engine record.
+
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 

@@ -1,4 +1,6 @@
-import { hash as hashPortable } from 'blake3-jit'
+// BLAKE3: the native addon where it loads, else a portable implementation.
+
+import { createHasher, hash as hashPortable, warmupSimd } from 'blake3-jit'
 import { requireNative } from '../native.ts'
 import { toHex } from './hex.ts'
 import { DIGEST_BYTES } from './limits.ts'
@@ -35,8 +37,7 @@ export function blake3Implementation(): { name: 'native' | 'wasm'; reason?: unkn
 }
 
 function choose(): Implementation {
-  const portable: Implementation = { name: 'wasm', hash: (bytes) => hashPortable(bytes, DIGEST_BYTES) }
-  if (process.env.HOLDFAST_BLAKE3 === 'wasm') return portable
+  if (process.env.HOLDFAST_BLAKE3 === 'wasm') return portable()
   try {
     const { blake3 } = requireNative('@napi-rs/blake-hash') as { blake3: (input: Uint8Array) => Buffer }
     const hash: Hash = (bytes) => {
@@ -47,8 +48,16 @@ function choose(): Implementation {
     if (toHex(hash(new Uint8Array(0))) !== EMPTY_DIGEST) throw new Error('@napi-rs/blake-hash gives wrong digests')
     return { name: 'native', hash }
   } catch (reason) {
-    return { ...portable, reason }
+    return { ...portable(), reason }
   }
+}
+
+/** Where WebAssembly has no memory, its `hash` asks for some in each call, which takes 100 ms. A hasher does without. */
+function portable(): Implementation {
+  const hash: Hash = warmupSimd()
+    ? (bytes) => hashPortable(bytes, DIGEST_BYTES)
+    : (bytes) => createHasher().update(bytes).finalize(DIGEST_BYTES)
+  return { name: 'wasm', hash }
 }
 
 /** Whether the 32 bytes of `a` at `aAt` are those of `b` at `bAt`. */

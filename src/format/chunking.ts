@@ -1,3 +1,5 @@
+// How a blob is cut into chunks: by content (FastCDC) or at fixed lengths. The reference implementation.
+
 import { HoldfastError } from '../errors.ts'
 import { cutByContent, fillGear } from './gear.ts'
 

@@ -1,79 +1,151 @@
-// Reading compressed blocks on the main thread, also in a bundle, which has no file of libzstd's beside it.
+// Prepares zstd on the main thread: Node's own, the WebAssembly of `@bokuweb/zstd-wasm`, or, in a bundle that has not
+// that beside it, the decoder of `zstddec`. What a build of libzstd is trusted with is decided here.
 
-import type { ZSTDDecoder } from 'zstddec'
-import { HoldfastError } from '../errors.ts'
-import { decompressFrame, prepareZstd } from './compress.ts'
-import { checkFrame } from './zstd.ts'
-import { ZSTD_PACKAGE, zstdModule } from './zstd-module.ts'
+import { readNative } from '../native.ts'
+import { blake3 } from './blake3.ts'
+import { refuseDecompression, useCompressor, useDecompressor, useSharedDecoder, zstdReady } from './codec.ts'
+import { toHex } from './hex.ts'
+import type { ZstdModule } from './libzstd.ts'
+import { wasm } from './wasm.ts'
 
 export const COMPRESSION = { none: 0, zstd: 1 } as const
 
-let preparing: Promise<void> | undefined
-let portable: ZSTDDecoder | undefined
-let isBundled = false
-
-/** The decoder's package fetches a data: URL and compiles; under a limit on memory that may never come to an end. */
-const PREPARE_MS_MAX = 20_000
+/** Zstd where Node has none. Resolved at run time, as addons are: where it is not, nothing is compressed. */
+export const ZSTD_PACKAGE = '@bokuweb/zstd-wasm'
 
 /**
- * Must have resolved before `decompressBlock` is called. Not asked for before it is needed: some of it takes 10 ms.
- * `COMPRESSION_UNSUPPORTED`: there is no zstd here; the next call tries again.
+ * BLAKE3 of `zstd.wasm` of version 0.0.27. Its exports have names of one letter, which mean something else in another
+ * build: what is not this file is not used.
  */
-export function prepareDecompression(): Promise<void> {
-  preparing ??= prepare().catch((error: unknown) => {
-    preparing = undefined
-    throw error
-  })
-  return preparing
+const ZSTD_WASM_DIGEST = 'bbc314e95824e53f8e647248fb3a5cffba61226c253f0a21666e2b1bf9830365'
+
+/** Longer than any machine takes to compile it. What it waits for is not ours: it may never be answered. */
+const DECODER_WAIT_MS = 10_000
+
+/** As much of `zstddec` as is used here. */
+interface Decoder {
+  init(): Promise<void>
+  _init(result: { module: object }): void
 }
 
-/** Node's own zstd, or the package that compresses too; in a bundle, which has not that, the decoder that it has. */
-async function prepare(): Promise<void> {
-  if (prepareZstd(zstdModule)) return
-  let timer: NodeJS.Timeout | undefined
+/** The build that this process uses. */
+let module: ZstdModule | null = null
+let noFull: unknown = null
+let preparing: Promise<void> | null = null
+
+/** What a worker needs to have zstd; null where it has it, or where there is none. */
+export function zstdModule(): ZstdModule | null {
+  return module
+}
+
+type Prepared = { ready: true } | { ready: false; reason: unknown }
+
+/** Makes this thread able to compress. Answers whether it is, and why not. */
+export function prepareCompression(): Prepared {
+  return zstdReady().compress ? { ready: true } : withFull(useCompressor)
+}
+
+/** Where the package does not load, that is so for good. */
+function withFull(use: (module: ZstdModule) => void): Prepared {
+  if (noFull !== null) return { ready: false, reason: noFull }
   try {
-    await Promise.race([
-      preparePortable(),
-      new Promise((_, reject) => {
-        timer = setTimeout(() => reject(new Error(`it did not load in ${PREPARE_MS_MAX / 1000} s`)), PREPARE_MS_MAX)
-      }),
-    ])
-  } catch (cause) {
-    throw new HoldfastError(
-      'COMPRESSION_UNSUPPORTED',
-      `the store is compressed, and no zstd loads here (${(cause as Error).message}): install ${ZSTD_PACKAGE} beside holdfast, ` +
-        'use Node 22.15 or later, or give the process more memory. Nothing is damaged',
-      { details: { node: process.version }, cause },
-    )
+    module ??= loadFull()
+  } catch (reason) {
+    noFull = reason
+    return { ready: false, reason }
+  }
+  try {
+    use(module)
+    return { ready: true }
+  } catch (reason) {
+    return { ready: false, reason }
+  }
+}
+
+/** @internal */
+export function loadFull(): ZstdModule {
+  const bytes = readNative(ZSTD_PACKAGE, 'zstd.wasm')
+  if (toHex(blake3(bytes)) !== ZSTD_WASM_DIGEST)
+    throw new Error(`${ZSTD_PACKAGE} is not of the version that is known here`)
+  return { compiled: new wasm.Module(bytes), build: 'full' }
+}
+
+/**
+ * Must have resolved before a block is decompressed. Not asked for before it is needed: some of it takes 10 ms.
+ * Where it cannot be done, to decompress is `DECOMPRESSION_UNAVAILABLE`.
+ */
+export async function prepareDecompression(): Promise<void> {
+  if (zstdReady().decompress) return
+  const full = withFull(useDecompressor)
+  if (full.ready) return
+  // It has loaded, and there is no memory for an instance: neither is there for one of the other build.
+  if (module?.build === 'full') return refuseDecompression(full.reason)
+  preparing ??= prepareDecoder().finally(() => {
+    preparing = null
+  })
+  await preparing
+}
+
+async function prepareDecoder(): Promise<void> {
+  try {
+    if (module === null) {
+      const { ZSTDDecoder } = await import('zstddec')
+      const decoder = new ZSTDDecoder()
+      const compiled = await compiledDecoder(decoder)
+      // It takes 0 for "unknown". Its errors are sizes near 2^32, cut to what its memory holds.
+      if (compiled === null)
+        return useSharedDecoder((frame, rawLength) => decoder.decode(frame, Math.max(rawLength, 1)))
+      module = { compiled, build: 'decoder' }
+    }
+    useDecompressor(module)
+  } catch (reason) {
+    refuseDecompression(reason)
+  }
+}
+
+/**
+ * `zstddec` has one instance for the whole process, and believes an allocation that failed. So its compiled module is
+ * taken, for instances of our own. Null when it was initialised by somebody else before: then only that one can be had.
+ *
+ * @internal
+ */
+export async function compiledDecoder(decoder: Decoder): Promise<object | null> {
+  let compiled: object | null = null
+  const share = decoder._init
+  decoder._init = (result) => {
+    compiled = result.module
+    share(result)
+  }
+  await within(
+    DECODER_WAIT_MS,
+    withoutFetch(() => decoder.init()),
+  )
+  return compiled
+}
+
+/**
+ * Where there is `fetch`, `zstddec` fetches its own data: URL. The application may have replaced that, it takes 25 ms,
+ * and where WebAssembly has no memory Node's HTTP client ends the process. `work` looks for it before it returns.
+ */
+function withoutFetch<T>(work: () => T): T {
+  const fetch = Object.getOwnPropertyDescriptor(globalThis, 'fetch')
+  if (fetch?.configurable !== true) return work()
+  Reflect.deleteProperty(globalThis, 'fetch')
+  try {
+    return work()
+  } finally {
+    Object.defineProperty(globalThis, 'fetch', fetch)
+  }
+}
+
+async function within(ms: number, work: Promise<void>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`no answer for ${ms} ms`)), ms)
+  })
+  try {
+    await Promise.race([work, late])
   } finally {
     clearTimeout(timer)
   }
-  isBundled = true
-}
-
-/**
- * The `rawLength` bytes of a compressed block. The frame's own account of itself is checked before anything is
- * allocated for it. Throws an `Error` with the reason, for the caller to wrap. It may still give wrong bytes for a
- * wrong frame: only the block's digest tells.
- */
-export function decompressBlock(stored: Uint8Array, rawLength: number): Uint8Array {
-  return isBundled ? decodePortably(stored, rawLength) : decompressFrame(stored, rawLength)
-}
-
-/** @internal for tests, where there are better ones. It fetches a data: URL, for which Node loads its whole HTTP client: 25 ms. */
-export async function preparePortable(): Promise<void> {
-  const decoder = new (await import('zstddec')).ZSTDDecoder()
-  await decoder.init()
-  portable = decoder
-}
-
-/** @internal libzstd as WebAssembly. */
-export function decodePortably(stored: Uint8Array, rawLength: number): Uint8Array {
-  if (portable === undefined) throw new Error('bug: decompression was not prepared')
-  checkFrame(stored, rawLength)
-  // It takes 0 for "unknown".
-  const raw = portable.decode(stored, Math.max(rawLength, 1))
-  // Its errors are sizes near 2^32, cut to what its memory holds.
-  if (raw.length !== rawLength) throw new Error('the zstd frame is damaged')
-  return raw
 }

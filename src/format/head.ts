@@ -1,12 +1,12 @@
 // HEAD.json: a sealed JSON file (json-file.ts) with
 //
 //    format      "holdfast-head"
-//    version     1
+//    version     2
 //    requires    []
 //    storeId     32 hex digits
 //    revision    +1 with every write
 //    sequence    last one given out
-//    head        sequence of the current snapshot, or null
+//    current     sequence of the current snapshot, or null
 //    snapshots   newest first
 //    packs       every pack that exists
 //    retired     packs awaiting deletion
@@ -20,7 +20,7 @@ import { isHex } from './hex.ts'
 import { openJson, sealJson } from './json-file.ts'
 import {
   DIGEST_BYTES,
-  FORMAT_VERSION,
+  HEAD_VERSION,
   JSON_BYTES_MAX,
   PACK_BYTES_MAX,
   SNAPSHOTS_MAX,
@@ -80,7 +80,7 @@ export interface Head {
   storeId: string
   revision: number
   sequence: number
-  head: number | null
+  current: number | null
   snapshots: HeadSnapshot[]
   packs: HeadPack[]
   retired: RetiredPack[]
@@ -118,7 +118,7 @@ const shape = z.object({
   storeId: z.string().refine((hex) => isHex(hex, STORE_ID_BYTES), 'must be 32 hex digits'),
   revision: count,
   sequence: count,
-  head: count.min(1).nullable(),
+  current: count.min(1).nullable(),
   snapshots: z.array(snapshotShape).max(SNAPSHOTS_MAX),
   packs: z.array(packShape),
   retired: z.array(retiredShape),
@@ -140,7 +140,7 @@ export function encodeHead(head: Head): Uint8Array {
   if (wrong !== null) throw new Error(`bug: HEAD is wrong: ${wrong}`)
   const bytes = sealJson({
     format: FORMAT,
-    version: FORMAT_VERSION,
+    version: HEAD_VERSION,
     requires: [],
     ...fields,
     snapshots: head.snapshots.map((entry) => cleanEntry(snapshotShape, entry)),
@@ -185,7 +185,7 @@ export function parseHead(bytes: Uint8Array, where: string): { head: Head; unkno
   if (!opened.ok) throw damagedHead(where, opened.reason)
   const { fields } = opened
   if (fields.format !== FORMAT) throw notAStore(where, fields.format)
-  assertSupported(fields, where, (reason) => damagedHead(where, reason))
+  assertSupported(fields, HEAD_VERSION, where, (reason) => damagedHead(where, reason))
   const parsed = shape.safeParse(fields)
   if (!parsed.success) throw damagedHead(where, z.prettifyError(parsed.error))
   const head = parsed.data as Head
@@ -217,8 +217,8 @@ function wrongHead(head: Head): string | null {
     for (const id of packs) if (!ids.has(id)) return `snapshot ${sequence} needs a pack ${id} that is not there`
     if (!packs.includes(pack)) return `snapshot ${sequence} does not need the pack of its own manifest`
   }
-  if (head.head === null) return head.snapshots.length === 0 ? null : 'there are snapshots, but none is current'
-  if (!head.snapshots.some(({ sequence }) => sequence === head.head)) return `snapshot ${head.head} is not there`
+  if (head.current === null) return head.snapshots.length === 0 ? null : 'there are snapshots, but none is current'
+  if (!head.snapshots.some(({ sequence }) => sequence === head.current)) return `snapshot ${head.current} is not there`
   return null
 }
 

@@ -1,3 +1,5 @@
+// Bytes as hexadecimal digits, and back.
+
 const digits = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'))
 
 /** Lower-case hex digits, two a byte. */

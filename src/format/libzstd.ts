@@ -1,133 +1,167 @@
-// libzstd as WebAssembly, for a Node without zstd of its own: the file `zstd.wasm` of `@bokuweb/zstd-wasm`.
-//
-// That package keeps one instance for the whole process and replaces it whenever somebody calls its `init`; contexts
-// made before then point into memory that is no longer used, and give wrong bytes without an error. So the package's
-// JavaScript is never run: the module is instantiated here, and nobody else can reach the instance. Compression and
-// decompression have an instance each, so that one which goes wrong cannot make the other agree with it.
-// Everything is synchronous: there is nothing to wait for that may never come.
+// libzstd as WebAssembly. Each compressor and each decompressor has an instance of its own, which nobody else in the
+// process can reach. The packages that bring the WebAssembly share one instance among all who import them, and an
+// `init` by any of them replaces its memory. Instances are made synchronously: there is nothing to wait for.
 
 import { BLOCK_BYTES_MAX } from './limits.ts'
-import { WASM_PAGE_BYTES, type WasmMemory, type WasmModule, webAssembly } from './wasm-api.ts'
+import { type InstanceMemory, PAGE_BYTES, wasm } from './wasm.ts'
 
-/** Compresses and decompresses one block at a time. Both throw an `Error` when they cannot. */
-export interface Zstd {
-  /** One frame that declares its content size. The result is the caller's. */
-  compress(bytes: Uint8Array): Uint8Array
-  /** The content of a frame that `checkFrame` has accepted. The result is the caller's. */
-  decompress(frame: Uint8Array, rawLength: number): Uint8Array
+/** A build of libzstd, compiled. Threads may send it to each other. */
+export interface ZstdModule {
+  compiled: object
+  /** `full`: `zstd.wasm` of `@bokuweb/zstd-wasm`. `decoder`: that of `zstddec`. */
+  build: 'full' | 'decoder'
 }
 
-/** The exports under the names that release 0.0.27 gives them; package.json asks for exactly that release. */
-interface LibZstd {
-  /** memory */
-  f: WasmMemory
-  /** constructors */
-  g(): void
-  /** ZSTD_isError(code) */
-  h(code: number): number
-  /** ZSTD_compressBound(size) */
-  i(size: number): number
-  /** ZSTD_createCCtx() */
-  j(): number
-  /** ZSTD_compress_usingDict(context, target, capacity, source, size, dictionary, dictionarySize, level) */
-  l(...args: number[]): number
-  /** ZSTD_createDCtx() */
-  n(): number
-  /** ZSTD_decompress_usingDict(context, target, capacity, source, size, dictionary, dictionarySize) */
-  q(...args: number[]): number
-  /** malloc(size) */
-  s(size: number): number
-  /** free(pointer) */
-  t(pointer: number): void
+/** The result lies in the instance's memory, and is overwritten by the next call. */
+export type Compress = (bytes: Uint8Array) => Uint8Array
+export type Decompress = (frame: Uint8Array, rawLength: number) => Uint8Array
+
+/** What libzstd itself refuses. Its instance is as good as before; after any other error it is not. */
+export class ZstdError extends Error {}
+
+/** There is no memory for a call that may be right. */
+export class ZstdOutOfMemory extends ZstdError {}
+
+/** Level 1: the others cost more time than their bytes are worth to a disk. */
+export const LEVEL = 1
+
+/** A block and its frame, each 16 MiB, beside the 16 MiB that an instance starts with and its context. */
+const MEMORY_BYTES_MAX = 4 * BLOCK_BYTES_MAX
+
+/** `ZSTD_error_memory_allocation` of zstd_errors.h, as a `size_t`. */
+const MEMORY_ALLOCATION = 2 ** 32 - 64
+
+type Native = (...args: number[]) => number
+
+interface Library {
+  memory: InstanceMemory
+  malloc: Native
+  free: Native
+  isError: Native
 }
 
-/** A block and its frame are 16 MiB each; a context at level 1 takes a few MiB more. */
-const MEMORY_BYTES_MAX = 8 * BLOCK_BYTES_MAX
+interface FullLibrary extends Library {
+  compressBound: Native
+  createCCtx: Native
+  compressUsingDict: Native
+  createDCtx: Native
+  decompressUsingDict: Native
+}
 
-/** Throws when the module is not the one expected, or there is no memory for it. */
-export function instantiateZstd(module: WasmModule, level: number): Zstd {
-  const compressor = openInstance(module, 'j')
-  const decompressor = openInstance(module, 'n')
-  const zstd: Zstd = {
-    compress: (bytes) => {
-      const capacity = compressor.lib.i(bytes.length)
-      return compressor.run(bytes, capacity, (context, target, source) =>
-        compressor.lib.l(context, target, capacity, source, bytes.length, 0, 0, level),
-      )
-    },
-    decompress: (frame, rawLength) =>
-      decompressor.run(frame, Math.max(rawLength, 1), (context, target, source) =>
-        decompressor.lib.q(context, target, rawLength, source, frame.length, 0, 0),
-      ),
+interface DecoderLibrary extends Library {
+  decompress: Native
+}
+
+export function openCompressor({ compiled, build }: ZstdModule): Compress {
+  if (build !== 'full') throw new Error('this build of libzstd only decompresses')
+  const library = openFull(compiled)
+  const { compressBound, createCCtx, compressUsingDict } = library
+  const call = callsOf(library)
+  // One context for all blocks is a third faster than one for each. A dictionary of no bytes is none.
+  const context = allocated(createCCtx())
+  return (bytes) =>
+    call(bytes, compressBound(bytes.length), (to, room, from, length) =>
+      compressUsingDict(context, to, room, from, length, 0, 0, LEVEL),
+    )
+}
+
+export function openDecompressor({ compiled, build }: ZstdModule): Decompress {
+  if (build === 'decoder') {
+    const library = openDecoder(compiled)
+    const call = callsOf(library)
+    return (frame, rawLength) => call(frame, rawLength, library.decompress)
   }
-  assertWorks(zstd)
-  return zstd
+  const library = openFull(compiled)
+  const { createDCtx, decompressUsingDict } = library
+  const call = callsOf(library)
+  const context = allocated(createDCtx())
+  return (frame, rawLength) =>
+    call(frame, rawLength, (to, room, from, length) => decompressUsingDict(context, to, room, from, length, 0, 0))
 }
 
-interface Instance {
-  lib: LibZstd
-  /** Calls `work` with the context, room for `capacity` bytes and a copy of `input`; answers a copy of its result. */
-  run(
-    input: Uint8Array,
-    capacity: number,
-    work: (context: number, target: number, source: number) => number,
-  ): Uint8Array
-}
-
-function openInstance(module: WasmModule, createContext: 'j' | 'n'): Instance {
-  const lib = new (webAssembly().Instance)(module, {
-    a: { a: stop, b: () => undefined, c: stop, d: () => 0, e: grow },
-  }).exports as unknown as LibZstd
-  lib.g()
-  const context = lib[createContext]()
-  if (context === 0) throw new Error('libzstd has no memory for a context')
-
-  /** emscripten_resize_heap: answers 1 when the memory has `bytes` bytes now. */
-  function grow(bytes: number): number {
-    const wanted = bytes >>> 0
-    if (wanted > MEMORY_BYTES_MAX) return 0
-    try {
-      lib.f.grow(Math.ceil((wanted - lib.f.buffer.byteLength) / WASM_PAGE_BYTES))
-      return 1
-    } catch {
-      return 0
-    }
+/** Its imports and exports have the names that its build gave them: see `zstd.js` beside it. */
+function openFull(compiled: object): FullLibrary {
+  const unexpected = (): never => {
+    throw new Error('libzstd gave up')
   }
-
-  function allocate(bytes: number): number {
-    const pointer = lib.s(Math.max(bytes, 1))
-    if (pointer === 0) throw new Error(`libzstd has no memory for ${bytes} bytes`)
-    return pointer
+  const imports = {
+    a: unexpected, // proc_exit
+    b: unexpected, // emscripten_runtime_keepalive_clear
+    c: unexpected, // abort
+    d: unexpected, // setitimer
+    e: (bytes: number) => grow(exports.f as InstanceMemory, bytes >>> 0), // emscripten_resize_heap
   }
-
+  const { exports } = new wasm.Instance(compiled, { a: imports })
+  const { f, g, h, i, j, l, n, q, s, t } = exports as Record<string, Native>
+  g!() // Its constructors.
   return {
-    lib,
-    run(input, capacity, work) {
-      const source = allocate(input.length)
-      try {
-        const target = allocate(capacity)
-        try {
-          new Uint8Array(lib.f.buffer, source, input.length).set(input)
-          const length = work(context, target, source)
-          if (lib.h(length) !== 0) throw new Error(`libzstd failed with code ${-length}`)
-          return new Uint8Array(lib.f.buffer).slice(target, target + length)
-        } finally {
-          lib.t(target)
-        }
-      } finally {
-        lib.t(source)
-      }
-    },
+    memory: f as unknown as InstanceMemory,
+    malloc: s!,
+    free: t!,
+    isError: h!,
+    compressBound: i!,
+    createCCtx: j!,
+    compressUsingDict: l!,
+    createDCtx: n!,
+    decompressUsingDict: q!,
   }
 }
 
-function stop(): never {
-  throw new Error('libzstd aborted')
+function grow(memory: InstanceMemory, bytes: number): number {
+  if (bytes > MEMORY_BYTES_MAX) return 0
+  try {
+    memory.grow(Math.ceil((bytes - memory.buffer.byteLength) / PAGE_BYTES))
+    return 1
+  } catch {
+    return 0
+  }
 }
 
-/** Another release may give the same names to other functions. */
-function assertWorks(zstd: Zstd): void {
-  const bytes = new Uint8Array(1024).map((_, i) => i % 7)
-  const raw = zstd.decompress(zstd.compress(bytes), bytes.length)
-  if (Buffer.compare(raw, bytes) !== 0) throw new Error('libzstd is not the release that was expected')
+/** It grows its memory itself; the sizes of blocks and frames bound it. */
+function openDecoder(compiled: object): DecoderLibrary {
+  const { exports } = new wasm.Instance(compiled, { env: { emscripten_notify_memory_growth: () => undefined } })
+  const { memory, malloc, free, ZSTD_isError, ZSTD_decompress } = exports as Record<string, Native>
+  return {
+    memory: memory as unknown as InstanceMemory,
+    malloc: malloc!,
+    free: free!,
+    isError: ZSTD_isError!,
+    decompress: ZSTD_decompress!,
+  }
+}
+
+type Operation = (to: number, room: number, from: number, length: number) => number
+
+/** Calls with one input and one output, in memory that is kept for the next call. */
+function callsOf({ memory, malloc, free, isError }: Library) {
+  let start = 0
+  let bytes = 0
+
+  function reserve(wanted: number): number {
+    if (wanted > bytes) {
+      free(start)
+      start = 0
+      bytes = 0
+      start = allocated(malloc(wanted))
+      bytes = wanted
+    }
+    return start
+  }
+
+  return (input: Uint8Array, room: number, operation: Operation): Uint8Array => {
+    // At least one byte: an allocation of none may be refused.
+    const from = reserve(input.length + Math.max(room, 1))
+    const to = from + input.length
+    new Uint8Array(memory.buffer, from, input.length).set(input)
+    const size = operation(to, room, from, input.length) >>> 0
+    if (size === MEMORY_ALLOCATION) throw new ZstdOutOfMemory('libzstd has no memory')
+    if (isError(size) !== 0) throw new ZstdError(`libzstd refuses it: error ${2 ** 32 - size}`)
+    if (size > room) throw new Error(`libzstd gives ${size} bytes into ${room}`)
+    return new Uint8Array(memory.buffer, to, size)
+  }
+}
+
+function allocated(address: number): number {
+  if (address === 0) throw new ZstdOutOfMemory('libzstd has no memory')
+  return address >>> 0
 }

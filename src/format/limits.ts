@@ -1,5 +1,7 @@
 /** Version of every structure in `docs/format.md`. */
 export const FORMAT_VERSION = 1
+/** Of HEAD.json. Version 1 named the current snapshot in a field `head`. */
+export const HEAD_VERSION = 2
 
 /** Bytes of a BLAKE3 digest. */
 export const DIGEST_BYTES = 32

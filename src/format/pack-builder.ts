@@ -1,3 +1,5 @@
+// Builds the index and the footer of a pack that is being written.
+
 import { blake3 } from './blake3.ts'
 import { toHex } from './hex.ts'
 import {

@@ -1,3 +1,5 @@
+// What all dag-cbor records have in common: format, version, and the checks of both.
+
 import { CID } from 'multiformats/cid'
 import { HoldfastError } from '../errors.ts'
 import { type BlockId, blockId } from './cid.ts'

@@ -46,27 +46,31 @@ export function parseStoreFile(bytes: Uint8Array, where: string): StoreFile {
     throw damaged(where, opened.reason)
   }
   if (opened.fields.format !== FORMAT) throw notAStore(where, opened.fields.format)
-  assertSupported(opened.fields, where, (reason) => damaged(where, reason))
+  assertSupported(opened.fields, FORMAT_VERSION, where, (reason) => damaged(where, reason))
   const parsed = shape.safeParse(opened.fields)
   if (!parsed.success) throw damaged(where, z.prettifyError(parsed.error))
   return parsed.data
 }
 
 /**
- * Refuses a `version` above ours and anything in `requires`, of which this version knows nothing. `damaged` makes the
- * error for fields that are not even a version and a list.
+ * Refuses a `version` other than `supported`, and anything in `requires`, of which this version knows nothing. `damaged`
+ * makes the error for fields that are not even a version and a list.
  */
 export function assertSupported(
   fields: Record<string, unknown>,
+  supported: number,
   where: string,
   damaged: (reason: string) => HoldfastError,
 ): void {
   const { version, requires } = fields
   if (typeof version !== 'number' || !Number.isInteger(version) || version < 1) throw damaged('it has no version')
-  if (version > FORMAT_VERSION) {
-    throw new HoldfastError('VERSION_UNSUPPORTED', `${where} has version ${version} and needs a newer holdfast`, {
-      details: { where, version },
-    })
+  if (version !== supported) {
+    const other = version > supported ? 'a newer' : 'an older'
+    throw new HoldfastError(
+      'VERSION_UNSUPPORTED',
+      `${where} has version ${version}, and this holdfast reads version ${supported}: open the store with ${other} holdfast`,
+      { details: { where, version } },
+    )
   }
   if (!Array.isArray(requires)) throw damaged('it has no list `requires`')
   if (requires.length > 0) {

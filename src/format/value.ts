@@ -1,3 +1,5 @@
+// Strict values: what metadata may hold, encoded as canonical dag-cbor. What would not come back equal is refused.
+
 import { encodeOptions as dagCborOptions } from '@ipld/dag-cbor'
 import { encode } from 'cborg'
 import { CID } from 'multiformats/cid'

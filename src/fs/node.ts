@@ -80,7 +80,7 @@ const warmBytesMax = 64 * 1024
  * percentile and 3.6 ms at the 99.9th (ext4); a rename 2 ms and 5 ms: those, unlinks and of course fsyncs stay with the threads. Any disk but this
  * machine's is its own.
  */
-export function warmed(fs: FileSystem): FileSystem {
+export function withSyncCalls(fs: FileSystem): FileSystem {
   return fs === nodeFileSystem ? warmFileSystem : fs
 }
 

@@ -1,10 +1,17 @@
 import { setImmediate } from 'node:timers/promises'
 import { visitBlob } from '../blocks/blob-dag.ts'
-import { BadBlock, type Blame, type BlockSource, entryOf, slotOf, unpack } from '../blocks/block-source.ts'
-import type { Intake } from '../blocks/dedup-writer.ts'
+import {
+  BadBlock,
+  type BlockSource,
+  type DamageContext,
+  decompressStored,
+  entryOf,
+  packNumberOf,
+} from '../blocks/block-source.ts'
+import type { DedupWriter } from '../blocks/dedup-writer.ts'
 import { createDigestMap, type DigestMap } from '../blocks/digest-map.ts'
 import type { OpenPack } from '../blocks/pack-cache.ts'
-import type { BlockWriter } from '../blocks/pack-writer.ts'
+import type { PackWriter } from '../blocks/pack-writer.ts'
 import { isDamage } from '../errors.ts'
 import { blake3, digestsEqual } from '../format/blake3.ts'
 import { parseCid } from '../format/cid.ts'
@@ -13,11 +20,11 @@ import { DIGEST_BYTES, ENTRY_BYTES } from '../format/limits.ts'
 import { decodeManifest } from '../format/manifest.ts'
 import type { Kind, PackIndex } from '../format/pack.ts'
 import type { OnProgress } from '../progress.ts'
-import { chooseFolds, type FoldPlan } from './plan-compaction.ts'
-import { WALK_BLOCKS_MAX, type Walks } from './reachable-cache.ts'
+import { type CompactionPlan, chooseCompacted } from './plan-compaction.ts'
+import { REACHABLE_BLOCKS_MAX, type ReachableCache } from './reachable-cache.ts'
 
-/** What folding did, for the HEAD that is to name it. */
-export interface Folded {
+/** What a compaction did, for the HEAD that is to name it. */
+export interface Compaction {
   /** Snapshots as given, with the packs they need now. */
   snapshots: HeadSnapshot[]
   /** Newly measured, by pack id. */
@@ -27,8 +34,8 @@ export interface Folded {
   movedBytes: number
 }
 
-interface FoldOptions {
-  plan: FoldPlan
+interface CompactOptions {
+  plan: CompactionPlan
   /** As HEAD names them, in the order of `source`'s packs. */
   packs: readonly HeadPack[]
   source: BlockSource
@@ -36,13 +43,13 @@ interface FoldOptions {
   damaged: ReadonlySet<string>
   /** Kept snapshots but the one being written. */
   snapshots: readonly HeadSnapshot[]
-  intake: Intake
-  writer: BlockWriter
+  blocks: DedupWriter
+  writer: PackWriter
   signal: AbortSignal
   onProgress: OnProgress | undefined
   /** Told of a block that is not what was written: its pack is evidence from the next persist on. */
   onBadBlock: OnBadBlock
-  walks: Walks
+  reachable: ReachableCache
 }
 
 type OnBadBlock = (pack: string, digest: Uint8Array) => void
@@ -50,18 +57,18 @@ type OnBadBlock = (pack: string, digest: Uint8Array) => void
 /**
  * Measures which blocks are alive and copies those of small and mostly dead packs into the pack being written, so that the old ones
  * can be retired by the same HEAD swap. A snapshot that cannot be read whole stays as it is, with all its packs: what of them is alive is
- * not known, and the others must not grow without bound for its sake. Damage met while copying is thrown: then nothing is folded this
+ * not known, and the others must not grow without bound for its sake. Damage met while copying is thrown: then nothing is compaction this
  * time.
  */
-export async function foldPacks(options: FoldOptions): Promise<Folded> {
-  const { plan, packs, source, damaged, snapshots, intake, writer, signal } = options
+export async function compactPacks(options: CompactOptions): Promise<Compaction> {
+  const { plan, packs, source, damaged, snapshots, blocks: dedup, writer, signal } = options
   const readable = new Set(packs.map(({ id }) => id))
   const broken = new Set(snapshots.filter((snapshot) => !snapshot.packs.every((id) => readable.has(id))))
-  const { marks, slots } = await markSnapshots(
+  const { marks, packNumbers: slots } = await markSnapshots(
     source,
     snapshots.filter((snapshot) => !broken.has(snapshot)),
-    packs.map((_, slot) => intake.marks(slot)),
-    { onDamage: (snapshot) => void broken.add(snapshot), walks: options.walks },
+    packs.map((_, slot) => dedup.marks(slot)),
+    { onDamage: (snapshot) => void broken.add(snapshot), reachable: options.reachable },
   )
   const unmeasured = new Set([...broken].flatMap((snapshot) => snapshot.packs))
   const live = new Map(
@@ -70,7 +77,7 @@ export async function foldPacks(options: FoldOptions): Promise<Folded> {
     ),
   )
   const small = plan.small.filter((id) => live.has(id))
-  const chosen = new Set(chooseFolds({ ...plan, small }, packs, live, damaged))
+  const chosen = new Set(chooseCompacted({ ...plan, small }, packs, live, damaged))
   const totalBytes = [...chosen].reduce((total, id) => total + live.get(id)!, 0)
   let from = writer.packId
   let movedBytes = 0
@@ -78,7 +85,7 @@ export async function foldPacks(options: FoldOptions): Promise<Folded> {
 
   /** What this persist wrote itself, because it had not looked everywhere, is there already: a pack has no digest twice. */
   function writtenIn(digest: Uint8Array): number {
-    const id = intake.ownPack(digest)
+    const id = dedup.ownPack(digest)
     if (id !== -1) from = Math.min(from, id)
     return id
   }
@@ -86,23 +93,23 @@ export async function foldPacks(options: FoldOptions): Promise<Folded> {
   for (const [slot, { id }] of packs.entries()) {
     if (!chosen.has(id)) continue
     const pack = { file: source.packs[slot]!, index: source.indexes[slot]!, marks: marks[slot]! }
-    movedBytes += await movePack(pack, writer, moved, intake.flush, signal, {
+    movedBytes += await movePack(pack, writer, moved, dedup.flush, signal, {
       writtenIn,
       onBadBlock: options.onBadBlock,
     })
-    options.onProgress?.({ phase: 'folding', bytes: movedBytes, totalBytes })
+    options.onProgress?.({ phase: 'compacting', bytes: movedBytes, totalBytes })
   }
-  await intake.settled()
+  await dedup.drain()
   // Only now that all of them are moved: a failure half-way leaves every snapshot where it was.
   const into = chosen.size === 0 ? [] : range(from, writer.packId)
-  intake.relocate(chosen, moved)
-  for (const id of into) intake.needed().add(id)
+  dedup.moved(chosen, moved)
+  for (const id of into) dedup.needed().add(id)
   for (const id of chosen) live.delete(id)
 
   /** By the copy that was marked: another one may lie in a pack that the snapshot does not need. */
   function packOf(manifest: string): number {
     const { digest } = parseCid(manifest)
-    const { id } = packs[slotOf(source.find(digest, 0))]!
+    const { id } = packs[packNumberOf(source.find(digest, 0))]!
     return chosen.has(id) ? moved.get(digest, 0) : id
   }
 
@@ -130,7 +137,7 @@ const MARKED_AT_ONCE = 4096
 interface Marks {
   marks: Uint8Array[]
   /** Slots that each snapshot needs, by sequence. */
-  slots: Map<number, Set<number>>
+  packNumbers: Map<number, Set<number>>
 }
 
 /**
@@ -141,12 +148,12 @@ export async function markSnapshots(
   source: BlockSource,
   snapshots: readonly HeadSnapshot[],
   marks: Uint8Array[],
-  { onDamage, walks }: { onDamage?: (snapshot: HeadSnapshot) => void; walks?: Walks } = {},
+  { onDamage, reachable }: { onDamage?: (snapshot: HeadSnapshot) => void; reachable?: ReachableCache } = {},
 ): Promise<Marks> {
   const slots = new Map<number, Set<number>>()
   const walked = new Map<string, Set<number>>()
   let unturned = 0
-  await source.expect(Number.POSITIVE_INFINITY)
+  await source.expectLookups(Number.POSITIVE_INFINITY)
 
   for (const snapshot of snapshots) {
     let mine = walked.get(snapshot.manifest)
@@ -163,15 +170,15 @@ export async function markSnapshots(
     }
     slots.set(snapshot.sequence, mine)
   }
-  return { marks, slots }
+  return { marks, packNumbers: slots }
 
   async function markSnapshot(snapshot: HeadSnapshot, mine: Set<number>): Promise<void> {
-    const blame: Blame = {
+    const damageContext: DamageContext = {
       code: 'SNAPSHOT_DAMAGED',
       what: `snapshot ${snapshot.sequence}`,
       details: { sequence: snapshot.sequence },
     }
-    const noted = walks?.get(snapshot.manifest)
+    const noted = reachable?.get(snapshot.manifest)
     if (noted !== undefined) {
       for (let at = 0; at < noted.length; at += DIGEST_BYTES) mark(noted, at)
       // Nothing is read that would give the event loop its turn.
@@ -184,12 +191,12 @@ export async function markSnapshots(
     }
     const { digest } = parseCid(snapshot.manifest)
     const seen = createDigestMap()
-    const notes = new Uint8Array(WALK_BLOCKS_MAX * DIGEST_BYTES)
+    const notes = new Uint8Array(REACHABLE_BLOCKS_MAX * DIGEST_BYTES)
     let marked = 0
     mark(digest, 0)
-    for (const entry of decodeManifest(await source.read(digest, blame)).blobs.values()) {
+    for (const entry of decodeManifest(await source.read(digest, damageContext)).blobs.values()) {
       if (entry.segments !== undefined) mark(entry.segments, 0)
-      await visitBlob(source, entry.root, blame, {
+      await visitBlob(source, entry.root, damageContext, {
         node(node) {
           mark(node, 0)
           // Once is enough: a few nodes that name each other over and over may stand for terabytes.
@@ -200,19 +207,19 @@ export async function markSnapshots(
         },
       })
     }
-    if (marked <= WALK_BLOCKS_MAX) walks?.add(snapshot.manifest, notes.slice(0, marked * DIGEST_BYTES))
+    if (marked <= REACHABLE_BLOCKS_MAX) reachable?.add(snapshot.manifest, notes.slice(0, marked * DIGEST_BYTES))
 
     function mark(digests: Uint8Array, at: number): void {
       const place = source.find(digests, at)
       // A snapshot with a hole is not a reason to call its other blocks garbage, nor to stop.
-      if (place === -1) throw new BadBlock(`${blame.what} needs a block that no pack has`)
-      marks[slotOf(place)]![entryOf(place)] = 1
-      mine.add(slotOf(place))
+      if (place === -1) throw new BadBlock(`${damageContext.what} needs a block that no pack has`)
+      marks[packNumberOf(place)]![entryOf(place)] = 1
+      mine.add(packNumberOf(place))
       if (noted === undefined) note(digests, at)
     }
 
     function note(digests: Uint8Array, at: number): void {
-      if (marked < WALK_BLOCKS_MAX) notes.set(digests.subarray(at, at + DIGEST_BYTES), marked * DIGEST_BYTES)
+      if (marked < REACHABLE_BLOCKS_MAX) notes.set(digests.subarray(at, at + DIGEST_BYTES), marked * DIGEST_BYTES)
       marked += 1
     }
   }
@@ -229,7 +236,7 @@ function liveBytes(index: PackIndex, fileBytes: number, marks: Uint8Array): numb
 
 function isWhole(index: PackIndex, entry: number, stored: Uint8Array): boolean {
   try {
-    return digestsEqual(blake3(unpack(index, entry, stored)), 0, index.digest(entry), 0)
+    return digestsEqual(blake3(decompressStored(index, entry, stored)), 0, index.digest(entry), 0)
   } catch (error) {
     if (error instanceof BadBlock) return false
     throw error
@@ -247,7 +254,7 @@ const MOVE_READ_BYTES = 4 * 1024 * 1024
  */
 export async function movePack(
   pack: { file: OpenPack; index: PackIndex; marks: Uint8Array },
-  writer: BlockWriter,
+  writer: PackWriter,
   moved: DigestMap,
   flush: () => Promise<void>,
   signal: AbortSignal,

@@ -14,7 +14,7 @@ const GARBAGE_BYTES_MIN = 4 * 1024 * 1024
 const MOVE_BYTES_MAX = 64 * 1024 * 1024
 
 /** What is worth finding out before a persist commits. */
-export interface FoldPlan {
+export interface CompactionPlan {
   /** Ids of small packs to merge into the pack being written. */
   small: number[]
   /** Whether to measure how much of each pack is alive. */
@@ -23,9 +23,9 @@ export interface FoldPlan {
 
 /**
  * Decides from HEAD alone. Without it a store that is persisted to for ever would gather packs without bound, each held by its last
- * live block. Measuring walks every kept snapshot, so it waits until half as much was written as was alive the last time.
+ * live block. Measuring reachable every kept snapshot, so it waits until half as much was written as was alive the last time.
  */
-export function planFold(packs: readonly HeadPack[], damaged: ReadonlySet<string>): FoldPlan {
+export function planCompaction(packs: readonly HeadPack[], damaged: ReadonlySet<string>): CompactionPlan {
   const healthy = packs.filter(({ name }) => !damaged.has(name))
   const tiers = new Map<number, HeadPack[]>()
   for (const pack of healthy) {
@@ -47,8 +47,8 @@ function isMostlyGarbage({ bytes, live }: HeadPack): boolean {
 }
 
 /** Which packs to rewrite, once it is known how much of each is alive: the small ones, and the emptiest up to a budget. */
-export function chooseFolds(
-  plan: FoldPlan,
+export function chooseCompacted(
+  plan: CompactionPlan,
   packs: readonly HeadPack[],
   live: ReadonlyMap<number, number>,
   damaged: ReadonlySet<string>,

@@ -1,4 +1,6 @@
-import { assertExpected, assertWritable, type Environment, watchWait } from '../blocks/store-context.ts'
+// Lists snapshots, tags them, and makes an older one the current one again.
+
+import { assertExpected, assertWritable, type StoreContext, watchWait } from '../blocks/store-context.ts'
 import { HoldfastError } from '../errors.ts'
 import type { Head } from '../format/head.ts'
 import { cleanUp } from '../gc/collect.ts'
@@ -7,6 +9,7 @@ import { describe, openSnapshot, type SnapshotInfo } from '../load/snapshot.ts'
 import type { StoredHead, WriteSession } from '../storage/port.ts'
 import { type HeadChange, nextHead } from './next-head.ts'
 
+/** How a tag, an untag or a rollback is made. */
 export interface HistoryOptions {
   /** `HEAD_CONFLICT` unless this is the current sequence. */
   expectedHead?: number | null
@@ -15,21 +18,21 @@ export interface HistoryOptions {
 }
 
 /** Kept snapshots, newest first; none when nothing was ever persisted. */
-export async function listSnapshots(env: Environment): Promise<SnapshotInfo[]> {
-  const stored = await env.storage.readHead()
-  return stored === null ? [] : stored.head.snapshots.map((entry) => describe(entry, stored.head.head))
+export async function listSnapshots(ctx: StoreContext): Promise<SnapshotInfo[]> {
+  const stored = await ctx.storage.readHead()
+  return stored === null ? [] : stored.head.snapshots.map((entry) => describe(entry, stored.head.current))
 }
 
 /** Names a snapshot; a tag that another one has moves. Tagged snapshots are not dropped by retention. */
 export async function tag(
-  env: Environment,
+  ctx: StoreContext,
   name: string,
   at: number | string | undefined,
   options: HistoryOptions & { lockWaitMs: number },
 ): Promise<SnapshotInfo> {
   assertTag(name)
-  return await changeHead(env, options, async (head) => {
-    const target = find(env.storage.location, head, at ?? head.head ?? 0)
+  return await changeHead(ctx, options, async (head) => {
+    const target = find(ctx.storage.location, head, at ?? head.current ?? 0)
     if (target.tags.includes(name)) return { sequence: target.sequence, change: null }
     const snapshots = head.snapshots.map((entry) => {
       const others = entry.tags.filter((tag) => tag !== name)
@@ -41,13 +44,13 @@ export async function tag(
 
 /** Takes a tag away; the snapshot stays until retention drops it. */
 export async function untag(
-  env: Environment,
+  ctx: StoreContext,
   name: string,
   options: HistoryOptions & { lockWaitMs: number },
 ): Promise<SnapshotInfo> {
   assertTag(name)
-  return await changeHead(env, options, async (head) => {
-    const target = find(env.storage.location, head, name)
+  return await changeHead(ctx, options, async (head) => {
+    const target = find(ctx.storage.location, head, name)
     const snapshots = head.snapshots.map((entry) =>
       entry === target ? { ...entry, tags: entry.tags.filter((tag) => tag !== name) } : entry,
     )
@@ -60,15 +63,15 @@ export async function untag(
  * stepped over are marked as abandoned, and `fallback` never chooses them.
  */
 export async function rollback(
-  env: Environment,
+  ctx: StoreContext,
   to: number | string,
   options: HistoryOptions & { lockWaitMs: number; message?: string },
 ): Promise<SnapshotInfo> {
-  return await changeHead(env, options, async (head, stored) => {
-    const target = find(env.storage.location, head, to)
-    if (target.sequence === head.head) return { sequence: target.sequence, change: null }
+  return await changeHead(ctx, options, async (head, stored) => {
+    const target = find(ctx.storage.location, head, to)
+    if (target.sequence === head.current) return { sequence: target.sequence, change: null }
     // What cannot be read must not become the current snapshot.
-    await (await openSnapshot(env, stored, target)).dispose()
+    await (await openSnapshot(ctx, stored, target)).dispose()
     const sequence = head.sequence + 1
     const entry = {
       ...target,
@@ -82,25 +85,25 @@ export async function rollback(
       ...snapshot,
       abandoned: snapshot !== target && (snapshot.abandoned || snapshot.sequence > target.sequence),
     }))
-    return { sequence, change: { head: sequence, snapshots: [entry, ...older] } }
+    return { sequence, change: { current: sequence, snapshots: [entry, ...older] } }
   })
 }
 
 async function changeHead(
-  env: Environment,
+  ctx: StoreContext,
   options: HistoryOptions & { lockWaitMs: number },
   plan: (head: Head, stored: StoredHead) => Promise<{ sequence: number; change: HeadChange | null }>,
 ): Promise<SnapshotInfo> {
   // Before the write, which makes directories: a mistyped path must not leave some.
-  if ((await env.storage.readHead()) === null) throw nothingThere(env)
-  return await env.storage.write(
-    { waitMs: options.lockWaitMs, signal: options.signal, onWait: watchWait(env, undefined) },
+  if ((await ctx.storage.readHead()) === null) throw nothingThere(ctx)
+  return await ctx.storage.write(
+    { waitMs: options.lockWaitMs, signal: options.signal, onWait: watchWait(ctx, undefined) },
     async (session) => {
       const { stored } = session
-      if (stored === null) throw nothingThere(env)
-      assertWritable(env, stored)
-      assertExpected(env, stored.head, options.expectedHead)
-      await cleanUp(env, session)
+      if (stored === null) throw nothingThere(ctx)
+      assertWritable(ctx, stored)
+      assertExpected(ctx, stored.head, options.expectedHead)
+      await cleanUp(ctx, session)
       const { sequence, change } = await plan(stored.head, stored)
       if (change !== null || session.uncertain) await session.swapHead(nextHead(stored.head, change ?? {}))
       return infoOf(session, sequence)
@@ -108,15 +111,15 @@ async function changeHead(
   )
 }
 
-function nothingThere(env: Environment): HoldfastError {
-  return new HoldfastError('SNAPSHOT_NOT_FOUND', `nothing was ever persisted to ${env.storage.location}`, {
-    details: { location: env.storage.location },
+function nothingThere(ctx: StoreContext): HoldfastError {
+  return new HoldfastError('SNAPSHOT_NOT_FOUND', `nothing was ever persisted to ${ctx.storage.location}`, {
+    details: { location: ctx.storage.location },
   })
 }
 
 function infoOf(session: WriteSession, sequence: number): SnapshotInfo {
   const { head } = session.stored!
-  return describe(head.snapshots.find((entry) => entry.sequence === sequence)!, head.head)
+  return describe(head.snapshots.find((entry) => entry.sequence === sequence)!, head.current)
 }
 
 const TAG_LENGTH_MAX = 256

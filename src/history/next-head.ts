@@ -1,3 +1,5 @@
+// Makes the next HEAD from the one before and what a write changes. Pure, and the only place that does so.
+
 import { randomBytes } from 'node:crypto'
 import { joinBad } from '../blocks/store-context.ts'
 import { HoldfastError } from '../errors.ts'
@@ -7,7 +9,7 @@ import { SNAPSHOTS_MAX, WRITES_KEPT } from '../format/limits.ts'
 /** What one write changes in HEAD. */
 export interface HeadChange {
   /** Current after the write; default: as before. */
-  head?: number
+  current?: number
   /** Newest first. Default: as before. */
   snapshots?: HeadSnapshot[]
   /** Packs written now. */
@@ -45,7 +47,7 @@ export function nextHead(head: Head, change: HeadChange): Head {
     storeId: head.storeId,
     revision,
     sequence: Math.max(head.sequence, ...snapshots.map(({ sequence }) => sequence)),
-    head: change.head ?? head.head,
+    current: change.current ?? head.current,
     snapshots,
     packs,
     retired: [

@@ -1,3 +1,5 @@
+// Plans which snapshots a persist keeps. Pure.
+
 import type { HeadSnapshot } from '../format/head.ts'
 
 /**

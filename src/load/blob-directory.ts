@@ -1,3 +1,5 @@
+// The blobs that came from one directory, written out as a directory again.
+
 import { basename, dirname, join, resolve } from 'node:path'
 import { HoldfastError } from '../errors.ts'
 import { commitUnknown, makeDirectory, writeTree } from '../fs/durable.ts'

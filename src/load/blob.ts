@@ -1,5 +1,7 @@
+// One blob of an open snapshot: bytes, text, JSON, a stream, a range, or a laid-out file. Every byte is verified.
+
 import { constants } from 'node:buffer'
-import type { Blame, BlockSource } from '../blocks/block-source.ts'
+import type { BlockSource, DamageContext } from '../blocks/block-source.ts'
 import { HoldfastError } from '../errors.ts'
 import { blake3, digestsEqual } from '../format/blake3.ts'
 import type { Chunking } from '../format/chunking.ts'
@@ -10,6 +12,7 @@ import type { LocalFiles } from '../local/files.ts'
 import type { OnProgress } from '../progress.ts'
 import { readRange, readSegments, readWhole } from './read-blob.ts'
 
+/** How a blob is read. */
 export interface BlobReadOptions {
   /** Rejects with `signal.reason`. */
   signal?: AbortSignal | undefined
@@ -55,7 +58,12 @@ export interface BlobContext {
   writeFile(path: string | URL, bytes: AsyncIterable<Uint8Array>): Promise<void>
 }
 
-export function createBlob(name: string, entry: BlobEntry, blame: Blame, context: BlobContext): SnapshotBlob {
+export function createBlob(
+  name: string,
+  entry: BlobEntry,
+  damageContext: DamageContext,
+  context: BlobContext,
+): SnapshotBlob {
   const cid = cidText(entry.root)
   let laidOut: Promise<string> | null = null
 
@@ -68,15 +76,15 @@ export function createBlob(name: string, entry: BlobEntry, blame: Blame, context
   }
 
   async function bytes(options: BlobReadOptions = {}): Promise<Uint8Array<ArrayBuffer>> {
-    return await context.use((source) => readWhole(source, entry, blame, reading(options)))
+    return await context.use((source) => readWhole(source, entry, damageContext, reading(options)))
   }
 
   async function text(options: BlobReadOptions = {}): Promise<string> {
     if (entry.size > constants.MAX_STRING_LENGTH) {
       throw new HoldfastError(
         'LIMIT_EXCEEDED',
-        `${blame.what} has ${entry.size} bytes, more than a JavaScript string can hold; use stream() or bytes()`,
-        { details: { ...blame.details, bytes: entry.size, limit: constants.MAX_STRING_LENGTH } },
+        `${damageContext.what} has ${entry.size} bytes, more than a JavaScript string can hold; use stream() or bytes()`,
+        { details: { ...damageContext.details, bytes: entry.size, limit: constants.MAX_STRING_LENGTH } },
       )
     }
     return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(await bytes(options))
@@ -92,7 +100,7 @@ export function createBlob(name: string, entry: BlobEntry, blame: Blame, context
     }
     let bytes = 0
     const { signal, onBytes } = reading(options)
-    const parts = readRange(context.source(), entry, blame, start, end, {
+    const parts = readRange(context.source(), entry, damageContext, start, end, {
       signal,
       onBytes(read) {
         bytes += read
@@ -116,14 +124,14 @@ export function createBlob(name: string, entry: BlobEntry, blame: Blame, context
         { details: { location: context.location, blob: name } },
       )
     }
-    const shelf = context.files
+    const local = context.files
     const { signal, onBytes } = reading(options)
     return await context.use(async (source) => {
-      const held = await shelf.use(cid, entry.size, {
-        verify: (read) => matchesSegments(source, entry, blame, read),
+      const held = await local.use(cid, entry.size, {
+        verify: (read) => matchesSegments(source, entry, damageContext, read),
         fill: async (write) => {
           let position = 0
-          for await (const part of readRange(source, entry, blame, 0, entry.size, { signal })) {
+          for await (const part of readRange(source, entry, damageContext, 0, entry.size, { signal })) {
             await write([part], position)
             position += part.length
             onBytes(position)
@@ -178,10 +186,10 @@ export function createBlob(name: string, entry: BlobEntry, blame: Blame, context
 async function matchesSegments(
   source: BlockSource,
   entry: BlobEntry,
-  blame: Blame,
+  damageContext: DamageContext,
   read: (target: Uint8Array, position: number) => Promise<number>,
 ): Promise<boolean> {
-  const segments = await readSegments(source, entry, blame)
+  const segments = await readSegments(source, entry, damageContext)
   const size = entry.segments === undefined ? Math.max(entry.size, 1) : SEGMENT_BYTES
   const buffers = [Buffer.allocUnsafeSlow(size), Buffer.allocUnsafeSlow(size)]
   const readAt = (position: number): Promise<number> =>

@@ -1,3 +1,5 @@
+// Compares a snapshot's watermark with the position of the source of truth.
+
 import { inspect } from 'node:util'
 import { HoldfastError } from '../errors.ts'
 

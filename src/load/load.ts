@@ -1,11 +1,14 @@
-import type { Environment } from '../blocks/store-context.ts'
+// Chooses a snapshot and opens it; with `fallback`, goes on to older ones when damage is met. It takes no lock and
+// changes nothing.
+
+import type { StoreContext } from '../blocks/store-context.ts'
 import { HoldfastError, isDamage, isHoldfastError } from '../errors.ts'
 import type { Head, HeadSnapshot } from '../format/head.ts'
 import type { OnProgress } from '../progress.ts'
 import type { StoredHead } from '../storage/port.ts'
 import { assertFresh, assertSource, compareWatermarks, type Freshness, type SourcePosition } from './freshness.ts'
 import { type StandardSchema, validate } from './metadata-schema.ts'
-import { blobNotFound, type OpenedSnapshot, openSnapshot, type PassedOver, type Snapshot } from './snapshot.ts'
+import { blobNotFound, type OpenedSnapshot, openSnapshot, type SkippedSnapshot, type Snapshot } from './snapshot.ts'
 
 /** Which snapshot to load, and what it must have. */
 export interface LoadOptions<Names extends string = string, Metadata = Record<string, unknown>> {
@@ -34,38 +37,39 @@ export interface LoadOptions<Names extends string = string, Metadata = Record<st
   onProgress?: OnProgress
 }
 
-/** How often HEAD is read again when what it named is gone: each time a writer has moved on. */
+/** How often HEAD is read again when a pack that it named is gone because a writer has committed since. */
 const HEAD_READS_MAX = 16
 
 export async function load<Names extends string, Metadata>(
-  env: Environment,
+  ctx: StoreContext,
   options: LoadOptions<Names, Metadata> = {},
 ): Promise<Snapshot<Names, Metadata> | null> {
-  return await tryCandidates(env, options, async (snapshot, opened) => {
+  return await tryCandidates(ctx, options, async (snapshot, opened) => {
     if (options.fallback === true) await readAll(opened, options)
     return snapshot
   })
 }
 
+/** What `restore` made of a snapshot. */
 export interface Restored<Value, Names extends string, Metadata> {
   value: Value
   /** Still open: dispose of it when the engine needs its files no more. */
   snapshot: Snapshot<Names, Metadata>
   /** Newer snapshots that were damaged, and how. */
-  passedOver: readonly PassedOver[]
+  skipped: readonly SkippedSnapshot[]
 }
 
 /** The start-up call: gives `use` the snapshot, and with `fallback` the next older one when what it reads is damaged. */
 export async function restore<Value, Names extends string, Metadata>(
-  env: Environment,
+  ctx: StoreContext,
   use: (snapshot: Snapshot<Names, Metadata>) => Value | Promise<Value>,
   options: LoadOptions<Names, Metadata> = {},
 ): Promise<Restored<Value, Names, Metadata> | null> {
-  return await tryCandidates(env, options, async (snapshot, opened) => {
+  return await tryCandidates(ctx, options, async (snapshot, opened) => {
     try {
-      return { value: await use(snapshot), snapshot, passedOver: snapshot.passedOver }
+      return { value: await use(snapshot), snapshot, skipped: snapshot.skipped }
     } catch (error) {
-      // Engines wrap errors, or choke on a stream that ends in one: what counts is what the snapshot itself met.
+      // Engines wrap errors or fail in their own words, so the damage that the snapshot itself met decides.
       const damage = opened.damage()
       if (damage !== null && !isDamage(error)) throw new DamageBehind(damage, error)
       throw error
@@ -84,26 +88,26 @@ class DamageBehind extends Error {
 
 /** Opens the snapshot asked for and hands it to `take`; on damage, and only then, goes on to older ones if told to. */
 async function tryCandidates<Result, Names extends string, Metadata>(
-  env: Environment,
+  ctx: StoreContext,
   options: LoadOptions<Names, Metadata>,
   take: (snapshot: Snapshot<Names, Metadata>, opened: OpenedSnapshot) => Promise<Result>,
 ): Promise<Result | null> {
   assertOptions(options)
   for (let reads = 1; ; reads++) {
     options.signal?.throwIfAborted()
-    const stored = await env.storage.readHead()
-    const wanted = stored === null ? null : choose(env, stored.head, options)
+    const stored = await ctx.storage.readHead()
+    const wanted = stored === null ? null : choose(ctx, stored.head, options)
     if (stored === null || wanted === null) {
-      // Who has seen snapshots here knows that this is no fresh start.
+      // A caller that gives `minSequence` has seen snapshots here, so this is not a fresh start.
       if (options.required !== true && !((options.minSequence ?? 0) > 0)) return null
       throw new HoldfastError(
         'NO_SNAPSHOT',
-        `no snapshot was ever persisted to ${env.storage.location}; is the right volume mounted there?`,
-        { details: { location: env.storage.location } },
+        `no snapshot was ever persisted to ${ctx.storage.location}; is the right volume mounted there?`,
+        { details: { location: ctx.storage.location } },
       )
     }
     try {
-      return await tryOne(env, stored, wanted, options, take)
+      return await tryOne(ctx, stored, wanted, options, take)
     } catch (error) {
       if (!isHoldfastError(error, 'SNAPSHOT_GONE') || reads >= HEAD_READS_MAX) throw error
     }
@@ -111,7 +115,7 @@ async function tryCandidates<Result, Names extends string, Metadata>(
 }
 
 async function tryOne<Result, Names extends string, Metadata>(
-  env: Environment,
+  ctx: StoreContext,
   stored: StoredHead,
   wanted: HeadSnapshot,
   options: LoadOptions<Names, Metadata>,
@@ -119,42 +123,42 @@ async function tryOne<Result, Names extends string, Metadata>(
 ): Promise<Result> {
   const older = options.fallback === true || options.source?.ahead === 'fallback'
   const candidates = older ? [wanted, ...olderThan(stored.head, wanted)] : [wanted]
-  const passedOver: PassedOver[] = []
+  const skipped: SkippedSnapshot[] = []
   for (const candidate of candidates) {
-    if (passedOver.length > 0 && candidate.sequence < (options.minSequence ?? 0)) break
+    if (skipped.length > 0 && candidate.sequence < (options.minSequence ?? 0)) break
     try {
-      return await openAndTake(env, stored, candidate, passedOver, options, take)
+      return await openAndTake(ctx, stored, candidate, skipped, options, take)
     } catch (error) {
       const damage = error instanceof DamageBehind ? error.damage : error
       const ahead = isHoldfastError(damage, 'SNAPSHOT_AHEAD') && options.source?.ahead === 'fallback'
       if (!isDamage(damage) && !ahead) throw error
-      if (!ahead) await assertStillThere(env, stored, damage)
+      if (!ahead) await assertStillThere(ctx, stored, damage)
       if (!ahead && options.fallback !== true) throw damage
-      passedOver.push({ sequence: candidate.sequence, manifest: candidate.manifest, error: damage })
-      env.warn({
+      skipped.push({ sequence: candidate.sequence, manifest: candidate.manifest, error: damage })
+      ctx.warn({
         code: 'FALLBACK',
-        message: `${env.storage.location}: snapshot ${candidate.sequence} is passed over: ${damage.message}`,
+        message: `${ctx.storage.location}: snapshot ${candidate.sequence} is skipped: ${damage.message}`,
         details: { sequence: candidate.sequence, error: damage },
       })
     }
   }
-  const first = passedOver[0]!.error
+  const first = skipped[0]!.error
   throw new HoldfastError(
     first.code,
-    `${first.message}; no older snapshot could be used either (${passedOver.length} tried)`,
-    { details: { ...first.details, passedOver }, cause: first },
+    `${first.message}; no older snapshot could be used either (${skipped.length} tried)`,
+    { details: { ...first.details, skipped }, cause: first },
   )
 }
 
 async function openAndTake<Result, Names extends string, Metadata>(
-  env: Environment,
+  ctx: StoreContext,
   stored: StoredHead,
   entry: HeadSnapshot,
-  passedOver: readonly PassedOver[],
+  skipped: readonly SkippedSnapshot[],
   options: LoadOptions<Names, Metadata>,
   take: (snapshot: Snapshot<Names, Metadata>, opened: OpenedSnapshot) => Promise<Result>,
 ): Promise<Result> {
-  const opened = await openSnapshot(env, stored, entry, [...passedOver])
+  const opened = await openSnapshot(ctx, stored, entry, [...skipped])
   try {
     const names = new Map(opened.names.map((name) => [name, true]))
     for (const name of options.blobs ?? []) if (!names.has(name)) throw blobNotFound(entry.sequence, name, names)
@@ -175,38 +179,38 @@ async function openAndTake<Result, Names extends string, Metadata>(
   }
 }
 
-/** What looks like damage may be a snapshot that was dropped while we looked at it. */
-async function assertStillThere(env: Environment, stored: StoredHead, damage: HoldfastError): Promise<void> {
-  const now = await env.storage.readHead()
+/** Checks whether the snapshot was dropped while it was read; that is not damage. */
+async function assertStillThere(ctx: StoreContext, stored: StoredHead, damage: HoldfastError): Promise<void> {
+  const now = await ctx.storage.readHead()
   if (now === null || now.head.revision === stored.head.revision) return
   const packs = new Set(now.head.packs.map(({ name }) => name))
   if (stored.head.packs.every(({ name }) => packs.has(name))) return
-  throw new HoldfastError('SNAPSHOT_GONE', `${env.storage.location} was written to while it was read`, {
+  throw new HoldfastError('SNAPSHOT_GONE', `${ctx.storage.location} was written to while it was read`, {
     details: { revision: now.head.revision },
     cause: damage,
   })
 }
 
-function choose(env: Environment, head: Head, options: LoadOptions<string, unknown>): HeadSnapshot | null {
-  if (head.head === null) {
+function choose(ctx: StoreContext, head: Head, options: LoadOptions<string, unknown>): HeadSnapshot | null {
+  if (head.current === null) {
     if (head.sequence === 0) return null
     throw new HoldfastError(
       'SNAPSHOT_DAMAGED',
-      `${env.storage.location} had snapshots up to ${head.sequence}, and a repair found none of them whole; what is left of them is in ` +
+      `${ctx.storage.location} had snapshots up to ${head.sequence}, and a repair found none of them whole; what is left of them is in ` +
         'quarantine. Rebuild the engine and persist again',
-      { details: { location: env.storage.location, sequence: head.sequence } },
+      { details: { location: ctx.storage.location, sequence: head.sequence } },
     )
   }
   // Not the last sequence given out: a repair moves that far ahead of what it could save.
-  if (options.minSequence !== undefined && head.head < options.minSequence) {
+  if (options.minSequence !== undefined && head.current < options.minSequence) {
     throw new HoldfastError(
       'STORE_ROLLED_BACK',
-      `${env.storage.location}: the current snapshot is ${head.head}, but ${options.minSequence} was seen before: an old copy was put in its ` +
+      `${ctx.storage.location}: the current snapshot is ${head.current}, but ${options.minSequence} was seen before: an old copy was put in its ` +
         'place, or a repair could not save the newer ones',
-      { details: { sequence: head.head, minSequence: options.minSequence } },
+      { details: { sequence: head.current, minSequence: options.minSequence } },
     )
   }
-  return find(env.storage.location, head, options.at ?? head.head)
+  return find(ctx.storage.location, head, options.at ?? head.current)
 }
 
 /** A snapshot by sequence or tag; `SNAPSHOT_NOT_FOUND` says what there is. */

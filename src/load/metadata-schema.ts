@@ -1,3 +1,5 @@
+// Checks a snapshot's metadata with the caller's schema: any Standard Schema.
+
 import { HoldfastError } from '../errors.ts'
 
 /**

@@ -1,6 +1,15 @@
+// Plans the reads for a run of chunks: neighbours in a pack become one read. Then executes and verifies them.
+
 import { type ChunkRun, disagrees } from '../blocks/blob-dag.ts'
-import { BadBlock, type Blame, type BlockSource, entryOf, isBadCopy, slotOf } from '../blocks/block-source.ts'
-import { unpackBlocks } from '../blocks/decompress-blocks.ts'
+import {
+  BadBlock,
+  type BlockSource,
+  type DamageContext,
+  entryOf,
+  isBadCopy,
+  packNumberOf,
+} from '../blocks/block-source.ts'
+import { decompressBlocks } from '../blocks/decompress-blocks.ts'
 import { blake3, digestsEqual } from '../format/blake3.ts'
 import { COMPRESSION } from '../format/compression.ts'
 import { DIGEST_BYTES } from '../format/limits.ts'
@@ -40,7 +49,7 @@ const READ_BYTES_MAX = 2 * 1024 * 1024
 /** Of compressed chunks, in bytes that they give: so much a worker, or without one the event loop, is busy with at a time. */
 const COMPRESSED_READ_BYTES_MAX = 2 * 1024 * 1024
 
-/** Reading so much that is not wanted costs less than another read. */
+/** Reading this many unneeded bytes costs less than another read. */
 const GAP_BYTES_MAX = 128 * 1024
 
 /** The pieces that make up chunks [first, last) of a run, in the order of the blob, none of them larger than `bytesMax`. */
@@ -50,7 +59,7 @@ export function findPieces(
   first: number,
   last: number,
   bytesMax: number,
-  blame: Blame,
+  damageContext: DamageContext,
 ): Piece[] {
   const pieces: Piece[] = []
   let position = run.offset
@@ -59,11 +68,11 @@ export function findPieces(
   for (let i = first; i < last; i++) {
     const length = run.lengths[i]!
     const place = source.find(run.digests, i * DIGEST_BYTES)
-    const slot = place === -1 ? -1 : slotOf(place)
+    const slot = place === -1 ? -1 : packNumberOf(place)
     const index = source.indexes[slot]
     const entry = place === -1 ? -1 : entryOf(place)
     if (index !== undefined && index.rawLength(entry) !== length) {
-      throw disagrees(blame, `a chunk of ${index.rawLength(entry)} bytes is listed as ${length}`)
+      throw disagrees(damageContext, `a chunk of ${index.rawLength(entry)} bytes is listed as ${length}`)
     }
     const offset = index?.offset(entry) ?? 0
     const bytes = index?.storedLength(entry) ?? 0
@@ -123,18 +132,18 @@ function joins(read: Read, piece: Piece): boolean {
     bytes <= COMPRESSED_READ_BYTES_MAX &&
     read.length + piece.length <= COMPRESSED_READ_BYTES_MAX &&
     gap <= GAP_BYTES_MAX &&
-    // Pieces far apart must not make it read much more than is wanted.
+    // A read that covers distant pieces must not read much more than they need.
     bytes <= 2 * (read.useful + piece.bytes)
   )
 }
 
 /** Fills `target` (whose byte 0 is the blob's byte `base`) with what `read` covers. Nothing is verified yet. */
-export async function perform(
+export async function executeRead(
   source: BlockSource,
   read: Read,
   target: Uint8Array,
   base: number,
-  blame: Blame,
+  damageContext: DamageContext,
 ): Promise<void> {
   const placeOf = ({ position, length }: Piece): Uint8Array =>
     target.subarray(position - base, position - base + length)
@@ -144,11 +153,11 @@ export async function perform(
     else await source.packs[read.slot]!.file.read(placeOf(read.pieces[0]!), read.offset)
   } catch (error) {
     if (!isBadCopy(error)) throw error
-    // One chunk at a time, so that only what is really bad is looked for elsewhere.
+    // One chunk at a time, so that only chunks that are really bad are looked up elsewhere.
     for (const piece of read.pieces) {
       let at = 0
       for (let i = piece.first; i < piece.last; i++) {
-        placeOf(piece).set(await readChunk(source, piece.run, i, blame), at)
+        placeOf(piece).set(await readChunk(source, piece.run, i, damageContext), at)
         at += piece.run.lengths[i]!
       }
     }
@@ -168,7 +177,7 @@ async function readCompressed(source: BlockSource, read: Read, placeOf: (piece: 
       at += piece.run.lengths[i]!
     }
   }
-  await unpackBlocks(
+  await decompressBlocks(
     {
       index,
       entries,
@@ -199,24 +208,29 @@ export async function verifyChunks(
   last: number,
   target: Uint8Array,
   at: number,
-  blame: Blame,
+  damageContext: DamageContext,
 ): Promise<void> {
   let position = at
   for (let i = first; i < last; i++) {
     const length = run.lengths[i]!
     const bytes = target.subarray(position, position + length)
     if (!digestsEqual(blake3(bytes), 0, run.digests, i * DIGEST_BYTES)) {
-      bytes.set(await readChunk(source, run, i, blame))
+      bytes.set(await readChunk(source, run, i, damageContext))
     }
     position += length
   }
 }
 
 /** One chunk, verified, from wherever there is a good copy. */
-export async function readChunk(source: BlockSource, run: ChunkRun, i: number, blame: Blame): Promise<Uint8Array> {
-  const bytes = await source.read(run.digests.subarray(i * DIGEST_BYTES, (i + 1) * DIGEST_BYTES), blame)
+export async function readChunk(
+  source: BlockSource,
+  run: ChunkRun,
+  i: number,
+  damageContext: DamageContext,
+): Promise<Uint8Array> {
+  const bytes = await source.read(run.digests.subarray(i * DIGEST_BYTES, (i + 1) * DIGEST_BYTES), damageContext)
   if (bytes.length !== run.lengths[i]) {
-    throw disagrees(blame, `a chunk of ${bytes.length} bytes is listed as ${run.lengths[i]}`)
+    throw disagrees(damageContext, `a chunk of ${bytes.length} bytes is listed as ${run.lengths[i]}`)
   }
   return bytes
 }

@@ -1,14 +1,16 @@
+// Reads a blob, whole or a range: whole segments are verified by their digests, the rest by its chunks.
+
 import { setImmediate } from 'node:timers/promises'
 import { type ChunkRun, chunkRuns, disagrees } from '../blocks/blob-dag.ts'
-import type { Blame, BlockSource } from '../blocks/block-source.ts'
+import type { BlockSource, DamageContext } from '../blocks/block-source.ts'
 import { HoldfastError } from '../errors.ts'
 import { blake3, digestsEqual } from '../format/blake3.ts'
 import { DIGEST_BYTES, SEGMENT_BYTES } from '../format/limits.ts'
 import type { BlobEntry } from '../format/manifest.ts'
 import { decodeSegments } from '../format/segments.ts'
-import { findPieces, type Piece, perform, planReads, readChunk, verifyChunks } from './plan-reads.ts'
+import { executeRead, findPieces, type Piece, planReads, readChunk, verifyChunks } from './plan-reads.ts'
 
-/** How much is read at a time; while one group is verified the next is on its way. */
+/** Bytes read per group. The next group is read while one is verified. */
 const GROUP_BYTES = 16 * 1024 * 1024
 /**
  * Reads compete with the event loop for the processor. On two cores with other work on them, 16 MiB under way at a time gave the host a delay of 10 ms
@@ -26,9 +28,13 @@ interface ReadOptions {
 }
 
 /** The digests of a blob's 4 MiB segments: a blob of one chunk is its own segment. */
-export async function readSegments(source: BlockSource, entry: BlobEntry, blame: Blame): Promise<Uint8Array> {
+export async function readSegments(
+  source: BlockSource,
+  entry: BlobEntry,
+  damageContext: DamageContext,
+): Promise<Uint8Array> {
   if (entry.segments === undefined) return entry.root.digest
-  return decodeSegments(await source.read(entry.segments, blame), entry.size, blame.what)
+  return decodeSegments(await source.read(entry.segments, damageContext), entry.size, damageContext.what)
 }
 
 /**
@@ -38,19 +44,19 @@ export async function readSegments(source: BlockSource, entry: BlobEntry, blame:
 export async function readWhole(
   source: BlockSource,
   entry: BlobEntry,
-  blame: Blame,
+  damageContext: DamageContext,
   options: ReadOptions = {},
 ): Promise<Uint8Array<ArrayBuffer>> {
-  const segments = await readSegments(source, entry, blame)
+  const segments = await readSegments(source, entry, damageContext)
   // The root is checked against the size that the manifest claims, before there is room made for it.
-  for await (const _run of chunkRuns(source, entry, blame, 0, 1)) break
-  const target = allocate(entry.size, blame)
+  for await (const _run of chunkRuns(source, entry, damageContext, 0, 1)) break
+  const target = allocate(entry.size, damageContext)
   let verified = 0
-  for await (const filled of fill(source, entry, blame, target)) {
+  for await (const filled of fill(source, entry, damageContext, target)) {
     while (verified < filled) {
       const end = Math.min(verified + segmentBytes(entry), entry.size)
       if (end > filled) break
-      await verifySegment(source, entry, blame, segments, target, verified, end)
+      await verifySegment(source, entry, damageContext, segments, target, verified, end)
       verified = end
       options.onBytes?.(verified)
       options.signal?.throwIfAborted()
@@ -58,23 +64,25 @@ export async function readWhole(
       await setImmediate()
     }
   }
-  if (entry.size === 0) await verifySegment(source, entry, blame, segments, target, 0, 0)
+  if (entry.size === 0) await verifySegment(source, entry, damageContext, segments, target, 0, 0)
   return target
 }
 
-/** Reads a whole blob into `target`; tells how far it is filled, while what follows is on its way. Nothing is verified yet. */
+/** Reads a whole blob into `target` and yields how far it is filled. Nothing is verified yet. */
 async function* fill(
   source: BlockSource,
   entry: BlobEntry,
-  blame: Blame,
+  damageContext: DamageContext,
   target: Uint8Array,
 ): AsyncGenerator<number, void> {
   const inTurn = limited(BYTES_IN_FLIGHT, READS_IN_FLIGHT)
   let ahead: { reading: Promise<unknown>; end: number } | null = null
   try {
-    for await (const group of groups(source, entry, blame, 0, entry.size, GROUP_BYTES)) {
+    for await (const group of groups(source, entry, damageContext, 0, entry.size, GROUP_BYTES)) {
       const reading = Promise.all(
-        planReads(group.pieces).map((read) => inTurn(read.bytes, () => perform(source, read, target, 0, blame))),
+        planReads(group.pieces).map((read) =>
+          inTurn(read.bytes, () => executeRead(source, read, target, 0, damageContext)),
+        ),
       )
       reading.catch(() => {})
       const before = ahead
@@ -87,12 +95,12 @@ async function* fill(
     await ahead.reading
     yield ahead.end
   } finally {
-    // Whoever gives up must not leave a read behind that uses a closed file.
+    // A caller that stops early must not leave a read running on a closed file.
     await ahead?.reading.catch(() => {})
   }
 }
 
-/** Lets begin, in the order of asking, so many at a time, and so many that they keep within `bytesMax`; always at least one. */
+/** A FIFO limiter: runs at most `countMax` tasks and `bytesMax` bytes at once, but always one. */
 function limited(bytesMax: number, countMax: number): (bytes: number, work: () => Promise<void>) => Promise<void> {
   const waiting: { bytes: number; begin: () => void }[] = []
   let bytesUnderWay = 0
@@ -123,20 +131,20 @@ function limited(bytesMax: number, countMax: number): (bytes: number, work: () =
 export async function* readRange(
   source: BlockSource,
   entry: BlobEntry,
-  blame: Blame,
+  damageContext: DamageContext,
   start: number,
   end: number,
   options: ReadOptions = {},
 ): AsyncGenerator<Uint8Array<ArrayBuffer>> {
   if (start >= end) {
     // An empty blob is still one block that must be there and be what it says.
-    if (entry.size === 0) await source.read(entry.root.digest, blame)
+    if (entry.size === 0) await source.read(entry.root.digest, damageContext)
     return
   }
   let ahead: Promise<Uint8Array<ArrayBuffer>> | null = null
   try {
-    for await (const group of groups(source, entry, blame, start, end, STREAM_GROUP_BYTES)) {
-      const reading = readGroup(source, group, blame)
+    for await (const group of groups(source, entry, damageContext, start, end, STREAM_GROUP_BYTES)) {
+      const reading = readGroup(source, group, damageContext)
       reading.catch(() => {})
       if (ahead !== null) {
         const bytes = await ahead
@@ -158,11 +166,17 @@ export async function* readRange(
     return bytes
   }
 
-  async function readGroup(source: BlockSource, group: Group, blame: Blame): Promise<Uint8Array<ArrayBuffer>> {
-    const bytes = allocate(group.length, blame)
-    await Promise.all(planReads(group.pieces).map((read) => perform(source, read, bytes, group.start, blame)))
+  async function readGroup(
+    source: BlockSource,
+    group: Group,
+    damageContext: DamageContext,
+  ): Promise<Uint8Array<ArrayBuffer>> {
+    const bytes = allocate(group.length, damageContext)
+    await Promise.all(
+      planReads(group.pieces).map((read) => executeRead(source, read, bytes, group.start, damageContext)),
+    )
     for (const { run, first, last, position } of group.pieces) {
-      await verifyChunks(source, run, first, last, bytes, position - group.start, blame)
+      await verifyChunks(source, run, first, last, bytes, position - group.start, damageContext)
     }
     const from = Math.max(start - group.start, 0)
     const to = Math.min(end - group.start, group.length)
@@ -182,17 +196,17 @@ interface Group {
 async function* groups(
   source: BlockSource,
   entry: BlobEntry,
-  blame: Blame,
+  damageContext: DamageContext,
   start: number,
   end: number,
   bytes: number,
 ): AsyncGenerator<Group> {
-  await source.expect(Math.ceil((end - start) / 16_384))
+  await source.expectLookups(Math.ceil((end - start) / 16_384))
   let group: Group | null = null
-  for await (const run of chunkRuns(source, entry, blame, start, end)) {
+  for await (const run of chunkRuns(source, entry, damageContext, start, end)) {
     const [first, last] = overlapping(run, start, end)
-    await source.locate(run.digests.subarray(first * DIGEST_BYTES), last - first)
-    for (const piece of findPieces(source, run, first, last, bytes, blame)) {
+    await source.loadIndexesFor(run.digests.subarray(first * DIGEST_BYTES), last - first)
+    for (const piece of findPieces(source, run, first, last, bytes, damageContext)) {
       group ??= { start: piece.position, length: 0, pieces: [] }
       group.pieces.push(piece)
       group.length += piece.length
@@ -222,7 +236,7 @@ function segmentBytes(entry: BlobEntry): number {
 async function verifySegment(
   source: BlockSource,
   entry: BlobEntry,
-  blame: Blame,
+  damageContext: DamageContext,
   segments: Uint8Array,
   target: Uint8Array,
   start: number,
@@ -231,29 +245,29 @@ async function verifySegment(
   const at = Math.floor(start / SEGMENT_BYTES) * DIGEST_BYTES
   const bytes = target.subarray(start, end)
   if (digestsEqual(blake3(bytes), 0, segments, at)) return
-  for await (const run of chunkRuns(source, entry, blame, start, end)) {
+  for await (const run of chunkRuns(source, entry, damageContext, start, end)) {
     const [first, last] = overlapping(run, start, end)
     let position = run.offset
     for (let i = 0; i < first; i++) position += run.lengths[i]!
     for (let i = first; i < last; i++) {
-      target.set(await readChunk(source, run, i, blame), position)
+      target.set(await readChunk(source, run, i, damageContext), position)
       position += run.lengths[i]!
     }
   }
   if (!digestsEqual(blake3(bytes), 0, segments, at)) {
-    throw disagrees(blame, 'its chunks and its segment digests disagree')
+    throw disagrees(damageContext, 'its chunks and its segment digests disagree')
   }
 }
 
-function allocate(bytes: number, blame: Blame): Uint8Array<ArrayBuffer> {
+function allocate(bytes: number, damageContext: DamageContext): Uint8Array<ArrayBuffer> {
   try {
     const buffer = Buffer.allocUnsafeSlow(bytes)
     return new Uint8Array(buffer.buffer, buffer.byteOffset, bytes)
   } catch (cause) {
     throw new HoldfastError(
       'LIMIT_EXCEEDED',
-      `${blame.what} has ${bytes} bytes, more than one buffer can hold here; use stream(), file() or writeTo()`,
-      { details: { ...blame.details, bytes }, cause },
+      `${damageContext.what} has ${bytes} bytes, more than one buffer can hold here; use stream(), file() or writeTo()`,
+      { details: { ...damageContext.details, bytes }, cause },
     )
   }
 }

@@ -1,7 +1,9 @@
+// An open snapshot. It keeps its packs open until it is disposed, so that deletes meanwhile do not matter.
+
 import { dirname } from 'node:path'
-import type { Blame, BlockSource } from '../blocks/block-source.ts'
+import type { BlockSource, DamageContext } from '../blocks/block-source.ts'
 import type { OpenPack } from '../blocks/pack-cache.ts'
-import { type Environment, lazySourceOf, openPacks, openSourceOf, packsByLikelihood } from '../blocks/store-context.ts'
+import { lazySourceOf, openPacks, openSourceOf, packsByLikelihood, type StoreContext } from '../blocks/store-context.ts'
 import { HoldfastError, isDamage } from '../errors.ts'
 import { parseCid } from '../format/cid.ts'
 import type { HeadSnapshot } from '../format/head.ts'
@@ -33,7 +35,7 @@ export interface SnapshotInfo {
 }
 
 /** A snapshot that was looked at and not taken. */
-export interface PassedOver {
+export interface SkippedSnapshot {
   sequence: number
   manifest: string
   error: HoldfastError
@@ -52,7 +54,7 @@ export interface Snapshot<Names extends string = string, Metadata = Record<strin
   /** How `watermark` compares with the `source` given to load; `unknown` without one. */
   readonly freshness: Freshness
   /** Newer snapshots that `fallback` skipped, and why. */
-  readonly passedOver: readonly PassedOver[]
+  readonly skipped: readonly SkippedSnapshot[]
   has(name: string): boolean
   /** `BLOB_NOT_FOUND` names those that there are. */
   blob(name: Names): SnapshotBlob
@@ -88,29 +90,29 @@ const forgotten = new FinalizationRegistry<Resources>((resources) => {
  * that are missing are only blamed when a block is in no other.
  */
 export async function openSnapshot(
-  env: Environment,
+  ctx: StoreContext,
   stored: StoredHead,
   entry: HeadSnapshot,
-  passedOver: readonly PassedOver[] = [],
+  skipped: readonly SkippedSnapshot[] = [],
 ): Promise<OpenedSnapshot> {
   const { head } = stored
   const needed = new Set(entry.packs)
-  const { packs, failures } = await openPacks(env, stored, packsByLikelihood(head, entry).slice(0, needed.size))
+  const { packs, failures } = await openPacks(ctx, stored, packsByLikelihood(head, entry).slice(0, needed.size))
   const resources: Resources = { packs, files: [], disposed: false }
   try {
     const source = lazySourceOf(
-      env,
+      ctx,
       packs.map((pack) => async () => pack),
       failures,
-      once(() => openOthers(env, stored, needed, resources)),
+      once(() => openOthers(ctx, stored, needed, resources)),
     )
-    const blame: Blame = {
+    const damageContext: DamageContext = {
       code: 'SNAPSHOT_DAMAGED',
-      what: `snapshot ${entry.sequence} of ${env.storage.location}`,
-      details: { location: env.storage.location, sequence: entry.sequence, manifest: entry.manifest },
+      what: `snapshot ${entry.sequence} of ${ctx.storage.location}`,
+      details: { location: ctx.storage.location, sequence: entry.sequence, manifest: entry.manifest },
     }
-    const manifest = decodeManifest(await source.read(parseCid(entry.manifest).digest, blame))
-    return assemble(env, stored, entry, manifest, source, resources, passedOver)
+    const manifest = decodeManifest(await source.read(parseCid(entry.manifest).digest, damageContext))
+    return assemble(ctx, stored, entry, manifest, source, resources, skipped)
   } catch (error) {
     await release(resources)
     throw error
@@ -119,16 +121,16 @@ export async function openSnapshot(
 
 /** The other packs of the store may hold a good copy of a block that is bad here. */
 async function openOthers(
-  env: Environment,
+  ctx: StoreContext,
   stored: StoredHead,
   needed: ReadonlySet<number>,
   resources: Resources,
 ): Promise<BlockSource | null> {
   const names = stored.head.packs.filter(({ id }) => !needed.has(id)).map(({ name }) => name)
   if (names.length === 0 || resources.disposed) return null
-  const { packs, failures } = await openPacks(env, stored, names)
+  const { packs, failures } = await openPacks(ctx, stored, names)
   resources.packs.push(...packs)
-  return await openSourceOf(env, packs, failures)
+  return await openSourceOf(ctx, packs, failures)
 }
 
 function once<T>(work: () => Promise<T>): () => Promise<T> {
@@ -146,21 +148,21 @@ async function release(resources: Resources): Promise<void> {
 }
 
 function assemble(
-  env: Environment,
+  ctx: StoreContext,
   stored: StoredHead,
   entry: HeadSnapshot,
   manifest: Manifest,
   source: BlockSource,
   resources: Resources,
-  passedOver: readonly PassedOver[],
+  skipped: readonly SkippedSnapshot[],
 ): OpenedSnapshot {
   let damage: HoldfastError | null = null
   let reading = 0
   let idle: (() => void) | null = null
 
   const context: BlobContext = {
-    location: env.storage.location,
-    files: env.local.files,
+    location: ctx.storage.location,
+    files: ctx.local.files,
     source() {
       assertOpen()
       return source
@@ -184,7 +186,7 @@ function assemble(
     async writeFile(path, parts) {
       const target = pathOf(path, 'writeTo')
       try {
-        await writeDurable(env.fs, {
+        await writeDurable(ctx.fs, {
           async write(file) {
             let position = 0
             for await (const part of parts) position += await writeFully(file, [part], position)
@@ -210,12 +212,12 @@ function assemble(
 
   const blobs = new Map<string, SnapshotBlob>()
   for (const [name, blob] of manifest.blobs) {
-    const blame: Blame = {
+    const damageContext: DamageContext = {
       code: 'BLOB_DAMAGED',
-      what: `blob ${JSON.stringify(name)} of snapshot ${entry.sequence} in ${env.storage.location}`,
-      details: { location: env.storage.location, sequence: entry.sequence, blob: name },
+      what: `blob ${JSON.stringify(name)} of snapshot ${entry.sequence} in ${ctx.storage.location}`,
+      details: { location: ctx.storage.location, sequence: entry.sequence, blob: name },
     }
-    blobs.set(name, createBlob(name, blob, blame, context))
+    blobs.set(name, createBlob(name, blob, damageContext, context))
   }
 
   async function dispose(): Promise<void> {
@@ -231,19 +233,19 @@ function assemble(
   }
 
   const snapshot: OpenedSnapshot = {
-    ...describe(entry, stored.head.head),
+    ...describe(entry, stored.head.current),
     metadata: manifest.metadata,
     watermark: manifest.watermark,
     freshness: { state: 'unknown' },
     names: [...blobs.keys()],
-    passedOver,
+    skipped,
     has: (name) => blobs.has(name),
     blob(name) {
       const blob = blobs.get(name)
       if (blob !== undefined) return blob
       throw blobNotFound(entry.sequence, name, blobs)
     },
-    directory: (name) => createBlobDirectory(env.fs, name, blobs),
+    directory: (name) => createBlobDirectory(ctx.fs, name, blobs),
     damage: () => damage,
     dispose,
     [Symbol.asyncDispose]: dispose,

@@ -5,7 +5,7 @@ import { randomBytes } from 'node:crypto'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { makeDirectory } from '../fs/durable.ts'
-import { warmed } from '../fs/node.ts'
+import { withSyncCalls } from '../fs/node.ts'
 import type { FileSystem } from '../fs/port.ts'
 import { createWorkDirectory, removeTree, type WorkDirectory } from '../fs/temps.ts'
 import { createLocalFiles, type LocalFiles } from './files.ts'
@@ -42,7 +42,7 @@ export function localBesideStore({ fs, directory, lock, readOnly, filesDir }: Lo
     readOnly: readOnly && filesDir === undefined,
   }
   const files = createLocalFiles({ ...options, fs })
-  const warmFiles = createLocalFiles({ ...options, fs: warmed(fs) })
+  const warmFiles = createLocalFiles({ ...options, fs: withSyncCalls(fs) })
   let listedMs = Number.NEGATIVE_INFINITY
 
   return {

@@ -1,23 +1,24 @@
 import { type ChunkRun, chunkRuns } from '../blocks/blob-dag.ts'
-import type { Blame, BlockSource } from '../blocks/block-source.ts'
-import type { Intake } from '../blocks/dedup-writer.ts'
-import type { Environment } from '../blocks/store-context.ts'
+import type { BlockSource, DamageContext } from '../blocks/block-source.ts'
+import type { DedupWriter } from '../blocks/dedup-writer.ts'
+import type { StoreContext } from '../blocks/store-context.ts'
 import { HoldfastError, isDamage } from '../errors.ts'
 import { type Chunking, content } from '../format/chunking.ts'
 import { parseCid } from '../format/cid.ts'
 import type { HeadSnapshot } from '../format/head.ts'
 import { type BlobEntry, decodeManifest } from '../format/manifest.ts'
 import { readSegments } from '../load/read-blob.ts'
-import type { OnProgress } from '../progress.ts'
+import type { OnProgress, OnWarning } from '../progress.ts'
+import { addFailures, type CompressFailures, NO_FAILURES } from '../workers/frames.ts'
 import { ingestBlob } from './pipeline.ts'
 import type { PreviousBlob } from './previous-blob.ts'
 import { type NamedSource, openSource } from './sources.ts'
 
-interface CaptureOptions {
+interface IngestOptions {
   sources: readonly NamedSource[]
   /** The snapshot before, and the blocks it lies in. */
   previous: { snapshot: HeadSnapshot; source: BlockSource } | null
-  intake: Intake
+  dedup: DedupWriter
   chunking: Chunking | undefined
   compress: boolean
   /** Compared before and after: the state the blobs were taken from must not have moved. */
@@ -28,15 +29,15 @@ interface CaptureOptions {
 }
 
 /** Takes every blob in. Answers the manifest's blobs. */
-export async function captureBlobs(env: Environment, options: CaptureOptions): Promise<Map<string, BlobEntry>> {
-  const { sources, intake, signal, onProgress } = options
-  const previous = await previousBlobs(env, options.previous)
+export async function ingestBlobs(ctx: StoreContext, options: IngestOptions): Promise<Map<string, BlobEntry>> {
+  const { sources, dedup, signal, onProgress } = options
+  const previous = await previousBlobs(ctx, options.previous)
   const blobs = new Map<string, BlobEntry>()
+  let failures = NO_FAILURES
   const before = await options.unchanged?.()
-  let failedChunks = 0
   for (const named of sources) {
     const chunking = named.chunking ?? options.chunking ?? content()
-    const reader = await openSource(env.fs, named, signal, () => env.local.workDirectory())
+    const reader = await openSource(ctx.fs, named, signal, () => ctx.local.workDirectory())
     try {
       const entry = await ingestBlob({
         name: named.name,
@@ -44,7 +45,7 @@ export async function captureBlobs(env: Environment, options: CaptureOptions): P
         chunking,
         compress: options.compress,
         previous: await previousBlob(options.previous?.source, previous?.get(named.name), chunking),
-        intake,
+        dedup,
         signal,
         onBytes: (bytes) =>
           onProgress?.({
@@ -54,8 +55,8 @@ export async function captureBlobs(env: Environment, options: CaptureOptions): P
             totalBytes: reader.size,
             writtenBytes: options.writtenBytes(),
           }),
-        onCompressionFailed: (chunks) => {
-          failedChunks += chunks
+        onCompressFailures: (more) => {
+          failures = addFailures(failures, more)
         },
       })
       if (named.type !== undefined) entry.type = named.type
@@ -64,7 +65,7 @@ export async function captureBlobs(env: Environment, options: CaptureOptions): P
       await reader.close()
     }
   }
-  if (failedChunks > 0) warnOfCompressor(env, failedChunks)
+  if (failures.chunks > 0) warnOfFailures(ctx.warn, failures)
   const after = await options.unchanged?.()
   if (!Object.is(before, after)) {
     throw new HoldfastError(
@@ -76,43 +77,41 @@ export async function captureBlobs(env: Environment, options: CaptureOptions): P
   return blobs
 }
 
-function warnOfCompressor(env: Environment, chunks: number): void {
-  env.warn({
+function warnOfFailures(warn: OnWarning, { chunks, reason }: CompressFailures): void {
+  warn({
     code: 'COMPRESSION_FAILED',
-    message:
-      `${env.storage.location}: zstd did not give ${chunks} chunks back as they were; they are stored uncompressed, and nothing is lost. ` +
-      'Memory of this process may be damaged: restart it, and check the machine if this comes back',
-    details: { location: env.storage.location, chunks },
+    message: `${chunks} chunks could not be compressed and were stored as they are: ${reason}`,
+    details: { chunks, reason },
   })
 }
 
 type Blobs = ReadonlyMap<string, BlobEntry>
 
 /** What the snapshot that a store wrote last has: the next persist mostly follows it. */
-const lastBlobs = new WeakMap<Environment, { manifest: string; blobs: Blobs }>()
+const lastBlobs = new WeakMap<StoreContext, { manifest: string; blobs: Blobs }>()
 
-export function rememberBlobs(env: Environment, manifest: string, blobs: Blobs): void {
-  lastBlobs.set(env, { manifest, blobs })
+export function rememberBlobs(ctx: StoreContext, manifest: string, blobs: Blobs): void {
+  lastBlobs.set(ctx, { manifest, blobs })
 }
 
 /** Whether the store has the block as it was written. What is found to be bad is noted, and counts no more. */
 export async function isReadable(source: BlockSource, digest: Uint8Array): Promise<boolean> {
-  const blame = { code: 'SNAPSHOT_DAMAGED' as const, what: 'the snapshot before', details: {} }
-  return (await unlessDamaged(() => source.read(digest, blame))) !== null
+  const damageContext = { code: 'SNAPSHOT_DAMAGED' as const, what: 'the snapshot before', details: {} }
+  return (await unlessDamaged(() => source.read(digest, damageContext))) !== null
 }
 
-async function previousBlobs(env: Environment, previous: CaptureOptions['previous']): Promise<Blobs | null> {
+async function previousBlobs(ctx: StoreContext, previous: IngestOptions['previous']): Promise<Blobs | null> {
   if (previous === null) return null
-  const known = lastBlobs.get(env)
+  const known = lastBlobs.get(ctx)
   if (known?.manifest === previous.snapshot.manifest) return known.blobs
   const { snapshot, source } = previous
   return await unlessDamaged(async () => {
-    const blame = {
+    const damageContext = {
       code: 'SNAPSHOT_DAMAGED' as const,
       what: `snapshot ${snapshot.sequence}`,
       details: { sequence: snapshot.sequence },
     }
-    return decodeManifest(await source.read(parseCid(snapshot.manifest).digest, blame)).blobs
+    return decodeManifest(await source.read(parseCid(snapshot.manifest).digest, damageContext)).blobs
   })
 }
 
@@ -122,22 +121,26 @@ async function previousBlob(
   chunking: Chunking,
 ): Promise<PreviousBlob | null> {
   if (source === undefined || entry === undefined || !sameChunking(entry.chunking, chunking)) return null
-  const blame = { code: 'BLOB_DAMAGED' as const, what: 'the blob before', details: {} }
+  const damageContext = { code: 'BLOB_DAMAGED' as const, what: 'the blob before', details: {} }
   return await unlessDamaged(async () => {
-    await source.expect(Math.ceil(entry.size / (chunking.kind === 'fixed' ? chunking.size : chunking.average)))
+    await source.expectLookups(Math.ceil(entry.size / (chunking.kind === 'fixed' ? chunking.size : chunking.average)))
     return {
       size: entry.size,
-      chunks: located(source, entry, blame),
-      segments: await readSegments(source, entry, blame),
+      chunks: located(source, entry, damageContext),
+      segments: await readSegments(source, entry, damageContext),
     }
   })
 }
 
 /** Its chunks node by node, looked up as they come. What is damaged ends them: from there on all is cut and hashed anew. */
-async function* located(source: BlockSource, entry: BlobEntry, blame: Blame): AsyncGenerator<ChunkRun, void> {
+async function* located(
+  source: BlockSource,
+  entry: BlobEntry,
+  damageContext: DamageContext,
+): AsyncGenerator<ChunkRun, void> {
   try {
-    for await (const run of chunkRuns(source, entry, blame)) {
-      await source.locate(run.digests, run.count)
+    for await (const run of chunkRuns(source, entry, damageContext)) {
+      await source.loadIndexesFor(run.digests, run.count)
       yield run
     }
   } catch (error) {

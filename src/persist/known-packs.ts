@@ -2,7 +2,7 @@
 
 import type { BlockSource } from '../blocks/block-source.ts'
 import type { OpenPack } from '../blocks/pack-cache.ts'
-import { type Environment, lazySourceOf, packsByLikelihood } from '../blocks/store-context.ts'
+import { lazySourceOf, packsByLikelihood, type StoreContext } from '../blocks/store-context.ts'
 import { fromHex } from '../format/hex.ts'
 import { STORE_ID_BYTES } from '../format/limits.ts'
 import type { Seen } from '../gc/collect.ts'
@@ -21,21 +21,23 @@ export interface KnownPacks {
 const EAGER_BLOCKS = 20_000
 
 /** Packs that cannot be read are left where they are; what only they hold is written again. */
-export async function openKnownPacks(env: Environment, { head }: StoredHead, seen: Seen | null): Promise<KnownPacks> {
+export async function openKnownPacks(ctx: StoreContext, { head }: StoredHead, seen: Seen | null): Promise<KnownPacks> {
   const storeId = fromHex(head.storeId, STORE_ID_BYTES)
-  const current = head.snapshots.find(({ sequence }) => sequence === head.head)
+  const current = head.snapshots.find(({ sequence }) => sequence === head.current)
   const packs: OpenPack[] = []
   const openers = (current === undefined ? [] : packsByLikelihood(head, current)).map((name) => async () => {
-    const pack = await (seen?.packs.has(name) ? env.shelf.openLater(name, storeId) : env.shelf.open(name, storeId))
+    const pack = await (seen?.packs.has(name)
+      ? ctx.packCache.openLater(name, storeId)
+      : ctx.packCache.open(name, storeId))
     packs.push(pack)
     return pack
   })
   async function release(): Promise<void> {
     await Promise.all(packs.map((pack) => pack.release()))
   }
-  const source = lazySourceOf(env, openers, [])
+  const source = lazySourceOf(ctx, openers, [])
   try {
-    if (head.packs.reduce((sum, { blocks }) => sum + blocks, 0) <= EAGER_BLOCKS) await source.locateAll()
+    if (head.packs.reduce((sum, { blocks }) => sum + blocks, 0) <= EAGER_BLOCKS) await source.loadAllIndexes()
     return { source, seen, release }
   } catch (error) {
     await release()

@@ -21,7 +21,7 @@ export interface PersistOptions {
   /** `HEAD_CONFLICT` unless this is the current sequence (null: no snapshot yet). */
   expectedHead?: number | null
   /** Called before and after the blobs are read; another answer is `SOURCE_CHANGED` and nothing is committed. */
-  unchanged?: () => unknown
+  sourceVersion?: () => unknown
   /** How long to wait for another writer, in ms; default 30,000. */
   lockWaitMs?: number
   /** Rejects with `signal.reason`; nothing is committed. */
@@ -29,6 +29,7 @@ export interface PersistOptions {
   onProgress?: OnProgress
 }
 
+/** What a persist made, and how much it wrote. */
 export interface PersistResult {
   sequence: number
   /** CID of the manifest: equal content under equal chunking has an equal one. */
@@ -43,7 +44,7 @@ export interface PersistResult {
     /** Of blob bytes that were in the store already. */
     reused: number
     /** Of older blocks, copied so that their packs can go. */
-    folded: number
+    compacted: number
   }
   blobs: Record<string, { cid: string; size: number }>
   durationMs: number

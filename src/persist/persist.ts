@@ -1,13 +1,12 @@
 import { randomBytes } from 'node:crypto'
-import { assertExpected, assertWritable, type Environment, watchWait } from '../blocks/store-context.ts'
+import { assertExpected, assertWritable, type StoreContext, watchWait } from '../blocks/store-context.ts'
 import { HoldfastError } from '../errors.ts'
 import { assertChunking } from '../format/chunking.ts'
+import { prepareCompression, ZSTD_PACKAGE } from '../format/compression.ts'
 import { STORE_ID_BYTES } from '../format/limits.ts'
 import { decodeValue, encodeValue, isWellFormed } from '../format/value.ts'
-import { ZSTD_PACKAGE } from '../format/zstd-module.ts'
 import { cleanUp, type Seen } from '../gc/collect.ts'
 import type { StoredHead, WriteSession } from '../storage/port.ts'
-import { canCompress } from '../workers/zstd.ts'
 import { commitSnapshot } from './commit.ts'
 import { openKnownPacks } from './known-packs.ts'
 import type { PersistDefaults, PersistOptions, PersistResult } from './options.ts'
@@ -24,7 +23,7 @@ import { nameSources } from './sources.ts'
  *  6. only now is anything deleted.
  */
 export async function persist(
-  env: Environment,
+  ctx: StoreContext,
   options: PersistOptions,
   defaults: PersistDefaults,
 ): Promise<PersistResult> {
@@ -39,19 +38,19 @@ export async function persist(
   const metadata = strictClone(options.metadata ?? {}, 'metadata') as Record<string, unknown>
   const watermark = options.watermark === undefined ? undefined : strictClone(options.watermark, 'watermark')
   const compress = wantsCompression(defaults.compression)
-  const sources = await nameSources(env.fs, options.blobs)
+  const sources = await nameSources(ctx.fs, options.blobs)
 
-  return await env.storage.write(
+  return await ctx.storage.write(
     {
       waitMs: options.lockWaitMs ?? defaults.lockWaitMs,
       signal: options.signal,
-      onWait: watchWait(env, options.onProgress),
+      onWait: watchWait(ctx, options.onProgress),
     },
     async (session) => {
-      const { stored, seen } = await readyStore(env, session, options)
-      const known = await openKnownPacks(env, stored, seen)
+      const { stored, seen } = await readyStore(ctx, session, options)
+      const known = await openKnownPacks(ctx, stored, seen)
       try {
-        const result = await commitSnapshot(env, session, stored, known, {
+        const result = await commitSnapshot(ctx, session, stored, known, {
           ...options,
           metadata,
           watermark,
@@ -71,15 +70,15 @@ export async function persist(
 
 function wantsCompression(compression: PersistDefaults['compression']): boolean {
   if (compression === 'none') return false
-  const can = canCompress()
-  if (compression === 'zstd' && !can) {
+  const prepared = prepareCompression()
+  if (compression === 'zstd' && !prepared.ready) {
     throw new HoldfastError(
       'COMPRESSION_UNSUPPORTED',
       `${ZSTD_PACKAGE} does not load, and this Node (${process.version}) cannot write zstd itself, as 22.15 can; install it, or use compression: 'auto' or 'none'`,
-      { details: { node: process.version } },
+      { details: { node: process.version }, cause: prepared.reason },
     )
   }
-  return can
+  return prepared.ready
 }
 
 export function assertKeepLast(keepLast: unknown): void {
@@ -99,13 +98,13 @@ function assertMessage(message: unknown): void {
 
 /** Steps 1 and 2: a store that is there, durable, swept and ours to write. */
 async function readyStore(
-  env: Environment,
+  ctx: StoreContext,
   session: WriteSession,
   options: PersistOptions,
 ): Promise<{ stored: StoredHead; seen: Seen | null }> {
-  if (session.stored !== null) assertWritable(env, session.stored)
-  assertExpected(env, session.stored?.head ?? null, options.expectedHead)
-  const seen = await cleanUp(env, session)
+  if (session.stored !== null) assertWritable(ctx, session.stored)
+  assertExpected(ctx, session.stored?.head ?? null, options.expectedHead)
+  const seen = await cleanUp(ctx, session)
   if (session.stored === null) {
     await session.create(randomBytes(STORE_ID_BYTES).toString('hex'), new Date().toISOString())
   }

@@ -1,5 +1,5 @@
 import { setImmediate } from 'node:timers/promises'
-import type { Intake } from '../blocks/dedup-writer.ts'
+import type { DedupWriter } from '../blocks/dedup-writer.ts'
 import { HoldfastError } from '../errors.ts'
 import { blake3 } from '../format/blake3.ts'
 import { type Chunking, chunkBytesMax } from '../format/chunking.ts'
@@ -9,23 +9,22 @@ import { BLOB_BYTES_MAX, CHECK_BYTES, DIGEST_BYTES, SEGMENT_BYTES } from '../for
 import type { BlobEntry } from '../format/manifest.ts'
 import { KIND } from '../format/pack.ts'
 import { encodeSegments } from '../format/segments.ts'
-import type { Compressed } from '../workers/frames.ts'
+import type { Compressed, CompressFailures } from '../workers/frames.ts'
 import { openWindows, type Window, type Windows } from '../workers/windows.ts'
 import { createPreviousChunks, type KnownRun, type PreviousBlob, type PreviousChunks } from './previous-blob.ts'
 import type { ByteReader } from './sources.ts'
 
-interface IngestOptions {
+interface PipelineOptions {
   name: string
   reader: ByteReader
   chunking: Chunking
   compress: boolean
   /** Cut by the same chunking, or null. */
   previous: PreviousBlob | null
-  intake: Intake
+  dedup: DedupWriter
   signal: AbortSignal
   onBytes: (bytes: number) => void
-  /** Told of chunks that could not be compressed so that they come back as they are; they are stored plain. */
-  onCompressionFailed: (chunks: number) => void
+  onCompressFailures: (failures: CompressFailures) => void
 }
 
 /** Nodes follow the chunks they name, but do not pile up in memory without bound. */
@@ -38,7 +37,7 @@ const NODES_HELD_BYTES = 4 * 1024 * 1024
  * A pipeline over windows of one segment each: while one is filled, the one before is cut, the one before that is hashed, and an
  * older one is written. Boundaries are found strictly in order, since each depends on the one before.
  */
-export async function ingestBlob(options: IngestOptions): Promise<BlobEntry> {
+export async function ingestBlob(options: PipelineOptions): Promise<BlobEntry> {
   const windows = openWindows(options.chunking, options.reader.size)
   const flow = createFlow(options, windows)
   try {
@@ -71,8 +70,8 @@ interface Filled {
   digested: Promise<void>
 }
 
-function createFlow(options: IngestOptions, windows: Windows) {
-  const { name, reader, chunking, intake, signal } = options
+function createFlow(options: PipelineOptions, windows: Windows) {
+  const { name, reader, chunking, dedup, signal } = options
   const chunkMax = chunkBytesMax(chunking)
   const previous: PreviousChunks | null = options.previous === null ? null : createPreviousChunks(options.previous)
   const segments = createDigestList()
@@ -121,7 +120,7 @@ function createFlow(options: IngestOptions, windows: Windows) {
       taking = taken
       // Where nothing is copied nothing is waited for either: the event loop gets its turn here.
       if (filled.peeked) await setImmediate()
-      busy[turn % windows.count] = track(taken.then(() => intake.written()))
+      busy[turn % windows.count] = track(taken.then(() => dedup.written()))
     }
     await cutting
     await taking
@@ -182,7 +181,7 @@ function createFlow(options: IngestOptions, windows: Windows) {
     if (previous !== null && uncut >= sameFrom) {
       const run = previous.runFrom(uncut, end, final)
       if (run !== null && (run.end === end || end - run.end <= chunkMax) && (!final || run.end === end)) {
-        if (!peeked || previous.allKnown(run, intake)) {
+        if (!peeked || previous.allKnown(run, dedup)) {
           uncut = run.end
           rest = window.bytes.subarray(upTo - (end - run.end), upTo)
           const bytes = peeked ? null : window.bytes
@@ -195,7 +194,7 @@ function createFlow(options: IngestOptions, windows: Windows) {
     const count =
       known === null
         ? await windows.cut(window, from, upTo, final)
-        : await windows.follow(window, from, upTo, final, known)
+        : await windows.rechunk(window, from, upTo, final, known)
     const last = count === 0 ? from : window.ends[count - 1]!
     uncut = before + (last - from)
     rest = window.bytes.subarray(last, upTo)
@@ -206,7 +205,7 @@ function createFlow(options: IngestOptions, windows: Windows) {
   /** Whether all of a segment that was only looked at is chunks that the store has. */
   function canTakeAsBefore({ start, length }: Filled): boolean {
     const run = uncut >= Math.min(sameFrom, start) ? previous!.runFrom(uncut, start + length, false) : null
-    return run !== null && start + length - run.end <= chunkMax && previous!.allKnown(run, intake)
+    return run !== null && start + length - run.end <= chunkMax && previous!.allKnown(run, dedup)
   }
 
   /** Stores the chunks of a window, in the order of the blob. */
@@ -225,7 +224,7 @@ function createFlow(options: IngestOptions, windows: Windows) {
     if (found.kind === 'same') takeSame(found)
     else takeCut(found, compressed)
     if (nodeBytes >= NODES_HELD_BYTES) storeNodes()
-    await intake.flush()
+    await dedup.flush()
     options.onBytes(start + length)
   }
 
@@ -235,9 +234,9 @@ function createFlow(options: IngestOptions, windows: Windows) {
       let before = partStart
       for (let i = first; i < last; i++) {
         const length = ends[i]! - before
-        if (!intake.reuse(digests, i * DIGEST_BYTES, length)) {
+        if (!dedup.reuse(digests, i * DIGEST_BYTES, length)) {
           if (bytes === null) throw becameBad(name)
-          intake.chunk(bytes.subarray(at, at + length), digests.subarray(i * DIGEST_BYTES, (i + 1) * DIGEST_BYTES))
+          dedup.chunk(bytes.subarray(at, at + length), digests.subarray(i * DIGEST_BYTES, (i + 1) * DIGEST_BYTES))
         }
         dag.push(length, digests, i * DIGEST_BYTES)
         before = ends[i]!
@@ -251,12 +250,12 @@ function createFlow(options: IngestOptions, windows: Windows) {
     const ranges = new Uint32Array(2 * count)
     let at = start
     for (let i = 0; i < count; i++) {
-      if (!intake.knows(window.digests, i * DIGEST_BYTES)) ranges.set([at, window.ends[i]!], 2 * i)
+      if (!dedup.has(window.digests, i * DIGEST_BYTES)) ranges.set([at, window.ends[i]!], 2 * i)
       at = window.ends[i]!
     }
     const compressed = await windows.compress(window, ranges, skip)
     skip = compressed.skip
-    if (compressed.failed > 0) options.onCompressionFailed(compressed.failed)
+    options.onCompressFailures(compressed.failures)
     return compressed
   }
 
@@ -275,9 +274,9 @@ function createFlow(options: IngestOptions, windows: Windows) {
               check: compressed!.checks.subarray(i * CHECK_BYTES, (i + 1) * CHECK_BYTES),
             }
       frameAt = frameEnd
-      if (!intake.reuse(window.digests, digestAt, end - at)) {
+      if (!dedup.reuse(window.digests, digestAt, end - at)) {
         const digest = window.digests.subarray(digestAt, digestAt + DIGEST_BYTES)
-        intake.chunk(window.bytes.subarray(at, end), digest, frame)
+        dedup.chunk(window.bytes.subarray(at, end), digest, frame)
       }
       dag.push(end - at, window.digests, digestAt)
       at = end
@@ -285,7 +284,7 @@ function createFlow(options: IngestOptions, windows: Windows) {
   }
 
   function storeNodes(): void {
-    for (const { block, digest } of nodes) intake.block(block, digest, CODEC_DAG_CBOR, KIND.node)
+    for (const { block, digest } of nodes) dedup.block(block, digest, CODEC_DAG_CBOR, KIND.node)
     nodes = []
     nodeBytes = 0
   }
@@ -294,7 +293,7 @@ function createFlow(options: IngestOptions, windows: Windows) {
     if (size === 0) {
       const empty = new Uint8Array(0)
       const digest = blake3(empty)
-      if (!intake.reuse(digest, 0, 0)) intake.chunk(empty, digest)
+      if (!dedup.reuse(digest, 0, 0)) dedup.chunk(empty, digest)
       dag.push(0, digest, 0)
     }
     const { root } = dag.finish()
@@ -303,9 +302,9 @@ function createFlow(options: IngestOptions, windows: Windows) {
     if (root.codec === CODEC_DAG_CBOR) {
       const block = encodeSegments(segments.bytes())
       entry.segments = blake3(block)
-      intake.block(block, entry.segments, CODEC_DAG_CBOR, KIND.segments)
+      dedup.block(block, entry.segments, CODEC_DAG_CBOR, KIND.segments)
     }
-    await intake.flush()
+    await dedup.flush()
     return entry
   }
 
@@ -314,7 +313,7 @@ function createFlow(options: IngestOptions, windows: Windows) {
     async settled() {
       while (inFlight.size > 0) await Promise.allSettled(inFlight)
       await previous?.settled()
-      await intake.settled().catch(() => undefined)
+      await dedup.drain().catch(() => undefined)
     },
   }
 }

@@ -1,5 +1,5 @@
 import type { ChunkRun } from '../blocks/blob-dag.ts'
-import type { Intake } from '../blocks/dedup-writer.ts'
+import type { DedupWriter } from '../blocks/dedup-writer.ts'
 import { blake3, digestsEqual } from '../format/blake3.ts'
 import { DIGEST_BYTES, SEGMENT_BYTES } from '../format/limits.ts'
 import type { KnownChunks } from '../workers/jobs.ts'
@@ -51,7 +51,7 @@ export interface PreviousChunks {
   runFrom(from: number, to: number, final: boolean): KnownRun | null
   /** Chunks around [from, to), in window positions: blob position `from` is at `from - shift`. */
   candidates(from: number, to: number, shift: number): KnownChunks | null
-  allKnown(run: KnownRun, intake: Intake): boolean
+  allKnown(run: KnownRun, dedup: DedupWriter): boolean
   /** Waits for what is being read ahead. */
   settled(): Promise<void>
 }
@@ -178,9 +178,9 @@ export function createPreviousChunks({ size, chunks, segments }: PreviousBlob): 
       }
       return known
     },
-    allKnown({ parts }, intake) {
+    allKnown({ parts }, dedup) {
       return parts.every(({ digests, first, last }) => {
-        for (let i = first; i < last; i++) if (!intake.knows(digests, i * DIGEST_BYTES)) return false
+        for (let i = first; i < last; i++) if (!dedup.has(digests, i * DIGEST_BYTES)) return false
         return true
       })
     },

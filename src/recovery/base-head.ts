@@ -1,4 +1,7 @@
-import { assertWritable, type Environment } from '../blocks/store-context.ts'
+// Decides which HEAD a repair starts from: HEAD.json, HEAD.prev.json, or one rebuilt from commit records. It reads and
+// changes nothing.
+
+import { assertWritable, type StoreContext } from '../blocks/store-context.ts'
 import { HoldfastError, isHoldfastError } from '../errors.ts'
 import type { Head } from '../format/head.ts'
 import { fromHex, toHex } from '../format/hex.ts'
@@ -7,14 +10,14 @@ import type { Found, Inspection, PackFile, StoredHead, StoreFileName } from '../
 import { readHeader } from './salvage.ts'
 
 /** What a repair goes on from: the newest HEAD that can be believed, or an empty one. */
-export interface StartingPoint {
+export interface BaseHead {
   storeId: Uint8Array
   /** Store ids (hex) that packs claim, by name. */
   owners: ReadonlyMap<string, string>
   base: Head
   from: 'HEAD.json' | 'HEAD.prev.json' | 'commit records'
   /** HEAD.json as it lies there, if it is good and this store's. */
-  there: Head | null
+  currentHead: Head | null
   /** In words, when it is not. */
   whyNoHead: string
   /** HEAD.prev.json, likewise. */
@@ -22,23 +25,23 @@ export interface StartingPoint {
   /** STORE.json is good and this store's. */
   storeFileIsGood: boolean
   /** Files that are damaged or another store's. */
-  aside: { file: StoreFileName; reason: 'damaged' | 'other-store' | 'older-than-spare'; why: string }[]
+  toQuarantine: { file: StoreFileName; reason: 'damaged' | 'other-store' | 'older-than-spare'; why: string }[]
 }
 
-export async function findStart(
-  env: Environment,
+export async function findBaseHead(
+  ctx: StoreContext,
   found: Inspection,
   options: { unreadableIsLost: boolean },
-): Promise<StartingPoint> {
-  const owners = await packOwners(env, found, options)
-  const storeId = ownStoreId(env, found, owners)
+): Promise<BaseHead> {
+  const owners = await packOwners(ctx, found, options)
+  const storeId = ownStoreId(ctx, found, owners)
   const good = (file: Found<StoredHead>): StoredHead | null =>
     file.state === 'good' && file.value.head.storeId === storeId ? file.value : null
   const there = good(found.head)
   const previous = good(found.previous)
-  // A newer version's HEAD has things in it that this one would lose.
-  for (const stored of [there, previous]) if (stored !== null) assertWritable(env, stored)
-  const aside: StartingPoint['aside'] = []
+  // A newer version's HEAD holds fields that this version would drop.
+  for (const stored of [there, previous]) if (stored !== null) assertWritable(ctx, stored)
+  const aside: BaseHead['toQuarantine'] = []
   const look = (file: StoreFileName, state: Found<unknown>, owner: string | undefined): void => {
     if (state.state === 'damaged') aside.push({ file, reason: 'damaged', why: state.error.message })
     if (state.state === 'good' && owner !== storeId) {
@@ -54,24 +57,24 @@ export async function findStart(
     owners,
     base: there?.head ?? previous?.head ?? emptyHead(storeId),
     from: there !== null ? 'HEAD.json' : previous !== null ? 'HEAD.prev.json' : 'commit records',
-    there: there?.head ?? null,
+    currentHead: there?.head ?? null,
     whyNoHead: aside.find(({ file }) => file === 'HEAD.json')?.why ?? 'HEAD.json is missing',
     previous: previous?.head ?? null,
     storeFileIsGood: store.state === 'good' && store.value === storeId,
-    aside,
+    toQuarantine: aside,
   }
 }
 
-/** As if HEAD.json, an old one, were lost: its spare is newer. */
-export function withoutHead(start: StartingPoint, previous: Head): StartingPoint {
-  const why = `it is of revision ${start.there?.revision}, HEAD.prev.json of ${previous.revision}`
+/** Treats HEAD.json as lost, because HEAD.prev.json is newer. */
+export function withoutHead(start: BaseHead, previous: Head): BaseHead {
+  const why = `it is of revision ${start.currentHead?.revision}, HEAD.prev.json of ${previous.revision}`
   return {
     ...start,
     base: previous,
     from: 'HEAD.prev.json',
-    there: null,
+    currentHead: null,
     whyNoHead: why,
-    aside: [...start.aside, { file: 'HEAD.json', reason: 'older-than-spare', why }],
+    toQuarantine: [...start.toQuarantine, { file: 'HEAD.json', reason: 'older-than-spare', why }],
   }
 }
 
@@ -80,10 +83,10 @@ function ownerOf(found: Found<StoredHead>): string | undefined {
 }
 
 /**
- * The store these files belong to: what most of STORE.json and the two HEADs say; where they do not decide, most of the packs. (Packs alone
- * do not: somebody may have copied another store's into this one.)
+ * The store id that these files belong to: what most of STORE.json and the two HEADs say. If they do not agree, what most
+ * packs say. Packs alone do not decide: somebody may have copied another store's packs into this one.
  */
-function ownStoreId(env: Environment, found: Inspection, owners: ReadonlyMap<string, string>): string {
+function ownStoreId(ctx: StoreContext, found: Inspection, owners: ReadonlyMap<string, string>): string {
   const files = new Map<string, number>()
   const packs = new Map<string, number>()
   const vote = (votes: Map<string, number>, id: string): void => void votes.set(id, (votes.get(id) ?? 0) + 1)
@@ -97,19 +100,19 @@ function ownStoreId(env: Environment, found: Inspection, owners: ReadonlyMap<str
     return filesB - filesA || packsB - packsA
   })
   if (winner !== undefined) return winner
-  throw new HoldfastError('NOT_A_STORE', `there is nothing of a store in ${env.storage.location} that can be read`, {
-    details: { location: env.storage.location },
+  throw new HoldfastError('NOT_A_STORE', `there is nothing of a store in ${ctx.storage.location} that can be read`, {
+    details: { location: ctx.storage.location },
   })
 }
 
 async function packOwners(
-  env: Environment,
+  ctx: StoreContext,
   found: Inspection,
   options: { unreadableIsLost: boolean },
 ): Promise<Map<string, string>> {
   const owners = new Map<string, string>()
   for (const { name } of found.packs) {
-    const file = await openIfThere(env, name)
+    const file = await openIfThere(ctx, name)
     if (file === null) continue
     try {
       const header = await readHeader(file, options)
@@ -121,10 +124,10 @@ async function packOwners(
   return owners
 }
 
-/** Without the lock a pack may go while we come to it. */
-async function openIfThere(env: Environment, name: string): Promise<PackFile | null> {
+/** Without the lock, a pack may be deleted before it is opened. */
+async function openIfThere(ctx: StoreContext, name: string): Promise<PackFile | null> {
   try {
-    return await env.storage.openPack(name)
+    return await ctx.storage.openPack(name)
   } catch (error) {
     if (isHoldfastError(error, 'PACK_MISSING')) return null
     throw error
@@ -136,7 +139,7 @@ function emptyHead(storeId: string): Head {
     storeId,
     revision: 0,
     sequence: 0,
-    head: null,
+    current: null,
     snapshots: [],
     packs: [],
     retired: [],

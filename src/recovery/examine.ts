@@ -1,5 +1,7 @@
+// Checks whether a snapshot is intact: its manifest, its blobs, and every block they need. Verify and repair share it.
+
 import { chunkRuns } from '../blocks/blob-dag.ts'
-import { type Blame, type BlockSource, entryOf, slotOf } from '../blocks/block-source.ts'
+import { type BlockSource, type DamageContext, entryOf, packNumberOf } from '../blocks/block-source.ts'
 import { HoldfastError, isHoldfastError } from '../errors.ts'
 import { cidText, parseCid } from '../format/cid.ts'
 import type { HeadPack, HeadSnapshot } from '../format/head.ts'
@@ -39,10 +41,11 @@ interface ExamineOptions {
 }
 
 /**
- * Answers a function that follows every link of a snapshot: each block must be there, good, and as long as its parent says. Manifests,
- * nodes and segments are read; of chunks only the index is asked. A blob that several snapshots have is followed once.
+ * Returns a function that follows every link of a snapshot. Each block must be there, be good, and have the length that its
+ * parent says. Manifests, nodes and segments are read; chunks are only looked up in the index. A blob that several snapshots
+ * share is followed once.
  */
-export function examiner(
+export function createSnapshotCheck(
   source: BlockSource,
   options: ExamineOptions,
 ): (snapshot: HeadSnapshot) => Promise<Examination> {
@@ -58,8 +61,8 @@ export function examiner(
     let size = 0
     let blobs: Map<string, BlobEntry>
     try {
-      const blame: Blame = { code: 'SNAPSHOT_DAMAGED', what: `snapshot ${sequence}`, details }
-      blobs = decodeManifest(await watched.read(parseCid(manifest).digest, blame)).blobs
+      const damageContext: DamageContext = { code: 'SNAPSHOT_DAMAGED', what: `snapshot ${sequence}`, details }
+      blobs = decodeManifest(await watched.read(parseCid(manifest).digest, damageContext)).blobs
     } catch (error) {
       if (!isHoldfastError(error)) throw error
       return { health: { ...health, intact: false, manifestLost: true }, errors: [error], size }
@@ -88,10 +91,10 @@ export function examiner(
     snapshot: HeadSnapshot,
     watched: BlockSource,
     entry: BlobEntry,
-    blame: Blame,
+    damageContext: DamageContext,
   ): Promise<void> {
-    await readSegments(watched, entry, blame)
-    for await (const { digests, lengths, count } of chunkRuns(watched, entry, blame)) {
+    await readSegments(watched, entry, damageContext)
+    for await (const { digests, lengths, count } of chunkRuns(watched, entry, damageContext)) {
       signal?.throwIfAborted()
       for (let i = 0; i < count; i++) {
         const at = i * DIGEST_BYTES
@@ -99,9 +102,13 @@ export function examiner(
         const wrong = wrongChunk(digests, at, lengths[i]!)
         if (wrong === null) continue
         const block = toHex(digests.subarray(at, at + DIGEST_BYTES))
-        throw new HoldfastError(blame.code, `${blame.what} is damaged: block ${block.slice(0, 16)}… ${wrong}`, {
-          details: { ...blame.details, block },
-        })
+        throw new HoldfastError(
+          damageContext.code,
+          `${damageContext.what} is damaged: block ${block.slice(0, 16)}… ${wrong}`,
+          {
+            details: { ...damageContext.details, block },
+          },
+        )
       }
     }
   }
@@ -109,7 +116,7 @@ export function examiner(
   function wrongChunk(digests: Uint8Array, at: number, length: number): string | null {
     const place = source.find(digests, at)
     if (place === -1) return 'is in no pack that can be read'
-    const found = source.indexes[slotOf(place)]!.rawLength(entryOf(place))
+    const found = source.indexes[packNumberOf(place)]!.rawLength(entryOf(place))
     if (found !== length) return `has ${found} bytes, and ${length} in its list`
     return isGood(place, digests, at) ? null : 'is not what was written, or cannot be read'
   }
@@ -118,16 +125,16 @@ export function examiner(
 function watch(source: BlockSource, onRead: (digest: Uint8Array) => void): BlockSource {
   return {
     ...source,
-    read(digest, blame) {
+    read(digest, damageContext) {
       onRead(digest)
-      return source.read(digest, blame)
+      return source.read(digest, damageContext)
     },
   }
 }
 
 /**
- * Whether HEAD lists, for each snapshot, a pack for each of its blocks: one that it does not list may be deleted although it is needed. Over
- * all packs that HEAD names.
+ * Checks that HEAD lists, for each snapshot, a pack for each of its blocks. A pack that is not listed could be deleted
+ * although the snapshot needs it.
  */
 export function listingCheck(packs: readonly HeadPack[], source: BlockSource) {
   const idOf = new Map(packs.map(({ name, id }) => [name, id]))
@@ -145,16 +152,16 @@ export function listingCheck(packs: readonly HeadPack[], source: BlockSource) {
         isListed = ids.map((id) => id !== undefined && snapshot.packs.includes(id))
       }
       const place = source.find(digests, at)
-      if (place === -1 || isListed[slotOf(place)]) return
+      if (place === -1 || isListed[packNumberOf(place)]) return
       if (source.indexes.some((index, slot) => isListed[slot] && index.find(digests, at) !== -1)) return
       const names = unlisted.get(snapshot.sequence) ?? new Set()
-      unlisted.set(snapshot.sequence, names.add(source.packs[slotOf(place)]!.name))
+      unlisted.set(snapshot.sequence, names.add(source.packs[packNumberOf(place)]!.name))
     },
     /** By sequence, in words. */
     wrong: (): [number, string][] =>
       [...unlisted].map(([sequence, names]) => [
         sequence,
-        `HEAD does not say that snapshot ${sequence} needs pack ${[...names].join(', ')}, which could be deleted therefore`,
+        `HEAD does not say that snapshot ${sequence} needs pack ${[...names].join(', ')}: a collection could delete it`,
       ]),
   }
 }

@@ -1,6 +1,8 @@
+// Opens everything that HEAD names for a verify or a scrub, and keeps it readable while others write and delete.
+
 import { basename } from 'node:path'
-import { createPackShelf, type OpenPack } from '../blocks/pack-cache.ts'
-import type { Environment } from '../blocks/store-context.ts'
+import { createPackCache, type OpenPack } from '../blocks/pack-cache.ts'
+import type { StoreContext } from '../blocks/store-context.ts'
 import { HoldfastError, isDamage, isHoldfastError } from '../errors.ts'
 import type { Head } from '../format/head.ts'
 import { fromHex } from '../format/hex.ts'
@@ -20,40 +22,40 @@ export interface Pinned {
   failures: { pack: string; error: HoldfastError }[]
 }
 
-/** A writer that moves on while we open what HEAD names makes packs look missing; then HEAD is read again. */
+/** Packs look missing when a writer commits while they are opened. Then HEAD is read again. */
 const PIN_TRIES = 16
 
-export async function pinStore(env: Environment): Promise<Pinned> {
+export async function pinStore(ctx: StoreContext): Promise<Pinned> {
   for (let tries = 1; ; tries++) {
-    const pinned: Pinned = { ...(await readHeads(env)), packs: [], failures: [] }
+    const pinned: Pinned = { ...(await readHeads(ctx)), packs: [], failures: [] }
     const { stored } = pinned
     if (stored === null) return pinned
-    await openAll(env, stored.head, pinned)
+    await openAll(ctx, stored.head, pinned)
     const missing = pinned.failures.some(({ error }) => error.code === 'PACK_MISSING')
-    if (!missing || !(await hasMoved(env, stored))) return pinned
+    if (!missing || !(await hasMoved(ctx, stored))) return pinned
     for (const pack of pinned.packs) await pack.release()
     if (tries < PIN_TRIES) continue
-    throw new HoldfastError('SNAPSHOT_GONE', `${env.storage.location} is written to faster than it can be verified`, {
+    throw new HoldfastError('SNAPSHOT_GONE', `${ctx.storage.location} is written to faster than it can be verified`, {
       details: { revision: stored.head.revision },
     })
   }
 }
 
-async function hasMoved(env: Environment, stored: StoredHead): Promise<boolean> {
-  const now = await env.storage.readHead()
+async function hasMoved(ctx: StoreContext, stored: StoredHead): Promise<boolean> {
+  const now = await ctx.storage.readHead()
   return now?.head.revision !== stored.head.revision
 }
 
 const FILES = ['STORE.json', 'HEAD.json', 'HEAD.prev.json']
 
-async function readHeads(env: Environment): Promise<Pick<Pinned, 'problems' | 'stored'>> {
+async function readHeads(ctx: StoreContext): Promise<Pick<Pinned, 'problems' | 'stored'>> {
   const problems: Problem[] = []
   let found: Inspection | null = null
   try {
     // Before HEAD is read: what lies there now is no newer than that HEAD.
-    found = await env.storage.inspect()
-    const stored = await env.storage.readHead()
-    if (stored !== null) problems.push(...(await besideHead(env, found, stored.head)))
+    found = await ctx.storage.inspect()
+    const stored = await ctx.storage.readHead()
+    if (stored !== null) problems.push(...(await besideHead(ctx, found, stored.head)))
     return { problems, stored }
   } catch (error) {
     if (!isHoldfastError(error) || !isVerdict(error, found)) throw error
@@ -72,7 +74,7 @@ function isVerdict(error: HoldfastError, found: Inspection | null): boolean {
 }
 
 /** The spare HEAD, and the packs that HEAD does not name. */
-async function besideHead(env: Environment, found: Inspection, head: Head): Promise<Problem[]> {
+async function besideHead(ctx: StoreContext, found: Inspection, head: Head): Promise<Problem[]> {
   const problems: Problem[] = []
   const { previous } = found
   const what = 'HEAD.prev.json'
@@ -84,20 +86,20 @@ async function besideHead(env: Environment, found: Inspection, head: Head): Prom
   }
   const known = new Set([...head.packs, ...head.retired].map(({ name }) => name))
   const claims = new Map<string, PackClaim | null>()
-  for (const { name } of found.packs) claims.set(name, known.has(name) ? null : await claimOf(env, name, problems))
+  for (const { name } of found.packs) claims.set(name, known.has(name) ? null : await claimOf(ctx, name, problems))
   const before = previous.state === 'good' && previous.value.head.storeId === head.storeId ? previous.value.head : null
   const plan = planSweep(head, before, claims)
   if (plan.future.length > 0) {
-    const { code, message } = rolledBack(env.storage.location, head, plan)
+    const { code, message } = rolledBack(ctx.storage.location, head, plan)
     problems.push({ code, what: 'HEAD.json', message })
   }
   return problems
 }
 
-/** Null: it went meanwhile, as an orphan may, or cannot be read. */
-async function claimOf(env: Environment, name: string, problems: Problem[]): Promise<PackClaim | null> {
+/** Null if the pack was deleted meanwhile, as an orphan may be, or cannot be read. */
+async function claimOf(ctx: StoreContext, name: string, problems: Problem[]): Promise<PackClaim | null> {
   try {
-    const file = await env.storage.openPack(name)
+    const file = await ctx.storage.openPack(name)
     try {
       const bytes = new Uint8Array(Math.min(HEADER_BYTES, file.bytes))
       await file.read(bytes, 0)
@@ -113,14 +115,14 @@ async function claimOf(env: Environment, name: string, problems: Problem[]): Pro
   }
 }
 
-/** Past what this process has in memory: an index that has been read already says nothing about the disk. */
-async function openAll(env: Environment, head: Head, into: Pick<Pinned, 'packs' | 'failures'>): Promise<void> {
-  const shelf = createPackShelf(env.storage)
+/** Bypasses the pack cache: an index that was read earlier says nothing about the disk now. */
+async function openAll(ctx: StoreContext, head: Head, into: Pick<Pinned, 'packs' | 'failures'>): Promise<void> {
+  const packCache = createPackCache(ctx.storage)
   const storeId = fromHex(head.storeId, STORE_ID_BYTES)
   for (const { name } of head.packs) {
     let pack: OpenPack | null = null
     try {
-      pack = await shelf.open(name, storeId)
+      pack = await packCache.open(name, storeId)
       await pack.index()
       into.packs.push(pack)
     } catch (error) {

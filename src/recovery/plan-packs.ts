@@ -1,19 +1,21 @@
+// Plans what becomes of each pack in a repair: kept, adopted, copied from, or moved to quarantine. Pure.
+
 import type { Head } from '../format/head.ts'
-import type { Direction, KeptSnapshot, PackFates } from './repair-plan.ts'
-import type { SurveyedPack } from './salvage.ts'
+import type { Direction, KeptSnapshot, PackPlan } from './repair-plan.ts'
+import type { SalvagedPack } from './salvage.ts'
 
 export function knownPacks(head: Head): Set<string> {
   return new Set([...head.packs, ...head.retired].map(({ name }) => name))
 }
 
 /**
- * Where a block is found first is where it stays: in the packs that HEAD names, then in those that it could name, the newest first, which
- * are the results of merges. From the others it must be copied.
+ * Orders packs by trust: first those that HEAD names, then those that it could name, newest first (the results of
+ * compactions). A block stays in the first pack that has it. From all other packs it must be copied.
  */
-export function inOrderOfTrust(packs: readonly SurveyedPack[], base: Head): SurveyedPack[] {
+export function inOrderOfTrust(packs: readonly SalvagedPack[], base: Head): SalvagedPack[] {
   const named = new Set(base.packs.map(({ name }) => name))
   const retired = new Set(base.retired.map(({ name }) => name))
-  const rank = ({ name, whole }: SurveyedPack): number => {
+  const rank = ({ name, intact: whole }: SalvagedPack): number => {
     if (!whole || retired.has(name)) return 2
     return named.has(name) ? 0 : 1
   }
@@ -22,17 +24,17 @@ export function inOrderOfTrust(packs: readonly SurveyedPack[], base: Head): Surv
   )
 }
 
-export function decideFates(
-  packs: readonly SurveyedPack[],
+export function planPacks(
+  packs: readonly SalvagedPack[],
   { base, rolledBack, adopting }: Direction,
   marks: readonly Uint8Array[],
   kept: readonly KeptSnapshot[],
-): PackFates {
-  const fates: PackFates = {
+): PackPlan {
+  const packPlan: PackPlan = {
     named: new Set(),
     adopted: [],
     rescued: new Set(),
-    aside: [],
+    toQuarantine: [],
     missing: [],
     lost: new Set(),
     wrong: [],
@@ -41,32 +43,33 @@ export function decideFates(
   const retired = new Set(base.retired.map(({ name }) => name))
   const listed = new Set(kept.flatMap(({ snapshot }) => snapshot.packs))
 
-  for (const [slot, { name, whole, why, bytes, good, header }] of packs.entries()) {
+  for (const [slot, { name, intact: whole, why, bytes, intactIndex: good, header }] of packs.entries()) {
     const said = saidOf.get(name)
     const needed = kept.some(({ slots }) => slots.has(slot))
     const hasBlocks = marks[slot]!.includes(1)
-    const aside = (reason: string, because: string): void => void fates.aside.push({ slot, reason, why: because })
+    const aside = (reason: string, because: string): void =>
+      void packPlan.toQuarantine.push({ slot, reason, why: because })
     if (retired.has(name)) {
       // A name never comes back from there: it is deleted soon.
-      if (hasBlocks) fates.rescued.add(slot)
+      if (hasBlocks) packPlan.rescued.add(slot)
     } else if (!whole) {
-      if (hasBlocks) fates.rescued.add(slot)
-      if (said !== undefined) fates.lost.add(said.id)
+      if (hasBlocks) packPlan.rescued.add(slot)
+      if (said !== undefined) packPlan.lost.add(said.id)
       aside('damaged', why)
     } else if (said !== undefined) {
       if (!needed && !listed.has(said.id)) {
         aside('unneeded', 'only snapshots that are dropped needed it')
         continue
       }
-      fates.named.add(slot)
+      packPlan.named.add(slot)
       if (said.bytes !== bytes || said.blocks !== good.blocks) {
-        fates.wrong.push(
+        packPlan.wrong.push(
           `pack ${name} has ${bytes} bytes and ${good.blocks} blocks, HEAD says ${said.bytes} and ${said.blocks}`,
         )
       }
     } else if (needed) {
-      fates.named.add(slot)
-      fates.adopted.push(slot)
+      packPlan.named.add(slot)
+      packPlan.adopted.push(slot)
     } else if (adopting) {
       aside('unneeded', 'no snapshot that could be rebuilt needs it')
     } else if (rolledBack && header!.revision > base.revision) {
@@ -77,8 +80,8 @@ export function decideFates(
   const there = new Set(packs.map(({ name }) => name))
   for (const { id, name } of base.packs) {
     if (there.has(name)) continue
-    fates.missing.push(name)
-    fates.lost.add(id)
+    packPlan.missing.push(name)
+    packPlan.lost.add(id)
   }
-  return fates
+  return packPlan
 }

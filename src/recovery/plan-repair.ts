@@ -1,42 +1,46 @@
+// Reads a damaged store and makes the plan of its repair. It changes nothing: `repair.ts` applies the plan.
+
 import { type BlockSource, openBlockSource } from '../blocks/block-source.ts'
-import { createPackShelf } from '../blocks/pack-cache.ts'
-import type { Environment } from '../blocks/store-context.ts'
+import { createPackCache } from '../blocks/pack-cache.ts'
+import type { StoreContext } from '../blocks/store-context.ts'
 import { HoldfastError } from '../errors.ts'
 import { toHex } from '../format/hex.ts'
 import { markSnapshots } from '../gc/compact.ts'
-import { findStart, type StartingPoint, withoutHead } from './base-head.ts'
-import { decideFates, inOrderOfTrust, knownPacks } from './plan-packs.ts'
-import { type Candidates, examineCandidates } from './plan-snapshots.ts'
+import { type BaseHead, findBaseHead, withoutHead } from './base-head.ts'
+import { inOrderOfTrust, knownPacks, planPacks } from './plan-packs.ts'
+import { planSnapshots, type SnapshotPlan } from './plan-snapshots.ts'
 import type { Direction, KeptSnapshot, PreparedRepair, RepairAction, RepairOptions, RepairPlan } from './repair-plan.ts'
-import { type SurveyedPack, surveyPack } from './salvage.ts'
+import { type SalvagedPack, salvagePack } from './salvage.ts'
 
 /** Reads everything, changes nothing. Null when no store was ever made here. */
-export async function prepareRepair(env: Environment, options: RepairOptions): Promise<PreparedRepair | null> {
-  if (await isUnmade(env)) return null
-  const inspection = await env.storage.inspect()
-  const found = await findStart(env, inspection, { unreadableIsLost: options.unreadable === 'lost' })
-  const surveyed: SurveyedPack[] = []
+export async function prepareRepair(ctx: StoreContext, options: RepairOptions): Promise<PreparedRepair | null> {
+  if (await isUnmade(ctx)) return null
+  const inspection = await ctx.storage.inspect()
+  const found = await findBaseHead(ctx, inspection, { unreadableIsLost: options.unreadable === 'lost' })
+  const salvaged: SalvagedPack[] = []
   async function release(): Promise<void> {
-    for (const { pack } of surveyed) await pack.release()
+    for (const { pack } of salvaged) await pack.release()
   }
   try {
-    await surveyAll(env, found, inspection.packs, surveyed, options)
-    const { start, ...direction } = chooseDirection(found, surveyed, options)
+    await salvageAll(ctx, found, inspection.packs, salvaged, options)
+    const { start, ...direction } = chooseDirection(found, salvaged, options)
     const { base, adopting } = direction
-    const packs = inOrderOfTrust(surveyed, base)
-    const source = await openBlockSource(packs.map(({ pack, good }) => ({ ...pack, index: async () => good })))
-    await source.expect(Number.POSITIVE_INFINITY)
-    const candidates = await examineCandidates(env.storage.location, source, packs, base, adopting)
-    const marks = packs.map(({ good }) => new Uint8Array(good.blocks))
+    const packs = inOrderOfTrust(salvaged, base)
+    const source = await openBlockSource(
+      packs.map(({ pack, intactIndex: good }) => ({ ...pack, index: async () => good })),
+    )
+    await source.expectLookups(Number.POSITIVE_INFINITY)
+    const candidates = await planSnapshots(ctx.storage.location, source, packs, base, adopting)
+    const marks = packs.map(({ intactIndex: good }) => new Uint8Array(good.blocks))
     const kept = await needsOf(candidates, source, marks)
-    const fates = decideFates(packs, direction, marks, kept)
+    const packPlan = planPacks(packs, direction, marks, kept)
     const current = chooseCurrent(direction, kept)
-    const prepared = { start, direction, packs, source, marks, kept, current: current.to, fates, release }
+    const prepared = { start, direction, packs, source, marks, kept, current: current.to, packPlan, release }
     const renewRecords = kept.some(
       ({ snapshot, slots }) =>
-        snapshot.packs.some((id) => fates.lost.has(id)) || [...slots].some((slot) => !fates.named.has(slot)),
+        snapshot.packs.some((id) => packPlan.lost.has(id)) || [...slots].some((slot) => !packPlan.named.has(slot)),
     )
-    const plan = describePlan(env.storage.location, { ...prepared, renewRecords }, candidates, current)
+    const plan = describePlan(ctx.storage.location, { ...prepared, renewRecords }, candidates, current)
     return { ...prepared, renewRecords, plan }
   } catch (error) {
     await release()
@@ -44,10 +48,10 @@ export async function prepareRepair(env: Environment, options: RepairOptions): P
   }
 }
 
-/** A creation that was cut short is none either: the next persist finishes it. */
-async function isUnmade(env: Environment): Promise<boolean> {
+/** A creation that was interrupted counts as no store: the next persist finishes it. */
+async function isUnmade(ctx: StoreContext): Promise<boolean> {
   try {
-    return (await env.storage.readHead()) === null
+    return (await ctx.storage.readHead()) === null
   } catch (error) {
     if (error instanceof HoldfastError) return false
     throw error
@@ -55,25 +59,25 @@ async function isUnmade(env: Environment): Promise<boolean> {
 }
 
 /** Those that HEAD knows, that say they are this store's, or that a commit record of this store names. */
-async function surveyAll(
-  env: Environment,
-  start: StartingPoint,
+async function salvageAll(
+  ctx: StoreContext,
+  start: BaseHead,
   there: readonly { name: string; bytes: number }[],
-  into: SurveyedPack[],
+  into: SalvagedPack[],
   { signal, onProgress, unreadable }: RepairOptions,
 ): Promise<void> {
-  // A shelf of its own: what this process has in memory says nothing about the disk.
-  const shelf = createPackShelf(env.storage)
-  const heads = [start.previous, start.there].filter((head) => head !== null)
+  // A cache of its own: what this process has in memory says nothing about the disk.
+  const packCache = createPackCache(ctx.storage)
+  const heads = [start.previous, start.currentHead].filter((head) => head !== null)
   const said = new Map(heads.flatMap((head) => head.packs.map((pack) => [pack.name, pack] as const)))
   const totalBytes = there.reduce((sum, { bytes }) => sum + bytes, 0)
   let readBytes = 0
 
   async function survey(name: string): Promise<void> {
-    const pack = await surveyPack(name, {
-      shelf,
+    const pack = await salvagePack(name, {
+      packCache,
       storeId: start.storeId,
-      said: said.get(name),
+      recorded: said.get(name),
       unreadableIsLost: unreadable === 'lost',
       onBytes(bytes) {
         signal?.throwIfAborted()
@@ -93,30 +97,30 @@ async function surveyAll(
 }
 
 function chooseDirection(
-  start: StartingPoint,
-  surveyed: readonly SurveyedPack[],
+  start: BaseHead,
+  salvaged: readonly SalvagedPack[],
   { rolledBack: way }: RepairOptions,
-): Direction & { start: StartingPoint } {
-  const { there, previous, base } = start
+): Direction & { start: BaseHead } {
+  const { currentHead: there, previous, base } = start
   if (there === null) return { start, base, rolledBack: false, choice: null, adopting: true, jump: true }
   const known = knownPacks(there)
-  const isNewer = ({ name, whole, header }: SurveyedPack): boolean =>
+  const isNewer = ({ name, intact: whole, header }: SalvagedPack): boolean =>
     !known.has(name) && whole && header!.revision > there.revision + 1
   const spareIsNewer = previous !== null && previous.revision > there.revision
-  const rolledBack = spareIsNewer || surveyed.some(isNewer)
+  const rolledBack = spareIsNewer || salvaged.some(isNewer)
   const adopting = rolledBack && way === 'newer'
-  if (adopting && spareIsNewer) return chooseDirection(withoutHead(start, previous), surveyed, {})
+  if (adopting && spareIsNewer) return chooseDirection(withoutHead(start, previous), salvaged, {})
   const choice = rolledBack && way === undefined ? 'newer-or-older' : null
   return { start, base, rolledBack, choice, adopting, jump: rolledBack }
 }
 
 async function needsOf(
-  { kept }: Candidates,
+  { kept }: SnapshotPlan,
   source: BlockSource,
   marks: readonly Uint8Array[],
 ): Promise<KeptSnapshot[]> {
   const snapshots = kept.map(({ snapshot }) => snapshot)
-  const { slots } = await markSnapshots(source, snapshots, [...marks])
+  const { packNumbers: slots } = await markSnapshots(source, snapshots, [...marks])
   return kept.map(({ snapshot, record }) => {
     const needed = slots.get(snapshot.sequence)!
     return { snapshot, slots: record === null ? needed : new Set([...needed, record]) }
@@ -128,10 +132,10 @@ interface Current {
   why: string
 }
 
-/** As before, unless it is lost or newer ones come in: then the newest that no rollback stepped over. */
+/** The current snapshot stays, unless it is lost or newer ones are adopted. Then it is the newest that no rollback stepped over. */
 function chooseCurrent({ base, adopting }: Direction, kept: readonly KeptSnapshot[]): Current {
-  const isThere = kept.some(({ snapshot }) => snapshot.sequence === base.head)
-  if (isThere && !adopting) return { to: base.head, why: '' }
+  const isThere = kept.some(({ snapshot }) => snapshot.sequence === base.current)
+  if (isThere && !adopting) return { to: base.current, why: '' }
   const newest = kept.find(({ snapshot }) => !snapshot.abandoned)
   if (newest !== undefined) return { to: newest.snapshot.sequence, why: 'it is the newest that is whole' }
   if (kept.length === 0) return { to: null, why: 'no snapshot is whole' }
@@ -142,29 +146,29 @@ function chooseCurrent({ base, adopting }: Direction, kept: readonly KeptSnapsho
 function describePlan(
   location: string,
   prepared: Omit<PreparedRepair, 'plan' | 'release'>,
-  candidates: Candidates,
+  candidates: SnapshotPlan,
   current: Current,
 ): RepairPlan {
-  const { start, direction, packs, marks, kept, fates } = prepared
+  const { start, direction, packs, marks, kept, packPlan } = prepared
   const snapshots = kept.map(({ snapshot }) => snapshot.sequence)
   if (direction.choice !== null) return { location, ok: false, actions: [], snapshots, choice: direction.choice }
   const { base } = direction
   const nameOf = (slot: number): string => packs[slot]!.name
   const changes: RepairAction[] = [
-    ...fates.aside.map(({ slot, reason, why }) => ({
+    ...packPlan.toQuarantine.map(({ slot, reason, why }) => ({
       action: 'quarantine-pack' as const,
       pack: nameOf(slot),
       reason,
       why,
     })),
     ...restoreActions(prepared),
-    ...fates.adopted.map((slot) => ({
+    ...packPlan.adopted.map((slot) => ({
       action: 'adopt-pack' as const,
       pack: nameOf(slot),
-      blocks: packs[slot]!.good.blocks,
+      blocks: packs[slot]!.intactIndex.blocks,
     })),
-    ...fates.missing.map((pack) => ({ action: 'forget-pack' as const, pack })),
-    ...[...fates.wrong, ...candidates.wrong].map((why) => ({ action: 'correct-head' as const, why })),
+    ...packPlan.missing.map((pack) => ({ action: 'forget-pack' as const, pack })),
+    ...[...packPlan.wrong, ...candidates.wrong].map((why) => ({ action: 'correct-head' as const, why })),
     ...candidates.dropped.map(({ sequence, manifest, why }) => ({
       action: 'drop-snapshot' as const,
       sequence,
@@ -172,19 +176,19 @@ function describePlan(
       why,
     })),
   ]
-  if (current.to !== base.head) {
-    changes.push({ action: 'set-current', from: base.head, to: current.to, why: current.why })
+  if (current.to !== base.current) {
+    changes.push({ action: 'set-current', from: base.current, to: current.to, why: current.why })
   }
-  const rescues = [...fates.rescued].map((slot) => ({
+  const rescues = [...packPlan.rescued].map((slot) => ({
     action: 'rescue-blocks' as const,
     pack: nameOf(slot),
     blocks: marks[slot]!.reduce((sum, mark) => sum + mark, 0),
   }))
-  if (changes.length === 0 && rescues.length === 0 && start.aside.length === 0) {
+  if (changes.length === 0 && rescues.length === 0 && start.toQuarantine.length === 0) {
     return { location, ok: true, actions: [], snapshots, choice: null }
   }
   const records = prepared.renewRecords ? [{ action: 'renew-records' as const, snapshots: kept.length }] : []
-  const files = [...start.aside, ...beforeRepair(start)].map((file) => ({
+  const files = [...start.toQuarantine, ...beforeRepair(start)].map((file) => ({
     action: 'quarantine-file' as const,
     ...file,
   }))
@@ -194,8 +198,8 @@ function describePlan(
 /** The reason of files of which a copy is put aside. */
 export const BEFORE_REPAIR = 'before-repair'
 
-/** A repair takes things out of HEAD that are nowhere else: both HEADs are kept as they were. */
-function beforeRepair({ there, previous }: StartingPoint) {
+/** A repair removes entries from HEAD that exist nowhere else, so copies of both HEADs are kept. */
+function beforeRepair({ currentHead: there, previous }: BaseHead) {
   if (there === null) return []
   const facts = { reason: BEFORE_REPAIR, why: 'as it was before the repair' }
   const head = { file: 'HEAD.json' as const, ...facts }
@@ -204,7 +208,7 @@ function beforeRepair({ there, previous }: StartingPoint) {
 
 function restoreActions({ start, direction }: Omit<PreparedRepair, 'plan' | 'release'>): RepairAction[] {
   const actions: RepairAction[] = []
-  const { from, there, whyNoHead } = start
+  const { from, currentHead: there, whyNoHead } = start
   if (there === null) {
     const loses =
       from === 'HEAD.prev.json'

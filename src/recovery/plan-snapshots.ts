@@ -1,13 +1,15 @@
+// Plans which snapshots a repair keeps: those that HEAD or commit records name and whose blocks are all there.
+
 import type { BlockSource } from '../blocks/block-source.ts'
 import { isDamage } from '../errors.ts'
 import { cidText } from '../format/cid.ts'
 import type { Head, HeadSnapshot } from '../format/head.ts'
 import { SNAPSHOTS_MAX } from '../format/limits.ts'
-import { examiner, listingCheck } from './examine.ts'
-import type { SurveyedPack } from './salvage.ts'
+import { createSnapshotCheck, listingCheck } from './examine.ts'
+import type { SalvagedPack } from './salvage.ts'
 
 /** Snapshots that a repaired HEAD may have: which are whole, and which are not. */
-export interface Candidates {
+export interface SnapshotPlan {
   /** Newest first. `record`: the slot of the pack that tells of it, when HEAD does not. */
   kept: { snapshot: HeadSnapshot; record: number | null }[]
   dropped: { sequence: number; manifest: string; why: string }[]
@@ -20,18 +22,18 @@ interface Candidate {
   record: number | null
 }
 
-/** A snapshot is only believed when HEAD or, with `adopting`, a commit record names it; and only kept when every block of it is good. */
-export async function examineCandidates(
+/** Trusts a snapshot only if HEAD or, with `adopting`, a commit record names it. Keeps it only if every block is good. */
+export async function planSnapshots(
   location: string,
   source: BlockSource,
-  packs: readonly SurveyedPack[],
+  packs: readonly SalvagedPack[],
   base: Head,
   adopting: boolean,
-): Promise<Candidates> {
+): Promise<SnapshotPlan> {
   const listing = listingCheck(base.packs, source)
   // Whatever is not good is not in the source.
-  const examine = examiner(source, { location, isGood: () => true, onBlock: listing.onBlock })
-  const result: Candidates = { kept: [], dropped: [], wrong: [] }
+  const examine = createSnapshotCheck(source, { location, isGood: () => true, onBlock: listing.onBlock })
+  const result: SnapshotPlan = { kept: [], dropped: [], wrong: [] }
   const ofBase = base.snapshots.map((snapshot) => ({ snapshot, record: null }))
   const candidates = [...(adopting ? recorded(packs, base.sequence) : []), ...ofBase]
   candidates.sort((a, b) => b.snapshot.sequence - a.snapshot.sequence)
@@ -39,7 +41,7 @@ export async function examineCandidates(
     const { sequence, manifest } = snapshot
     if (result.kept.at(-1)?.snapshot.sequence === sequence) continue
     const { health, errors, size } = await examine(snapshot)
-    // A disk's passing mood, or a newer version's manifest, must not cost a snapshot its place.
+    // A transient read error, or a newer version's manifest, must not drop a snapshot.
     const undecided = errors.find((error) => !isDamage(error))
     if (undecided !== undefined) throw undecided
     if (!health.intact) {
@@ -54,7 +56,7 @@ export async function examineCandidates(
   }
   const kept = new Set(result.kept.map(({ snapshot }) => snapshot.sequence))
   result.dropped = result.dropped.filter(({ sequence }) => !kept.has(sequence))
-  if (packs.every(({ whole }) => whole)) {
+  if (packs.every(({ intact: whole }) => whole)) {
     for (const [sequence, why] of listing.wrong()) if (kept.has(sequence)) result.wrong.push(why)
   }
   dropBeyondLimit(result)
@@ -65,7 +67,7 @@ export async function examineCandidates(
  * Snapshots that commit records tell of and that HEAD is too old to know. A writer that died before its HEAD and the one after it may have
  * given the same sequence to different snapshots: the later one first.
  */
-function recorded(packs: readonly SurveyedPack[], known: number): Candidate[] {
+function recorded(packs: readonly SalvagedPack[], known: number): Candidate[] {
   const found = new Map<string, Candidate & { revision: number }>()
   for (const [slot, { header, records }] of packs.entries()) {
     for (const { sequence, manifest, time, message } of records) {
@@ -90,8 +92,8 @@ function recorded(packs: readonly SurveyedPack[], known: number): Candidate[] {
   )
 }
 
-/** Commit records of a long life may tell of more than a HEAD can hold: then the oldest without a tag go. */
-function dropBeyondLimit({ kept, dropped }: Candidates): void {
+/** Commit records may name more snapshots than a HEAD can hold. Then the oldest untagged ones are dropped. */
+function dropBeyondLimit({ kept, dropped }: SnapshotPlan): void {
   for (let i = kept.length - 1; i >= 0 && kept.length > SNAPSHOTS_MAX; i--) {
     const { sequence, manifest, tags } = kept[i]!.snapshot
     if (tags.length > 0) continue

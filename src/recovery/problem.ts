@@ -1,5 +1,7 @@
+// What verify and scrub report: one problem with a pack, its blocks, HEAD or a snapshot.
+
 import { BLOCK, type BlockState } from '../blocks/scan-pack.ts'
-import { type Environment, noteBadBlock } from '../blocks/store-context.ts'
+import { noteBadBlock, type StoreContext } from '../blocks/store-context.ts'
 import type { ErrorCode, HoldfastError } from '../errors.ts'
 import type { Head } from '../format/head.ts'
 import { toHex } from '../format/hex.ts'
@@ -18,9 +20,9 @@ export interface Problem {
   blocks?: string[]
   blockCount?: number
   /** Whether other packs have good copies of all these blocks, so that nothing is lost. A scrub does not find out. */
-  copied?: boolean
+  hasGoodCopy?: boolean
   /** HEAD records it: persists do not count on these blocks any more. Nothing is left to do once every snapshot is intact without them. */
-  known?: boolean
+  recorded?: boolean
 }
 
 const BLOCKS_LISTED = 100
@@ -34,8 +36,14 @@ function isRecorded(head: Head, pack: string, digest: Uint8Array | null): boolea
 
 /** A pack that is missing, cannot be read, or whose index is not what was written. */
 export function packProblem(head: Head, pack: string, error: HoldfastError): Problem {
-  const known = isRecorded(head, pack, null)
-  return { code: error.code, what: `pack ${pack}`, message: error.message, pack, ...(known ? { known } : {}) }
+  const recorded = isRecorded(head, pack, null)
+  return {
+    code: error.code,
+    what: `pack ${pack}`,
+    message: error.message,
+    pack,
+    ...(recorded ? { recorded: recorded } : {}),
+  }
 }
 
 /** Bad blocks of one pack, by entry of its index. */
@@ -45,16 +53,16 @@ export interface BadBlocksOf {
   failure: unknown
 }
 
-/** From now on persists of this store object do not count on these blocks, and record them. */
-export function noteBadBlocks(env: Environment, head: Head, pack: string, index: PackIndex, states: Uint8Array): void {
+/** Notes bad blocks: persists of this store object do not reuse them from now on, and record them in HEAD. */
+export function noteBadBlocks(ctx: StoreContext, head: Head, pack: string, index: PackIndex, states: Uint8Array): void {
   for (const [entry, state] of states.entries()) {
     if (state === BLOCK.good) continue
     const digest = index.digest(entry)
-    if (!isRecorded(head, pack, digest)) noteBadBlock(env, pack, digest)
+    if (!isRecorded(head, pack, digest)) noteBadBlock(ctx, pack, digest)
   }
 }
 
-/** A problem for those that are wrong, and one for those that the disk did not give. */
+/** One problem for blocks with wrong bytes, and one for blocks that the disk could not read. */
 export function blockProblems(
   head: Head,
   pack: { name: string; index: PackIndex },
@@ -70,20 +78,20 @@ export function blockProblems(
   function problemOf(code: ErrorCode, state: BlockState, verb: string): Problem[] {
     const blocks: string[] = []
     let blockCount = 0
-    let copied = true
-    let known = true
+    let hasGoodCopy = true
+    let recorded = true
     for (let entry = 0; entry < states.length; entry++) {
       if (states[entry] !== state) continue
       const digest = index.digest(entry)
       if (blocks.length < BLOCKS_LISTED) blocks.push(toHex(digest))
       blockCount += 1
-      copied &&= isCopied?.(entry) ?? false
-      known &&= isRecorded(head, name, digest)
+      hasGoodCopy &&= isCopied?.(entry) ?? false
+      recorded &&= isRecorded(head, name, digest)
     }
     if (blockCount === 0) return []
-    const good = copied ? '; other packs have good copies' : ''
+    const good = hasGoodCopy ? '; other packs have good copies' : ''
     const message = `${blockCount} of the ${index.blocks} blocks of pack ${name} ${verb}${good}`
-    const facts = { ...(isCopied === null ? {} : { copied }), ...(known ? { known } : {}) }
+    const facts = { ...(isCopied === null ? {} : { hasGoodCopy }), ...(recorded ? { recorded } : {}) }
     return [{ code, what: `pack ${name}`, message, pack: name, blocks, blockCount, ...facts }]
   }
 }

@@ -4,8 +4,8 @@ import type { BlockSource } from '../blocks/block-source.ts'
 import type { Head, HeadSnapshot } from '../format/head.ts'
 import type { OnProgress } from '../progress.ts'
 import type { StoreFileName } from '../storage/port.ts'
-import type { StartingPoint } from './base-head.ts'
-import type { SurveyedPack } from './salvage.ts'
+import type { BaseHead } from './base-head.ts'
+import type { SalvagedPack } from './salvage.ts'
 
 /** One step of a repair. Nothing is ever deleted. */
 export type RepairAction =
@@ -17,7 +17,7 @@ export type RepairAction =
   | { action: 'quarantine-file'; file: StoreFileName; reason: string; why: string }
   | { action: 'quarantine-pack'; pack: string; reason: string; why: string }
   /** HEAD is made from something else than the HEAD before. */
-  | { action: 'restore-head'; from: StartingPoint['from']; why: string; loses: string }
+  | { action: 'restore-head'; from: BaseHead['from']; why: string; loses: string }
   | { action: 'restore-store-file'; why: string }
   /** HEAD names a pack that it did not name. */
   | { action: 'adopt-pack'; pack: string; blocks: number }
@@ -30,6 +30,7 @@ export type RepairAction =
   /** Another snapshot becomes the current one. */
   | { action: 'set-current'; from: number | null; to: number | null; why: string }
 
+/** What a repair would do. It is made from what was read and changes nothing. */
 export interface RepairPlan {
   location: string
   /** Nothing to do. */
@@ -42,6 +43,7 @@ export interface RepairPlan {
   choice: 'newer-or-older' | null
 }
 
+/** Which way a repair goes on where it must not decide by itself. */
 export interface RepairOptions {
   /** When an old HEAD was put back: `newer` adopts the snapshots made after it, `older` goes on without them. */
   rolledBack?: 'newer' | 'older'
@@ -54,16 +56,16 @@ export interface RepairOptions {
 /** A plan with what it takes to carry it out. */
 export interface PreparedRepair {
   plan: RepairPlan
-  start: StartingPoint
+  start: BaseHead
   direction: Direction
   /** Packs of this store, in step with `source` and `marks`. */
-  packs: readonly SurveyedPack[]
+  packs: readonly SalvagedPack[]
   source: BlockSource
   /** Blocks that kept snapshots need. */
   marks: readonly Uint8Array[]
   kept: readonly KeptSnapshot[]
   current: number | null
-  fates: PackFates
+  packPlan: PackPlan
   renewRecords: boolean
   release(): Promise<void>
 }
@@ -87,14 +89,14 @@ export interface Direction {
 }
 
 /** What becomes of each pack of the store, by slot. */
-export interface PackFates {
+export interface PackPlan {
   /** HEAD will name them. */
   named: Set<number>
   /** Of those, the ones that it did not name before. */
   adopted: number[]
   /** HEAD will not name them, and they have blocks that are needed: these are copied. */
   rescued: Set<number>
-  aside: { slot: number; reason: string; why: string }[]
+  toQuarantine: { slot: number; reason: string; why: string }[]
   /** Names of packs that HEAD names and that are not there. */
   missing: string[]
   /** Ids of packs that HEAD names and that it cannot name any more. */

@@ -1,8 +1,10 @@
-import { slotOf } from '../blocks/block-source.ts'
+// Applies a repair's plan: quarantine, copies of good blocks, commit records, a new HEAD. Nothing is deleted.
+
+import { packNumberOf } from '../blocks/block-source.ts'
 import { appendCommitRecord } from '../blocks/commit-record.ts'
 import { createDigestMap } from '../blocks/digest-map.ts'
-import { type BlockWriter, createBlockWriter, type WrittenPack } from '../blocks/pack-writer.ts'
-import type { Environment } from '../blocks/store-context.ts'
+import { createPackWriter, type PackWriter, type WrittenPack } from '../blocks/pack-writer.ts'
+import type { StoreContext } from '../blocks/store-context.ts'
 import { HoldfastError } from '../errors.ts'
 import { parseCid } from '../format/cid.ts'
 import type { Head, HeadPack, HeadSnapshot } from '../format/head.ts'
@@ -12,6 +14,7 @@ import type { WriteSession } from '../storage/port.ts'
 import { BEFORE_REPAIR, prepareRepair } from './plan-repair.ts'
 import type { PreparedRepair, RepairOptions, RepairPlan } from './repair-plan.ts'
 
+/** The plan of a repair, and whether it was carried out. */
 export interface RepairReport extends RepairPlan {
   /** The plan was carried out; false for a dry run, and when there was nothing to do. */
   applied: boolean
@@ -26,7 +29,7 @@ interface RepairSettings {
   packBytesMax: number
 }
 
-/** A rebuilt HEAD must not give out numbers that the lost one may have given. */
+/** A rebuilt HEAD skips this many numbers, because the lost HEAD may have given out some that nothing records. */
 const REVISION_JUMP = 1_000_000
 const SEQUENCE_JUMP = 1_000
 
@@ -34,27 +37,27 @@ const SEQUENCE_JUMP = 1_000
  * Brings a damaged store back to where it loads and can be written. Nothing is deleted: what is bad moves to quarantine. A store in which
  * nothing is wrong is left exactly as it is. With `dryRun` the answer is what would be done.
  */
-export async function repair(env: Environment, options: RepairOptions & RepairSettings): Promise<RepairReport> {
+export async function repair(ctx: StoreContext, options: RepairOptions & RepairSettings): Promise<RepairReport> {
   assertOptions(options)
-  const planned = await planUnlocked(env, options)
+  const planned = await planUnlocked(ctx, options)
   if (options.dryRun === true && planned === null) {
-    throw new HoldfastError('HEAD_CONFLICT', `${env.storage.location} is written to while its repair is planned`, {
-      details: { location: env.storage.location },
+    throw new HoldfastError('HEAD_CONFLICT', `${ctx.storage.location} is written to while its repair is planned`, {
+      details: { location: ctx.storage.location },
     })
   }
   if (planned !== null && (options.dryRun === true || planned.ok)) return unchanged(planned)
-  return await env.storage.write(
+  return await ctx.storage.write(
     { waitMs: options.lockWaitMs, signal: options.signal, repair: true },
     async (session) => {
-      const prepared = await prepareRepair(env, options)
-      if (prepared === null) return unchanged(nothingThere(env))
+      const prepared = await prepareRepair(ctx, options)
+      if (prepared === null) return unchanged(nothingThere(ctx))
       try {
         const { plan } = prepared
-        if (plan.choice !== null) throw mustChoose(env)
+        if (plan.choice !== null) throw mustChoose(ctx)
         if (plan.ok) return unchanged(plan)
         options.signal?.throwIfAborted()
         const quarantined = await applyRepair(session, prepared, options.packBytesMax)
-        env.badBlocks.clear()
+        ctx.badBlocks.clear()
         return { ...plan, applied: true, quarantined }
       } finally {
         await prepared.release()
@@ -78,41 +81,41 @@ function unchanged(plan: RepairPlan): RepairReport {
 
 const PLAN_TRIES = 4
 
-/** Without the lock, which a read-only store has not, and which is a write. Null: others wrote meanwhile, again and again. */
-async function planUnlocked(env: Environment, options: RepairOptions): Promise<RepairPlan | null> {
+/** Plans without the lock, because taking it is a write. Null: other writers kept committing meanwhile. */
+async function planUnlocked(ctx: StoreContext, options: RepairOptions): Promise<RepairPlan | null> {
   for (let tries = 0; tries < PLAN_TRIES; tries++) {
-    const before = await headBytes(env)
+    const before = await headBytes(ctx)
     let plan: RepairPlan | null = null
     let failure: unknown = null
     try {
-      const prepared = await prepareRepair(env, options)
+      const prepared = await prepareRepair(ctx, options)
       await prepared?.release()
-      plan = prepared?.plan ?? nothingThere(env)
+      plan = prepared?.plan ?? nothingThere(ctx)
     } catch (error) {
       failure = error
     }
-    if (Buffer.compare(before, await headBytes(env)) !== 0) continue
+    if (Buffer.compare(before, await headBytes(ctx)) !== 0) continue
     if (plan === null) throw failure
     return plan
   }
   return null
 }
 
-async function headBytes(env: Environment): Promise<Uint8Array> {
-  const { head } = await env.storage.inspect()
+async function headBytes(ctx: StoreContext): Promise<Uint8Array> {
+  const { head } = await ctx.storage.inspect()
   return head.state === 'good' ? head.value.bytes : new Uint8Array(0)
 }
 
-function nothingThere(env: Environment): RepairPlan {
-  return { location: env.storage.location, ok: true, actions: [], snapshots: [], choice: null }
+function nothingThere(ctx: StoreContext): RepairPlan {
+  return { location: ctx.storage.location, ok: true, actions: [], snapshots: [], choice: null }
 }
 
-function mustChoose(env: Environment): HoldfastError {
+function mustChoose(ctx: StoreContext): HoldfastError {
   return new HoldfastError(
     'STORE_ROLLED_BACK',
-    `${env.storage.location}: HEAD is older than what lies beside it. Repair with rolledBack: 'newer' to adopt the snapshots made after ` +
+    `${ctx.storage.location}: HEAD is older than what lies beside it. Repair with rolledBack: 'newer' to adopt the snapshots made after ` +
       "it, or 'older' to go on without them (they move to quarantine)",
-    { details: { location: env.storage.location } },
+    { details: { location: ctx.storage.location } },
   )
 }
 
@@ -135,7 +138,7 @@ async function applyRepair(
   packBytesMax: number,
 ): Promise<Record<string, string>> {
   const { start, direction, packs, plan } = prepared
-  const { there } = start
+  const { currentHead: there } = start
   const far = numbersFarAhead(prepared)
   const firstFree = 1 + largest([direction.base, ...(there === null ? [] : [there])].flatMap(packIds))
   const ids = packs.map(
@@ -178,10 +181,10 @@ interface Numbers {
   sequence: number
 }
 
-/** No number that was ever given out is given out again, as far as HEADs and packs tell. */
+/** Numbers above all that HEADs and packs show to have been given out. */
 function numbersFarAhead({ start, direction, packs }: PreparedRepair): Numbers {
-  const heads = [direction.base, start.there, start.previous].filter((head) => head !== null)
-  const revisions = packs.map(({ whole, header }) => (whole ? header!.revision : 0))
+  const heads = [direction.base, start.currentHead, start.previous].filter((head) => head !== null)
+  const revisions = packs.map(({ intact: whole, header }) => (whole ? header!.revision : 0))
   const sequences = packs.flatMap(({ records }) => records.map((record) => record.sequence))
   return {
     revision: largest([...heads.map(({ revision }) => revision), ...revisions]) + REVISION_JUMP,
@@ -206,7 +209,7 @@ async function writeRescued(
   ids: readonly number[],
   options: { revision: number; firstPackId: number; packBytesMax: number },
 ): Promise<Rescued> {
-  const writer = createBlockWriter({
+  const writer = createPackWriter({
     storeId: prepared.start.storeId,
     ...options,
     createPack: () => session.createPack(),
@@ -219,26 +222,26 @@ async function writeRescued(
   }
 }
 
-async function rescueBlocks(prepared: PreparedRepair, ids: readonly number[], writer: BlockWriter): Promise<Rescued> {
-  const { direction, packs, source, marks, kept, fates } = prepared
+async function rescueBlocks(prepared: PreparedRepair, ids: readonly number[], writer: PackWriter): Promise<Rescued> {
+  const { direction, packs, source, marks, kept, packPlan } = prepared
   const moved = createDigestMap()
   const firstId = writer.packId
-  for (const slot of fates.rescued) {
+  for (const slot of packPlan.rescued) {
     const pack = { file: source.packs[slot]!, index: source.indexes[slot]!, marks: marks[slot]! }
     await movePack(pack, writer, moved, flush, new AbortController().signal)
   }
-  const named = new Set([...fates.named].map((slot) => ids[slot]!))
+  const named = new Set([...packPlan.named].map((slot) => ids[slot]!))
   const lastId = writer.packId
   const into = Array.from({ length: lastId - firstId + 1 }, (_, i) => firstId + i)
   const snapshots = kept.map(({ snapshot, slots }) => {
     const stay = [...snapshot.packs, ...[...slots].map((slot) => ids[slot]!)].filter((id) => named.has(id))
-    const copied = [...slots].some((slot) => fates.rescued.has(slot))
+    const copied = [...slots].some((slot) => packPlan.rescued.has(slot))
     // The records are in the last pack, so every snapshot they speak of needs it.
     const written = copied ? into : prepared.renewRecords ? [lastId] : []
     const packIds = [...new Set([...stay, ...written])].sort((a, b) => a - b)
     const { digest } = parseCid(snapshot.manifest)
-    const slot = slotOf(source.find(digest, 0))
-    return { ...snapshot, packs: packIds, pack: fates.rescued.has(slot) ? moved.get(digest, 0) : ids[slot]! }
+    const slot = packNumberOf(source.find(digest, 0))
+    return { ...snapshot, packs: packIds, pack: packPlan.rescued.has(slot) ? moved.get(digest, 0) : ids[slot]! }
   })
   if (prepared.renewRecords) {
     const names = new Map([...packs.map(({ name }, slot) => [ids[slot]!, name] as const)])
@@ -255,7 +258,7 @@ async function rescueBlocks(prepared: PreparedRepair, ids: readonly number[], wr
   }
 }
 
-/** The HEAD that is there, naming the new packs as well: everything loads as before, or better. */
+/** The existing HEAD, with the new packs added: everything that loaded before still loads. */
 function withRescued(there: Head, written: readonly WrittenPack[], sequence: number): Head {
   const ids = written.map(({ id }) => id)
   return {
@@ -269,11 +272,11 @@ function withRescued(there: Head, written: readonly WrittenPack[], sequence: num
 }
 
 function repairedHead(prepared: PreparedRepair, ids: readonly number[], rescued: Rescued, numbers: Numbers): Head {
-  const { direction, packs, current, fates } = prepared
+  const { direction, packs, current, packPlan } = prepared
   const { base } = direction
   const lives = new Map(base.packs.map(({ name, live }) => [name, live]))
-  const named: HeadPack[] = [...fates.named].map((slot) => {
-    const { name, bytes, good } = packs[slot]!
+  const named: HeadPack[] = [...packPlan.named].map((slot) => {
+    const { name, bytes, intactIndex: good } = packs[slot]!
     return { id: ids[slot]!, name, bytes, blocks: good.blocks, live: lives.get(name) ?? null }
   })
   const there = new Set(packs.map(({ name }) => name))
@@ -290,5 +293,5 @@ function repairedHead(prepared: PreparedRepair, ids: readonly number[], rescued:
     },
     { snapshots: rescued.snapshots, written: rescued.written.map((pack) => ({ ...pack, live: pack.bytes })) },
   )
-  return { ...next, head: current }
+  return { ...next, current: current }
 }

@@ -1,5 +1,8 @@
-import { unpack } from '../blocks/block-source.ts'
-import type { OpenPack, PackShelf } from '../blocks/pack-cache.ts'
+// Reads all that is good in a pack, even if its index is damaged: the blocks whose bytes match their digests, and the
+// commit records among them.
+
+import { decompressStored } from '../blocks/block-source.ts'
+import type { OpenPack, PackCache } from '../blocks/pack-cache.ts'
 import { BLOCK, scanPack } from '../blocks/scan-pack.ts'
 import { HoldfastError, isDamage, isHoldfastError } from '../errors.ts'
 import { blake3, digestsEqual } from '../format/blake3.ts'
@@ -18,42 +21,42 @@ import { createPackIndex, type PackIndexBuilder } from '../format/pack-builder.t
 import type { PackFile } from '../storage/port.ts'
 
 /** A pack as it was found, and what of it can be used. */
-export interface SurveyedPack {
+export interface SalvagedPack {
   name: string
   bytes: number
   pack: OpenPack
   /** What its first bytes say; null when that is nothing. */
   header: PackHeader | null
-  /** Blocks whose bytes are good, wherever the index came from. */
-  good: PackIndex
+  /** The blocks whose bytes are good, wherever the index came from. */
+  intactIndex: PackIndex
   /** Header, index and every block are as they were written. */
-  whole: boolean
+  intact: boolean
   /** What is wrong, in words; empty when whole. */
   why: string
   /** Of this store. */
   records: CommitRecord[]
 }
 
-export interface SurveyOptions {
-  shelf: PackShelf
+export interface SalvageOptions {
+  packCache: PackCache
   storeId: Uint8Array
   /** What HEAD says of the pack: where its index lies, when the pack itself no longer tells. */
-  said: { bytes: number; blocks: number } | undefined
+  recorded: { bytes: number; blocks: number } | undefined
   /** What the disk does not give counts as lost. */
   unreadableIsLost: boolean
   onBytes?: (bytes: number) => void
 }
 
 /**
- * Reads every byte of a pack and keeps what is good, also when its index no longer vouches for itself.
+ * Reads every byte of a pack and indexes the blocks that are good, even if the pack's own index is damaged.
  *
  * @returns null when it is not there
  * @throws IO_FAILED when some of it cannot be read, and that is not to count as lost
  */
-export async function surveyPack(name: string, options: SurveyOptions): Promise<SurveyedPack | null> {
+export async function salvagePack(name: string, options: SalvageOptions): Promise<SalvagedPack | null> {
   let pack: OpenPack
   try {
-    pack = await options.shelf.open(name, options.storeId)
+    pack = await options.packCache.open(name, options.storeId)
   } catch (error) {
     if (isHoldfastError(error, 'PACK_MISSING')) return null
     throw error
@@ -61,8 +64,8 @@ export async function surveyPack(name: string, options: SurveyOptions): Promise<
   try {
     const found = await goodBlocks(pack, options)
     const header = await readHeader(pack.file, options)
-    const surveyed = { name, bytes: pack.file.bytes, pack, header, whole: found.why === '', ...found }
-    return { ...surveyed, records: await commitRecords(surveyed, options.storeId) }
+    const salvaged = { name, bytes: pack.file.bytes, pack, header, intact: found.why === '', ...found }
+    return { ...salvaged, records: await commitRecords(salvaged, options.storeId) }
   } catch (error) {
     await pack.release()
     throw error
@@ -89,20 +92,20 @@ function isLost(error: unknown, { unreadableIsLost }: { unreadableIsLost: boolea
   return unreadableIsLost && isHoldfastError(error, 'IO_FAILED') && MEDIA_ERRORS.includes(error.details.code as string)
 }
 
-async function goodBlocks(pack: OpenPack, options: SurveyOptions): Promise<{ good: PackIndex; why: string }> {
+async function goodBlocks(pack: OpenPack, options: SalvageOptions): Promise<{ intactIndex: PackIndex; why: string }> {
   try {
     const index = await pack.index()
-    const good = await onlyGood(pack.file, index, options)
-    const bad = index.blocks - good.blocks
-    return { good, why: bad === 0 ? '' : `${bad} of its ${index.blocks} blocks are damaged` }
+    const intactIndex = await onlyGood(pack.file, index, options)
+    const bad = index.blocks - intactIndex.blocks
+    return { intactIndex, why: bad === 0 ? '' : `${bad} of its ${index.blocks} blocks are damaged` }
   } catch (error) {
     if (!isLost(error, options)) throw error
-    return { good: await salvage(pack.file, options), why: (error as Error).message }
+    return { intactIndex: await salvage(pack.file, options), why: (error as Error).message }
   }
 }
 
 /** The index of those blocks whose bytes are what it says; itself when all are. */
-async function onlyGood(file: PackFile, index: PackIndex, options: SurveyOptions): Promise<PackIndex> {
+async function onlyGood(file: PackFile, index: PackIndex, options: SalvageOptions): Promise<PackIndex> {
   const bad = new Set<number>()
   for await (const step of scanPack(file, index)) {
     for (const [entry, state] of step.bad) {
@@ -150,7 +153,7 @@ function finish(builder: PackIndexBuilder, indexOffset: number): PackIndex {
  * Blocks of a pack whose index is damaged: every 56 bytes that may be an entry are tried, and count when the bytes they point to have
  * the digest they say. Nothing of a damaged index is believed otherwise.
  */
-async function salvage(file: PackFile, options: SurveyOptions): Promise<PackIndex> {
+async function salvage(file: PackFile, options: SalvageOptions): Promise<PackIndex> {
   await prepareDecompression()
   const builder = createPackIndex()
   const place = await indexPlace(file, options)
@@ -187,7 +190,7 @@ async function salvage(file: PackFile, options: SurveyOptions): Promise<PackInde
   return await onlyGood(file, finish(builder, place.indexOffset), options)
 }
 
-async function possibleEntries(file: PackFile, place: IndexPlace, options: SurveyOptions): Promise<Uint8Array[]> {
+async function possibleEntries(file: PackFile, place: IndexPlace, options: SalvageOptions): Promise<Uint8Array[]> {
   const start = place.indexOffset + FANOUT_BYTES
   // A pack that was cut short may have lost the end of it.
   const count = Math.min(place.blocks, Math.floor((file.bytes - start) / ENTRY_BYTES))
@@ -210,7 +213,7 @@ interface IndexPlace {
 }
 
 /** Where the index begins and how many blocks it lists: as the footer says, else as HEAD does; null when nobody knows. */
-async function indexPlace(file: PackFile, options: SurveyOptions): Promise<IndexPlace | null> {
+async function indexPlace(file: PackFile, options: SalvageOptions): Promise<IndexPlace | null> {
   try {
     const footer = new Uint8Array(FOOTER_BYTES)
     await file.read(footer, Math.max(0, file.bytes - FOOTER_BYTES))
@@ -218,8 +221,8 @@ async function indexPlace(file: PackFile, options: SurveyOptions): Promise<Index
   } catch (error) {
     if (!isLost(error, options)) throw error
   }
-  if (options.said === undefined) return null
-  const { bytes, blocks } = options.said
+  if (options.recorded === undefined) return null
+  const { bytes, blocks } = options.recorded
   const indexOffset = bytes - FOOTER_BYTES - blocks * ENTRY_BYTES - FANOUT_BYTES
   return indexOffset < HEADER_BYTES ? null : { indexOffset, blocks }
 }
@@ -249,16 +252,16 @@ function viewOf(bytes: Uint8Array): DataView {
 
 /** The commit records of this store among a pack's good blocks. */
 async function commitRecords(
-  { good, pack }: { good: PackIndex; pack: OpenPack },
+  { intactIndex, pack }: { intactIndex: PackIndex; pack: OpenPack },
   storeId: Uint8Array,
 ): Promise<CommitRecord[]> {
   const records: CommitRecord[] = []
-  for (let entry = 0; entry < good.blocks; entry++) {
-    if (good.kind(entry) !== KIND.commit) continue
-    const stored = new Uint8Array(good.storedLength(entry))
-    await pack.file.read(stored, good.offset(entry))
-    const block = unpack(good, entry, stored)
-    if (!digestsEqual(blake3(block), 0, good.bytes, good.digestAt(entry))) continue
+  for (let entry = 0; entry < intactIndex.blocks; entry++) {
+    if (intactIndex.kind(entry) !== KIND.commit) continue
+    const stored = new Uint8Array(intactIndex.storedLength(entry))
+    await pack.file.read(stored, intactIndex.offset(entry))
+    const block = decompressStored(intactIndex, entry, stored)
+    if (!digestsEqual(blake3(block), 0, intactIndex.bytes, intactIndex.digestAt(entry))) continue
     try {
       const record = decodeCommit(block)
       if (Buffer.compare(record.store, storeId) === 0) records.push(record)

@@ -1,6 +1,8 @@
-import { createPackShelf, type OpenPack } from '../blocks/pack-cache.ts'
+// Verifies the stored bytes a slice at a time and goes on where the slice before stopped.
+
+import { createPackCache, type OpenPack } from '../blocks/pack-cache.ts'
 import { scanPack } from '../blocks/scan-pack.ts'
-import { type Environment, noteBadPack } from '../blocks/store-context.ts'
+import { noteBadPack, type StoreContext } from '../blocks/store-context.ts'
 import { isDamage, isHoldfastError } from '../errors.ts'
 import type { Head } from '../format/head.ts'
 import { fromHex } from '../format/hex.ts'
@@ -19,6 +21,7 @@ export interface ScrubOptions {
   signal?: AbortSignal
 }
 
+/** What one slice of a scrub found. */
 export interface ScrubReport {
   /** Nothing is wrong in this slice but, at most, what HEAD records already. */
   ok: boolean
@@ -34,7 +37,7 @@ export interface ScrubReport {
  * over days. Packs that come and go between slices are met in the next round. Changes nothing; what is found bad is not counted on
  * by later persists of the same store object, which record it. Whether each snapshot is complete is for `verify` to say.
  */
-export async function scrub(env: Environment, options: ScrubOptions = {}): Promise<ScrubReport> {
+export async function scrub(ctx: StoreContext, options: ScrubOptions = {}): Promise<ScrubReport> {
   const startMs = performance.now()
   const { signal } = options
   const maxBytes = limit('maxBytes', options.maxBytes)
@@ -42,17 +45,17 @@ export async function scrub(env: Environment, options: ScrubOptions = {}): Promi
   const from = parseCursor(options.cursor ?? null)
   signal?.throwIfAborted()
   const report: ScrubReport = { ok: true, problems: [], checked: { blocks: 0, bytes: 0 }, cursor: null }
-  const stored = await env.storage.readHead()
+  const stored = await ctx.storage.readHead()
   const names = (stored?.head.packs ?? []).map(({ name }) => name).sort()
   const left = names.filter((name) => from === null || name >= from.pack)
   for (const [i, name] of left.entries()) {
     const first = from?.pack === name ? from.block : 0
-    const done = await scrubPack(env, stored!.head, name, first, report, isEnough)
+    const done = await scrubPack(ctx, stored!.head, name, first, report, isEnough)
     if (done === null && (i === left.length - 1 || !isEnough())) continue
     report.cursor = done === null ? `${left[i + 1]}:0` : `${name}:${done}`
     break
   }
-  report.ok = report.problems.every(({ known }) => known === true)
+  report.ok = report.problems.every(({ recorded: known }) => known === true)
   return report
 
   function isEnough(): boolean {
@@ -63,7 +66,7 @@ export async function scrub(env: Environment, options: ScrubOptions = {}): Promi
 
 /** Answers the number of the block to go on with when `isEnough`; null when the pack is done. */
 async function scrubPack(
-  env: Environment,
+  ctx: StoreContext,
   head: Head,
   name: string,
   first: number,
@@ -72,8 +75,8 @@ async function scrubPack(
 ): Promise<number | null> {
   let pack: OpenPack | null = null
   try {
-    // A shelf of its own: what this process has in memory of the pack says nothing about the disk.
-    pack = await createPackShelf(env.storage).open(name, fromHex(head.storeId, STORE_ID_BYTES))
+    // A cache of its own: what this process has in memory of the pack says nothing about the disk.
+    pack = await createPackCache(ctx.storage).open(name, fromHex(head.storeId, STORE_ID_BYTES))
     const index = await pack.index()
     const bad: BadBlocksOf = { states: new Uint8Array(index.blocks), failure: null }
     try {
@@ -86,13 +89,13 @@ async function scrubPack(
       }
       return null
     } finally {
-      noteBadBlocks(env, head, name, index, bad.states)
+      noteBadBlocks(ctx, head, name, index, bad.states)
       report.problems.push(...blockProblems(head, { name, index }, bad, null))
     }
   } catch (error) {
     if (!isHoldfastError(error)) throw error
-    if (error.code !== 'PACK_MISSING' || (await isNamed(env, name))) {
-      if (isDamage(error)) noteBadPack(env, name)
+    if (error.code !== 'PACK_MISSING' || (await isNamed(ctx, name))) {
+      if (isDamage(error)) noteBadPack(ctx, name)
       report.problems.push(packProblem(head, name, error))
     }
     return null
@@ -102,8 +105,8 @@ async function scrubPack(
 }
 
 /** A pack that went while we came to it is not missing. */
-async function isNamed(env: Environment, name: string): Promise<boolean> {
-  const stored = await env.storage.readHead()
+async function isNamed(ctx: StoreContext, name: string): Promise<boolean> {
+  const stored = await ctx.storage.readHead()
   return stored?.head.packs.some((pack) => pack.name === name) ?? false
 }
 

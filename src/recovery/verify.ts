@@ -1,16 +1,19 @@
-import { type BlockSource, entryOf, openBlockSource, slotOf } from '../blocks/block-source.ts'
+// Verifies a whole store: its structure, and at level `full` every stored byte. It changes nothing.
+
+import { type BlockSource, entryOf, openBlockSource, packNumberOf } from '../blocks/block-source.ts'
 import type { OpenPack } from '../blocks/pack-cache.ts'
 import { BLOCK, type BlockState, scanPack } from '../blocks/scan-pack.ts'
-import { type Environment, noteBadPack } from '../blocks/store-context.ts'
+import { noteBadPack, type StoreContext } from '../blocks/store-context.ts'
 import { isDamage, isHoldfastError } from '../errors.ts'
 import type { Head } from '../format/head.ts'
 import { ENTRY_BYTES, FANOUT_BYTES, FOOTER_BYTES, HEADER_BYTES } from '../format/limits.ts'
 import type { PackIndex } from '../format/pack.ts'
 import type { OnProgress } from '../progress.ts'
-import { examiner, listingCheck, type SnapshotHealth } from './examine.ts'
+import { createSnapshotCheck, listingCheck, type SnapshotHealth } from './examine.ts'
 import { type Pinned, pinStore } from './pin-store.ts'
 import { type BadBlocksOf, blockProblems, noteBadBlocks, type Problem, packProblem } from './problem.ts'
 
+/** How deep `verify` looks. */
 export interface VerifyOptions {
   /** `quick`: every structure, no blob bytes. `full` (default): every stored byte as well. */
   level?: 'quick' | 'full'
@@ -19,6 +22,7 @@ export interface VerifyOptions {
   onProgress?: OnProgress
 }
 
+/** What `verify` found. It changes nothing. */
 export interface VerifyReport {
   /**
    * Every snapshot can be loaded, and nothing is wrong but, at most, what HEAD records already (problems that are `known`): those blocks are
@@ -44,18 +48,18 @@ export interface VerifyReport {
  * look at. Packs are read from the disk even when this process has them in memory. Holds every pack open, and in memory their
  * indexes (40 to 52 bytes a block) and a few MiB more.
  */
-export async function verify(env: Environment, options: VerifyOptions = {}): Promise<VerifyReport> {
+export async function verify(ctx: StoreContext, options: VerifyOptions = {}): Promise<VerifyReport> {
   const startMs = performance.now()
   const level = options.level ?? 'full'
   if (level !== 'quick' && level !== 'full') {
     throw new TypeError(`verify: level is 'quick' or 'full', got ${String(level)}`)
   }
   options.signal?.throwIfAborted()
-  const pinned = await pinStore(env)
+  const pinned = await pinStore(ctx)
   const { stored } = pinned
   const report: VerifyReport = {
     ok: false,
-    location: env.storage.location,
+    location: ctx.storage.location,
     level,
     revision: stored?.head.revision ?? null,
     problems: pinned.problems,
@@ -65,18 +69,18 @@ export async function verify(env: Environment, options: VerifyOptions = {}): Pro
     durationMs: 0,
   }
   try {
-    if (stored !== null) await verifyPacks(env, stored.head, pinned, report, options)
+    if (stored !== null) await verifyPacks(ctx, stored.head, pinned, report, options)
   } finally {
     for (const pack of pinned.packs) await pack.release()
   }
-  report.ok = report.problems.every(({ known }) => known === true)
+  report.ok = report.problems.every(({ recorded: known }) => known === true)
   report.advice = adviceFor(report)
   report.durationMs = performance.now() - startMs
   return report
 }
 
 async function verifyPacks(
-  env: Environment,
+  ctx: StoreContext,
   head: Head,
   pinned: Pinned,
   report: VerifyReport,
@@ -84,7 +88,7 @@ async function verifyPacks(
 ): Promise<void> {
   const { packs, failures } = pinned
   for (const { pack, error } of failures) {
-    if (isDamage(error)) noteBadPack(env, pack)
+    if (isDamage(error)) noteBadPack(ctx, pack)
     report.problems.push(packProblem(head, pack, error))
   }
   const marks = createBadMarks(() => source)
@@ -98,17 +102,17 @@ async function verifyPacks(
       else marks.add(slot, entry, BLOCK.wrong)
     },
   })
-  await source.expect(Number.POSITIVE_INFINITY)
+  await source.expectLookups(Number.POSITIVE_INFINITY)
   for (const [slot, pack] of packs.entries()) comparePack(head, pack, source.indexes[slot]!, report)
   if (report.level === 'full') await scanAll(source, marks, report, options)
   else markRecorded(head, source, marks)
 
   const listing = listingCheck(head.packs, source)
-  const examine = examiner(source, {
-    location: env.storage.location,
+  const examine = createSnapshotCheck(source, {
+    location: ctx.storage.location,
     signal: options.signal,
     isGood: (place, digests, at) =>
-      !marks.has(slotOf(place), entryOf(place)) || hasGoodCopy(source, marks, digests, at),
+      !marks.has(packNumberOf(place), entryOf(place)) || hasGoodCopy(source, marks, digests, at),
     ...(failures.length > 0 ? {} : { onBlock: listing.onBlock }),
   })
   for (const snapshot of head.snapshots) {
@@ -125,7 +129,7 @@ async function verifyPacks(
   for (const [sequence, message] of listing.wrong()) {
     report.problems.push({ code: 'HEAD_DAMAGED', what: `snapshot ${sequence}`, message })
   }
-  reportBadBlocks(env, head, source, marks, report)
+  reportBadBlocks(ctx, head, source, marks, report)
 }
 
 function comparePack(head: Head, { name, file }: OpenPack, index: PackIndex, report: VerifyReport): void {
@@ -180,7 +184,7 @@ function hasGoodCopy(source: BlockSource, marks: BadMarks, digests: Uint8Array, 
 
 /** From now on persists of this store object do not count on these blocks, and record them. */
 function reportBadBlocks(
-  env: Environment,
+  ctx: StoreContext,
   head: Head,
   source: BlockSource,
   marks: BadMarks,
@@ -189,7 +193,7 @@ function reportBadBlocks(
   for (const [slot, bad] of marks.all()) {
     const { name } = source.packs[slot]!
     const index = source.indexes[slot]!
-    noteBadBlocks(env, head, name, index, bad.states)
+    noteBadBlocks(ctx, head, name, index, bad.states)
     const isCopied = (entry: number): boolean => hasGoodCopy(source, marks, index.bytes, index.digestAt(entry))
     report.problems.push(...blockProblems(head, { name, index }, bad, isCopied))
   }

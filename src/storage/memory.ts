@@ -31,7 +31,7 @@ export function memoryStorage(): Storage {
         storeId,
         revision: 0,
         sequence: 0,
-        head: null,
+        current: null,
         snapshots: [],
         packs: [],
         retired: [],

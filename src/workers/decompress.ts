@@ -1,3 +1,5 @@
+// Decompresses the blocks of one read of a pack in worker threads, in memory that they share.
+
 import type { DecompressJob } from './frames.ts'
 import { type Pool, sharedPool, WorkerFailed } from './pool.ts'
 
@@ -5,15 +7,15 @@ import { type Pool, sharedPool, WorkerFailed } from './pool.ts'
 const WORTH_WORKERS_BYTES = 256 * 1024
 
 /**
- * Threads take as long to come up as the main thread takes for so much. So they are started only by what turns out to be more, and until they
- * are up the main thread goes on.
+ * Starting the threads takes as long as decompressing this much on the main thread. Start them only once more than that has
+ * been read. Until they are up, the main thread does the work.
  */
 const WORTH_STARTING_BYTES = 16 * 1024 * 1024
-/** What was done here longer ago does not count. */
+/** Work done on the main thread longer ago than this is not counted. */
 const FORGOTTEN_MS = 1_000
 
-/** Room for one read of a pack, where threads see it: memory made anew for each costs more than what is done with it. */
-export interface Slot {
+/** Shared memory for one read of a pack. It is reused: allocating it anew costs more than the decompression. */
+export interface SharedBuffer {
   /** For the bytes as they lie in the pack. */
   stored: Uint8Array
   /** For the blocks, back to back. */
@@ -31,7 +33,7 @@ export type Frames = Omit<DecompressJob, 'kind' | 'stored' | 'raw'>
 /** Two for each of two threads: one that it works on, and one that is read or copied meanwhile. */
 const SLOTS = 4
 const SLOT_BYTES = 2 * 1024 * 1024
-/** Kept for the next read; not for long. */
+/** Buffers are kept for the next read, for this long. */
 const KEPT_MS = 5_000
 
 let memories: SharedArrayBuffer[] = []
@@ -42,8 +44,8 @@ let forgetting: NodeJS.Timeout | undefined
 let doneHere = 0
 let lastHereMs = 0
 
-/** Null where there are no workers, none are up yet, or so little is not worth their while: then it is to be done on the main thread. */
-export async function borrowSlot(storedBytes: number, rawBytes: number): Promise<Slot | null> {
+/** Null if there are no workers, none is up yet, or the read is too small to be worth it. Then the main thread decompresses. */
+export async function borrowBuffer(storedBytes: number, rawBytes: number): Promise<SharedBuffer | null> {
   const pool = rawBytes < WORTH_WORKERS_BYTES ? null : poolInUse(rawBytes)
   if (pool === null) return null
   if (borrowed === SLOTS) await new Promise<void>((resolve) => waiting.push(resolve))

@@ -1,4 +1,4 @@
-import { compressBlock, decompressFrame } from '../format/compress.ts'
+import { compressBlock, viewBlock } from '../format/compress.ts'
 import { CHECK_BYTES } from '../format/limits.ts'
 import type { Tools } from './jobs.ts'
 
@@ -27,9 +27,21 @@ export interface Compressed {
   lengths: Uint32Array
   /** 8 bytes a chunk: the start of the frame's digest. */
   checks: Uint8Array
-  /** Chunks that the compressor failed on, or that did not come back as they were; they are stored plain. */
-  failed: number
   skip: Skip
+  failures: CompressFailures
+}
+
+/** Chunks that the compressor failed with, or gave wrong bytes for. They are stored plain. */
+export interface CompressFailures {
+  chunks: number
+  /** Of the last of them. */
+  reason: string
+}
+
+export const NO_FAILURES: CompressFailures = { chunks: 0, reason: '' }
+
+export function addFailures(sum: CompressFailures, more: CompressFailures): CompressFailures {
+  return more.chunks === 0 ? sum : { chunks: sum.chunks + more.chunks, reason: more.reason }
 }
 
 /** Frames out of a part of a pack, in memory that threads share. */
@@ -57,8 +69,8 @@ export function compressChunks({ ranges, skip: before }: CompressJob, { memory, 
   const checks = new Uint8Array(count * CHECK_BYTES)
   const skip = { ...before }
   const frames: Uint8Array[] = []
+  const failures = { ...NO_FAILURES }
   let bytes = 0
-  let failed = 0
   for (let i = 0; i < count; i++) {
     const chunk = memory.subarray(ranges[2 * i]!, ranges[2 * i + 1]!)
     if (chunk.length < WORTH_COMPRESSING_BYTES) continue
@@ -66,9 +78,7 @@ export function compressChunks({ ranges, skip: before }: CompressJob, { memory, 
       skip.chunks -= 1
       continue
     }
-    const frame = compressBlock(chunk, () => {
-      failed += 1
-    })
+    const frame = compressOrNull(chunk, failures)
     if (frame === null) {
       skip.chunks = skip.next
       skip.next = Math.min(skip.next * 2, SKIP_MAX)
@@ -80,7 +90,17 @@ export function compressChunks({ ranges, skip: before }: CompressJob, { memory, 
     frames.push(frame)
     bytes += frame.length
   }
-  return { stored: joined(frames, bytes), lengths, checks, failed, skip }
+  return { stored: joined(frames, bytes), lengths, checks, skip, failures }
+}
+
+function compressOrNull(chunk: Uint8Array, failures: CompressFailures): Uint8Array | null {
+  try {
+    return compressBlock(chunk)
+  } catch (error) {
+    failures.chunks += 1
+    failures.reason = (error as Error).message
+    return null
+  }
 }
 
 function joined(parts: readonly Uint8Array[], bytes: number): Uint8Array {
@@ -103,7 +123,7 @@ export function decompressFrames(job: DecompressJob, blake3: Tools['blake3']): v
     for (let k = 0; k < CHECK_BYTES; k++) {
       if (digest[k] !== checks[i * CHECK_BYTES + k]) throw new Error('the compressed bytes do not match their check')
     }
-    raw.set(decompressFrame(frame, rawLengths[i]!), to)
+    raw.set(viewBlock(frame, rawLengths[i]!), to)
     to += rawLengths[i]!
   }
 }

@@ -1,13 +1,16 @@
+// The process's worker threads, shared by all stores. They start when there is work for them and end when idle.
+
 import { availableParallelism } from 'node:os'
 import { Worker } from 'node:worker_threads'
 import { blake3Implementation } from '../format/blake3.ts'
-import { resolveNative } from '../native.ts'
+import { zstdModule } from '../format/compression.ts'
+import type { ZstdModule } from '../format/libzstd.ts'
+import { addressSpaceBytes, resolveNative } from '../native.ts'
 import type { Compressed, CompressJob, DecompressJob } from './frames.ts'
 import { GEAR_WASM, WORKER_SOURCE } from './generated.ts'
 import type { Job } from './jobs.ts'
 import type { SharedMemory } from './wasm.ts'
 import type { FromWorker, ToWorker, WorkerData } from './worker.ts'
-import { zstdForWorkers } from './zstd.ts'
 
 /** Memory that windows lie in, seen by every worker. */
 export interface Arena {
@@ -51,9 +54,22 @@ const NOTHING: DecompressJob = {
 
 let pool: Pool | null = null
 
-/** The process's pool; null where there can be none: no native BLAKE3, threads forbidden, or `HOLDFAST_WORKERS=0`. */
+/**
+ * A thread that finds no address space for its heap ends the whole process, and cannot be asked before. Its WebAssembly
+ * reserves up to 10 GiB an instance. Under a limit (`ulimit -v`) below this there are no threads.
+ */
+const ADDRESS_SPACE_MIN = 2 ** 40
+
+let hasRoom: boolean | undefined
+
+/**
+ * The process's pool; null where there can be none: no native BLAKE3, threads forbidden, `HOLDFAST_WORKERS=0`, or a limit
+ * on virtual memory.
+ */
 export function sharedPool(): Pool | null {
   if (process.env.HOLDFAST_WORKERS === '0' || blake3Implementation().name !== 'native') return null
+  hasRoom ??= addressSpaceBytes() >= ADDRESS_SPACE_MIN
+  if (!hasRoom) return null
   pool ??= createPool(Math.min(WORKERS_MAX, availableParallelism()))
   return pool
 }
@@ -61,6 +77,7 @@ export function sharedPool(): Pool | null {
 interface Member {
   worker: Worker
   arenas: Set<number>
+  zstd: ZstdModule | null
   /** It has answered once. */
   isUp: boolean
   pending: Map<number, { resolve: (result: never) => void; reject: (error: Error) => void }>
@@ -77,18 +94,17 @@ function createPool(size: number): Pool {
       name: 'holdfast',
       workerData: {
         blake3Path: resolveNative('@napi-rs/blake-hash'),
-        zstd: zstdForWorkers(),
         wasm: Buffer.from(GEAR_WASM, 'base64'),
       } satisfies WorkerData,
-      // The host's flags (loaders, inspectors, memory limits) are not the worker's business.
+      // The host's flags (loaders, inspectors, memory limits) are not meant for the workers.
       execArgv: [],
       stdin: false,
     })
-    const member: Member = { worker, arenas: new Set(), isUp: false, pending: new Map() }
+    const member: Member = { worker, arenas: new Set(), zstd: null, isUp: false, pending: new Map() }
     worker.on('message', (message: FromWorker) => settle(member, message))
     worker.on('error', (error) => fail(member, error))
     worker.on('exit', () => fail(member, new Error('the worker ended')))
-    // Threads never keep a process alive by being there; only by having something to do.
+    // An idle thread does not keep the process alive; one with work does.
     worker.unref()
     members.push(member)
     return member
@@ -114,6 +130,13 @@ function createPool(size: number): Pool {
     if (free !== undefined) return free
     if (members.length < size) return start()
     return members.reduce((a, b) => (b.pending.size < a.pending.size ? b : a))
+  }
+
+  function giveZstd(member: Member): void {
+    const zstd = zstdModule()
+    if (zstd === member.zstd || zstd === null) return
+    member.worker.postMessage({ zstd } satisfies ToWorker)
+    member.zstd = zstd
   }
 
   function endWhenIdle(): void {
@@ -155,10 +178,13 @@ function createPool(size: number): Pool {
         chosen.worker.postMessage({ open: arena.id, memory: arena.memory } satisfies ToWorker)
         chosen.arenas.add(arena.id)
       }
+      if (job.kind === 'compress') giveZstd(chosen)
       return await ask(chosen, (id) => ({ id, arena: arena.id, job }))
     },
     async decompress(job) {
-      await ask(member(), (id) => ({ id, job }))
+      const chosen = member()
+      giveZstd(chosen)
+      await ask(chosen, (id) => ({ id, job }))
     },
     get isUp() {
       return members.some((member) => member.isUp)
@@ -167,7 +193,7 @@ function createPool(size: number): Pool {
       try {
         while (members.length < size) void ask(start(), (id) => ({ id, job: NOTHING })).catch(() => undefined)
       } catch {
-        // It goes without.
+        // Work is then done on the main thread.
       }
     },
     close(arena) {

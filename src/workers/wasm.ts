@@ -1,6 +1,6 @@
-// The chunker's loop as WebAssembly, over memory that threads share.
+// Shared memory, and the chunker's WebAssembly over it.
 
-import { WASM_PAGE_BYTES, webAssembly } from '../format/wasm-api.ts'
+import { PAGE_BYTES, wasm } from '../format/wasm.ts'
 
 export interface SharedMemory {
   readonly buffer: SharedArrayBuffer
@@ -8,18 +8,14 @@ export interface SharedMemory {
 
 /** Memory of at least `bytes` bytes, zeroed, that threads share. */
 export function sharedMemory(bytes: number): SharedMemory {
-  const { Memory } = webAssembly()
-  // The maximum, in pages, is all that 32 bits address.
-  const initial = Math.ceil(bytes / WASM_PAGE_BYTES)
-  return new Memory({ initial, maximum: 65_536, shared: true }) as SharedMemory
+  return new wasm.Memory({ initial: Math.ceil(bytes / PAGE_BYTES), maximum: PAGE_BYTES, shared: true })
 }
 
 /** The chunker's loop over `memory`: the length of the first chunk of [start, end). */
 export function chunkerOver(
-  wasm: Uint8Array,
+  chunker: Uint8Array,
   memory: SharedMemory,
 ): (start: number, end: number, average: number) => number {
-  const { Instance, Module } = webAssembly()
-  const { exports } = new Instance(new Module(wasm), { env: { memory } })
+  const { exports } = new wasm.Instance(new wasm.Module(chunker), { env: { memory } })
   return exports.one as (start: number, end: number, average: number) => number
 }

@@ -1,9 +1,11 @@
+// The windows of memory that a blob is read into, and the work on them: in threads for large blobs, here for small.
+
 import { setImmediate } from 'node:timers/promises'
 import { blake3 } from '../format/blake3.ts'
 import { type Chunking, chunkBytesMax, cutter } from '../format/chunking.ts'
 import { gearTable } from '../format/gear.ts'
 import { DIGEST_BYTES, SEGMENT_BYTES } from '../format/limits.ts'
-import { type Compressed, type CompressJob, compressChunks, type Skip } from './frames.ts'
+import { addFailures, type Compressed, type CompressJob, compressChunks, NO_FAILURES, type Skip } from './frames.ts'
 import { GEAR_WASM } from './generated.ts'
 import { type Job, type KnownChunks, type Region, runJob, type Tools } from './jobs.ts'
 import { type Arena, type Pool, sharedPool, WorkerFailed } from './pool.ts'
@@ -27,13 +29,13 @@ export interface Window {
 /** Windows in turn, and the work on them: in worker threads for large blobs, here for small ones. */
 export interface Windows {
   readonly count: number
-  /** Whether threads hash what is copied, beside this one. */
+  /** Whether worker threads hash copies beside the main thread. */
   readonly isThreaded: boolean
   at(turn: number): Window
   digest(window: Window, start: number, end: number): Promise<void>
   cut(window: Window, start: number, end: number, final: boolean): Promise<number>
   hash(window: Window, start: number, count: number): Promise<void>
-  follow(window: Window, start: number, end: number, final: boolean, known: KnownChunks): Promise<number>
+  rechunk(window: Window, start: number, end: number, final: boolean, known: KnownChunks): Promise<number>
   /** Of the chunks [start, end), in pairs. */
   compress(window: Window, ranges: Uint32Array, skip: Skip): Promise<Compressed>
   release(): void
@@ -41,7 +43,7 @@ export interface Windows {
 
 /** Below this a blob is cut here: starting threads costs more than it saves. */
 const WORTH_WORKERS_BYTES = 8 * 1024 * 1024
-/** Even if nothing has changed: by the time threads are up the main thread has hashed a third of it. */
+/** A blob this large starts the threads even if nothing has changed: until they are up, the main thread has hashed a third of it. */
 const WORTH_STARTING_BYTES = 256 * 1024 * 1024
 /** One filled, one cut, one hashed, one written. */
 const WINDOWS = 4
@@ -50,16 +52,17 @@ const CARRY_BYTES_MAX = 4 * 1024 * 1024
 const CHUNKS_MAX = (CARRY_BYTES_MAX + SEGMENT_BYTES) / 512 + 2
 const SHARED_LAYOUT: Layout = { carry: CARRY_BYTES_MAX, segment: SEGMENT_BYTES, chunks: CHUNKS_MAX }
 const GEAR_BYTES = 2048
-/** So much is compressed on the main thread at one go: a millisecond or two. */
+/** The main thread compresses this much per step: a millisecond or two. */
 const COMPRESS_STEP_BYTES = 128 * 1024
 
 /** Windows for a blob of `size` bytes (null: unknown) under one chunking. */
 export function openWindows(chunking: Chunking, size: number | null): Windows {
   const large = size === null || size >= WORTH_WORKERS_BYTES
   const pool = large ? sharedPool() : null
-  if (pool === null) return localWindows(chunking, size)
+  const arena = pool === null ? null : openArena()
+  if (pool === null || arena === null) return localWindows(chunking, size)
   if (size !== null && size >= WORTH_STARTING_BYTES) pool.startUp()
-  return sharedWindows(chunking, pool)
+  return sharedWindows(chunking, pool, arena)
 }
 
 /** In plain memory, cut by the reference implementation, a turn for the event loop after each job. */
@@ -79,29 +82,22 @@ function localWindows(chunking: Chunking, size: number | null): Windows {
     await setImmediate()
     return count
   }
-  return windowsOver(
-    memory,
-    0,
-    count,
-    layout,
-    chunking,
-    { isThreaded: () => false, run, compress: compressHere },
-    () => {},
-  )
+  const doing: Doing = { isThreaded: () => false, run, compress: (job) => compressHere(job, tools) }
+  return windowsOver(memory, 0, count, layout, chunking, doing, () => {})
+}
 
-  /** Slower than all else that is done here: in steps, to let the event loop turn. */
-  async function compressHere({ ranges, skip }: CompressJob): Promise<Compressed> {
-    const steps: Compressed[] = []
-    for (let at = 0; at < ranges.length; ) {
-      const from = at
-      for (let bytes = 0; at < ranges.length && bytes < COMPRESS_STEP_BYTES; at += 2)
-        bytes += ranges[at + 1]! - ranges[at]!
-      const job: CompressJob = { kind: 'compress', ranges: ranges.subarray(from, at), skip: steps.at(-1)?.skip ?? skip }
-      steps.push(compressChunks(job, tools))
-      await setImmediate()
-    }
-    return merged(steps, skip)
+/** Compressing is slower than all else that is done on the main thread: in steps, to let the event loop turn. */
+async function compressHere({ ranges, skip }: CompressJob, tools: Tools): Promise<Compressed> {
+  const steps: Compressed[] = []
+  for (let at = 0; at < ranges.length; ) {
+    const from = at
+    for (let bytes = 0; at < ranges.length && bytes < COMPRESS_STEP_BYTES; at += 2)
+      bytes += ranges[at + 1]! - ranges[at]!
+    const job: CompressJob = { kind: 'compress', ranges: ranges.subarray(from, at), skip: steps.at(-1)?.skip ?? skip }
+    steps.push(compressChunks(job, tools))
+    await setImmediate()
   }
+  return merged(steps, skip)
 }
 
 function merged(steps: readonly Compressed[], skip: Skip): Compressed {
@@ -113,8 +109,8 @@ function merged(steps: readonly Compressed[], skip: Skip): Compressed {
   }
   const stored = Buffer.concat(steps.map((step) => step.stored))
   const checks = Buffer.concat(steps.map((step) => step.checks))
-  const failed = steps.reduce((sum, step) => sum + step.failed, 0)
-  return { stored, lengths, checks, failed, skip: steps.at(-1)?.skip ?? skip }
+  const failures = steps.map((step) => step.failures).reduce(addFailures, NO_FAILURES)
+  return { stored, lengths, checks, skip: steps.at(-1)?.skip ?? skip, failures }
 }
 
 /** Where jobs are done. */
@@ -151,9 +147,18 @@ const spare: OpenArena[] = []
 const SPARE_MAX = 2
 let arenas = 0
 
-function openArena(): OpenArena {
+/** Null where there is no address space for one, as under a limit on virtual memory. */
+function openArena(): OpenArena | null {
   const kept = spare.pop()
   if (kept !== undefined) return kept
+  try {
+    return newArena()
+  } catch {
+    return null
+  }
+}
+
+function newArena(): OpenArena {
   const memory = sharedMemory(GEAR_BYTES + WINDOWS * strideOf(SHARED_LAYOUT))
   const view = new DataView(memory.buffer)
   for (const [byte, gear] of gearTable().entries()) view.setBigUint64(byte * 8, gear, true)
@@ -163,21 +168,20 @@ function openArena(): OpenArena {
 }
 
 /** In shared memory, worked on by threads. */
-function sharedWindows(chunking: Chunking, pool: Pool): Windows {
-  const arena = openArena()
-  const unlessFailed = async <T>(work: Promise<T>, here: () => T): Promise<T> => {
+function sharedWindows(chunking: Chunking, pool: Pool, arena: OpenArena): Windows {
+  const unlessFailed = async <T>(work: Promise<T>, here: () => T | Promise<T>): Promise<T> => {
     try {
       return await work
     } catch (error) {
       if (!(error instanceof WorkerFailed)) throw error
       // The memory is as it was: what a worker could not do is done here.
-      return here()
+      return await here()
     }
   }
   const doing: Doing = {
     isThreaded: () => pool.isUp,
     run: (job) => unlessFailed(pool.run(arena, job), () => runJob(job, arena.tools)),
-    compress: (job) => unlessFailed(pool.run(arena, job), () => compressChunks(job, arena.tools)),
+    compress: (job) => unlessFailed(pool.run(arena, job), () => compressHere(job, arena.tools)),
   }
   return windowsOver(arena.tools.memory, GEAR_BYTES, WINDOWS, SHARED_LAYOUT, chunking, doing, () => {
     if (spare.length < SPARE_MAX) spare.push(arena)
@@ -241,7 +245,7 @@ function windowsOver(
       await run({ kind: 'hash', start: own.base + start, count, region: own.region })
       toOwn(own, count)
     },
-    async follow(window, start, end, final, known) {
+    async rechunk(window, start, end, final, known) {
       const own = window as Own
       const shifted = { ...known, start: known.start + own.base, ends: known.ends.map((at) => at + own.base) }
       const { base, region } = own

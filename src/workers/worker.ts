@@ -1,27 +1,28 @@
 import { createRequire } from 'node:module'
 import { parentPort, workerData } from 'node:worker_threads'
-import { prepareZstd } from '../format/compress.ts'
-import type { WasmModule } from '../format/wasm-api.ts'
+import { useCompressor, useDecompressor, zstdIsNative } from '../format/codec.ts'
+import type { ZstdModule } from '../format/libzstd.ts'
 import { type Compressed, type CompressJob, compressChunks, type DecompressJob, decompressFrames } from './frames.ts'
 import { type Job, runJob, type Tools } from './jobs.ts'
 import { chunkerOver, type SharedMemory } from './wasm.ts'
 
-// Bundled into a string by `assembly/build.mjs`. The paths of packages were resolved by the main thread.
+// Bundled into a string by `assembly/build.mjs`. The main thread has found the packages.
 
 export interface WorkerData {
   blake3Path: string
-  /** Null where Node has zstd itself, or there is none. */
-  zstd: WasmModule | null
   wasm: Uint8Array
 }
 
-const { blake3Path, zstd, wasm } = workerData as WorkerData
+const { blake3Path, wasm } = workerData as WorkerData
 const { blake3 } = load(blake3Path) as { blake3: (bytes: Uint8Array) => Uint8Array }
 const arenas = new Map<number, Tools>()
+let zstd: ZstdModule | null = null
 
 export type ToWorker =
   | { open: number; memory: SharedMemory }
   | { close: number }
+  /** Where Node has no zstd of its own; before the first job that needs it. */
+  | { zstd: ZstdModule }
   | { id: number; arena: number; job: Job | CompressJob }
   | { id: number; job: DecompressJob }
 export type FromWorker = { id: number; result: number | Compressed } | { id: number; error: string }
@@ -35,6 +36,8 @@ parentPort!.on('message', (message: ToWorker) => {
     })
   } else if ('close' in message) {
     arenas.delete(message.close)
+  } else if ('zstd' in message) {
+    zstd = message.zstd
   } else if ('arena' in message) {
     answer(message.id, () => work(message.job, arenas.get(message.arena)!))
   } else {
@@ -62,20 +65,22 @@ interface Answer {
 
 function work(job: Job | CompressJob, tools: Tools): Answer {
   if (job.kind !== 'compress') return { result: runJob(job, tools), moved: [] }
-  readyZstd()
+  readyZstd(useCompressor)
   const result = compressChunks(job, tools)
   return { result, moved: [result.stored] }
 }
 
 function decompress(job: DecompressJob): Answer {
   // None are asked for by who only wants this thread up.
-  if (job.lengths.length > 0) readyZstd()
+  if (job.lengths.length > 0) readyZstd(useDecompressor)
   decompressFrames(job, blake3)
   return { result: job.lengths.length, moved: [] }
 }
 
-function readyZstd(): void {
-  if (!prepareZstd(() => zstd!)) throw new Error('there is no zstd here')
+function readyZstd(use: (module: ZstdModule) => void): void {
+  if (zstdIsNative) return
+  if (zstd === null) throw new Error('there is no zstd here')
+  use(zstd)
 }
 
 function load(path: string): unknown {

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { openBlockSource } from '../../src/blocks/block-source.ts'
 import { createDigestMap } from '../../src/blocks/digest-map.ts'
-import { createBlockTable } from '../../src/blocks/merged-index.ts'
+import { createMergedIndex } from '../../src/blocks/merged-index.ts'
 import type { OpenPack } from '../../src/blocks/pack-cache.ts'
 import { CODEC_RAW } from '../../src/format/cid.ts'
 import { KIND, type PackIndex } from '../../src/format/pack.ts'
@@ -64,7 +64,7 @@ describe('a block table', () => {
   test('says in which pack and row a block is; of two packs with it, in the first', () => {
     const [first, both, second] = [digestsOf(3000, 6), digestsOf(10, 7), digestsOf(5000, 8)]
     const indexes = [indexOf(Buffer.concat([first, both])), indexOf(Buffer.concat([both, second]))]
-    const table = createBlockTable(100)
+    const table = createMergedIndex(100)
     table.add(0, indexes[0]!, 0, 3010)
     for (let from = 0; from < 5010; from += 1000) table.add(1, indexes[1]!, from, Math.min(from + 1000, 5010))
     const check = (digests: Uint8Array, slot: number): void => {
@@ -85,7 +85,7 @@ describe('a block table', () => {
       return { name: `${i}`, index: async () => index } as OpenPack
     })
     const source = await openBlockSource(packs)
-    await Promise.all([source.expect(1e9), source.expect(1e9)])
+    await Promise.all([source.expectLookups(1e9), source.expectLookups(1e9)])
     for (const slot of [0, 2]) {
       for (let at = 0; at < digests[slot]!.length; at += 97 * DIGEST) {
         const entry = source.indexes[slot]!.find(digests[slot]!, at)

@@ -19,7 +19,7 @@ test('a pack has at most about 65,536 blocks, however small they are, and is lef
   for (const { blocks } of packs) expect(blocks).toBeLessThan(65_536 + 8192 + 512)
   for (let i = 1; i <= 3; i++) {
     const { bytes } = await store.persist({ blobs: blobs(i), chunking: fixed(512) })
-    expect(bytes.folded).toBeLessThan(100_000)
+    expect(bytes.compacted).toBeLessThan(100_000)
   }
   expect((await head()).packs.map(({ id }) => id)).toEqual(expect.arrayContaining(full.map(({ id }) => id)))
   await using snapshot = (await store.load())!

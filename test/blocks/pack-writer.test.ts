@@ -3,7 +3,7 @@ import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
-import { createBlockWriter } from '../../src/blocks/pack-writer.ts'
+import { createPackWriter } from '../../src/blocks/pack-writer.ts'
 import { blake3 } from '../../src/format/blake3.ts'
 import { CODEC_RAW } from '../../src/format/cid.ts'
 import { KIND } from '../../src/format/pack.ts'
@@ -37,7 +37,7 @@ test('what is discarded while its pack becomes durable is gone when that is said
   await storage.write({ waitMs: 0 }, async (session) => {
     // Those of the directories that were made.
     synced = 0
-    const writer = createBlockWriter({
+    const writer = createPackWriter({
       storeId: randomBytes(16),
       revision: 1,
       firstPackId: 1,

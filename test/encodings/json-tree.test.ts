@@ -78,3 +78,27 @@ test('refuses a last line that was cut off', async () => {
   }
   await expect(read()).rejects.toMatchObject({ code: 'ENGINE_MISMATCH' })
 })
+
+test('keeps numbers that JSON has no text for, and refuses what it cannot carry', async () => {
+  const numbers = [Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY]
+  const many = Array.from({ length: 100 }, (_, n) => ({ n, deep: { number: numbers[n % 3] } }))
+  for (const value of [Number.NaN, numbers, { a: numbers[0], b: [1, numbers[1], { c: numbers[2] }] }, many]) {
+    expect(await readTree(cut(await bytesOf(treeLines(value)), [7]))).toEqual(value)
+  }
+  const cycle: unknown[] = [1]
+  cycle.push({ deep: cycle })
+  for (const value of [
+    1n,
+    { a: [1n] },
+    [new Map()],
+    { a: new Set([1]) },
+    new Float32Array(2),
+    new ArrayBuffer(1),
+    cycle,
+  ]) {
+    await expect(bytesOf(treeLines(value))).rejects.toMatchObject({ code: 'ENGINE_VALUE_INVALID' })
+  }
+  // The same twice is no cycle.
+  const twice = { list: numbers }
+  expect(await readTree(cut(await bytesOf(treeLines([twice, twice])), [9]))).toEqual([twice, twice])
+})

@@ -1,10 +1,10 @@
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, describe, expect, test } from 'vitest'
+import { afterEach, describe, expect, test, vi } from 'vitest'
 import { type EngineAdapter, engineRecord, persistEngine, restoreEngine } from '../../src/engines/adapter.ts'
 import { plain } from '../../src/engines/plain.ts'
-import { HoldfastError, isHoldfastError, memory, persistSnapshot } from '../../src/index.ts'
+import { fixed, HoldfastError, isHoldfastError, memory, persistSnapshot } from '../../src/index.ts'
 
 interface Counter {
   count: number
@@ -33,6 +33,7 @@ async function errorOf(work: Promise<unknown>): Promise<unknown> {
 
 const temporary: string[] = []
 afterEach(async () => {
+  vi.unstubAllEnvs()
   for (const path of temporary.splice(0)) await rm(path, { recursive: true, force: true })
 })
 
@@ -161,7 +162,7 @@ describe('persistEngine', () => {
         return { blobs: { count: `${count}` } }
       },
     })
-    const error = await errorOf(persistEngine(store, adapter, { count: 1 }, { unchanged: () => edits }))
+    const error = await errorOf(persistEngine(store, adapter, { count: 1 }, { sourceVersion: () => edits }))
     expect(isHoldfastError(error, 'SOURCE_CHANGED')).toBe(true)
   })
 
@@ -349,5 +350,100 @@ describe('plain', () => {
     })
     await persistEngine(store, adapter, engine)
     expect((await restoreEngine(store, adapter))?.engine.count).toBe(2)
+  })
+})
+
+describe('persistEngine with check', () => {
+  test('commits what was restored, the same as without it', async () => {
+    const contexts: unknown[] = []
+    const closed: Counter[] = []
+    const adapter = counter({
+      async restore(saved, context) {
+        contexts.push(context.check)
+        return { count: Number(await saved.blob('count').text()) }
+      },
+      save: (engine) => ({
+        blobs: { count: { source: Buffer.from(`${engine.count}`), chunking: fixed(4096), type: 'text/plain' } },
+      }),
+      close: (engine) => {
+        closed.push(engine)
+      },
+    })
+    const options = {
+      alongside: {
+        blobs: {
+          mine: (async function* () {
+            yield Buffer.from('beside')
+          })(),
+        },
+        metadata: { n: 1 },
+        watermark: 3,
+      },
+    }
+    const store = memory()
+    const checked = await persistEngine(store, adapter, { count: 7 }, { ...options, check: true })
+    expect(contexts).toEqual([true])
+    expect(closed).toEqual([{ count: 7 }])
+    const again = await persistEngine(
+      store,
+      adapter,
+      { count: 7 },
+      { alongside: { ...options.alongside, blobs: { mine: 'beside' } } },
+    )
+    expect(again.unchanged).toBe(true)
+    expect(again.manifest).toBe(checked.manifest)
+    expect((await restoreEngine(store, adapter))!.engine).toEqual({ count: 7 })
+    expect(contexts).toEqual([true, undefined])
+    expect((await store.load())!.watermark).toBe(3)
+  })
+
+  test('commits nothing that cannot be restored, and leaves nothing behind', async () => {
+    const home = await mkdtemp(join(tmpdir(), 'holdfast-check-'))
+    temporary.push(home)
+    vi.stubEnv('TMPDIR', home)
+    const broken = counter({
+      restore() {
+        throw new TypeError('cannot be restored')
+      },
+    })
+    const store = memory()
+    await persistEngine(store, counter(), { count: 1 })
+    const error = await errorOf(persistEngine(store, broken, { count: 2 }, { check: true }))
+    expect(error).toMatchObject({ code: 'ENGINE_CHECK_FAILED', kind: 'unsupported', details: { engine: 'counter' } })
+    expect((error as Error).cause).toBeInstanceOf(TypeError)
+    expect((await restoreEngine(store, counter()))!.engine).toEqual({ count: 1 })
+    // Options that no longer mean the same after they were kept are a failure too.
+    const odd = counter({ recorded: () => ({ other: true }) })
+    expect(await errorOf(persistEngine(store, odd, { count: 2 }, { check: true }))).toMatchObject({
+      code: 'ENGINE_CHECK_FAILED',
+    })
+    expect(await readdir(home)).toEqual([])
+  })
+
+  test('is the engine as of one instant, though it changes while it is checked', async () => {
+    const engine = { count: 1 }
+    const adapter = counter({
+      save: ({ count }) => ({ blobs: { count: `${count}` }, captured: true }),
+      async restore(saved) {
+        engine.count += 1
+        return { count: Number(await saved.blob('count').text()) }
+      },
+    })
+    const store = memory()
+    await persistEngine(store, adapter, engine, { check: true, alongside: ({ count }) => ({ watermark: count }) })
+    const snapshot = (await store.load())!
+    expect([await snapshot.blob('engine/count').text(), snapshot.watermark]).toEqual(['1', 1])
+  })
+
+  test('rejects with the reason of an abort', async () => {
+    const abort = new AbortController()
+    const adapter = counter({
+      restore() {
+        abort.abort(new Error('enough'))
+        throw new Error('because of that')
+      },
+    })
+    const saving = persistEngine(memory(), adapter, { count: 1 }, { check: true, signal: abort.signal })
+    expect(await errorOf(saving)).toBe(abort.signal.reason)
   })
 })

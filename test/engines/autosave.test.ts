@@ -557,3 +557,43 @@ describe('signals', () => {
     expect(await run('stuck', 'SIGTERM')).toEqual({ count: undefined, end: 'SIGTERM' })
   })
 })
+
+describe('checkEvery', () => {
+  test('checks the first save and every n-th after it, and one that failed again', async () => {
+    const checks: boolean[] = []
+    let broken = true
+    const adapter: EngineAdapter<Counter> = {
+      ...counter,
+      async restore(saved, { check }) {
+        checks.push(check === true)
+        if (broken) throw new Error('not to be restored')
+        return { count: Number(await saved.blob('count').text()) }
+      },
+    }
+    const engine = { count: 0 }
+    const store = memory()
+    const saver = autosave(store, adapter, engine, { checkEvery: 3, everyMs: 1e6, onError: () => undefined })
+    async function save(): Promise<void> {
+      engine.count += 1
+      saver.changed()
+      await saver.flush()
+    }
+    await expect(save()).rejects.toMatchObject({ code: 'ENGINE_CHECK_FAILED' })
+    expect(await store.load()).toBeNull()
+    broken = false
+    const checksAfter: number[] = []
+    for (let n = 0; n < 7; n++) {
+      await save()
+      checksAfter.push(checks.length)
+    }
+    expect(checksAfter).toEqual([2, 2, 2, 3, 3, 3, 4])
+    expect(checks.every(Boolean)).toBe(true)
+    await saver.close()
+  })
+
+  test('must be a whole number', () => {
+    for (const checkEvery of [0, -1, 1.5, Number.NaN]) {
+      expect(() => autosave(memory(), counter, { count: 0 }, { checkEvery })).toThrow(RangeError)
+    }
+  })
+})

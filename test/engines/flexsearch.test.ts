@@ -1,11 +1,12 @@
 import fc from 'fast-check'
-import { Document, Encoder, Index } from 'flexsearch'
+import { Charset, Document, Encoder, Index } from 'flexsearch'
 import { expect, test } from 'vitest'
 import { persistEngine, restoreEngine } from '../../src/engines/adapter.ts'
 import { engineConformance } from '../../src/engines/conformance.ts'
 import { flexsearch } from '../../src/engines/flexsearch.ts'
 import { memory } from '../../src/index.ts'
 import { rounds } from '../support/effort.ts'
+import { documentShapes, indexShapes } from './flexsearch-shapes.ts'
 import { QUERIES, textDocument } from './text.ts'
 
 const indexOptions = { tokenize: 'forward' } as const
@@ -62,6 +63,7 @@ for (const [kind, options] of [
     },
     answers: indexAnswers,
     large: 2000,
+    ...(kind === 'index' ? { shapes: indexShapes } : {}),
   })) {
     test(`${kind}, ${name}`, run)
   }
@@ -89,6 +91,7 @@ for (const { name, run } of engineConformance({
       document.get(7),
     ]),
   large: 1000,
+  shapes: documentShapes as never,
 })) {
   test(`document, ${name}`, run)
 }
@@ -165,4 +168,66 @@ test('writes little when a hundredth is added', async () => {
   for (let n = 3000; n < 3030; n++) document.add(note(n))
   const { bytes } = await persistEngine(store, adapter, document)
   expect(bytes.written / bytes.total).toBeLessThan(0.04)
+})
+
+test('takes an option that is its default for none, also in what was saved with it', async () => {
+  const same: [object, object][] = [
+    [{}, { tokenize: 'strict', resolution: 9, rtl: false, context: false, resolve: true }],
+    [{}, { encoder: Charset.Default }],
+    [{ encoder: 'Default' }, { encoder: {}, tokenize: 'exact' }],
+    [{ context: { depth: 1 } }, { context: { depth: 1, resolution: 3, bidirectional: true } }],
+  ]
+  for (const [a, b] of same) {
+    const index = new Index(a)
+    for (let n = 0; n < 9; n++) index.add(n, note(n).text)
+    const saves = flexsearch(Index, a)
+    // As an earlier version recorded it: as it was given.
+    const asGiven = JSON.parse(JSON.stringify(a)) as Record<string, unknown>
+    for (const adapter of [saves, { ...saves, options: asGiven }]) {
+      const store = memory()
+      await persistEngine(store, adapter, index)
+      const { engine } = (await restoreEngine(store, flexsearch(Index, b)))!
+      expect(indexAnswers(engine)).toEqual(indexAnswers(index))
+    }
+  }
+  const document = (options: object, title: object): unknown =>
+    flexsearch(Document, { ...options, document: { index: [{ field: 'title', ...title }] } } as never).options
+  expect(document({}, { tokenize: 'strict' })).toEqual(document({}, {}))
+  // What is the default of FlexSearch is not that of this field.
+  expect(document({ tokenize: 'full' }, { tokenize: 'strict' })).not.toEqual(document({ tokenize: 'full' }, {}))
+  expect(flexsearch(Index, { context: { depth: 1, resolution: 9 } } as never).options).not.toEqual(
+    flexsearch(Index, { context: { depth: 1 } } as never).options,
+  )
+})
+
+test('refuses workers, and a preset that is not among options', () => {
+  const fields = [{ field: 'title', worker: true }]
+  expect(() => flexsearch(Document, { worker: true, document: { index: ['title'] } } as never)).toThrow(TypeError)
+  expect(() => flexsearch(Document, { document: { index: fields } } as never)).toThrow(TypeError)
+  expect(() => flexsearch(Index, 'match' as never)).toThrow(/preset/)
+  expect(flexsearch(Index, { worker: false } as never).options).toEqual({})
+})
+
+test.each([
+  ['a BigInt', 12n],
+  ['an infinity', Number.POSITIVE_INFINITY],
+  ['a list', [1]],
+])('refuses %s as an id: it would not come back equal', async (_what, id) => {
+  const index = new Index(indexOptions)
+  index.add(1, 'word')
+  index.add(id as never, 'word')
+  await expect(persistEngine(memory(), flexsearch(Index, indexOptions), index)).rejects.toMatchObject({
+    code: 'ENGINE_VALUE_INVALID',
+    details: { engine: 'FlexSearch', document: id },
+  })
+})
+
+test('refuses a stored document that JSON cannot carry, with its id', async () => {
+  const document = new Document(documentOptions)
+  for (let n = 0; n < 10; n++) document.add(note(n))
+  document.add({ ...note(11), extra: { deep: 1n } } as never)
+  await expect(persistEngine(memory(), flexsearch(Document, documentOptions), document)).rejects.toMatchObject({
+    code: 'ENGINE_VALUE_INVALID',
+    details: { document: 11 },
+  })
 })

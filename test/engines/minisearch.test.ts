@@ -2,11 +2,12 @@ import { setImmediate } from 'node:timers/promises'
 import fc from 'fast-check'
 import MiniSearch from 'minisearch'
 import { expect, test } from 'vitest'
-import { persistEngine, restoreEngine, type SaveContext } from '../../src/engines/adapter.ts'
+import { type EngineAdapter, persistEngine, restoreEngine, type SaveContext } from '../../src/engines/adapter.ts'
 import { engineConformance } from '../../src/engines/conformance.ts'
 import { minisearch } from '../../src/engines/minisearch.ts'
 import { memory } from '../../src/index.ts'
 import { rounds } from '../support/effort.ts'
+import { minisearchShapes } from './minisearch-shapes.ts'
 import { QUERIES, textDocument } from './text.ts'
 
 const options = { fields: ['title', 'text'], storeFields: ['title'], autoVacuum: false }
@@ -49,6 +50,7 @@ for (const { name, run } of engineConformance<MiniSearch>({
     }
   },
   answers,
+  shapes: minisearchShapes,
 })) {
   test(name, run)
 }
@@ -253,4 +255,68 @@ test('lets the event loop turn while it is saved and restored', async () => {
   ticking = false
   expect(whileSaved).toBeGreaterThan(3)
   expect(turns - whileSaved).toBeGreaterThan(3)
+})
+
+test('takes MiniSearch’s own functions for the default, also in what was saved as if they were others', async () => {
+  const names = ['idField', 'extractField', 'stringifyField', 'tokenize', 'processTerm', 'storeFields', 'autoVacuum']
+  const defaults = Object.fromEntries(names.map((name) => [name, MiniSearch.getDefault(name)]))
+  const fields = ['title', 'text']
+  const said = minisearch(MiniSearch, { ...defaults, fields } as typeof options)
+  const unsaid = minisearch(MiniSearch, { fields })
+  const other = minisearch(MiniSearch, { fields, tokenize: (text: string) => [text] } as never)
+  const earlier = { ...said, options: { ...said.options, tokenizer: 'custom' } }
+  const engine = new MiniSearch({ fields })
+  for (let n = 0; n < 20; n++) engine.add(textDocument(n))
+
+  const reads: [MiniSearchAdapter, MiniSearchAdapter][] = [
+    [said, unsaid],
+    [unsaid, said],
+    [earlier, said],
+    [other, other],
+  ]
+  for (const [saves, restores] of reads) {
+    const store = memory()
+    await persistEngine(store, saves, engine)
+    const { engine: restored } = (await restoreEngine(store, restores))!
+    expect(restored.search('the')).toEqual(engine.search('the'))
+  }
+  const refuses: [MiniSearchAdapter, MiniSearchAdapter][] = [
+    [earlier, unsaid],
+    [other, unsaid],
+    [said, other],
+  ]
+  for (const [saves, restores] of refuses) {
+    const store = memory()
+    await persistEngine(store, saves, engine)
+    await expect(restoreEngine(store, restores)).rejects.toMatchObject({ code: 'ENGINE_MISMATCH' })
+  }
+})
+
+type MiniSearchAdapter = EngineAdapter<MiniSearch>
+
+test.each([
+  ['a BigInt', 12n],
+  ['a Date', new Date(0)],
+  ['a list', [1]],
+  ['NaN', Number.NaN],
+  ['an infinity', Number.POSITIVE_INFINITY],
+  ['a symbol', Symbol('id')],
+])('refuses %s as an id: it would not come back equal', async (_what, id) => {
+  const engine = new MiniSearch(options)
+  engine.add(textDocument(1))
+  engine.add({ ...textDocument(2), id })
+  const store = memory()
+  await expect(persistEngine(store, minisearch(MiniSearch, options), engine)).rejects.toMatchObject({
+    code: 'ENGINE_VALUE_INVALID',
+    details: { engine: 'MiniSearch', document: id },
+  })
+  expect(await store.load()).toBeNull()
+})
+
+test('refuses a stored field that JSON cannot carry, with the document’s id', async () => {
+  const engine = new MiniSearch({ fields: ['text'], storeFields: ['any'] })
+  engine.add({ id: 1, text: 'word', any: 'good' })
+  engine.add({ id: 'two', text: 'word', any: { deep: 1n } })
+  const saving = persistEngine(memory(), minisearch(MiniSearch, { fields: ['text'], storeFields: ['any'] }), engine)
+  await expect(saving).rejects.toMatchObject({ code: 'ENGINE_VALUE_INVALID', details: { document: 'two' } })
 })

@@ -6,6 +6,7 @@ import { engineConformance } from '../../src/engines/conformance.ts'
 import { orama } from '../../src/engines/orama.ts'
 import { memory } from '../../src/index.ts'
 import { rounds } from '../support/effort.ts'
+import { oramaShapes } from './orama-shapes.ts'
 import { QUERIES, textDocument } from './text.ts'
 
 const schema = {
@@ -93,6 +94,7 @@ for (const { name, run } of engineConformance<Db>({
   },
   answers,
   large: 1000,
+  shapes: oramaShapes,
 })) {
   test(name, run)
 }
@@ -272,4 +274,148 @@ test('writes little when a hundredth is added', async () => {
   for (let n = 3000; n < 3030; n++) Orama.insert(db, { id: `${n}`, title: document(n).title, text: document(n).text })
   const { bytes } = await persistEngine(store, adapter, db)
   expect(bytes.written / bytes.total).toBeLessThan(0.1)
+})
+
+/** What the adapter wrote of a database without a sortable property when it could not read it. */
+const UNSORTED = {
+  head: `${JSON.stringify({
+    raw: {
+      pinning: { rules: [] },
+      language: 'english',
+      index: {
+        searchableProperties: ['one', 'kind'],
+        searchablePropertiesWithTypes: { one: 'vector[2]', kind: 'enum' },
+        avgFieldLength: {},
+      },
+      sorting: {
+        language: 'english',
+        sortableProperties: [],
+        sortablePropertiesWithTypes: {},
+        enabled: true,
+        isSorted: true,
+      },
+    },
+    count: 2,
+    averages: [],
+    texts: [],
+    trees: [['kind', 'Flat', false]],
+    vectors: [['one', 2]],
+    sorts: [],
+  })}\n`,
+  ids: '"a"\n"b"\n',
+  documents: '[1,{"id":"a","one":[0,1],"kind":"k"}]\n[2,{"id":"b","one":[1,1],"kind":"k"}]\n',
+  'tree/0': '[3,{"numberToDocumentId":[["k",[1,2]]]}]\n',
+  'vectors/0': '',
+}
+
+test('reads what an earlier version wrote of a database without a sortable property', async () => {
+  const unsorted = { schema: { one: 'vector[2]', kind: 'enum' } } as const
+  const adapter = orama(Orama, unsorted)
+  const store = memory()
+  const record = { record: 1, name: 'orama', layout: 1, options: { ...adapter.options } }
+  const blobs = Object.entries(UNSORTED).map(([name, source]) => [`engine/${name}`, source] as const)
+  await store.persist({ blobs, metadata: { engine: record } })
+  const { engine } = (await restoreEngine(store, adapter))!
+  const db: Db = Orama.create(unsorted)
+  Orama.insert(db, { id: 'a', one: [0, 1], kind: 'k' })
+  Orama.insert(db, { id: 'b', one: [1, 1], kind: 'k' })
+  expect(saved(engine)).toEqual(saved(db))
+  expect(Orama.count(engine)).toBe(2)
+  // And this version writes the same.
+  const again = memory()
+  await persistEngine(again, adapter, db)
+  const snapshot = (await again.load())!
+  const written = await Promise.all(snapshot.names.map(async (name) => [name, await snapshot.blob(name).text()]))
+  expect(Object.fromEntries(written)).toEqual(Object.fromEntries(blobs))
+})
+
+test.each([
+  ['its own components', undefined],
+  [
+    'a documents store of another kind',
+    {
+      documentsStore: (() => {
+        const store = Orama.components.documentsStore.createDocumentsStore()
+        return { ...store, save: (data: never) => store.save(data) }
+      })(),
+    },
+  ],
+])('refuses a document that JSON cannot carry, with its id, in a database with %s', async (_kind, components) => {
+  const own = { schema: { text: 'string' }, ...(components === undefined ? {} : { components }) } as const
+  const cycle: Record<string, unknown> = {}
+  cycle.self = cycle
+  for (const extra of [12n, { deep: [1n] }, cycle]) {
+    const db: Db = Orama.create(own as never)
+    Orama.insert(db, { id: 'good', text: 'word' })
+    Orama.insert(db, { id: 'bad', text: 'word', extra } as never)
+    const store = memory()
+    await expect(persistEngine(store, orama(Orama, own as never), db)).rejects.toMatchObject({
+      code: 'ENGINE_VALUE_INVALID',
+      details: { engine: 'Orama', document: 'bad' },
+    })
+    expect(await store.load()).toBeNull()
+  }
+})
+
+test.each([
+  ['a Map', () => new Map([[1, 2]])],
+  ['a Set', () => new Set([1])],
+  ['a typed array', () => new Float32Array([1])],
+  ['a BigInt', () => 1n],
+])('refuses a component that gives %s to be saved', async (_what, value) => {
+  const sorter = Orama.components.sorter.createSorter()
+  const own = { schema: { text: 'string' }, components: { sorter: { ...sorter, save: () => ({ deep: [value()] }) } } }
+  const db: Db = Orama.create(own as never)
+  await expect(persistEngine(memory(), orama(Orama, own as never), db)).rejects.toMatchObject({
+    code: 'ENGINE_VALUE_INVALID',
+  })
+})
+
+test('derives nothing from what a document says only as long as it lives: getters of a class, toJSON', async () => {
+  class Live {
+    readonly id: string
+    readonly #n: number
+    constructor(n: number) {
+      this.id = `${n}`
+      this.#n = n
+    }
+    get title(): string {
+      return `title ${this.#n % 7}`
+    }
+    get embedding(): number[] {
+      return [this.#n, 1, 2, 3]
+    }
+  }
+  const own = { schema: { title: 'string', embedding: 'vector[4]', size: 'number' } } as const
+  const db: Db = Orama.create(own)
+  for (let n = 0; n < 20; n++) Orama.insert(db, new Live(n) as never)
+  for (let n = 20; n < 30; n++) {
+    const as = { id: `${n}`, size: 1 }
+    Orama.insert(db, { id: `${n}`, size: n, title: 'word', toJSON: () => as } as never)
+  }
+  const restored = await again(db, orama(Orama, own))
+  const { docs: _docs, ...rest } = saved(restored) as { docs: unknown }
+  expect(rest).toEqual({ ...(saved(db) as object), docs: undefined })
+  const query = { term: '', sortBy: { property: 'title', order: 'DESC' } } as const
+  const ids = (found: unknown): string[] => (found as Orama.Results<unknown>).hits.map(({ id }) => id)
+  expect(ids(Orama.search(restored, query))).toEqual(ids(Orama.search(db, query)))
+})
+
+test('takes English for the default language, also in what was saved as English', async () => {
+  const english = { schema: { text: 'string' }, language: 'english' } as const
+  const { language: _language, ...unsaid } = english
+  const db: Db = Orama.create(english)
+  Orama.insert(db, { id: '1', text: 'word' })
+  const before = { ...orama(Orama, english), recorded: undefined }
+  for (const adapter of [
+    orama(Orama, english),
+    { ...before, options: { ...before.options, language: 'english' } } as never,
+  ]) {
+    const store = memory()
+    await persistEngine(store, adapter, db)
+    for (const options of [english, unsaid]) expect(await restoreEngine(store, orama(Orama, options))).not.toBeNull()
+    await expect(restoreEngine(store, orama(Orama, { ...english, language: 'german' }))).rejects.toMatchObject({
+      code: 'ENGINE_MISMATCH',
+    })
+  }
 })

@@ -304,3 +304,31 @@ test('a database without a backup is refused, and says what is missing', async (
   )
   await expect(saving).rejects.toThrow('give { backup } of node:sqlite')
 })
+
+test('is checked beside the database in use, never in its place, and leaves nothing behind', async () => {
+  const temporaryDirectory = mkdtempSync(join(scratch, 'check-'))
+  const path = join(mkdtempSync(join(scratch, 'place-')), 'live.db')
+  writeFileSync(path, 'in use')
+  const opened: string[] = []
+  let closed = 0
+  // Not SQLite: a file whose backup is a copy.
+  const database = (at: string): SqliteLike => ({
+    prepare: () => ({ get: () => ({ value: 1 }) }),
+    async backup(to, { progress }) {
+      progress({})
+      writeFileSync(to, readFileSync(at))
+    },
+    close() {
+      closed += 1
+    },
+  })
+  function open(at: string): SqliteLike {
+    opened.push(readFileSync(at, 'utf8'))
+    return database(at)
+  }
+  const adapter = sqlite(open, { path, temporaryDirectory })
+  await persistEngine(memory(), adapter, database(path), { check: true })
+  expect([opened, closed]).toEqual([['in use'], 1])
+  expect(readdirSync(dirname(path))).toEqual(['live.db'])
+  expect(readdirSync(temporaryDirectory)).toEqual([])
+})

@@ -65,16 +65,16 @@ async function restore(files: Files, use: (s: Snapshot) => Promise<Contents>, fa
   })
   if (restored === null) throw new Error('a damaged store looks like one that never was')
   if (typeof restored === 'string') return restored
-  const { value, passedOver } = restored
+  const { value, skipped } = restored
   await restored.snapshot.dispose()
-  if (passedOver.length === 0) {
+  if (skipped.length === 0) {
     // Thousands of times: `toEqual` would take longer than all the rest.
     if (!isDeepStrictEqual(value, expected(2))) throw new Error('wrong bytes')
     return 'right'
   }
   expect(fallback).toBe(true)
   expect(value).toEqual(expected(1))
-  expect(passedOver).toMatchObject([{ sequence: 2, error: { kind: 'damaged' } }])
+  expect(skipped).toMatchObject([{ sequence: 2, error: { kind: 'damaged' } }])
   expect(store.warnings).toMatchObject([{ code: 'FALLBACK', details: { sequence: 2 } }])
   return 'older'
 }

@@ -1,6 +1,5 @@
 import { beforeAll, expect, test, vi } from 'vitest'
-import { prepareDecompression } from '../../src/format/compression.ts'
-import { canCompress } from '../../src/workers/zstd.ts'
+import { prepareCompression, prepareDecompression } from '../../src/format/compression.ts'
 import { pause, randomBytes } from '../faulty-disk/determinism.ts'
 import { sample } from '../support/effort.ts'
 import { simulate } from './simulate.ts'
@@ -14,7 +13,7 @@ const count = tally('simulated machines')
 
 // Loaded once, in real time: that must not make the first machine differ from the others.
 beforeAll(async () => {
-  canCompress()
+  prepareCompression()
   await prepareDecompression()
 })
 

@@ -131,7 +131,7 @@ test('a persist that folds small packs may die anywhere, and older snapshots sta
     },
     async act(store) {
       const { bytes } = await store.persist(generation(9))
-      expect(bytes.folded).toBeGreaterThan(8 * 5_500)
+      expect(bytes.compacted).toBeGreaterThan(8 * 5_500)
     },
     async check(path) {
       await using store = storeAt(path)

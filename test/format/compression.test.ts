@@ -1,12 +1,13 @@
 import { readFileSync } from 'node:fs'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { ZSTDDecoder } from 'zstddec'
 import { blake3 } from '../../src/format/blake3.ts'
-import { compressBlock } from '../../src/format/compress.ts'
-import { decodePortably, decompressBlock, prepareDecompression, preparePortable } from '../../src/format/compression.ts'
+import { compressBlock, decompressBlock } from '../../src/format/compress.ts'
+import { compiledDecoder, loadFull, prepareCompression } from '../../src/format/compression.ts'
 import { fromHex, toHex } from '../../src/format/hex.ts'
+import { openCompressor, openDecompressor, type ZstdModule, ZstdOutOfMemory } from '../../src/format/libzstd.ts'
 import { checkFrame } from '../../src/format/zstd.ts'
-import { canCompress } from '../../src/workers/zstd.ts'
 import { rounds } from '../support/effort.ts'
 import { frameInput, type ZstdVector } from '../vectors/compute.ts'
 import { flips, pattern, prefixes } from './pattern.ts'
@@ -14,19 +15,26 @@ import { flips, pattern, prefixes } from './pattern.ts'
 const vector = JSON.parse(readFileSync(new URL('../vectors/zstd.json', import.meta.url), 'utf8')) as ZstdVector
 const frames = vector.frames.map((entry) => ({ ...entry, frame: fromHex(entry.frame, entry.frame.length / 2) }))
 
-canCompress()
-await prepareDecompression()
-await preparePortable()
+prepareCompression()
+const full = loadFull()
+const decoder: ZstdModule = { compiled: (await compiledDecoder(new ZSTDDecoder()))!, build: 'decoder' }
 
-function checkedPortably(stored: Uint8Array, rawLength: number): Uint8Array {
-  checkFrame(stored, rawLength)
-  return decodePortably(stored, rawLength)
+type Decompress = (stored: Uint8Array, rawLength: number) => Uint8Array
+
+function checked(decompress: Decompress): Decompress {
+  return (stored, rawLength) => {
+    checkFrame(stored, rawLength)
+    const raw = decompress(stored, rawLength).slice()
+    if (raw.length !== rawLength) throw new Error(`${raw.length} bytes`)
+    return raw
+  }
 }
 
-/** What this Node uses, and what a Node without zstd uses: on Node 20 they are the same. */
-const decoders: [name: string, decompress: (stored: Uint8Array, rawLength: number) => Uint8Array][] = [
+/** What this Node uses, and what a Node without zstd uses: beside its packages, and in a bundle. */
+const decoders: [name: string, decompress: Decompress][] = [
   ['decompressBlock', decompressBlock],
-  ['the portable decoder', checkedPortably],
+  ['the full WebAssembly', checked(openDecompressor(full))],
+  ['the decoder alone', checked(openDecompressor(decoder))],
 ]
 
 describe.each(decoders)('%s', (_name, decompress) => {
@@ -129,7 +137,7 @@ test('what is compressed comes back, and noise is not compressed', () => {
   expect(compressBlock(Uint8Array.of(1))).toBeNull()
 })
 
-test('both decoders agree on whatever zstd writes', () => {
+test('all decoders agree on whatever zstd writes', () => {
   const unit = fc.uint8Array({ minLength: 1, maxLength: 60 })
   const repetitive = fc
     .array(fc.tuple(unit, fc.integer({ min: 1, max: 400 })), { maxLength: 60 })
@@ -141,4 +149,34 @@ test('both decoders agree on whatever zstd writes', () => {
       for (const [, decompress] of decoders) expect(Buffer.compare(decompress(stored, bytes.length), bytes)).toBe(0)
     }),
   )
+})
+
+test('each compressor and decompressor has a memory of its own, of bounded size', () => {
+  const largest = new Uint8Array(16_777_216)
+  for (let i = 0; i < largest.length; i++) largest[i] = (i * i) >>> 11
+  const compress = openCompressor(full)
+  const other = openCompressor(full)
+  for (const bytes of [largest.subarray(0, 1000), largest, largest.subarray(0, 70_000), largest]) {
+    const frame = compress(bytes)
+    const kept = frame.slice()
+    other(pattern(100_000, 3))
+    expect(Buffer.compare(frame, kept)).toBe(0)
+    expect(frame.buffer.byteLength).toBeLessThanOrEqual(64 * 1024 * 1024)
+    for (const module of [full, decoder]) {
+      const raw = openDecompressor(module)(kept, bytes.length)
+      expect(Buffer.compare(raw, bytes)).toBe(0)
+      expect(raw.buffer.byteLength).toBeLessThanOrEqual(64 * 1024 * 1024)
+    }
+  }
+})
+
+test('where memory ends an error says so, and what comes after is right', () => {
+  const compress = openCompressor(full)
+  const decompress = openDecompressor(full)
+  const bytes = pattern(1000, 7)
+  const frame = compress(bytes).slice()
+  expect(() => compress(new Uint8Array(70 * 1024 * 1024))).toThrow(ZstdOutOfMemory)
+  expect(() => decompress(frame, 70 * 1024 * 1024)).toThrow(ZstdOutOfMemory)
+  expect(Buffer.compare(compress(bytes), frame)).toBe(0)
+  expect(Buffer.compare(decompress(frame, bytes.length), bytes)).toBe(0)
 })

@@ -19,11 +19,11 @@ const snapshot = (sequence: number, more: Partial<HeadSnapshot> = {}): HeadSnaps
   ...more,
 })
 const empty: Head = {
-  ...{ storeId: '0123456789abcdef'.repeat(2), revision: 0, sequence: 0, head: null },
+  ...{ storeId: '0123456789abcdef'.repeat(2), revision: 0, sequence: 0, current: null },
   ...{ snapshots: [], packs: [], retired: [], damaged: [], writes: [] },
 }
 const head: Head = {
-  ...{ storeId: '0123456789abcdef'.repeat(2), revision: 9, sequence: 7, head: 6 },
+  ...{ storeId: '0123456789abcdef'.repeat(2), revision: 9, sequence: 7, current: 6 },
   snapshots: [
     snapshot(6, { message: 'after "the" fix\n', tags: ['latest', 'v2'], pack: 3, packs: [1, 3] }),
     snapshot(4, { abandoned: true }),
@@ -40,14 +40,14 @@ const head: Head = {
 
 /** The fields on disk, to be changed and sealed again. */
 const seal = (changes: Record<string, unknown>): Uint8Array =>
-  sealJson({ format: 'holdfast-head', version: 1, requires: [], ...head, ...changes })
+  sealJson({ format: 'holdfast-head', version: 2, requires: [], ...head, ...changes })
 
 test('HEAD comes back equal', () => {
   for (const given of [head, empty])
     expect(parseHead(encodeHead(given), 'HEAD.json')).toEqual({ head: given, unknown: [] })
   expect(JSON.parse(Buffer.from(encodeHead(head)).toString())).toMatchObject({
     format: 'holdfast-head',
-    version: 1,
+    version: 2,
     requires: [],
     ...head,
   })
@@ -73,7 +73,7 @@ test('fields of a later version are ignored, and named for writers to refuse', (
 })
 
 test('a newer version, and anything required, is unsupported; another format is no store', () => {
-  expectCode(() => parseHead(seal({ version: 2, snapshots: 'new' }), 'x'), 'VERSION_UNSUPPORTED')
+  expectCode(() => parseHead(seal({ version: 3, snapshots: 'new' }), 'x'), 'VERSION_UNSUPPORTED')
   expect(expectCode(() => parseHead(seal({ requires: ['sharding'] }), 'x'), 'VERSION_UNSUPPORTED')).toMatchObject({
     requires: ['sharding'],
   })
@@ -83,9 +83,9 @@ test('a newer version, and anything required, is unsupported; another format is 
 describe('what contradicts itself is damage when read, and a bug when written', () => {
   const [pack1, pack3] = head.packs as [Head['packs'][number], Head['packs'][number]]
   const cases: [name: string, changes: Partial<Head>][] = [
-    ['a head that is not there', { head: 5 }],
-    ['no head among snapshots', { head: null }],
-    ['a head of 0', { head: 0 }],
+    ['a head that is not there', { current: 5 }],
+    ['no head among snapshots', { current: null }],
+    ['a head of 0', { current: 0 }],
     ['two packs of one id', { packs: [pack1, pack3, { ...pack1, name: name('f') }] }],
     ['a pack twice', { packs: [pack1, pack3, { ...pack1, id: 4 }] }],
     ['a pack in use and retired', { retired: [{ name: name('a'), bytes: 1, revision: 1 }] }],
@@ -129,7 +129,7 @@ describe('what contradicts itself is damage when read, and a bug when written', 
 
 test('more than 1,024 snapshots, and more than 16 MiB, exceed the limits', () => {
   const snapshots = Array.from({ length: 1025 }, (_, i) => snapshot(1025 - i))
-  const many = { ...head, sequence: 1025, head: 1025, snapshots }
+  const many = { ...head, sequence: 1025, current: 1025, snapshots }
   expect(expectCode(() => encodeHead(many), 'LIMIT_EXCEEDED')).toMatchObject({ limit: 'snapshots' })
   const most = { ...many, snapshots: snapshots.slice(0, 1024) }
   expect(parseHead(encodeHead(most), 'x').head).toEqual(most)
@@ -151,4 +151,11 @@ test('entries that were in a HEAD before give the same bytes as new ones, and ca
       for (const inside of Object.values(entry)) if (Array.isArray(inside)) expect(Object.isFrozen(inside)).toBe(true)
     }
   }
+})
+
+test('a HEAD of version 1, which called its `current` `head`, is not supported, and not damaged', () => {
+  const { current, ...fields } = JSON.parse(Buffer.from(encodeHead(head)).toString())
+  delete fields.checksum
+  const old = sealJson({ ...fields, version: 1, head: current })
+  expectCode(() => parseHead(old, 'HEAD.json'), 'VERSION_UNSUPPORTED')
 })

@@ -1,17 +1,17 @@
 import { mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import { nodeFileSystem, warmed } from '../../src/fs/node.ts'
+import { nodeFileSystem, withSyncCalls } from '../../src/fs/node.ts'
 import { scratch } from './observed.ts'
 
 // What is done at once does what is otherwise done in a thread.
 
-const fs = warmed(nodeFileSystem)
+const fs = withSyncCalls(nodeFileSystem)
 
 test('only the disk of this machine has a way without threads', () => {
   expect(fs).not.toBe(nodeFileSystem)
   const other = { ...nodeFileSystem }
-  expect(warmed(other)).toBe(other)
+  expect(withSyncCalls(other)).toBe(other)
 })
 
 test('files are made and opened by the same rules', async () => {

@@ -12,7 +12,7 @@ function headWith(options: { revision?: number; named?: string[]; retired?: stri
     storeId,
     revision,
     sequence: 0,
-    head: null,
+    current: null,
     snapshots: [],
     packs: named.map((pack, id) => ({ id, name: pack, bytes: 1, blocks: 1, live: null })),
     retired: retired.map((pack) => ({ name: pack, bytes: 1, revision: 9 })),

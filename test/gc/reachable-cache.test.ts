@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { nodeFileSystem } from '../../src/fs/node.ts'
-import { createWalks, WALK_BLOCKS_MAX } from '../../src/gc/reachable-cache.ts'
+import { createReachableCache, REACHABLE_BLOCKS_MAX } from '../../src/gc/reachable-cache.ts'
 import { memoryStorage } from '../../src/storage/memory.ts'
 import type { Storage } from '../../src/storage/port.ts'
 import { noise } from '../support/bytes.ts'
@@ -49,8 +49,8 @@ test('a persist that merges packs does not read the more, the more snapshots are
 
 describe('what is remembered of snapshots', () => {
   test('is no more than some MiB: the oldest are forgotten', () => {
-    const walks = createWalks()
-    const large = new Uint8Array(WALK_BLOCKS_MAX * 32)
+    const walks = createReachableCache()
+    const large = new Uint8Array(REACHABLE_BLOCKS_MAX * 32)
     for (let i = 0; i < 1000; i++) walks.add(`${i}`, large)
     const known = Array.from({ length: 1000 }, (_, i) => `${i}`).filter((cid) => walks.get(cid) !== undefined)
     expect(known).toHaveLength(512)
@@ -58,8 +58,8 @@ describe('what is remembered of snapshots', () => {
   })
 
   test('is nothing of large ones', () => {
-    const walks = createWalks()
-    walks.add('large', new Uint8Array((WALK_BLOCKS_MAX + 1) * 32))
+    const walks = createReachableCache()
+    walks.add('large', new Uint8Array((REACHABLE_BLOCKS_MAX + 1) * 32))
     expect(walks.get('large')).toBeUndefined()
   })
 })

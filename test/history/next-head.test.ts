@@ -21,7 +21,7 @@ const head: Head = {
   storeId: '00'.repeat(16),
   revision: 7,
   sequence: 4,
-  head: 4,
+  current: 4,
   snapshots: [snapshot(4, [1, 3]), snapshot(3, [1, 2])],
   packs: [pack(1), pack(2), pack(3, 500)],
   retired: [{ name: name(9), bytes: 9, revision: 6 }],
@@ -36,8 +36,8 @@ test('a write without changes is a new revision by a new writer, and nothing els
 })
 
 test('a snapshot that is added becomes current, and its sequence is never given again', () => {
-  const next = nextHead(head, { head: 5, snapshots: [snapshot(5, [1, 4]), ...head.snapshots], written: [pack(4)] })
-  expect(next).toMatchObject({ revision: 8, sequence: 5, head: 5, packs: [pack(1), pack(2), pack(3, 500), pack(4)] })
+  const next = nextHead(head, { current: 5, snapshots: [snapshot(5, [1, 4]), ...head.snapshots], written: [pack(4)] })
+  expect(next).toMatchObject({ revision: 8, sequence: 5, current: 5, packs: [pack(1), pack(2), pack(3, 500), pack(4)] })
   expect(next.retired).toEqual(head.retired)
   const dropped = nextHead({ ...next, sequence: 8 }, {})
   expect(dropped.sequence).toBe(8)
@@ -97,15 +97,15 @@ test('the ids of the last 64 writes are kept, newest first', () => {
 
 test('more snapshots than a HEAD can hold are refused', () => {
   const many = Array.from({ length: 1025 }, (_, i) => snapshot(2000 - i, [1]))
-  expect(() => nextHead(head, { head: 2000, snapshots: many })).toThrow(
+  expect(() => nextHead(head, { current: 2000, snapshots: many })).toThrow(
     expect.objectContaining({ code: 'LIMIT_EXCEEDED' }),
   )
-  expect(nextHead(head, { head: 2000, snapshots: many.slice(1) }).snapshots).toHaveLength(1024)
+  expect(nextHead(head, { current: 2000, snapshots: many.slice(1) }).snapshots).toHaveLength(1024)
 })
 
 test('what comes out can be written and read', () => {
   const next = nextHead(head, {
-    head: 5,
+    current: 5,
     snapshots: [snapshot(5, [3, 4])],
     written: [pack(4)],
     live: new Map([[3, 1]]),
@@ -115,6 +115,6 @@ test('what comes out can be written and read', () => {
 
 test('nothing of the HEAD before is changed', () => {
   const before = structuredClone(head)
-  nextHead(head, { snapshots: [snapshot(9, [4])], head: 9, written: [pack(4)], live: new Map([[1, 1]]) })
+  nextHead(head, { snapshots: [snapshot(9, [4])], current: 9, written: [pack(4)], live: new Map([[1, 1]]) })
   expect(head).toEqual(before)
 })

@@ -28,13 +28,13 @@ describe('fallback', () => {
       lastTwoBad,
       async (store) => {
         await using snapshot = await store.load({ fallback: true })
-        return { sequence: snapshot!.sequence, passedOver: snapshot!.passedOver }
+        return { sequence: snapshot!.sequence, skipped: snapshot!.skipped }
       },
       { onWarning: (warning) => warnings.push(warning) },
     )
     const { snapshots } = headOf(four)
     expect(result.sequence).toBe(2)
-    expect(result.passedOver).toMatchObject([
+    expect(result.skipped).toMatchObject([
       {
         sequence: 4,
         manifest: snapshots[0]!.manifest,
@@ -63,8 +63,8 @@ describe('fallback', () => {
       return restored!
     })
     expect(result.value).toBe('docs of b12048')
-    expect(result.passedOver.map(({ sequence }) => sequence)).toEqual([4, 3])
-    expect(result.snapshot.passedOver).toBe(result.passedOver)
+    expect(result.skipped.map(({ sequence }) => sequence)).toEqual([4, 3])
+    expect(result.snapshot.skipped).toBe(result.skipped)
   })
 
   test('looks only at the blobs that are asked for', async () => {
@@ -90,7 +90,7 @@ describe('fallback', () => {
       return snapshot!
     })
     expect(result.sequence).toBe(3)
-    expect(result.passedOver).toMatchObject([{ sequence: 4, error: { code: 'SNAPSHOT_DAMAGED' } }])
+    expect(result.skipped).toMatchObject([{ sequence: 4, error: { code: 'SNAPSHOT_DAMAGED' } }])
   })
 
   test('when nothing is intact, throws the damage of the newest with the account of all', async () => {
@@ -99,7 +99,7 @@ describe('fallback', () => {
       visit(none, (store) => store.load({ fallback: true })),
       'SNAPSHOT_DAMAGED',
     )
-    expect(error.details.passedOver).toMatchObject([{ sequence: 4 }, { sequence: 3 }, { sequence: 2 }, { sequence: 1 }])
+    expect(error.details.skipped).toMatchObject([{ sequence: 4 }, { sequence: 3 }, { sequence: 2 }, { sequence: 1 }])
     expect(error.message).toMatch(/4 tried/)
   })
 
@@ -116,7 +116,7 @@ describe('fallback', () => {
       await using snapshot = await store.load({ fallback: true })
       return snapshot!
     })
-    expect(result).toMatchObject({ sequence: 4, passedOver: [{ sequence: 5 }] })
+    expect(result).toMatchObject({ sequence: 4, skipped: [{ sequence: 5 }] })
   })
 
   test('is for damage only: not for an error of the engine, of the schema, or of the disk', async () => {
@@ -184,7 +184,7 @@ describe('minSequence', () => {
       visit(lastTwoBad, (store) => store.load({ fallback: true, minSequence: 3 })),
       'BLOB_DAMAGED',
     )
-    expect(error.details.passedOver).toMatchObject([{ sequence: 4 }, { sequence: 3 }])
+    expect(error.details.skipped).toMatchObject([{ sequence: 4 }, { sequence: 3 }])
     const { result } = await visit(lastTwoBad, async (store) => {
       await using snapshot = await store.load({ fallback: true, minSequence: 2 })
       return snapshot!.sequence

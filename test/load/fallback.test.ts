@@ -52,10 +52,10 @@ describe('falling back', () => {
     }))
     const restored = (await store.restore(contentsOf, fallback))!
     expect(restored.value).toEqual(contentsOfGeneration(taken, taken))
-    expect(restored.passedOver).toMatchObject(because)
+    expect(restored.skipped).toMatchObject(because)
     await restored.snapshot.dispose()
     await using loaded = await store.load(fallback)
-    expect(loaded).toMatchObject({ sequence: taken, passedOver: because })
+    expect(loaded).toMatchObject({ sequence: taken, skipped: because })
     const warned = passed.map((sequence) => ({ code: 'FALLBACK', details: { sequence } }))
     expect(store.warnings).toMatchObject([...warned, ...warned])
   })
@@ -67,7 +67,7 @@ describe('falling back', () => {
       await expect(attempt()).rejects.toMatchObject({
         code: 'BLOB_DAMAGED',
         message: expect.stringContaining('no older snapshot'),
-        details: { sequence: 3, passedOver: [{ sequence: 3 }, { sequence: 2 }, { sequence: 1 }] },
+        details: { sequence: 3, skipped: [{ sequence: 3 }, { sequence: 2 }, { sequence: 1 }] },
       })
     }
   })
@@ -87,7 +87,7 @@ describe('falling back', () => {
     damage(store, 4)
     await expect(store.load({ ...fallback, minSequence: 3 })).rejects.toMatchObject({
       kind: 'damaged',
-      details: { passedOver: [{ sequence: 4 }, { sequence: 3 }] },
+      details: { skipped: [{ sequence: 4 }, { sequence: 3 }] },
     })
   })
 
@@ -96,7 +96,7 @@ describe('falling back', () => {
     await store.rollback(2)
     damage(store, 2)
     await using before = await store.load(fallback)
-    expect(before).toMatchObject({ sequence: 1, passedOver: [{ sequence: 5 }, { sequence: 2 }] })
+    expect(before).toMatchObject({ sequence: 1, skipped: [{ sequence: 5 }, { sequence: 2 }] })
     // Keeps the new one, 5, and 2.
     await store.persist({ ...generation(6), keepLast: 3 })
     damage(store, 6)
@@ -108,7 +108,7 @@ describe('falling back', () => {
       ]),
     )
     await expect(store.load(fallback)).rejects.toMatchObject({
-      details: { passedOver: [{ sequence: 6 }, { sequence: 5 }, { sequence: 2 }] },
+      details: { skipped: [{ sequence: 6 }, { sequence: 5 }, { sequence: 2 }] },
     })
   })
 
@@ -116,7 +116,7 @@ describe('falling back', () => {
     await using store = await history(2)
     damage(store, 2)
     await using loaded = await store.load({ ...fallback, blobs: ['large'] })
-    expect(loaded).toMatchObject({ sequence: 2, passedOver: [] })
+    expect(loaded).toMatchObject({ sequence: 2, skipped: [] })
     await using other = await store.load({ ...fallback, blobs: ['small'] })
     expect(other).toMatchObject({ sequence: 1 })
   })
@@ -162,7 +162,7 @@ describe('what moves on to an older snapshot', () => {
       await use(snapshot)
       return 'done'
     }, fallback)
-    expect(restored).toMatchObject({ value: 'done', passedOver: [{ sequence: 2, error: { code: 'BLOB_DAMAGED' } }] })
+    expect(restored).toMatchObject({ value: 'done', skipped: [{ sequence: 2, error: { code: 'BLOB_DAMAGED' } }] })
     expect(used).toEqual([2, 1])
     await restored!.snapshot.dispose()
   })

@@ -126,7 +126,7 @@ describe('load with the position of its source', () => {
     const store = await storeWith(3, 5, 8, 9)
     await using snapshot = await store.load({ source: { watermark: 6, ahead: 'fallback' } })
     expect(snapshot).toMatchObject({ sequence: 2, freshness: { state: 'behind', by: 1 } })
-    expect(snapshot!.passedOver).toMatchObject([
+    expect(snapshot!.skipped).toMatchObject([
       { sequence: 4, error: { code: 'SNAPSHOT_AHEAD' } },
       { sequence: 3, error: { code: 'SNAPSHOT_AHEAD' } },
     ])

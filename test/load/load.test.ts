@@ -72,7 +72,7 @@ describe.each(kinds)('a load from a $name store', ({ open, storage }) => {
       metadata: {},
       watermark: undefined,
       names: ['a', 'b'],
-      passedOver: [],
+      skipped: [],
     })
     const { sequence, manifest, time, message, tags, current, abandoned, size } = snapshot
     expect(await store.snapshots()).toEqual([{ sequence, manifest, time, message, tags, current, abandoned, size }])
@@ -108,7 +108,7 @@ describe.each(kinds)('a load from a $name store', ({ open, storage }) => {
       const store = await open()
       await store.persist({ blobs: { a: 'x' } })
       const restored = await store.restore(async (snapshot) => `${await snapshot.blob('a').text()}!`)
-      expect(restored).toMatchObject({ value: 'x!', passedOver: [] })
+      expect(restored).toMatchObject({ value: 'x!', skipped: [] })
       expect(await restored!.snapshot.blob('a').text()).toBe('x')
       await restored!.snapshot.dispose()
     })
@@ -194,8 +194,8 @@ describe.each(kinds)('a load from a $name store', ({ open, storage }) => {
       expect(snapshot.current).toBe(false)
       expect(snapshot.metadata).toEqual({ n: 2 })
       expect(await snapshot.blob('b').text()).toBe('b2')
-      expect(snapshot.passedOver.map(({ sequence }) => sequence)).toEqual([4, 3])
-      for (const { error } of snapshot.passedOver) expect(error).toMatchObject({ kind: 'damaged' })
+      expect(snapshot.skipped.map(({ sequence }) => sequence)).toEqual([4, 3])
+      for (const { error } of snapshot.skipped) expect(error).toMatchObject({ kind: 'damaged' })
       expect(warnings.map(({ code, details }) => [code, details.sequence])).toEqual([
         ['FALLBACK', 4],
         ['FALLBACK', 3],
@@ -208,7 +208,7 @@ describe.each(kinds)('a load from a $name store', ({ open, storage }) => {
             .then(() => sequence),
         { fallback: true },
       )
-      expect(restored).toMatchObject({ value: 2, passedOver: [{ sequence: 4 }, { sequence: 3 }] })
+      expect(restored).toMatchObject({ value: 2, skipped: [{ sequence: 4 }, { sequence: 3 }] })
     })
 
     test('without `fallback` it is an error', async () => {
@@ -238,7 +238,7 @@ describe.each(kinds)('a load from a $name store', ({ open, storage }) => {
         { fallback: true },
       )
       expect(restored!.value).toBe(3)
-      expect(restored!.passedOver[0]!.error.code).toBe('BLOB_DAMAGED')
+      expect(restored!.skipped[0]!.error.code).toBe('BLOB_DAMAGED')
     })
 
     test('`restore` takes the damaged snapshot when `use` can do without what is damaged', async () => {
@@ -268,9 +268,9 @@ describe.each(kinds)('a load from a $name store', ({ open, storage }) => {
       for (const n of generations) await rot(n)
       const error = await rejects(store.load({ fallback: true }), 'BLOB_DAMAGED')
       expect(error.details).toMatchObject({ sequence: 4, blob: 'a' })
-      const passedOver = error.details.passedOver as { sequence: number; error: HoldfastError }[]
-      expect(passedOver.map(({ sequence }) => sequence)).toEqual([4, 3, 2, 1])
-      expect(error.cause).toBe(passedOver[0]!.error)
+      const skipped = error.details.skipped as { sequence: number; error: HoldfastError }[]
+      expect(skipped.map(({ sequence }) => sequence)).toEqual([4, 3, 2, 1])
+      expect(error.cause).toBe(skipped[0]!.error)
       expect(isHoldfastError(error.cause, 'BLOB_DAMAGED')).toBe(true)
     })
 

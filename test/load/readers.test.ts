@@ -112,7 +112,7 @@ test.each([{}, { fallback: true }])(
     await using snapshot = await reader.load({ ...options, required: true })
     expect(last).not.toBe('the first')
     expect(await snapshot!.blob('text').text()).toBe(last)
-    expect(snapshot!.passedOver).toEqual([])
+    expect(snapshot!.skipped).toEqual([])
     expect(warnings).toEqual([])
   },
 )

@@ -12,7 +12,7 @@ const BYTES = Buffer.from('what an engine saved')
 const CID = cidText({ codec: CODEC_RAW, digest: blake3(BYTES) })
 const LOCK = `${CID}.lock`
 
-function shelfIn(directory: string, fs: FileSystem = nodeFileSystem): LocalFiles {
+function localFilesIn(directory: string, fs: FileSystem = nodeFileSystem): LocalFiles {
   return createLocalFiles({ fs, directory, lock: true, quarantineDirectory: join(dirname(directory), 'quarantine') })
 }
 
@@ -41,27 +41,27 @@ function afterFirstLockOpened(happens: (path: string) => Promise<void> | void): 
 
 test('a file that somebody uses is not removed, whoever else has come and gone', async () => {
   const directory = join(scratch(), 'files')
-  const [one, two] = [await use(shelfIn(directory)), await use(shelfIn(directory))]
+  const [one, two] = [await use(localFilesIn(directory)), await use(localFilesIn(directory))]
   await one.release()
-  expect(await shelfIn(directory).remove(CID)).toBe(false)
+  expect(await localFilesIn(directory).remove(CID)).toBe(false)
   expect(readFileSync(two.path)).toEqual(BYTES)
   two.releaseSync()
-  expect(await shelfIn(directory).remove(CID)).toBe(true)
+  expect(await localFilesIn(directory).remove(CID)).toBe(true)
   expect(readdirSync(directory)).toEqual(['.tmp'])
 })
 
 test('the lock of a file in use counts, though a collector removed the lock file as it was being locked', async () => {
   const directory = join(scratch(), 'files')
   const used = await use(
-    shelfIn(
+    localFilesIn(
       directory,
       afterFirstLockOpened((path) => unlinkSync(path)),
     ),
   )
-  expect(await shelfIn(directory).remove(CID)).toBe(false)
+  expect(await localFilesIn(directory).remove(CID)).toBe(false)
   expect(readFileSync(used.path)).toEqual(BYTES)
   await used.release()
-  expect(await shelfIn(directory).remove(CID)).toBe(true)
+  expect(await localFilesIn(directory).remove(CID)).toBe(true)
   expect(existsSync(used.path)).toBe(false)
 })
 
@@ -69,16 +69,16 @@ test('a collector whose lock file was removed by another leaves a file that is i
   const directory = join(scratch(), 'files')
   mkdirSync(directory)
   let used: Awaited<ReturnType<typeof use>> | null = null
-  const collector = shelfIn(
+  const collector = localFilesIn(
     directory,
     afterFirstLockOpened(async (path) => {
       unlinkSync(path)
-      used = await use(shelfIn(directory))
+      used = await use(localFilesIn(directory))
     }),
   )
   expect(await collector.remove(CID)).toBe(false)
   expect(readFileSync(used!.path)).toEqual(BYTES)
-  expect(await shelfIn(directory).remove(CID)).toBe(false)
+  expect(await localFilesIn(directory).remove(CID)).toBe(false)
   await used!.release()
 })
 
@@ -86,7 +86,7 @@ test('a lock whose file was never made is found and removed, and nothing of the 
   const directory = join(scratch(), 'files')
   mkdirSync(directory)
   for (const name of [LOCK, 'notes.txt', 'notes.txt.lock']) writeFileSync(join(directory, name), '')
-  const shelf = shelfIn(directory)
+  const shelf = localFilesIn(directory)
   expect(await shelf.list()).toEqual({ cids: [CID], temps: false })
   expect(await shelf.remove(CID)).toBe(true)
   expect(readdirSync(directory).sort()).toEqual(['notes.txt', 'notes.txt.lock'])

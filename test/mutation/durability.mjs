@@ -360,10 +360,10 @@ export const durability = [
   },
   {
     file: 'src/storage/directory/storage.ts',
-    find: `    const store = await readStoreFile(looks)
+    find: `    const store = await readStoreFile(quickFs)
     const bytes = await whole(readBytes(), at.head, 'HEAD_DAMAGED')`,
     replace: `    const bytes = await whole(readBytes(), at.head, 'HEAD_DAMAGED')
-    const store = await readStoreFile(looks)`,
+    const store = await readStoreFile(quickFs)`,
     why: 'a reader beside the creator sees a store that lost its HEAD',
     tests: ['test/load/readers.test.ts'],
   },
@@ -429,14 +429,14 @@ export const durability = [
   },
   {
     file: 'src/persist/commit.ts',
-    find: 'Promise.all([seal(), assertPacksPresent(env, session, head.packs, intake)])',
+    find: 'Promise.all([seal(), assertPacksPresent(ctx, session, head.packs, dedup)])',
     replace: 'Promise.all([seal()])',
     why: 'a snapshot is committed that needs a pack which is gone',
     tests: ['test/storage/session.test.ts'],
   },
   {
     file: 'src/persist/commit.ts',
-    find: 'damaged: [damaged, env.badBlocks], writer })',
+    find: 'damaged: [damaged, ctx.badBlocks], writer })',
     replace: 'damaged: [], writer })',
     why: 'new snapshots build on blocks known to be bad',
     tests: ['test/persist/heal.test.ts', 'test/recovery'],
@@ -449,7 +449,7 @@ export const durability = [
   },
   {
     file: 'src/history/history.ts',
-    find: 'await (await openSnapshot(env, stored, target)).dispose()',
+    find: 'await (await openSnapshot(ctx, stored, target)).dispose()',
     replace: '',
     why: 'a snapshot that cannot be read becomes the current one',
   },
@@ -475,7 +475,7 @@ export const durability = [
   },
   {
     file: 'src/gc/collect.ts',
-    find: 'if (laidOut?.temps === true) await env.local.files?.reapTemps()',
+    find: 'if (laidOut?.temps === true) await ctx.local.files?.reapTemps()',
     replace: '',
     why: 'temps of files laid out gather with every crash',
   },
@@ -574,7 +574,7 @@ export const durability = [
   },
   {
     file: 'src/gc/compact.ts',
-    find: 'return digestsEqual(blake3(unpack(index, entry, stored)), 0, index.digest(entry), 0)',
+    find: 'return digestsEqual(blake3(decompressStored(index, entry, stored)), 0, index.digest(entry), 0)',
     replace: 'return digestsEqual(index.digest(entry), 0, index.digest(entry), 0)',
     why: 'rot is copied into a pack that looks fresh',
     tests: ['test/load', 'test/recovery'],
@@ -588,7 +588,7 @@ export const durability = [
   },
   {
     file: 'src/load/load.ts',
-    find: 'if (!ahead) await assertStillThere(env, stored, damage)',
+    find: 'if (!ahead) await assertStillThere(ctx, stored, damage)',
     replace: '',
     why: 'a snapshot that was dropped while it was opened is no damage',
     tests: ['test/load/readers.test.ts'],

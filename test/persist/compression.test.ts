@@ -1,9 +1,10 @@
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test, vi } from 'vitest'
-import { zstdIsNative } from '../../src/format/compress.ts'
+import { zstdIsNative } from '../../src/format/codec.ts'
 import { nodeFileSystem } from '../../src/fs/node.ts'
 import { memory, openStore, type StoreOptions } from '../../src/index.ts'
+import { readNative } from '../../src/native.ts'
 import { memoryStorage } from '../../src/storage/memory.ts'
 import { sharedPool } from '../../src/workers/pool.ts'
 import { collect, noise, sameBytes } from '../support/bytes.ts'
@@ -21,18 +22,27 @@ function text(bytes: number): Uint8Array {
   return new Uint8Array(Buffer.from(out.slice(0, bytes)))
 }
 
-test.skipIf(zstdIsNative)(
-  'where nothing can write zstd, `zstd` is refused, `auto` does without, and it is read all the same',
-  async () => {
+const packages: [what: string, readNative: typeof import('../../src/native.ts').readNative][] = [
+  [
+    'does not load',
+    () => {
+      throw new Error('Cannot find module')
+    },
+  ],
+  // The same with a section of no meaning at its end: it would work.
+  ['is another build', (name, file) => Buffer.concat([readNative(name, file), Uint8Array.of(0, 1, 0)])],
+]
+
+test.skipIf(zstdIsNative).each(packages)(
+  'where the package that writes zstd %s, `zstd` is refused, `auto` does without, and it is read all the same',
+  async (_, readNative) => {
     const path = join(scratch(), 'store')
     await using store = await openStore(path)
     expect((await store.persist({ blobs: { a: text(MIB) } })).bytes.written).toBeLessThan(MIB / 2)
     vi.resetModules()
     vi.doMock('../../src/native.ts', async (original) => ({
       ...(await original<typeof import('../../src/native.ts')>()),
-      readPackageFile(name: string) {
-        throw new Error(`Cannot find module '${name}'`)
-      },
+      readNative,
     }))
     const without = await import('../../src/index.ts')
     vi.doUnmock('../../src/native.ts')
@@ -160,7 +170,7 @@ describe('compression', () => {
       const bytes = Buffer.concat([text(20_000 + i), noise(5000, i)])
       const saved = await store.persist({ blobs: { a: bytes } })
       kept.set(saved.sequence, bytes)
-      if (saved.bytes.folded > 0) folds += 1
+      if (saved.bytes.compacted > 0) folds += 1
       for (const { sequence } of await store.snapshots()) {
         await using snapshot = (await store.load({ at: sequence }))!
         expect(sameBytes(await snapshot.blob('a').bytes(), kept.get(sequence)!)).toBe(true)

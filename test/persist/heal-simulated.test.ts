@@ -55,7 +55,7 @@ describe.each<[string, (store: Store) => Promise<unknown>]>([
     expect(healed.result[0]).toEqual(['3 a2 current', '2 a2', '1 a1'])
     expect(healed.result[1]).toMatchObject({
       ok: true,
-      problems: [{ code: 'PACK_DAMAGED', copied: true, known: true }],
+      problems: [{ code: 'PACK_DAMAGED', hasGoodCopy: true, recorded: true }],
     })
     expect(headOf(image).damaged).toEqual(recorded)
   })

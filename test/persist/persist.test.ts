@@ -30,7 +30,7 @@ describe.each(kinds)('a persist to a $name store', ({ open, storage }) => {
       sequence: 1,
       unchanged: false,
       blobs: { a: { size: 100_000 }, b: { size: 4 } },
-      bytes: { total: 100_004, reused: 0, folded: 0 },
+      bytes: { total: 100_004, reused: 0, compacted: 0 },
     })
     expect(first.manifest).toMatch(/^bafyr4i/)
     expect(first.blobs.a!.cid).toMatch(/^bafyr4i/)
@@ -64,7 +64,7 @@ describe.each(kinds)('a persist to a $name store', ({ open, storage }) => {
       manifest: first.manifest,
       unchanged: true,
       blobs: first.blobs,
-      bytes: { total: 5 * MIB, written: 0, reused: 5 * MIB, folded: 0 },
+      bytes: { total: 5 * MIB, written: 0, reused: 5 * MIB, compacted: 0 },
     })
     expect(watched.log).toHaveLength(written)
     const third = await store.persist({ ...request(), metadata: { n: 2 } })
@@ -256,7 +256,7 @@ describe.each(kinds)('a persist to a $name store', ({ open, storage }) => {
   ])('is refused when the source says that it changed: %s', async (_, make) => {
     const store = await open()
     await store.persist({ blobs: { a: 'before' } })
-    const error = await rejects(store.persist({ blobs: { a: 'x' }, unchanged: make() }), 'SOURCE_CHANGED')
+    const error = await rejects(store.persist({ blobs: { a: 'x' }, sourceVersion: make() }), 'SOURCE_CHANGED')
     expect(error.kind).toBe('conflict')
     expect((await store.snapshots()).map(({ sequence }) => sequence)).toEqual([1])
   })
@@ -264,13 +264,13 @@ describe.each(kinds)('a persist to a $name store', ({ open, storage }) => {
   test('is done when the source says that it did not change', async () => {
     const store = await open()
     const unchanged = vi.fn(async () => Number.NaN)
-    await store.persist({ blobs: { a: 'x' }, unchanged })
+    await store.persist({ blobs: { a: 'x' }, sourceVersion: unchanged })
     expect(unchanged).toHaveBeenCalledTimes(2)
     const reason = new Error('no version')
     const thrower = () => {
       throw reason
     }
-    expect(await failure(store.persist({ blobs: { a: 'y' }, unchanged: thrower }))).toBe(reason)
+    expect(await failure(store.persist({ blobs: { a: 'y' }, sourceVersion: thrower }))).toBe(reason)
   })
 
   test('tells its progress, which only grows', async () => {
@@ -365,7 +365,7 @@ describe.each(kinds)('a persist to a $name store', ({ open, storage }) => {
     const { sequence, manifest } = saved
     expect(events).toMatchObject([
       { location, sequence, manifest, unchanged: false, durationMs: saved.durationMs },
-      { location, sequence, manifest, passedOver: [], durationMs: expect.any(Number) },
+      { location, sequence, manifest, skipped: [], durationMs: expect.any(Number) },
     ])
   })
 })

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { ChunkRun } from '../../src/blocks/blob-dag.ts'
-import type { Intake } from '../../src/blocks/dedup-writer.ts'
+import type { DedupWriter } from '../../src/blocks/dedup-writer.ts'
 import { createPreviousChunks, type KnownRun } from '../../src/persist/previous-blob.ts'
 import { noise } from '../support/bytes.ts'
 import { rounds } from '../support/effort.ts'
@@ -168,7 +168,7 @@ describe('chunks of the snapshot before', () => {
       const lacks = blob.digests.subarray(lacking * DIGEST, (lacking + 1) * DIGEST)
       const knows = (digests: Uint8Array, at: number): boolean =>
         Buffer.compare(digests.subarray(at, at + DIGEST), lacks) !== 0
-      expect(previous.allKnown(run, { knows } as Intake)).toBe(lacking >= 15)
+      expect(previous.allKnown(run, { has: knows } as DedupWriter)).toBe(lacking >= 15)
     }
   })
 

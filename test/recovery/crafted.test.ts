@@ -56,7 +56,7 @@ function withSnapshot(
   const next = {
     ...head,
     sequence: 2,
-    head: 2,
+    current: 2,
     snapshots: [snapshot, ...head.snapshots],
     packs: [
       ...head.packs,

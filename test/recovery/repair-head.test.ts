@@ -96,7 +96,7 @@ describe('a store in which nothing is wrong is left exactly as it is', () => {
     const disk = createDisk()
     expect(await open(disk).repair()).toMatchObject({ ok: true, snapshots: [] })
     expect(disk.image().entries.size).toBe(0)
-    const empty = { ...headOf(three), revision: 0, sequence: 0, head: null, snapshots: [], packs: [], writes: [] }
+    const empty = { ...headOf(three), revision: 0, sequence: 0, current: null, snapshots: [], packs: [], writes: [] }
     const begun = withFiles(createDisk().image(), { 'HEAD.json': headBytes(empty) })
     const { result, image } = await visit(begun, (store) => store.repair())
     expect(result.ok).toBe(true)
@@ -128,7 +128,7 @@ describe('a HEAD that is lost', () => {
         why: expect.any(String),
         loses: 'tags and rollbacks made after that HEAD',
       })
-      expect(headOf(image)).toMatchObject({ sequence: 1003, head: 3 })
+      expect(headOf(image)).toMatchObject({ sequence: 1003, current: 3 })
       expect(headOf(image).revision).toBeGreaterThan(1_000_000)
       expect(fileOf(image, 'HEAD.prev.json')).toEqual(fileOf(three, 'HEAD.prev.json'))
     },
@@ -329,7 +329,7 @@ describe('a HEAD that says what is not so is corrected', () => {
 })
 
 test('a newer version’s HEAD is not touched', async () => {
-  const text = Buffer.from(fileOf(three, 'HEAD.json')).toString().replace('"version": 1', '"version": 2')
+  const text = Buffer.from(fileOf(three, 'HEAD.json')).toString().replace('"version": 2', '"version": 3')
   const { sealJson } = await import('../../src/format/json-file.ts')
   const fields = JSON.parse(text)
   delete fields.checksum
@@ -339,7 +339,7 @@ test('a newer version’s HEAD is not touched', async () => {
     'VERSION_UNSUPPORTED',
   )
   const unknown = withFiles(three, {
-    'HEAD.json': sealJson({ ...fields, version: 1, surprise: true }),
+    'HEAD.json': sealJson({ ...fields, version: 2, surprise: true }),
     'STORE.json': null,
   })
   await rejects(

@@ -60,7 +60,7 @@ describe('a damaged pack without another copy', () => {
       'quarantine-pack a1 damaged',
       'drop-snapshot 1',
     ])
-    expect(headOf(image)).toMatchObject({ head: 3, sequence: 3, damaged: [] })
+    expect(headOf(image)).toMatchObject({ current: 3, sequence: 3, damaged: [] })
     const needed = ['b1', 'a2'].map((label) => nameOf(packOf[label]!))
     expect(headOf(image).packs.map(({ name }) => name)).toEqual(expect.arrayContaining(needed))
     expect(headOf(image).packs).toHaveLength(3)

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { createPackShelf } from '../../src/blocks/pack-cache.ts'
+import { createPackCache } from '../../src/blocks/pack-cache.ts'
 import { BLOCK, entriesByOffset, scanPack } from '../../src/blocks/scan-pack.ts'
 import { HoldfastError } from '../../src/errors.ts'
 import { blake3 } from '../../src/format/blake3.ts'
@@ -10,7 +10,7 @@ import { ENTRY_BYTES, FANOUT_BYTES, FOOTER_BYTES, HEADER_BYTES } from '../../src
 import { encodePackHeader, KIND, type PackIndex } from '../../src/format/pack.ts'
 import { createPackIndex } from '../../src/format/pack-builder.ts'
 import { ioError } from '../../src/fs/io.ts'
-import { type SurveyedPack, type SurveyOptions, surveyPack } from '../../src/recovery/salvage.ts'
+import { type SalvagedPack, type SalvageOptions, salvagePack } from '../../src/recovery/salvage.ts'
 import type { PackFile, Storage } from '../../src/storage/port.ts'
 import { noise } from '../support/bytes.ts'
 import { rounds } from '../support/effort.ts'
@@ -80,15 +80,21 @@ function holding(
   return { storage: { openPack } as unknown as Storage, seen }
 }
 
-async function survey(name: string, bytes: Uint8Array, options: Partial<SurveyOptions> = {}) {
+async function survey(name: string, bytes: Uint8Array, options: Partial<SalvageOptions> = {}) {
   const { storage, seen } = holding(name, bytes)
-  const shelf = createPackShelf(storage)
-  const surveyed = await surveyPack(name, { shelf, storeId, said: undefined, unreadableIsLost: false, ...options })
+  const shelf = createPackCache(storage)
+  const surveyed = await salvagePack(name, {
+    packCache: shelf,
+    storeId,
+    recorded: undefined,
+    unreadableIsLost: false,
+    ...options,
+  })
   await surveyed!.pack.release()
   return { surveyed: surveyed!, seen }
 }
 
-function goodBlocks({ good }: SurveyedPack): string[] {
+function goodBlocks({ intactIndex: good }: SalvagedPack): string[] {
   return Array.from({ length: good.blocks }, (_, i) => Buffer.from(good.digest(i)).toString('hex'))
 }
 
@@ -102,19 +108,19 @@ const digests = new Set(hexOf(blocks))
 
 test('a pack in which nothing is wrong is whole', async () => {
   const { surveyed, seen } = await survey(pack.name, pack.bytes)
-  expect(surveyed).toMatchObject({ whole: true, why: '', header: { revision: 1 } })
+  expect(surveyed).toMatchObject({ intact: true, why: '', header: { revision: 1 } })
   expect(goodBlocks(surveyed)).toEqual(hexOf(blocks))
   expect(seen.open).toBe(0)
 })
 
 test('one that is not there is null, and one that may not be opened is an error', async () => {
   const missing = { openPack: async () => Promise.reject(new HoldfastError('PACK_MISSING', 'x')) } as unknown as Storage
-  const options = { storeId, said: undefined, unreadableIsLost: false }
-  expect(await surveyPack('x', { ...options, shelf: createPackShelf(missing) })).toBeNull()
+  const options = { storeId, recorded: undefined, unreadableIsLost: false }
+  expect(await salvagePack('x', { ...options, packCache: createPackCache(missing) })).toBeNull()
   const denied = {
     openPack: async () => Promise.reject(ioError(systemError('EACCES', 'open'), 'opening')),
   } as unknown as Storage
-  await rejects(surveyPack('x', { ...options, shelf: createPackShelf(denied) }), 'IO_FAILED')
+  await rejects(salvagePack('x', { ...options, packCache: createPackCache(denied) }), 'IO_FAILED')
 })
 
 describe('a damaged index', () => {
@@ -136,10 +142,12 @@ describe('a damaged index', () => {
         for (const i of untouched) expect(found).toContain(Buffer.from(pack.index.digest(i)).toString('hex'))
         // Whatever is called good has the bytes that it says.
         for (const digest of found) expect(digests).toContain(digest)
-        for (let i = 0; i < surveyed.good.blocks; i++) {
-          const at = surveyed.good.offset(i)
-          const stored = bytes.subarray(at, at + surveyed.good.storedLength(i))
-          expect(Buffer.from(blake3(stored)).toString('hex')).toBe(Buffer.from(surveyed.good.digest(i)).toString('hex'))
+        for (let i = 0; i < surveyed.intactIndex.blocks; i++) {
+          const at = surveyed.intactIndex.offset(i)
+          const stored = bytes.subarray(at, at + surveyed.intactIndex.storedLength(i))
+          expect(Buffer.from(blake3(stored)).toString('hex')).toBe(
+            Buffer.from(surveyed.intactIndex.digest(i)).toString('hex'),
+          )
         }
       }),
       rounds(200),
@@ -149,7 +157,7 @@ describe('a damaged index', () => {
   test('of random bytes gives nothing, and breaks nothing', async () => {
     const bytes = pack.bytes.slice()
     bytes.set(noise(FANOUT_BYTES + 40 * ENTRY_BYTES, 77), pack.indexOffset)
-    expect((await survey(pack.name, bytes)).surveyed).toMatchObject({ whole: false, good: { blocks: 0 } })
+    expect((await survey(pack.name, bytes)).surveyed).toMatchObject({ intact: false, intactIndex: { blocks: 0 } })
   })
 
   test('that points to the same bytes again and again does not make anybody read them again and again', async () => {
@@ -171,7 +179,7 @@ describe('a damaged index', () => {
     view.setUint32(footer + 16, 5000, true)
     bytes.set(pack.bytes.subarray(-8), bytes.length - 8)
     const { surveyed, seen } = await survey(pack.name, bytes)
-    expect(surveyed.good.blocks).toBe(0)
+    expect(surveyed.intactIndex.blocks).toBe(0)
     expect(seen.readBytes).toBeLessThan(4 * bytes.length)
   })
 
@@ -190,7 +198,7 @@ describe('a damaged index', () => {
       view.setUint32(entriesAt + 36, stored, true)
       view.setUint32(entriesAt + 40, raw, true)
       const { surveyed, seen } = await survey(pack.name, bytes)
-      expect(surveyed.good.blocks).toBe(39)
+      expect(surveyed.intactIndex.blocks).toBe(39)
       expect(seen.longest).toBeLessThanOrEqual(bytes.length)
     }
   })
@@ -198,7 +206,7 @@ describe('a damaged index', () => {
   test('that says a digest twice gives it once', async () => {
     const bytes = pack.bytes.slice()
     bytes.copyWithin(entriesAt + ENTRY_BYTES, entriesAt, entriesAt + ENTRY_BYTES)
-    expect((await survey(pack.name, bytes)).surveyed.good.blocks).toBe(39)
+    expect((await survey(pack.name, bytes)).surveyed.intactIndex.blocks).toBe(39)
   })
 })
 
@@ -206,8 +214,8 @@ describe('a pack whose footer is gone', () => {
   const cut = pack.bytes.slice(0, -FOOTER_BYTES)
 
   test('is read with what HEAD says of it', async () => {
-    const { surveyed } = await survey(pack.name, cut, { said: { bytes: pack.bytes.length, blocks: 40 } })
-    expect(surveyed.whole).toBe(false)
+    const { surveyed } = await survey(pack.name, cut, { recorded: { bytes: pack.bytes.length, blocks: 40 } })
+    expect(surveyed.intact).toBe(false)
     expect(goodBlocks(surveyed)).toEqual(hexOf(blocks))
   })
 
@@ -218,8 +226,8 @@ describe('a pack whose footer is gone', () => {
       { bytes: pack.bytes.length, blocks: 2 ** 31 },
       { bytes: 2 ** 32 - 1, blocks: 40 },
     ]) {
-      const { surveyed, seen } = await survey(pack.name, cut, { said })
-      expect(surveyed).toMatchObject({ whole: false, good: { blocks: 0 } })
+      const { surveyed, seen } = await survey(pack.name, cut, { recorded: said })
+      expect(surveyed).toMatchObject({ intact: false, intactIndex: { blocks: 0 } })
       expect(seen.readBytes).toBeLessThan(1000)
     }
   })
@@ -227,7 +235,7 @@ describe('a pack whose footer is gone', () => {
   test('and its header with it, likewise', async () => {
     const bytes = cut.slice()
     bytes.fill(0, 0, HEADER_BYTES)
-    const { surveyed } = await survey(pack.name, bytes, { said: { bytes: pack.bytes.length, blocks: 40 } })
+    const { surveyed } = await survey(pack.name, bytes, { recorded: { bytes: pack.bytes.length, blocks: 40 } })
     expect(surveyed.header).toBeNull()
     expect(goodBlocks(surveyed)).toEqual(hexOf(blocks))
   })
@@ -255,7 +263,7 @@ describe('compressed blocks', () => {
         if (at !== -1) all[HEADER_BYTES + stored.length + at]! ^= 1
       })
       const { surveyed } = await survey(name, bytes)
-      expect(surveyed.whole).toBe(at === -1)
+      expect(surveyed.intact).toBe(at === -1)
       expect(goodBlocks(surveyed)).toEqual([digest])
     }
   })
@@ -265,7 +273,7 @@ describe('compressed blocks', () => {
       const { name, bytes } = compressedPack((all, offset) => {
         all[offset + at]! ^= 4
       })
-      expect((await survey(name, bytes)).surveyed).toMatchObject({ whole: false, good: { blocks: 0 } })
+      expect((await survey(name, bytes)).surveyed).toMatchObject({ intact: false, intactIndex: { blocks: 0 } })
     }
   })
 })
@@ -288,7 +296,7 @@ describe('commit records', () => {
     const bytes = records.bytes.slice()
     bytes[bytes.length - 30]! ^= 1
     const damaged = await survey(records.name, bytes)
-    expect(damaged.surveyed.whole).toBe(false)
+    expect(damaged.surveyed.intact).toBe(false)
     expect(damaged.surveyed.records.map(({ sequence }) => sequence).sort()).toEqual([1, 3])
   })
 })
@@ -296,9 +304,14 @@ describe('commit records', () => {
 describe('a disk that fails', () => {
   async function surveyOn(fail: (position: number, length: number) => Error | null, unreadableIsLost: boolean) {
     const { storage, seen } = holding(pack.name, pack.bytes, fail)
-    const shelf = createPackShelf(storage)
+    const shelf = createPackCache(storage)
     try {
-      const surveyed = await surveyPack(pack.name, { shelf, storeId, said: undefined, unreadableIsLost })
+      const surveyed = await salvagePack(pack.name, {
+        packCache: shelf,
+        storeId,
+        recorded: undefined,
+        unreadableIsLost,
+      })
       await surveyed!.pack.release()
       return surveyed!
     } finally {
@@ -317,7 +330,9 @@ describe('a disk that fails', () => {
 
   test('loses what it does not give when told so, and nothing else', async () => {
     const surveyed = await surveyOn(sectorOf(5), true)
-    expect(goodBlocks(surveyed)).toEqual(goodBlocks({ good: pack.index } as SurveyedPack).filter((_, i) => i !== 5))
+    expect(goodBlocks(surveyed)).toEqual(
+      goodBlocks({ intactIndex: pack.index } as SalvagedPack).filter((_, i) => i !== 5),
+    )
   })
 
   test('and is never lost for a reason that passes', async () => {
@@ -384,7 +399,7 @@ describe('a shelf of open packs', () => {
   test('reads an index again after a read of it failed, and keeps none that is damaged', async () => {
     let failing = true
     const { storage, seen } = holding(pack.name, pack.bytes, () => (failing ? systemError('EIO', 'read') : null))
-    const shelf = createPackShelf(storage)
+    const shelf = createPackCache(storage)
     const [first, second] = [await shelf.open(pack.name, storeId), await shelf.open(pack.name, storeId)]
     await rejects(Promise.all([first.index(), second.index()]), 'IO_FAILED')
     failing = false
@@ -401,7 +416,7 @@ describe('a shelf of open packs', () => {
   test('opens a pack again that could not be opened', async () => {
     let failing = true
     const { storage } = holding(pack.name, pack.bytes)
-    const shelf = createPackShelf({
+    const shelf = createPackCache({
       ...storage,
       openPack: async (name) => {
         if (failing) throw ioError(systemError('EMFILE', 'open'), 'opening')

@@ -178,7 +178,7 @@ describe('what it finds', () => {
     })
     expect((await visit(healed.image, (store) => store.scrub())).result).toMatchObject({
       ok: true,
-      problems: [{ code: 'PACK_DAMAGED', known: true }],
+      problems: [{ code: 'PACK_DAMAGED', recorded: true }],
     })
   })
 

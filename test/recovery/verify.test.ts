@@ -97,7 +97,7 @@ describe('a healthy store', () => {
     expect(disk.image().entries.size).toBe(0)
     const cutShort = withFiles(await build(persisted('a1'), {}), { 'STORE.json': null })
     const [pack] = packsOf(cutShort)
-    const empty = { ...headOf(cutShort), revision: 0, sequence: 0, head: null, snapshots: [], packs: [], writes: [] }
+    const empty = { ...headOf(cutShort), revision: 0, sequence: 0, current: null, snapshots: [], packs: [], writes: [] }
     const begun = withFiles(cutShort, { [pack!]: null, 'HEAD.json': headBytes(empty), 'HEAD.prev.json': null })
     expect(await verifyOf(begun)).toMatchObject({ ok: true, revision: null })
   })
@@ -244,7 +244,7 @@ describe('the affected snapshots and blobs', () => {
       pack: nameOf(path),
       blocks: [digest],
       blockCount: 1,
-      copied: false,
+      hasGoodCopy: false,
     })
   })
 
@@ -278,7 +278,7 @@ describe('the affected snapshots and blobs', () => {
     const damaged = withRottenChunk(image, chunkOf('a1', 0))
     const report = await verifyOf(damaged)
     expect(healthIn(report)).toEqual({ 2: 'intact', 1: 'intact' })
-    expect(report).toMatchObject({ ok: false, problems: [{ code: 'PACK_DAMAGED', copied: true, blockCount: 1 }] })
+    expect(report).toMatchObject({ ok: false, problems: [{ code: 'PACK_DAMAGED', hasGoodCopy: true, blockCount: 1 }] })
     expect(report.advice).toMatch(/Every snapshot can be loaded in full/)
     const both = packsOf(damaged).reduce((seen, path) => {
       const block = blocksOf(image, path).find(({ digest }) => digest === placeOf(image, chunkOf('a1', 0)).digest)!
@@ -295,7 +295,7 @@ describe('the affected snapshots and blobs', () => {
     const report = await verifyOf(image, 'quick')
     expect(healthIn(report)).toEqual({ 4: 'intact', 3: 'intact', 2: 'index', 1: 'index' })
     expect(report.ok).toBe(false)
-    expect(report.problems.at(-1)).toMatchObject({ code: 'PACK_DAMAGED', known: true, copied: false })
+    expect(report.problems.at(-1)).toMatchObject({ code: 'PACK_DAMAGED', recorded: true, hasGoodCopy: false })
   })
 
   test('of a pack with nothing good in it, no more blocks are listed than people read', async () => {
@@ -382,7 +382,7 @@ describe('what cannot be read is told apart from what is wrong', () => {
     const { result } = await visit(three, (store) => store.verify(), { through })
     expect(healthIn(result)).toEqual({ 3: 'intact', 2: 'index', 1: 'index' })
     const problem = result.problems.find(({ pack }) => pack !== undefined)
-    expect(problem).toMatchObject({ code: 'IO_FAILED', blocks: [digest], blockCount: 1, copied: false })
+    expect(problem).toMatchObject({ code: 'IO_FAILED', blocks: [digest], blockCount: 1, hasGoodCopy: false })
     expect(problem!.message).toMatch(/EIO/)
     expect(result.problems.map(({ code }) => code)).not.toContain('PACK_DAMAGED')
     expect(result.advice).toMatch(/says nothing about what is in it/)
@@ -414,7 +414,7 @@ describe('what cannot be read is told apart from what is wrong', () => {
       through: bad,
     })
     expect(healthIn(result[0])).toEqual({ 2: 'intact', 1: 'intact' })
-    expect(result[0].problems).toMatchObject([{ code: 'IO_FAILED', copied: true }])
+    expect(result[0].problems).toMatchObject([{ code: 'IO_FAILED', hasGoodCopy: true }])
     expect(result[1]).toBe('a1')
   })
 

@@ -42,7 +42,7 @@ describe.each(kinds)('a $name storage', ({ storage: make }) => {
       expect(session.uncertain).toBe(false)
       expect(await session.listPacks()).toEqual([])
       await session.create(storeId, new Date().toISOString())
-      expect(session.stored!.head).toMatchObject({ storeId, revision: 0, sequence: 0, head: null, snapshots: [] })
+      expect(session.stored!.head).toMatchObject({ storeId, revision: 0, sequence: 0, current: null, snapshots: [] })
     })
     const stored = await storage.readHead()
     expect(stored!.head).toMatchObject({ storeId, revision: 0 })

@@ -117,7 +117,7 @@ describe('a HEAD that', () => {
     await using store = storeAt(path)
     await expect(store.load()).rejects.toMatchObject({ code: 'SNAPSHOT_DAMAGED', details: { manifest: nowhere } })
     await using snapshot = await store.load({ fallback: true })
-    expect(snapshot).toMatchObject({ sequence: 1, passedOver: [{ sequence: 2, error: { code: 'SNAPSHOT_DAMAGED' } }] })
+    expect(snapshot).toMatchObject({ sequence: 1, skipped: [{ sequence: 2, error: { code: 'SNAPSHOT_DAMAGED' } }] })
     // And the store can be written to: what cannot be read is taken in afresh.
     expect(await store.persist(generation(2))).toMatchObject({ sequence: 3, unchanged: false })
     expect(await loadContents(path)).toEqual(contentsOfGeneration(3, 2))
@@ -133,8 +133,8 @@ describe('a HEAD that', () => {
   test('contradicts itself is damaged, though its checksum is right', async () => {
     const original = await twoSnapshots()
     const contradictions: ((head: Head) => void)[] = [
-      (head) => Object.assign(head, { head: 7 }),
-      (head) => Object.assign(head, { head: null }),
+      (head) => Object.assign(head, { current: 7 }),
+      (head) => Object.assign(head, { current: null }),
       (head) => Object.assign(head, { snapshots: [] }),
       (head) => Object.assign(head, { packs: [] }),
       (head) => Object.assign(head, { sequence: 1 }),
@@ -169,7 +169,7 @@ describe('a HEAD that', () => {
 
 describe('a store of a newer version', () => {
   test.each([
-    ['HEAD.json', 'version', 2],
+    ['HEAD.json', 'version', 3],
     ['HEAD.json', 'requires', ['telepathy']],
     ['STORE.json', 'version', 2],
     ['STORE.json', 'requires', ['telepathy']],
@@ -205,7 +205,7 @@ describe('a store of a newer version', () => {
 
   test('is not one whose HEAD.prev.json alone is newer', async () => {
     const path = await twoSnapshots()
-    edit(path, 'HEAD.prev.json', (fields) => Object.assign(fields, { version: 2 }))
+    edit(path, 'HEAD.prev.json', (fields) => Object.assign(fields, { version: 3 }))
     await storeAt(path).persist(generation(3))
     expect(headOf(path).sequence).toBe(3)
   })

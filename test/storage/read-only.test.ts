@@ -27,7 +27,7 @@ describe('on a file system that was mounted read-only', () => {
       const store = await openStore(path, { readOnly })
       const restored = await store.restore(async (snapshot) => snapshot.blob('index').bytes(), { fallback: true })
       expect(sameBytes(restored!.value, contentOf(2).index!)).toBe(true)
-      expect(restored!.passedOver).toEqual([])
+      expect(restored!.skipped).toEqual([])
       await restored!.snapshot.dispose()
       expect((await store.verify()).ok).toBe(true)
       expect((await store.snapshots()).map(({ sequence }) => sequence)).toEqual([2, 1])

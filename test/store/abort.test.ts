@@ -137,7 +137,7 @@ describe.each(kinds)('with a $name store', ({ open }) => {
     // While the directory that it would save into is made.
     const unchanged = (): void => void setImmediate(() => controller.abort(reason))
     const { signal } = controller
-    expect(await failure(store.persist({ blobs: { a: save }, unchanged, signal }))).toBe(reason)
+    expect(await failure(store.persist({ blobs: { a: save }, sourceVersion: unchanged, signal }))).toBe(reason)
     expect(begun).toBe(0)
   })
 
@@ -218,7 +218,7 @@ test('a persist that is aborted at any of its steps leaves the directory as it w
     expect(files(path), `after a failure in step ${step}`).toEqual(before)
     expect((await store.snapshots())[0]!.sequence).toBe(8)
   }
-  expect(phases).toEqual(new Set(['reading', 'folding', 'committing']))
+  expect(phases).toEqual(new Set(['reading', 'compacting', 'committing']))
   expect(steps).toBeGreaterThan(6)
   await store.close()
 })

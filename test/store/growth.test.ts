@@ -76,7 +76,7 @@ describe('a large blob of which little changes', () => {
     const r = random(2)
     const kept = new Map<number, Uint8Array>()
     let folds = 0
-    let foldedBytes = 0
+    let compactedBytes = 0
     for (let i = 1; i <= 70; i++) {
       // Two in a hundred of the chunks, in a few places.
       for (let j = 0; j < 16; j++) bytes.set(noise(100, 1000 * i + j), r.below(bytes.length - 100))
@@ -84,9 +84,9 @@ describe('a large blob of which little changes', () => {
       kept.set(sequence, bytes.slice())
       kept.delete(sequence - 4)
       if (i > 1) expect(counted.written).toBeLessThan(4 * MIB)
-      if (counted.folded > 0) {
+      if (counted.compacted > 0) {
         folds += 1
-        foldedBytes += counted.folded
+        compactedBytes += counted.compacted
         await expectKept(store, kept)
       }
       const live = 8 * MIB + 2 * Math.min(counted.written, 4 * MIB)
@@ -96,7 +96,7 @@ describe('a large blob of which little changes', () => {
     expect(folds).toBeGreaterThan(3)
     expect((await measure(watched)).packs).toBeLessThan(40)
     // Housekeeping is paid for by what was written, not by what is there.
-    expect(foldedBytes).toBeLessThan(6 * 70 * MIB)
+    expect(compactedBytes).toBeLessThan(6 * 70 * MIB)
   })
 
   test('is not moved for the sake of small changes', async () => {
@@ -113,12 +113,12 @@ describe('a large blob of which little changes', () => {
         blobs: { base, log: log.subarray(0, 100_000 * i) },
         onProgress: (p) => progress.push(p),
       })
-      expect(bytes.folded).toBeLessThan(5 * MIB)
+      expect(bytes.compacted).toBeLessThan(5 * MIB)
     }
     const { packs } = await watched.head()
     expect(packs).toContainEqual(expect.objectContaining({ name: first!.name }))
     expect(packs.length).toBeLessThan(30)
-    expect(progress.some(({ phase }) => phase === 'folding')).toBe(true)
+    expect(progress.some(({ phase }) => phase === 'compacting')).toBe(true)
   })
 
   test('that is replaced leaves nothing behind, in packs of every size', async () => {
@@ -161,7 +161,7 @@ describe('a large blob of which little changes', () => {
     for (let end = MIB / 4; end <= all.length; end += MIB / 4) {
       const { bytes } = await store.persist({ blobs: { a: all.subarray(0, end) } })
       written += bytes.written
-      folded += bytes.folded
+      folded += bytes.compacted
     }
     expect(written).toBeLessThan(1.4 * all.length)
     // Each byte is moved up by a tier a few times at most.
@@ -184,7 +184,7 @@ test('content of older snapshots that comes back to a store too large to be sear
     // Every fifth one is an older snapshot again, manifest and all.
     const { sequence, bytes } = await store.persist({ blobs: { base, a: small }, metadata: { i: i % 5 } })
     kept.set(sequence, small)
-    if (bytes.folded === 0 && i < 26) continue
+    if (bytes.compacted === 0 && i < 26) continue
     folds += 1
     await expectKept(store, kept)
     await using snapshot = (await store.load({ at: sequence - 5 }))!

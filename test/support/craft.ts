@@ -87,7 +87,7 @@ export function craftStore(top: CraftedBlock, blocks: readonly CraftedBlock[], o
     storeId,
     revision: 2,
     sequence: 2,
-    head: 2,
+    current: 2,
     snapshots,
     packs: packs.map(({ name, bytes }, i) => ({ id: i + 1, name, bytes: bytes.length, blocks: 1, live: null })),
     retired: [],

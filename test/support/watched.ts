@@ -1,4 +1,4 @@
-import { createPackShelf } from '../../src/blocks/pack-cache.ts'
+import { createPackCache } from '../../src/blocks/pack-cache.ts'
 import { parseCid } from '../../src/format/cid.ts'
 import type { Head } from '../../src/format/head.ts'
 import type { PackFile, Storage, WriteSession } from '../../src/storage/port.ts'
@@ -98,7 +98,7 @@ export function watch(storage: Storage): Watched {
       const { digest } = parseCid(cid)
       const { packs, storeId } = await head()
       for (const { name } of packs) {
-        const pack = await createPackShelf(storage).open(name, Buffer.from(storeId, 'hex'))
+        const pack = await createPackCache(storage).open(name, Buffer.from(storeId, 'hex'))
         const index = await pack.index()
         const entry = index.find(digest, 0)
         if (entry !== -1) rotten.set(name, (rotten.get(name) ?? new Set()).add(index.offset(entry)))

@@ -227,7 +227,7 @@ export const sampleHead: Head = {
   storeId,
   revision: 1,
   sequence: 1,
-  head: 1,
+  current: 1,
   snapshots: [
     {
       sequence: 1,

@@ -9,7 +9,8 @@ import { execFileSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { blake3 } from '../../src/format/blake3.ts'
 import { content, fixed } from '../../src/format/chunking.ts'
-import { compressBlock, zstdIsNative } from '../../src/format/compress.ts'
+import { zstdIsNative } from '../../src/format/codec.ts'
+import { compressBlock } from '../../src/format/compress.ts'
 import { toHex } from '../../src/format/hex.ts'
 import {
   chunkingVector,

@@ -1,15 +1,15 @@
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { blake3 } from '../../src/format/blake3.ts'
 import { compressBlock } from '../../src/format/compress.ts'
-import { borrowSlot, type Slot } from '../../src/workers/decompress.ts'
+import { prepareCompression } from '../../src/format/compression.ts'
+import { borrowBuffer, type SharedBuffer } from '../../src/workers/decompress.ts'
 import { sharedPool } from '../../src/workers/pool.ts'
-import { canCompress } from '../../src/workers/zstd.ts'
 
 const MIB = 1024 * 1024
 const block = Buffer.from(Array.from({ length: 2000 }, (_, i) => `line ${i} of many, `).join(''))
 
-async function frameOf(bytes: Uint8Array): Promise<Uint8Array> {
-  expect(canCompress()).toBe(true)
+function frameOf(bytes: Uint8Array): Uint8Array {
+  expect(prepareCompression()).toEqual({ ready: true })
   return compressBlock(bytes)!
 }
 
@@ -33,12 +33,12 @@ afterEach(() => {
 describe('threads that decompress', () => {
   test('are started by more than the main thread does meanwhile, and asked when they are up', async () => {
     expect(sharedPool()!.isUp).toBe(false)
-    for (let bytes = 0; bytes < 16 * MIB; bytes += MIB) expect(await borrowSlot(MIB, MIB)).toBe(null)
+    for (let bytes = 0; bytes < 16 * MIB; bytes += MIB) expect(await borrowBuffer(MIB, MIB)).toBe(null)
     await new Promise((resolve) => setTimeout(resolve, 300))
     expect(sharedPool()!.isUp).toBe(false)
-    expect(await borrowSlot(MIB, MIB)).toBe(null)
+    expect(await borrowBuffer(MIB, MIB)).toBe(null)
     await isUp()
-    const slot = (await borrowSlot(MIB, 2 * MIB))!
+    const slot = (await borrowBuffer(MIB, 2 * MIB))!
     expect(slot.stored.length).toBe(MIB)
     expect(slot.raw.length).toBe(2 * MIB)
     slot.release()
@@ -47,16 +47,16 @@ describe('threads that decompress', () => {
   test('are not asked for what is little, nor where they are forbidden', async () => {
     sharedPool()!.startUp()
     await isUp()
-    expect(await borrowSlot(1000, 200_000)).toBe(null)
+    expect(await borrowBuffer(1000, 200_000)).toBe(null)
     vi.stubEnv('HOLDFAST_WORKERS', '0')
-    expect(await borrowSlot(MIB, MIB)).toBe(null)
+    expect(await borrowBuffer(MIB, MIB)).toBe(null)
   })
 
   test('give the blocks; of a frame that is not what it was they say so, and leave it as it is', async () => {
     sharedPool()!.startUp()
     await isUp()
-    const frame = await frameOf(block)
-    const slot = (await borrowSlot(frame.length, MIB))!
+    const frame = frameOf(block)
+    const slot = (await borrowBuffer(frame.length, MIB))!
     slot.stored.set(frame)
     expect(await slot.decompress(framesOf(frame))).toBe(true)
     expect(Buffer.compare(slot.raw.subarray(0, block.length), block)).toBe(0)
@@ -70,11 +70,11 @@ describe('threads that decompress', () => {
   test('have room for four reads at a time, however large; the next waits', async () => {
     sharedPool()!.startUp()
     await isUp()
-    const slots: Slot[] = []
-    for (const bytes of [MIB, MIB, MIB, 16 * MIB]) slots.push((await borrowSlot(bytes, bytes))!)
+    const slots: SharedBuffer[] = []
+    for (const bytes of [MIB, MIB, MIB, 16 * MIB]) slots.push((await borrowBuffer(bytes, bytes))!)
     expect(slots[3]!.raw.length).toBe(16 * MIB)
-    let given: Slot | null = null
-    const fifth = borrowSlot(MIB, MIB).then((slot) => {
+    let given: SharedBuffer | null = null
+    const fifth = borrowBuffer(MIB, MIB).then((slot) => {
       given = slot
     })
     await new Promise((resolve) => setTimeout(resolve, 20))

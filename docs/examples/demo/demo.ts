@@ -225,7 +225,7 @@ async function restore(store: Store, adapter: Adapter, options: { fallback?: boo
   const restored = (await restoreEngine(store, adapter, { ...options, required: true }))!
   await restored.dispose()
   const { engine, snapshot } = restored
-  return { engine, sequence: snapshot.sequence, passedOver: snapshot.passedOver }
+  return { engine, sequence: snapshot.sequence, skipped: snapshot.skipped }
 }
 
 interface Moment {
@@ -368,10 +368,10 @@ async function damageOneByte(store: Store, path: string, adapter: Adapter, warni
   say.claim(older.sequence === newest - 1, `with fallback: true, snapshot ${older.sequence} is restored instead`)
   say.claim(answers(older.engine) === acknowledged.get(older.sequence), 'and answers as it did when it was persisted')
   say.claim(
-    older.passedOver.length === 1 &&
-      older.passedOver[0]!.sequence === newest &&
+    older.skipped.length === 1 &&
+      older.skipped[0]!.sequence === newest &&
       warnings.some(({ code }) => code === 'FALLBACK'),
-    `it is not silent about it: passedOver names snapshot ${newest}, and there was a warning`,
+    `it is not silent about it: skipped names snapshot ${newest}, and there was a warning`,
   )
 
   flipBit(pack, POSITION)

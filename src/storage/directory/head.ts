@@ -34,7 +34,7 @@ export interface DirectoryState {
 export interface HeadCellOptions {
   fs: FileSystem
   /** The same, for small work on what was just used. */
-  looks: FileSystem
+  quickFs: FileSystem
   root: string
   modes: { fileMode: number }
   lock: boolean
@@ -42,7 +42,7 @@ export interface HeadCellOptions {
   heads: Parsed<{ head: Head; unknown: string[] }>
   held: FileLock | null
   /** Judges the bytes of HEAD by what else lies there. */
-  readHead: (bytes: () => Promise<Uint8Array | null>, looks: FileSystem) => Promise<StoredHead | null>
+  readHead: (bytes: () => Promise<Uint8Array | null>, quickFs: FileSystem) => Promise<StoredHead | null>
 }
 
 /** HEAD.json and the one before, for one writer who holds the lock. */
@@ -79,7 +79,7 @@ interface Staged {
 
 /** Reads HEAD and the one before. What was read is durable before it is shown. */
 export async function openHeadCell(options: HeadCellOptions): Promise<HeadCell> {
-  const { fs, looks, root, modes, lock, shared, heads, held, readHead } = options
+  const { fs, quickFs, root, modes, lock, shared, heads, held, readHead } = options
   const at = paths(root)
   const closing: Promise<unknown>[] = []
   let directory: Promise<Directory> | null = null
@@ -95,7 +95,7 @@ export async function openHeadCell(options: HeadCellOptions): Promise<HeadCell> 
   pinningPrevious.catch(() => undefined)
   let stored: StoredHead | null = null
   try {
-    stored = await readHead(async () => (await pinning)?.bytes ?? null, looks)
+    stored = await readHead(async () => (await pinning)?.bytes ?? null, quickFs)
     pinned = await pinning.catch(() => null)
     if (stored !== null) await makeHeadDurable(stored)
     await takePrevious()
@@ -105,7 +105,7 @@ export async function openHeadCell(options: HeadCellOptions): Promise<HeadCell> 
   }
 
   async function pin(path: string): Promise<Pinned | null> {
-    const file = await ignoreMissing(looks.open(path, 'read'))
+    const file = await ignoreMissing(quickFs.open(path, 'read'))
     if (file === undefined) return null
     try {
       return { file, stat: await file.stat(), bytes: await readOpenFile(file, path, JSON_BYTES_MAX) }
@@ -230,7 +230,7 @@ export async function openHeadCell(options: HeadCellOptions): Promise<HeadCell> 
     const { file, stat } = pinned
     const now = new Uint8Array(expected.length)
     const [there, opened] = await attempt(
-      allSettledThenThrow([statOrNull(looks, at.head), file.stat(), readFully(file, now, 0)]),
+      allSettledThenThrow([statOrNull(quickFs, at.head), file.stat(), readFully(file, now, 0)]),
       `reading ${at.head}`,
     )
     return isSameFile(there, stat) && opened.size === expected.length && equal(now, expected)
@@ -243,7 +243,7 @@ export async function openHeadCell(options: HeadCellOptions): Promise<HeadCell> 
 
   /** Writes what is to replace `target`, still in `tmp/` and not fsynced. */
   async function write(bytes: Uint8Array | null, target: string, replacedMode: number | undefined): Promise<Temp> {
-    const temp = await createTemp(looks, at.tmp, { mode: (replacedMode ?? modes.fileMode) & 0o777, lock })
+    const temp = await createTemp(quickFs, at.tmp, { mode: (replacedMode ?? modes.fileMode) & 0o777, lock })
     try {
       if (bytes !== null) await writeFully(temp.file, [bytes], 0)
       return temp
@@ -254,7 +254,7 @@ export async function openHeadCell(options: HeadCellOptions): Promise<HeadCell> 
   }
 
   async function stage(): Promise<Staged> {
-    directory ??= attempt(looks.openDirectory(root), `opening ${root}`)
+    directory ??= attempt(quickFs.openDirectory(root), `opening ${root}`)
     const staged = await Promise.allSettled([write(null, at.head, pinned?.stat.mode), stagePrevious(), directory])
     const [temp, previous, opened] = staged
     if (temp.status === 'fulfilled' && previous.status === 'fulfilled' && opened.status === 'fulfilled') {
@@ -272,7 +272,7 @@ export async function openHeadCell(options: HeadCellOptions): Promise<HeadCell> 
     if (held !== null && pinned !== null && equal(pinned.bytes, stored.bytes)) {
       // A writer died between the two renames: it is HEAD already, and a rename of one name of a file over another does nothing.
       if (isSameFile(pinned.stat, previousStat)) return { copy: null, copied: false }
-      const linked = await linkTemp(looks, at.tmp, at.head, pinned)
+      const linked = await linkTemp(quickFs, at.tmp, at.head, pinned)
       if (linked !== null) return { copy: linked, copied: false }
     }
     return { copy: await write(stored.bytes, at.previous, previousStat?.mode), copied: true }

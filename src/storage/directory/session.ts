@@ -20,7 +20,7 @@ interface SessionOptions extends HeadCellOptions {
 export async function openSession(
   options: SessionOptions,
 ): Promise<{ session: WriteSession; close: () => Promise<void> }> {
-  const { fs, looks, root, modes, lock, shared, held, inspect } = options
+  const { fs, quickFs, root, modes, lock, shared, held, inspect } = options
   const at = paths(root)
   const sinks = new Set<Temp>()
   let packsDirectory: Promise<Directory> | null = null
@@ -95,9 +95,9 @@ export async function openSession(
   }
 
   async function createPack(): Promise<PackSink> {
-    packsDirectory ??= attempt(looks.openDirectory(at.packs), `opening ${at.packs}`)
+    packsDirectory ??= attempt(quickFs.openDirectory(at.packs), `opening ${at.packs}`)
     const [made, opened] = await Promise.allSettled([
-      createTemp(looks, at.tmp, { mode: modes.fileMode, lock }),
+      createTemp(quickFs, at.tmp, { mode: modes.fileMode, lock }),
       packsDirectory,
     ])
     if (made.status === 'rejected') throw made.reason
@@ -139,7 +139,7 @@ export async function openSession(
       const path = packPath(at.packs, name)
       return (await attempt(lstatOrNull(fs, path), `looking at ${path}`))?.size ?? null
     },
-    listPacks: () => listPackNames(looks, at.packs),
+    listPacks: () => listPackNames(quickFs, at.packs),
     async readPackStart(name, target) {
       const path = packPath(at.packs, name)
       // A directory, a link or a pipe of that name is no pack: opening it might fail for ever, or never return.
@@ -163,7 +163,7 @@ export async function openSession(
       return copy ? quarantineCopy(path, reason, details) : quarantine(path, reason, details)
     },
     async listTemps() {
-      const entries = await listTemps(looks, at.tmp)
+      const entries = await listTemps(quickFs, at.tmp)
       return {
         async reap() {
           await reapTemps(fs, at.tmp, { lock, olderThanMs: UNLOCKED_TEMP_AGE_MS, nowMs: Date.now(), entries })
@@ -187,7 +187,7 @@ function emptyHead(storeId: string): Head {
     storeId,
     revision: 0,
     sequence: 0,
-    head: null,
+    current: null,
     snapshots: [],
     packs: [],
     retired: [],

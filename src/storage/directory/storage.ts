@@ -17,7 +17,7 @@ import {
   statOrNull,
 } from '../../fs/io.ts'
 import { locksAvailable } from '../../fs/lock.ts'
-import { warmed } from '../../fs/node.ts'
+import { withSyncCalls } from '../../fs/node.ts'
 import type { FileStat, FileSystem } from '../../fs/port.ts'
 import { createQueue, type Queue } from '../../fs/queue.ts'
 import type { Found, Inspection, PackFile, Storage, StoredHead } from '../port.ts'
@@ -74,22 +74,22 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
   const heads = createParsed(parseHead)
   let writtenMs = Number.NEGATIVE_INFINITY
 
-  function bytesOf(path: string, looks = fs): Promise<Uint8Array | null> {
-    return readFileOrNull(looks, path, JSON_BYTES_MAX)
+  function bytesOf(path: string, quickFs = fs): Promise<Uint8Array | null> {
+    return readFileOrNull(quickFs, path, JSON_BYTES_MAX)
   }
 
   function isWarm(): boolean {
     return performance.now() - writtenMs < WARM_MS
   }
 
-  async function readStoreFile(looks?: FileSystem): Promise<StoreFile | null> {
-    const bytes = await whole(bytesOf(at.store, looks), at.store, 'STORE_DAMAGED')
+  async function readStoreFile(quickFs?: FileSystem): Promise<StoreFile | null> {
+    const bytes = await whole(bytesOf(at.store, quickFs), at.store, 'STORE_DAMAGED')
     return bytes === null ? null : storeFiles.parse(bytes, at.store)
   }
 
-  async function readHead(readBytes = () => bytesOf(at.head), looks?: FileSystem): Promise<StoredHead | null> {
+  async function readHead(readBytes = () => bytesOf(at.head), quickFs?: FileSystem): Promise<StoredHead | null> {
     // STORE.json is written after the first HEAD: seen before HEAD is looked for, HEAD must be there.
-    const store = await readStoreFile(looks)
+    const store = await readStoreFile(quickFs)
     const bytes = await whole(readBytes(), at.head, 'HEAD_DAMAGED')
     if (store === null) return await withoutStoreFile(bytes)
     if (bytes === null) {
@@ -123,7 +123,7 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
       (await listPackNames(fs, at.packs)).length > 0 ||
       (await attempt(lstatOrNull(fs, at.previous), `looking at ${at.previous}`)) !== null
     if (!evidence) return null
-    // Perhaps its creator finished between our two looks.
+    // Perhaps its creator finished between our two quickFs.
     if ((await readStoreFile()) !== null) return await readHead()
     throw new HoldfastError(
       'STORE_DAMAGED',
@@ -136,10 +136,10 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
   /** For a repair, which starts where others refuse. */
   async function readHeadIfGood(
     readBytes?: () => Promise<Uint8Array | null>,
-    looks?: FileSystem,
+    quickFs?: FileSystem,
   ): Promise<StoredHead | null> {
     try {
-      return await readHead(readBytes, looks)
+      return await readHead(readBytes, quickFs)
     } catch (error) {
       if (isDamage(error) || isHoldfastError(error, 'NOT_A_STORE')) return null
       throw error
@@ -191,12 +191,12 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
   }
 
   /**
-   * As `prepare` found it the last time, if it still is that way: the same directory, with real directories in it. Three looks at once instead of
+   * As `prepare` found it the last time, if it still is that way: the same directory, with real directories in it. Three quickFs at once instead of
    * seven one after the other.
    */
-  async function stillPrepared({ stat, shared }: Prepared, looks: FileSystem): Promise<Prepared | null> {
+  async function stillPrepared({ stat, shared }: Prepared, quickFs: FileSystem): Promise<Prepared | null> {
     const [now, ...inside] = await attempt(
-      Promise.all([statOrNull(looks, root), lstatOrNull(looks, at.packs), lstatOrNull(looks, at.tmp)]),
+      Promise.all([statOrNull(quickFs, root), lstatOrNull(quickFs, at.packs), lstatOrNull(quickFs, at.tmp)]),
       `looking at ${root}`,
     )
     if (now?.kind !== 'directory' || !isSameFile(now, stat) || now.mode !== stat.mode) return null
@@ -207,11 +207,11 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
   let entered: Promise<unknown> = Promise.resolve()
 
   /** One after the other, so that writes queue in the order in which they were asked for: the last state given must be the last kept. */
-  function enter(looks: FileSystem): Promise<Prepared> {
+  function enter(quickFs: FileSystem): Promise<Prepared> {
     const before = entered
     async function next(): Promise<Prepared> {
       await before.catch(() => undefined)
-      prepared = prepared && (await stillPrepared(prepared, looks))
+      prepared = prepared && (await stillPrepared(prepared, quickFs))
       if (prepared !== null) return prepared
       const stat = await prepare()
       prepared = { stat, shared: sharedState(await attempt(fs.realpath(root), `resolving ${root}`)) }
@@ -232,8 +232,8 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
         throw new HoldfastError('READ_ONLY', `${root} was opened read-only`, { details: { path: root } })
       }
       if (lock) assertLocks(root)
-      const looks = isWarm() ? warmed(fs) : fs
-      const { stat, shared } = await enter(looks)
+      const quickFs = isWarm() ? withSyncCalls(fs) : fs
+      const { stat, shared } = await enter(quickFs)
       const modes = modesOf(stat)
       const startMs = performance.now()
       return await shared.queue.run(
@@ -241,7 +241,7 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
         write.waitMs,
         async () => {
           const held = lock
-            ? await acquireFileLock(looks, at.lock, {
+            ? await acquireFileLock(quickFs, at.lock, {
                 mode: modes.fileMode,
                 waitMs: Math.max(0, write.waitMs - (performance.now() - startMs)),
                 signal: write.signal,
@@ -252,7 +252,7 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
           try {
             const opening = openSession({
               fs,
-              looks,
+              quickFs,
               root,
               modes,
               lock,

@@ -1,0 +1,63 @@
+import { join } from 'node:path'
+import { type BlobInput, HoldfastError, isHoldfastError, openStore, type PersistOptions, type Store } from '../index.ts'
+import { makeDirectory, remove } from '../local/private-directory.ts'
+
+// Restores what was captured of an engine before it is committed. The blobs go into a store in a temporary directory, are restored from
+// there, and are committed from there: what is committed is what was restored.
+
+/**
+ * Calls `commit` with the blobs of `captured`, after `restore` has restored them from a store. `ENGINE_CHECK_FAILED` if it could not.
+ */
+export async function checkedFirst<T>(
+  engine: string,
+  captured: PersistOptions,
+  restore: (store: Store) => Promise<void>,
+  commit: (blobs: [name: string, blob: BlobInput][]) => Promise<T>,
+): Promise<T> {
+  const home = makeDirectory()
+  try {
+    const store = await openStore(join(home, 'store'), { compression: 'none' })
+    try {
+      await store.persist(captured)
+      await attempt(engine, captured.signal, () => restore(store))
+      return await withBlobs(store, commit)
+    } finally {
+      await store.close()
+    }
+  } finally {
+    remove(home)
+  }
+}
+
+async function withBlobs<T>(
+  store: Store,
+  commit: (blobs: [name: string, blob: BlobInput][]) => Promise<T>,
+): Promise<T> {
+  const snapshot = (await store.load({ required: true }))!
+  try {
+    const blobs = snapshot.names.map((name): [string, BlobInput] => {
+      const blob = snapshot.blob(name)
+      const { chunking, type } = blob
+      return [name, { source: blob.stream(), chunking, ...(type === undefined ? {} : { type }) }]
+    })
+    return await commit(blobs)
+  } finally {
+    await snapshot.dispose()
+  }
+}
+
+async function attempt(engine: string, signal: AbortSignal | undefined, restore: () => Promise<void>): Promise<void> {
+  try {
+    await restore()
+  } catch (cause) {
+    signal?.throwIfAborted()
+    // The machine's fault, not the engine's.
+    if (isHoldfastError(cause) && cause.kind === 'environment') throw cause
+    const why = cause instanceof Error ? cause.message : String(cause)
+    throw new HoldfastError(
+      'ENGINE_CHECK_FAILED',
+      `this ${engine} was captured, and could not be restored from that; nothing was committed: ${why}`,
+      { details: { engine }, cause },
+    )
+  }
+}
