@@ -1,5 +1,5 @@
 import { vi } from 'vitest'
-import { createRandom, type Random } from './random.ts'
+import { createRandom, type Random } from '../support/random.ts'
 
 /*
  * What else makes two runs differ: random names, the clock, pauses. A test that wants the same run for the same seed replaces both modules
