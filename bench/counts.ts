@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { directoryStorage } from '../src/storage/directory/storage.ts'
-import { countedFileSystem } from '../test/support/counted.ts'
 import { storeOver } from '../test/support/store-over.ts'
+import { countingDisk } from '../test/support/watched-disk.ts'
 import { overwrite, vectors } from './data.ts'
 import type { Context } from './group.ts'
 import { MIB } from './measure.ts'
@@ -9,7 +9,7 @@ import type { CountRow, GroupResult } from './result.ts'
 
 /** What is asked of the disk. The same on every machine; `test/performance` holds it there. */
 export async function counts(context: Context): Promise<GroupResult> {
-  const { fs, take } = countedFileSystem()
+  const { fs, take } = countingDisk()
   const path = join(context.scratch, 'counts')
   const open = () => storeOver(directoryStorage({ fs, path, readOnly: false, lock: 'os' }), fs)
   const rows: CountRow[] = []

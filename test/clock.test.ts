@@ -8,7 +8,7 @@ import { persistEngine, restoreEngine } from '../src/engines/adapter.ts'
 import { autosave } from '../src/engines/autosave.ts'
 import { minisearch } from '../src/engines/minisearch.ts'
 import { openStore } from '../src/index.ts'
-import { scratch } from './support/storages.ts'
+import { scratch } from './support/scratch.ts'
 
 const FAKED = [
   'setTimeout',

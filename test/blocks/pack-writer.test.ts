@@ -10,7 +10,7 @@ import { KIND } from '../../src/format/pack.ts'
 import { nodeFileSystem } from '../../src/fs/node.ts'
 import type { FileSystem } from '../../src/fs/port.ts'
 import { directoryStorage } from '../../src/storage/directory/storage.ts'
-import { scratch } from '../support/storages.ts'
+import { scratch } from '../support/scratch.ts'
 
 test('what is discarded while its pack becomes durable is gone when that is said, and nothing of it goes on', async () => {
   const path = join(scratch(), 'store')

@@ -8,8 +8,9 @@ import { nodeFileSystem } from '../../src/fs/node.ts'
 import { orphanPattern, reapSiblings } from '../../src/fs/orphans.ts'
 import type { FileSystem } from '../../src/fs/port.ts'
 import { isSiblingTemp, isTempName, siblingAffixes } from '../../src/fs/sibling-temps.ts'
-import { scratch, systemError } from '../fs/observed.ts'
 import { failure, rejects } from '../support/rejects.ts'
+import { scratch } from '../support/scratch.ts'
+import { systemError } from '../support/watched-disk.ts'
 import { startChild } from './children.ts'
 
 const hour = 60 * 60 * 1000

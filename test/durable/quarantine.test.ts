@@ -6,8 +6,9 @@ import { quarantine } from '../../src/durable.ts'
 import { nodeFileSystem } from '../../src/fs/node.ts'
 import type { FileSystem } from '../../src/fs/port.ts'
 import { quarantinePath } from '../../src/fs/quarantine.ts'
-import { observe, scratch, systemError } from '../fs/observed.ts'
 import { failure, rejects } from '../support/rejects.ts'
+import { scratch } from '../support/scratch.ts'
+import { observe, systemError } from '../support/watched-disk.ts'
 
 function put(directory: string, name: string): string {
   const path = join(directory, name)

@@ -6,8 +6,9 @@ import { findStale, type QuarantineStaleOptions, quarantineStale, type Stale } f
 import { nodeFileSystem } from '../../src/fs/node.ts'
 import type { FileSystem } from '../../src/fs/port.ts'
 import { findLagging } from '../../src/fs/stale.ts'
-import { scratch, systemError } from '../fs/observed.ts'
 import { failure, rejects } from '../support/rejects.ts'
+import { scratch } from '../support/scratch.ts'
+import { systemError } from '../support/watched-disk.ts'
 
 /** Seconds since 1970. */
 const base = 1_700_000_000

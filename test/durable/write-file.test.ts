@@ -22,9 +22,10 @@ import { describe, expect, test } from 'vitest'
 import { type WriteFileDurableOptions, writeFileDurable } from '../../src/durable.ts'
 import type { FileSystem } from '../../src/fs/port.ts'
 import { type DurableData, type SaveToTemp, writeFile } from '../../src/fs/write-file.ts'
-import { observe, scratch, systemError } from '../fs/observed.ts'
 import { noise } from '../support/bytes.ts'
 import { failure, rejects } from '../support/rejects.ts'
+import { scratch } from '../support/scratch.ts'
+import { observe, systemError } from '../support/watched-disk.ts'
 
 /** A directory with a file in it that holds `old`. */
 function place(name = 'registry.json') {

@@ -7,7 +7,7 @@ import { expect, onTestFinished, test, vi } from 'vitest'
 import { nodeFileSystem } from '../../src/fs/node.ts'
 import { makeDirectory, remove } from '../../src/local/private-directory.ts'
 import { captureBytes } from '../../src/local/saved-file.ts'
-import { scratch } from '../support/storages.ts'
+import { scratch } from '../support/scratch.ts'
 
 const script = fileURLToPath(new URL('scratch-child.mjs', import.meta.url))
 

@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import { scratch } from '../support/storages.ts'
+import { scratch } from '../support/scratch.ts'
 import { bundled, run } from './example.ts'
 
 test('the custom engine finds its notes again, run after run', () => {

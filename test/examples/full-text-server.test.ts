@@ -5,7 +5,7 @@ import MiniSearch from 'minisearch'
 import { expect, test } from 'vitest'
 import { restoreEngine } from '../../src/engines/adapter.ts'
 import { minisearch } from '../../src/engines/minisearch.ts'
-import { scratch } from '../support/storages.ts'
+import { scratch } from '../support/scratch.ts'
 import { bundled, type Server, serve } from './example.ts'
 
 interface Health {

@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { builtIn, nativeEngine, skipVisibly } from '../engines/native.ts'
-import { scratch } from '../support/storages.ts'
+import { scratch } from '../support/scratch.ts'
 import { bundled, run } from './example.ts'
 
 function works(): boolean {

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import { nativeEngine, skipVisibly } from '../engines/native.ts'
-import { scratch } from '../support/storages.ts'
+import { scratch } from '../support/scratch.ts'
 import { bundled, root, run } from './example.ts'
 
 if (nativeEngine('usearch') === null) skipVisibly('the vector store', '`npm run engines` first')

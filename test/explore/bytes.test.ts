@@ -1,18 +1,23 @@
+// Searches: every byte of a small store flipped, every length a file may be cut to, and files that are missing, zeroed
+// or noise. A load gives the right bytes, an older snapshot, or a typed error.
+
 import { isDeepStrictEqual } from 'node:util'
 import { describe, expect, test } from 'vitest'
 import { isHoldfastError } from '../../src/errors.ts'
 import { fixed } from '../../src/format/chunking.ts'
 import type { Snapshot } from '../../src/load/snapshot.ts'
+import { noise } from '../support/bytes.ts'
 import { effort, sample, share } from '../support/effort.ts'
-import { type Files, filesOf, readingStore } from '../support/memory-disk.ts'
-import { type Contents, contentsOf, fingerprint, noise, quickScratch, storeAt } from '../support/store-directory.ts'
+import { type Files, filesOf, readingStore } from '../support/reading-store.ts'
+import { quickScratch } from '../support/scratch.ts'
+import { type Contents, contentsOf, fingerprint, storeAt } from '../support/store-directory.ts'
 
 // A small store of two snapshots. The second shares a blob and some chunks with the first. Each has a blob with nodes and
 // segments, one of a single chunk, and an empty one.
 
 function blobsOf(sequence: number): Record<string, Uint8Array> {
-  const many = Buffer.concat([noise(1, 1_024), noise(10 + sequence, 200)])
-  return { many, one: noise(9, 100), none: new Uint8Array(0) }
+  const many = Buffer.concat([noise(1_024, 1), noise(200, 10 + sequence)])
+  return { many, one: noise(100, 9), none: new Uint8Array(0) }
 }
 
 function expected(sequence: number): Contents {
@@ -127,7 +132,7 @@ function* others(bytes: Uint8Array): Generator<[string, Uint8Array | null]> {
   yield ['zeroed', new Uint8Array(bytes.length)]
   yield ['followed by a zero', Buffer.concat([bytes, new Uint8Array(1)])]
   yield ['followed by itself', Buffer.concat([bytes, bytes])]
-  yield ['noise', noise(5, bytes.length)]
+  yield ['noise', noise(bytes.length, 5)]
 }
 
 type Damage = (bytes: Uint8Array) => Iterable<[string, Uint8Array | null]>

@@ -1,10 +1,12 @@
+// Searches: a hundred crashes in a row, each at some moment of the recovery from the one before. Nothing gathers.
+
 import { expect, test } from 'vitest'
 import { someState } from '../faulty-disk/crash-states.ts'
 import { createDisk } from '../faulty-disk/disk.ts'
 import { type DirectoryImage, filesBelow } from '../faulty-disk/image.ts'
 import type { Pending, RenameModel } from '../faulty-disk/names.ts'
-import type { Random } from '../faulty-disk/random.ts'
 import { seeded, share } from '../support/effort.ts'
+import type { Random } from '../support/random.ts'
 import { assertTidy, observeImage } from './check.ts'
 import { openOn, persistOf, STORE } from './model.ts'
 

@@ -1,10 +1,12 @@
+// Searches: a power loss at every call of a repair, on the simulated disk.
+
 import { expect, test } from 'vitest'
 import { crashStates } from '../faulty-disk/crash-states.ts'
 import { createDisk } from '../faulty-disk/disk.ts'
 import { contentOf as bytesAt, type DirectoryImage, filesBelow, keyOf, walk } from '../faulty-disk/image.ts'
 import type { Pending, RenameModel } from '../faulty-disk/names.ts'
-import { createRandom } from '../faulty-disk/random.ts'
 import { sample, seeded, share } from '../support/effort.ts'
+import { createRandom } from '../support/random.ts'
 import { RENAME_MODELS } from './explore.ts'
 import { observe, openOn, persistOf, STORE } from './model.ts'
 

@@ -1,3 +1,6 @@
+// Searches: a power loss, a kill and an error at every call of a durable write, and a power loss at every call of a
+// move into quarantine.
+
 import { describe, expect, test } from 'vitest'
 import { isHoldfastError } from '../../src/errors.ts'
 import { reapSiblings } from '../../src/fs/orphans.ts'
@@ -9,7 +12,7 @@ import { crashStates } from '../faulty-disk/crash-states.ts'
 import { createDisk, type Disk, type Process } from '../faulty-disk/disk.ts'
 import { type DirectoryImage, walk } from '../faulty-disk/image.ts'
 import type { RenameModel } from '../faulty-disk/names.ts'
-import { createRandom } from '../faulty-disk/random.ts'
+import { createRandom } from '../support/random.ts'
 
 const path = '/config/registry.json'
 const old = 'o'.repeat(9_000)

@@ -3,8 +3,8 @@ import { crashStates, leastState, someState } from '../faulty-disk/crash-states.
 import { createDisk, type Disk, type Process } from '../faulty-disk/disk.ts'
 import { type DirectoryImage, keyOf, walk } from '../faulty-disk/image.ts'
 import type { Pending, RenameModel } from '../faulty-disk/names.ts'
-import type { Random } from '../faulty-disk/random.ts'
 import { sample, seeded, share } from '../support/effort.ts'
+import type { Random } from '../support/random.ts'
 import { type CheckOptions, checkRecovery, observeImage } from './check.ts'
 import { type Contents, openOn } from './model.ts'
 

@@ -1,9 +1,12 @@
+// Searches: an error of each call in turn of persists, rollbacks and loads, on the real disk. The process lives on.
+
 import { cpSync, readFileSync, rmSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { expect, test } from 'vitest'
 import { isHoldfastError } from '../../src/errors.ts'
 import type { Snapshot } from '../../src/load/snapshot.ts'
 import type { Store } from '../../src/store.ts'
+import { quickScratch } from '../support/scratch.ts'
 import {
   contentsOf,
   contentsOfGeneration,
@@ -11,7 +14,6 @@ import {
   generation,
   listing,
   loadContents,
-  quickScratch,
   stateOf,
   storeAt,
 } from '../support/store-directory.ts'

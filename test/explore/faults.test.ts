@@ -1,8 +1,11 @@
+// Searches: each call of an operation fails in one of the ways it can, and outages that begin at any call, on the
+// simulated disk.
+
 import { describe, expect, test } from 'vitest'
 import { fixed } from '../../src/format/chunking.ts'
 import { createDisk } from '../faulty-disk/disk.ts'
-import { createRandom } from '../faulty-disk/random.ts'
 import { effort, randomFor, seed, share } from '../support/effort.ts'
+import { createRandom } from '../support/random.ts'
 import type { Scenario } from './explore.ts'
 import { faultsFor, injectFaults, injectOutage, OUTAGES, rehearse } from './faults.ts'
 import { observe, openOn, persistOf } from './model.ts'

@@ -1,10 +1,12 @@
+// Searches: errors, short reads and flipped bits of every read of a load and of a persist.
+
 import { expect, test } from 'vitest'
 import { isHoldfastError } from '../../src/errors.ts'
 import type { Store } from '../../src/store.ts'
 import { leastState } from '../faulty-disk/crash-states.ts'
 import { type Call, createDisk, type Disk, type Fault } from '../faulty-disk/disk.ts'
 import { type DirectoryImage, filesBelow } from '../faulty-disk/image.ts'
-import { createRandom } from '../faulty-disk/random.ts'
+import { createRandom } from '../support/random.ts'
 import { observeImage } from './check.ts'
 import { FAULTS } from './faults.ts'
 import { labelOf, observe, openOn, persistOf, STORE } from './model.ts'

@@ -1,3 +1,6 @@
+// Searches: a kill at every call that changes the simulated disk, what another process then does, and a power loss
+// after that.
+
 import { expect, test } from 'vitest'
 import { parseHead } from '../../src/format/head.ts'
 import { leastState } from '../faulty-disk/crash-states.ts'

@@ -1,3 +1,5 @@
+// Searches: real processes, killed at random moments of a persist.
+
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -5,7 +7,8 @@ import { expect, test } from 'vitest'
 import { verify } from '../support/content.mjs'
 import { randomFor, share } from '../support/effort.ts'
 import { type Child, start } from '../support/processes.ts'
-import { expectTidy, listing, scratch, storeAt } from '../support/store-directory.ts'
+import { scratch } from '../support/scratch.ts'
+import { expectTidy, listing, storeAt } from '../support/store-directory.ts'
 
 const KILLS = share(100, 25)
 const writer = new URL('../support/writer.mjs', import.meta.url)

@@ -1,3 +1,5 @@
+// Searches: whole machines by seed: writers and readers, their calls interleaved, with faults, kills and power losses.
+
 import { beforeAll, expect, test, vi } from 'vitest'
 import { prepareCompression, prepareDecompression } from '../../src/format/compression.ts'
 import { randomBytes } from '../faulty-disk/determinism.ts'

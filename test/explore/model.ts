@@ -4,7 +4,7 @@ import type { PersistOptions } from '../../src/persist/options.ts'
 import { directoryStorage } from '../../src/storage/directory/storage.ts'
 import type { Store, StoreOptions } from '../../src/store.ts'
 import type { Process } from '../faulty-disk/disk.ts'
-import { createRandom } from '../faulty-disk/random.ts'
+import { createRandom } from '../support/random.ts'
 import { storeOver } from '../support/store-over.ts'
 
 /** Two levels below the root, which is all there is at first. */

@@ -1,7 +1,10 @@
+// Searches: the death of a process before each change of the real disk, and in the middle of each write.
+
 import { cpSync, mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import type { Store } from '../../src/store.ts'
+import { quickScratch } from '../support/scratch.ts'
 import {
   contentsOf,
   contentsOfGeneration,
@@ -10,7 +13,6 @@ import {
   headOf,
   listing,
   loadContents,
-  quickScratch,
   type State,
   stateOf,
   storeAt,

@@ -1,10 +1,12 @@
+// Searches: a power loss and a kill at every call that puts a restored database in its place.
+
 import { describe, expect, test } from 'vitest'
 import { putInPlace } from '../../src/fs/put-in-place.ts'
 import { crashStates } from '../faulty-disk/crash-states.ts'
 import { createDisk, type Disk, type Process } from '../faulty-disk/disk.ts'
 import { contentOf as bytesAt, type DirectoryImage, filesBelow, keyOf } from '../faulty-disk/image.ts'
 import type { Pending } from '../faulty-disk/names.ts'
-import { createRandom } from '../faulty-disk/random.ts'
+import { createRandom } from '../support/random.ts'
 import { writeFile } from './scenarios.ts'
 import { tally } from './tally.ts'
 

@@ -1,3 +1,5 @@
+// Searches: a repair that dies or fails at every step, and who comes after it: the next repair, or a writer.
+
 import { describe, expect, test } from 'vitest'
 import type { RepairOptions } from '../../src/recovery/repair-plan.ts'
 import { crashStates } from '../faulty-disk/crash-states.ts'

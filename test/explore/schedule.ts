@@ -1,5 +1,5 @@
 import type { Call } from '../faulty-disk/disk.ts'
-import type { Random } from '../faulty-disk/random.ts'
+import type { Random } from '../support/random.ts'
 
 /** Decides, call by call, whose turn it is: every interleaving of the processes' calls can happen, and the seed says which does. */
 export interface Schedule {

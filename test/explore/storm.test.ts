@@ -1,3 +1,5 @@
+// Searches: two real writers at a time, killed at random moments, beside readers that are stopped and go on.
+
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readdirSync } from 'node:fs'
@@ -9,7 +11,7 @@ import { expect, onTestFinished, test } from 'vitest'
 import { loadSnapshot, openStore } from '../../src/open.ts'
 import { randomFor, share } from '../support/effort.ts'
 import { temps } from '../support/health.ts'
-import { scratch } from '../support/storages.ts'
+import { scratch } from '../support/scratch.ts'
 
 const script = fileURLToPath(new URL('storm.mjs', import.meta.url))
 const built = fileURLToPath(new URL('../../dist/index.js', import.meta.url))

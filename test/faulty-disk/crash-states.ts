@@ -1,8 +1,8 @@
+import type { Random } from '../support/random.ts'
 import type { DirectoryImage, FileImage } from './image.ts'
 import type { Change, Pending, PendingFile } from './names.ts'
 import type { DirectoryNode, FileNode, Node } from './nodes.ts'
 import { PAGE_BYTES } from './nodes.ts'
-import type { Random } from './random.ts'
 
 /*
  * Which states a power loss may leave. A state is legal when something that calls itself a POSIX file system on a disk with a volatile cache

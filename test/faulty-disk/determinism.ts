@@ -1,6 +1,6 @@
 import { vi } from 'vitest'
 import { clock } from '../../src/clock.ts'
-import { createRandom, type Random } from './random.ts'
+import { createRandom, type Random } from '../support/random.ts'
 
 /*
  * What else makes two runs differ: random names, the clock, pauses. A test that wants the same run for the same seed replaces a module at

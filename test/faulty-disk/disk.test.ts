@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest'
+import { createRandom } from '../support/random.ts'
 import { crashStates, leastState } from './crash-states.ts'
 import { createDisk, type Disk } from './disk.ts'
 import { contentOf, type DirectoryImage, filesBelow, walk } from './image.ts'
-import { createRandom } from './random.ts'
 
 // What the disk claims of itself: the tests that stand on it are worth as much.
 

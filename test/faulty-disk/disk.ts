@@ -1,5 +1,6 @@
 import { HoldfastError } from '../../src/errors.ts'
 import type { Directory, DirectoryEntry, File, FileStat, FileSystem } from '../../src/fs/port.ts'
+import { createRandom, type Random } from '../support/random.ts'
 import type { DirectoryImage } from './image.ts'
 import { createNames, type Names, type Pending, type RenameModel } from './names.ts'
 import {
@@ -12,7 +13,6 @@ import {
   writebackFails,
   writeNode,
 } from './nodes.ts'
-import { createRandom, type Random } from './random.ts'
 
 /*
  * A disk in memory that behaves as a real one may, below the real code. What it does wrong:

@@ -1,6 +1,6 @@
+import type { Random } from '../support/random.ts'
 import type { DirectoryImage, FileImage } from './image.ts'
 import { type DirectoryNode, type FileNode, fileNodeOf, type Node, syncNode } from './nodes.ts'
-import type { Random } from './random.ts'
 
 /** What is durable, and what is on its way. */
 export interface Pending {

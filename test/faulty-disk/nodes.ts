@@ -1,4 +1,4 @@
-import type { Random } from './random.ts'
+import type { Random } from '../support/random.ts'
 
 // What lies on the disk: files and directories, each as processes see it (the page cache) and as it is on the platter.
 

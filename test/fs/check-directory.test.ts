@@ -14,7 +14,8 @@ import { type DirectorySystem, thisSystem } from '../../src/fs/directory-system.
 import { nodeFileSystem } from '../../src/fs/node.ts'
 import type { File, FileSystem } from '../../src/fs/port.ts'
 import { failure } from '../support/rejects.ts'
-import { scratch, systemError } from './observed.ts'
+import { scratch } from '../support/scratch.ts'
+import { systemError } from '../support/watched-disk.ts'
 
 const MiB = 1024 * 1024
 

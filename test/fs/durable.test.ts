@@ -13,7 +13,8 @@ import { describe, expect, test } from 'vitest'
 import { DirectorySyncFailed, makeDirectory, moveAside, publish, writeDurable } from '../../src/fs/durable.ts'
 import { nodeFileSystem } from '../../src/fs/node.ts'
 import { createTemp } from '../../src/fs/temps.ts'
-import { observe, scratch, systemError } from './observed.ts'
+import { scratch } from '../support/scratch.ts'
+import { observe, systemError } from '../support/watched-disk.ts'
 
 const bytes = Buffer.from('new')
 

@@ -4,8 +4,9 @@ import { describe, expect, test } from 'vitest'
 import { acquireFileLock, type FileLockOptions } from '../../src/fs/file-lock.ts'
 import { nodeFileSystem as fs } from '../../src/fs/node.ts'
 import type { FileSystem } from '../../src/fs/port.ts'
+import { scratch } from '../support/scratch.ts'
+import { systemError } from '../support/watched-disk.ts'
 import { startChild } from './children.ts'
-import { scratch, systemError } from './observed.ts'
 
 const options: FileLockOptions = { mode: 0o600, waitMs: 0, hint: Buffer.from('pid 1 on tests') }
 

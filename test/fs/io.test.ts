@@ -14,7 +14,8 @@ import {
 } from '../../src/fs/io.ts'
 import { nodeFileSystem } from '../../src/fs/node.ts'
 import type { File } from '../../src/fs/port.ts'
-import { scratch, systemError } from './observed.ts'
+import { scratch } from '../support/scratch.ts'
+import { systemError } from '../support/watched-disk.ts'
 
 /** A file in memory that reads and writes at most `step` bytes at once. */
 function shortFile(content: Uint8Array, step: number): File {

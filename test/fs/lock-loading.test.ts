@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { requireNative } from '../../src/native.ts'
-import { systemError } from './observed.ts'
+import { systemError } from '../support/watched-disk.ts'
 
 // How the addon is found on machines that the tests do not run on. Each test loads `lock.ts` anew, which looks once.
 vi.mock('../../src/native.ts', () => ({ requireNative: vi.fn(() => ({ tryLock: () => true })) }))

@@ -3,8 +3,9 @@ import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { bindTryLock, locksAvailable, planLockAddon, tryLockDescriptor } from '../../src/fs/lock.ts'
 import { nodeFileSystem as fs } from '../../src/fs/node.ts'
+import { scratch } from '../support/scratch.ts'
+import { systemError } from '../support/watched-disk.ts'
 import { startChild } from './children.ts'
-import { scratch, systemError } from './observed.ts'
 
 const here = { platform: 'linux', arch: 'x64', bun: false, deno: false, musl: false }
 

@@ -2,7 +2,8 @@ import { linkSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'n
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { nodeFileSystem as fs, withRenameRetries } from '../../src/fs/node.ts'
-import { scratch, systemError } from './observed.ts'
+import { scratch } from '../support/scratch.ts'
+import { systemError } from '../support/watched-disk.ts'
 
 describe('opening', () => {
   test('create refuses an existing file and a link', async () => {

@@ -1,7 +1,8 @@
 import * as nodeFs from 'node:fs'
 import { beforeEach, expect, test, vi } from 'vitest'
 import { nodeFileSystem } from '../../src/fs/node.ts'
-import { scratch, systemError } from './observed.ts'
+import { scratch } from '../support/scratch.ts'
+import { systemError } from '../support/watched-disk.ts'
 
 // The real fsync of a directory cannot be seen from outside, nor made to fail: it is watched here.
 vi.mock('node:fs', async (importOriginal) => {

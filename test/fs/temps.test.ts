@@ -14,8 +14,9 @@ import { HoldfastError } from '../../src/errors.ts'
 import { nodeFileSystem as fs } from '../../src/fs/node.ts'
 import type { FileSystem } from '../../src/fs/port.ts'
 import { createTemp, createWorkDirectory, reapTemps } from '../../src/fs/temps.ts'
+import { scratch } from '../support/scratch.ts'
+import { observe, systemError } from '../support/watched-disk.ts'
 import { startChild } from './children.ts'
-import { observe, scratch, systemError } from './observed.ts'
 
 const locked = { mode: 0o600, lock: true }
 const reaping = { lock: true, olderThanMs: 0, nowMs: Date.now() }

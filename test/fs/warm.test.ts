@@ -2,7 +2,7 @@ import { mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'n
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { nodeFileSystem, withSyncCalls } from '../../src/fs/node.ts'
-import { scratch } from './observed.ts'
+import { scratch } from '../support/scratch.ts'
 
 // What is done at once does what is otherwise done in a thread.
 

@@ -14,7 +14,9 @@ import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { fromHex } from '../../src/format/hex.ts'
 import { encodePackHeader } from '../../src/format/pack.ts'
-import { filesOf } from '../support/memory-disk.ts'
+import { noise } from '../support/bytes.ts'
+import { filesOf } from '../support/reading-store.ts'
+import { quickScratch } from '../support/scratch.ts'
 import {
   contentsOf,
   contentsOfGeneration,
@@ -24,8 +26,6 @@ import {
   headOf,
   listing,
   loadContents,
-  noise,
-  quickScratch,
   storeAt,
 } from '../support/store-directory.ts'
 
@@ -40,7 +40,7 @@ async function stored(count = 1, keepLast = 1): Promise<string> {
 function orphan(path: string, revision: number, storeId = headOf(path).storeId): string {
   const file = `${randomBytes(32).toString('hex')}.pack`
   const header = encodePackHeader({ storeId: fromHex(storeId, 16), revision, nonce: randomBytes(16) })
-  writeFileSync(join(path, 'packs', file), Buffer.concat([header, noise(revision, 500)]))
+  writeFileSync(join(path, 'packs', file), Buffer.concat([header, noise(500, revision)]))
   return file
 }
 
@@ -127,8 +127,8 @@ describe('garbage in packs/', () => {
     const path = await stored()
     const packs = join(path, 'packs')
     writeFileSync(join(packs, 'empty.pack'), '')
-    writeFileSync(join(packs, 'short.pack'), noise(1, 63))
-    writeFileSync(join(packs, `${'0'.repeat(64)}.pack`), noise(2, 5_000))
+    writeFileSync(join(packs, 'short.pack'), noise(63, 1))
+    writeFileSync(join(packs, `${'0'.repeat(64)}.pack`), noise(5_000, 2))
     mkdirSync(join(packs, 'directory.pack'))
     writeFileSync(join(packs, 'directory.pack', 'inside'), 'kept')
     symlinkSync(join(path, 'nowhere'), join(packs, 'dangling.pack'))

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import type { HeadPack } from '../../src/format/head.ts'
 import { chooseCompacted, planCompaction } from '../../src/gc/plan-compaction.ts'
-import { random } from '../support/bytes.ts'
+import { createRandom } from '../support/random.ts'
 
 const KIB = 1024
 const MIB = 1024 * KIB
@@ -50,7 +50,7 @@ describe('small packs', () => {
   })
 
   test('stay few however many persists there are, and no byte is moved often', () => {
-    const r = random(1)
+    const r = createRandom(1)
     let all: HeadPack[] = []
     let written = 0
     let moved = 0

@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
 import { loadSnapshot, openStore } from '../../src/open.ts'
 import { temps } from '../support/health.ts'
-import { scratch } from '../support/storages.ts'
+import { scratch } from '../support/scratch.ts'
 
 const child = fileURLToPath(new URL('clock.mjs', import.meta.url))
 const year = 365 * 24 * 60 * 60 * 1000

@@ -13,9 +13,11 @@ import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { describe, expect, test } from 'vitest'
 import { content, fixed, type OnProgress, type Snapshot, type Store } from '../../src/index.ts'
-import { collect, noise, random, sameBytes } from '../support/bytes.ts'
+import { collect, noise, sameBytes } from '../support/bytes.ts'
+import { createRandom } from '../support/random.ts'
 import { failure, rejects } from '../support/rejects.ts'
-import { type Kind, kinds, scratch } from '../support/storages.ts'
+import { scratch } from '../support/scratch.ts'
+import { type Kind, kinds } from '../support/storages.ts'
 import { files } from '../support/tree.ts'
 
 const MIB = 1024 * 1024
@@ -58,7 +60,7 @@ describe.each(kinds)('a blob of a $name store', ({ open }) => {
     test('gives any range around segments and groups of reads', async () => {
       const bytes = noise(9 * MIB + 11, 1)
       const { blob } = await withBlob(open, bytes)
-      const r = random(2)
+      const r = createRandom(2)
       const borders = [0, 2 * MIB, 4 * MIB, 6 * MIB, 8 * MIB, bytes.length]
       for (let i = 0; i < 40; i++) {
         const near = (): number => Math.max(0, r.pick(borders) + r.below(5) - 2)

@@ -5,6 +5,7 @@ import { isHoldfastError } from '../../src/errors.ts'
 import { blake3 } from '../../src/format/blake3.ts'
 import { DAG_DEPTH_MAX } from '../../src/format/limits.ts'
 import type { Snapshot } from '../../src/load/snapshot.ts'
+import { noise } from '../support/bytes.ts'
 import {
   type CraftedBlock,
   type CraftOptions,
@@ -16,11 +17,12 @@ import {
   node,
   segments,
 } from '../support/craft.ts'
-import { type Files, readingStore } from '../support/memory-disk.ts'
-import { contentsOf, noise, quickScratch, storeAt } from '../support/store-directory.ts'
+import { type Files, readingStore } from '../support/reading-store.ts'
+import { quickScratch } from '../support/scratch.ts'
+import { contentsOf, storeAt } from '../support/store-directory.ts'
 
 const chunking = { kind: 'content', average: 16_384 }
-const [a, b, c] = [chunk(noise(1, 5_000)), chunk(noise(2, 6_000)), chunk(noise(3, 7_000))]
+const [a, b, c] = [chunk(noise(5_000, 1)), chunk(noise(6_000, 2)), chunk(noise(7_000, 3))]
 const bytes = Buffer.concat([a.bytes, b.bytes, c.bytes])
 const root = node([
   [5_000, a],
@@ -101,7 +103,7 @@ describe('a manifest that lies about', () => {
   })
 
   test.each<[string, CraftedBlock]>([
-    ['of another blob of the same size', segments(blake3(noise(9, 18_000)))],
+    ['of another blob of the same size', segments(blake3(noise(18_000, 9)))],
     ['too many', segments(blake3(bytes), blake3(bytes))],
     ['too few', segments()],
     ['of another length', cbor({ length: 4_194_303, digests: blake3(bytes) })],
@@ -172,7 +174,7 @@ describe('a node that lies about', () => {
       'its children: some that are not there',
       node([
         [5_000, a],
-        [13_000, chunk(noise(8, 13_000))],
+        [13_000, chunk(noise(13_000, 8))],
       ]),
     ],
     [
@@ -290,7 +292,7 @@ describe('a node that lies about', () => {
     for (const [name, content] of files) writeFileSync(join(path, name), content)
     await using store = storeAt(path, { keepLast: 30 })
     const startMs = performance.now()
-    for (let n = 0; n < 10; n++) await store.persist({ blobs: { blob: noise(n, 40_000) } })
+    for (let n = 0; n < 10; n++) await store.persist({ blobs: { blob: noise(40_000, n) } })
     expect(performance.now() - startMs).toBeLessThan(20_000)
     expect((await store.snapshots()).length).toBe(12)
   }, 30_000)
@@ -322,7 +324,7 @@ describe('a manifest', () => {
   })
 
   test('that is a chunk, or a chunk that is a manifest, is judged by what it says', async () => {
-    await expectDamaged(craftStore({ ...chunk(noise(4, 3_000)), codec: 0x71 }, all, { older: true }))
+    await expectDamaged(craftStore({ ...chunk(noise(3_000, 4)), codec: 0x71 }, all, { older: true }))
   })
 
   test('names blobs as it likes, and none of them leads out of a directory', async () => {
@@ -356,8 +358,8 @@ describe('a pack whose seal is right and whose index lies', () => {
     ['about the kind', edited({ kind: 9 })],
     ['about the compression', edited({ compression: 2 })],
     ['in what must be zero', edited({ reserved: 1 })],
-    ['about the digest of a block', edited({ digest: blake3(noise(7, 10)) })],
-    ['about the order of its entries', craft(honest, [...all, chunk(noise(6, 10))], { unsorted: true })],
+    ['about the digest of a block', edited({ digest: blake3(noise(10, 7)) })],
+    ['about the order of its entries', craft(honest, [...all, chunk(noise(10, 6))], { unsorted: true })],
     ['by naming a block twice', craft(honest, [a, ...all])],
     ['about its fan-out', craft(honest, all, { tamper: ({ index }) => put(index, 255 * 4, index[255 * 4]! + 1) })],
     [
@@ -419,7 +421,7 @@ describe('a compressed block', () => {
     ['16 MiB out of 512 bytes, where a chunk of 50,000 bytes is meant', runs(2 ** 24, 128), 2 ** 24],
     ['less than is declared', runs(50_000, 1, 49_999), 50_000],
     ['more than is declared', runs(50_000, 1, 50_001), 50_000],
-    ['no frame', noise(1, 500), 50_000],
+    ['no frame', noise(500, 1), 50_000],
     ['nothing', new Uint8Array(0), 50_000],
     ['two frames', Buffer.concat([runs(50_000, 1, 50_000), runs(50_000, 1, 50_000)]), 50_000],
   ])('that gives %s is damaged', async (_, stored, rawLength) => {

@@ -7,7 +7,8 @@ import { loadSnapshot, openStore, persistSnapshot, type Snapshot } from '../../s
 import { directoryStorage } from '../../src/storage/directory/storage.ts'
 import { collect, noise, sameBytes } from '../support/bytes.ts'
 import { collectGarbage } from '../support/garbage.ts'
-import { kinds, scratch } from '../support/storages.ts'
+import { scratch } from '../support/scratch.ts'
+import { kinds } from '../support/storages.ts'
 import { storeOver } from '../support/store-over.ts'
 import { files } from '../support/tree.ts'
 

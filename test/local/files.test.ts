@@ -6,7 +6,7 @@ import { CODEC_RAW, cidText } from '../../src/format/cid.ts'
 import { nodeFileSystem } from '../../src/fs/node.ts'
 import type { File, FileSystem } from '../../src/fs/port.ts'
 import { createLocalFiles, type LocalFiles } from '../../src/local/files.ts'
-import { scratch } from '../support/storages.ts'
+import { scratch } from '../support/scratch.ts'
 
 const BYTES = Buffer.from('what an engine saved')
 const CID = cidText({ codec: CODEC_RAW, digest: blake3(BYTES) })

@@ -7,9 +7,9 @@ import type { Snapshot } from '../../src/load/snapshot.ts'
 import { directoryStorage } from '../../src/storage/directory/storage.ts'
 import type { Store } from '../../src/store.ts'
 import { noise, sameBytes } from '../support/bytes.ts'
-import { type Counts, countedFileSystem } from '../support/counted.ts'
-import { scratch } from '../support/storages.ts'
+import { scratch } from '../support/scratch.ts'
 import { storeOver } from '../support/store-over.ts'
+import { type Counts, countingDisk } from '../support/watched-disk.ts'
 
 // What is asked of the disk and of the processor, counted instead of timed: a slowdown by design shows on every machine. The limits are
 // what the design needs, with a little room; whoever has to raise one knows what it costs.
@@ -39,7 +39,7 @@ interface Cost extends Counts {
   bytesCopied: number
 }
 
-const { fs, take } = countedFileSystem()
+const { fs, take } = countingDisk()
 let path: string
 let store: Store
 

@@ -6,7 +6,7 @@ import type { Snapshot } from '../../src/load/snapshot.ts'
 import { directoryStorage } from '../../src/storage/directory/storage.ts'
 import type { Store } from '../../src/store.ts'
 import { noise, sameBytes } from '../support/bytes.ts'
-import { scratch } from '../support/storages.ts'
+import { scratch } from '../support/scratch.ts'
 import { storeOver } from '../support/store-over.ts'
 
 // What a load asks of the disk after many small changes, beside what it asked before them.

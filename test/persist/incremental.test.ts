@@ -1,8 +1,9 @@
 import { describe, expect, test, vi } from 'vitest'
 import { type Chunking, content, fixed, memory } from '../../src/index.ts'
 import type { Store } from '../../src/store.ts'
-import { noise, type Random, sameBytes } from '../support/bytes.ts'
+import { noise, sameBytes } from '../support/bytes.ts'
 import { sample, seeded, share } from '../support/effort.ts'
+import type { Random } from '../support/random.ts'
 
 // What a persist reuses of the snapshot before depends on segments alone, so with small segments small blobs have many
 // borders, and thousands of edits take seconds. `incremental-segments.test.ts` has segments of the real size.

@@ -2,7 +2,9 @@ import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { expect, test } from 'vitest'
 import { content, fixed } from '../../src/format/chunking.ts'
-import { contentsOf, fingerprint, noise, quickScratch, storeAt } from '../support/store-directory.ts'
+import { noise } from '../support/bytes.ts'
+import { quickScratch } from '../support/scratch.ts'
+import { contentsOf, fingerprint, storeAt } from '../support/store-directory.ts'
 
 /** Scribbles over shared memory for as long as it runs. */
 const scribble = `
@@ -32,7 +34,7 @@ test.each([
   async (_, chunking) => {
     const path = join(quickScratch(), 'store')
     const live = new Uint8Array(new SharedArrayBuffer(9 * 1024 * 1024 + 123))
-    live.set(noise(1, live.length))
+    live.set(noise(live.length, 1))
     const worker = new Worker(scribble, { eval: true, workerData: live.buffer })
     await new Promise((resolve) => worker.once('message', resolve))
     try {
@@ -54,7 +56,7 @@ test.each([
 test('a buffer that its owner reuses as soon as the persist has begun is stored whole, old or new byte by byte', async () => {
   const path = join(quickScratch(), 'store')
   await using store = storeAt(path)
-  const live = noise(1, 20 * 1024 * 1024)
+  const live = noise(20 * 1024 * 1024, 1)
   const persisting = store.persist({
     blobs: { live },
     onProgress: ({ phase }) => {
@@ -63,16 +65,16 @@ test('a buffer that its owner reuses as soon as the persist has begun is stored 
   })
   await persisting
   const first = await consistent(path)
-  expect(first).not.toBe(fingerprint(noise(1, live.length)))
+  expect(first).not.toBe(fingerprint(noise(live.length, 1)))
   // The parts of a stream are the persist's until it asks for the next one, and no longer.
   async function* parts() {
     const part = new Uint8Array(1024 * 1024)
     for (let n = 0; n < 12; n++) {
-      part.set(noise(n, part.length))
+      part.set(noise(part.length, n))
       yield part
     }
   }
   await store.persist({ blobs: { live: parts() } })
-  const whole = Buffer.concat(Array.from({ length: 12 }, (_, n) => noise(n, 1024 * 1024)))
+  const whole = Buffer.concat(Array.from({ length: 12 }, (_, n) => noise(1024 * 1024, n)))
   expect(await consistent(path)).toBe(fingerprint(whole))
 })

@@ -4,7 +4,7 @@ import { expect, test } from 'vitest'
 import { openStore } from '../../src/open.ts'
 import { noise } from '../support/bytes.ts'
 import { collectGarbage } from '../support/garbage.ts'
-import { scratch } from '../support/storages.ts'
+import { scratch } from '../support/scratch.ts'
 import { files, tree } from '../support/tree.ts'
 
 const MiB = 1024 * 1024

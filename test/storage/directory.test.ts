@@ -13,7 +13,7 @@ import { describe, expect, test } from 'vitest'
 import { destroyStore, loadSnapshot, openStore, persistSnapshot, setAside, type Warning } from '../../src/index.ts'
 import { collect, noise, sameBytes } from '../support/bytes.ts'
 import { failure, rejects } from '../support/rejects.ts'
-import { scratch } from '../support/storages.ts'
+import { scratch } from '../support/scratch.ts'
 import { files, tree } from '../support/tree.ts'
 
 const MIB = 1024 * 1024

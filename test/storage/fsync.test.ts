@@ -1,6 +1,7 @@
 import { cpSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { describe, expect, test } from 'vitest'
+import { scratch } from '../support/scratch.ts'
 import {
   contentsOfGeneration,
   expectTidy,
@@ -8,11 +9,10 @@ import {
   headOf,
   listing,
   loadContents,
-  scratch,
   storeAt,
   type TestStore,
 } from '../support/store-directory.ts'
-import { type Operation, systemError, watchedDisk } from '../support/watched-disk.ts'
+import { failureOf, type Operation, watchedDisk } from '../support/watched-disk.ts'
 
 interface Prepared {
   path: string
@@ -30,10 +30,10 @@ async function prepared({ links = true } = {}): Promise<Prepared> {
   let chosen: (operation: Operation) => boolean = () => false
   const disk = watchedDisk(async (operation, proceed) => {
     operations.push(operation)
-    if (operation.name === 'link' && !links) throw systemError('EPERM', operation)
+    if (operation.name === 'link' && !links) throw failureOf('EPERM', operation)
     if (!chosen(operation)) return await proceed()
     chosen = () => false
-    throw systemError('EIO', operation)
+    throw failureOf('EIO', operation)
   })
   const store = storeAt(path, { fs: disk.fs, keepLast: 1 })
   for (const seed of [1, 2, 3]) await store.persist(generation(seed))
@@ -191,11 +191,11 @@ describe('when the replacement of HEAD itself fails', () => {
     let armed = false
     let broken = false
     const disk = watchedDisk(async (operation, proceed) => {
-      if (broken && operation.path.endsWith('HEAD.json')) throw systemError('EIO', operation)
+      if (broken && operation.path.endsWith('HEAD.json')) throw failureOf('EIO', operation)
       const result = await proceed()
       if (!armed || !isReplacement(operation)) return result
       broken = unreadable
-      throw systemError('EIO', operation)
+      throw failureOf('EIO', operation)
     })
     const store = storeAt(path, { fs: disk.fs })
     await store.persist(generation(1))

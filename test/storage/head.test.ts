@@ -3,14 +3,14 @@ import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import type { Head } from '../../src/format/head.ts'
 import { sealJson } from '../../src/format/json-file.ts'
-import { filesOf } from '../support/memory-disk.ts'
+import { filesOf } from '../support/reading-store.ts'
+import { quickScratch } from '../support/scratch.ts'
 import {
   contentsOfGeneration,
   expectTidy,
   generation,
   headOf,
   loadContents,
-  quickScratch,
   storeAt,
 } from '../support/store-directory.ts'
 

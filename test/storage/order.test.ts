@@ -2,7 +2,8 @@ import { cpSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import type { Store } from '../../src/store.ts'
-import { copyOf, generation, headOf, listing, previousHeadOf, scratch, storeAt } from '../support/store-directory.ts'
+import { scratch } from '../support/scratch.ts'
+import { copyOf, generation, headOf, listing, previousHeadOf, storeAt } from '../support/store-directory.ts'
 import { type Operation, recordingDisk } from '../support/watched-disk.ts'
 
 // What survives a power loss is decided by the order of writes, fsyncs, renames and deletions. These tests look at the

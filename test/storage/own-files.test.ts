@@ -19,7 +19,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { destroyStore, loadSnapshot, openStore, persistSnapshot, setAside } from '../../src/index.ts'
-import { scratch } from '../support/storages.ts'
+import { scratch } from '../support/scratch.ts'
 
 const HEX = 'ab'.repeat(12)
 

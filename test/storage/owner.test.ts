@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { writeFileDurable } from '../../src/durable.ts'
 import { openStore, setAside } from '../../src/index.ts'
-import { scratch } from '../support/storages.ts'
+import { scratch } from '../support/scratch.ts'
 
 const USER = 12_345
 const GROUP = 23_456

@@ -5,7 +5,7 @@ import { nodeFileSystem } from '../../src/fs/node.ts'
 import { createTemp } from '../../src/fs/temps.ts'
 import { createPackSink } from '../../src/storage/directory/pack-sink.ts'
 import { rejects } from '../support/rejects.ts'
-import { scratch } from '../support/storages.ts'
+import { scratch } from '../support/scratch.ts'
 
 const MiB = 1024 * 1024
 

@@ -5,7 +5,7 @@ import { nodeFileSystem } from '../../src/fs/node.ts'
 import type { FileSystem } from '../../src/fs/port.ts'
 import { directoryStorage } from '../../src/storage/directory/storage.ts'
 import type { Store } from '../../src/store.ts'
-import { scratch } from '../support/storages.ts'
+import { scratch } from '../support/scratch.ts'
 import { storeOver } from '../support/store-over.ts'
 
 function storeOn(fs: FileSystem, path: string): Store {

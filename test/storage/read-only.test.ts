@@ -10,7 +10,7 @@ import { sameBytes } from '../support/bytes.ts'
 import { contentOf, expectLoads, expectRecovers, temps } from '../support/health.ts'
 import { mountTmpfs, remount } from '../support/mounted.ts'
 import { rejects } from '../support/rejects.ts'
-import { scratch } from '../support/storages.ts'
+import { scratch } from '../support/scratch.ts'
 import { tree } from '../support/tree.ts'
 
 const child = fileURLToPath(new URL('unprivileged.mjs', import.meta.url))

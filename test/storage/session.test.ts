@@ -20,7 +20,8 @@ import { directoryStorage } from '../../src/storage/directory/storage.ts'
 import type { Store } from '../../src/store.ts'
 import { noise, sameBytes } from '../support/bytes.ts'
 import { rejects } from '../support/rejects.ts'
-import { directoryAt, scratch } from '../support/storages.ts'
+import { scratch } from '../support/scratch.ts'
+import { directoryAt } from '../support/storages.ts'
 import { storeOver } from '../support/store-over.ts'
 
 function storeOn(fs: FileSystem, path: string): Store {

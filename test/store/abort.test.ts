@@ -5,7 +5,8 @@ import { describe, expect, test } from 'vitest'
 import { type BlobInput, loadSnapshot, openStore, type Progress, persistSnapshot } from '../../src/index.ts'
 import { collect, noise } from '../support/bytes.ts'
 import { failure } from '../support/rejects.ts'
-import { kinds, scratch } from '../support/storages.ts'
+import { scratch } from '../support/scratch.ts'
+import { kinds } from '../support/storages.ts'
 import { files } from '../support/tree.ts'
 
 const MIB = 1024 * 1024

@@ -1,11 +1,13 @@
 import { chmodSync, existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
+import { noise } from '../support/bytes.ts'
 import { type Child, start } from '../support/processes.ts'
-import { fingerprint, listing, noise, scratch, storeAt } from '../support/store-directory.ts'
+import { scratch } from '../support/scratch.ts'
+import { fingerprint, listing, storeAt } from '../support/store-directory.ts'
 
 const user = (path: string): Child => start(new URL('child.mjs', import.meta.url), path, 'file', 'index')
-const index = noise(1, 6 * 1024 * 1024)
+const index = noise(6 * 1024 * 1024, 1)
 
 async function stored(): Promise<string> {
   const path = join(scratch(), 'store')
@@ -17,7 +19,7 @@ async function stored(): Promise<string> {
 /** Makes the blob unneeded: only the one snapshot is kept. */
 async function persistAnother(path: string, seed: number): Promise<void> {
   await using store = storeAt(path, { keepLast: 1 })
-  await store.persist({ blobs: { other: noise(seed, 1_000) } })
+  await store.persist({ blobs: { other: noise(1_000, seed) } })
 }
 
 test('two processes that lay out the same blob at the same time get the same whole file', async () => {

@@ -1,8 +1,10 @@
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
+import { noise } from '../support/bytes.ts'
 import { blobsOf, verify } from '../support/content.mjs'
 import { type Child, start } from '../support/processes.ts'
-import { expectTidy, headOf, noise, scratch, storeAt } from '../support/store-directory.ts'
+import { scratch } from '../support/scratch.ts'
+import { expectTidy, headOf, storeAt } from '../support/store-directory.ts'
 
 const writer = (path: string, keepLast: number): Child =>
   start(new URL('../support/writer.mjs', import.meta.url), path, String(keepLast))
@@ -11,7 +13,7 @@ const reader = (path: string): Child => start(new URL('../support/reader.mjs', i
 test('a snapshot that is read slowly stays whole while a hundred persists by another process delete all it lies in', async () => {
   const path = join(scratch(), 'store')
   await using store = storeAt(path)
-  const large = noise(1, 3 * 1024 * 1024)
+  const large = noise(3 * 1024 * 1024, 1)
   await store.persist({ blobs: { large } })
   await using snapshot = (await store.load())!
   const packs = headOf(path).packs.map(({ name }) => name)

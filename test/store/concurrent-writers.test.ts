@@ -1,8 +1,10 @@
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import type { Progress } from '../../src/progress.ts'
+import { noise } from '../support/bytes.ts'
 import { type Child, start } from '../support/processes.ts'
-import { loadContents, noise, scratch, storeAt } from '../support/store-directory.ts'
+import { scratch } from '../support/scratch.ts'
+import { loadContents, storeAt } from '../support/store-directory.ts'
 
 const child = (path: string, ...args: string[]): Child => start(new URL('child.mjs', import.meta.url), path, ...args)
 
@@ -108,7 +110,7 @@ test('a writer that dies while another waits gives way to it', async () => {
 test('only one of two processes that expect the same head gets through', async () => {
   const { path, holder } = await held()
   await using store = storeAt(path)
-  const persisting = store.persist({ blobs: { who: noise(1, 100) }, expectedHead: 1 })
+  const persisting = store.persist({ blobs: { who: noise(100, 1) }, expectedHead: 1 })
   holder.say('finish')
   await expect(persisting).rejects.toMatchObject({ code: 'HEAD_CONFLICT', details: { expected: 1, current: 2 } })
   expect((await loadContents(path))?.sequence).toBe(2)

@@ -4,8 +4,9 @@ import { encodeHead } from '../../src/format/head.ts'
 import { nodeFileSystem } from '../../src/fs/node.ts'
 import { fixed, type Progress, type Store } from '../../src/index.ts'
 import { memoryStorage } from '../../src/storage/memory.ts'
-import { noise, random, sameBytes } from '../support/bytes.ts'
+import { noise, sameBytes } from '../support/bytes.ts'
 import { share } from '../support/effort.ts'
+import { createRandom } from '../support/random.ts'
 import { storeOver } from '../support/store-over.ts'
 import { type Watched, watch } from '../support/watched.ts'
 
@@ -40,7 +41,7 @@ test(`${PERSISTS} persists leave a store as small and as fast as the first tenth
   const watched = watch(memoryStorage())
   const store = storeOver(watched.storage, nodeFileSystem, { compression: 'none' })
   const bytes = noise(10_000, 1)
-  const r = random(1)
+  const r = createRandom(1)
   const times: number[] = []
   const greatest = { packs: 0, bytes: 0, headBytes: 0, retired: 0 }
   for (let i = 1; i <= PERSISTS; i++) {
@@ -73,7 +74,7 @@ describe('a large blob of which little changes', () => {
     const watched = watch(memoryStorage())
     const store = storeOver(watched.storage, nodeFileSystem, { compression: 'none', keepLast: 3 })
     const bytes = noise(8 * MIB, 1)
-    const r = random(2)
+    const r = createRandom(2)
     const kept = new Map<number, Uint8Array>()
     let folds = 0
     let compactedBytes = 0
@@ -142,7 +143,7 @@ describe('a large blob of which little changes', () => {
     const store = storeOver(watched.storage, nodeFileSystem, { compression: 'none', keepLast: 1 })
     const pages = 4096
     const bytes = noise(pages * 4096, 1)
-    const r = random(4)
+    const r = createRandom(4)
     for (let i = 1; i <= 10; i++) {
       for (let page = 0; page < pages; page++) if (r.below(10) < 6) bytes[page * 4096] = r.below(256)
       await store.persist({ blobs: { a: bytes }, chunking: fixed(4096) })
@@ -200,7 +201,7 @@ test('tagged snapshots of long ago stay whole through every fold', async () => {
   const watched = watch(memoryStorage())
   const store = storeOver(watched.storage, nodeFileSystem, { compression: 'none', keepLast: 2 })
   const bytes = noise(2 * MIB, 1)
-  const r = random(3)
+  const r = createRandom(3)
   const kept = new Map<number, Uint8Array>()
   for (let i = 1; i <= 121; i++) {
     bytes.set(noise(2000, i), r.below(bytes.length - 2000))

@@ -1,7 +1,9 @@
 import { readFileSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
+import { noise } from '../support/bytes.ts'
 import { type Child, start } from '../support/processes.ts'
+import { scratch } from '../support/scratch.ts'
 import {
   contentsOf,
   expectTidy,
@@ -9,12 +11,10 @@ import {
   generation,
   listing,
   loadContents,
-  noise,
-  scratch,
   storeAt,
 } from '../support/store-directory.ts'
 
-const large = noise(5, 9 * 1024 * 1024)
+const large = noise(9 * 1024 * 1024, 5)
 
 /** A store with a snapshot, and a process that is half-way through something in it. */
 async function halfway(what: 'stream' | 'save' | 'file'): Promise<{ path: string; child: Child }> {

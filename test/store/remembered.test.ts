@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { loadSnapshot, openStore } from '../../src/index.ts'
 import { noise } from '../support/bytes.ts'
-import { scratch } from '../support/storages.ts'
+import { scratch } from '../support/scratch.ts'
 
 // An open store knows what it wrote last without reading it back. What lies on the disk may have been damaged since.
 

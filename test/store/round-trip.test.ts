@@ -1,8 +1,9 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { type BlobInput, type Chunking, content, fixed, memory } from '../../src/index.ts'
-import { collect, noise, random, sameBytes, split } from '../support/bytes.ts'
+import { collect, noise, sameBytes, split } from '../support/bytes.ts'
 import { rounds } from '../support/effort.ts'
+import { createRandom } from '../support/random.ts'
 import { kinds } from '../support/storages.ts'
 
 const MIB = 1024 * 1024
@@ -120,7 +121,7 @@ describe('the parts a stream comes in', () => {
   test('may be single bytes, empty, or larger than a segment', async () => {
     const small = noise(3000, 1)
     const large = noise(2 * SEGMENT + 5000, 2)
-    const r = random(3)
+    const r = createRandom(3)
     const splits: [Uint8Array, number[]][] = [
       [small, [...small.keys()]],
       [small, [0, 0, 5, 5, 5, 3000, 3000]],

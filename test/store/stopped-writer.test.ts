@@ -2,6 +2,7 @@ import { readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { type Child, start } from '../support/processes.ts'
+import { quickScratch } from '../support/scratch.ts'
 import {
   contentsOfGeneration,
   copyOf,
@@ -9,7 +10,6 @@ import {
   generation,
   headOf,
   loadContents,
-  quickScratch,
   storeAt,
 } from '../support/store-directory.ts'
 

@@ -6,7 +6,7 @@ import { ENTRY_BYTES, FANOUT_BYTES, FOOTER_BYTES } from '../../src/format/limits
 import { encodePackHeader, KIND } from '../../src/format/pack.ts'
 import { encodeStoreFile } from '../../src/format/store-file.ts'
 import { encodeValue } from '../../src/format/value.ts'
-import type { Files } from './memory-disk.ts'
+import type { Files } from './reading-store.ts'
 
 // Stores made by somebody who means harm: every checksum is right, and what it covers is not. Nothing here asserts anything, as
 // the encoders of `src/format/` do.

@@ -3,7 +3,7 @@
 //
 //   HOLDFAST_EFFORT   quick (the default), full, or a number: 1 is full, 0.1 a tenth
 //   HOLDFAST_SEED     the seed, an integer; by default another one for each run
-import { createRandom, type Random } from '../faulty-disk/random.ts'
+import { createRandom, type Random } from './random.ts'
 
 /** What `quick` stands for. */
 const QUICK = 0.2

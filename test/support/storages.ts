@@ -1,5 +1,4 @@
-import { mkdtempSync, realpathSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { onTestFinished } from 'vitest'
 import { nodeFileSystem } from '../../src/fs/node.ts'
@@ -8,17 +7,7 @@ import { directoryStorage } from '../../src/storage/directory/storage.ts'
 import { memoryStorage } from '../../src/storage/memory.ts'
 import type { Storage } from '../../src/storage/port.ts'
 import type { Store, StoreOptions } from '../../src/store.ts'
-
-/** An empty directory that goes when the test ends. */
-export function scratch(): string {
-  const path = makeScratch()
-  onTestFinished(() => rmSync(path, { recursive: true, force: true }))
-  return path
-}
-
-function makeScratch(): string {
-  return realpathSync(mkdtempSync(join(tmpdir(), 'holdfast-test-')))
-}
+import { makeScratch, scratch } from './scratch.ts'
 
 /** One way to keep a store. The same suite runs over each. */
 export interface Kind {

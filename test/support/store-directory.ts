@@ -1,18 +1,8 @@
 import { createHash } from 'node:crypto'
-import {
-  accessSync,
-  constants,
-  cpSync,
-  existsSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  realpathSync,
-  rmSync,
-} from 'node:fs'
+import { cpSync, existsSync, readdirSync, readFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { expect, onTestFinished } from 'vitest'
+import { expect } from 'vitest'
 import { fixed } from '../../src/format/chunking.ts'
 import { type Head, parseHead } from '../../src/format/head.ts'
 import { nodeFileSystem } from '../../src/fs/node.ts'
@@ -22,32 +12,8 @@ import type { Warning } from '../../src/progress.ts'
 import { directoryStorage } from '../../src/storage/directory/storage.ts'
 import type { Store, StoreOptions } from '../../src/store.ts'
 import { storeOver } from '../support/store-over.ts'
-
-/** An empty directory that goes when the test ends. */
-export function scratch(): string {
-  const path = realpathSync(mkdtempSync(join(tmpdir(), 'holdfast-crash-')))
-  onTestFinished(() => rmSync(path, { recursive: true, force: true }))
-  return path
-}
-
-/**
- * As `scratch`, in memory where the system offers that. For tests that make thousands of fsyncs, none of which is about what a disk does.
- */
-export function quickScratch(): string {
-  const path = realpathSync(mkdtempSync(join(quickDirectory(), 'holdfast-crash-')))
-  onTestFinished(() => rmSync(path, { recursive: true, force: true }))
-  return path
-}
-
-function quickDirectory(): string {
-  try {
-    // tmpfs on every Linux; 64 MiB in a container.
-    accessSync('/dev/shm', constants.W_OK)
-    return '/dev/shm'
-  } catch {
-    return tmpdir()
-  }
-}
+import { noise } from './bytes.ts'
+import { quickScratch, scratch } from './scratch.ts'
 
 /** A copy, which the process has never seen: what it remembers of the original does not hold for it. */
 export function copyOf(path: string): string {
@@ -75,20 +41,6 @@ export function storeAt(
     { lock: lock === 'os', filesDir },
   )
   return Object.assign(store, { warnings })
-}
-
-/** Bytes that do not repeat, the same for the same seed. */
-export function noise(seed: number, bytes: number): Uint8Array {
-  const words = new Uint32Array(Math.ceil(bytes / 4))
-  let state = (Math.imul(seed, 0x9e3779b1) ^ 0x6a09e667) >>> 0
-  for (let i = 0; i < words.length; i++) {
-    // mulberry32
-    state = (state + 0x6d2b79f5) | 0
-    let t = Math.imul(state ^ (state >>> 15), state | 1)
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61)
-    words[i] = t ^ (t >>> 14)
-  }
-  return new Uint8Array(words.buffer, 0, bytes)
 }
 
 /** All that a snapshot holds, for comparing; bytes as their digest, by another hash than the store's. */
@@ -122,7 +74,7 @@ export async function loadContents(path: string): Promise<Contents | null> {
 
 /** Two blobs that share nothing with those of another seed, so that packs die whole. The large one has a node above its chunks. */
 export function generation(seed: number) {
-  const blobs = { small: noise(seed, 500), large: noise(seed + 1000, 5_000) }
+  const blobs = { small: noise(500, seed), large: noise(5_000, seed + 1000) }
   return { blobs, metadata: { seed }, chunking: fixed(1024) }
 }
 

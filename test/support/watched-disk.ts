@@ -7,6 +7,8 @@ import type { File, FileSystem } from '../../src/fs/port.ts'
 //   crashingDisk   the process dies before the k-th change, or in the middle of it when it is a write
 //   failingDisk    one operation fails once, and the process lives on
 //   recordingDisk  nothing fails; the order of things is written down
+//   countingDisk   nothing fails; calls and bytes are counted
+//   observe        operations are logged as lines, and fail where the test throws
 //
 // The page cache survives all of them, as it does when a process dies and the machine does not.
 
@@ -19,6 +21,8 @@ export interface Operation {
   to?: string
   /** How a file is opened. */
   how?: string
+  /** It goes through a directory that is held open: `openDirectory`, or `sync` of what that answered. */
+  held?: boolean
   /** Does only a part of a write. */
   half?: () => Promise<unknown>
 }
@@ -85,10 +89,10 @@ export function watchedDisk(
       chmod: (path, mode) => interpose({ name: 'chmod', path }, () => real.chmod(path, mode)),
       syncDirectory: (path) => interpose({ name: 'syncDirectory', path }, () => real.syncDirectory(path)),
       openDirectory: (path) =>
-        interpose({ name: 'open', path, how: 'read' }, async () => {
+        interpose({ name: 'open', path, how: 'read', held: true }, async () => {
           const directory = await real.openDirectory(path)
           return {
-            sync: () => interpose({ name: 'syncDirectory', path }, () => directory.sync()),
+            sync: () => interpose({ name: 'syncDirectory', path, held: true }, () => directory.sync()),
             closeSync: () => directory.closeSync(),
           }
         }),
@@ -142,9 +146,18 @@ export function crashingDisk(
 }
 
 /** What a system call answers when it fails. */
-export function systemError(code: string, { name, path }: Operation): NodeJS.ErrnoException {
-  const syscall = name.replace('file.', '')
-  return Object.assign(new Error(`${code}: made up, ${syscall} '${path}'`), { code, syscall, path, errno: -1 })
+export function systemError(code: string, syscall = 'test', path?: string): NodeJS.ErrnoException {
+  return Object.assign(new Error(`${code}: made up, ${syscall} '${path}'`), {
+    code,
+    syscall,
+    errno: -1,
+    ...(path === undefined ? {} : { path }),
+  })
+}
+
+/** What an operation answers when it fails. */
+export function failureOf(code: string, { name, path }: Operation): NodeJS.ErrnoException {
+  return systemError(code, name.replace('file.', ''), path)
 }
 
 /** A disk on which the first operation that `chosen` picks (`n` counts from 0) fails with `code`; all others work. */
@@ -160,7 +173,7 @@ export function failingDisk(
       failed = { ...operation, n }
       // Whatever `close` answers, the file is closed.
       if (operation.name === 'file.close') await proceed()
-      throw systemError(code, operation)
+      throw failureOf(code, operation)
     }
     return await proceed()
   })
@@ -183,4 +196,71 @@ export function recordingDisk(): WatchedDisk & { operations: Operation[] } {
     (operation) => void operations.push(operation),
   )
   return { ...disk, operations }
+}
+
+/** Operations asked of a disk, by the port's name: those of a file as `file.read`, of a directory as `directory.sync`. */
+export interface Counts {
+  calls: Record<string, number>
+  bytesRead: number
+  bytesWritten: number
+}
+
+/** Counts what is asked of the disk. `take` answers what was asked since its last call. */
+export function countingDisk(): { fs: FileSystem; take(): Counts } {
+  const none = (): Counts => ({ calls: {}, bytesRead: 0, bytesWritten: 0 })
+  let counts = none()
+  function count({ name, held }: Operation): void {
+    const call = held !== true ? name : name === 'open' ? 'openDirectory' : 'directory.sync'
+    counts.calls[call] = (counts.calls[call] ?? 0) + 1
+  }
+  const { fs } = watchedDisk(async (operation, proceed) => {
+    count(operation)
+    const result = await proceed()
+    if (operation.name === 'file.read') counts.bytesRead += Number(result)
+    if (operation.name === 'file.write') counts.bytesWritten += Number(result)
+    return result
+  }, count)
+  return {
+    fs,
+    take() {
+      const taken = counts
+      counts = none()
+      return taken
+    },
+  }
+}
+
+export interface Observed {
+  fs: FileSystem
+  /** `open`, `write`, `sync`, `rename`, `openDirectory`, `syncDirectory` … in order, each with its path below `root`. */
+  log: string[]
+}
+
+/** What a line of `observe` says, by the operation's name. Others are not logged. */
+const LINES: Readonly<Record<string, (operation: Operation) => string>> = {
+  open: ({ how, held }) => (held === true ? 'openDirectory' : `open ${how}`),
+  'file.write': () => 'write',
+  'file.sync': () => 'sync',
+  'file.close': () => 'close',
+  rename: () => 'rename',
+  unlink: () => 'unlink',
+  mkdir: () => 'mkdir',
+  syncDirectory: () => 'syncDirectory',
+}
+
+/** Logs what the disk is asked, and fails where `fault` throws, which sees each line before the operation is done. */
+export function observe(root: string, fault: (line: string) => void = () => undefined): Observed {
+  const log: string[] = []
+  const short = (path: string) => path.replace(root, '').replace(/[0-9a-f]{24}/, '#')
+  const { fs } = watchedDisk(async (operation, proceed) => {
+    const lineOf = LINES[operation.name]
+    if (lineOf !== undefined) {
+      const paths = operation.to === undefined ? [operation.path] : [operation.path, operation.to]
+      const line = [lineOf(operation), ...paths.map(short)].join(' ')
+      log.push(line)
+      fault(line)
+    }
+    return await proceed()
+  })
+  return { fs, log }
 }

@@ -5,19 +5,12 @@ import { content } from '../../src/format/chunking.ts'
 import { memory } from '../../src/open.ts'
 import { sharedPool, WorkerFailed } from '../../src/workers/pool.ts'
 import { openWindows } from '../../src/workers/windows.ts'
+import { noise } from '../support/bytes.ts'
 
 const run = promisify(execFile)
 const dist = new URL('../../dist/index.js', import.meta.url).href
 
-function bytes(length: number): Uint8Array {
-  const data = new Uint8Array(length)
-  let state = 1
-  for (let i = 0; i < length; i++) {
-    state = (Math.imul(state, 1_664_525) + 1_013_904_223) | 0
-    data[i] = state >>> 24
-  }
-  return data
-}
+const bytes = (length: number): Uint8Array => noise(length, 1)
 
 afterEach(() => {
   vi.unstubAllEnvs()

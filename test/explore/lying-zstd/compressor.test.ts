@@ -2,7 +2,8 @@ import { afterEach, describe, expect, test, vi } from 'vitest'
 import { fixed } from '../../../src/format/chunking.ts'
 import type { Warning } from '../../../src/progress.ts'
 import { sharedPool } from '../../../src/workers/pool.ts'
-import { random, sameBytes } from '../../support/bytes.ts'
+import { sameBytes } from '../../support/bytes.ts'
+import { createRandom } from '../../support/random.ts'
 import { kinds } from '../../support/storages.ts'
 import { told } from './lies.ts'
 
@@ -20,7 +21,7 @@ const MIB = 1024 * 1024
 
 /** Text that shrinks, in which each block differs, and between two seeds all of them. */
 function text(bytes: number, seed: number): Uint8Array {
-  const { below } = random(seed)
+  const { below } = createRandom(seed)
   const lines: string[] = []
   for (let length = 0; length < bytes; length += lines.at(-1)!.length) {
     lines.push(`{"id":${below(1e9)},"title":"entry number ${below(1e6)}","tags":["a","b"]}\n`)

@@ -6,7 +6,7 @@ import { promisify } from 'node:util'
 import { build } from 'esbuild'
 import { expect, test } from 'vitest'
 import { openStore } from '../../../src/index.ts'
-import { scratch } from '../../support/storages.ts'
+import { scratch } from '../../support/scratch.ts'
 
 // `HOLDFAST_OTHER_NODE` names another node to run this with, as one that has zstd itself.
 

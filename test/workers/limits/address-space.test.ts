@@ -6,7 +6,7 @@ import { afterEach, describe, expect, test, vi } from 'vitest'
 import { zstdIsNative } from '../../../src/format/codec.ts'
 import { wasm } from '../../../src/format/wasm.ts'
 import { memory } from '../../../src/index.ts'
-import { scratch } from '../../support/storages.ts'
+import { scratch } from '../../support/scratch.ts'
 
 const child = fileURLToPath(new URL('child.mjs', import.meta.url))
 const threadCounter = fileURLToPath(new URL('../../package/count-threads.cjs', import.meta.url))

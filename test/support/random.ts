@@ -1,4 +1,5 @@
-/** Numbers that look random and are the same for the same seed, on every machine. */
+// The one source of numbers that look random and are not: the same for the same seed, on every machine.
+
 export interface Random {
   /** An integer, 0 <= n < `limit`. */
   below(limit: number): number
@@ -29,4 +30,17 @@ export function createRandom(seed: number): Random {
     },
   }
   return random
+}
+
+/** Bytes that do not repeat: xorshift32, four bytes a step, for megabytes of them. */
+export function noise(length: number, seed: number): Uint8Array<ArrayBuffer> {
+  const words = new Uint32Array(Math.ceil(length / 4))
+  let x = (Math.imul(seed, 0x9e3779b1) ^ 0x5bd1e995) >>> 0 || 1
+  for (let i = 0; i < words.length; i++) {
+    x ^= x << 13
+    x ^= x >>> 17
+    x ^= x << 5
+    words[i] = x
+  }
+  return new Uint8Array(words.buffer, 0, length)
 }
