@@ -65,11 +65,17 @@ test('a writer waits for another one, and gives up after its time', async () => 
   const held = new Promise<void>((resolve) => {
     letGo = resolve
   })
+  let begun: () => void = () => undefined
+  const reading = new Promise<void>((resolve) => {
+    begun = resolve
+  })
   async function* slow(): AsyncGenerator<Uint8Array> {
+    begun()
     yield new Uint8Array(10)
     await held
   }
   const first = one.persist({ blobs: { index: slow() } })
+  await reading
   await expect(other.persist({ blobs: { index: new Uint8Array(1) }, lockWaitMs: 50 })).rejects.toMatchObject({
     code: 'STORE_LOCKED',
   })

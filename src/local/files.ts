@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { clock } from '../clock.ts'
 import { HoldfastError } from '../errors.ts'
 import { parseCid } from '../format/cid.ts'
-import { DirectorySyncFailed, makeDirectory, moveAside, writeDurable } from '../fs/durable.ts'
+import { DirectorySyncFailed, makeDirectory, moveAside, withDirectory, writeDurable } from '../fs/durable.ts'
 import {
   attempt,
   errorCode,
@@ -163,6 +163,8 @@ export function createLocalFiles(options: LocalFilesOptions): LocalFiles {
           })
         }
         if (there === null || (await lstatOrNull(fs, path)) === null) {
+          // The lock says that the file is ours: after a crash it must not be missing beside the file.
+          if (lock) await fs.syncDirectory(directory)
           await makeDirectory(fs, tempDirectory, directoryMode)
           await writeDurable(fs, {
             write: (file) => work.fill(async (views, position) => void (await writeFully(file, views, position))),
@@ -206,8 +208,12 @@ export function createLocalFiles(options: LocalFilesOptions): LocalFiles {
         if (!file.tryLock('exclusive')) return false
         // Another collector may have removed the lock file, and somebody made and locked a new one since.
         if (!isSameFile(await file.stat(), await lstatOrNull(fs, path + LOCK_SUFFIX))) return false
-        await ignoreMissing(fs.unlink(path))
-        await ignoreMissing(fs.unlink(path + LOCK_SUFFIX))
+        await withDirectory(fs, directory, async (opened) => {
+          await ignoreMissing(fs.unlink(path))
+          // The lock says that the file is ours: after a crash it must not be gone while the file is still there.
+          await opened.sync()
+          await ignoreMissing(fs.unlink(path + LOCK_SUFFIX))
+        })
         return true
       } catch (error) {
         throw ioError(error, `deleting ${path}`)

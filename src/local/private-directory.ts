@@ -34,7 +34,7 @@ const locks = new Map<string, number>()
 /** Where the leavings of the dead were looked for. Once: most come from the process before this one. */
 const reaped = new Set<string>()
 
-/** False: one who quickFs for the leavings of the dead came between, and removes it. */
+/** False: another process, looking for what dead ones left, locked the directory first and removes it. */
 function lockDirectory(home: string): boolean {
   // Where nothing can be locked there is no such file, and nobody takes the directory for dead.
   if (!locksAvailable().available) return true

@@ -82,7 +82,7 @@ export async function ingestBlobs(
   if (!Object.is(before, after)) {
     throw new HoldfastError(
       'SOURCE_CHANGED',
-      `the source changed while it was being persisted (unchanged() gave ${String(before)}, then ${String(after)}); try again`,
+      `the source changed while it was being persisted (sourceVersion() gave ${String(before)}, then ${String(after)}); try again`,
       { details: { before, after } },
     )
   }

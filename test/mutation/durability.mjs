@@ -17,6 +17,20 @@
 /** @type {Mutation[]} */
 export const durability = [
   {
+    file: 'src/local/files.ts',
+    find: 'if (lock) await fs.syncDirectory(directory)\n',
+    replace: '\n',
+    why: 'after a crash a laid-out file is without the lock by which it is known',
+    tests: ['test/explore/crash-cycles.test.ts'],
+  },
+  {
+    file: 'src/storage/directory/own-files.ts',
+    find: 'return isStore || (size <= LOCK_BYTES && (await beginsWith(fs, path, LOCK_LINE)))',
+    replace: 'return isStore || size === 0 || size === LOCK_BYTES',
+    why: 'a creation that was killed in the middle of its lock line can be finished',
+    tests: ['test/explore/process-death.test.ts'],
+  },
+  {
     file: 'src/fs/durable.ts',
     find: `    return await withDirectory(fs, dirname(target), (opened) =>
       publish(fs, temp, target, { synced, directory: opened }),

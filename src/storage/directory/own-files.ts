@@ -25,7 +25,9 @@ interface SortedFiles {
 const FOLDERS = ['packs', 'tmp', 'files', 'quarantine'] as const
 const JSON_FILES = ['STORE.json', 'HEAD.json', 'HEAD.prev.json']
 const LOCK = 'writer.lock'
-/** The writer's line in a lock file is padded to so many bytes. */
+/** How a writer's line in the lock file begins. */
+const LOCK_LINE = 'pid '
+/** The length that a writer's line in the lock file is padded to. */
 const LOCK_BYTES = 256
 
 /** What file systems and their tools make by themselves, and what keeps an empty directory in version control. */
@@ -110,9 +112,16 @@ const OTHERS = /\.(not-a-pack|other-store|not-the-blob)\.[^.]+\.[^.]+\.[0-9a-f]{
 async function isOwnAtRoot(fs: FileSystem, path: string, name: string, isStore: boolean): Promise<boolean> {
   if (name === LOCK) {
     const { size } = await fs.lstat(path)
-    return isStore || size === 0 || size === LOCK_BYTES
+    // A writer that was killed may have written a part of its line.
+    return isStore || (size <= LOCK_BYTES && (await beginsWith(fs, path, LOCK_LINE)))
   }
   return JSON_FILES.includes(name) && (isStore || (await hasHeader(fs, path)))
+}
+
+/** Whether a file begins with `text`, or is a part of it. */
+async function beginsWith(fs: FileSystem, path: string, text: string): Promise<boolean> {
+  const bytes = await readFileOrNull(fs, path, LOCK_BYTES)
+  return bytes !== null && text.startsWith(Buffer.from(bytes.subarray(0, text.length)).toString('latin1'))
 }
 
 /** In which the store's packs are named. */

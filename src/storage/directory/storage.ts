@@ -156,7 +156,7 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
       (await listPackNames(fs, at.packs)).some((name) => isHex(name, DIGEST_BYTES)) ||
       (await attempt(lstatOrNull(fs, at.previous), `looking at ${at.previous}`)) !== null
     if (!evidence) return null
-    // Perhaps its creator finished between our two quickFs.
+    // The creator may have finished between the two reads.
     if ((await readStoreFile()) !== null) return await readHead()
     throw new HoldfastError(
       'STORE_DAMAGED',
@@ -253,8 +253,8 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
   }
 
   /**
-   * As `prepare` found it the last time, if it still is that way: the same directory, with real directories in it. Three quickFs at once instead of
-   * seven one after the other.
+   * What `prepare` found the last time, if it is still so: the same directory, with real directories in it. This takes three
+   * calls at once, where `prepare` makes seven in turn.
    */
   async function stillPrepared({ stat, shared }: Prepared, quickFs: FileSystem): Promise<Prepared | null> {
     const [now, ...inside] = await attempt(
