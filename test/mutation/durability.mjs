@@ -25,7 +25,7 @@ export const durability = [
   },
   {
     file: 'src/storage/directory/own-files.ts',
-    find: 'return isStore || (size <= LOCK_BYTES && (await beginsWith(fs, path, LOCK_LINE)))',
+    find: 'return isStore || size === LOCK_BYTES || (size < LOCK_BYTES && (await beginsWith(fs, path, LOCK_LINE)))',
     replace: 'return isStore || size === 0 || size === LOCK_BYTES',
     why: 'a creation that was killed in the middle of its lock line can be finished',
     tests: ['test/explore/process-death.test.ts'],

@@ -112,16 +112,17 @@ const OTHERS = /\.(not-a-pack|other-store|not-the-blob)\.[^.]+\.[^.]+\.[0-9a-f]{
 async function isOwnAtRoot(fs: FileSystem, path: string, name: string, isStore: boolean): Promise<boolean> {
   if (name === LOCK) {
     const { size } = await fs.lstat(path)
-    // A writer that was killed may have written a part of its line.
-    return isStore || (size <= LOCK_BYTES && (await beginsWith(fs, path, LOCK_LINE)))
+    // The line is never fsynced: after a power loss its bytes may be anything. A killed writer may have written a part.
+    return isStore || size === LOCK_BYTES || (size < LOCK_BYTES && (await beginsWith(fs, path, LOCK_LINE)))
   }
   return JSON_FILES.includes(name) && (isStore || (await hasHeader(fs, path)))
 }
 
-/** Whether a file begins with `text`, or is a part of it. */
+/** Whether a file begins with `text`, is a part of it, or begins with zeros. */
 async function beginsWith(fs: FileSystem, path: string, text: string): Promise<boolean> {
   const bytes = await readFileOrNull(fs, path, LOCK_BYTES)
-  return bytes !== null && text.startsWith(Buffer.from(bytes.subarray(0, text.length)).toString('latin1'))
+  if (bytes === null) return false
+  return bytes[0] === 0 || text.startsWith(Buffer.from(bytes.subarray(0, text.length)).toString('latin1'))
 }
 
 /** In which the store's packs are named. */
