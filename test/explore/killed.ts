@@ -11,6 +11,7 @@ import {
   prepared,
   type Scenario,
 } from './explore.ts'
+import { rehearse } from './faults.ts'
 
 /** One process is killed at some call; another comes after it; then the power fails. */
 export interface Succession {
@@ -32,13 +33,13 @@ export async function exploreSuccession(
 ): Promise<Explored> {
   const random = seeded(scenario.name, options.seed)
   const start = await prepared(scenario)
-  const before = await observeImage(createDisk(start), scenario)
+  const { milestones } = await rehearse(scenario)
   const sum: Explored = { points: 0, states: 0, distinct: 0, nested: 0 }
   const calls = positions(`${scenario.name}, ${options.rename}`, PART_LEAST)
   for (;;) {
     const killAt = calls.next().value
     const disk = createDisk(start, { rename: options.rename, seed: random.below(2 ** 31) })
-    const finished = await runUntilKilled(disk, scenario, killAt)
+    const { finished, steps } = await runUntilKilled(disk, scenario, killAt)
     const left = await observeImage(createDisk(disk.image()), scenario)
     const points: Omit<Point, 'allowed'>[] = []
     disk.onChange = () => points.push({ pending: disk.pending(), acknowledged: 0, log: [...disk.log] })
@@ -49,7 +50,7 @@ export async function exploreSuccession(
     disk.kill()
     const some = Array.from({ length: points.length === 0 ? 0 : options.pointsEach }, () => ({
       ...random.pick(points),
-      allowed: [before, left, after],
+      allowed: [milestones[steps]!, ...(scenario.between ?? []), left, after],
     }))
     // What the scenario checks besides speaks of its own steps.
     const { alsoCheck: _, ...plain } = scenario
@@ -60,20 +61,28 @@ export async function exploreSuccession(
   }
 }
 
-/** False: it was killed after that many changes of the disk. */
-async function runUntilKilled(disk: Disk, scenario: Scenario, changes: number): Promise<boolean> {
+/** Not finished: it was killed after that many changes of the disk. `steps` were acknowledged before. */
+async function runUntilKilled(
+  disk: Disk,
+  scenario: Scenario,
+  changes: number,
+): Promise<{ finished: boolean; steps: number }> {
   const context = contextOn(disk, scenario)
   let seen = 0
   disk.onChange = () => {
     if (++seen === changes) context.process.kill()
   }
+  let steps = 0
   try {
-    for (const step of scenario.steps) await step(context)
+    for (const step of scenario.steps) {
+      await step(context)
+      steps += 1
+    }
   } catch (error) {
     if (context.process.alive) throw error
   }
   disk.onChange = null
   const finished = context.process.alive
   context.process.kill()
-  return finished
+  return { finished, steps }
 }
