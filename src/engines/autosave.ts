@@ -1,13 +1,15 @@
-import { type Freshness, type OpenOptions, openStore, type Store } from '../index.ts'
+import { type OpenOptions, openStore, type Store } from '../index.ts'
 import { isStore } from '../location.ts'
-import { type EngineAdapter, type RestoredEngine, type RestoreEngineOptions, restoreEngine } from './adapter.ts'
+import type { EngineAdapter } from './adapter.ts'
 import type { AutosaveOptions, Lag } from './autosave-options.ts'
-import { createSaver } from './saver.ts'
+import { createSaveScheduler } from './save-scheduler.ts'
+import { type StartEngineOptions, type StartedEngine, startEngine } from './start.ts'
 
 // When to save. An engine that changes all day is saved in the background: some time after a change, at a quiet moment if there is one, one
 // save at a time, again and again until it worked, and never when there is nothing to save.
 
-export type { AutosaveOptions, Lag }
+export type { AutosaveOptions, Lag, StartEngineOptions, StartedEngine }
+export { startEngine }
 
 /** Saves an engine in the background, until it is closed. */
 export interface Autosave {
@@ -41,7 +43,7 @@ export function autosave<Engine>(
   if (options.checkEvery !== undefined && !(Number.isInteger(options.checkEvery) && options.checkEvery >= 1)) {
     throw new RangeError(`autosave: checkEvery must be a whole number from 1, got ${String(options.checkEvery)}`)
   }
-  const saver = createSaver(opened, adapter, engine, {
+  const saver = createSaveScheduler(opened, adapter, engine, {
     ...options,
     everyMs: atLeast('everyMs', options.everyMs ?? 30_000, 1),
     afterChanges: atLeast('afterChanges', options.afterChanges ?? Number.POSITIVE_INFINITY, 1),
@@ -109,50 +111,4 @@ function onSignals(
   }
   for (const signal of signals) process.on(signal, listener)
   return release
-}
-
-/** How `startEngine` restores, and how it makes a new engine. */
-export interface StartEngineOptions<Engine, Metadata> extends RestoreEngineOptions<Metadata> {
-  /** Makes a new engine when nothing was ever persisted. */
-  create: () => Engine | Promise<Engine>
-}
-
-/** An engine that is ready, and what of its source it lacks. */
-export interface StartedEngine<Engine, Metadata = Record<string, unknown>> {
-  engine: Engine
-  /** Null on a fresh start. For `autosave`, and for the sidecars. */
-  restored: RestoredEngine<Engine, Metadata> | null
-  /** What the engine lacks. */
-  replay: {
-    /** The watermark of the snapshot: replay what came after it. Undefined on a fresh start, or when none was persisted: replay all. */
-    after: unknown
-    /** `fresh`, or how the snapshot's watermark compares with `source`. */
-    state: 'fresh' | Freshness['state']
-    /** How much that is, in the watermark's units, where it can be said. */
-    by: unknown
-  }
-}
-
-/**
- * The start-up call: the engine of the newest intact snapshot that is not ahead of its source, or a new one; and what of the source is to be
- * replayed. `fallback` is on unless you say otherwise; so is `source.ahead: 'fallback'`.
- */
-export async function startEngine<Engine, Metadata = Record<string, unknown>>(
-  location: string | URL | Store,
-  adapter: EngineAdapter<Engine>,
-  options: StartEngineOptions<Engine, Metadata> & OpenOptions,
-): Promise<StartedEngine<Engine, Metadata>> {
-  const { create, ...rest } = options
-  const { source } = rest
-  const restored = await restoreEngine(location, adapter, {
-    ...rest,
-    fallback: rest.fallback ?? true,
-    ...(source === undefined ? {} : { source: { ahead: 'fallback', ...source } }),
-  })
-  if (restored === null) {
-    return { engine: await create(), restored, replay: { after: undefined, state: 'fresh', by: undefined } }
-  }
-  const { watermark, freshness } = restored.snapshot
-  const by = 'by' in freshness ? freshness.by : undefined
-  return { engine: restored.engine, restored, replay: { after: watermark, state: freshness.state, by } }
 }

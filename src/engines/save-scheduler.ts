@@ -1,22 +1,18 @@
+// Runs the saves of `autosave`: one after another, when `save-timing.ts` says that one is due. It must never run two at once, nor count a
+// change as durable that was made after the engine was captured.
+
 import { clock } from '../clock.ts'
 import type { PersistResult, Store } from '../index.ts'
 import { type EngineAdapter, type PersistEngineOptions, persistEngine } from './adapter.ts'
 import type { AutosaveOptions, Lag } from './autosave-options.ts'
+import { dueAt, retryDelayMs, type TimingOptions } from './save-timing.ts'
 
-/** The options of `autosave`, all there. */
-interface SaverOptions<Engine>
-  extends Required<
-      Pick<
-        AutosaveOptions<Engine>,
-        'everyMs' | 'afterChanges' | 'quietMs' | 'quietLimitMs' | 'retryMs' | 'retryLimitMs'
-      >
-    >,
-    Omit<
-      AutosaveOptions<Engine>,
-      'everyMs' | 'afterChanges' | 'quietMs' | 'quietLimitMs' | 'retryMs' | 'retryLimitMs' | 'signals' | 'deadlineMs'
-    > {}
+/** The options of `autosave`, with the defaults filled in. */
+interface SchedulerOptions<Engine>
+  extends TimingOptions,
+    Omit<AutosaveOptions<Engine>, keyof TimingOptions | 'signals' | 'deadlineMs'> {}
 
-interface Saver {
+interface SaveScheduler {
   changed(count?: number): void
   flush(deadlineMs?: number): Promise<void>
   /** Flushes a last time; after that nothing is saved. */
@@ -48,12 +44,12 @@ const TIMER_MS_MAX = 2 ** 31 - 1
 const GRACE_MS = 200
 
 /** The heart of `autosave`: decides when, and does one save after another. */
-export function createSaver<Engine>(
+export function createSaveScheduler<Engine>(
   opened: Promise<Store>,
   adapter: EngineAdapter<Engine>,
   engine: Engine,
-  options: SaverOptions<Engine>,
-): Saver {
+  options: SchedulerOptions<Engine>,
+): SaveScheduler {
   const now = (): number => clock.monotonicMs()
   /** Changes told in all, and when: the last one, and the first that is not durable. */
   let told = 0
@@ -102,15 +98,8 @@ export function createSaver<Engine>(
 
   /** When to save next; null: not before something changes. */
   function dueMs(): number | null {
-    let due: number
-    if (pending() > 0) {
-      due = Math.min(firstChangeMs + options.everyMs, manyMs ?? Number.POSITIVE_INFINITY)
-      due = Math.max(due, retryAtMs)
-      const quiet = Math.max(due, lastChangeMs + options.quietMs)
-      return Math.min(quiet, due + options.quietLimitMs)
-    }
-    if (told > 0 && durable !== null && !canTell()) return null
-    return Math.max(checkedMs + options.everyMs, retryAtMs)
+    const canWait = told > 0 && durable !== null && !canTell()
+    return dueAt({ pending: pending(), canWait, firstChangeMs, lastChangeMs, manyMs, checkedMs, retryAtMs }, options)
   }
 
   function schedule(): void {
@@ -155,7 +144,7 @@ export function createSaver<Engine>(
       (cause: unknown) => {
         failures += 1
         error = cause
-        const retryInMs = Math.min(options.retryLimitMs, options.retryMs * 2 ** Math.min(failures - 1, 30))
+        const retryInMs = retryDelayMs(failures, options)
         retryAtMs = now() + retryInMs
         settled(run)
         report(cause, retryInMs)
