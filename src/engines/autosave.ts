@@ -1,7 +1,9 @@
+import { isMainThread } from 'node:worker_threads'
 import { type OpenOptions, openStore, type Store } from '../index.ts'
 import { isStore } from '../location.ts'
 import type { EngineAdapter } from './adapter.ts'
 import type { AutosaveOptions, Lag } from './autosave-options.ts'
+import { watchExit } from './exit-watch.ts'
 import { createSaveScheduler } from './save-scheduler.ts'
 import { type StartEngineOptions, type StartedEngine, startEngine } from './start.ts'
 
@@ -17,7 +19,8 @@ export interface Autosave {
   changed(count?: number): void
   /**
    * Saves at once, unless nothing changed: what was changed before the call is durable when this resolves. Rejects with the error of the
-   * save, or with a `TimeoutError` after `deadlineMs`: then nothing of that save is committed.
+   * save, or with a `TimeoutError` after `deadlineMs`: then nothing of that save is committed. `HEAD_CONFLICT`: somebody else made another
+   * snapshot the current one, and nothing is saved over it.
    */
   flush(options?: { deadlineMs?: number }): Promise<void>
   lag(): Lag
@@ -26,7 +29,8 @@ export interface Autosave {
   [Symbol.asyncDispose](): Promise<void>
 }
 
-const DEADLINE_MS = 10_000
+/** Docker kills a container 10 s after SIGTERM. What is left is for an aborted save to notice, and for the process to end. */
+const DEADLINE_MS = 8_000
 
 /** Saves `engine` in the background from now on. Its timers do not keep the process alive. */
 export function autosave<Engine>(
@@ -36,6 +40,8 @@ export function autosave<Engine>(
   options: AutosaveOptions<Engine> & OpenOptions = {},
 ): Autosave {
   const deadlineMs = atLeast('deadlineMs', options.deadlineMs ?? DEADLINE_MS, 1)
+  assertOnConflict(options.onConflict)
+  assertSignals(options.signals)
   const given = isStore<Store>(location) ? location : null
   const opened = given === null ? openStore(location as string | URL, options) : Promise.resolve(given)
   // Whoever saves first meets the error.
@@ -52,14 +58,16 @@ export function autosave<Engine>(
     retryMs: atLeast('retryMs', options.retryMs ?? 1000, 1),
     retryLimitMs: atLeast('retryLimitMs', options.retryLimitMs ?? 60_000, 1),
   })
-  const release = onSignals(options.signals ?? [], () => saver.flush(deadlineMs), saver.report)
+  const release = onSignals(options.signals ?? [], () => saver.flush(deadlineMs), saver.reportOnce)
+  const unwatch = watchExit(adapter.name, saver.unsaved)
 
   let closing: Promise<void> | null = null
   async function close(): Promise<void> {
-    release()
     try {
       await saver.stop(deadlineMs)
     } finally {
+      release()
+      unwatch()
       if (given === null) await (await opened).close()
     }
   }
@@ -83,6 +91,19 @@ function atLeast(name: string, value: number, least: number): number {
   throw new RangeError(`autosave: ${name} must be a number from ${least}, got ${String(value)}`)
 }
 
+function assertOnConflict(value: unknown): void {
+  if (value === undefined || value === 'stop' || value === 'overwrite') return
+  throw new TypeError(`autosave: onConflict must be 'stop' or 'overwrite', got ${String(value)}`)
+}
+
+function assertSignals(signals: readonly NodeJS.Signals[] | undefined): void {
+  if (isMainThread || signals === undefined || signals.length === 0) return
+  throw new TypeError(
+    `autosave: signals (${signals.join(', ')}) are delivered to the main thread only, and this is a worker thread; ` +
+      'leave the option out, listen in the main thread, and call flush() here by a message from there',
+  )
+}
+
 /** Flushes on a signal, then lets it do what it would have done. */
 function onSignals(
   signals: readonly NodeJS.Signals[],
@@ -91,11 +112,8 @@ function onSignals(
 ): () => void {
   let ending = false
   function listener(signal: NodeJS.Signals): void {
-    if (ending) {
-      // Asked twice: at once, then.
-      end(signal)
-      return
-    }
+    // A second signal (a supervisor and a terminal both send one) must not cost the save. The deadline ends the wait.
+    if (ending) return
     ending = true
     flush()
       .catch(report)

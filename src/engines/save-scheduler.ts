@@ -2,10 +2,11 @@
 // change as durable that was made after the engine was captured.
 
 import { clock } from '../clock.ts'
-import type { PersistResult, Store } from '../index.ts'
+import { type HoldfastError, isHoldfastError, type PersistResult, type Store } from '../index.ts'
 import { type EngineAdapter, type PersistEngineOptions, persistEngine } from './adapter.ts'
 import type { AutosaveOptions, Lag } from './autosave-options.ts'
 import { dueAt, retryDelayMs, type TimingOptions } from './save-timing.ts'
+import { startingHead } from './starting-head.ts'
 
 /** The options of `autosave`, with the defaults filled in. */
 interface SchedulerOptions<Engine>
@@ -18,7 +19,10 @@ interface SaveScheduler {
   /** Flushes a last time; after that nothing is saved. */
   stop(deadlineMs: number): Promise<void>
   lag(): Lag
-  report(error: unknown): void
+  /** Whether there are changes that would be lost now. */
+  unsaved(): boolean
+  /** Reports what made a flush fail, unless the failed save has reported it. */
+  reportOnce(error: unknown): void
 }
 
 /** What a save captured, or will have. */
@@ -65,8 +69,18 @@ export function createSaveScheduler<Engine>(
   let error: unknown = null
   let retryAtMs = 0
   let saving: Run | null = null
+  /** The snapshot that the next save may replace; undefined: any. */
+  let expected = options.onConflict === 'overwrite' ? undefined : firstExpected()
+  /** Somebody else moved HEAD. Nothing is saved from then on. */
+  let conflict: HoldfastError | null = null
   let timer: NodeJS.Timeout | undefined
   let stopped = false
+
+  function firstExpected(): number | null | undefined {
+    const { restored } = options
+    if (restored !== undefined && restored !== null) return restored.snapshot.currentSequence
+    return startingHead(engine) ?? restored
+  }
 
   function startingPoint(): Captured | null {
     const { restored } = options
@@ -105,7 +119,7 @@ export function createSaveScheduler<Engine>(
   function schedule(): void {
     clock.stopTimer(timer)
     timer = undefined
-    if (stopped || saving !== null) return
+    if (stopped || conflict !== null || saving !== null) return
     const due = dueMs()
     if (due === null) return
     timer = clock.startTimer(onTimer, Math.min(Math.max(0, Math.ceil(due - now())), TIMER_MS_MAX))
@@ -134,6 +148,7 @@ export function createSaveScheduler<Engine>(
     run.done = persist(run).then(
       (result) => {
         durable = run.captured
+        if (options.onConflict !== 'overwrite') expected = result.sequence
         saves += 1
         failures = 0
         error = null
@@ -144,10 +159,12 @@ export function createSaveScheduler<Engine>(
       (cause: unknown) => {
         failures += 1
         error = cause
-        const retryInMs = retryDelayMs(failures, options)
+        if (isConflict(cause)) conflict = cause
+        const retryInMs = conflict === null ? retryDelayMs(failures, options) : Number.POSITIVE_INFINITY
         retryAtMs = now() + retryInMs
         settled(run)
-        report(cause, retryInMs)
+        // A save that was given up at a deadline may fail much later, when that was reported already.
+        if (cause !== reported || !run.abort.signal.aborted) report(cause, retryInMs)
         throw cause
       },
     )
@@ -180,17 +197,44 @@ export function createSaveScheduler<Engine>(
         return typeof alongside === 'function' ? alongside(captured) : (alongside ?? {})
       },
     }
-    return await persistEngine(await opened, adapter, engine, request)
+    const store = await opened
+    for (;;) {
+      try {
+        return await persistEngine(
+          store,
+          adapter,
+          engine,
+          expected === undefined ? request : { ...request, expectedHead: expected },
+        )
+      } catch (error) {
+        if (!isConflict(error) || error.details.own !== true) throw error
+        // Within one process the last call wins.
+        expected = error.details.current as number
+      }
+    }
   }
 
-  function report(cause: unknown, retryInMs = 0): void {
+  /** A HEAD that is replaced while we write, in a store without a lock, is another matter: the next try finds out. */
+  function isConflict(error: unknown): error is HoldfastError {
+    return isHoldfastError(error, 'HEAD_CONFLICT') && 'expected' in error.details
+  }
+
+  /** The error that was reported last. */
+  let reported: unknown = null
+
+  function report(cause: unknown, retryInMs: number): void {
+    reported = cause
     const { onError } = options
     if (onError !== undefined) {
       callOut(() => onError(cause, { failures, retryInMs }))
       return
     }
     const text = cause instanceof Error ? cause.message : String(cause)
-    process.emitWarning(`saving ${adapter.name} failed (${failures} in a row): ${text}`, {
+    const next =
+      conflict === null
+        ? ''
+        : "; autosave has stopped: restore the engine from the current snapshot, or pass onConflict: 'overwrite'"
+    process.emitWarning(`saving ${adapter.name} failed (${failures} in a row): ${text}${next}`, {
       type: 'HoldfastWarning',
       code: 'AUTOSAVE_FAILED',
     })
@@ -199,10 +243,12 @@ export function createSaveScheduler<Engine>(
   async function flush(deadlineMs?: number): Promise<void> {
     const deadline = deadlineMs === undefined ? null : startDeadline(deadlineMs)
     try {
+      if (conflict !== null) throw conflict
       const current = saving
       if (current !== null && current.captured !== null) {
         // It captured before we were called, so another must follow; whether it works does not matter then.
         await orDeadline(current.done, deadline).catch(() => deadline?.signal.throwIfAborted())
+        if (conflict !== null) throw conflict
       }
       // One that began, or captured, after we were called is ours too: several flushes share it.
       if (saving !== null) await orDeadline(saving.done, deadline)
@@ -258,8 +304,13 @@ export function createSaveScheduler<Engine>(
       failures,
       error,
       saving: saving !== null,
+      stopped: stopped || conflict !== null,
     }),
-    report,
+    // Changes that nobody reported count only where a save has shown what the engine was.
+    unsaved: () => pending() > 0 || (saves > 0 && canTell() && mayHaveChanged()),
+    reportOnce(cause) {
+      if (cause !== reported) report(cause, conflict === null ? 0 : Number.POSITIVE_INFINITY)
+    },
   }
 }
 

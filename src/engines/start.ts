@@ -1,12 +1,19 @@
 // Starts an engine: restores it from the newest snapshot that can be used, or makes a new one, and says what to replay.
 
-import type { Freshness, OpenOptions, Store } from '../index.ts'
+import { type Freshness, isHoldfastError, type OpenOptions, openStore, type Store } from '../index.ts'
+import { isStore } from '../location.ts'
 import { type EngineAdapter, type RestoredEngine, type RestoreEngineOptions, restoreEngine } from './adapter.ts'
+import { noteStartingHead } from './starting-head.ts'
 
 /** How `startEngine` restores, and how it makes a new engine. */
 export interface StartEngineOptions<Engine, Metadata> extends RestoreEngineOptions<Metadata> {
   /** Makes a new engine when nothing was ever persisted. */
   create: () => Engine | Promise<Engine>
+  /**
+   * What to do with a snapshot of another engine, other options, or an unreadable version: `throw` `ENGINE_MISMATCH`, the default, or `create`
+   * a new engine, as after a change of the fields. `autosave` may then replace the snapshot.
+   */
+  onMismatch?: 'throw' | 'create' | undefined
 }
 
 /** An engine that is ready, and what of its source it lacks. */
@@ -34,17 +41,39 @@ export async function startEngine<Engine, Metadata = Record<string, unknown>>(
   adapter: EngineAdapter<Engine>,
   options: StartEngineOptions<Engine, Metadata> & OpenOptions,
 ): Promise<StartedEngine<Engine, Metadata>> {
-  const { create, ...rest } = options
+  const { create, onMismatch = 'throw', ...rest } = options
+  if (onMismatch !== 'throw' && onMismatch !== 'create') {
+    throw new TypeError(`startEngine: onMismatch must be 'throw' or 'create', got ${String(onMismatch)}`)
+  }
   const { source } = rest
-  const restored = await restoreEngine(location, adapter, {
-    ...rest,
-    fallback: rest.fallback ?? true,
-    ...(source === undefined ? {} : { source: { ahead: 'fallback', ...source } }),
-  })
+  let restored: RestoredEngine<Engine, Metadata> | null = null
+  let head: number | null = null
+  try {
+    restored = await restoreEngine(location, adapter, {
+      ...rest,
+      fallback: rest.fallback ?? true,
+      ...(source === undefined ? {} : { source: { ahead: 'fallback', ...source } }),
+    })
+  } catch (error) {
+    if (onMismatch !== 'create' || !isHoldfastError(error, 'ENGINE_MISMATCH')) throw error
+    head = await currentSequence(location, options)
+  }
   if (restored === null) {
-    return { engine: await create(), restored, replay: { after: undefined, state: 'fresh', by: undefined } }
+    const engine = await create()
+    noteStartingHead(engine, head)
+    return { engine, restored, replay: { after: undefined, state: 'fresh', by: undefined } }
   }
   const { watermark, freshness } = restored.snapshot
   const by = 'by' in freshness ? freshness.by : undefined
   return { engine: restored.engine, restored, replay: { after: watermark, state: freshness.state, by } }
+}
+
+async function currentSequence(location: string | URL | Store, options: OpenOptions): Promise<number | null> {
+  const given = isStore<Store>(location) ? location : null
+  const store = given ?? (await openStore(location as string | URL, options))
+  try {
+    return (await store.snapshots()).find(({ current }) => current)?.sequence ?? null
+  } finally {
+    if (given === null) await store.close()
+  }
 }
