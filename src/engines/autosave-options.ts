@@ -18,6 +18,8 @@ export interface AutosaveOptions<Engine>
   retryMs?: number
   /** But no more than this; default 60,000. */
   retryLimitMs?: number
+  /** A save that takes longer, in ms, is given up and tried again: an adapter or a disk may hang. Default 30 minutes. */
+  saveLimitMs?: number
   /** Every so many saves, what was captured is restored into a new engine before it is committed: `check` of `persistEngine`. Default 0: never. */
   checkEvery?: number
   /**

@@ -32,6 +32,9 @@ export interface Autosave {
 /** Docker kills a container 10 s after SIGTERM. What is left is for an aborted save to notice, and for the process to end. */
 const DEADLINE_MS = 8_000
 
+/** Far above what a save takes: it is for one that hangs. */
+const SAVE_LIMIT_MS = 30 * 60_000
+
 /** Saves `engine` in the background from now on. Its timers do not keep the process alive. */
 export function autosave<Engine>(
   location: string | URL | Store,
@@ -55,6 +58,7 @@ export function autosave<Engine>(
     afterChanges: atLeast('afterChanges', options.afterChanges ?? Number.POSITIVE_INFINITY, 1),
     quietMs: atLeast('quietMs', options.quietMs ?? 500, 0),
     quietLimitMs: atLeast('quietLimitMs', options.quietLimitMs ?? 10_000, 0),
+    saveLimitMs: atLeast('saveLimitMs', options.saveLimitMs ?? SAVE_LIMIT_MS, 1),
     retryMs: atLeast('retryMs', options.retryMs ?? 1000, 1),
     retryLimitMs: atLeast('retryLimitMs', options.retryLimitMs ?? 60_000, 1),
   })

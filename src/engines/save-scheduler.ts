@@ -11,7 +11,9 @@ import { startingHead } from './starting-head.ts'
 /** The options of `autosave`, with the defaults filled in. */
 interface SchedulerOptions<Engine>
   extends TimingOptions,
-    Omit<AutosaveOptions<Engine>, keyof TimingOptions | 'signals' | 'deadlineMs'> {}
+    Omit<AutosaveOptions<Engine>, keyof TimingOptions | 'signals' | 'deadlineMs' | 'saveLimitMs'> {
+  saveLimitMs: number
+}
 
 interface SaveScheduler {
   changed(count?: number): void
@@ -145,29 +147,37 @@ export function createSaveScheduler<Engine>(
     timer = undefined
     const run: Run = { captured: null, abort: new AbortController(), done: Promise.resolve() }
     saving = run
-    run.done = persist(run).then(
-      (result) => {
-        durable = run.captured
-        if (options.onConflict !== 'overwrite') expected = result.sequence
-        saves += 1
-        failures = 0
-        error = null
-        retryAtMs = 0
-        settled(run)
-        callOut(() => options.onSave?.(result))
-      },
-      (cause: unknown) => {
-        failures += 1
-        error = cause
-        if (isConflict(cause)) conflict = cause
-        const retryInMs = conflict === null ? retryDelayMs(failures, options) : Number.POSITIVE_INFINITY
-        retryAtMs = now() + retryInMs
-        settled(run)
-        // A save that was given up at a deadline may fail much later, when that was reported already.
-        if (cause !== reported || !run.abort.signal.aborted) report(cause, retryInMs)
-        throw cause
-      },
+    const limit = clock.startTimer(
+      () =>
+        run.abort.abort(new DOMException(`not saved within ${options.saveLimitMs} ms (saveLimitMs)`, 'TimeoutError')),
+      Math.min(options.saveLimitMs, TIMER_MS_MAX),
     )
+    limit.unref()
+    run.done = persist(run)
+      .finally(() => clock.stopTimer(limit))
+      .then(
+        (result) => {
+          durable = run.captured
+          if (options.onConflict !== 'overwrite') expected = result.sequence
+          saves += 1
+          failures = 0
+          error = null
+          retryAtMs = 0
+          settled(run)
+          callOut(() => options.onSave?.(result))
+        },
+        (cause: unknown) => {
+          failures += 1
+          error = cause
+          if (isConflict(cause)) conflict = cause
+          const retryInMs = conflict === null ? retryDelayMs(failures, options) : Number.POSITIVE_INFINITY
+          retryAtMs = now() + retryInMs
+          settled(run)
+          // A save that was given up at a deadline may fail much later, when that was reported already.
+          if (cause !== reported || !run.abort.signal.aborted) report(cause, retryInMs)
+          throw cause
+        },
+      )
     return run.done
   }
 

@@ -216,8 +216,8 @@ describe('by the clock', () => {
     await pass(1000)
     expect([saves.length, saver.lag().saving]).toEqual([1, true])
     change()
-    // The end of the save will look at what is due.
-    expect(vi.getTimerCount()).toBe(0)
+    // Only the limit of the save under way: its end will look at what is due.
+    expect(vi.getTimerCount()).toBe(1)
     await pass(10_000)
     expect(saves.length).toBe(1)
     release()
@@ -392,6 +392,21 @@ describe('by the clock', () => {
     expect(await saved(store)).toBe(0)
     release()
     await pass(1000)
+    expect(await saved(store)).toBe(1)
+    await saver.close()
+  })
+
+  test('a save that hangs is given up after saveLimitMs, and tried again', async () => {
+    const { store, saves, change, saver, hold } = await started({ saveLimitMs: 300, onError: () => {} })
+    const release = hold()
+    change()
+    await pass(1000)
+    expect(saver.lag()).toMatchObject({ failures: 0, saving: true })
+    await pass(300)
+    expect(saver.lag()).toMatchObject({ failures: 1, saving: false, error: { name: 'TimeoutError' } })
+    release()
+    await pass(1000)
+    expect(saves.length).toBe(2)
     expect(await saved(store)).toBe(1)
     await saver.close()
   })

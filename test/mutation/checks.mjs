@@ -490,4 +490,11 @@ export const checks = [
     why: 'a second signal costs the save',
     tests: ['test/engines/autosave.test.ts'],
   },
+  {
+    file: 'src/engines/foreign.ts',
+    find: 'void endsWithin(ended, GRACE_MS).then(() => reject(signal.reason))',
+    replace: '',
+    why: 'an adapter that hangs holds up whoever aborts',
+    tests: ['test/engines/foreign.test.ts'],
+  },
 ]
