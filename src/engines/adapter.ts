@@ -336,6 +336,7 @@ function savedEngine(
     names: snapshot.names.filter((name) => name.startsWith(FOLDER)).map((name) => name.slice(FOLDER.length)),
     has: (name) => snapshot.has(FOLDER + name),
     blob: (name) => abortable(snapshot.blob(FOLDER + name), signal),
+    directory: (name) => snapshot.directory(FOLDER + name),
   }
 }
 
