@@ -165,6 +165,17 @@ describe('what autosave may replace first', () => {
     expect(await saved(store)).toBe(9)
   })
 
+  test('is what it saved itself from the second save on, when it was not told what was restored', async () => {
+    const store = memory()
+    await persistEngine(store, counter, { count: 1 })
+    const saver = autosave(store, counter, { count: 2 }, { ...never, onError: () => {} })
+    await saver.flush()
+    await store.rollback(1)
+    saver.changed()
+    await expect(saver.close()).rejects.toMatchObject(conflict)
+    expect(await saved(store)).toBe(1)
+  })
+
   test('is anything when it was not told what was restored', async () => {
     const store = memory()
     await persistEngine(store, counter, { count: 1 })
