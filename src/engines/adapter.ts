@@ -11,6 +11,7 @@ import {
   persistSnapshot,
   type Snapshot,
   type Store,
+  type Watermark,
 } from '../index.ts'
 import { isStore } from '../location.ts'
 import { checkedFirst } from './check.ts'
@@ -100,7 +101,7 @@ export interface Alongside {
   /** Any keys but `engine`. */
   metadata?: Record<string, unknown> | undefined
   /** The position of the source of truth that the engine has caught up with. */
-  watermark?: unknown
+  watermark?: Watermark | undefined
 }
 
 /** What `persistEngine` keeps beside the engine, and how it commits. */
