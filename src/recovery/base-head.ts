@@ -21,6 +21,8 @@ export interface BaseHead {
   currentHead: Head | null
   /** In words, when it is not. */
   whyNoHead: string
+  /** HEAD.json seems to be a copy of HEAD.prev.json: what is of the next revision may have been acknowledged. */
+  putBack: boolean
   /** HEAD.prev.json, likewise. */
   previous: Head | null
   /** STORE.json is good and this store's. */
@@ -60,6 +62,7 @@ export async function findBaseHead(
     from: there !== null ? 'HEAD.json' : previous !== null ? 'HEAD.prev.json' : 'commit records',
     currentHead: there?.head ?? null,
     whyNoHead: aside.find(({ file }) => file === 'HEAD.json')?.why ?? 'HEAD.json is missing',
+    putBack: there !== null && found.putBack,
     previous: previous?.head ?? null,
     storeFileIsGood: store.state === 'good' && store.value === storeId,
     toQuarantine: aside,

@@ -105,7 +105,7 @@ function chooseDirection(
   if (there === null) return { start, base, rolledBack: false, choice: null, adopting: true, jump: true }
   const known = knownPacks(there)
   const isNewer = ({ name, intact: whole, header }: SalvagedPack): boolean =>
-    !known.has(name) && whole && header!.revision > there.revision + 1
+    !known.has(name) && whole && header!.revision > there.revision + (start.putBack ? 0 : 1)
   const spareIsNewer = previous !== null && previous.revision > there.revision
   const rolledBack = spareIsNewer || salvaged.some(isNewer)
   const adopting = rolledBack && way === 'newer'

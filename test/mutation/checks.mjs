@@ -5,6 +5,27 @@
 /** @type {import('./durability.mjs').Mutation[]} */
 export const checks = [
   {
+    file: 'src/load/load.ts',
+    find: "if (!fallback || !isHoldfastError(error, 'HEAD_DAMAGED', 'HEAD_MISSING')) throw error",
+    replace: "if (!isHoldfastError(error, 'HEAD_DAMAGED', 'HEAD_MISSING')) throw error",
+    why: 'only fallback goes on from HEAD.prev.json',
+    tests: ['test/load/fallback.test.ts'],
+  },
+  {
+    file: 'src/gc/plan-sweep.ts',
+    find: 'claim.revision === head.revision + 1 && putBack',
+    replace: 'claim.revision === head.revision + 1 && putBack && false',
+    why: 'the newest acknowledged snapshot survives that HEAD.prev.json is copied over HEAD.json',
+    tests: ['test/recovery/put-back.test.ts'],
+  },
+  {
+    file: 'src/storage/directory/put-back.ts',
+    find: ' && stat.ctimeNs > previous.stat.ctimeNs',
+    replace: '',
+    why: 'a writer that died between its two renames does not look like somebody who put an old HEAD back',
+    tests: ['test/recovery/put-back.test.ts'],
+  },
+  {
     file: 'src/fs/node.ts',
     find: 'create: O_CREAT | O_EXCL | O_RDWR | noFollow',
     replace: 'create: O_CREAT | O_RDWR | noFollow',

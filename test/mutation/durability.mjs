@@ -601,7 +601,7 @@ export const durability = [
   },
   {
     file: 'src/load/load.ts',
-    find: 'if (!ahead) await assertStillThere(ctx, stored, damage)',
+    find: 'if (!ahead) await assertStillThere(ctx, stored, damage, options.fallback === true)',
     replace: '',
     why: 'a snapshot that was dropped while it was opened is no damage',
     tests: ['test/load/readers.test.ts'],
