@@ -5,6 +5,27 @@
 /** @type {import('./durability.mjs').Mutation[]} */
 export const checks = [
   {
+    file: 'src/fs/node.ts',
+    find: '    keepOwner(from, to)\n',
+    replace: '',
+    why: 'a file that root replaces stays its owner’s',
+    tests: ['test/storage/owner.test.ts'],
+  },
+  {
+    file: 'src/fs/node.ts',
+    find: "    if (how === 'create') nodeFs.unlinkSync(path)\n",
+    replace: '',
+    why: 'a call that is refused leaves no empty file',
+    tests: ['test/storage/owner.test.ts'],
+  },
+  {
+    file: 'src/fs/node.ts',
+    find: '      nodeFs.rmdirSync(path)\n',
+    replace: '',
+    why: 'a call that is refused leaves no empty directory',
+    tests: ['test/storage/owner.test.ts'],
+  },
+  {
     file: 'src/load/load.ts',
     find: "if (!fallback || !isHoldfastError(error, 'HEAD_DAMAGED', 'HEAD_MISSING')) throw error",
     replace: "if (!isHoldfastError(error, 'HEAD_DAMAGED', 'HEAD_MISSING')) throw error",
