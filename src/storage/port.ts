@@ -31,7 +31,11 @@ export interface StoredHead {
 }
 
 /** A file of a store as it was found. */
-export type Found<T> = { state: 'good'; value: T } | { state: 'missing' } | { state: 'damaged'; error: HoldfastError }
+export type Found<T> =
+  | { state: 'good'; value: T }
+  | { state: 'missing' }
+  /** `original`: what it says, when only its layout was changed. */
+  | { state: 'damaged'; error: HoldfastError; original?: T | undefined }
 
 /** The files of a store that are not packs. */
 export type StoreFileName = 'STORE.json' | 'HEAD.json' | 'HEAD.prev.json'

@@ -485,7 +485,7 @@ export const checks = [
   },
   {
     file: 'src/fs/node.ts',
-    find: 'if (uid !== 0) nodeFs.lchownSync(path, uid, gid)',
+    find: 'if (uid !== 0 && nodeFs.lstatSync(path).uid === 0) nodeFs.lchownSync(path, uid, gid)',
     replace: '',
     why: 'a directory that root makes locks the owner of the one above out',
     tests: ['test/storage/owner.test.ts'],

@@ -6,6 +6,7 @@ import { clock } from '../../clock.ts'
 import { HoldfastError, isDamage, isHoldfastError } from '../../errors.ts'
 import { parseHead } from '../../format/head.ts'
 import { isHex } from '../../format/hex.ts'
+import { originalOf } from '../../format/json-file.ts'
 import { DIGEST_BYTES, JSON_BYTES_MAX } from '../../format/limits.ts'
 import { parseStoreFile, type StoreFile } from '../../format/store-file.ts'
 import { makeDirectory } from '../../fs/durable.ts'
@@ -204,12 +205,14 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
   }
 
   async function found<T>(path: string, parse: (bytes: Uint8Array) => T): Promise<Found<T>> {
+    let bytes: Uint8Array | null = null
     try {
-      const bytes = await whole(bytesOf(path), path, path === at.store ? 'STORE_DAMAGED' : 'HEAD_DAMAGED')
+      bytes = await whole(bytesOf(path), path, path === at.store ? 'STORE_DAMAGED' : 'HEAD_DAMAGED')
       return bytes === null ? { state: 'missing' } : { state: 'good', value: parse(bytes) }
     } catch (error) {
-      if (isDamage(error) || isHoldfastError(error, 'NOT_A_STORE', 'LIMIT_EXCEEDED')) return { state: 'damaged', error }
-      throw error
+      if (!isDamage(error) && !isHoldfastError(error, 'NOT_A_STORE', 'LIMIT_EXCEEDED')) throw error
+      const original = bytes === null ? null : originalOf(bytes)
+      return { state: 'damaged', error, original: original === null ? undefined : parsedOrUndefined(parse, original) }
     }
   }
 
@@ -401,6 +404,15 @@ async function openPack(fs: FileSystem, path: string, name: string): Promise<Pac
     // Nothing was written through it: its close has nothing to report.
     close: () => file.close().catch(() => undefined),
     closeSync: () => file.closeSync(),
+  }
+}
+
+function parsedOrUndefined<T>(parse: (bytes: Uint8Array) => T, bytes: Uint8Array): T | undefined {
+  try {
+    return parse(bytes)
+  } catch (error) {
+    if (isHoldfastError(error)) return undefined
+    throw error
   }
 }
 
