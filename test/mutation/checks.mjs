@@ -5,6 +5,13 @@
 /** @type {import('./durability.mjs').Mutation[]} */
 export const checks = [
   {
+    file: 'src/recovery/repair.ts',
+    find: '  if (mayDrop !== false) return\n',
+    replace: '  return\n',
+    why: 'a repair that may not drop a snapshot drops none',
+    tests: ['test/recovery/repair-packs.test.ts'],
+  },
+  {
     file: 'src/fs/node.ts',
     find: '    keepOwner(from, to)\n',
     replace: '',
