@@ -37,7 +37,10 @@ export function planSweep(
   for (const [name, claim] of packs) {
     if (named.has(name)) continue
     if (retired.has(name)) {
-      if (retiredBefore.has(name)) plan.delete.push(name)
+      if (claim !== null && 'unreadable' in claim) {
+        // Somebody else's file, under the name of a pack.
+        plan.quarantine.push({ name, reason: 'not-a-pack', details: { why: claim.unreadable } })
+      } else if (retiredBefore.has(name)) plan.delete.push(name)
     } else if (claim === null) {
       // Not looked at.
     } else if ('unreadable' in claim) {

@@ -5,6 +5,13 @@
 /** @type {import('./durability.mjs').Mutation[]} */
 export const checks = [
   {
+    file: 'src/gc/pack-claims.ts',
+    find: 'const known = new Set(head.packs.map(({ name }) => name))',
+    replace: 'const known = new Set([...head.packs, ...head.retired].map(({ name }) => name))',
+    why: 'a foreign file under a retired pack’s name is not deleted unread',
+    tests: ['test/storage/own-files.test.ts'],
+  },
+  {
     file: 'src/recovery/repair.ts',
     find: '  if (mayDrop !== false) return\n',
     replace: '  return\n',

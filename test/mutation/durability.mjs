@@ -507,7 +507,7 @@ export const durability = [
   {
     file: 'src/gc/plan-sweep.ts',
     find: 'if (retiredBefore.has(name)) plan.delete.push(name)',
-    replace: '',
+    replace: '{}',
     why: 'retired packs gather',
   },
   {
