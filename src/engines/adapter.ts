@@ -12,6 +12,7 @@ import {
   type Snapshot,
   type SnapshotBlob,
   type Store,
+  type Watermark,
 } from '../index.ts'
 import { isStore } from '../location.ts'
 import { checkedFirst } from './check.ts'
@@ -102,7 +103,7 @@ export interface Alongside {
   /** Any keys but `engine`. */
   metadata?: Record<string, unknown> | undefined
   /** The position of the source of truth that the engine has caught up with. */
-  watermark?: unknown
+  watermark?: Watermark | undefined
 }
 
 /** What `persistEngine` keeps beside the engine, and how it commits. */

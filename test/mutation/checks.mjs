@@ -5,6 +5,62 @@
 /** @type {import('./durability.mjs').Mutation[]} */
 export const checks = [
   {
+    file: 'src/gc/pack-claims.ts',
+    find: 'const known = new Set(head.packs.map(({ name }) => name))',
+    replace: 'const known = new Set([...head.packs, ...head.retired].map(({ name }) => name))',
+    why: 'a foreign file under a retired pack’s name is not deleted unread',
+    tests: ['test/storage/own-files.test.ts'],
+  },
+  {
+    file: 'src/recovery/repair.ts',
+    find: '  if (mayDrop !== false) return\n',
+    replace: '  return\n',
+    why: 'a repair that may not drop a snapshot drops none',
+    tests: ['test/recovery/repair-packs.test.ts'],
+  },
+  {
+    file: 'src/fs/node.ts',
+    find: '    keepOwner(from, to)\n',
+    replace: '',
+    why: 'a file that root replaces stays its owner’s',
+    tests: ['test/storage/owner.test.ts'],
+  },
+  {
+    file: 'src/fs/node.ts',
+    find: "    if (how === 'create') nodeFs.unlinkSync(path)\n",
+    replace: '',
+    why: 'a call that is refused leaves no empty file',
+    tests: ['test/storage/owner.test.ts'],
+  },
+  {
+    file: 'src/fs/node.ts',
+    find: '      nodeFs.rmdirSync(path)\n',
+    replace: '',
+    why: 'a call that is refused leaves no empty directory',
+    tests: ['test/storage/owner.test.ts'],
+  },
+  {
+    file: 'src/load/load.ts',
+    find: "if (!fallback || !isHoldfastError(error, 'HEAD_DAMAGED', 'HEAD_MISSING')) throw error",
+    replace: "if (!isHoldfastError(error, 'HEAD_DAMAGED', 'HEAD_MISSING')) throw error",
+    why: 'only fallback goes on from HEAD.prev.json',
+    tests: ['test/load/fallback.test.ts'],
+  },
+  {
+    file: 'src/gc/plan-sweep.ts',
+    find: 'claim.revision === head.revision + 1 && putBack',
+    replace: 'claim.revision === head.revision + 1 && putBack && false',
+    why: 'the newest acknowledged snapshot survives that HEAD.prev.json is copied over HEAD.json',
+    tests: ['test/recovery/put-back.test.ts'],
+  },
+  {
+    file: 'src/storage/directory/put-back.ts',
+    find: ' && stat.ctimeNs > previous.stat.ctimeNs',
+    replace: '',
+    why: 'a writer that died between its two renames does not look like somebody who put an old HEAD back',
+    tests: ['test/recovery/put-back.test.ts'],
+  },
+  {
     file: 'src/fs/node.ts',
     find: 'create: O_CREAT | O_EXCL | O_RDWR | noFollow',
     replace: 'create: O_CREAT | O_RDWR | noFollow',
@@ -443,7 +499,7 @@ export const checks = [
   },
   {
     file: 'src/fs/node.ts',
-    find: 'if (uid !== 0) nodeFs.lchownSync(path, uid, gid)',
+    find: 'if (uid !== 0 && nodeFs.lstatSync(path).uid === 0) nodeFs.lchownSync(path, uid, gid)',
     replace: '',
     why: 'a directory that root makes locks the owner of the one above out',
     tests: ['test/storage/owner.test.ts'],

@@ -99,7 +99,7 @@ describe.each(kinds)('a persist to a $name store', ({ open, storage }) => {
     { chunking: fixed(4096) },
     { metadata: { x: 1 } },
     { watermark: 0 },
-    { watermark: null },
+    { watermark: '0' },
     { blobs: { a: 'a', b: '' } },
     { blobs: { b: 'a' } },
     { blobs: { a: { source: 'a', type: 'text/plain' } } },
