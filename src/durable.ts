@@ -6,6 +6,7 @@ import { quarantinePath } from './fs/quarantine.ts'
 import { findLagging, type Stale } from './fs/stale.ts'
 import { type DurableData, type SaveToTemp, type TextEncoding, writeFile } from './fs/write-file.ts'
 import { pathOf } from './location.ts'
+import { assertOptions, type OptionTable, refusePromise } from './misuse.ts'
 
 // `holdfast/durable`: what the store itself is built on, for files that are not in a store. Nothing here knows of
 // snapshots, and nothing of the store is loaded with it.
@@ -35,6 +36,16 @@ export interface WriteFileDurableOptions {
   makeDirectories?: boolean
   /** Rejects with `signal.reason`, and nothing is replaced. A function given as data is waited for first. */
   signal?: AbortSignal
+}
+
+const WRITE_OPTIONS: OptionTable<WriteFileDurableOptions> = {
+  mode: 'any',
+  keepMode: 'boolean',
+  symlinks: 'any',
+  encoding: 'any',
+  extraFiles: 'any',
+  makeDirectories: 'boolean',
+  signal: 'signal',
 }
 
 /** What was written. */
@@ -83,6 +94,7 @@ export async function writeFileDurable(
   options: WriteFileDurableOptions = {},
 ): Promise<WrittenFile> {
   const where = 'writeFileDurable'
+  assertOptions(where, options, WRITE_OPTIONS)
   const { mode = 0o600, keepMode = true, symlinks = 'follow', encoding = 'utf8', extraFiles = 'refuse' } = options
   if (!Number.isInteger(mode) || mode < 0 || mode > 0o777) {
     throw new TypeError(`${where}: mode is permission bits, 0 to 0o777, got ${String(mode)}`)
@@ -128,6 +140,7 @@ export interface ReapOrphansOptions {
  * @throws HoldfastError IO_FAILED when the directory cannot be read; what cannot be removed is in `kept`
  */
 export async function reapOrphans(path: string | URL, options: ReapOrphansOptions = {}): Promise<ReapedOrphans> {
+  assertOptions('reapOrphans', options, { olderThanMs: 'any', patterns: 'any' })
   const { olderThanMs = 60 * 60 * 1000, patterns = [] } = options
   assertMs('reapOrphans', 'olderThanMs', olderThanMs)
   if (!Array.isArray(patterns)) throw new TypeError('reapOrphans: patterns is an array of patterns')
@@ -157,6 +170,7 @@ export interface QuarantineOptions {
  * @throws HoldfastError IO_FAILED, NO_SPACE: it is still where it was; COMMIT_UNKNOWN: it was moved, perhaps not durably
  */
 export async function quarantine(path: string | URL, options: QuarantineOptions): Promise<string | null> {
+  assertOptions('quarantine', options, { reason: 'any', directory: 'any', details: 'any' })
   assertReason('quarantine', options?.reason)
   const { reason, directory, details = {} } = options
   return await quarantinePath(nodeFileSystem, pathAt('quarantine', path), {
@@ -186,6 +200,14 @@ export interface FindStaleOptions {
   log?: (message: string, stale: Stale) => void
 }
 
+const STALE_OPTIONS: OptionTable<FindStaleOptions> = {
+  derived: 'any',
+  source: 'any',
+  olderThanMs: 'any',
+  files: 'function',
+  log: 'function',
+}
+
 /**
  * Finds indexes that lag behind what they are made from: the newest file of `source` was written more than
  * `olderThanMs` after the newest file of `derived`. What is missing or has no files is passed over. Nothing is changed.
@@ -198,6 +220,7 @@ export interface FindStaleOptions {
  * @throws HoldfastError IO_FAILED when something cannot be read
  */
 export async function findStale(options: FindStaleOptions): Promise<Stale[]> {
+  assertOptions('findStale', options, STALE_OPTIONS)
   return await findStaleFor('findStale', options)
 }
 
@@ -218,6 +241,7 @@ export interface QuarantineStaleOptions extends FindStaleOptions {
  */
 export async function quarantineStale(options: QuarantineStaleOptions): Promise<(Stale & { to: string | null })[]> {
   const where = 'quarantineStale'
+  assertOptions(where, options, { ...STALE_OPTIONS, reason: 'any', directory: 'any' })
   const reason = options?.reason ?? 'stale'
   assertReason(where, reason)
   const directory = options.directory === undefined ? undefined : pathAt(where, options.directory)
@@ -278,6 +302,7 @@ function assertOneOf(where: string, name: string, value: unknown, allowed: reado
 }
 
 function assertData(data: unknown): void {
+  refusePromise(data, 'writeFileDurable: the content')
   const content =
     typeof data === 'string' ||
     typeof data === 'function' ||

@@ -1,6 +1,7 @@
 // What `autosave` is told, and what it tells.
 
 import type { PersistResult } from '../index.ts'
+import type { OptionTable } from '../misuse.ts'
 import type { PersistEngineOptions, RestoredEngine } from './adapter.ts'
 
 /** When `autosave` saves, how it retries, and what it tells. */
@@ -33,6 +34,26 @@ export interface AutosaveOptions<Engine>
   deadlineMs?: number
   /** What `restoreEngine` or `startEngine` gave: its snapshot counts as the last durable one. */
   restored?: RestoredEngine<Engine, unknown> | null
+}
+
+export const AUTOSAVE_OPTIONS: OptionTable<AutosaveOptions<unknown>> = {
+  alongside: 'any',
+  attempts: 'any',
+  chunking: 'any',
+  keepLast: 'any',
+  lockWaitMs: 'ms',
+  everyMs: 'any',
+  afterChanges: 'any',
+  quietMs: 'any',
+  quietLimitMs: 'any',
+  retryMs: 'any',
+  retryLimitMs: 'any',
+  checkEvery: 'any',
+  onError: 'function',
+  onSave: 'function',
+  signals: 'any',
+  deadlineMs: 'any',
+  restored: 'any',
 }
 
 /** Where the durable snapshot stands behind the engine. */

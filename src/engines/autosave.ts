@@ -1,7 +1,9 @@
 import { type Freshness, type OpenOptions, openStore, type Store } from '../index.ts'
-import { isStore } from '../location.ts'
+import { isStore, pathOf } from '../location.ts'
+import { assertOptions, pickOptions, refusePromise } from '../misuse.ts'
 import { type EngineAdapter, type RestoredEngine, type RestoreEngineOptions, restoreEngine } from './adapter.ts'
-import type { AutosaveOptions, Lag } from './autosave-options.ts'
+import { AUTOSAVE_OPTIONS, type AutosaveOptions, type Lag } from './autosave-options.ts'
+import { assertAdapter, OPEN_OPTIONS, RESTORE_ENGINE_OPTIONS } from './engine-options.ts'
 import { createSaver } from './saver.ts'
 
 // When to save. An engine that changes all day is saved in the background: some time after a change, at a quiet moment if there is one, one
@@ -33,9 +35,19 @@ export function autosave<Engine>(
   engine: Engine,
   options: AutosaveOptions<Engine> & OpenOptions = {},
 ): Autosave {
-  const deadlineMs = atLeast('deadlineMs', options.deadlineMs ?? DEADLINE_MS, 1)
   const given = isStore<Store>(location) ? location : null
-  const opened = given === null ? openStore(location as string | URL, options) : Promise.resolve(given)
+  for (const [what, value] of Object.entries({ adapter, engine, restored: options?.restored })) {
+    refusePromise(value, `autosave: ${what}`)
+  }
+  // A save in the background would be the first to tell.
+  if (given === null) pathOf(location as string | URL, 'autosave')
+  assertAdapter('autosave', adapter)
+  assertOptions('autosave', options, { ...(given === null ? OPEN_OPTIONS : {}), ...AUTOSAVE_OPTIONS })
+  const deadlineMs = atLeast('deadlineMs', options.deadlineMs ?? DEADLINE_MS, 1)
+  const opened =
+    given === null
+      ? openStore(location as string | URL, pickOptions<OpenOptions>(options, OPEN_OPTIONS))
+      : Promise.resolve(given)
   // Whoever saves first meets the error.
   opened.catch(() => {})
   if (options.checkEvery !== undefined && !(Number.isInteger(options.checkEvery) && options.checkEvery >= 1)) {
@@ -68,8 +80,10 @@ export function autosave<Engine>(
 
   return {
     changed: saver.changed,
-    flush: (request = {}) =>
-      saver.flush(request.deadlineMs === undefined ? undefined : atLeast('deadlineMs', request.deadlineMs, 1)),
+    flush: async (request = {}) => {
+      assertOptions('flush', request, { deadlineMs: 'any' })
+      await saver.flush(request.deadlineMs === undefined ? undefined : atLeast('deadlineMs', request.deadlineMs, 1))
+    },
     lag: saver.lag,
     close: closeOnce,
     [Symbol.asyncDispose]: closeOnce,
@@ -142,6 +156,11 @@ export async function startEngine<Engine, Metadata = Record<string, unknown>>(
   adapter: EngineAdapter<Engine>,
   options: StartEngineOptions<Engine, Metadata> & OpenOptions,
 ): Promise<StartedEngine<Engine, Metadata>> {
+  assertOptions('startEngine', options, {
+    ...(isStore(location) ? {} : OPEN_OPTIONS),
+    ...RESTORE_ENGINE_OPTIONS,
+    create: 'function',
+  })
   const { create, ...rest } = options
   const { source } = rest
   const restored = await restoreEngine(location, adapter, {

@@ -1,6 +1,7 @@
 import { type ColumnFormat, restoreColumns, saveColumns } from '../encodings/column-file.ts'
 import type { Region } from '../encodings/columns.ts'
 import { captureFile } from '../local/saved-file.ts'
+import { assertOptions } from '../misuse.ts'
 import type { EngineAdapter } from './adapter.ts'
 import { packageVersion } from './version.ts'
 
@@ -55,6 +56,7 @@ export function hnswlib<Engine extends HnswlibLike, Space extends string>(
   engineOptions: HnswlibOptions<Space>,
   options: HnswlibAdapterOptions = {},
 ): EngineAdapter<Engine> {
+  assertOptions('hnswlib', options, { temporaryDirectory: 'any', version: 'any' })
   if (typeof HierarchicalNSW !== 'function') {
     throw new TypeError('hnswlib: give the HierarchicalNSW class, then { space, dim }')
   }

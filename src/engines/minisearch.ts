@@ -4,6 +4,7 @@ import { byDocument, type PostingLists } from '../encodings/postings.ts'
 import { decodeTermOrder, encodeTermOrder, sortedPositions } from '../encodings/term-order.ts'
 import { createYielder, STEPS } from '../event-loop.ts'
 import { type Chunking, content, HoldfastError } from '../index.ts'
+import { assertOptions } from '../misuse.ts'
 import type { EngineAdapter, SavedEngine } from './adapter.ts'
 import { packageVersion } from './version.ts'
 
@@ -61,6 +62,7 @@ export function minisearch<Engine extends MiniSearchLike, Options extends Fields
   engineOptions: Options,
   options: MiniSearchAdapterOptions = {},
 ): EngineAdapter<Engine> {
+  assertOptions('minisearch', options, { tokenizer: 'any', version: 'any' })
   if (typeof MiniSearch !== 'function') throw new TypeError('minisearch: give the MiniSearch class, then its options')
   const { fields, idField = 'id', storeFields = [], tokenize, processTerm } = engineOptions
   const given = Object.entries({ tokenize, processTerm }).filter(([, value]) => value !== undefined)

@@ -21,6 +21,7 @@ import { readVectors, type VectorEntry, vectorLines } from '../encodings/orama-v
 import { documentOrder, type PostingLists } from '../encodings/postings.ts'
 import { createYielder } from '../event-loop.ts'
 import { type BlobInput, type Chunking, content, HoldfastError } from '../index.ts'
+import { assertOptions } from '../misuse.ts'
 import type { EngineAdapter, EngineState, SavedEngine } from './adapter.ts'
 import { packageVersion } from './version.ts'
 
@@ -70,6 +71,7 @@ export function orama<Db extends object, Options extends OramaOptions>(
   createOptions: Options,
   options: OramaAdapterOptions = {},
 ): EngineAdapter<Db> {
+  assertOptions('orama', options, { tokenizer: 'any', version: 'any' })
   const { schema, components, sort } = createOptions
   const tokenizer = options.tokenizer ?? (components?.tokenizer === undefined ? 'default' : 'custom')
   return {

@@ -2,6 +2,7 @@ import { type BlobInput, type Chunking, fixed, HoldfastError } from '../index.ts
 import { privateFile } from '../local/private-directory.ts'
 import { putDatabase } from '../local/put-database.ts'
 import { captureFileLater, type SavedFile, wholeBytes } from '../local/saved-file.ts'
+import { assertOptions } from '../misuse.ts'
 import type { EngineAdapter, EngineState, SaveContext } from './adapter.ts'
 
 // A database is saved by SQLite's own backup, while it is in use, and kept by pages: a transaction changes a few of them, where they are.
@@ -50,6 +51,7 @@ export function sqlite<Database extends SqliteLike>(
   open: (path: string) => Database | Promise<Database>,
   options: SqliteAdapterOptions<Database> = {},
 ): EngineAdapter<Database> {
+  assertOptions('sqlite', options, { backup: 'function', path: 'any', options: 'any', temporaryDirectory: 'any' })
   if (typeof open !== 'function') throw new TypeError('sqlite: give a function that opens the database at a path')
   const { backup, path, temporaryDirectory } = options
 

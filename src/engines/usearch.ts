@@ -1,6 +1,7 @@
 import { type ColumnFormat, cutShort, restoreColumns, saveColumns } from '../encodings/column-file.ts'
 import type { Region } from '../encodings/columns.ts'
 import { captureBytes, captureFile, type SavedFile } from '../local/saved-file.ts'
+import { assertOptions } from '../misuse.ts'
 import type { EngineAdapter } from './adapter.ts'
 import { packageVersion } from './version.ts'
 
@@ -48,6 +49,7 @@ export function usearch<Engine extends UsearchLike, Options extends UsearchOptio
   engineOptions: Options,
   options: UsearchAdapterOptions = {},
 ): EngineAdapter<Engine> {
+  assertOptions('usearch', options, { temporaryDirectory: 'any', version: 'any' })
   if (typeof Index !== 'function') throw new TypeError('usearch: give the Index class, then its options')
   const { dimensions, metric = 'cos', quantization = 'f32', multi = false } = engineOptions
   if (!Number.isInteger(dimensions) || dimensions < 1) {

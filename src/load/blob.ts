@@ -9,6 +9,7 @@ import { cidText } from '../format/cid.ts'
 import { DIGEST_BYTES, SEGMENT_BYTES } from '../format/limits.ts'
 import type { BlobEntry } from '../format/manifest.ts'
 import type { LocalFiles } from '../local/files.ts'
+import { assertOptions, type OptionTable } from '../misuse.ts'
 import type { OnProgress } from '../progress.ts'
 import { readRange, readSegments, readWhole } from './read-blob.ts'
 
@@ -17,6 +18,14 @@ export interface BlobReadOptions {
   /** Rejects with `signal.reason`. */
   signal?: AbortSignal | undefined
   onProgress?: OnProgress | undefined
+}
+
+export const READ_OPTIONS: OptionTable<BlobReadOptions> = { signal: 'signal', onProgress: 'function' }
+
+const STREAM_OPTIONS: OptionTable<BlobReadOptions & { start?: number; end?: number }> = {
+  ...READ_OPTIONS,
+  start: 'any',
+  end: 'any',
 }
 
 /** One blob of a snapshot. Every byte it hands out has been verified; damage is `BLOB_DAMAGED`. */
@@ -67,7 +76,10 @@ export function createBlob(
   const cid = cidText(entry.root)
   let laidOut: Promise<string> | null = null
 
+  const where = `blob ${JSON.stringify(name)}`
+
   function reading(options: BlobReadOptions): { signal?: AbortSignal | undefined; onBytes(bytes: number): void } {
+    assertOptions(where, options, STREAM_OPTIONS)
     options.signal?.throwIfAborted()
     return {
       signal: options.signal,
@@ -165,6 +177,7 @@ export function createBlob(
     },
     stream,
     async file(options = {}) {
+      assertOptions(where, options, READ_OPTIONS)
       for (;;) {
         options.signal?.throwIfAborted()
         // A path that is held no more may be gone any moment.
@@ -177,6 +190,7 @@ export function createBlob(
       }
     },
     async writeTo(path, options = {}) {
+      assertOptions(where, options, READ_OPTIONS)
       await context.writeFile(path, stream(options))
     },
   }

@@ -2,6 +2,7 @@
 
 import { inspect } from 'node:util'
 import { HoldfastError } from '../errors.ts'
+import { assertOptions, refusePromise } from '../misuse.ts'
 
 /**
  * A position of the source of truth that can be compared: a count or a sequence, several of them by name, or text that sorts by code
@@ -49,7 +50,10 @@ export function compareWatermarks(persisted: unknown, source: Watermark): Freshn
 }
 
 /** A policy that is misspelt, or a position that compares with nothing, must not pass for "accepted". */
-export function assertSource({ watermark, behind, ahead }: SourcePosition): void {
+export function assertSource(source: SourcePosition): void {
+  assertOptions('load: source', source, { watermark: 'any', behind: 'any', ahead: 'any' })
+  const { watermark, behind, ahead } = source
+  refusePromise(watermark, 'load: source.watermark')
   if (typeof watermark !== 'string' && !isCount(watermark) && !isCounts(watermark)) {
     throw new TypeError(
       `load: source.watermark is a number, a bigint, text, or numbers by name; got ${inspect(watermark)}`,

@@ -4,6 +4,7 @@
 import type { StoreContext } from '../blocks/store-context.ts'
 import { HoldfastError, isDamage, isHoldfastError } from '../errors.ts'
 import type { Head, HeadSnapshot } from '../format/head.ts'
+import type { OptionTable } from '../misuse.ts'
 import type { OnProgress } from '../progress.ts'
 import type { StoredHead } from '../storage/port.ts'
 import { assertFresh, assertSource, compareWatermarks, type Freshness, type SourcePosition } from './freshness.ts'
@@ -35,6 +36,19 @@ export interface LoadOptions<Names extends string = string, Metadata = Record<st
   /** Rejects with `signal.reason`. */
   signal?: AbortSignal
   onProgress?: OnProgress
+}
+
+/** Checked before anything is read. */
+export const LOAD_OPTIONS: OptionTable<LoadOptions> = {
+  at: 'any',
+  blobs: 'any',
+  metadataSchema: 'any',
+  fallback: 'boolean',
+  required: 'boolean',
+  minSequence: 'any',
+  source: 'any',
+  signal: 'signal',
+  onProgress: 'function',
 }
 
 /** How often HEAD is read again when a pack that it named is gone because a writer has committed since. */
@@ -92,14 +106,17 @@ async function tryCandidates<Result, Names extends string, Metadata>(
   options: LoadOptions<Names, Metadata>,
   take: (snapshot: Snapshot<Names, Metadata>, opened: OpenedSnapshot) => Promise<Result>,
 ): Promise<Result | null> {
-  assertOptions(options)
+  assertChoices(options)
   for (let reads = 1; ; reads++) {
     options.signal?.throwIfAborted()
     const stored = await ctx.storage.readHead()
     const wanted = stored === null ? null : choose(ctx, stored.head, options)
     if (stored === null || wanted === null) {
       // A caller that gives `minSequence` has seen snapshots here, so this is not a fresh start.
-      if (options.required !== true && !((options.minSequence ?? 0) > 0)) return null
+      if (options.required !== true && !((options.minSequence ?? 0) > 0)) {
+        if (options.at === undefined) return null
+        throw nothingThere(ctx.storage.location)
+      }
       throw new HoldfastError(
         'NO_SNAPSHOT',
         `no snapshot was ever persisted to ${ctx.storage.location}; is the right volume mounted there?`,
@@ -213,6 +230,15 @@ function choose(ctx: StoreContext, head: Head, options: LoadOptions<string, unkn
   return find(ctx.storage.location, head, options.at ?? head.current)
 }
 
+/** What was asked for by sequence, tag or change cannot be in a store that has nothing. */
+export function nothingThere(location: string): HoldfastError {
+  return new HoldfastError(
+    'SNAPSHOT_NOT_FOUND',
+    `nothing was ever persisted to ${location}: persist first, or check the path and that its volume is mounted`,
+    { details: { location } },
+  )
+}
+
 /** A snapshot by sequence or tag; `SNAPSHOT_NOT_FOUND` says what there is. */
 export function find(location: string, head: Head, at: number | string): HeadSnapshot {
   const found = head.snapshots.find(({ sequence, tags }) =>
@@ -242,7 +268,7 @@ async function readAll(snapshot: Snapshot, options: LoadOptions<string, unknown>
   }
 }
 
-function assertOptions(options: LoadOptions<string, unknown>): void {
+function assertChoices(options: LoadOptions<string, unknown>): void {
   const { at, minSequence, source } = options
   if (at !== undefined && typeof at !== 'string' && !Number.isSafeInteger(at)) {
     throw new TypeError(`load: at is a sequence or a tag, got ${String(at)}`)

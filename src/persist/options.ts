@@ -1,6 +1,7 @@
 // What a persist is asked, and what it answers.
 
 import type { Chunking } from '../format/chunking.ts'
+import type { OptionTable } from '../misuse.ts'
 import type { OnProgress } from '../progress.ts'
 import type { BlobInput } from './sources.ts'
 
@@ -27,6 +28,21 @@ export interface PersistOptions {
   /** Rejects with `signal.reason`; nothing is committed. */
   signal?: AbortSignal
   onProgress?: OnProgress
+}
+
+/** Checked before anything is read. */
+export const PERSIST_OPTIONS: OptionTable<PersistOptions> = {
+  blobs: 'any',
+  metadata: 'any',
+  watermark: 'any',
+  message: 'any',
+  chunking: 'any',
+  keepLast: 'any',
+  expectedHead: 'any',
+  sourceVersion: 'function',
+  lockWaitMs: 'ms',
+  signal: 'signal',
+  onProgress: 'function',
 }
 
 /** What a persist made, and how much it wrote. */

@@ -12,6 +12,7 @@ import type { BlobEntry } from '../format/manifest.ts'
 import { decodeValue, encodeValue, isWellFormed } from '../format/value.ts'
 import { cleanUp, type Seen } from '../gc/collect.ts'
 import { assertExpected, assertWritable, watchWait } from '../history/write-guards.ts'
+import { refusePromise } from '../misuse.ts'
 import type { StoredHead, WriteSession } from '../storage/port.ts'
 import { commitSnapshot } from './commit.ts'
 import type { PersistDefaults, PersistOptions, PersistResult } from './options.ts'
@@ -32,6 +33,7 @@ export async function persist(
   options: PersistOptions,
   defaults: PersistDefaults,
 ): Promise<PersistResult> {
+  assertAwaited(options)
   const startMs = clock.monotonicMs()
   const signal = options.signal ?? new AbortController().signal
   signal.throwIfAborted()
@@ -92,6 +94,11 @@ export function assertKeepLast(keepLast: unknown): void {
   if (typeof keepLast !== 'number' || !Number.isInteger(keepLast) || keepLast < 1 || keepLast > 1000) {
     throw new RangeError(`keepLast is the number of snapshots to keep, 1 to 1,000; got ${String(keepLast)}`)
   }
+}
+
+/** A Promise has no entries: it would be kept as nothing. */
+function assertAwaited({ blobs, metadata, watermark }: PersistOptions): void {
+  for (const [name, value] of Object.entries({ blobs, metadata, watermark })) refusePromise(value, `persist: ${name}`)
 }
 
 function strictClone(value: unknown, root: string): unknown {

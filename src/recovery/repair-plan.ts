@@ -2,6 +2,7 @@
 
 import type { BlockSource } from '../blocks/block-source.ts'
 import type { Head, HeadSnapshot } from '../format/head.ts'
+import type { OptionTable } from '../misuse.ts'
 import type { OnProgress } from '../progress.ts'
 import type { StoreFileName } from '../storage/port.ts'
 import type { BaseHead } from './base-head.ts'
@@ -51,6 +52,13 @@ export interface RepairOptions {
   unreadable?: 'lost'
   onProgress?: OnProgress
   signal?: AbortSignal | undefined
+}
+
+export const REPAIR_OPTIONS: OptionTable<RepairOptions> = {
+  rolledBack: 'any',
+  unreadable: 'any',
+  onProgress: 'function',
+  signal: 'signal',
 }
 
 /** A plan with what it takes to carry it out. */

@@ -38,7 +38,7 @@ const SEQUENCE_JUMP = 1_000
  * nothing is wrong is left exactly as it is. With `dryRun` the answer is what would be done.
  */
 export async function repair(ctx: StoreContext, options: RepairOptions & RepairSettings): Promise<RepairReport> {
-  assertOptions(options)
+  assertChoices(options)
   const planned = await planUnlocked(ctx, options)
   if (options.dryRun === true && planned === null) {
     throw new HoldfastError('HEAD_CONFLICT', `${ctx.storage.location} is written to while its repair is planned`, {
@@ -66,7 +66,7 @@ export async function repair(ctx: StoreContext, options: RepairOptions & RepairS
   )
 }
 
-function assertOptions({ rolledBack, unreadable }: RepairOptions): void {
+function assertChoices({ rolledBack, unreadable }: RepairOptions): void {
   if (rolledBack !== undefined && rolledBack !== 'newer' && rolledBack !== 'older') {
     throw new TypeError(`repair: rolledBack is 'newer' or 'older', got ${String(rolledBack)}`)
   }

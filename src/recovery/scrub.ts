@@ -8,6 +8,7 @@ import { isDamage, isHoldfastError } from '../errors.ts'
 import type { Head } from '../format/head.ts'
 import { fromHex } from '../format/hex.ts'
 import { STORE_ID_BYTES } from '../format/limits.ts'
+import type { OptionTable } from '../misuse.ts'
 import { type BadBlocksOf, blockProblems, noteBadBlocks, type Problem, packProblem } from './problem.ts'
 
 /** How far one slice goes. Without a limit a slice is a whole round. */
@@ -20,6 +21,13 @@ export interface ScrubOptions {
   cursor?: string | null
   /** Rejects with `signal.reason`. */
   signal?: AbortSignal
+}
+
+export const SCRUB_OPTIONS: OptionTable<ScrubOptions> = {
+  maxBytes: 'any',
+  maxMs: 'any',
+  cursor: 'any',
+  signal: 'signal',
 }
 
 /** What one slice of a scrub found. */

@@ -9,6 +9,7 @@ import { isDamage, isHoldfastError } from '../errors.ts'
 import type { Head } from '../format/head.ts'
 import { ENTRY_BYTES, FANOUT_BYTES, FOOTER_BYTES, HEADER_BYTES } from '../format/limits.ts'
 import type { PackIndex } from '../format/pack.ts'
+import type { OptionTable } from '../misuse.ts'
 import type { OnProgress } from '../progress.ts'
 import { createSnapshotCheck, listingCheck, type SnapshotHealth } from './examine.ts'
 import { type Pinned, pinStore } from './pin-store.ts'
@@ -22,6 +23,8 @@ export interface VerifyOptions {
   signal?: AbortSignal
   onProgress?: OnProgress
 }
+
+export const VERIFY_OPTIONS: OptionTable<VerifyOptions> = { level: 'any', signal: 'signal', onProgress: 'function' }
 
 /** What `verify` found. It changes nothing. */
 export interface VerifyReport {

@@ -455,4 +455,32 @@ export const checks = [
     why: 'the umask keeps another user of the group from the lock',
     tests: ['test/storage/owner.test.ts'],
   },
+  {
+    file: 'src/misuse.ts',
+    find: 'if (type === undefined) throw new TypeError(',
+    replace: 'if (name === undefined) throw new TypeError(',
+    why: 'a misspelt option must not pass for one that was not given',
+    tests: ['test/misuse.test.ts'],
+  },
+  {
+    file: 'src/misuse.ts',
+    find: 'if (!isPromise(value)) return',
+    replace: 'return',
+    why: 'a Promise has no blobs, and would be kept as an empty snapshot',
+    tests: ['test/misuse.test.ts'],
+  },
+  {
+    file: 'src/location.ts',
+    find: 'if (HOME.test(path)) {',
+    replace: "if (path === '') {",
+    why: 'a store must not be made in a directory called ~',
+    tests: ['test/misuse.test.ts'],
+  },
+  {
+    file: 'src/location.ts',
+    find: 'return URL_TEXT.test(path) ? pathOfUrl(parsed(path, where), where) : path',
+    replace: 'return path',
+    why: 'a store must not be made in a directory called s3:',
+    tests: ['test/misuse.test.ts'],
+  },
 ]
