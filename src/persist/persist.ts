@@ -6,7 +6,7 @@ import { clock } from '../clock.ts'
 import { HoldfastError } from '../errors.ts'
 import { assertChunking } from '../format/chunking.ts'
 import { cidText } from '../format/cid.ts'
-import { prepareCompression, ZSTD_PACKAGE } from '../format/compression.ts'
+import { prepareCompression } from '../format/compression.ts'
 import { STORE_ID_BYTES } from '../format/limits.ts'
 import type { BlobEntry } from '../format/manifest.ts'
 import { decodeValue, encodeValue, isWellFormed } from '../format/value.ts'
@@ -83,7 +83,8 @@ function wantsCompression(compression: PersistDefaults['compression']): boolean 
   if (compression === 'zstd' && !prepared.ready) {
     throw new HoldfastError(
       'COMPRESSION_UNSUPPORTED',
-      `${ZSTD_PACKAGE} does not load, and this Node (${process.version}) cannot write zstd itself, as 22.15 can; install it, or use compression: 'auto' or 'none'`,
+      `compression: 'zstd' is not possible: this Node (${process.version}) cannot write zstd itself, as 22.15 can, and ${(prepared.reason as Error).message}. ` +
+        "Or use compression: 'auto' or 'none'",
       { details: { node: process.version }, cause: prepared.reason },
     )
   }
