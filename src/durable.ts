@@ -17,25 +17,25 @@ export type { DurableData, ReapedOrphans, SaveToTemp, Stale, TextEncoding }
 /** How `writeFileDurable` writes. */
 export interface WriteFileDurableOptions {
   /** Permission bits of a new file, given exactly, whatever the umask; default 0o600. */
-  mode?: number
+  mode?: number | undefined
   /** Whether a file that is replaced passes on its permission bits (default), or gets `mode` too. */
-  keepMode?: boolean
+  keepMode?: boolean | undefined
   /**
    * When the path is a symbolic link: `follow` (default) replaces the file behind it, which must exist, and the link
    * stays; `refuse` is IO_FAILED. Links among the directories above are followed in any case.
    */
-  symlinks?: 'follow' | 'refuse'
+  symlinks?: 'follow' | 'refuse' | undefined
   /** Of strings; default `utf8`. What it cannot hold (a lone surrogate) is a TypeError, not a replacement character. */
-  encoding?: TextEncoding
+  encoding?: TextEncoding | undefined
   /**
    * When the function given as data leaves other files beside `tempPath`: `refuse` (default) is SOURCE_FAILED, since
    * they may belong to it and cannot be replaced together with it; `remove` removes them (journals, locks).
    */
-  extraFiles?: 'refuse' | 'remove'
+  extraFiles?: 'refuse' | 'remove' | undefined
   /** Makes missing directories above, mode 0700, each durable before anything is put into it. Default false. */
-  makeDirectories?: boolean
+  makeDirectories?: boolean | undefined
   /** Rejects with `signal.reason`, and nothing is replaced. A function given as data is waited for first. */
-  signal?: AbortSignal
+  signal?: AbortSignal | undefined
 }
 
 const WRITE_OPTIONS: OptionTable<WriteFileDurableOptions> = {
@@ -117,14 +117,14 @@ export async function writeFileDurable(
 /** Which temps `reapOrphans` removes. */
 export interface ReapOrphansOptions {
   /** Not written to for so long, in ms; default an hour. A writer that lives is never older than its last write. */
-  olderThanMs?: number
+  olderThanMs?: number | undefined
   /**
    * How other programs name temps of a file, for what they left before: `{name}` stands for the file's name, `{digits}`
    * and `{hex}` for one or more digits, `*` for anything; all else is literal. `'{name}.{digits}'` are
    * write-file-atomic's, `'.{name}.tmp'` steno's, `'{name}.tmp-*'` atomically's. Each must contain `{name}` and a
    * letter or a mark beside it.
    */
-  patterns?: readonly string[]
+  patterns?: readonly string[] | undefined
 }
 
 /**
@@ -156,9 +156,9 @@ export interface QuarantineOptions {
   /** A few words; in the name, what does not fit a file name becomes `-`. */
   reason: string
   /** Where to, on the same file system; made when missing. Default: the directory that it is in. */
-  directory?: string | URL
+  directory?: string | URL | undefined
   /** Facts for the note beside it; plain data. */
-  details?: Readonly<Record<string, unknown>>
+  details?: Readonly<Record<string, unknown>> | undefined
 }
 
 /**
@@ -195,9 +195,9 @@ export interface FindStaleOptions {
    * Which files of a derived directory count, by path below it with `/`; default all. To be given when the engine
    * touches some file (a log, a lock) without saving.
    */
-  files?: (path: string) => boolean
+  files?: ((path: string) => boolean) | undefined
   /** Told of each that is stale. Default: `process.emitWarning`. */
-  log?: (message: string, stale: Stale) => void
+  log?: ((message: string, stale: Stale) => void) | undefined
 }
 
 const STALE_OPTIONS: OptionTable<FindStaleOptions> = {
@@ -227,9 +227,9 @@ export async function findStale(options: FindStaleOptions): Promise<Stale[]> {
 /** What to compare, and what to do with what is stale. */
 export interface QuarantineStaleOptions extends FindStaleOptions {
   /** Default `stale`. */
-  reason?: string
+  reason?: string | undefined
   /** As for `quarantine`. */
-  directory?: string | URL
+  directory?: string | URL | undefined
 }
 
 /**

@@ -15,11 +15,11 @@ import { createStore, LOCK_WAIT_MS, type Place, STORE_OPTIONS, type Store, type 
 /** How a store in a directory is opened. */
 export interface OpenOptions extends StoreOptions {
   /** Never writes a byte, not even a lock file. */
-  readOnly?: boolean
+  readOnly?: boolean | undefined
   /** Where `file()` lays blobs out; default `files/` in the store. With `readOnly`, the only place that is written. */
-  filesDir?: string | URL
+  filesDir?: string | URL | undefined
   /** `none`: no file locks; you make sure yourself that there is one writer at a time. */
-  lock?: 'os' | 'none'
+  lock?: 'os' | 'none' | undefined
 }
 
 const OPEN_OPTIONS: OptionTable<OpenOptions> = {

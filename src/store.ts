@@ -26,15 +26,15 @@ import type { Storage } from './storage/port.ts'
 /** Settings of one open store. Nothing of them is kept on disk. */
 export interface StoreOptions {
   /** Snapshots to keep beside tagged ones; default 3. */
-  keepLast?: number
+  keepLast?: number | undefined
   /** How long to wait for another writer, in ms; default 30,000. Then `STORE_LOCKED`. */
-  lockWaitMs?: number
+  lockWaitMs?: number | undefined
   /** `zstd` for chunks that shrink, in worker threads; `auto` (default): where it can be written, which is almost everywhere. */
-  compression?: 'auto' | 'none' | 'zstd'
+  compression?: 'auto' | 'none' | 'zstd' | undefined
   /** A pack is completed at this size in bytes; default 256 MiB, 1 MiB to 1 GiB. */
-  packBytesMax?: number
+  packBytesMax?: number | undefined
   /** Default: `process.emitWarning`. */
-  onWarning?: OnWarning
+  onWarning?: OnWarning | undefined
 }
 
 export const STORE_OPTIONS: OptionTable<StoreOptions> = {
@@ -62,9 +62,17 @@ const MATERIALIZE_OPTIONS: OptionTable<MaterializeOptions> = {
   signal: 'signal',
   onProgress: 'function',
 }
-const ROLLBACK_OPTIONS: OptionTable<HistoryOptions & { message?: string }> = { ...HISTORY_OPTIONS, message: 'any' }
-const TAG_OPTIONS: OptionTable<HistoryOptions & { at?: number | string }> = { ...HISTORY_OPTIONS, at: 'any' }
-const REPAIR_CALL_OPTIONS: OptionTable<RepairOptions & { dryRun?: boolean; lockWaitMs?: number }> = {
+const ROLLBACK_OPTIONS: OptionTable<HistoryOptions & { message?: string | undefined }> = {
+  ...HISTORY_OPTIONS,
+  message: 'any',
+}
+const TAG_OPTIONS: OptionTable<HistoryOptions & { at?: number | string | undefined }> = {
+  ...HISTORY_OPTIONS,
+  at: 'any',
+}
+const REPAIR_CALL_OPTIONS: OptionTable<
+  RepairOptions & { dryRun?: boolean | undefined; lockWaitMs?: number | undefined }
+> = {
   ...REPAIR_OPTIONS,
   dryRun: 'boolean',
   lockWaitMs: 'ms',
@@ -98,10 +106,10 @@ export interface Store {
   /** Kept snapshots, newest first. */
   snapshots(): Promise<SnapshotInfo[]>
   /** Tags the current snapshot, or `at`; a tag of that name moves. Tagged snapshots are kept. */
-  tag(name: string, options?: HistoryOptions & { at?: number | string }): Promise<SnapshotInfo>
+  tag(name: string, options?: HistoryOptions & { at?: number | string | undefined }): Promise<SnapshotInfo>
   untag(name: string, options?: HistoryOptions): Promise<SnapshotInfo>
   /** Makes an older snapshot, by sequence or tag, the current one again. */
-  rollback(to: number | string, options?: HistoryOptions & { message?: string }): Promise<SnapshotInfo>
+  rollback(to: number | string, options?: HistoryOptions & { message?: string | undefined }): Promise<SnapshotInfo>
   /** Lays blobs out as plain files, so that `file()` finds them there: for images built once and read-only later. */
   materialize(options?: MaterializeOptions): Promise<Materialized>
   /** Looks at everything, changes nothing; damage is in the report. */
@@ -112,7 +120,9 @@ export interface Store {
    * Brings a damaged store back: rebuilds HEAD, rescues good blocks, drops only snapshots that are truly incomplete. Nothing is deleted.
    * `dryRun` answers what would be done. `STORE_ROLLED_BACK` asks which way to go on when an old HEAD was put back.
    */
-  repair(options?: RepairOptions & { dryRun?: boolean; lockWaitMs?: number }): Promise<RepairReport>
+  repair(
+    options?: RepairOptions & { dryRun?: boolean | undefined; lockWaitMs?: number | undefined },
+  ): Promise<RepairReport>
   /** Waits for what is under way. Open snapshots stay usable. */
   close(): Promise<void>
   [Symbol.asyncDispose](): Promise<void>
@@ -276,7 +286,7 @@ export function createStore({ storage, fs, local }: Place, options: StoreOptions
     [Symbol.asyncDispose]: close,
   }
 
-  function lockWait(request: { lockWaitMs?: number }): { lockWaitMs: number } {
+  function lockWait(request: { lockWaitMs?: number | undefined }): { lockWaitMs: number } {
     return { lockWaitMs: request.lockWaitMs ?? defaults.lockWaitMs }
   }
 }

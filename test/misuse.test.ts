@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
@@ -243,4 +243,22 @@ test('a path that begins with ~, or is the URL of something else, is refused wit
   expect([(await openStore(url)).location, (await openStore(url.href)).location]).toEqual(
     Array(2).fill(join(directory, 'by url')),
   )
+})
+
+test('every public option takes undefined, for callers who compile with exactOptionalPropertyTypes', () => {
+  const strict: string[] = []
+  const root = new URL('../src/', import.meta.url)
+  for (const path of readdirSync(root, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.ts'))) {
+    const source = readFileSync(new URL(path, root), 'utf8')
+    // Those of these folders are not the callers'.
+    if (/^(format|workers|fs|storage|blocks|local)\b/.test(path)) continue
+    for (const [, name, body] of source.matchAll(
+      /^export interface (\w*Options|Alongside|SourcePosition)\b[\s\S]*?\{\n([\s\S]*?)^\}/gm,
+    )) {
+      for (const [, option, type] of body!.matchAll(/^ {2}(\w+)\?: (.*)$/gm)) {
+        if (!/\bundefined\b/.test(type!) && !/[({]$/.test(type!)) strict.push(`${name}.${option}`)
+      }
+    }
+  }
+  expect(strict).toEqual([])
 })

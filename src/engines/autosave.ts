@@ -166,7 +166,7 @@ export async function startEngine<Engine, Metadata = Record<string, unknown>>(
   const restored = await restoreEngine(location, adapter, {
     ...rest,
     fallback: rest.fallback ?? true,
-    ...(source === undefined ? {} : { source: { ahead: 'fallback', ...source } }),
+    ...(source === undefined ? {} : { source: { ...source, ahead: source.ahead ?? 'fallback' } }),
   })
   if (restored === null) {
     return { engine: await create(), restored, replay: { after: undefined, state: 'fresh', by: undefined } }

@@ -11,7 +11,7 @@ export interface Alongside {
   /** Any keys but `engine`. */
   metadata?: Record<string, unknown> | undefined
   /** The position of the source of truth that the engine has caught up with. */
-  watermark?: unknown
+  watermark?: unknown | undefined
 }
 
 /** What `persistEngine` keeps beside the engine, and how it commits. */
@@ -22,19 +22,19 @@ export interface PersistEngineOptions<Engine> extends Omit<PersistOptions, 'blob
    */
   alongside?: Alongside | ((engine: Engine) => Alongside) | undefined
   /** How often to try while the engine changes during the save; then `SOURCE_CHANGED`. Default 3. */
-  attempts?: number
+  attempts?: number | undefined
   /**
    * Restores what was captured into a new engine, and drops that, before anything is committed: `ENGINE_CHECK_FAILED` if it cannot be
    * restored. Needs the time and memory of a restore, and room for the blobs in `os.tmpdir()`. Default false.
    */
-  check?: boolean
+  check?: boolean | undefined
 }
 
 /** Which snapshot `restoreEngine` takes, and which sidecars it must have. */
 export interface RestoreEngineOptions<Metadata = Record<string, unknown>>
   extends Omit<LoadOptions<string, Metadata>, 'blobs'> {
   /** Sidecars that must be there; `BLOB_NOT_FOUND` otherwise. */
-  blobs?: readonly string[]
+  blobs?: readonly string[] | undefined
 }
 
 /** Taken by whoever opens the store. */

@@ -31,9 +31,9 @@ export interface FlexSearchAdapterOptions {
    * A name for the functions and Encoder instances among the options; change it when they change. Without a name, all of them count as
    * equal.
    */
-  encoder?: string
+  encoder?: string | undefined
   /** Of the flexsearch package, where it cannot be found. */
-  version?: string
+  version?: string | undefined
 }
 
 const NAME = 'FlexSearch'

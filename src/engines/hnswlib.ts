@@ -39,15 +39,15 @@ export interface HnswlibOptions<Space extends string = 'l2' | 'ip' | 'cosine'> {
   /** Dimensions of the vectors. */
   dim: number
   /** As given to `initIndex`: hnswlib does not save it. Default false. */
-  allowReplaceDeleted?: boolean
+  allowReplaceDeleted?: boolean | undefined
 }
 
 /** Where the adapter keeps its file in between, and which version it records. */
 export interface HnswlibAdapterOptions {
   /** Where the file that hnswlib saves and loads is for a moment, as large as the index. Default `os.tmpdir()`. */
-  temporaryDirectory?: string
+  temporaryDirectory?: string | undefined
   /** Of the hnswlib-node package, where it cannot be found. */
-  version?: string
+  version?: string | undefined
 }
 
 /** Saves and restores an hnswlib-node index: `hnswlib(HierarchicalNSW, { space: 'cosine', dim: 384 })`. */

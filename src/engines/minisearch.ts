@@ -46,9 +46,9 @@ export interface MiniSearchAdapterOptions {
    * A name for your `tokenize` and `processTerm`; change it when they change, for an index made with one tokenizer gives wrong answers to
    * another. Functions themselves cannot be compared: without a name, all that are not MiniSearch's own count as equal.
    */
-  tokenizer?: string
+  tokenizer?: string | undefined
   /** Of the minisearch package, where it cannot be found. */
-  version?: string
+  version?: string | undefined
 }
 
 const NAME = 'MiniSearch'

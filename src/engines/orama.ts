@@ -57,9 +57,9 @@ interface OramaOptions {
 /** What the Orama adapter cannot find out from the options of the engine. */
 export interface OramaAdapterOptions {
   /** A name for your tokenizer component; change it when it changes. Without a name, all tokenizers of your own count as equal. */
-  tokenizer?: string
+  tokenizer?: string | undefined
   /** Of the @orama/orama package, where it cannot be found. */
-  version?: string
+  version?: string | undefined
 }
 
 const NAME = 'Orama'

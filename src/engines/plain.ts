@@ -9,10 +9,10 @@ export interface PlainOptions<Engine> {
   /** Names the engine; a snapshot of another name is refused. */
   name: string
   /** Raise it when your bytes change so that older code could not read them. Default 1. */
-  layout?: number
+  layout?: number | undefined
   /** What must be equal on save and restore: dimensions, metric, tokenizer id. */
-  options?: Record<string, unknown>
-  version?: string
+  options?: Record<string, unknown> | undefined
+  version?: string | undefined
   /**
    * One blob, or several by name. Bytes, text, streams, `{ file }`, or `(path) => …` that saves into a path. Bytes are taken as they are
    * now; what is read later (streams, functions, files) needs `revision` if the engine can change meanwhile.

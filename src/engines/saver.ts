@@ -5,12 +5,7 @@ import type { AutosaveOptions, Lag } from './autosave-options.ts'
 
 /** The options of `autosave`, all there. */
 interface SaverOptions<Engine>
-  extends Required<
-      Pick<
-        AutosaveOptions<Engine>,
-        'everyMs' | 'afterChanges' | 'quietMs' | 'quietLimitMs' | 'retryMs' | 'retryLimitMs'
-      >
-    >,
+  extends Record<'everyMs' | 'afterChanges' | 'quietMs' | 'quietLimitMs' | 'retryMs' | 'retryLimitMs', number>,
     Omit<
       AutosaveOptions<Engine>,
       'everyMs' | 'afterChanges' | 'quietMs' | 'quietLimitMs' | 'retryMs' | 'retryLimitMs' | 'signals' | 'deadlineMs'

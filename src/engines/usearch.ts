@@ -30,17 +30,17 @@ export type UsearchClass<Engine extends UsearchLike, Options> = new (options: Op
 /** The options that the index is made with. */
 export interface UsearchOptions {
   dimensions: number
-  metric?: string
-  quantization?: string
-  multi?: boolean
+  metric?: string | undefined
+  quantization?: string | undefined
+  multi?: boolean | undefined
 }
 
 /** Where the adapter keeps its file in between, and which version it records. */
 export interface UsearchAdapterOptions {
   /** Where the file that usearch saves and loads is for a moment, as large as the index. Default `os.tmpdir()`. */
-  temporaryDirectory?: string
+  temporaryDirectory?: string | undefined
   /** Of the usearch package, where it cannot be found. */
-  version?: string
+  version?: string | undefined
 }
 
 /** Saves and restores a usearch index: `usearch(Index, { dimensions: 384, metric: MetricKind.Cos })`. */

@@ -14,9 +14,9 @@ import { assertExpected, assertWritable, watchWait } from './write-guards.ts'
 /** How a tag, an untag or a rollback is made. */
 export interface HistoryOptions {
   /** `HEAD_CONFLICT` unless this is the current sequence. */
-  expectedHead?: number | null
-  lockWaitMs?: number
-  signal?: AbortSignal
+  expectedHead?: number | null | undefined
+  lockWaitMs?: number | undefined
+  signal?: AbortSignal | undefined
 }
 
 export const HISTORY_OPTIONS: OptionTable<HistoryOptions> = {
@@ -73,7 +73,7 @@ export async function untag(
 export async function rollback(
   ctx: StoreContext,
   to: number | string,
-  options: HistoryOptions & { lockWaitMs: number; message?: string },
+  options: HistoryOptions & { lockWaitMs: number; message?: string | undefined },
 ): Promise<SnapshotInfo> {
   return await changeHead(ctx, options, async (head, stored) => {
     const target = find(ctx.storage.location, head, to)

@@ -22,7 +22,7 @@ export interface BlobReadOptions {
 
 export const READ_OPTIONS: OptionTable<BlobReadOptions> = { signal: 'signal', onProgress: 'function' }
 
-const STREAM_OPTIONS: OptionTable<BlobReadOptions & { start?: number; end?: number }> = {
+const STREAM_OPTIONS: OptionTable<BlobReadOptions & { start?: number | undefined; end?: number | undefined }> = {
   ...READ_OPTIONS,
   start: 'any',
   end: 'any',
@@ -45,7 +45,9 @@ export interface SnapshotBlob {
   /** The whole blob parsed as JSON. */
   json<T = unknown>(options?: BlobReadOptions): Promise<T>
   /** Bytes [start, end) in order, a few MiB at a time; memory stays bounded. Defaults: the whole blob. */
-  stream(options?: BlobReadOptions & { start?: number; end?: number }): AsyncIterableIterator<Uint8Array<ArrayBuffer>>
+  stream(
+    options?: BlobReadOptions & { start?: number | undefined; end?: number | undefined },
+  ): AsyncIterableIterator<Uint8Array<ArrayBuffer>>
   /**
    * The path of a read-only file with the blob's bytes, named by content, made once and reused. It stays until the snapshot is
    * disposed. Never write to it.
@@ -103,7 +105,7 @@ export function createBlob(
   }
 
   async function* stream(
-    options: BlobReadOptions & { start?: number; end?: number } = {},
+    options: BlobReadOptions & { start?: number | undefined; end?: number | undefined } = {},
   ): AsyncGenerator<Uint8Array<ArrayBuffer>> {
     const start = options.start ?? 0
     const end = Math.min(options.end ?? entry.size, entry.size)

@@ -14,12 +14,12 @@ export type Watermark = number | bigint | string | Readonly<Record<string, numbe
 export interface SourcePosition {
   watermark: Watermark
   /** The source has more than the snapshot: replay it. Default `accept`. */
-  behind?: 'accept' | 'refuse'
+  behind?: 'accept' | 'refuse' | undefined
   /**
    * The snapshot knows of things that the source does not: wrong results. Default `refuse`; `fallback` takes the newest snapshot that is
    * not ahead.
    */
-  ahead?: 'accept' | 'refuse' | 'fallback'
+  ahead?: 'accept' | 'refuse' | 'fallback' | undefined
 }
 
 /** How a snapshot's watermark compares with the source's. */

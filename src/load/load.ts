@@ -14,28 +14,28 @@ import { blobNotFound, type OpenedSnapshot, openSnapshot, type SkippedSnapshot, 
 /** Which snapshot to load, and what it must have. */
 export interface LoadOptions<Names extends string = string, Metadata = Record<string, unknown>> {
   /** A sequence or a tag; default the current one. */
-  at?: number | string
+  at?: number | string | undefined
   /** Blobs that must be there; types `blob(name)`. `BLOB_NOT_FOUND` otherwise. */
-  blobs?: readonly Names[]
+  blobs?: readonly Names[] | undefined
   /** Any Standard Schema; types `metadata`. `SCHEMA_MISMATCH` when it does not fit. */
-  metadataSchema?: StandardSchema<unknown, Metadata>
+  metadataSchema?: StandardSchema<unknown, Metadata> | undefined
   /**
    * When the snapshot is damaged, take the newest intact one before it. `load` then reads every blob (of `blobs`, if given) once to know;
    * `restore` finds out as it goes.
    */
-  fallback?: boolean
+  fallback?: boolean | undefined
   /** `NO_SNAPSHOT` instead of null when nothing was ever persisted. */
-  required?: boolean
+  required?: boolean | undefined
   /**
    * `STORE_ROLLED_BACK` when the current snapshot is older than this sequence, `NO_SNAPSHOT` when there is none at all; `fallback` does not
    * go below it.
    */
-  minSequence?: number
+  minSequence?: number | undefined
   /** Where the source of truth stands: compared with the snapshot's watermark, with a policy for each outcome. */
-  source?: SourcePosition
+  source?: SourcePosition | undefined
   /** Rejects with `signal.reason`. */
-  signal?: AbortSignal
-  onProgress?: OnProgress
+  signal?: AbortSignal | undefined
+  onProgress?: OnProgress | undefined
 }
 
 /** Checked before anything is read. */

@@ -27,9 +27,9 @@ export type BlobSource =
 /** How a blob is kept. */
 export interface BlobOptions {
   /** Default `content()`. Use `fixed(pageSize)` for page files and fixed-stride records. */
-  chunking?: Chunking
+  chunking?: Chunking | undefined
   /** A media type, kept in the manifest. */
-  type?: string
+  type?: string | undefined
 }
 
 /** A source, or a source with options. `{ directory }` becomes one blob for each file in it, named `<name>/<path>`. */

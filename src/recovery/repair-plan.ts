@@ -47,10 +47,10 @@ export interface RepairPlan {
 /** Which way a repair goes on where it must not decide by itself. */
 export interface RepairOptions {
   /** When an old HEAD was put back: `newer` adopts the snapshots made after it, `older` goes on without them. */
-  rolledBack?: 'newer' | 'older'
+  rolledBack?: 'newer' | 'older' | undefined
   /** `lost`: go on without what the disk fails to give (EIO). By default a repair stops there: the disk may give it tomorrow. */
-  unreadable?: 'lost'
-  onProgress?: OnProgress
+  unreadable?: 'lost' | undefined
+  onProgress?: OnProgress | undefined
   signal?: AbortSignal | undefined
 }
 

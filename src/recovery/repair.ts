@@ -24,7 +24,7 @@ export interface RepairReport extends RepairPlan {
 
 /** What `repair` takes of its store. */
 interface RepairSettings {
-  dryRun?: boolean
+  dryRun?: boolean | undefined
   lockWaitMs: number
   packBytesMax: number
 }

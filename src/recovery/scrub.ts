@@ -14,13 +14,13 @@ import { type BadBlocksOf, blockProblems, noteBadBlocks, type Problem, packProbl
 /** How far one slice goes. Without a limit a slice is a whole round. */
 export interface ScrubOptions {
   /** Stop after about this many stored bytes; at least one step of a few MiB is made. */
-  maxBytes?: number
+  maxBytes?: number | undefined
   /** Stop after about this many milliseconds. */
-  maxMs?: number
+  maxMs?: number | undefined
   /** Where the slice before stopped; default: where this store object's last slice did. Keep it across restarts. null: from the start. */
-  cursor?: string | null
+  cursor?: string | null | undefined
   /** Rejects with `signal.reason`. */
-  signal?: AbortSignal
+  signal?: AbortSignal | undefined
 }
 
 export const SCRUB_OPTIONS: OptionTable<ScrubOptions> = {

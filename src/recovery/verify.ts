@@ -18,10 +18,10 @@ import { type BadBlocksOf, blockProblems, noteBadBlocks, type Problem, packProbl
 /** How deep `verify` looks. */
 export interface VerifyOptions {
   /** `quick`: every structure, no blob bytes. `full` (default): every stored byte as well. */
-  level?: 'quick' | 'full'
+  level?: 'quick' | 'full' | undefined
   /** Rejects with `signal.reason`. */
-  signal?: AbortSignal
-  onProgress?: OnProgress
+  signal?: AbortSignal | undefined
+  onProgress?: OnProgress | undefined
 }
 
 export const VERIFY_OPTIONS: OptionTable<VerifyOptions> = { level: 'any', signal: 'signal', onProgress: 'function' }

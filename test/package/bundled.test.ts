@@ -68,7 +68,7 @@ test('a tracer sees in the published code which packages are needed, and webpack
   const chunks = readdirSync(join(root, 'dist/chunks')).map((name) =>
     readFileSync(join(root, 'dist/chunks', name), 'utf8'),
   )
-  const code = chunks.find((text) => text.includes('"@napi-rs/blake-hash"') && text.includes('createRequire'))!
+  const code = chunks.find((text) => text.includes('module.createRequire('))!
   // @vercel/nft follows calls of what `module.createRequire` gave, with a name that is written out.
   const name = /const (\w+) = module\.createRequire\(/.exec(code)?.[1]
   for (const needed of [
@@ -82,4 +82,10 @@ test('a tracer sees in the published code which packages are needed, and webpack
   }
   // webpack replaces what is imported by this name.
   expect(code).not.toMatch(/import \{[^}]*createRequire[^}]*\} from "node:module"/)
+})
+
+test('with moduleResolution node10, which does not read exports, each entry has its types', () => {
+  const { exports, typesVersions } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
+  const entries = Object.entries<{ types: string }>(exports).filter(([name]) => /^\.\/(?!package\.json)/.test(name))
+  expect(typesVersions['*']).toEqual(Object.fromEntries(entries.map(([name, { types }]) => [name.slice(2), [types]])))
 })
