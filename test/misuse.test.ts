@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
@@ -261,4 +261,18 @@ test('every public option takes undefined, for callers who compile with exactOpt
     }
   }
   expect(strict).toEqual([])
+})
+
+test('a path below a file is told, and does not pass for a store that was never made', async () => {
+  const path = join(directory, 'a file')
+  writeFileSync(path, '')
+  try {
+    const error = await failure(() => loadSnapshot(join(path, 'inside', 'store')))
+    expect(error).toMatchObject({
+      code: 'NOT_A_STORE',
+      message: expect.stringContaining('not a directory: check the path'),
+    })
+  } finally {
+    rmSync(path)
+  }
 })

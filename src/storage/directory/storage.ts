@@ -364,6 +364,11 @@ async function assertNoDanglingLink(fs: FileSystem, root: string): Promise<void>
   for (let path = root; path !== dirname(path); path = dirname(path)) {
     const there = await lstatOrNull(fs, path)
     if (there?.kind === 'link' && (await statOrNull(fs, path)) === null) throw leadsNowhere(path)
+    if (there !== null && (there.kind === 'file' || there.kind === 'other')) {
+      throw new HoldfastError('NOT_A_STORE', `${root} lies below ${path}, which is not a directory: check the path`, {
+        details: { path: root },
+      })
+    }
     if (there !== null) return
   }
 }
