@@ -9,6 +9,7 @@ import { cidText } from '../format/cid.ts'
 import { DIGEST_BYTES, SEGMENT_BYTES } from '../format/limits.ts'
 import type { BlobEntry } from '../format/manifest.ts'
 import type { LocalFiles } from '../local/files.ts'
+import { assertOptions, type OptionTable } from '../misuse.ts'
 import type { OnProgress } from '../progress.ts'
 import { readRange, readSegments, readWhole } from './read-blob.ts'
 
@@ -17,6 +18,14 @@ export interface BlobReadOptions {
   /** Rejects with `signal.reason`. */
   signal?: AbortSignal | undefined
   onProgress?: OnProgress | undefined
+}
+
+export const READ_OPTIONS: OptionTable<BlobReadOptions> = { signal: 'signal', onProgress: 'function' }
+
+const STREAM_OPTIONS: OptionTable<BlobReadOptions & { start?: number | undefined; end?: number | undefined }> = {
+  ...READ_OPTIONS,
+  start: 'any',
+  end: 'any',
 }
 
 /** One blob of a snapshot. Every byte it hands out has been verified; damage is `BLOB_DAMAGED`. */
@@ -36,7 +45,9 @@ export interface SnapshotBlob {
   /** The whole blob parsed as JSON. */
   json<T = unknown>(options?: BlobReadOptions): Promise<T>
   /** Bytes [start, end) in order, a few MiB at a time; memory stays bounded. Defaults: the whole blob. */
-  stream(options?: BlobReadOptions & { start?: number; end?: number }): AsyncIterableIterator<Uint8Array<ArrayBuffer>>
+  stream(
+    options?: BlobReadOptions & { start?: number | undefined; end?: number | undefined },
+  ): AsyncIterableIterator<Uint8Array<ArrayBuffer>>
   /**
    * The path of a read-only file with the blob's bytes, named by content, made once and reused. It stays until the snapshot is
    * disposed. Never write to it.
@@ -67,7 +78,10 @@ export function createBlob(
   const cid = cidText(entry.root)
   let laidOut: Promise<string> | null = null
 
+  const where = `blob ${JSON.stringify(name)}`
+
   function reading(options: BlobReadOptions): { signal?: AbortSignal | undefined; onBytes(bytes: number): void } {
+    assertOptions(where, options, STREAM_OPTIONS)
     options.signal?.throwIfAborted()
     return {
       signal: options.signal,
@@ -91,7 +105,7 @@ export function createBlob(
   }
 
   async function* stream(
-    options: BlobReadOptions & { start?: number; end?: number } = {},
+    options: BlobReadOptions & { start?: number | undefined; end?: number | undefined } = {},
   ): AsyncGenerator<Uint8Array<ArrayBuffer>> {
     const start = options.start ?? 0
     const end = Math.min(options.end ?? entry.size, entry.size)
@@ -165,6 +179,7 @@ export function createBlob(
     },
     stream,
     async file(options = {}) {
+      assertOptions(where, options, READ_OPTIONS)
       for (;;) {
         options.signal?.throwIfAborted()
         // A path that is held no more may be gone any moment.
@@ -177,6 +192,7 @@ export function createBlob(
       }
     },
     async writeTo(path, options = {}) {
+      assertOptions(where, options, READ_OPTIONS)
       await context.writeFile(path, stream(options))
     },
   }

@@ -2,6 +2,7 @@
 
 import type { BlockSource } from '../blocks/block-source.ts'
 import type { Head, HeadSnapshot } from '../format/head.ts'
+import type { OptionTable } from '../misuse.ts'
 import type { OnProgress } from '../progress.ts'
 import type { StoreFileName } from '../storage/port.ts'
 import type { BaseHead } from './base-head.ts'
@@ -46,13 +47,21 @@ export interface RepairPlan {
 /** Which way a repair goes on where it must not decide by itself. */
 export interface RepairOptions {
   /** When an old HEAD was put back: `newer` adopts the snapshots made after it, `older` goes on without them. */
-  rolledBack?: 'newer' | 'older'
+  rolledBack?: 'newer' | 'older' | undefined
   /** `lost`: go on without what the disk fails to give (EIO). By default a repair stops there: the disk may give it tomorrow. */
-  unreadable?: 'lost'
+  unreadable?: 'lost' | undefined
   /** False: `SNAPSHOT_DAMAGED`, and nothing is changed, when the repair would drop a snapshot. Default true. */
-  mayDrop?: boolean
-  onProgress?: OnProgress
+  mayDrop?: boolean | undefined
+  onProgress?: OnProgress | undefined
   signal?: AbortSignal | undefined
+}
+
+export const REPAIR_OPTIONS: OptionTable<RepairOptions> = {
+  rolledBack: 'any',
+  unreadable: 'any',
+  mayDrop: 'boolean',
+  onProgress: 'function',
+  signal: 'signal',
 }
 
 /** A plan with what it takes to carry it out. */

@@ -24,7 +24,7 @@ export interface RepairReport extends RepairPlan {
 
 /** What `repair` takes of its store. */
 interface RepairSettings {
-  dryRun?: boolean
+  dryRun?: boolean | undefined
   lockWaitMs: number
   packBytesMax: number
 }
@@ -38,7 +38,7 @@ const SEQUENCE_JUMP = 1_000
  * nothing is wrong is left exactly as it is. With `dryRun` the answer is what would be done.
  */
 export async function repair(ctx: StoreContext, options: RepairOptions & RepairSettings): Promise<RepairReport> {
-  assertOptions(options)
+  assertChoices(options)
   const planned = await planUnlocked(ctx, options)
   if (options.dryRun === true && planned === null) {
     throw new HoldfastError('HEAD_CONFLICT', `${ctx.storage.location} is written to while its repair is planned`, {
@@ -68,7 +68,7 @@ export async function repair(ctx: StoreContext, options: RepairOptions & RepairS
   )
 }
 
-function assertOptions({ rolledBack, unreadable, mayDrop }: RepairOptions): void {
+function assertChoices({ rolledBack, unreadable, mayDrop }: RepairOptions): void {
   if (rolledBack !== undefined && rolledBack !== 'newer' && rolledBack !== 'older') {
     throw new TypeError(`repair: rolledBack is 'newer' or 'older', got ${String(rolledBack)}`)
   }

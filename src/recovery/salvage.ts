@@ -44,7 +44,7 @@ export interface SalvageOptions {
   recorded: { bytes: number; blocks: number } | undefined
   /** What the disk does not give counts as lost. */
   unreadableIsLost: boolean
-  onBytes?: (bytes: number) => void
+  onBytes?: ((bytes: number) => void) | undefined
 }
 
 /**
