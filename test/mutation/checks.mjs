@@ -5,6 +5,27 @@
 /** @type {import('./durability.mjs').Mutation[]} */
 export const checks = [
   {
+    file: 'src/fs/io.ts',
+    find: "if ((await lstatOrNull(fs, path))?.kind !== 'link') return",
+    replace: 'if (path !== null) return',
+    why: 'nothing is written or moved out of the store',
+    tests: ['test/storage/own-directories.test.ts'],
+  },
+  {
+    file: 'src/local/files.ts',
+    find: "if (insideStore && entries.length > 0 && (await lstatOrNull(fs, directory))?.kind === 'link') {",
+    replace: 'if (directory === null) {',
+    why: 'nothing is deleted out of the store',
+    tests: ['test/storage/own-directories.test.ts'],
+  },
+  {
+    file: 'src/blocks/block-source.ts',
+    find: 'left.unshift(open)',
+    replace: '',
+    why: 'a pack that cannot be read for a moment is asked again',
+    tests: ['test/load/passing-errors.test.ts'],
+  },
+  {
     file: 'src/persist/commit.ts',
     find: 'await scanDamagedPacks(ctx, head, request.signal)',
     replace: '',
