@@ -3,7 +3,8 @@
 
 import type { StoreContext } from '../blocks/store-context.ts'
 import { HoldfastError, isHoldfastError } from '../errors.ts'
-import { emptyHead, type Head } from '../format/head.ts'
+import { emptyHead } from '../format/empty-head.ts'
+import type { Head } from '../format/head.ts'
 import { fromHex, toHex } from '../format/hex.ts'
 import { STORE_ID_BYTES } from '../format/limits.ts'
 import { assertWritable } from '../history/write-guards.ts'
