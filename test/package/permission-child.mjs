@@ -3,7 +3,7 @@
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { quarantine, writeFileDurable } from '../../dist/durable.js'
-import { persistEngine } from '../../dist/engines/adapter.js'
+import { persistEngine } from '../../dist/engines/index.js'
 import { plain } from '../../dist/engines/plain.js'
 import * as holdfast from '../../dist/index.js'
 
