@@ -211,6 +211,8 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
     const entries = await attempt(ignoreMissing(sortFiles(fs, root, await isBegun())), `looking at ${root}`)
     const foreign = entries?.foreign.filter((path) => !isHarmless(path)) ?? []
     if (foreign.length === 0) return
+    // With a HEAD that is good it is a store, which lost its STORE.json. A repair writes it anew, whatever lies beside it.
+    if ((await found(at.head, (bytes) => parseHead(bytes, at.head))).state === 'good') return
     const some = foreign.slice(0, 5).join(', ') + (foreign.length > 5 ? ` and ${foreign.length - 5} more` : '')
     throw new HoldfastError(
       'NOT_A_STORE',
