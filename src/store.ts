@@ -2,6 +2,7 @@
 
 import { channel } from 'node:diagnostics_channel'
 import { createBadBlocks } from './blocks/bad-blocks.ts'
+import { createCheckedBlobs } from './blocks/checked-blobs.ts'
 import { createPackCache } from './blocks/pack-cache.ts'
 import { createReachableCache } from './blocks/reachable-cache.ts'
 import type { StoreContext } from './blocks/store-context.ts'
@@ -133,6 +134,7 @@ export function createStore({ storage, fs, local }: Place, options: StoreOptions
     packCache: createPackCache(storage),
     warn: options.onWarning ?? emitProcessWarning,
     badBlocks: createBadBlocks(),
+    checkedBlobs: createCheckedBlobs(),
     reachable: createReachableCache(),
     lastPersisted: null,
   }

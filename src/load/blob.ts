@@ -1,16 +1,17 @@
 // One blob of an open snapshot: bytes, text, JSON, a stream, a range, or a laid-out file. Every byte is verified.
 
 import { constants } from 'node:buffer'
+import { chunkRuns } from '../blocks/blob-dag.ts'
 import type { BlockSource, DamageContext } from '../blocks/block-source.ts'
 import { HoldfastError } from '../errors.ts'
 import { blake3, digestsEqual } from '../format/blake3.ts'
-import type { Chunking } from '../format/chunking.ts'
+import { type Chunking, chunkBytesMax } from '../format/chunking.ts'
 import { cidText } from '../format/cid.ts'
 import { DIGEST_BYTES, SEGMENT_BYTES } from '../format/limits.ts'
 import type { BlobEntry } from '../format/manifest.ts'
 import type { LocalFiles } from '../local/files.ts'
 import type { OnProgress } from '../progress.ts'
-import { readRange, readSegments, readWhole } from './read-blob.ts'
+import { readRange, readSegmentsOrNull, readWhole } from './read-blob.ts'
 
 /** How a blob is read. */
 export interface BlobReadOptions {
@@ -53,6 +54,8 @@ export interface BlobContext {
   source(): BlockSource
   files: LocalFiles | null
   location: string
+  /** Notes that a blob's segments and chunks were seen to stand for the same bytes. */
+  noteChecked(entry: BlobEntry): void
   /** Keeps a laid-out file from deletion until the snapshot is disposed. */
   hold(file: { release(): Promise<void>; releaseSync(): void }): void
   writeFile(path: string | URL, bytes: AsyncIterable<Uint8Array>): Promise<void>
@@ -76,7 +79,9 @@ export function createBlob(
   }
 
   async function bytes(options: BlobReadOptions = {}): Promise<Uint8Array<ArrayBuffer>> {
-    return await context.use((source) => readWhole(source, entry, damageContext, reading(options)))
+    return await context.use((source) =>
+      readWhole(source, entry, damageContext, { ...reading(options), onAgree: () => context.noteChecked(entry) }),
+    )
   }
 
   async function text(options: BlobReadOptions = {}): Promise<string> {
@@ -128,7 +133,7 @@ export function createBlob(
     const { signal, onBytes } = reading(options)
     return await context.use(async (source) => {
       const held = await local.use(cid, entry.size, {
-        verify: (read) => matchesSegments(source, entry, damageContext, read),
+        verify: (read) => matchesBlob(source, entry, damageContext, read),
         fill: async (write) => {
           let position = 0
           for await (const part of readRange(source, entry, damageContext, 0, entry.size, { signal })) {
@@ -182,14 +187,42 @@ export function createBlob(
   }
 }
 
-/** Whether a file holds exactly this blob. Reads all of it, a segment at a time. */
-async function matchesSegments(
+/** Whether a file holds exactly this blob. Reads all of it: a segment at a time, or where that is not conclusive a chunk. */
+async function matchesBlob(
   source: BlockSource,
   entry: BlobEntry,
   damageContext: DamageContext,
-  read: (target: Uint8Array, position: number) => Promise<number>,
+  read: ReadFile,
 ): Promise<boolean> {
-  const segments = await readSegments(source, entry, damageContext)
+  const segments = await readSegmentsOrNull(source, entry, damageContext)
+  if (segments !== null && (await matchesSegments(segments, entry, read))) return true
+  return entry.segments !== undefined && (await matchesChunks(source, entry, damageContext, read))
+}
+
+type ReadFile = (target: Uint8Array, position: number) => Promise<number>
+
+async function matchesChunks(
+  source: BlockSource,
+  entry: BlobEntry,
+  damageContext: DamageContext,
+  read: ReadFile,
+): Promise<boolean> {
+  const buffer = Buffer.allocUnsafeSlow(chunkBytesMax(entry.chunking))
+  for await (const { offset, count, lengths, digests } of chunkRuns(source, entry, damageContext)) {
+    let position = offset
+    for (let i = 0; i < count; i++) {
+      if (lengths[i]! > buffer.length) return false
+      const bytes = buffer.subarray(0, lengths[i]!)
+      if ((await read(bytes, position)) !== bytes.length) return false
+      if (!digestsEqual(blake3(bytes), 0, digests, i * DIGEST_BYTES)) return false
+      position += bytes.length
+    }
+  }
+  return true
+}
+
+/** Whether a file holds the segments with these digests. */
+async function matchesSegments(segments: Uint8Array, entry: BlobEntry, read: ReadFile): Promise<boolean> {
   const size = entry.segments === undefined ? Math.max(entry.size, 1) : SEGMENT_BYTES
   const buffers = [Buffer.allocUnsafeSlow(size), Buffer.allocUnsafeSlow(size)]
   const readAt = (position: number): Promise<number> =>

@@ -96,7 +96,7 @@ function openBlocks(
   const writer = createPackWriter({
     storeId: fromHex(head.storeId, STORE_ID_BYTES),
     revision: head.revision + 1,
-    firstPackId: Math.max(0, ...head.packs.map(({ id }) => id)) + 1,
+    firstPackId: head.packs.reduce((largest, { id }) => Math.max(largest, id), 0) + 1,
     packBytesMax,
     createPack: () => session.createPack(),
   })

@@ -5,12 +5,15 @@ import type { Head, HeadSnapshot } from '../format/head.ts'
 import type { OnProgress } from '../progress.ts'
 import type { StoreFileName } from '../storage/port.ts'
 import type { BaseHead } from './base-head.ts'
+import type { RebuiltSegments } from './rebuild-segments.ts'
 import type { SalvagedPack } from './salvage.ts'
 
 /** One step of a repair. Nothing is ever deleted. */
 export type RepairAction =
   /** Good blocks of a pack that goes are copied into a new one. */
   | { action: 'rescue-blocks'; pack: string; blocks: number }
+  /** Segments blocks that are lost are made anew from the chunks of their blobs. */
+  | { action: 'rebuild-segments'; blocks: number }
   /** Commit records, from which a lost HEAD is rebuilt, are written anew. */
   | { action: 'renew-records'; snapshots: number }
   /** Moves a file aside; with reason `before-repair`, a copy of it. */
@@ -64,6 +67,8 @@ export interface PreparedRepair {
   /** Blocks that kept snapshots need. */
   marks: readonly Uint8Array[]
   kept: readonly KeptSnapshot[]
+  /** Segments blocks made anew, which kept snapshots need. */
+  rebuilt: readonly RebuiltSegments[]
   current: number | null
   packPlan: PackPlan
   renewRecords: boolean
@@ -74,6 +79,8 @@ export interface KeptSnapshot {
   snapshot: HeadSnapshot
   /** Slots of packs that hold its blocks, or its commit record. */
   slots: ReadonlySet<number>
+  /** It needs a segments block that is made anew. */
+  needsRebuilt: boolean
 }
 
 /** Which HEAD the new one goes on from, and what of the rest comes into it. */

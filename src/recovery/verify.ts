@@ -112,8 +112,7 @@ async function verifyPacks(
   const examine = createSnapshotCheck(source, {
     location: ctx.storage.location,
     signal: options.signal,
-    isGood: (place, digests, at) =>
-      !marks.has(packNumberOf(place), entryOf(place)) || hasGoodCopy(source, marks, digests, at),
+    isGood: (place) => !marks.has(packNumberOf(place), entryOf(place)),
     ...(failures.length > 0 ? {} : { onBlock: listing.onBlock }),
   })
   for (const snapshot of head.snapshots) {

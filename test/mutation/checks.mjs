@@ -5,6 +5,62 @@
 /** @type {import('./durability.mjs').Mutation[]} */
 export const checks = [
   {
+    file: 'src/persist/previous-blob.ts',
+    find: 'if (!isChecked) return false',
+    replace: '',
+    why: 'a snapshot before that lies does not make the next one lie',
+    tests: ['test/recovery/crafted.test.ts'],
+  },
+  {
+    file: 'src/blocks/dedup-writer.ts',
+    find: 'if (length !== null && source.indexes[packNumber]!.rawLength(entry) !== length) return false',
+    replace: '',
+    why: 'a copy of another length is not reused',
+    tests: ['test/recovery/crafted.test.ts'],
+  },
+  {
+    file: 'src/load/plan-reads.ts',
+    find: 'source.indexes[packNumberOf(found)]!.rawLength(entryOf(found)) === length',
+    replace: 'true',
+    why: 'a copy of another length does not hide a good one',
+    tests: ['test/recovery/crafted.test.ts'],
+  },
+  {
+    file: 'src/format/pack.ts',
+    find: 'storedBytes > dataBytes',
+    replace: 'storedBytes > Number.MAX_SAFE_INTEGER',
+    why: 'a small pack does not stand for any number of bytes',
+    tests: ['test/load/hostile.test.ts'],
+  },
+  {
+    file: 'src/format/pack.ts',
+    find: 'if (storedLength > BLOCK_BYTES_MAX) return `block ${i} has ${storedLength} stored bytes`',
+    replace: '',
+    why: 'no room is made for more than a block may have',
+    tests: ['test/load/hostile.test.ts'],
+  },
+  {
+    file: 'src/format/cid.ts',
+    find: 'if (text.length !== CID_TEXT_LENGTH) {',
+    replace: 'if (text.length === 0) {',
+    why: 'text that cannot be a CID is not decoded',
+    tests: ['test/format/hostile.test.ts'],
+  },
+  {
+    file: 'src/format/value.ts',
+    find: "if (cursor.weight > VALUE_WEIGHT_MAX) throw new Error('it has too many items')",
+    replace: '',
+    why: 'items are counted while they are decoded',
+    tests: ['test/format/hostile.test.ts'],
+  },
+  {
+    file: 'src/history/write-guards.ts',
+    find: 'if (actual <= max) return',
+    replace: 'return',
+    why: 'no number that a reader refuses is ever given out',
+    tests: ['test/history/history.test.ts'],
+  },
+  {
     file: 'src/fs/node.ts',
     find: 'create: O_CREAT | O_EXCL | O_RDWR | noFollow',
     replace: 'create: O_CREAT | O_RDWR | noFollow',

@@ -376,10 +376,19 @@ async function openPack(fs: FileSystem, path: string, name: string): Promise<Pac
     if (!isMissing(error)) throw ioError(error, `opening ${path}`)
     throw new HoldfastError('PACK_MISSING', `pack ${path} is missing`, { details: { path, pack: name }, cause: error })
   })
-  const { size } = await file.stat().catch(async (error: unknown) => {
+  const { size, kind } = await file.stat().catch(async (error: unknown) => {
     await file.close().catch(() => undefined)
     throw ioError(error, `looking at ${path}`)
   })
+  // Its size would say that the pack is cut short, and nothing is known of the pack.
+  if (kind !== 'file') {
+    await file.close().catch(() => undefined)
+    throw new HoldfastError(
+      'IO_FAILED',
+      `pack ${path} cannot be read: there is a ${kind} in its place. Put the file back, or move what is there away`,
+      { details: { code: kind === 'directory' ? 'EISDIR' : 'EINVAL', syscall: 'open', path } },
+    )
+  }
   return {
     name,
     bytes: size,
