@@ -4,7 +4,14 @@ import { join } from 'node:path'
 import { clock } from '../clock.ts'
 import { HoldfastError } from '../errors.ts'
 import { parseCid } from '../format/cid.ts'
-import { DirectorySyncFailed, makeDirectory, moveAside, withDirectory, writeDurable } from '../fs/durable.ts'
+import {
+  assertNoLink,
+  DirectorySyncFailed,
+  makeDirectory,
+  moveAside,
+  withDirectory,
+  writeDurable,
+} from '../fs/durable.ts'
 import {
   attempt,
   errorCode,
@@ -49,6 +56,8 @@ interface LocalFilesOptions {
   quarantineDirectory: string
   /** A directory whose bits `directory` gets if it has to be made; default 0700. */
   like?: string | undefined
+  /** `directory` is the store's own, and no link; one that the caller gave may be. */
+  ownDirectory?: boolean
   /** What lies there already is given out, and nothing is written; default false. */
   readOnly?: boolean
 }
@@ -78,7 +87,7 @@ const LOCK_PAUSE_MS = 10
  * by whoever deletes it. Files appear by rename and are never truncated: a process may have them memory-mapped.
  */
 export function createLocalFiles(options: LocalFilesOptions): LocalFiles {
-  const { fs, directory, lock, quarantineDirectory, readOnly = false } = options
+  const { fs, directory, lock, quarantineDirectory, ownDirectory = false, readOnly = false } = options
   const tempDirectory = join(directory, TEMPS)
 
   async function holdLock(path: string, how: 'read' | 'readWrite', mode?: number): Promise<File | null> {
@@ -147,6 +156,7 @@ export function createLocalFiles(options: LocalFilesOptions): LocalFiles {
       }
       let held: File | null = null
       try {
+        if (ownDirectory) await assertNoLink(fs, directory)
         const above = await statOrNull(fs, options.like ?? directory)
         await makeDirectory(fs, directory, (above?.mode ?? 0o700) & 0o777)
         const directoryMode = (await fs.stat(directory)).mode & 0o777
@@ -154,6 +164,7 @@ export function createLocalFiles(options: LocalFilesOptions): LocalFiles {
         held = await holdLock(path + LOCK_SUFFIX, 'readWrite', mode)
         const there = await lstatOrNull(fs, path)
         if (there !== null && (there.kind !== 'file' || there.size !== size || !(await verified(path, work.verify)))) {
+          await assertNoLink(fs, quarantineDirectory)
           await moveAside(fs, {
             from: path,
             quarantineDirectory,
@@ -165,6 +176,7 @@ export function createLocalFiles(options: LocalFilesOptions): LocalFiles {
         if (there === null || (await lstatOrNull(fs, path)) === null) {
           // The lock says that the file is ours: after a crash it must not be missing beside the file.
           if (lock) await fs.syncDirectory(directory)
+          await assertNoLink(fs, tempDirectory)
           await makeDirectory(fs, tempDirectory, directoryMode)
           await writeDurable(fs, {
             write: (file) => work.fill(async (views, position) => void (await writeFully(file, views, position))),
@@ -198,7 +210,7 @@ export function createLocalFiles(options: LocalFilesOptions): LocalFiles {
     },
     async remove(cid) {
       // Without locks nobody knows who uses it.
-      if (!lock) return false
+      if (!lock || (await isElsewhere())) return false
       const path = join(directory, cid)
       // Whatever was laid out has its lock beside it: a file without one is somebody else's.
       const opening = ignoreMissing(fs.open(path + LOCK_SUFFIX, 'update'))
@@ -222,9 +234,17 @@ export function createLocalFiles(options: LocalFilesOptions): LocalFiles {
       }
     },
     async reapTemps() {
+      if (await isElsewhere()) return
       const entries = await listTemps(fs, tempDirectory)
       await reapTemps(fs, tempDirectory, { lock, olderThanMs: UNLOCKED_TEMP_AGE_MS, nowMs: clock.nowMs(), entries })
     },
+  }
+
+  /** Nothing is deleted where a link leads to. */
+  async function isElsewhere(): Promise<boolean> {
+    if (!ownDirectory) return false
+    const stat = await attempt(lstatOrNull(fs, directory), `looking at ${directory}`)
+    return stat !== null && stat.kind !== 'directory'
   }
 
   async function verified(path: string, verify: Verify): Promise<boolean> {

@@ -42,6 +42,7 @@ export function localBesideStore({ fs, directory, lock, readOnly, filesDir }: Lo
     // Nothing is written outside of what was given.
     quarantineDirectory: filesDir === undefined ? join(directory, 'quarantine') : join(filesDir, 'quarantine'),
     like: filesDir === undefined ? directory : undefined,
+    ownDirectory: filesDir === undefined,
     readOnly: readOnly && filesDir === undefined,
   }
   const files = createLocalFiles({ ...options, fs })

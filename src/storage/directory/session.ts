@@ -7,7 +7,7 @@ import { HoldfastError } from '../../errors.ts'
 import { emptyHead, type Head } from '../../format/head.ts'
 import { JSON_BYTES_MAX } from '../../format/limits.ts'
 import { encodeStoreFile } from '../../format/store-file.ts'
-import { DirectorySyncFailed, moveAside, writeDurable } from '../../fs/durable.ts'
+import { assertNoLink, DirectorySyncFailed, moveAside, writeDurable } from '../../fs/durable.ts'
 import { attempt, ignoreMissing, ioError, lstatOrNull, readFileOrNull, readFully, writeFully } from '../../fs/io.ts'
 import type { Directory } from '../../fs/port.ts'
 import { createTemp, listTemps, reapTemps, type Temp, UNLOCKED_TEMP_AGE_MS } from '../../fs/temps.ts'
@@ -60,6 +60,7 @@ export async function openSession(
   }
 
   async function quarantine(from: string, reason: string, details: object, original = from): Promise<string> {
+    await assertNoLink(fs, at.quarantine)
     const now = clock.now()
     return await notCommittedIfUnsynced(
       moveAside(fs, { from, quarantineDirectory: at.quarantine, reason, now, details: { ...details }, original }),

@@ -8,7 +8,7 @@ import { parseHead } from '../../format/head.ts'
 import { isHex } from '../../format/hex.ts'
 import { DIGEST_BYTES, JSON_BYTES_MAX } from '../../format/limits.ts'
 import { parseStoreFile, type StoreFile } from '../../format/store-file.ts'
-import { makeDirectory } from '../../fs/durable.ts'
+import { assertNoLink, makeDirectory } from '../../fs/durable.ts'
 import { acquireFileLock } from '../../fs/file-lock.ts'
 import {
   attempt,
@@ -314,6 +314,8 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
               })
             : null
           try {
+            // Known before anything is changed: a repair moves things there at its end, too.
+            if (write.repair === true) await assertNoLink(fs, at.quarantine)
             const opening = openSession({
               fs,
               quickFs,
