@@ -12,7 +12,25 @@ import { searchStores } from './fuzz/search.ts'
 vi.mock('node:crypto', async (original) => ({ ...(await original<object>()), randomBytes }))
 
 /** Seeds that found something, for ever. `done` says what the seed must still do: a new lie gives seeds another meaning. */
-const REGRESSIONS: readonly [kind: DamageKind, seed: number, done: string][] = []
+const REGRESSIONS: readonly [kind: DamageKind, seed: number, done: string][] = [
+  // Neither repair nor persist had numbers left.
+  ['sealed', 5350, 'HEAD.prev.json has the last numbers'],
+  ['sealed', 1145, 'HEAD.json has the last numbers'],
+  // Another copy was good, and was not asked.
+  ['sealed', 5274, 'a second copy of a block has another raw length'],
+  // bytes() and verify judged segments that stream() does not read.
+  ['sealed', 3, 'a node has another child of right length'],
+  ['sealed', 1038, 'a manifest has another root and its size'],
+  ['sealed', 1002, 'segments are odd'],
+  // What was persisted next could not be read.
+  ['sealed', 1008, 'a node has another child of right length'],
+  ['raw', 22, 'a page zeroed'],
+  // A repair stopped with a bug of its own.
+  ['raw', 1068, 'cut at its end'],
+  ['raw', 1114, 'cut short'],
+  // The first persist finds that HEAD is wrong about a pack, and the next one goes through.
+  ['mixed', 99995409, 'HEAD.json has an odd pack'],
+]
 
 test.each(REGRESSIONS)('%s, seed %i: %s', async (kind, seed, done) => {
   const fuzzed = await fuzzStore(kind, seed)
@@ -31,14 +49,7 @@ test.each(KINDS)(
 
 const sizes = effort === 1 ? [0, 1] : [1]
 
-/** They take more time or memory than they may today. */
-const KNOWN_BOMBS = Object.keys(BOMBS)
-
-test.each(
-  sample('bombs', Object.keys(BOMBS), 2)
-    .filter((name) => !KNOWN_BOMBS.includes(name))
-    .flatMap((name) => sizes.map((seed): [string, number] => [name, seed])),
-)(
+test.each(sample('bombs', Object.keys(BOMBS)).flatMap((name) => sizes.map((seed): [string, number] => [name, seed])))(
   'a small store is small to every operation: %s, seed %i',
   async (name, seed) => {
     const { failures } = await fuzzBomb(name, seed)

@@ -382,7 +382,9 @@ async function judgePersist(court: Court, image: DirectoryImage, before: Seen, w
       const loaded = await court.attempt('load', () => loadAll(store))
       if (!loaded.ok && court.subject.rotten === 1) knowsRot = true
     }
-    return await court.attempt(what, () => store.persist({ ...next, keepLast: 1_000 }))
+    const persisted = await court.attempt(what, () => store.persist({ ...next, keepLast: 1_000 }))
+    if (persisted.ok || !persisted.message.includes('persist again')) return persisted
+    return await court.attempt(`${what} again`, () => store.persist({ ...next, keepLast: 1_000 }))
   })
   if (!result.ok) {
     if (before.history === null || REFUSALS.includes(result.code)) return
