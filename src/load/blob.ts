@@ -3,7 +3,7 @@
 import { constants } from 'node:buffer'
 import { chunkRuns } from '../blocks/blob-dag.ts'
 import type { BlockSource, DamageContext } from '../blocks/block-source.ts'
-import { HoldfastError } from '../errors.ts'
+import { HoldfastError, isDamage } from '../errors.ts'
 import { blake3, digestsEqual } from '../format/blake3.ts'
 import { type Chunking, chunkBytesMax } from '../format/chunking.ts'
 import { cidText } from '../format/cid.ts'
@@ -11,6 +11,7 @@ import { DIGEST_BYTES, SEGMENT_BYTES } from '../format/limits.ts'
 import type { BlobEntry } from '../format/manifest.ts'
 import type { LocalFiles } from '../local/files.ts'
 import type { OnProgress } from '../progress.ts'
+import { lookOn } from './look-on.ts'
 import { readRange, readSegmentsOrNull, readWhole } from './read-blob.ts'
 
 /** How a blob is read. */
@@ -69,6 +70,22 @@ export function createBlob(
 ): SnapshotBlob {
   const cid = cidText(entry.root)
   let laidOut: Promise<string> | null = null
+  let hasLookedOn = false
+
+  /** A use of the snapshot. Once, when it meets damage, the rest of the blob is looked at too. */
+  async function use<T>(read: (source: BlockSource) => Promise<T>): Promise<T> {
+    return await context.use(async (source) => {
+      try {
+        return await read(source)
+      } catch (error) {
+        if (isDamage(error) && !hasLookedOn) {
+          hasLookedOn = true
+          await lookOn(source, entry, damageContext)
+        }
+        throw error
+      }
+    })
+  }
 
   function reading(options: BlobReadOptions): { signal?: AbortSignal | undefined; onBytes(bytes: number): void } {
     options.signal?.throwIfAborted()
@@ -79,7 +96,7 @@ export function createBlob(
   }
 
   async function bytes(options: BlobReadOptions = {}): Promise<Uint8Array<ArrayBuffer>> {
-    return await context.use((source) =>
+    return await use((source) =>
       readWhole(source, entry, damageContext, { ...reading(options), onAgree: () => context.noteChecked(entry) }),
     )
   }
@@ -114,7 +131,7 @@ export function createBlob(
     })
     for (;;) {
       // Each step alone is a use of the snapshot: a stream left half-read must not keep it from being disposed.
-      const step = await context.use(() => parts.next())
+      const step = await use(() => parts.next())
       if (step.done) return
       yield step.value
     }
@@ -131,7 +148,7 @@ export function createBlob(
     }
     const local = context.files
     const { signal, onBytes } = reading(options)
-    return await context.use(async (source) => {
+    return await use(async (source) => {
       const held = await local.use(cid, entry.size, {
         verify: (read) => matchesBlob(source, entry, damageContext, read),
         fill: async (write) => {

@@ -21,6 +21,7 @@ import { planCompaction } from '../gc/plan-compaction.ts'
 import { mergeDamaged, nextHead } from '../history/next-head.ts'
 import { planRetention } from '../history/retention.ts'
 import type { WriteSession } from '../storage/port.ts'
+import { assertReusedIsGood, scanDamagedPacks } from './damaged-packs.ts'
 import { type IngestRequest, ingestBlobs, isReadable } from './ingest.ts'
 import { openKnownPacks } from './known-packs.ts'
 import { assertPacksPresent } from './packs-present.ts'
@@ -71,6 +72,7 @@ export async function commitSnapshot(
 ): Promise<Committed> {
   const known = await openKnownPacks(ctx, head, seen)
   try {
+    await scanDamagedPacks(ctx, head, request.signal)
     const blocks = openBlocks(ctx, session, head, known.source, request.packBytesMax)
     try {
       return await commit(ctx, session, head, seen, blocks, request, known.release)
@@ -117,6 +119,7 @@ async function commit(
   const { dedup, writer } = blocks
   const current = head.snapshots.find(({ sequence }) => sequence === head.current) ?? null
   const content = await ingest(ctx, current, blocks, request)
+  await assertReusedIsGood(ctx, head, blocks, request.signal)
   if (await isCurrent(current, content, blocks)) {
     return await acknowledge(ctx, session, head, current!, content, dedup)
   }

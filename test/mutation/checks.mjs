@@ -5,6 +5,20 @@
 /** @type {import('./durability.mjs').Mutation[]} */
 export const checks = [
   {
+    file: 'src/persist/commit.ts',
+    find: 'await scanDamagedPacks(ctx, head, request.signal)',
+    replace: '',
+    why: 'after damage no block of that pack is relied on unread',
+    tests: ['test/persist/damaged-packs.test.ts'],
+  },
+  {
+    file: 'src/persist/commit.ts',
+    find: 'await assertReusedIsGood(ctx, head, blocks, request.signal)',
+    replace: '',
+    why: 'damage that a persist meets itself is not built on',
+    tests: ['test/persist/damaged-packs.test.ts'],
+  },
+  {
     file: 'src/persist/previous-blob.ts',
     find: 'if (!isChecked) return false',
     replace: '',
