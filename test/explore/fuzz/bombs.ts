@@ -48,12 +48,12 @@ export const BOMBS: Readonly<Record<string, Bomb>> = {
     }),
   'many unknown fields in HEAD': (size) =>
     headOf((head) => {
-      for (let i = 0; i < 200_000 * size; i++) head[`f${i}`] = 0
+      for (let i = 0; i < 50_000 * size; i++) head[`f${i}`] = 0
     }),
   'many packs that are not there': (size) =>
     headOf((head) => {
       const packs = head.packs as Json[]
-      for (let id = 100; id < 20_000 * size; id++) {
+      for (let id = 100; id < 5_000 * size; id++) {
         packs.push({ id, name: id.toString(16).padStart(64, '0'), bytes: 4_000, blocks: 2, live: null })
       }
     }),
