@@ -1,3 +1,5 @@
+// The composition root: the one place that knows which storage serves which location.
+
 import { resolve } from 'node:path'
 import { nodeFileSystem } from './fs/node.ts'
 import type { LoadOptions } from './load/load.ts'
@@ -6,11 +8,8 @@ import { localBesideStore, localScratch } from './local/local.ts'
 import { isStore, pathOf } from './location.ts'
 import type { PersistOptions, PersistResult } from './persist/options.ts'
 import { destroyDirectory, setDirectoryAside } from './storage/directory/remove.ts'
-import { directoryStorage } from './storage/directory/storage.ts'
-import { memoryStorage } from './storage/memory.ts'
+import { onFirstUse } from './storage/on-first-use.ts'
 import { createStore, LOCK_WAIT_MS, type Place, type Store, type StoreOptions } from './store.ts'
-
-// The composition root: the one place that knows which storage serves which location.
 
 /** How a store in a directory is opened. */
 export interface OpenOptions extends StoreOptions {
@@ -29,7 +28,8 @@ export async function openStore(location: string | URL, options: OpenOptions = {
 
 /** A store without a disk, for tests. */
 export function memory(options: StoreOptions = {}): Store {
-  return createStore({ storage: memoryStorage(), fs: nodeFileSystem, local: localScratch(nodeFileSystem) }, options)
+  const storage = onFirstUse('memory', async () => (await import('./storage/memory.ts')).memoryStorage())
+  return createStore({ storage, fs: nodeFileSystem, local: localScratch(nodeFileSystem) }, options)
 }
 
 /** Persists one snapshot; see `Store.persist`. */
@@ -93,7 +93,10 @@ function placeAt(location: string | URL, options: OpenOptions): Place {
   const path = storePath(location)
   return {
     fs,
-    storage: directoryStorage({ fs, path, readOnly, lock }),
+    storage: onFirstUse(path, async () => {
+      const { directoryStorage } = await import('./storage/directory/storage.ts')
+      return directoryStorage({ fs, path, readOnly, lock })
+    }),
     local: localBesideStore({
       fs,
       directory: path,

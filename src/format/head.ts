@@ -91,21 +91,6 @@ export interface Head {
   writes: string[]
 }
 
-/** The HEAD of a store that holds nothing yet. */
-export function emptyHead(storeId: string): Head {
-  return {
-    storeId,
-    revision: 0,
-    sequence: 0,
-    current: null,
-    snapshots: [],
-    packs: [],
-    retired: [],
-    damaged: [],
-    writes: [],
-  }
-}
-
 const FORMAT = 'holdfast-head'
 
 const count = z.int().min(0)

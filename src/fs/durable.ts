@@ -10,7 +10,7 @@ import { randomBytes } from 'node:crypto'
 import { basename, dirname, join, resolve } from 'node:path'
 import { HoldfastError, isHoldfastError } from '../errors.ts'
 import { errorCode, ioError, lstatOrNull, statOrNull, writeFully } from './io.ts'
-import type { Directory, File, FileStat, FileSystem } from './port.ts'
+import type { Directory, File, FileSystem } from './port.ts'
 import { createTemp, type Locking, removeTree, type Temp, type TempAffixes } from './temps.ts'
 
 /**
@@ -216,22 +216,6 @@ async function isDirectory(fs: FileSystem, path: string): Promise<boolean> {
   if (stat === null) return false
   if (stat.kind === 'directory') return true
   throw notADirectory(path, stat.kind === 'file' ? 'a file' : 'something else')
-}
-
-/**
- * Refuses a directory of a store's own that is a link: what is written into it would be written where it leads, and that is somebody
- * else's.
- *
- * @throws IO_FAILED
- */
-export async function assertNoLink(fs: FileSystem, path: string): Promise<void> {
-  let stat: FileStat | null
-  try {
-    stat = await lstatOrNull(fs, path)
-  } catch (error) {
-    throw ioError(error, `looking at ${path}`)
-  }
-  if (stat !== null && stat.kind !== 'directory') throw notADirectory(path, stat.kind === 'file' ? 'a file' : 'a link')
 }
 
 function notADirectory(path: string, found: string): HoldfastError {

@@ -217,3 +217,13 @@ export async function allSettledThenThrow<Work extends readonly unknown[]>(
   await Promise.allSettled(work)
   return await Promise.all(work)
 }
+
+/** Throws `STORE_DAMAGED` if a directory of a store's is a link: what is moved or written there would lie outside of the store. */
+export async function assertNoLink(fs: FileSystem, path: string): Promise<void> {
+  if ((await lstatOrNull(fs, path))?.kind !== 'link') return
+  throw new HoldfastError(
+    'STORE_DAMAGED',
+    `${path} is a link, and nothing was written through it; it must be a real directory: put one in its place`,
+    { details: { path } },
+  )
+}

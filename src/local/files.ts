@@ -4,15 +4,9 @@ import { join } from 'node:path'
 import { clock } from '../clock.ts'
 import { HoldfastError } from '../errors.ts'
 import { parseCid } from '../format/cid.ts'
+import { DirectorySyncFailed, makeDirectory, moveAside, withDirectory, writeDurable } from '../fs/durable.ts'
 import {
   assertNoLink,
-  DirectorySyncFailed,
-  makeDirectory,
-  moveAside,
-  withDirectory,
-  writeDurable,
-} from '../fs/durable.ts'
-import {
   attempt,
   errorCode,
   ignoreMissing,
@@ -56,10 +50,10 @@ interface LocalFilesOptions {
   quarantineDirectory: string
   /** A directory whose bits `directory` gets if it has to be made; default 0700. */
   like?: string | undefined
-  /** `directory` is the store's own, and no link; one that the caller gave may be. */
-  ownDirectory?: boolean
   /** What lies there already is given out, and nothing is written; default false. */
   readOnly?: boolean
+  /** `directory` is in a store's own directory, so it must not be a link to elsewhere; default false. */
+  insideStore?: boolean
 }
 
 const LOCK_SUFFIX = '.lock'
@@ -87,7 +81,7 @@ const LOCK_PAUSE_MS = 10
  * by whoever deletes it. Files appear by rename and are never truncated: a process may have them memory-mapped.
  */
 export function createLocalFiles(options: LocalFilesOptions): LocalFiles {
-  const { fs, directory, lock, quarantineDirectory, ownDirectory = false, readOnly = false } = options
+  const { fs, directory, lock, quarantineDirectory, readOnly = false, insideStore = false } = options
   const tempDirectory = join(directory, TEMPS)
 
   async function holdLock(path: string, how: 'read' | 'readWrite', mode?: number): Promise<File | null> {
@@ -154,9 +148,13 @@ export function createLocalFiles(options: LocalFilesOptions): LocalFiles {
           { details: { path } },
         )
       }
+      if (insideStore) {
+        for (const own of [directory, tempDirectory, quarantineDirectory]) {
+          await attempt(assertNoLink(fs, own), `looking at ${own}`)
+        }
+      }
       let held: File | null = null
       try {
-        if (ownDirectory) await assertNoLink(fs, directory)
         const above = await statOrNull(fs, options.like ?? directory)
         await makeDirectory(fs, directory, (above?.mode ?? 0o700) & 0o777)
         const directoryMode = (await fs.stat(directory)).mode & 0o777
@@ -164,7 +162,6 @@ export function createLocalFiles(options: LocalFilesOptions): LocalFiles {
         held = await holdLock(path + LOCK_SUFFIX, 'readWrite', mode)
         const there = await lstatOrNull(fs, path)
         if (there !== null && (there.kind !== 'file' || there.size !== size || !(await verified(path, work.verify)))) {
-          await assertNoLink(fs, quarantineDirectory)
           await moveAside(fs, {
             from: path,
             quarantineDirectory,
@@ -176,7 +173,6 @@ export function createLocalFiles(options: LocalFilesOptions): LocalFiles {
         if (there === null || (await lstatOrNull(fs, path)) === null) {
           // The lock says that the file is ours: after a crash it must not be missing beside the file.
           if (lock) await fs.syncDirectory(directory)
-          await assertNoLink(fs, tempDirectory)
           await makeDirectory(fs, tempDirectory, directoryMode)
           await writeDurable(fs, {
             write: (file) => work.fill(async (views, position) => void (await writeFully(file, views, position))),
@@ -198,6 +194,10 @@ export function createLocalFiles(options: LocalFilesOptions): LocalFiles {
     async list() {
       try {
         const entries = await fs.readdir(directory)
+        // What a link leads to is not ours to delete.
+        if (insideStore && entries.length > 0 && (await lstatOrNull(fs, directory))?.kind === 'link') {
+          return { cids: [], temps: false }
+        }
         const files = entries.filter(({ kind }) => kind === 'file').map(({ name }) => name)
         // A lock alone was left by one who died before the file was there.
         const cids = files.map((name) => (name.endsWith(LOCK_SUFFIX) ? name.slice(0, -LOCK_SUFFIX.length) : name))
@@ -210,7 +210,7 @@ export function createLocalFiles(options: LocalFilesOptions): LocalFiles {
     },
     async remove(cid) {
       // Without locks nobody knows who uses it.
-      if (!lock || (await isElsewhere())) return false
+      if (!lock) return false
       const path = join(directory, cid)
       // Whatever was laid out has its lock beside it: a file without one is somebody else's.
       const opening = ignoreMissing(fs.open(path + LOCK_SUFFIX, 'update'))
@@ -234,17 +234,10 @@ export function createLocalFiles(options: LocalFilesOptions): LocalFiles {
       }
     },
     async reapTemps() {
-      if (await isElsewhere()) return
+      if (insideStore && (await lstatOrNull(fs, tempDirectory))?.kind === 'link') return
       const entries = await listTemps(fs, tempDirectory)
       await reapTemps(fs, tempDirectory, { lock, olderThanMs: UNLOCKED_TEMP_AGE_MS, nowMs: clock.nowMs(), entries })
     },
-  }
-
-  /** Nothing is deleted where a link leads to. */
-  async function isElsewhere(): Promise<boolean> {
-    if (!ownDirectory) return false
-    const stat = await attempt(lstatOrNull(fs, directory), `looking at ${directory}`)
-    return stat !== null && stat.kind !== 'directory'
   }
 
   async function verified(path: string, verify: Verify): Promise<boolean> {

@@ -42,8 +42,8 @@ export function localBesideStore({ fs, directory, lock, readOnly, filesDir }: Lo
     // Nothing is written outside of what was given.
     quarantineDirectory: filesDir === undefined ? join(directory, 'quarantine') : join(filesDir, 'quarantine'),
     like: filesDir === undefined ? directory : undefined,
-    ownDirectory: filesDir === undefined,
     readOnly: readOnly && filesDir === undefined,
+    insideStore: filesDir === undefined,
   }
   const files = createLocalFiles({ ...options, fs })
   const warmFiles = createLocalFiles({ ...options, fs: withSyncCalls(fs) })

@@ -3,7 +3,8 @@
 
 import type { StoreContext } from '../blocks/store-context.ts'
 import { HoldfastError, isHoldfastError } from '../errors.ts'
-import { emptyHead, type Head } from '../format/head.ts'
+import { emptyHead } from '../format/empty-head.ts'
+import type { Head } from '../format/head.ts'
 import { fromHex, toHex } from '../format/hex.ts'
 import { STORE_ID_BYTES } from '../format/limits.ts'
 import { assertWritable } from '../history/write-guards.ts'
@@ -84,8 +85,9 @@ function ownerOf(found: Found<StoredHead>): string | undefined {
 }
 
 /**
- * The store id that these files belong to: what most of STORE.json and the two HEADs say. If they do not agree, what most
- * packs say. Packs alone do not decide: somebody may have copied another store's packs into this one.
+ * The store id that these files belong to. Of the ids that STORE.json or a HEAD has, one that packs have goes before one that none
+ * has: both HEADs of another store may have been copied here, and they name nothing that is here. Then it is what most of the files
+ * say, then what most packs say. Packs alone do not decide: another store's may have been copied into this one.
  */
 function ownStoreId(ctx: StoreContext, found: Inspection, owners: ReadonlyMap<string, string>): string {
   const files = new Map<string, number>()
@@ -95,10 +97,11 @@ function ownStoreId(ctx: StoreContext, found: Inspection, owners: ReadonlyMap<st
   for (const head of [found.head, found.previous]) if (head.state === 'good') vote(files, head.value.head.storeId)
   for (const owner of owners.values()) vote(packs, owner)
   const votes = (id: string): [number, number] => [files.get(id) ?? 0, packs.get(id) ?? 0]
+  const both = (id: string): number => (files.has(id) && packs.has(id) ? 1 : 0)
   const [winner] = [...new Set([...files.keys(), ...packs.keys()])].sort((a, b) => {
     const [filesA, packsA] = votes(a)
     const [filesB, packsB] = votes(b)
-    return filesB - filesA || packsB - packsA
+    return both(b) - both(a) || filesB - filesA || packsB - packsA
   })
   if (winner !== undefined) return winner
   throw new HoldfastError('NOT_A_STORE', `there is nothing of a store in ${ctx.storage.location} that can be read`, {

@@ -1,7 +1,8 @@
 // A store in memory, for tests. It keeps the promises of the port but durability, and never touches a disk.
 
 import { HoldfastError } from '../errors.ts'
-import { emptyHead, encodeHead, type Head, parseHead } from '../format/head.ts'
+import { emptyHead } from '../format/empty-head.ts'
+import { encodeHead, type Head, parseHead } from '../format/head.ts'
 import { createQueue } from '../fs/queue.ts'
 import type { Inspection, PackFile, Storage, StoredHead, WriteSession } from './port.ts'
 

@@ -5,7 +5,7 @@ import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 
 const script = fileURLToPath(new URL('child.mjs', import.meta.url))
-const built = fileURLToPath(new URL('../../dist/fs/node.js', import.meta.url))
+const built = fileURLToPath(new URL('../dist/fs/node.js', import.meta.url))
 
 /** A child of `child.mjs` that has done what it was told and holds on to it. */
 export interface Child {
@@ -20,7 +20,7 @@ export interface Child {
 /** Starts a child and waits for its line. */
 export async function startChild(command: 'temp' | 'work' | 'lock' | 'count', path: string): Promise<Child> {
   if (!existsSync(built))
-    throw new Error(`${built} is missing: children run from dist/, so "npm run build" comes first`)
+    throw new Error(`${built} is missing: children run from test/dist/, so "npm run build" comes first`)
   const child = spawn(process.execPath, [script, command, path], { stdio: ['pipe', 'pipe', 'inherit'] })
   const exited = once(child, 'exit')
   const lines = createInterface({ input: child.stdout })

@@ -409,6 +409,18 @@ test('a block whose stored bytes are more than a block may have is damaged, befo
   await expectDamaged(craft(honest, [...all, block]))
 })
 
+test('three nodes that name each other a thousand times are walked once by verify', async () => {
+  // 10 x 1,000 x 1,000 chunks of 5,000 bytes.
+  const leaf = node(Array.from({ length: 1_000 }, () => [5_000, a] as const))
+  const middle = node(Array.from({ length: 1_000 }, () => [5_000_000, leaf] as const))
+  const top = node(Array.from({ length: 10 }, () => [5_000_000_000, middle] as const))
+  const entry = { ...honest, root: linkTo(top), size: 50_000_000_000 }
+  const startMs = performance.now()
+  const report = await readingStore(craft(entry, [...all, leaf, middle, top])).verify()
+  expect(report.snapshots[0]).toMatchObject({ sequence: 2, intact: true })
+  expect(performance.now() - startMs).toBeLessThan(1_000)
+})
+
 describe('a compressed block', () => {
   /** A frame of runs: each block of 4 bytes stands for up to 128 KiB of one byte. */
   function runs(declared: number, blocks: number, each = 131_072): Uint8Array {

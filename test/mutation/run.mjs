@@ -69,6 +69,9 @@ function testsFor({ file, tests = [] }) {
   return [tests, first, disk ? CRASHES : likely, ...rest].filter((group) => group.length > 0)
 }
 
+/** The package as it is built, and its modules one by one for the tests' child processes. */
+const DISTS = ['dist', 'test/dist']
+
 function copyTree() {
   const copy = mkdtempSync(join(tmpdir(), 'holdfast-mutation-'))
   for (const name of [
@@ -82,7 +85,8 @@ function copyTree() {
   ]) {
     if (existsSync(join(root, name))) cpSync(join(root, name), join(copy, name), { recursive: true })
   }
-  for (const name of ['node_modules', 'dist']) {
+  rmSync(join(copy, 'test/dist'), { recursive: true, force: true })
+  for (const name of ['node_modules', ...DISTS]) {
     if (existsSync(join(root, name))) symlinkSync(join(root, name), join(copy, name))
   }
   return copy
@@ -117,11 +121,13 @@ function mutate({ file, find, replace }) {
 
 /** A build of the copy's own; the original's is put back by `tryOne`. */
 function build(copy) {
-  rmSync(join(copy, 'dist'), { recursive: true, force: true })
+  for (const dist of DISTS) rmSync(join(copy, dist), { recursive: true, force: true })
   const tsc = join(copy, 'node_modules/typescript/bin/tsc')
   return new Promise((resolve) => {
     // A mutation may not compile without complaint, and is emitted all the same.
-    execFile(process.execPath, [tsc, '-p', 'tsconfig.build.json'], { cwd: copy }, () => resolve())
+    execFile(process.execPath, [tsc, '-p', 'tsconfig.build.json'], { cwd: copy }, () => {
+      execFile(process.execPath, ['src/bundle.mjs'], { cwd: copy }, () => resolve())
+    })
   })
 }
 
@@ -139,8 +145,10 @@ async function tryOne(copy, mutation) {
   } finally {
     writeFileSync(path, original)
     if (mutation.children === true) {
-      rmSync(join(copy, 'dist'), { recursive: true, force: true })
-      symlinkSync(join(root, 'dist'), join(copy, 'dist'))
+      for (const dist of DISTS) {
+        rmSync(join(copy, dist), { recursive: true, force: true })
+        symlinkSync(join(root, dist), join(copy, dist))
+      }
     }
   }
 }

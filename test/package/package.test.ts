@@ -35,7 +35,9 @@ beforeAll(async () => {
     if (path !== 'dist' && existsSync(join(root, path)))
       cpSync(join(root, path), join(packed, path), { recursive: true })
   }
-  await node(root, tsc(), '-p', 'tsconfig.build.json', '--outDir', join(packed, 'dist'))
+  const dist = join(packed, 'dist')
+  await node(root, tsc(), '-p', 'tsconfig.build.json', '--emitDeclarationOnly', '--declarationDir', dist)
+  await node(root, join(root, 'src/bundle.mjs'), dist)
   const { stdout } = await npm(packed, 'pack', '--ignore-scripts', '--json')
   tarball = join(packed, JSON.parse(stdout)[0].filename)
 

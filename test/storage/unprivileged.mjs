@@ -1,8 +1,8 @@
 // A user without rights, where the test itself may be root: everything is loaded first, then the rights are given up.
 import { join } from 'node:path'
-import { writeFileDurable } from '../../dist/durable.js'
-import { locksAvailable } from '../../dist/fs/lock.js'
-import { loadSnapshot, memory, persistSnapshot } from '../../dist/index.js'
+import { writeFileDurable } from '../dist/durable.js'
+import { locksAvailable } from '../dist/fs/lock.js'
+import { loadSnapshot, memory, persistSnapshot } from '../dist/index.js'
 
 const [, , path] = process.argv
 

@@ -2,10 +2,10 @@
 // where it stops, and, once it was continued, how the persist ended.
 import { writeSync } from 'node:fs'
 import { createInterface } from 'node:readline'
-import { nodeFileSystem } from '../../dist/fs/node.js'
-import { localBesideStore } from '../../dist/local/local.js'
-import { directoryStorage } from '../../dist/storage/directory/storage.js'
-import { createStore } from '../../dist/store.js'
+import { nodeFileSystem } from '../dist/fs/node.js'
+import { localBesideStore } from '../dist/local/local.js'
+import { directoryStorage } from '../dist/storage/directory/storage.js'
+import { createStore } from '../dist/store.js'
 
 const say = (what) => writeSync(1, `${JSON.stringify(what)}\n`)
 

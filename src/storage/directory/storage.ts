@@ -8,9 +8,10 @@ import { parseHead } from '../../format/head.ts'
 import { isHex } from '../../format/hex.ts'
 import { DIGEST_BYTES, JSON_BYTES_MAX } from '../../format/limits.ts'
 import { parseStoreFile, type StoreFile } from '../../format/store-file.ts'
-import { assertNoLink, makeDirectory } from '../../fs/durable.ts'
+import { makeDirectory } from '../../fs/durable.ts'
 import { acquireFileLock } from '../../fs/file-lock.ts'
 import {
+  assertNoLink,
   attempt,
   ignoreMissing,
   ioError,
@@ -315,7 +316,7 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
             : null
           try {
             // Known before anything is changed: a repair moves things there at its end, too.
-            if (write.repair === true) await assertNoLink(fs, at.quarantine)
+            if (write.repair === true) await attempt(assertNoLink(fs, at.quarantine), `looking at ${at.quarantine}`)
             const opening = openSession({
               fs,
               quickFs,
