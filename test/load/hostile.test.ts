@@ -123,6 +123,15 @@ describe('a manifest that lies about', () => {
   })
 })
 
+test('a blob that says it is empty over a chunk that is not is damaged, whichever way it is read', async () => {
+  const files = craft({ root: linkTo(a), size: 0, chunking })
+  const snapshot = (await readingStore(files).load())!
+  await expect(snapshot.blob('blob').bytes()).rejects.toMatchObject({ code: 'BLOB_DAMAGED' })
+  await expect(snapshot.blob('blob').stream().next()).rejects.toMatchObject({ code: 'BLOB_DAMAGED' })
+  await expect(readingStore(files).load({ fallback: true })).resolves.toMatchObject({ sequence: 1 })
+  expect((await readingStore(files).verify()).snapshots[0]).toMatchObject({ intact: false })
+})
+
 describe('a node that lies about', () => {
   const withRoot = (lie: CraftedBlock, size = 18_000, more: CraftedBlock[] = []) =>
     craft({ ...honest, root: linkTo(lie), size }, [...all, lie, ...more])

@@ -5,6 +5,13 @@
 /** @type {import('./durability.mjs').Mutation[]} */
 export const checks = [
   {
+    file: 'src/recovery/base-head.ts',
+    find: 'return both(b) - both(a) || filesB - filesA',
+    replace: 'return filesB - filesA',
+    why: 'the HEADs of another store do not take this one over',
+    tests: ['test/recovery/repair-head.test.ts'],
+  },
+  {
     file: 'src/fs/io.ts',
     find: "if ((await lstatOrNull(fs, path))?.kind !== 'link') return",
     replace: 'if (path !== null) return',

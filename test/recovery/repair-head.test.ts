@@ -287,6 +287,13 @@ describe('two stores mixed', () => {
     expect(aside).toHaveLength(packsOf(many).length)
   })
 
+  test('both HEADs of the other one do not outvote STORE.json and the packs', async () => {
+    const heads = { 'HEAD.json': fileOf(other, 'HEAD.json'), 'HEAD.prev.json': fileOf(other, 'HEAD.prev.json') }
+    const { image, history } = await repaired(withFiles(three, heads))
+    expect(headOf(image).storeId).toBe(headOf(three).storeId)
+    expect(history[0]).toBe('3 b1 current')
+  })
+
   test('decided by the packs when the files disagree', async () => {
     const mixed = withFiles(three, { 'HEAD.json': fileOf(other, 'HEAD.json'), 'HEAD.prev.json': null })
     expect((await repaired(mixed)).history).toEqual(['3 b1 current', '2 a2', '1 a1'])
