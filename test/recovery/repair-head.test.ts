@@ -249,6 +249,12 @@ describe('a HEAD that is lost', () => {
 })
 
 describe('STORE.json', () => {
+  test('is made anew whatever else lies in the directory, as long as HEAD is good', async () => {
+    const [pack] = packsOf(three)
+    const { history } = await repaired(withFiles(three, { 'STORE.json': null, [`${pack}.old`]: fileOf(three, pack!) }))
+    expect(history).toHaveLength(3)
+  })
+
   test.each<[string, Uint8Array | null]>([
     ['missing', null],
     ['with a flipped bit', flipped(fileOf(three, 'STORE.json'), 100)],

@@ -12,6 +12,7 @@ import { parseStoreFile, type StoreFile } from '../../format/store-file.ts'
 import { makeDirectory } from '../../fs/durable.ts'
 import { acquireFileLock } from '../../fs/file-lock.ts'
 import {
+  assertNoLink,
   attempt,
   ignoreMissing,
   ioError,
@@ -232,6 +233,8 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
     const entries = await attempt(ignoreMissing(sortFiles(fs, root, await isBegun())), `looking at ${root}`)
     const foreign = entries?.foreign.filter((path) => !isHarmless(path)) ?? []
     if (foreign.length === 0) return
+    // With a HEAD that is good it is a store, which lost its STORE.json. A repair writes it anew, whatever lies beside it.
+    if ((await found(at.head, (bytes) => parseHead(bytes, at.head))).state === 'good') return
     const some = foreign.slice(0, 5).join(', ') + (foreign.length > 5 ? ` and ${foreign.length - 5} more` : '')
     throw new HoldfastError(
       'NOT_A_STORE',
@@ -334,6 +337,8 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
               })
             : null
           try {
+            // Known before anything is changed: a repair moves things there at its end, too.
+            if (write.repair === true) await attempt(assertNoLink(fs, at.quarantine), `looking at ${at.quarantine}`)
             const opening = openSession({
               fs,
               quickFs,
