@@ -1,8 +1,8 @@
+// The adapter for engines that have none of their own. The caller turns the engine into bytes, or saves it to a path.
+
 import type { BlobInput, SnapshotBlob } from '../index.ts'
 import { assertOptions, type OptionTable, refusePromise } from '../misuse.ts'
 import type { EngineAdapter, RestoreContext, SaveContext, SavedEngine } from './adapter.ts'
-
-// For an engine that has no adapter of its own: it gives bytes, or saves to a path.
 
 /** An engine of your own: how its state becomes bytes, and how it is made from them again. */
 export interface PlainOptions<Engine> {

@@ -1,3 +1,6 @@
+// Replaces one file durably, for `holdfast/durable`: from data, from a stream, or from a callback that saves into a
+// path. After a crash the file holds the old content or the new content, never a part of it.
+
 import { basename, dirname, join } from 'node:path'
 import { HoldfastError } from '../errors.ts'
 import { commitUnknown, makeDirectory, modeOf, publish, writeDurable } from './durable.ts'
