@@ -195,12 +195,12 @@ export function createPackWriter(options: PackWriterOptions): PackWriter {
       }
       const stored = frame?.bytes ?? bytes
       const compression = frame === null ? COMPRESSION.none : COMPRESSION.zstd
-      index.add(digest, 0, position, stored.length, bytes.length, codec, compression, kind, frame?.check ?? null)
+      const place = { offset: position, storedLength: stored.length, rawLength: bytes.length }
+      index.add({ digest, ...place, codec, compression, kind, check: frame?.check ?? null })
       push(stored)
     },
     appendStored(stored, digest, block) {
-      const { rawLength, codec, compression, kind, check } = block
-      index.add(digest, 0, position, stored.length, rawLength, codec, compression, kind, check)
+      index.add({ ...block, digest, offset: position, storedLength: stored.length })
       push(stored)
     },
     flush,

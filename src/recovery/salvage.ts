@@ -140,17 +140,17 @@ function unreadable(file: PackFile, cause: unknown): unknown {
 
 function addEntry(builder: PackIndexBuilder, index: PackIndex, entry: number): void {
   const compression = index.compression(entry)
-  builder.add(
-    index.bytes,
-    index.digestAt(entry),
-    index.offset(entry),
-    index.storedLength(entry),
-    index.rawLength(entry),
-    index.codec(entry),
+  builder.add({
+    digest: index.bytes,
+    digestAt: index.digestAt(entry),
+    offset: index.offset(entry),
+    storedLength: index.storedLength(entry),
+    rawLength: index.rawLength(entry),
+    codec: index.codec(entry),
     compression,
-    index.kind(entry),
-    compression === 0 ? null : index.check(entry),
-  )
+    kind: index.kind(entry),
+    check: compression === 0 ? null : index.check(entry),
+  })
 }
 
 function finish(builder: PackIndexBuilder, indexOffset: number): PackIndex {
@@ -183,18 +183,17 @@ async function salvage(file: PackFile, options: SalvageOptions): Promise<PackInd
     seen.add(digest)
     const view = viewOf(entry)
     const check = entry[45] === 0 ? null : entry.subarray(48, 56)
-    builder.add(
-      entry,
-      0,
-      view.getUint32(32, true),
-      length,
-      view.getUint32(40, true),
-      entry[44]!,
-      entry[45]!,
+    builder.add({
+      digest: entry,
+      offset: view.getUint32(32, true),
+      storedLength: length,
+      rawLength: view.getUint32(40, true),
+      codec: entry[44]!,
+      compression: entry[45]!,
       // A wrong kind does not make the bytes wrong.
-      entry[46]! <= KIND.commit ? entry[46]! : KIND.chunk,
+      kind: entry[46]! <= KIND.commit ? entry[46]! : KIND.chunk,
       check,
-    )
+    })
   }
   const { indexOffset } = place
   return await onlyGood(file, { index: finish(builder, indexOffset), indexOffset }, options)
