@@ -13,9 +13,10 @@ import { type BlobEntry, decodeManifest } from '../format/manifest.ts'
 import { readSegments } from '../load/read-blob.ts'
 import type { OnProgress, OnWarning } from '../progress.ts'
 import { addFailures, type CompressFailures, NO_FAILURES } from '../workers/frames.ts'
+import { openSource } from './open-source.ts'
 import { ingestBlob } from './pipeline.ts'
 import type { PreviousBlob } from './previous-blob.ts'
-import { type NamedSource, openSource } from './sources.ts'
+import type { NamedSource } from './sources.ts'
 
 /** The blobs to ingest, and how. */
 export interface IngestRequest {

@@ -110,14 +110,14 @@ export const checks = [
     tests: ['test/persist/sources.test.ts', 'test/persist/mutated-source.test.ts', 'test/persist/persist.test.ts'],
   },
   {
-    file: 'src/persist/sources.ts',
+    file: 'src/persist/open-source.ts',
     find: 'now === null || !sameFile(before, now) || position !== before.size',
     replace: 'now === null',
     why: 'a file that changed while it was read is a mixture',
     tests: ['test/persist/sources.test.ts', 'test/persist/mutated-source.test.ts'],
   },
   {
-    file: 'src/persist/sources.ts',
+    file: 'src/persist/open-source.ts',
     find: ' || !sameFile(before, now)',
     replace: '',
     why: 'a file that was replaced while it was read',
