@@ -6,6 +6,7 @@ import { quarantinePath } from './fs/quarantine.ts'
 import { findLagging, type Stale } from './fs/stale.ts'
 import { type DurableData, type SaveToTemp, type TextEncoding, writeFile } from './fs/write-file.ts'
 import { pathOf } from './location.ts'
+import { isPromise } from './one-pass.ts'
 
 // `holdfast/durable`: what the store itself is built on, for files that are not in a store. Nothing here knows of
 // snapshots, and nothing of the store is loaded with it.
@@ -278,6 +279,7 @@ function assertOneOf(where: string, name: string, value: unknown, allowed: reado
 }
 
 function assertData(data: unknown): void {
+  if (isPromise(data)) throw new TypeError('writeFileDurable: the data is a Promise: await it')
   const content =
     typeof data === 'string' ||
     typeof data === 'function' ||

@@ -13,6 +13,7 @@ import {
   type Store,
 } from '../index.ts'
 import { isStore } from '../location.ts'
+import { isPromise, namedEntries } from '../one-pass.ts'
 import { checkedFirst } from './check.ts'
 
 export type { EngineState, SavedEngine }
@@ -95,8 +96,11 @@ export interface EngineRecord {
 
 /** What belongs to the same instant as the engine's state. */
 export interface Alongside {
-  /** Any blobs but `engine/…`. Captured: bytes must not change after, a stream must yield what is true now. */
-  blobs?: Readonly<Record<string, BlobInput>> | undefined
+  /**
+   * Any blobs but `engine/…`, by name or as entries. Captured: bytes must not change after, a stream must yield what is true now. A stream
+   * can be read once, and a save may be tried again: give `alongside` as a function that makes a new one.
+   */
+  blobs?: Readonly<Record<string, BlobInput>> | Iterable<readonly [string, BlobInput]> | undefined
   /** Any keys but `engine`. */
   metadata?: Record<string, unknown> | undefined
   /** The position of the source of truth that the engine has caught up with. */
@@ -221,7 +225,13 @@ async function captureEngine<Engine>(
   const revision = adapter.revision?.(engine)
   const token = options.sourceVersion?.()
   const beside = typeof options.alongside === 'function' ? options.alongside(engine) : (options.alongside ?? {})
+  if (isPromise(beside)) {
+    // What it does after its first await is of another instant than the engine.
+    throw new TypeError('persistEngine: alongside gives a Promise: collect what it needs before, and answer at once')
+  }
   const saving = adapter.save(engine, context)
+  // Awaited below, after the save: it may have failed by then.
+  Promise.resolve(token).catch(() => undefined)
 
   const state = await saving
   const release = async (): Promise<void> => state.release?.()
@@ -229,7 +239,7 @@ async function captureEngine<Engine>(
     const callers = await token
     return {
       snapshot: {
-        blobs: [...adapterBlobs(state), ...callersBlobs(beside)],
+        blobs: [...adapterBlobs(state, adapter), ...callersBlobs(beside)],
         metadata: { ...callersMetadata(beside), [KEY]: recordOf(adapter, state) },
         ...(beside.watermark === undefined ? {} : { watermark: beside.watermark }),
       },
@@ -246,13 +256,13 @@ async function captureEngine<Engine>(
   }
 }
 
-function adapterBlobs({ blobs }: EngineState): [string, BlobInput][] {
-  const entries = Symbol.iterator in blobs ? [...blobs] : Object.entries(blobs)
+function adapterBlobs({ blobs }: EngineState, adapter: { name: string }): [string, BlobInput][] {
+  const entries = namedEntries<BlobInput>(blobs, `persistEngine: the blobs of ${adapter.name}`)
   return entries.map(([name, blob]) => [FOLDER + name, blob])
 }
 
 function callersBlobs({ blobs = {} }: Alongside): [string, BlobInput][] {
-  return Object.entries(blobs).map(([name, blob]) => {
+  return namedEntries<BlobInput>(blobs, 'persistEngine: the blobs alongside').map(([name, blob]) => {
     if (name !== KEY && !name.startsWith(FOLDER)) return [name, blob]
     throw new TypeError(`persistEngine: the blob name ${JSON.stringify(name)} is the adapter's; choose another`)
   })

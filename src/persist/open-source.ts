@@ -3,11 +3,12 @@
 
 import { join } from 'node:path'
 import { HoldfastError, isHoldfastError } from '../errors.ts'
-import { ioError, statOrNull } from '../fs/io.ts'
-import type { FileStat, FileSystem } from '../fs/port.ts'
+import { attempt, ioError, statOrNull } from '../fs/io.ts'
+import type { File, FileStat, FileSystem } from '../fs/port.ts'
 import type { WorkDirectory } from '../fs/temps.ts'
 import { pathOf } from '../location.ts'
-import type { NamedSource, SaveToPath } from './sources.ts'
+import { openParts } from '../one-pass.ts'
+import { isSnapshotBlob, type NamedSource, type SaveToPath, usedUpError } from './sources.ts'
 
 /** A blob's bytes, in order. */
 export interface ByteReader {
@@ -40,7 +41,8 @@ export async function openSource(
   if (source instanceof Blob)
     return partsReader(name, source.stream() as AsyncIterable<Uint8Array>, source.size, signal)
   if (typeof source === 'function') return await savedReader(fs, name, source, signal, workDirectory)
-  if ('file' in source) return await fileReader(fs, name, pathOf(source.file, `blob ${JSON.stringify(name)}`))
+  if (isSnapshotBlob(source)) return partsReader(name, source.stream({ signal }), source.size, signal)
+  if ('file' in source) return await fileReader(fs, name, pathOf(source.file, `blob ${JSON.stringify(name)}`), signal)
   return partsReader(name, source as AsyncIterable<Uint8Array> | Iterable<Uint8Array>, null, signal)
 }
 
@@ -94,7 +96,7 @@ function partsReader(
   size: number | null,
   signal: AbortSignal,
 ): ByteReader {
-  const iterator = Symbol.asyncIterator in parts ? parts[Symbol.asyncIterator]() : parts[Symbol.iterator]()
+  const iterator = openParts(parts, (why) => usedUpError(name, why))
   let part: Uint8Array = new Uint8Array(0)
   let done = false
   return {
@@ -155,6 +157,8 @@ async function unlessAborted<T>(signal: AbortSignal, work: T | PromiseLike<T>): 
   let onAbort = (): void => undefined
   const aborted = new Promise<never>((_, reject) => {
     onAbort = () => reject(signal.reason)
+    // A signal that is aborted already calls no listener.
+    if (signal.aborted) onAbort()
     signal.addEventListener('abort', onAbort, { once: true })
   })
   try {
@@ -177,12 +181,37 @@ function sourceFailed(name: string, why: string, cause: unknown): HoldfastError 
   })
 }
 
-async function fileReader(fs: FileSystem, name: string, path: string): Promise<ByteReader> {
+function notAFile(name: string, path: string, kind: FileStat['kind']): HoldfastError {
+  const is =
+    kind === 'directory'
+      ? 'is a directory: give { directory }'
+      : 'is not a regular file but a pipe, a socket or a device'
+  return new HoldfastError('SOURCE_FAILED', `blob ${JSON.stringify(name)}: ${path} ${is}`, {
+    details: { blob: name, path },
+  })
+}
+
+/** A file system that does not answer must not keep an abort from being heard. What is opened too late is closed. */
+async function openUnlessAborted(fs: FileSystem, path: string, signal: AbortSignal): Promise<File> {
+  signal.throwIfAborted()
+  const opening = fs.open(path, 'read')
+  try {
+    return await unlessAborted(signal, opening)
+  } catch (error) {
+    opening.then((file) => file.close()).catch(() => undefined)
+    throw error
+  }
+}
+
+async function fileReader(fs: FileSystem, name: string, path: string, signal: AbortSignal): Promise<ByteReader> {
   const reading = `reading ${path} for blob ${JSON.stringify(name)}`
   const failed = (error: unknown): never => {
     throw ioError(error, reading)
   }
-  const file = await fs.open(path, 'read').catch(failed)
+  // Before it is opened: opening a pipe waits for somebody who writes into it.
+  const there = await fs.stat(path).catch(failed)
+  if (there.kind !== 'file') throw notAFile(name, path, there.kind)
+  const file = await openUnlessAborted(fs, path, signal).catch(failed)
   // Nothing is written through it: its close has nothing to report.
   const close = (): Promise<void> => file.close().catch(() => undefined)
   const before = await file.stat().catch(async (error: unknown) => {
@@ -191,7 +220,7 @@ async function fileReader(fs: FileSystem, name: string, path: string): Promise<B
   })
   if (before.kind !== 'file') {
     await close()
-    throw sourceFailed(name, `${path} is not a regular file`, undefined)
+    throw notAFile(name, path, before.kind)
   }
   let position = 0
   return {
@@ -236,7 +265,7 @@ async function savedReader(
 ): Promise<ByteReader> {
   const work = await workDirectory()
   try {
-    const path = join(work.path, 'blob')
+    const path = join(work.path, SAVED)
     let answer: unknown
     // One that is aborted before it begins never hears of it.
     signal.throwIfAborted()
@@ -248,13 +277,8 @@ async function savedReader(
     }
     signal.throwIfAborted()
     if (answer === false) throw sourceFailed(name, 'saving into a path answered false', undefined)
-    let reader: ByteReader
-    try {
-      reader = await fileReader(fs, name, path)
-    } catch (cause) {
-      if (isHoldfastError(cause, 'IO_FAILED') && cause.details.code !== 'ENOENT') throw cause
-      throw sourceFailed(name, 'it was to be saved into the path given, and there is no file', cause)
-    }
+    await assertOneFile(fs, name, work.path)
+    const reader = await fileReader(fs, name, path, signal)
     return {
       ...reader,
       async close() {
@@ -267,3 +291,28 @@ async function savedReader(
     throw error
   }
 }
+
+/** The name that a save function is given, in a directory of its own. */
+const SAVED = 'blob'
+
+/** A save function may write what only its engine knows of. Nothing of it is lost in silence. */
+async function assertOneFile(fs: FileSystem, name: string, directory: string): Promise<void> {
+  const entries = await attempt(fs.readdir(directory), `looking at what was saved for blob ${JSON.stringify(name)}`)
+  const saved = entries.find((entry) => entry.name === SAVED)
+  const extra = entries.map((entry) => entry.name).filter((entry) => entry !== SAVED)
+  if (saved?.kind === 'file' && extra.length === 0) return
+  const among = extra.length === 0 ? '' : ` ${extra.slice(0, 10).join(', ')}`
+  const why =
+    saved?.kind === 'file'
+      ? `saving also wrote${among} beside the path that it was given. ${SAVE_MANY}`
+      : saved?.kind === 'directory'
+        ? `saving made a directory at the path that it was given. ${SAVE_MANY}`
+        : saved === undefined
+          ? `it was to be saved into the path given, and there is no file${among === '' ? '' : `, only${among}`}`
+          : 'saving made a link, a pipe or a device at the path that it was given: save a regular file'
+  throw new HoldfastError('SOURCE_FAILED', `blob ${JSON.stringify(name)}: ${why}`, {
+    details: { blob: name, files: entries.map((entry) => entry.name).slice(0, 100) },
+  })
+}
+
+const SAVE_MANY = 'Save into a directory of your own and give { directory }, or give each file as a blob'

@@ -7,12 +7,17 @@ import { assertBlobName } from '../format/manifest.ts'
 import { isWellFormed } from '../format/value.ts'
 import { ioError } from '../fs/io.ts'
 import type { FileSystem } from '../fs/port.ts'
+import type { SnapshotBlob } from '../load/blob.ts'
 import { pathOf } from '../location.ts'
+import { isOnePass, isPromise, namedEntries, usedUp } from '../one-pass.ts'
 
 /** Saves an engine's state into `path`. Answering (or resolving to) false means that it failed. */
 export type SaveToPath = (path: string, context: { signal: AbortSignal }) => unknown
 
-/** Where a blob's bytes come from. They are copied once, as they are read. */
+/**
+ * Where a blob's bytes come from. They are copied once, as they are read. A stream, generator or iterator gives them only once: make a new
+ * one for each persist. A blob of a snapshot is streamed, and cut as it was unless you say otherwise.
+ */
 export type BlobSource =
   | Uint8Array
   | ArrayBuffer
@@ -22,6 +27,7 @@ export type BlobSource =
   | Iterable<Uint8Array>
   | ReadableStream<Uint8Array>
   | { file: string | URL }
+  | SnapshotBlob
   | SaveToPath
 
 /** How a blob is kept. */
@@ -50,9 +56,7 @@ export async function nameSources(
   fs: FileSystem,
   blobs: Readonly<Record<string, BlobInput>> | Iterable<readonly [string, BlobInput]>,
 ): Promise<NamedSource[]> {
-  if (typeof blobs !== 'object' || blobs === null)
-    throw new TypeError('persist: blobs must be an object of blobs by name')
-  const entries = Symbol.iterator in blobs ? [...blobs] : Object.entries(blobs)
+  const entries = namedEntries<BlobInput>(blobs, 'persist: blobs')
   for (const [, input] of entries) expectErrors(input)
   const named: NamedSource[] = []
   for (const [name, input] of entries) {
@@ -66,9 +70,11 @@ export async function nameSources(
         assertBlobName(inner)
         named.push({ name: inner, source: { file: join(root, path) }, ...options })
       }
+    } else if (isSnapshotBlob(input)) {
+      named.push({ name, source: input, ...keptOptions(input) })
     } else if (hasKey(input, 'source') && !isBytesLike(input)) {
       const { source, ...given } = input as { source: BlobSource } & BlobOptions
-      named.push({ name, source, ...blobOptions(name, given) })
+      named.push({ name, source, ...keptOptions(source), ...blobOptions(name, given) })
     } else if (hasKey(input, 'file')) {
       const { file, ...given } = input as { file: string | URL } & BlobOptions
       named.push({ name, source: { file }, ...blobOptions(name, given) })
@@ -77,12 +83,37 @@ export async function nameSources(
     }
   }
   const seen = new Set<string>()
+  const onePass = new Set<unknown>()
   for (const { name, source } of named) {
     if (seen.has(name)) throw new TypeError(`persist: two blobs are named ${JSON.stringify(name)}`)
     seen.add(name)
     assertSource(name, source)
+    const why = onePass.has(source) ? 'is given for two blobs, and gives its content only once' : usedUp(source)
+    if (why !== null) throw usedUpError(name, why)
+    if (isOnePass(source)) onePass.add(source)
   }
   return named
+}
+
+/** A source that would give nothing, or a rest: an empty blob must not take the place of a full one. */
+export function usedUpError(name: string, why: string): HoldfastError {
+  return new HoldfastError('SOURCE_FAILED', `blob ${JSON.stringify(name)}: its stream or iterator ${why}`, {
+    details: { blob: name },
+  })
+}
+
+/** A blob of an open snapshot: it gives its bytes as often as it is asked. */
+export function isSnapshotBlob(input: unknown): input is SnapshotBlob {
+  const { cid, size, stream, writeTo } = (input ?? {}) as Partial<SnapshotBlob>
+  return (
+    typeof cid === 'string' && typeof size === 'number' && typeof stream === 'function' && typeof writeTo === 'function'
+  )
+}
+
+function keptOptions(source: unknown): BlobOptions {
+  if (!isSnapshotBlob(source)) return {}
+  const { chunking, type } = source
+  return { chunking, ...(type === undefined ? {} : { type }) }
 }
 
 /** What could be written but not be read again is refused here, before anything is written. */
@@ -95,6 +126,8 @@ function blobOptions(name: string, { chunking, type }: BlobOptions): BlobOptions
 }
 
 function assertSource(name: string, source: BlobSource): void {
+  if (isPromise(source)) throw new TypeError(`persist: blob ${JSON.stringify(name)} is a Promise: await it`)
+  if (isSnapshotBlob(source)) return
   const ok =
     typeof source === 'string' ||
     typeof source === 'function' ||
@@ -103,7 +136,7 @@ function assertSource(name: string, source: BlobSource): void {
     const kind = source === null ? 'null' : typeof source
     throw new TypeError(
       `persist: blob ${JSON.stringify(name)} is of type ${kind}; give a Uint8Array, ArrayBuffer, string, Blob, stream, (async) iterable of ` +
-        'Uint8Array, { file }, { directory } or a function that saves into a path',
+        'Uint8Array, { file }, { directory }, a blob of a snapshot, or a function that saves into a path',
     )
   }
   if (hasKey(source, 'file') && !isBytesLike(source)) {

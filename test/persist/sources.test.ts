@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process'
 import {
   appendFileSync,
   createReadStream,
@@ -257,6 +258,13 @@ describe('a source that fails', () => {
     ['writes nothing', () => undefined],
     ['makes a directory', (path) => mkdirSync(path)],
     ['writes beside its path', (path) => writeFileSync(`${path}.tmp`, 'x')],
+    [
+      'writes a link',
+      (path) => {
+        writeFileSync(`${path}.1`, 'x')
+        symlinkSync(`${path}.1`, path)
+      },
+    ],
   ])('a saving function that %s', async (_, source) => {
     expect(await failing({ a: source })).toMatchObject({ code: 'SOURCE_FAILED', details: { blob: 'a' } })
   })
@@ -376,11 +384,150 @@ describe('a source that fails', () => {
   })
 })
 
+describe('a source that gives its bytes only once', () => {
+  /** Each kind of it. The second save gets the same object. */
+  const onePass: Record<string, () => BlobInput> = {
+    'a Node stream': () => Readable.from([bytes.slice()]),
+    'a web stream': () => new Blob([bytes]).stream() as ReadableStream<Uint8Array>,
+    'a generator': () => split(bytes, [5]),
+    'an async generator': () => parts(),
+    'an iterator of an array': () => [bytes][Symbol.iterator](),
+    'an iterable over one generator': () => {
+      const generator = parts()
+      return { [Symbol.asyncIterator]: () => generator }
+    },
+    'a stream with options': () => ({ source: Readable.from([bytes.slice()]), type: 'x' }),
+  }
+
+  test.each(Object.entries(onePass))('%s that was saved is refused a second time', async (_, make) => {
+    const store = memory()
+    const given = { a: make() }
+    await store.persist({ blobs: given })
+    const error = await rejects(store.persist({ blobs: given }), 'SOURCE_FAILED')
+    expect(error.details).toEqual({ blob: 'a' })
+    const snapshot = await store.load()
+    expect(snapshot!.sequence).toBe(1)
+    expect(snapshot!.blob('a').size).toBe(bytes.length)
+  })
+
+  test('one that is known to be read is refused before the lock', async () => {
+    const store = await openStore(join(scratch(), 'store'))
+    const generator = parts()
+    await memory().persist({ blobs: { a: generator } })
+    const node = Readable.from([bytes])
+    for await (const _ of node) break
+    const web = new Blob([bytes]).stream() as ReadableStream<Uint8Array>
+    const reader = web.getReader()
+    await reader.read()
+    const read = { generator, node, locked: web }
+    for (const [name, source] of Object.entries(read)) {
+      await rejects(store.persist({ blobs: { [name]: source } }), 'SOURCE_FAILED')
+    }
+    reader.releaseLock()
+    await rejects(store.persist({ blobs: { web } }), 'SOURCE_FAILED')
+    expect(await store.load()).toBeNull()
+    await store.close()
+  })
+
+  test('one for two blobs is refused', async () => {
+    const stream = parts()
+    await rejects(memory().persist({ blobs: { a: stream, b: { source: stream } } }), 'SOURCE_FAILED')
+    const saved = await memory().persist({ blobs: { a: 'b', b: 'a' } })
+    expect(Object.keys(saved.blobs)).toEqual(['a', 'b'])
+  })
+
+  test('one that was refused before it was read can be given again', async () => {
+    const store = memory()
+    const stream = parts()
+    await rejects(store.persist({ blobs: { a: stream }, expectedHead: 7 }), 'HEAD_CONFLICT')
+    await store.persist({ blobs: { a: stream } })
+    expect((await store.load())!.blob('a').size).toBe(bytes.length)
+  })
+
+  test('an iterator of entries that was read before is no empty snapshot', async () => {
+    const store = memory()
+    const entries = new Map([['a', 'x']]).entries()
+    await store.persist({ blobs: entries })
+    await expect(store.persist({ blobs: entries })).rejects.toThrow(TypeError)
+    expect((await store.load())!.names).toEqual(['a'])
+  })
+})
+
+describe('a blob of a snapshot as a source', () => {
+  test('is kept as it was, again and again', async () => {
+    const store = memory()
+    await store.persist({ blobs: { a: { source: bytes, chunking: fixed(4096), type: 'x/y' } } })
+    await using snapshot = (await store.load())!
+    const a = snapshot.blob('a')
+    const copy = memory()
+    for (const message of ['first', 'second']) {
+      await copy.persist({ blobs: { plain: a, recut: { source: a, chunking: fixed(512) } }, message })
+    }
+    await using copied = (await copy.load())!
+    expect(copied.blob('plain')).toMatchObject({ cid: a.cid, chunking: fixed(4096), type: 'x/y' })
+    expect(copied.blob('recut')).toMatchObject({ chunking: fixed(512), type: 'x/y' })
+    expect(sameBytes(await copied.blob('recut').bytes(), bytes)).toBe(true)
+  })
+
+  test('fails when its snapshot was disposed', async () => {
+    const store = memory()
+    await store.persist({ blobs: { a: bytes } })
+    const snapshot = (await store.load())!
+    await snapshot.dispose()
+    const error = await rejects(store.persist({ blobs: { a: snapshot.blob('a') } }), 'SOURCE_FAILED')
+    expect(error.cause).toMatchObject({ code: 'SNAPSHOT_DISPOSED' })
+  })
+})
+
+describe.skipIf(process.platform === 'win32')('a named pipe', () => {
+  function pipeIn(directory: string): string {
+    const path = join(directory, 'pipe')
+    execFileSync('mkfifo', [path])
+    return path
+  }
+
+  test('is refused at once, by every way to it', async () => {
+    const directory = scratch()
+    const path = pipeIn(directory)
+    symlinkSync('pipe', join(directory, 'link'))
+    const sources: BlobInput[] = [
+      { file: path },
+      { file: join(directory, 'link') },
+      { directory },
+      (to) => execFileSync('mkfifo', [to]),
+    ]
+    for (const source of sources) await rejects(memory().persist({ blobs: { a: source } }), 'SOURCE_FAILED')
+  })
+
+  test('that takes the place of a file does not keep an abort from being heard', async () => {
+    const directory = scratch()
+    const path = fileIn(directory)
+    const abort = new AbortController()
+    // The file was looked at, and is a pipe by now: opening it waits.
+    const fs: FileSystem = {
+      ...nodeFileSystem,
+      open: (opened, how, mode) => {
+        if (opened !== path) return nodeFileSystem.open(opened, how, mode)
+        abort.abort()
+        return new Promise(() => {})
+      },
+    }
+    const store = storeOver(directoryStorage({ fs, path: join(directory, 'store'), readOnly: false, lock: 'os' }), fs)
+    expect(await failure(store.persist({ blobs: { a: { file: path } }, signal: abort.signal }))).toBe(
+      abort.signal.reason,
+    )
+  })
+})
+
 describe('misuse is a TypeError before anything is done', () => {
   const none = undefined as unknown as BlobInput
   test.each<[string, PersistOptions['blobs']]>([
     ['no blobs', undefined as unknown as Record<string, BlobInput>],
     ['text for blobs', 'text' as unknown as Record<string, BlobInput>],
+    ['a Promise for blobs', Promise.resolve({ a: 'x' }) as unknown as Record<string, BlobInput>],
+    ['entries that are none', ['a'] as unknown as [string, BlobInput][]],
+    ['a Promise for a blob', { a: Promise.resolve('x') as unknown as BlobInput }],
+    ['a Promise for a source', { a: { source: Promise.resolve('x') } as unknown as BlobInput }],
     ['undefined for a blob', { a: none }],
     ['null for a blob', { a: null as unknown as BlobInput }],
     ['a number for a blob', { a: 5 as unknown as BlobInput }],
