@@ -15,9 +15,9 @@ import {
   lstatOrNull,
   readFully,
   statOrNull,
-  writeFully,
 } from '../fs/io.ts'
 import type { File, FileSystem } from '../fs/port.ts'
+import { sparseWriter } from '../fs/sparse.ts'
 import { listTemps, reapTemps, UNLOCKED_TEMP_AGE_MS } from '../fs/temps.ts'
 
 /** Blobs as plain read-only files, named by content. */
@@ -167,7 +167,11 @@ export function createLocalFiles(options: LocalFilesOptions): LocalFiles {
           if (lock) await fs.syncDirectory(directory)
           await makeDirectory(fs, tempDirectory, directoryMode)
           await writeDurable(fs, {
-            write: (file) => work.fill(async (views, position) => void (await writeFully(file, views, position))),
+            async write(file) {
+              const writer = sparseWriter(file)
+              await work.fill(writer.write)
+              await writer.end()
+            },
             tempDirectory,
             target: path,
             mode: mode & 0o444,

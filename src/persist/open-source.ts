@@ -8,12 +8,15 @@ import type { File, FileStat, FileSystem } from '../fs/port.ts'
 import type { WorkDirectory } from '../fs/temps.ts'
 import { pathOf } from '../location.ts'
 import { openParts } from '../one-pass.ts'
+import { sameFile } from './source-directory.ts'
 import { isSnapshotBlob, type NamedSource, type SaveToPath, usedUpError } from './sources.ts'
 
 /** A blob's bytes, in order. */
 export interface ByteReader {
   /** Bytes in all, null when not known before the end. */
   readonly size: number | null
+  /** The file that is read, as it was when it was opened. */
+  readonly opened?: FileStat
   /** Fills `target` as far as there are bytes; fewer than asked only at the end. */
   read(target: Uint8Array): Promise<number>
   /**
@@ -226,6 +229,7 @@ async function fileReader(fs: FileSystem, name: string, path: string, signal: Ab
   return {
     ...streaming,
     size: before.size,
+    opened: before,
     async read(target) {
       let filled = 0
       while (filled < target.length) {
@@ -249,10 +253,6 @@ async function fileReader(fs: FileSystem, name: string, path: string, signal: Ab
     },
     close,
   }
-}
-
-function sameFile(a: FileStat, b: FileStat): boolean {
-  return a.dev === b.dev && a.ino === b.ino && a.size === b.size && a.mtimeNs === b.mtimeNs
 }
 
 /** Lets the engine save into a path of ours, then reads that file. */

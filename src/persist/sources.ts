@@ -1,15 +1,15 @@
 // What a blob may come from: names the sources of a persist, and refuses what cannot be one before anything is locked or read.
 
-import { join, sep } from 'node:path'
+import { join } from 'node:path'
 import { HoldfastError } from '../errors.ts'
 import { assertChunking, type Chunking } from '../format/chunking.ts'
 import { assertBlobName } from '../format/manifest.ts'
 import { isWellFormed } from '../format/value.ts'
-import { ioError } from '../fs/io.ts'
 import type { FileSystem } from '../fs/port.ts'
 import type { SnapshotBlob } from '../load/blob.ts'
 import { pathOf } from '../location.ts'
 import { isOnePass, isPromise, namedEntries, usedUp } from '../one-pass.ts'
+import { listDirectory, type SourceDirectory } from './source-directory.ts'
 
 /** Saves an engine's state into `path`. Answering (or resolving to) false means that it failed. */
 export type SaveToPath = (path: string, context: { signal: AbortSignal }) => unknown
@@ -49,6 +49,8 @@ export type BlobInput =
 export interface NamedSource extends BlobOptions {
   name: string
   source: BlobSource
+  /** The directory that it is a file of. */
+  directory?: SourceDirectory
 }
 
 /** Names and checks the blobs of a persist; directories become their files. */
@@ -62,13 +64,16 @@ export async function nameSources(
   for (const [name, input] of entries) {
     assertBlobName(name)
     if (hasKey(input, 'directory')) {
-      const { directory, ...given } = input as { directory: string | URL } & BlobOptions
+      const { directory: path, ...given } = input as { directory: string | URL } & BlobOptions
       const options = blobOptions(name, given)
-      const root = pathOf(directory, `blob ${JSON.stringify(name)}`)
-      for (const path of await listFiles(fs, root, name)) {
-        const inner = `${name}/${path.split(sep).join('/')}`
+      const root = pathOf(path, `blob ${JSON.stringify(name)}`)
+      const directory: SourceDirectory = { root, name, entries: await listDirectory(fs, root, name) }
+      for (const entry of directory.entries) {
+        const inner = `${name}/${entry}`
         assertBlobName(inner)
-        named.push({ name: inner, source: { file: join(root, path) }, ...options })
+        // As in docs/format.md: an empty blob whose name ends in `/` stands for a directory with nothing in it.
+        const source: BlobSource = inner.endsWith('/') ? new Uint8Array(0) : { file: join(root, entry) }
+        named.push({ name: inner, source, directory, ...options })
       }
     } else if (isSnapshotBlob(input)) {
       named.push({ name, source: input, ...keptOptions(input) })
@@ -174,30 +179,4 @@ function isBytesLike(source: unknown): boolean {
 
 function hasKey(value: unknown, key: string): boolean {
   return typeof value === 'object' && value !== null && Object.hasOwn(value, key)
-}
-
-/** Regular files below `root`, as sorted relative paths. Links and devices are refused: a snapshot could not restore them. */
-async function listFiles(fs: FileSystem, root: string, blob: string): Promise<string[]> {
-  const files: string[] = []
-  async function visit(relative: string): Promise<void> {
-    const entries = await fs.readdir(join(root, relative)).catch((error: unknown) => {
-      throw ioError(error, `reading directory ${join(root, relative)} for blob ${JSON.stringify(blob)}`)
-    })
-    for (const { name, kind } of entries) {
-      const path = relative === '' ? name : join(relative, name)
-      if (kind === 'file') files.push(path)
-      else if (kind === 'directory') await visit(path)
-      else {
-        throw new HoldfastError(
-          'SOURCE_FAILED',
-          `blob ${JSON.stringify(blob)}: ${join(root, path)} is not a regular file`,
-          {
-            details: { blob, path: join(root, path) },
-          },
-        )
-      }
-    }
-  }
-  await visit('')
-  return files.sort()
 }

@@ -3,6 +3,7 @@ import {
   appendFileSync,
   createReadStream,
   mkdirSync,
+  readdirSync,
   readFileSync,
   renameSync,
   symlinkSync,
@@ -17,7 +18,7 @@ import { pathToFileURL } from 'node:url'
 import { describe, expect, test, vi } from 'vitest'
 import { nodeFileSystem } from '../../src/fs/node.ts'
 import type { FileSystem } from '../../src/fs/port.ts'
-import { type BlobInput, fixed, memory, type OnProgress, openStore } from '../../src/index.ts'
+import { type BlobInput, fixed, type HoldfastError, memory, type OnProgress, openStore } from '../../src/index.ts'
 import type { PersistOptions } from '../../src/persist/options.ts'
 import { directoryStorage } from '../../src/storage/directory/storage.ts'
 import { collect, noise, sameBytes, split } from '../support/bytes.ts'
@@ -146,16 +147,25 @@ describe.each(kinds)('in a $name store', ({ open }) => {
     await store.persist({ blobs: { index: { directory: root }, other: 'x' } })
     const snapshot = await store.load()
     expect(snapshot!.names).toEqual(
-      expect.arrayContaining(['index/a', 'index/deep/er/b', 'index/deep/c.bin', 'index/ünï 漢', 'other']),
+      expect.arrayContaining([
+        'index/a',
+        'index/deep/er/b',
+        'index/deep/c.bin',
+        'index/empty/',
+        'index/ünï 漢',
+        'other',
+      ]),
     )
-    expect(snapshot!.names).toHaveLength(5)
+    expect(snapshot!.names).toHaveLength(6)
     const directory = snapshot!.directory('index')
     expect([...directory.files.keys()].sort()).toEqual(['a', 'deep/c.bin', 'deep/er/b', 'ünï 漢'])
+    expect(directory.emptyDirectories).toEqual(['empty'])
     expect(await directory.files.get('a')!.text()).toBe('A')
 
     const target = join(scratch(), 'new', 'copy')
     await directory.writeTo(target)
     expect(files(target)).toEqual(files(root))
+    expect(readdirSync(join(target, 'empty'))).toEqual([])
     for (const file of files(root)) expect(readFileSync(join(target, file))).toEqual(readFileSync(join(root, file)))
     expect(files(join(target, '..'))).toHaveLength(files(root).length)
 
@@ -177,9 +187,22 @@ describe.each(kinds)('in a $name store', ({ open }) => {
     expect(snapshot!.blob('other').chunking).toEqual({ kind: 'content', average: 16_384 })
   })
 
+  test('a directory with nothing in it, or only empty ones, comes back as one', async () => {
+    const store = await open()
+    const root = scratch()
+    mkdirSync(join(root, 'only', 'b', 'c'), { recursive: true })
+    mkdirSync(join(root, 'nothing'))
+    for (const name of ['only', 'nothing']) {
+      await store.persist({ blobs: { d: { directory: join(root, name) } } })
+      const target = join(scratch(), 'copy')
+      await (await store.load())!.directory('d').writeTo(target)
+      expect(readdirSync(target, { recursive: true })).toEqual(name === 'only' ? ['b', 'b/c'] : [])
+    }
+  })
+
   test('blob names that lead out of a directory are not laid out', async () => {
     const store = await open()
-    const outside = ['../x', 'a/../../x', '/x', 'a//x', './x', 'c:x', 'a\\b', '..', 'a/']
+    const outside = ['../x', 'a/../../x', '/x', 'a//x', './x', '..', 'a/', 'x\0y'.replace('\0', '/../')]
     for (const name of outside) {
       await store.persist({ blobs: { [`d/${name}`]: 'evil' } })
       const root = scratch()
@@ -346,6 +369,37 @@ describe('a source that fails', () => {
     const error = await failing({ a: 'x', b: { file: path } }, { onProgress })
     expect(onProgress).toHaveBeenCalledTimes(2)
     expect(error).toMatchObject({ code: 'SOURCE_CHANGED', kind: 'conflict', details: { blob: 'b', path } })
+  })
+
+  test.each<[string, (root: string) => void, string]>([
+    ['one that was read is written to', (root) => appendFileSync(join(root, 'a'), 'more'), 'a'],
+    ['one comes', (root) => writeFileSync(join(root, 'deep', 'new'), ''), 'deep/new'],
+    ['one that was read goes', (root) => renameSync(join(root, 'a'), join(root, '..', 'gone')), 'a'],
+    ['an empty directory gets a file', (root) => writeFileSync(join(root, 'empty', 'x'), ''), 'empty/x'],
+  ])('a directory whose files change between the first and the last: %s', async (_, change, changed) => {
+    const directory = join(scratch(), 'source')
+    mkdirSync(directory)
+    nested(directory)
+    utimesSync(join(directory, 'a'), new Date(5), new Date(5))
+    const onProgress = vi.fn<OnProgress>((progress) => {
+      if (progress.phase === 'reading' && progress.blob === 'd/deep/c.bin') change(directory)
+    })
+    const error = await failing({ d: { directory } }, { onProgress })
+    expect(error).toMatchObject({ code: 'SOURCE_CHANGED', details: { blob: 'd', path: directory } })
+    expect((error as HoldfastError).details.files).toContain(changed)
+  })
+
+  test('a file whose name is not UTF-8 is refused by name', async () => {
+    if (process.platform !== 'linux') return
+    const root = scratch()
+    writeFileSync(Buffer.concat([Buffer.from(`${root}/`), Buffer.from('caf\xe9', 'latin1')]), 'x')
+    expect(await failing({ d: { directory: root } })).toMatchObject({
+      code: 'BLOB_NAME_INVALID',
+      details: { reason: 'not UTF-8' },
+    })
+    const honest = scratch()
+    writeFileSync(join(honest, 'caf\ufffd'), 'x')
+    await memory().persist({ blobs: { d: { directory: honest } } })
   })
 
   test('a stream is told that nobody reads it any more', async () => {
