@@ -69,6 +69,14 @@ function isCid(name: string): boolean {
   }
 }
 
+/** Nothing is written outside the directory that was given. */
+async function assertNoLink(fs: FileSystem, path: string): Promise<void> {
+  if ((await lstatOrNull(fs, path))?.kind !== 'link') return
+  throw new HoldfastError('IO_FAILED', `${path} is a symbolic link, which leads out of the directory; remove it`, {
+    details: { code: 'ELOOP', path },
+  })
+}
+
 /** A collector holds the exclusive lock only while it deletes one file. */
 const LOCK_TRIES = 200
 const LOCK_PAUSE_MS = 10
@@ -166,6 +174,7 @@ export function createLocalFiles(options: LocalFilesOptions): LocalFiles {
           // The lock says that the file is ours: after a crash it must not be missing beside the file.
           if (lock) await fs.syncDirectory(directory)
           await makeDirectory(fs, tempDirectory, directoryMode)
+          await assertNoLink(fs, tempDirectory)
           await writeDurable(fs, {
             async write(file) {
               const writer = sparseWriter(file)

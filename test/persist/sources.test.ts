@@ -632,6 +632,26 @@ describe('misuse is a TypeError before anything is done', () => {
   })
 })
 
+test.each([
+  ['65,537 blobs', 65_537, 1, { limit: 'blobs', max: 65_536, actual: 65_537 }],
+  ['20,000 names of 1,000 bytes', 20_000, 995, { limit: 'manifestBytes', max: 16_777_216 }],
+])('%s are refused before any of them is read', async (_, count, nameBytes, details) => {
+  let read = 0
+  const source = (): BlobInput => ({
+    [Symbol.iterator]: () => {
+      read += 1
+      return [bytes][Symbol.iterator]()
+    },
+  })
+  const blobs = Array.from({ length: count }, (_each, n): [string, BlobInput] => [
+    `${'n'.repeat(nameBytes)}${n}`,
+    source(),
+  ])
+  const error = await rejects(memory().persist({ blobs }), 'LIMIT_EXCEEDED')
+  expect(error.details).toMatchObject(details)
+  expect(read).toBe(0)
+})
+
 test('a directory that is written and cannot be made durable is said to be there, perhaps not for good', async () => {
   const parent = scratch()
   const fs: FileSystem = {
