@@ -2,6 +2,7 @@
 // like empty content. So it is refused, and no full file or blob is replaced by an empty one.
 
 import { Readable } from 'node:stream'
+import { refusePromise } from './misuse.ts'
 
 /** What was opened here. A source may outlive its first reading, and be given again. */
 const opened = new WeakSet<object>()
@@ -60,11 +61,6 @@ export function openParts<T>(
   return iterator
 }
 
-/** Whether somebody forgot an `await`. */
-export function isPromise(value: unknown): value is PromiseLike<unknown> {
-  return typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function'
-}
-
 /**
  * Named things as an array of entries.
  *
@@ -75,7 +71,7 @@ export function namedEntries<T>(
   named: Readonly<Record<string, T>> | Iterable<readonly [string, T]>,
   what: string,
 ): [string, T][] {
-  if (isPromise(named)) throw new TypeError(`${what} is a Promise: await it`)
+  refusePromise(named, what)
   if (typeof named !== 'object' || named === null) throw new TypeError(`${what} must be an object of blobs by name`)
   if (!(Symbol.iterator in named)) return Object.entries(named)
   const iterator = openParts<readonly [string, T]>(named, (why) => new TypeError(`${what}: the iterator ${why}`))

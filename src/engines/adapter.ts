@@ -3,20 +3,32 @@ import {
   type BlobInput,
   HoldfastError,
   isHoldfastError,
-  type LoadOptions,
   type OpenOptions,
   openStore,
   type PersistOptions,
   type PersistResult,
   persistSnapshot,
   type Snapshot,
+  type SnapshotBlob,
   type Store,
 } from '../index.ts'
 import { isStore } from '../location.ts'
-import { isPromise, namedEntries } from '../one-pass.ts'
+import { assertOptions, pickOptions, refusePromise } from '../misuse.ts'
+import { namedEntries } from '../one-pass.ts'
 import { checkedFirst } from './check.ts'
+import {
+  ALONGSIDE,
+  type Alongside,
+  assertAdapter,
+  OPEN_OPTIONS,
+  PERSIST_ENGINE_OPTIONS,
+  type PersistEngineOptions,
+  RESTORE_ENGINE_OPTIONS,
+  type RestoreEngineOptions,
+} from './engine-options.ts'
+import { endsWithin, orAborted } from './foreign.ts'
 
-export type { EngineState, SavedEngine }
+export type { Alongside, EngineState, PersistEngineOptions, RestoreEngineOptions, SavedEngine }
 
 // How an engine becomes a snapshot and comes back. An adapter knows one engine; the two functions at the end know all
 // adapters. In the snapshot, an engine has the blobs `engine/<name>` and the metadata key `engine`:
@@ -94,42 +106,6 @@ export interface EngineRecord {
   state?: Record<string, unknown>
 }
 
-/** What belongs to the same instant as the engine's state. */
-export interface Alongside {
-  /**
-   * Any blobs but `engine/…`, by name or as entries. Captured: bytes must not change after, a stream must yield what is true now. A stream
-   * can be read once, and a save may be tried again: give `alongside` as a function that makes a new one.
-   */
-  blobs?: Readonly<Record<string, BlobInput>> | Iterable<readonly [string, BlobInput]> | undefined
-  /** Any keys but `engine`. */
-  metadata?: Record<string, unknown> | undefined
-  /** The position of the source of truth that the engine has caught up with. */
-  watermark?: unknown
-}
-
-/** What `persistEngine` keeps beside the engine, and how it commits. */
-export interface PersistEngineOptions<Engine> extends Omit<PersistOptions, 'blobs' | 'metadata' | 'watermark'> {
-  /**
-   * Sidecars, metadata and watermark to keep in the same snapshot. The function is called in the instant in which the engine is captured, so
-   * that the two can never disagree; the object is for what does not change.
-   */
-  alongside?: Alongside | ((engine: Engine) => Alongside) | undefined
-  /** How often to try while the engine changes during the save; then `SOURCE_CHANGED`. Default 3. */
-  attempts?: number
-  /**
-   * Restores what was captured into a new engine, and drops that, before anything is committed: `ENGINE_CHECK_FAILED` if it cannot be
-   * restored. Needs the time and memory of a restore, and room for the blobs in `os.tmpdir()`. Default false.
-   */
-  check?: boolean
-}
-
-/** Which snapshot `restoreEngine` takes, and which sidecars it must have. */
-export interface RestoreEngineOptions<Metadata = Record<string, unknown>>
-  extends Omit<LoadOptions<string, Metadata>, 'blobs'> {
-  /** Sidecars that must be there; `BLOB_NOT_FOUND` otherwise. */
-  blobs?: readonly string[]
-}
-
 /** An engine as it was saved. Dispose of it when sidecars and laid-out files are needed no more; the engine stays. */
 export interface RestoredEngine<Engine, Metadata = Record<string, unknown>> {
   readonly engine: Engine
@@ -153,6 +129,12 @@ export async function persistEngine<Engine>(
   engine: Engine,
   options: PersistEngineOptions<Engine> & OpenOptions = {},
 ): Promise<PersistResult> {
+  const where = 'persistEngine'
+  refusePromise(adapter, `${where}: the adapter`)
+  assertAdapter(where, adapter)
+  refusePromise(engine, `${where}: the engine`)
+  const open = isStore(location) ? {} : OPEN_OPTIONS
+  assertOptions(where, options, { ...open, ...PERSIST_ENGINE_OPTIONS })
   const { alongside: _alongside, attempts = ATTEMPTS, check = false, ...rest } = options
   if (!Number.isInteger(attempts) || attempts < 1) {
     throw new RangeError(`persistEngine: attempts is how often to try, at least 1; got ${String(attempts)}`)
@@ -225,18 +207,15 @@ async function captureEngine<Engine>(
   const revision = adapter.revision?.(engine)
   const token = options.sourceVersion?.()
   const beside = typeof options.alongside === 'function' ? options.alongside(engine) : (options.alongside ?? {})
-  if (isPromise(beside)) {
-    // What it does after its first await is of another instant than the engine.
-    throw new TypeError('persistEngine: alongside gives a Promise: collect what it needs before, and answer at once')
-  }
+  assertOptions('persistEngine: alongside', beside, ALONGSIDE)
   const saving = adapter.save(engine, context)
   // Awaited below, after the save: it may have failed by then.
   Promise.resolve(token).catch(() => undefined)
 
-  const state = await saving
-  const release = async (): Promise<void> => state.release?.()
+  const state = await orAborted(saving, context.signal, (late) => late.release?.())
+  const release = (): Promise<void> => releaseWithin(adapter.name, state)
   try {
-    const callers = await token
+    const callers = await orAborted(token, context.signal)
     return {
       snapshot: {
         blobs: [...adapterBlobs(state, adapter), ...callersBlobs(beside)],
@@ -254,6 +233,17 @@ async function captureEngine<Engine>(
     await release()
     throw error
   }
+}
+
+/** What an adapter may take to remove its temporary files. */
+const RELEASE_LIMIT_MS = 10_000
+
+async function releaseWithin(engine: string, state: EngineState): Promise<void> {
+  if (await endsWithin(Promise.resolve(state.release?.()), RELEASE_LIMIT_MS)) return
+  process.emitWarning(
+    `the adapter of ${engine} did not release what it captured within ${RELEASE_LIMIT_MS} ms; its temporary files may stay`,
+    { type: 'HoldfastWarning', code: 'RELEASE_STUCK' },
+  )
 }
 
 function adapterBlobs({ blobs }: EngineState, adapter: { name: string }): [string, BlobInput][] {
@@ -295,10 +285,14 @@ export async function restoreEngine<Engine, Metadata = Record<string, unknown>>(
   adapter: EngineAdapter<Engine>,
   options: RestoreEngineOptions<Metadata> & OpenOptions = {},
 ): Promise<RestoredEngine<Engine, Metadata> | null> {
+  const where = 'restoreEngine'
   const given = isStore<Store>(location) ? location : null
-  const store = given ?? (await openStore(location as string | URL, options))
+  refusePromise(adapter, `${where}: the adapter`)
+  assertAdapter(where, adapter)
+  assertOptions(where, options, { ...(given === null ? OPEN_OPTIONS : {}), ...RESTORE_ENGINE_OPTIONS })
+  const store = given ?? (await openStore(location as string | URL, pickOptions<OpenOptions>(options, OPEN_OPTIONS)))
   try {
-    return await restoreFrom(store, adapter, options, { signal: options.signal })
+    return await restoreFrom(store, adapter, pickOptions(options, RESTORE_ENGINE_OPTIONS), { signal: options.signal })
   } finally {
     if (given === null) await store.close()
   }
@@ -312,7 +306,9 @@ async function restoreFrom<Engine, Metadata>(
 ): Promise<RestoredEngine<Engine, Metadata> | null> {
   const restored = await store.restore(async (snapshot: Snapshot<string, Metadata>) => {
     const record = assertFits(adapter, snapshot)
-    return { engine: await adapter.restore(savedEngine(snapshot, record), context), record }
+    const { signal } = context
+    const restoring = adapter.restore(savedEngine(snapshot, record, signal), context)
+    return { engine: await orAborted(restoring, signal, (late) => adapter.close?.(late)), record }
   }, options)
   if (restored === null) return null
   const { value, snapshot } = restored
@@ -320,13 +316,32 @@ async function restoreFrom<Engine, Metadata>(
   return { engine: value.engine, record: value.record, snapshot, dispose, [Symbol.asyncDispose]: dispose }
 }
 
-function savedEngine(snapshot: Snapshot<string, unknown>, record: EngineRecord): SavedEngine {
+function savedEngine(
+  snapshot: Snapshot<string, unknown>,
+  record: EngineRecord,
+  signal: AbortSignal | undefined,
+): SavedEngine {
   return {
     version: record.version,
     metadata: record.state ?? {},
     names: snapshot.names.filter((name) => name.startsWith(FOLDER)).map((name) => name.slice(FOLDER.length)),
     has: (name) => snapshot.has(FOLDER + name),
-    blob: (name) => snapshot.blob(FOLDER + name),
+    blob: (name) => abortable(snapshot.blob(FOLDER + name), signal),
+    directory: (name) => snapshot.directory(FOLDER + name),
+  }
+}
+
+/** The blob, read with the signal of the restore where an adapter gives none. */
+function abortable(blob: SnapshotBlob, signal: AbortSignal | undefined): SnapshotBlob {
+  if (signal === undefined) return blob
+  return {
+    ...blob,
+    bytes: (options) => blob.bytes({ signal, ...options }),
+    text: (options) => blob.text({ signal, ...options }),
+    json: (options) => blob.json({ signal, ...options }),
+    stream: (options) => blob.stream({ signal, ...options }),
+    writeTo: (path, options) => blob.writeTo(path, { signal, ...options }),
+    file: (options) => blob.file({ signal, ...options }),
   }
 }
 

@@ -4,6 +4,7 @@ import { byDocument, type PostingLists } from '../encodings/postings.ts'
 import { sortedPositions } from '../encodings/term-order.ts'
 import { createYielder } from '../event-loop.ts'
 import { type BlobInput, type Chunking, content, HoldfastError } from '../index.ts'
+import { assertOptions } from '../misuse.ts'
 import type { EngineAdapter, EngineState, SavedEngine } from './adapter.ts'
 import { packageVersion } from './version.ts'
 
@@ -30,9 +31,9 @@ export interface FlexSearchAdapterOptions {
    * A name for the functions and Encoder instances among the options; change it when they change. Without a name, all of them count as
    * equal.
    */
-  encoder?: string
+  encoder?: string | undefined
   /** Of the flexsearch package, where it cannot be found. */
-  version?: string
+  version?: string | undefined
 }
 
 const NAME = 'FlexSearch'
@@ -44,6 +45,7 @@ export function flexsearch<Class extends new (options: never) => FlexSearchLike>
   engineOptions: object & ConstructorParameters<Class>[0],
   options: FlexSearchAdapterOptions = {},
 ): EngineAdapter<InstanceType<Class>> {
+  assertOptions('flexsearch', options, { encoder: 'any', version: 'any' })
   if (typeof Engine !== 'function')
     throw new TypeError('flexsearch: give the Index or Document class, then its options')
   if (typeof engineOptions !== 'object' || engineOptions === null) {
@@ -62,10 +64,10 @@ export function flexsearch<Class extends new (options: never) => FlexSearchLike>
     options: withoutDefaults(identityOf(engineOptions, options.encoder ?? 'custom') as Plain),
     recorded: withoutDefaults,
     save,
-    async restore(saved) {
+    async restore(saved, { signal }) {
       // An engine with `fastupdate` cannot import (0.8 throws), and one that has imported is without it anyway.
       const engine = new Engine({ ...(engineOptions as object), fastupdate: false } as never) as InstanceType<Class>
-      await restore(engine, saved)
+      await restore(engine, saved, signal)
       return engine
     },
   }
@@ -376,12 +378,12 @@ type Items = (string | number | (string | number)[])[]
 /** Entries given to `import` at a time. */
 const BATCH = 5000
 
-async function restore(engine: FlexSearchLike, saved: SavedEngine): Promise<void> {
+async function restore(engine: FlexSearchLike, saved: SavedEngine, signal: AbortSignal | undefined): Promise<void> {
   const head = await saved.blob('head').json<Head>()
   const fields: Field[] = head.fields.map(() => new Map())
   const register: Id[] = []
   const stored: [Id, unknown][] = []
-  const yieldIfLong = createYielder()
+  const yieldIfLong = createYielder(signal)
   for await (const rows of decodeLines(saved.blob('documents').stream())) {
     for (const row of rows as [Id, (Items | null)[], unknown?][]) {
       const [id, cells] = row

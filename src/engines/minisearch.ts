@@ -4,6 +4,7 @@ import { byDocument, type PostingLists } from '../encodings/postings.ts'
 import { decodeTermOrder, encodeTermOrder, sortedPositions } from '../encodings/term-order.ts'
 import { createYielder, STEPS } from '../event-loop.ts'
 import { type Chunking, content, HoldfastError } from '../index.ts'
+import { assertOptions } from '../misuse.ts'
 import type { EngineAdapter, SavedEngine } from './adapter.ts'
 import { packageVersion } from './version.ts'
 
@@ -45,9 +46,9 @@ export interface MiniSearchAdapterOptions {
    * A name for your `tokenize` and `processTerm`; change it when they change, for an index made with one tokenizer gives wrong answers to
    * another. Functions themselves cannot be compared: without a name, all that are not MiniSearch's own count as equal.
    */
-  tokenizer?: string
+  tokenizer?: string | undefined
   /** Of the minisearch package, where it cannot be found. */
-  version?: string
+  version?: string | undefined
 }
 
 const NAME = 'MiniSearch'
@@ -61,6 +62,7 @@ export function minisearch<Engine extends MiniSearchLike, Options extends Fields
   engineOptions: Options,
   options: MiniSearchAdapterOptions = {},
 ): EngineAdapter<Engine> {
+  assertOptions('minisearch', options, { tokenizer: 'any', version: 'any' })
   if (typeof MiniSearch !== 'function') throw new TypeError('minisearch: give the MiniSearch class, then its options')
   const { fields, idField = 'id', storeFields = [], tokenize, processTerm } = engineOptions
   const given = Object.entries({ tokenize, processTerm }).filter(([, value]) => value !== undefined)
@@ -98,7 +100,7 @@ export function minisearch<Engine extends MiniSearchLike, Options extends Fields
       }
     },
     revision: revisionOf,
-    restore: (saved) => restore(MiniSearch, engineOptions, saved),
+    restore: (saved, { signal }) => restore(MiniSearch, engineOptions, saved, signal),
     refuses({ state }) {
       const saved = state?.serialization
       const reads = (new MiniSearch(engineOptions).toJSON() as Partial<Json>).serializationVersion
@@ -387,13 +389,14 @@ async function restore<Engine extends MiniSearchLike, Options>(
   MiniSearch: MiniSearchClass<Engine, Options>,
   options: Options,
   saved: SavedEngine,
+  signal: AbortSignal | undefined,
 ): Promise<Engine> {
   const head = await saved.blob('head').json<Record<string, unknown>>()
   const documentIds = new Map<number, unknown>()
   const fieldLength = new Map<number, unknown>()
   const storedFields = new Map<number, unknown>()
   const lists = new Map<string, TermLists>()
-  const yieldIfLong = createYielder()
+  const yieldIfLong = createYielder(signal)
   for await (const rows of decodeLines(saved.blob('documents').stream())) {
     for (const [shortId, document, ...terms] of rows as Row[]) {
       if (document !== null) {

@@ -10,7 +10,7 @@
 //    packs       [ digest (32 bytes), … ]  the other packs that the snapshot needs, ascending
 
 import { type BlockId, CODEC_DAG_CBOR, cidOf } from './cid.ts'
-import { BLOCK_BYTES_MAX, DIGEST_BYTES, FORMAT_VERSION, STORE_ID_BYTES } from './limits.ts'
+import { BLOCK_BYTES_MAX, COUNTER_MAX, DIGEST_BYTES, FORMAT_VERSION, STORE_ID_BYTES } from './limits.ts'
 import { damagedRecord, decodeRecord, expectFields, linkIn } from './record.ts'
 import { isTime } from './time.ts'
 import { encodeStrict, type StrictValue, strictCopy } from './value.ts'
@@ -74,7 +74,7 @@ export function decodeCommit(block: Uint8Array): CommitRecord {
 function wrongCommit(commit: CommitRecord): string | null {
   const { store, sequence, manifest, time, packs } = commit
   if (store.length !== STORE_ID_BYTES) return `its store id has ${store.length} bytes`
-  if (!Number.isSafeInteger(sequence) || sequence < 1) return `its sequence is ${sequence}`
+  if (!Number.isInteger(sequence) || sequence < 1 || sequence > COUNTER_MAX) return `its sequence is ${sequence}`
   if (manifest.codec !== CODEC_DAG_CBOR) return 'its manifest is not dag-cbor'
   if (!isTime(time)) return `its time is '${time}'`
   for (let i = 0; i < packs.length; i++) {

@@ -6,7 +6,8 @@ import { commitUnknown, makeDirectory, resolveTree, writeTree } from '../fs/dura
 import { lstatOrNull } from '../fs/io.ts'
 import type { FileSystem } from '../fs/port.ts'
 import { pathOf } from '../location.ts'
-import type { BlobReadOptions, SnapshotBlob } from './blob.ts'
+import { assertOptions } from '../misuse.ts'
+import { type BlobReadOptions, READ_OPTIONS, type SnapshotBlob } from './blob.ts'
 import { fileAndDirectory, wrongPart } from './path-names.ts'
 import { reapDead, writeInside } from './write-out.ts'
 
@@ -50,6 +51,7 @@ export function createBlobDirectory(
     files,
     emptyDirectories,
     async writeTo(path, options = {}) {
+      assertOptions(`directory ${JSON.stringify(name)}`, options, READ_OPTIONS)
       const given = resolve(pathOf(path, 'writeTo'))
       assertNames(new Set(files.keys()), emptyDirectories)
       await makeDirectory(fs, dirname(given), 0o700)

@@ -52,6 +52,8 @@ export interface Snapshot<Names extends string = string, Metadata = Record<strin
   readonly names: readonly string[]
   /** How `watermark` compares with the `source` given to load; `unknown` without one. */
   readonly freshness: Freshness
+  /** Which snapshot was the current one when this one was loaded; null when a repair left none. */
+  readonly currentSequence: number | null
   /** Newer snapshots that `fallback` skipped, and why. */
   readonly skipped: readonly SkippedSnapshot[]
   has(name: string): boolean
@@ -135,7 +137,13 @@ async function openOthers(
 function once<T>(work: () => Promise<T>): () => Promise<T> {
   let result: Promise<T> | null = null
   return () => {
-    result ??= work()
+    if (result === null) {
+      result = work()
+      // A disk that does not answer now may do so for the next who asks.
+      result.catch(() => {
+        result = null
+      })
+    }
     return result
   }
 }
@@ -162,6 +170,7 @@ function assemble(
   const context: BlobContext = {
     location: ctx.storage.location,
     files: ctx.local.files,
+    noteChecked: (blob) => ctx.checkedBlobs.note(blob),
     source() {
       assertOpen()
       return source
@@ -216,6 +225,7 @@ function assemble(
 
   const snapshot: OpenedSnapshot = {
     ...describe(entry, stored.head.current),
+    currentSequence: stored.head.current,
     metadata: manifest.metadata,
     watermark: manifest.watermark,
     freshness: { state: 'unknown' },

@@ -19,8 +19,10 @@ import { cleanUpAfter, type Seen } from '../gc/collect.ts'
 import { type Compaction, compactPacks } from '../gc/compact.ts'
 import { planCompaction } from '../gc/plan-compaction.ts'
 import { mergeDamaged, nextHead } from '../history/next-head.ts'
+import { noteSave } from '../history/own-saves.ts'
 import { planRetention } from '../history/retention.ts'
 import type { WriteSession } from '../storage/port.ts'
+import { assertReusedIsGood, scanDamagedPacks } from './damaged-packs.ts'
 import { type IngestRequest, ingestBlobs, isReadable } from './ingest.ts'
 import { openKnownPacks } from './known-packs.ts'
 import { assertPacksPresent } from './packs-present.ts'
@@ -71,13 +73,17 @@ export async function commitSnapshot(
 ): Promise<Committed> {
   const known = await openKnownPacks(ctx, head, seen)
   try {
+    await scanDamagedPacks(ctx, head, request.signal)
     const blocks = openBlocks(ctx, session, head, known.source, request.packBytesMax)
     try {
-      return await commit(ctx, session, head, seen, blocks, request, known.release)
+      const committed = await commit(ctx, session, head, seen, blocks, request, known.release)
+      noteSave(head.storeId, head.current, committed.sequence)
+      return committed
     } catch (error) {
       await blocks.dedup.drain().catch(() => undefined)
-      // After COMMIT_UNKNOWN HEAD may name the new packs.
+      // After COMMIT_UNKNOWN HEAD may name the new packs, and the new snapshot is ours.
       if (!isHoldfastError(error, 'COMMIT_UNKNOWN')) await blocks.writer.discard()
+      else noteSave(head.storeId, head.current, head.sequence + 1)
       throw error
     }
   } finally {
@@ -96,7 +102,7 @@ function openBlocks(
   const writer = createPackWriter({
     storeId: fromHex(head.storeId, STORE_ID_BYTES),
     revision: head.revision + 1,
-    firstPackId: Math.max(0, ...head.packs.map(({ id }) => id)) + 1,
+    firstPackId: head.packs.reduce((largest, { id }) => Math.max(largest, id), 0) + 1,
     packBytesMax,
     createPack: () => session.createPack(),
   })
@@ -117,6 +123,7 @@ async function commit(
   const { dedup, writer } = blocks
   const current = head.snapshots.find(({ sequence }) => sequence === head.current) ?? null
   const content = await ingest(ctx, current, blocks, request)
+  await assertReusedIsGood(ctx, head, blocks, request.signal)
   if (await isCurrent(current, content, blocks)) {
     return await acknowledge(ctx, session, head, current!, content, dedup)
   }

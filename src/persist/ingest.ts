@@ -62,7 +62,7 @@ export async function ingestBlobs(
         reader,
         chunking,
         compress: request.compress,
-        previous: await previousBlob(target.previous?.source, previous?.get(named.name), chunking),
+        previous: await previousBlob(ctx, target.previous?.source, previous?.get(named.name), chunking),
         dedup: target.dedup,
         signal,
         onBytes: (bytes) =>
@@ -77,6 +77,8 @@ export async function ingestBlobs(
           failures = addFailures(failures, more)
         },
       })
+      // Segments and chunks come from one copy of the bytes.
+      ctx.checkedBlobs.note(entry)
       if (named.type !== undefined) entry.type = named.type
       if (named.directory !== undefined && reader.opened !== undefined) {
         opened.set(join(named.directory.root, named.name.slice(named.directory.name.length + 1)), reader.opened)
@@ -132,6 +134,7 @@ async function previousBlobs(ctx: StoreContext, previous: IngestTarget['previous
 }
 
 async function previousBlob(
+  ctx: StoreContext,
   source: BlockSource | undefined,
   entry: BlobEntry | undefined,
   chunking: Chunking,
@@ -144,6 +147,7 @@ async function previousBlob(
       size: entry.size,
       chunks: located(source, entry, damageContext),
       segments: await readSegments(source, entry, damageContext),
+      isChecked: ctx.checkedBlobs.has(entry),
     }
   })
 }

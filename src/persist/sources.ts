@@ -8,7 +8,8 @@ import { isWellFormed } from '../format/value.ts'
 import type { FileSystem } from '../fs/port.ts'
 import type { SnapshotBlob } from '../load/blob.ts'
 import { pathOf } from '../location.ts'
-import { isOnePass, isPromise, namedEntries, usedUp } from '../one-pass.ts'
+import { assertOptions, type OptionTable, refusePromise } from '../misuse.ts'
+import { isOnePass, namedEntries, usedUp } from '../one-pass.ts'
 import { listDirectory, type SourceDirectory } from './source-directory.ts'
 
 /** Saves an engine's state into `path`. Answering (or resolving to) false means that it failed. */
@@ -33,9 +34,9 @@ export type BlobSource =
 /** How a blob is kept. */
 export interface BlobOptions {
   /** Default `content()`. Use `fixed(pageSize)` for page files and fixed-stride records. */
-  chunking?: Chunking
+  chunking?: Chunking | undefined
   /** A media type, kept in the manifest. */
-  type?: string
+  type?: string | undefined
 }
 
 /** A source, or a source with options. `{ directory }` becomes one blob for each file in it, named `<name>/<path>`. */
@@ -44,6 +45,8 @@ export type BlobInput =
   | ({ source: BlobSource } & BlobOptions)
   | ({ file: string | URL } & BlobOptions)
   | ({ directory: string | URL } & BlobOptions)
+
+const BLOB_OPTIONS: OptionTable<BlobOptions> = { chunking: 'any', type: 'any' }
 
 /** One blob to persist. */
 export interface NamedSource extends BlobOptions {
@@ -122,7 +125,9 @@ function keptOptions(source: unknown): BlobOptions {
 }
 
 /** What could be written but not be read again is refused here, before anything is written. */
-function blobOptions(name: string, { chunking, type }: BlobOptions): BlobOptions {
+function blobOptions(name: string, options: BlobOptions): BlobOptions {
+  assertOptions(`persist: blob ${JSON.stringify(name)}`, options, BLOB_OPTIONS)
+  const { chunking, type } = options
   if (chunking !== undefined) assertChunking(chunking)
   if (type !== undefined && (typeof type !== 'string' || !isWellFormed(type))) {
     throw new TypeError(`persist: the type of blob ${JSON.stringify(name)} must be text, got ${JSON.stringify(type)}`)
@@ -131,7 +136,7 @@ function blobOptions(name: string, { chunking, type }: BlobOptions): BlobOptions
 }
 
 function assertSource(name: string, source: BlobSource): void {
-  if (isPromise(source)) throw new TypeError(`persist: blob ${JSON.stringify(name)} is a Promise: await it`)
+  refusePromise(source, `persist: blob ${JSON.stringify(name)}`)
   if (isSnapshotBlob(source)) return
   const ok =
     typeof source === 'string' ||

@@ -1,14 +1,13 @@
 // Takes a whole store away: into quarantine, or for good. Only the store's own files go; what else lies in its directory stays.
 
-import { randomBytes } from 'node:crypto'
 import { hostname } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { clock } from '../../clock.ts'
 import { HoldfastError, isHoldfastError } from '../../errors.ts'
 import { isHex } from '../../format/hex.ts'
-import { commitUnknown, moveAside, moveIntoAside, syncAfterRename, withDirectory } from '../../fs/durable.ts'
+import { commitUnknown, moveAside, moveIntoAside, renameAway } from '../../fs/durable.ts'
 import { acquireFileLock } from '../../fs/file-lock.ts'
-import { attempt, errorCode, ignoreMissing, ioError, lstatOrNull, statOrNull } from '../../fs/io.ts'
+import { assertNoLink, attempt, errorCode, ignoreMissing, ioError, lstatOrNull, statOrNull } from '../../fs/io.ts'
 import type { FileSystem } from '../../fs/port.ts'
 import { listTemps, reapTemps, removeTree, UNLOCKED_TEMP_AGE_MS } from '../../fs/temps.ts'
 import { listPackNames, packPath, paths } from './layout.ts'
@@ -31,6 +30,7 @@ export async function setDirectoryAside(
       // Made for nothing.
       await fs.rmdir(quarantineDirectory).catch(() => undefined)
     }
+    await attempt(assertNoLink(fs, paths(root).quarantine), `looking at ${paths(root).quarantine}`)
     const packs = [...sorted.own, ...sorted.foreign].filter(mayBePack)
     const files = sorted.own.filter((file) => !file.includes('/') && file !== basename(paths(root).lock))
     // Packs first: what cannot be moved is found out while HEAD is still there.
@@ -48,7 +48,7 @@ export async function destroyDirectory(fs: FileSystem, path: string, lockWaitMs:
   const doomed = await withStoreLocked(fs, path, lockWaitMs, async (root) => {
     const { foreign } = await sortFiles(fs, root, true)
     if (foreign.length === 0 && (await canMove(fs, path, root))) {
-      const renamed = await unlessRefused(renameAway(fs, root))
+      const renamed = await unlessRefused(renameAway(fs, root, DELETED))
       if (renamed !== null) return renamed
     }
     await destroyContents(fs, root, path)
@@ -59,21 +59,11 @@ export async function destroyDirectory(fs: FileSystem, path: string, lockWaitMs:
   return doomed !== null
 }
 
-/** Renamed first: a crash half-way must not leave half a store under its name. */
-async function renameAway(fs: FileSystem, root: string): Promise<string> {
-  const above = dirname(root)
-  const aside = join(above, `${basename(root)}.${randomBytes(12).toString('hex')}${DELETED}`)
-  await withDirectory(fs, above, async (directory) => {
-    await fs.rename(root, aside)
-    await syncAfterRename(directory, above)
-  })
-  return aside
-}
-
 /** A crash half-way leaves a store that is seen to be damaged, and another call deletes the rest. */
 async function destroyContents(fs: FileSystem, root: string, path: string): Promise<void> {
   const at = paths(root)
   const sorted = await sortFiles(fs, root, true)
+  await attempt(assertNoLink(fs, at.quarantine), `looking at ${at.quarantine}`)
   for (const file of sorted.foreign.filter(mayBePack)) {
     const about = { reason: 'not-a-pack', now: clock.now(), details: {} }
     await moveAside(fs, { ...about, from: join(root, file), quarantineDirectory: at.quarantine })

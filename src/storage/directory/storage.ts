@@ -6,11 +6,13 @@ import { clock } from '../../clock.ts'
 import { HoldfastError, isDamage, isHoldfastError } from '../../errors.ts'
 import { parseHead } from '../../format/head.ts'
 import { isHex } from '../../format/hex.ts'
+import { originalOf } from '../../format/json-file.ts'
 import { DIGEST_BYTES, JSON_BYTES_MAX } from '../../format/limits.ts'
 import { parseStoreFile, type StoreFile } from '../../format/store-file.ts'
 import { makeDirectory } from '../../fs/durable.ts'
 import { acquireFileLock } from '../../fs/file-lock.ts'
 import {
+  assertNoLink,
   attempt,
   ignoreMissing,
   ioError,
@@ -22,7 +24,7 @@ import {
   statOrNull,
 } from '../../fs/io.ts'
 import { locksAvailable } from '../../fs/lock.ts'
-import { withSyncCalls } from '../../fs/node.ts'
+import { syncRefused, withSyncCalls } from '../../fs/node.ts'
 import type { FileStat, FileSystem } from '../../fs/port.ts'
 import { createQueue, type Queue } from '../../fs/queue.ts'
 import type { Found, Inspection, PackFile, Storage, StoredHead } from '../port.ts'
@@ -30,6 +32,7 @@ import { createHeadOutcome, type HeadOutcome } from './head-outcome.ts'
 import { listPackNames, packPath, paths } from './layout.ts'
 import { hasHeader, isHarmless, isPack, sortFiles } from './own-files.ts'
 import { createParsed } from './parse-cache.ts'
+import { isPutBack } from './put-back.ts'
 import { leadsNowhere } from './remove.ts'
 import { openSession } from './session.ts'
 
@@ -56,6 +59,15 @@ interface Prepared {
 function modesOf({ mode }: FileStat): { fileMode: number; directoryMode: number } {
   return { directoryMode: mode & 0o777, fileMode: mode & 0o666 }
 }
+
+/** What a name leads to, in words. */
+const KINDS = {
+  file: 'is a file',
+  directory: 'is a directory',
+  link: 'is a symbolic link',
+  other: 'is a pipe, socket or device',
+  missing: 'is gone',
+} as const
 
 /** For so long after a write the kernel is taken to have the store's own files and directories in memory. */
 const WARM_MS = 10_000
@@ -101,7 +113,9 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
     readBytes?: () => Promise<Uint8Array | null>,
     quickFs?: FileSystem,
   ): Promise<StoredHead | null> {
-    const stored = await readHeadThatIsThere(readBytes, quickFs)
+    const stored = await readHeadThatIsThere(readBytes, quickFs).catch((error: unknown) => {
+      throw adviseOnHead(error)
+    })
     if (stored === null && seen) throw gone()
     seen ||= stored !== null && stored.head.snapshots.length > 0
     return stored
@@ -127,7 +141,8 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
     if (bytes === null) {
       throw new HoldfastError(
         'HEAD_MISSING',
-        `${at.head} is missing, but ${at.store} says that a store was made here: its snapshots are not lost. repair() rebuilds it; or ` +
+        `${at.head} is missing, but ${at.store} says that a store was made here: its snapshots are not lost. repair() rebuilds it, and until ` +
+          'then load({ fallback: true }) goes on from HEAD.prev.json; or ' +
           'move the directory aside with setAside() to start afresh',
         { details: { path: at.head } },
       )
@@ -186,21 +201,28 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
       const stat = await attempt(lstatOrNull(fs, path), `looking at ${path}`)
       if (stat !== null) packs.push({ name, bytes: stat.size })
     }
-    return {
-      store: await found(at.store, (bytes) => parseStoreFile(bytes, at.store).storeId),
-      head: await found(at.head, (bytes) => ({ ...parseHead(bytes, at.head), bytes })),
-      previous: await found(at.previous, (bytes) => ({ ...parseHead(bytes, at.previous), bytes })),
-      packs,
-    }
+    // Before HEAD is read, and after the one before: a writer that replaces both meanwhile does not look like somebody who put one back.
+    const headStat = await attempt(statOrNull(fs, at.head), `looking at ${at.head}`)
+    const store = await found(at.store, (bytes) => parseStoreFile(bytes, at.store).storeId)
+    const head = await found(at.head, (bytes) => ({ ...parseHead(bytes, at.head), bytes }))
+    const previous = await found(at.previous, (bytes) => ({ ...parseHead(bytes, at.previous), bytes }))
+    const previousStat = await attempt(statOrNull(fs, at.previous), `looking at ${at.previous}`)
+    const current = head.state === 'good' && headStat !== null ? { head: head.value.head, stat: headStat } : null
+    const spare =
+      previous.state === 'good' && previousStat !== null ? { head: previous.value.head, stat: previousStat } : null
+    const putBack = current !== null && previous.state !== 'damaged' && isPutBack(current, spare)
+    return { store, head, previous, putBack, packs }
   }
 
   async function found<T>(path: string, parse: (bytes: Uint8Array) => T): Promise<Found<T>> {
+    let bytes: Uint8Array | null = null
     try {
-      const bytes = await whole(bytesOf(path), path, path === at.store ? 'STORE_DAMAGED' : 'HEAD_DAMAGED')
+      bytes = await whole(bytesOf(path), path, path === at.store ? 'STORE_DAMAGED' : 'HEAD_DAMAGED')
       return bytes === null ? { state: 'missing' } : { state: 'good', value: parse(bytes) }
     } catch (error) {
-      if (isDamage(error) || isHoldfastError(error, 'NOT_A_STORE', 'LIMIT_EXCEEDED')) return { state: 'damaged', error }
-      throw error
+      if (!isDamage(error) && !isHoldfastError(error, 'NOT_A_STORE', 'LIMIT_EXCEEDED')) throw error
+      const original = bytes === null ? null : originalOf(bytes)
+      return { state: 'damaged', error, original: original === null ? undefined : parsedOrUndefined(parse, original) }
     }
   }
 
@@ -211,6 +233,8 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
     const entries = await attempt(ignoreMissing(sortFiles(fs, root, await isBegun())), `looking at ${root}`)
     const foreign = entries?.foreign.filter((path) => !isHarmless(path)) ?? []
     if (foreign.length === 0) return
+    // With a HEAD that is good it is a store, which lost its STORE.json. A repair writes it anew, whatever lies beside it.
+    if ((await found(at.head, (bytes) => parseHead(bytes, at.head))).state === 'good') return
     const some = foreign.slice(0, 5).join(', ') + (foreign.length > 5 ? ` and ${foreign.length - 5} more` : '')
     throw new HoldfastError(
       'NOT_A_STORE',
@@ -242,7 +266,7 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
       if (inside?.kind !== 'directory') {
         throw new HoldfastError(
           'STORE_DAMAGED',
-          `${path} is a ${inside?.kind ?? 'gone'}; it must be a real directory`,
+          `${path} ${KINDS[inside?.kind ?? 'missing']}; it must be a real directory. Bring it back, or move the store aside with setAside()`,
           {
             details: { path },
           },
@@ -293,6 +317,7 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
       if (readOnly) {
         throw new HoldfastError('READ_ONLY', `${root} was opened read-only`, { details: { path: root } })
       }
+      assertSyncAllowed(root)
       if (lock) assertLocks(root)
       const quickFs = isWarm() ? withSyncCalls(fs) : fs
       const { stat, shared } = await enter(quickFs)
@@ -312,6 +337,8 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
               })
             : null
           try {
+            // Known before anything is changed: a repair moves things there at its end, too.
+            if (write.repair === true) await attempt(assertNoLink(fs, at.quarantine), `looking at ${at.quarantine}`)
             const opening = openSession({
               fs,
               quickFs,
@@ -354,8 +381,19 @@ async function assertNoDanglingLink(fs: FileSystem, root: string): Promise<void>
   for (let path = root; path !== dirname(path); path = dirname(path)) {
     const there = await lstatOrNull(fs, path)
     if (there?.kind === 'link' && (await statOrNull(fs, path)) === null) throw leadsNowhere(path)
+    if (there !== null && (there.kind === 'file' || there.kind === 'other')) {
+      throw new HoldfastError('NOT_A_STORE', `${root} lies below ${path}, which is not a directory: check the path`, {
+        details: { path: root },
+      })
+    }
     if (there !== null) return
   }
+}
+
+/** Before anything is made: the first fsync would fail in the middle of it. */
+function assertSyncAllowed(root: string): void {
+  const refused = syncRefused()
+  if (refused !== null) throw ioError(refused, `writing to ${root}; nothing was written`, root)
 }
 
 function assertLocks(root: string): void {
@@ -363,8 +401,7 @@ function assertLocks(root: string): void {
   if (locks.available) return
   throw new HoldfastError(
     'LOCK_UNAVAILABLE',
-    `${root} cannot be written: there are no file locks here (${locks.reason}). Reading works. If you make sure yourself that only one ` +
-      "process writes, open the store with lock: 'none'",
+    `${root} cannot be written, because nothing can be locked: ${locks.reason}. Reading works; nothing was written`,
     { details: { path: root, reason: locks.reason }, cause: locks.cause },
   )
 }
@@ -374,10 +411,19 @@ async function openPack(fs: FileSystem, path: string, name: string): Promise<Pac
     if (!isMissing(error)) throw ioError(error, `opening ${path}`)
     throw new HoldfastError('PACK_MISSING', `pack ${path} is missing`, { details: { path, pack: name }, cause: error })
   })
-  const { size } = await file.stat().catch(async (error: unknown) => {
+  const { size, kind } = await file.stat().catch(async (error: unknown) => {
     await file.close().catch(() => undefined)
     throw ioError(error, `looking at ${path}`)
   })
+  // Its size would say that the pack is cut short, and nothing is known of the pack.
+  if (kind !== 'file') {
+    await file.close().catch(() => undefined)
+    throw new HoldfastError(
+      'IO_FAILED',
+      `pack ${path} cannot be read: there is a ${kind} in its place. Put the file back, or move what is there away`,
+      { details: { code: kind === 'directory' ? 'EISDIR' : 'EINVAL', syscall: 'open', path } },
+    )
+  }
   return {
     name,
     bytes: size,
@@ -393,6 +439,22 @@ async function openPack(fs: FileSystem, path: string, name: string): Promise<Pac
     close: () => file.close().catch(() => undefined),
     closeSync: () => file.closeSync(),
   }
+}
+
+function parsedOrUndefined<T>(parse: (bytes: Uint8Array) => T, bytes: Uint8Array): T | undefined {
+  try {
+    return parse(bytes)
+  } catch (error) {
+    if (isHoldfastError(error)) return undefined
+    throw error
+  }
+}
+
+/** A HEAD that is damaged says what to do. */
+function adviseOnHead(error: unknown): unknown {
+  if (!isHoldfastError(error, 'HEAD_DAMAGED')) return error
+  const advice = 'repair() rebuilds it; until then load({ fallback: true }) goes on from HEAD.prev.json'
+  return new HoldfastError('HEAD_DAMAGED', `${error.message}. ${advice}`, { details: error.details, cause: error })
 }
 
 /** A file too large to be what it should is damaged, as any other that is not what was written. */
