@@ -1,5 +1,5 @@
-// Writes blobs out into files of the caller's, by the rule that `writeFileDurable` has: links are followed, and pipes, sockets and
-// devices refused. What a killed process left of the same file goes first.
+// Writes blobs out into files of the caller's, by the rule that `writeFileDurable` has: links are followed, and pipes,
+// sockets and devices refused. What a killed process left of the same file goes first.
 
 import { basename, dirname } from 'node:path'
 import { clock } from '../clock.ts'

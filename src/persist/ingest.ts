@@ -18,7 +18,7 @@ import { addFailures, type CompressFailures, NO_FAILURES } from '../workers/fram
 import { openSource } from './open-source.ts'
 import { ingestBlob } from './pipeline.ts'
 import type { PreviousBlob } from './previous-blob.ts'
-import { assertUnchanged } from './source-directory.ts'
+import { assertUnchanged, goneSinceListed } from './source-directory.ts'
 import type { NamedSource } from './sources.ts'
 
 /** The blobs to ingest, and how. */
@@ -55,7 +55,9 @@ export async function ingestBlobs(
   const before = await sourceVersion?.()
   for (const named of sources) {
     const chunking = named.chunking ?? request.chunking ?? content()
-    const reader = await openSource(ctx.fs, named, signal, () => ctx.local.workDirectory())
+    const reader = await openSource(ctx.fs, named, signal, () => ctx.local.workDirectory()).catch((error: unknown) => {
+      throw named.directory === undefined ? error : goneSinceListed(error, named.directory, named.name)
+    })
     try {
       const entry = await ingestBlob({
         name: named.name,

@@ -20,8 +20,8 @@ export interface ByteReader {
   /** Fills `target` as far as there are bytes; fewer than asked only at the end. */
   read(target: Uint8Array): Promise<number>
   /**
-   * The next bytes where they lie, without taking them; null when the source cannot show them, or when another thread might change them
-   * while they are looked at.
+   * The next bytes where they lie, without taking them; null when the source cannot show them, or when another thread
+   * might change them while they are looked at.
    */
   peek(bytes: number): Uint8Array | null
   /** Passes over bytes that were peeked at. */

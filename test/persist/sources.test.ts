@@ -6,6 +6,7 @@ import {
   readdirSync,
   readFileSync,
   renameSync,
+  rmSync,
   symlinkSync,
   truncateSync,
   utimesSync,
@@ -373,6 +374,7 @@ describe('a source that fails', () => {
 
   test.each<[string, (root: string) => void, string]>([
     ['one that was read is written to', (root) => appendFileSync(join(root, 'a'), 'more'), 'a'],
+    ['one goes before it is read', (root) => rmSync(join(root, 'ünï 漢')), 'ünï 漢'],
     ['one comes', (root) => writeFileSync(join(root, 'deep', 'new'), ''), 'deep/new'],
     ['one that was read goes', (root) => renameSync(join(root, 'a'), join(root, '..', 'gone')), 'a'],
     ['an empty directory gets a file', (root) => writeFileSync(join(root, 'empty', 'x'), ''), 'empty/x'],
