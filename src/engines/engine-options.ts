@@ -6,8 +6,11 @@ import type { OptionTable } from '../misuse.ts'
 
 /** What belongs to the same instant as the engine's state. */
 export interface Alongside {
-  /** Any blobs but `engine/…`. Captured: bytes must not change after, a stream must yield what is true now. */
-  blobs?: Readonly<Record<string, BlobInput>> | undefined
+  /**
+   * Any blobs but `engine/…`, by name or as entries. Captured: bytes must not change after, a stream must yield what is true now. A stream
+   * can be read once, and a save may be tried again: give `alongside` as a function that makes a new one.
+   */
+  blobs?: Readonly<Record<string, BlobInput>> | Iterable<readonly [string, BlobInput]> | undefined
   /** Any keys but `engine`. */
   metadata?: Record<string, unknown> | undefined
   /** The position of the source of truth that the engine has caught up with. */

@@ -1,6 +1,5 @@
 // An open snapshot. It keeps its packs open until it is disposed, so that deletes meanwhile do not matter.
 
-import { dirname } from 'node:path'
 import type { BlockSource, DamageContext } from '../blocks/block-source.ts'
 import { lazySourceOf, openPacks, openSourceOf, packsByLikelihood } from '../blocks/open-packs.ts'
 import type { OpenPack } from '../blocks/pack-cache.ts'
@@ -9,14 +8,12 @@ import { HoldfastError, isDamage } from '../errors.ts'
 import { parseCid } from '../format/cid.ts'
 import type { HeadSnapshot } from '../format/head.ts'
 import { decodeManifest, type Manifest } from '../format/manifest.ts'
-import { commitUnknown, writeDurable } from '../fs/durable.ts'
-import { writeFully } from '../fs/io.ts'
-import { resolveTarget } from '../fs/write-file.ts'
 import { pathOf } from '../location.ts'
 import type { StoredHead } from '../storage/port.ts'
 import { type BlobContext, createBlob, type SnapshotBlob } from './blob.ts'
 import { type BlobDirectory, createBlobDirectory } from './blob-directory.ts'
 import type { Freshness } from './freshness.ts'
+import { writeBlob } from './write-out.ts'
 
 /** One line of a store's history. */
 export interface SnapshotInfo {
@@ -194,24 +191,7 @@ function assemble(
     hold(file) {
       resources.files.push(file)
     },
-    async writeFile(path, parts) {
-      const target = await resolveTarget(ctx.fs, pathOf(path, 'writeTo'), 'follow')
-      try {
-        await writeDurable(ctx.fs, {
-          async write(file) {
-            let position = 0
-            for await (const part of parts) position += await writeFully(file, [part], position)
-          },
-          tempDirectory: dirname(target),
-          target,
-          mode: 0o600,
-          keepMode: true,
-          lock: false,
-        })
-      } catch (error) {
-        throw commitUnknown(error, target, 'was written', 'it may be gone. Write it again')
-      }
-    },
+    writeFile: (path, parts) => writeBlob(ctx.fs, pathOf(path, 'writeTo'), parts),
   }
 
   function assertOpen(): void {

@@ -8,7 +8,7 @@ import { assertChunking } from '../format/chunking.ts'
 import { cidText } from '../format/cid.ts'
 import { prepareCompression } from '../format/compression.ts'
 import { STORE_ID_BYTES } from '../format/limits.ts'
-import type { BlobEntry } from '../format/manifest.ts'
+import { assertManifestCanFit, type BlobEntry } from '../format/manifest.ts'
 import { decodeValue, encodeValue, isWellFormed } from '../format/value.ts'
 import { cleanUp, type Seen } from '../gc/collect.ts'
 import { assertExpected, assertWritable, watchWait } from '../history/write-guards.ts'
@@ -48,6 +48,10 @@ export async function persist(
     options.watermark === undefined ? undefined : strictClone(storedWatermark(options.watermark), 'watermark')
   const compress = wantsCompression(defaults.compression)
   const sources = await nameSources(ctx.fs, options.blobs)
+  assertManifestCanFit(
+    sources.map(({ name }) => name),
+    watermark === undefined ? { metadata } : { metadata, watermark },
+  )
 
   return await ctx.storage.write(
     {
