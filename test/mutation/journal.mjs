@@ -1,0 +1,91 @@
+// The rules of the journal, as in `durability.mjs`, each with the tests that catch its absence.
+
+const table = ['test/journal/plan-recovery.test.ts', 'test/explore/journal-bytes.test.ts']
+
+/** @type {import('./durability.mjs').Mutation[]} */
+export const journal = [
+  {
+    file: 'src/journal/scan.ts',
+    find: 'if (end > size || (expected !== null && !follows(header, expected))) return flaw',
+    replace: 'if (end > size) return flaw',
+    why: 'a frame of a journal follows on the one before it',
+    tests: ['test/journal/scan.test.ts'],
+  },
+  {
+    file: 'src/journal/frame.ts',
+    find: 'if (toHex(bytes.subarray(80, 96)) !== id) return null',
+    replace: '',
+    why: 'a frame of another segment is none of this one',
+    tests: ['test/journal/segment.test.ts', ...table],
+  },
+  {
+    file: 'src/journal/frame.ts',
+    find: 'return header.offset !== offset || wrongFrame(header) !== null ? null : header',
+    replace: 'return wrongFrame(header) !== null ? null : header',
+    why: 'a frame that stands elsewhere in its segment is none here',
+    tests: ['test/journal/segment.test.ts', ...table],
+  },
+  {
+    file: 'src/journal/frame.ts',
+    find: 'if (!isZero(bytes.subarray(payloadEnd + DIGEST_BYTES, size))) return null',
+    replace: '',
+    why: 'what lies between frames is zeros',
+    tests: ['test/journal/segment.test.ts'],
+  },
+  {
+    file: 'src/journal/plan-recovery.ts',
+    find: 'isFlaw(places[proof]!) ? proof : proof + 1',
+    replace: 'places.length >= 0 ? places.findIndex(isFlaw) : 0',
+    why: 'a header behind what is bad proves that it was durable',
+    tests: table,
+  },
+  {
+    file: 'src/journal/plan-recovery.ts',
+    find: "if (flaws.every(({ kind }) => kind === 'zeros')) return null",
+    replace: '',
+    why: 'zeros to the end of a journal are its clean end',
+    tests: table,
+  },
+  {
+    file: 'src/journal/plan-recovery.ts',
+    find: 'const frames = framesOf(facts).filter(({ end }) => recorded === null || end <= recorded.end)',
+    replace: 'const frames = framesOf(facts)',
+    why: 'what is behind the end that a successor recorded is void, also when it looks good',
+    tests: table,
+  },
+  {
+    file: 'src/journal/plan-recovery.ts',
+    find: 'if (header !== null && flawed.length === 0 && !isWhole) damage.push(durableDamage(facts.name, end))',
+    replace: '',
+    why: 'a segment that was cut below its recorded end is damaged',
+    tests: table,
+  },
+  {
+    file: 'src/journal/plan-recovery.ts',
+    find: 'if (isHere ? tail.end < seen.offset : seen.segment.number > tail.name.number) {',
+    replace: 'if (seen.offset < 0) {',
+    why: 'a journal that ends before what HEAD has seen is damaged',
+    tests: table,
+  },
+  {
+    file: 'src/journal/plan-recovery.ts',
+    find: "if (unreadable !== null) return { state: 'unreadable', ...unreadable }",
+    replace: '',
+    why: 'what cannot be read now is neither torn nor damaged',
+    tests: table,
+  },
+  {
+    file: 'src/journal/plan-recovery.ts',
+    find: "if (stray !== undefined) return { state: 'rolledBack', segment: stray.name }",
+    replace: '',
+    why: 'a segment that a later HEAD named is no garbage',
+    tests: table,
+  },
+  {
+    file: 'src/journal/plan-recovery.ts',
+    find: 'const unnamed = links.segments.find((other) => isNextOf(other, facts.name) && hasOwnFrames(other))',
+    replace: 'const unnamed = links.segments.find((other) => other === null)',
+    why: 'a frame in the next segment proves the frame that names it',
+    tests: table,
+  },
+]
