@@ -11,8 +11,11 @@ const kinds = {
   PACK_MISSING: 'damaged',
   PACK_DAMAGED: 'damaged',
   BLOB_DAMAGED: 'damaged',
+  JOURNAL_DAMAGED: 'damaged',
   // Somebody else is at it; later may work.
   STORE_LOCKED: 'busy',
+  JOURNAL_LOCKED: 'busy',
+  JOURNAL_BUSY: 'busy',
   // The world moved on between two looks.
   HEAD_CONFLICT: 'conflict',
   SOURCE_CHANGED: 'conflict',
@@ -21,6 +24,8 @@ const kinds = {
   SNAPSHOT_AHEAD: 'conflict',
   // The machine or the file system refuses.
   COMMIT_UNKNOWN: 'environment',
+  CHANGE_UNKNOWN: 'environment',
+  JOURNAL_FAILED: 'environment',
   IO_FAILED: 'environment',
   NO_SPACE: 'environment',
   LOCK_UNAVAILABLE: 'environment',

@@ -23,7 +23,7 @@ import { DIGEST_BYTES } from '../format/limits.ts'
 import { roundUp, SEGMENT_ID_BYTES, type SegmentName } from './segment.ts'
 
 /** Of one entry. */
-const ENTRY_BYTES_MAX = 16 * 1024 * 1024
+export const ENTRY_BYTES_MAX = 16 * 1024 * 1024
 
 export const FRAME_HEADER_BYTES = 128
 const CHECKED_BYTES = 112
@@ -49,7 +49,7 @@ export interface FrameHeader {
 }
 
 /** Where a frame is to stand: behind which one. */
-interface FramePlace {
+export interface FramePlace {
   /** Of the segment, 32 hex digits. */
   id: string
   offset: number
@@ -81,11 +81,16 @@ export function entryBytes(dataBytes: number): number {
   return LENGTH_BYTES + dataBytes
 }
 
-/** Writes an entry into a payload; answers where it ends. */
-export function putEntry(payload: Uint8Array, at: number, data: Uint8Array): number {
-  new DataView(payload.buffer, payload.byteOffset).setUint32(at, data.length, true)
-  payload.set(data, at + LENGTH_BYTES)
-  return at + LENGTH_BYTES + data.length
+/** Writes an entry into a frame at a place of its payload; answers where it ends. */
+export function putEntry(frame: Uint8Array, at: number, data: Uint8Array): number {
+  const { length } = data
+  // Not by a DataView, which would be made for each entry.
+  frame[at] = length
+  frame[at + 1] = length >>> 8
+  frame[at + 2] = length >>> 16
+  frame[at + 3] = length >>> 24
+  frame.set(data, at + LENGTH_BYTES)
+  return at + LENGTH_BYTES + length
 }
 
 /**

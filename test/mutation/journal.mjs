@@ -1,5 +1,6 @@
 // The rules of the journal, as in `durability.mjs`, each with the tests that catch its absence.
 
+const crashes = ['test/explore/journal-crash.test.ts']
 const table = ['test/journal/plan-recovery.test.ts', 'test/explore/journal-bytes.test.ts']
 
 /** @type {import('./durability.mjs').Mutation[]} */
@@ -87,5 +88,97 @@ export const journal = [
     replace: 'const unnamed = links.segments.find((other) => other === null)',
     why: 'a frame in the next segment proves the frame that names it',
     tests: table,
+  },
+  {
+    file: 'src/journal/segment-writer.ts',
+    find: 'await Promise.allSettled([file.dataSync(), beside()])',
+    replace: 'await Promise.allSettled([undefined, beside()])',
+    why: 'an entry is durable before it is acknowledged',
+    tests: crashes,
+  },
+  {
+    file: 'src/journal/segment-writer.ts',
+    find: `await file.sync()
+    await fs.syncDirectory(directory)`,
+    replace: 'await fs.syncDirectory(directory)',
+    why: 'a segment is durable before it is named',
+    tests: crashes,
+  },
+  {
+    file: 'src/journal/segment-writer.ts',
+    find: `await file.sync()
+    await fs.syncDirectory(directory)`,
+    replace: 'await file.sync()',
+    why: 'the name of a segment is durable before HEAD or a next frame leads to it',
+    tests: crashes,
+  },
+  {
+    file: 'src/journal/segment-writer.ts',
+    find: "if (synced.status === 'rejected') throw synced.reason",
+    replace: '',
+    why: 'nothing is acknowledged whose fdatasync failed',
+    tests: ['test/journal/journal.test.ts'],
+  },
+  {
+    file: 'src/journal/appender.ts',
+    find: `      await name(made.name)
+`,
+    replace: '',
+    why: 'HEAD names a segment before a frame in it counts',
+    tests: crashes,
+  },
+  {
+    file: 'src/journal/appender.ts',
+    find: 'await old.write((at) => encodeNext(at, next.name), 0, assertHeld)',
+    replace: '',
+    why: 'a next frame is durable before there is a frame in the segment that it names',
+    tests: crashes,
+  },
+  {
+    file: 'src/journal/appender.ts',
+    find: 'await current.write((at) => batch.encode(at), batch.count, assertHeld)',
+    replace: 'await current.write((at) => batch.encode(at), batch.count)',
+    why: 'an owner whose lock file was replaced acknowledges nothing',
+    tests: ['test/journal/journal.test.ts'],
+  },
+  {
+    file: 'src/journal/appender.ts',
+    find: `    if (failed !== null) throw failedError(failed)
+  }
+
+  function append`,
+    replace: `  }
+
+  function append`,
+    why: 'after a failure nothing more is written to a segment',
+    tests: ['test/journal/journal.test.ts'],
+  },
+  {
+    file: 'src/journal/plan-start.ts',
+    find: "if (kind !== 'entries') return",
+    replace: "if (kind !== 'next' || kind) return",
+    why: 'the last frame is written again before its entries are served: nothing proves it',
+    tests: crashes,
+  },
+  {
+    file: 'src/journal/plan-start.ts',
+    find: 'const first = Math.max(next, (covered?.sequence ?? 0) + 1)',
+    replace: 'const first = next',
+    why: 'a sequence that a snapshot covers is never given out again',
+    tests: ['test/journal/journal.test.ts'],
+  },
+  {
+    file: 'src/journal/journal.ts',
+    find: 'if (plan.damage.length > 0) throw damagedError(directory, plan)',
+    replace: '',
+    why: 'a journal that lost entries is not taken for a shorter one',
+    tests: ['test/journal/journal.test.ts'],
+  },
+  {
+    file: 'src/journal/journal.ts',
+    find: 'const lock = await takeLock(place, options)',
+    replace: 'const lock = null as FileLock | null',
+    why: 'a journal has one owner',
+    tests: ['test/journal/journal.test.ts'],
   },
 ]
