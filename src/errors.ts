@@ -12,6 +12,7 @@ const kinds = {
   PACK_DAMAGED: 'damaged',
   BLOB_DAMAGED: 'damaged',
   JOURNAL_DAMAGED: 'damaged',
+  JOURNAL_GAP: 'damaged',
   // Somebody else is at it; later may work.
   STORE_LOCKED: 'busy',
   JOURNAL_LOCKED: 'busy',
@@ -36,6 +37,7 @@ const kinds = {
   VERSION_UNSUPPORTED: 'unsupported',
   COMPRESSION_UNSUPPORTED: 'unsupported',
   FILES_UNSUPPORTED: 'unsupported',
+  JOURNAL_UNSUPPORTED: 'unsupported',
   ENGINE_CHECK_FAILED: 'unsupported',
   // The caller gave something that cannot be kept, found or done.
   READ_ONLY: 'input',
@@ -51,6 +53,8 @@ const kinds = {
   SOURCE_FAILED: 'input',
   TARGET_EXISTS: 'input',
   LIMIT_EXCEEDED: 'input',
+  COVERS_REQUIRED: 'input',
+  ENTRIES_UNSAVED: 'input',
 } as const satisfies Record<string, ErrorKind>
 
 /** Stable; part of the API. `docs/errors.md` says what each means and the way out. */

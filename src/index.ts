@@ -21,3 +21,4 @@ export type { RepairAction, RepairOptions, RepairPlan } from './recovery/repair-
 export type { ScrubOptions, ScrubReport } from './recovery/scrub.ts'
 export type { VerifyOptions, VerifyReport } from './recovery/verify.ts'
 export type { Materialized, Store, StoreOptions } from './store.ts'
+export type { Journal, JournalEntry, JournalOptions } from './store-journal.ts'

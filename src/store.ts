@@ -21,6 +21,14 @@ import type { RepairOptions } from './recovery/repair-plan.ts'
 import { type ScrubOptions, type ScrubReport, scrub } from './recovery/scrub.ts'
 import { type VerifyOptions, type VerifyReport, verify } from './recovery/verify.ts'
 import type { Storage } from './storage/port.ts'
+import {
+  type Journal,
+  type JournalFiles,
+  type JournalOptions,
+  openStoreJournal,
+  withJournalEnd,
+  withJournalLocked,
+} from './store-journal.ts'
 
 /** Settings of one open store. Nothing of them is kept on disk. */
 export interface StoreOptions {
@@ -67,7 +75,14 @@ export interface Store {
   tag(name: string, options?: HistoryOptions & { at?: number | string }): Promise<SnapshotInfo>
   untag(name: string, options?: HistoryOptions): Promise<SnapshotInfo>
   /** Makes an older snapshot, by sequence or tag, the current one again. */
-  rollback(to: number | string, options?: HistoryOptions & { message?: string }): Promise<SnapshotInfo>
+  rollback(
+    to: number | string,
+    options?: HistoryOptions & {
+      message?: string
+      /** Steps over entries of the journal that are in no snapshot. Otherwise `ENTRIES_UNSAVED`. */
+      discard?: boolean
+    },
+  ): Promise<SnapshotInfo>
   /** Lays blobs out as plain files, so that `file()` finds them there: for images built once and read-only later. */
   materialize(options?: {
     at?: number | string
@@ -84,7 +99,12 @@ export interface Store {
    * `dryRun` answers what would be done. `STORE_ROLLED_BACK` asks which way to go on when an old HEAD was put back.
    */
   repair(options?: RepairOptions & { dryRun?: boolean; lockWaitMs?: number }): Promise<RepairReport>
-  /** Waits for what is under way. Open snapshots stay usable. */
+  /**
+   * Opens the store's journal, a log of entries between snapshots, and makes it with the first append. From then on only this store object
+   * persists, and says what its snapshots cover.
+   */
+  openJournal(options?: JournalOptions): Promise<Journal>
+  /** Waits for what is under way, and closes the journal. Open snapshots stay usable. */
   close(): Promise<void>
   [Symbol.asyncDispose](): Promise<void>
 }
@@ -107,10 +127,12 @@ export interface Place {
   /** For the caller's own files. */
   fs: FileSystem
   local: Local
+  /** Null: there can be no journal. */
+  journal: JournalFiles | null
 }
 
 /** A store over any storage. */
-export function createStore({ storage, fs, local }: Place, options: StoreOptions = {}): Store {
+export function createStore({ storage, fs, local, journal }: Place, options: StoreOptions = {}): Store {
   const defaults = {
     keepLast: options.keepLast ?? KEEP_LAST,
     lockWaitMs: options.lockWaitMs ?? LOCK_WAIT_MS,
@@ -135,10 +157,12 @@ export function createStore({ storage, fs, local }: Place, options: StoreOptions
     badBlocks: createBadBlocks(),
     reachable: createReachableCache(),
     lastPersisted: null,
+    journal: null,
   }
   const running = new Set<Promise<unknown>>()
   let closed = false
   let scrubbed: string | null = null
+  let openedJournal: Journal | null = null
 
   async function run<T>(operation: () => Promise<T>): Promise<T> {
     if (closed) {
@@ -160,6 +184,7 @@ export function createStore({ storage, fs, local }: Place, options: StoreOptions
     if (closed) return
     closed = true
     await Promise.allSettled(running)
+    await openedJournal?.close()
     await local.close()
   }
 
@@ -196,7 +221,12 @@ export function createStore({ storage, fs, local }: Place, options: StoreOptions
     snapshots: () => run(() => listSnapshots(ctx)),
     tag: (name, request = {}) => run(() => tag(ctx, name, request.at, { ...request, ...lockWait(request) })),
     untag: (name, request = {}) => run(() => untag(ctx, name, { ...request, ...lockWait(request) })),
-    rollback: (to, request = {}) => run(() => rollback(ctx, to, { ...request, ...lockWait(request) })),
+    rollback: (to, request = {}) =>
+      run(() =>
+        withJournalEnd(ctx, journal, (journalEnd) =>
+          rollback(ctx, to, { ...request, ...lockWait(request), journalEnd }),
+        ),
+      ),
     verify: (request) => run(() => verify(ctx, request)),
     scrub: (request = {}) =>
       run(async () => {
@@ -208,7 +238,11 @@ export function createStore({ storage, fs, local }: Place, options: StoreOptions
         return report
       }),
     repair: (request = {}) =>
-      run(() => repair(ctx, { ...request, ...lockWait(request), packBytesMax: defaults.packBytesMax })),
+      run(async () => {
+        const settings = { ...request, ...lockWait(request), packBytesMax: defaults.packBytesMax }
+        if (request.dryRun === true) return await repair(ctx, settings)
+        return await withJournalLocked(ctx, journal, () => repair(ctx, settings))
+      }),
     materialize: (request = {}) =>
       run(async () => {
         const { at, blobs, signal, onProgress } = request
@@ -222,6 +256,11 @@ export function createStore({ storage, fs, local }: Place, options: StoreOptions
         } finally {
           await snapshot!.dispose()
         }
+      }),
+    openJournal: (request = {}) =>
+      run(async () => {
+        openedJournal = await openStoreJournal(ctx, journal, request)
+        return openedJournal
       }),
     close,
     [Symbol.asyncDispose]: close,

@@ -8,6 +8,7 @@ import { cleanUp } from '../gc/collect.ts'
 import { find } from '../load/load.ts'
 import { describe, openSnapshot, type SnapshotInfo } from '../load/snapshot.ts'
 import type { StoredHead, WriteSession } from '../storage/port.ts'
+import { coversOfRollback, type JournalEnd } from './covers.ts'
 import { type HeadChange, nextHead } from './next-head.ts'
 import { assertExpected, assertWritable, watchWait } from './write-guards.ts'
 
@@ -67,16 +68,19 @@ export async function untag(
 export async function rollback(
   ctx: StoreContext,
   to: number | string,
-  options: HistoryOptions & { lockWaitMs: number; message?: string },
+  options: HistoryOptions & { lockWaitMs: number; message?: string; discard?: boolean; journalEnd?: JournalEnd | null },
 ): Promise<SnapshotInfo> {
+  const { journalEnd = null, discard = false } = options
   return await changeHead(ctx, options, async (head, stored) => {
     const target = find(ctx.storage.location, head, to)
     if (target.sequence === head.current) return { sequence: target.sequence, change: null }
     // What cannot be read must not become the current snapshot.
     await (await openSnapshot(ctx, stored, target)).dispose()
     const sequence = head.sequence + 1
+    const covers = journalEnd === null ? undefined : coversOfRollback(head, target, journalEnd, discard)
     const entry = {
       ...target,
+      ...(covers === undefined ? {} : { covers }),
       sequence,
       time: clock.now().toISOString(),
       message: options.message ?? `rollback to ${target.sequence}`,

@@ -6,7 +6,7 @@ import { HoldfastError, isHoldfastError } from '../errors.ts'
 import { type Batch, createBatch } from './batch.ts'
 import { ENTRY_BYTES_MAX, encodeNext, encodeSeal, entryBytes, frameBytes } from './frame.ts'
 import { type Covered, goOn, type SegmentStart } from './plan-start.ts'
-import type { Predecessor, SegmentHeader, SegmentName } from './segment.ts'
+import type { Hole, Predecessor, SegmentHeader, SegmentName } from './segment.ts'
 import { createSegment, type SegmentPlace, type SegmentWriter } from './segment-writer.ts'
 
 /** A segment takes no further frame beyond this. */
@@ -63,6 +63,8 @@ export interface Appender {
   readonly durable: Durable | null
   readonly pendingBytes: number
   readonly failed: unknown
+  /** Sequences that no frame has, and a snapshot covers. */
+  readonly holes: readonly Hole[]
   /** The segments that this owner wrote, oldest first, and up to where they are durable. */
   written(): { name: SegmentName; from: number; to: number }[]
   append(data: Uint8Array): Appended
@@ -297,6 +299,9 @@ export function createAppender(options: AppenderOptions): Appender {
     },
     get failed() {
       return failed
+    },
+    get holes() {
+      return (writer?.header ?? start!).holes
     },
     written: () => [...full, ...(writer === null ? [] : [{ name: writer.name, from: writer.start, to: writer.end }])],
     append,

@@ -2,9 +2,9 @@
 // a segment, is the caller's.
 
 import { join } from 'node:path'
-import { HoldfastError, isHoldfastError } from '../errors.ts'
+import { HoldfastError } from '../errors.ts'
 import { makeDirectory } from '../fs/durable.ts'
-import { acquireFileLock, type FileLock } from '../fs/file-lock.ts'
+import type { FileLock } from '../fs/file-lock.ts'
 import { attempt, ignoreMissing } from '../fs/io.ts'
 import type { FileSystem } from '../fs/port.ts'
 import {
@@ -17,15 +17,16 @@ import {
   PENDING_BYTES_MAX,
 } from './appender.ts'
 import { encodeEntries, encodeSeal, entryBytes, FRAME_HEADER_BYTES, frameBytes, putEntry } from './frame.ts'
+import { takeJournalLock } from './lock.ts'
 import { type JournalHead, planRecovery, type ReadPlan } from './plan-recovery.ts'
 import { type Covered, goOn, planStart, type SegmentStart } from './plan-start.ts'
 import { type Entry, listSegments, readEntries, readSegment } from './read-segments.ts'
-import type { FrameFacts } from './scan.ts'
+import { type FrameFacts, isFlaw } from './scan.ts'
 import { type Range, type SegmentName, segmentFileName } from './segment.ts'
 import { createSegment, type SegmentWriter } from './segment-writer.ts'
 
 /** What the store says of its journal. */
-interface JournalState {
+export interface JournalState {
   /** Store id, 32 hex digits. */
   store: string
   /** Null: HEAD names no journal yet. */
@@ -37,7 +38,7 @@ interface JournalState {
 }
 
 /** Where a journal lies, and what it asks of its store. */
-interface JournalPlace {
+export interface JournalPlace {
   fs: FileSystem
   directory: string
   mode: { file: number; directory: number }
@@ -46,7 +47,16 @@ interface JournalPlace {
   /** Read when the lock is held. */
   readState: () => Promise<JournalState>
   /** Makes HEAD name a segment, durably. */
-  nameSegment: (segment: SegmentName, durable: Durable | null) => Promise<void>
+  nameSegment: (named: NamedSegment) => Promise<void>
+}
+
+/** What HEAD is to say. */
+export interface NamedSegment {
+  /** Journal id, 32 hex digits. */
+  journal: string
+  segment: SegmentName
+  /** Up to where the journal is durable; null: as HEAD says. */
+  durable: Durable | null
 }
 
 export interface OpenJournalOptions {
@@ -55,8 +65,6 @@ export interface OpenJournalOptions {
   /** Version of the entries; the caller's. */
   changes: number
   lockWaitMs: number
-  /** Who holds the lock, for people. */
-  holder: string
   signal?: AbortSignal | undefined
   maxPendingBytes?: number
   /** Smaller for tests. */
@@ -102,20 +110,16 @@ export async function openOwnedJournal(place: JournalPlace, options: OpenJournal
 
 async function takeLock({ fs, lockPath, mode }: JournalPlace, options: OpenJournalOptions): Promise<FileLock | null> {
   if (lockPath === null) return null
-  const { lockWaitMs, signal, holder } = options
-  try {
-    const hint = Buffer.from(holder)
-    return await acquireFileLock(fs, lockPath, { mode: mode.file, waitMs: lockWaitMs, signal, hint })
-  } catch (error) {
-    if (!isHoldfastError(error, 'STORE_LOCKED')) throw error
-    const { waitedMs, holder: other } = error.details
-    throw new HoldfastError(
-      'JOURNAL_LOCKED',
-      `The journal is open elsewhere${typeof other === 'string' ? ` (${other})` : ''}; gave up after ${String(waitedMs)} ms. ` +
-        'Wait for its owner to close it, or raise lockWaitMs. The lock ends with its process: never delete the file',
-      { details: { path: lockPath, waitedMs, holder: other }, cause: error },
-    )
-  }
+  const { lockWaitMs, signal } = options
+  return await takeJournalLock(fs, lockPath, { mode: mode.file, waitMs: lockWaitMs, signal })
+}
+
+/** Where a journal ends that nobody has open. Only to be asked with its lock held. */
+export async function readJournalEnd(place: JournalPlace): Promise<{ last: number; mark: Mark | null }> {
+  const { head, from } = await place.readState()
+  if (head === null) return { last: 0, mark: null }
+  const plan = await recover(place, await listSegments(place.fs, place.directory), head, from, 1)
+  return { last: plan.last, mark: markIn(foundRanges(plan, null), plan.last) }
 }
 
 async function openLocked(
@@ -126,7 +130,8 @@ async function openLocked(
   const { fs, directory } = place
   const state = await place.readState()
   const names = await listSegments(fs, directory)
-  const plan = state.head === null ? null : await recover(place, names, state.head, state.from)
+  if (state.head === null) await assertNoFrames(place, names)
+  const plan = state.head === null ? null : await recover(place, names, state.head, state.from, 1)
   const { segment, copy } = planStart(plan, names, state.covered)
   const fixed = { store: state.store, journal: state.head?.id ?? options.id, changes: options.changes }
   const segmentPlace = { fs, directory, mode: place.mode.file }
@@ -134,14 +139,14 @@ async function openLocked(
   if (copy !== null) {
     writer = await copyLast(place, { ...fixed, ...segment }, copy)
     // Only from here on are the copied entries known to be durable, and may be served.
-    await nameOrClose(place, writer)
+    await nameOrClose(place, fixed.journal, writer)
   }
-  const found = foundRanges(plan, segment.previous)
+  const parts = foundRanges(plan, segment.previous)
   let start: AppenderStart = writer === null ? { segment } : { writer }
   if (writer !== null && (state.covered?.sequence ?? 0) > writer.last) {
     // Sequences go on behind what a snapshot covers, and only a segment of its own may begin with a hole.
     start = { segment: goOn({ ...segment, number: segment.number + 1 }, writer.ended(), state.covered) }
-    found.push({ name: writer.name, from: writer.start, to: writer.end, first: segment.first })
+    parts.push({ name: writer.name, from: writer.start, to: writer.end, first: segment.first })
     await writer.close()
   }
   await removeAll(place, plan?.garbage ?? [])
@@ -149,12 +154,13 @@ async function openLocked(
     place: segmentPlace,
     fixed,
     start,
-    name: (name) => place.nameSegment(name, appender.durable),
+    name: (name) => place.nameSegment({ journal: fixed.journal, segment: name, durable: appender.durable }),
     assertHeld: () => assertHeld(lock),
     maxPendingBytes: options.maxPendingBytes ?? PENDING_BYTES_MAX,
     ...(options.segmentBytesMax === undefined ? {} : { segmentBytesMax: options.segmentBytesMax }),
   })
-  return ownedJournal(place, fixed.journal, appender, found, lock)
+  const begin = state.from?.first ?? plan?.chain[0]?.header?.fields.first ?? 1
+  return ownedJournal(place, fixed.journal, appender, { parts, begin }, lock)
 }
 
 /** Reads what may matter, and refuses what is not whole. */
@@ -163,6 +169,7 @@ async function recover(
   names: readonly SegmentName[],
   head: JournalHead,
   from: Mark | null,
+  firstEntry: number,
 ): Promise<ReadPlan> {
   const begin = from?.segment ?? head.first
   const needed = names.filter(({ number }) => number >= begin.number)
@@ -171,7 +178,7 @@ async function recover(
     const isHint = from !== null && name.number === begin.number && name.id === begin.id
     facts.push(await readSegment(fs, directory, name, isHint ? from.offset : null))
   }
-  const plan = planRecovery(facts, { ...head, first: begin }, from?.first ?? 1)
+  const plan = planRecovery(facts, { ...head, first: begin }, from?.first ?? firstEntry)
   if (plan.state === 'unreadable') {
     const path = join(directory, segmentFileName(plan.segment))
     throw new HoldfastError(
@@ -191,6 +198,21 @@ async function recover(
   }
   if (plan.damage.length > 0) throw damagedError(directory, plan)
   return plan
+}
+
+/** A HEAD that names no journal was rebuilt or put back, when there are entries. What died before it was named has none. */
+async function assertNoFrames({ fs, directory }: JournalPlace, names: readonly SegmentName[]): Promise<void> {
+  for (const name of names) {
+    const { places } = await readSegment(fs, directory, name, null)
+    if (places.every(isFlaw)) continue
+    const path = join(directory, segmentFileName(name))
+    throw new HoldfastError(
+      'JOURNAL_DAMAGED',
+      `HEAD names no journal, but there are entries in ${path}. Nothing was changed. Bring back the HEAD.json that names it, or move ` +
+        'the directory of the journal away to go on without its entries',
+      { details: { path } },
+    )
+  }
 }
 
 function damagedError(directory: string, { damage, lost, last }: ReadPlan): HoldfastError {
@@ -228,9 +250,10 @@ async function copyLast(
   ])
 }
 
-async function nameOrClose(place: JournalPlace, writer: SegmentWriter): Promise<void> {
+async function nameOrClose(place: JournalPlace, journal: string, writer: SegmentWriter): Promise<void> {
+  const { name, end, last } = writer
   try {
-    await place.nameSegment(writer.name, { segment: writer.name, offset: writer.end, sequence: writer.last })
+    await place.nameSegment({ journal, segment: name, durable: { segment: name, offset: end, sequence: last } })
   } catch (error) {
     await writer.close()
     throw error
@@ -281,17 +304,49 @@ async function removeAll({ fs, directory }: JournalPlace, names: readonly Segmen
   }
 }
 
+/** What an owner reads beside what it writes. */
+interface FoundJournal {
+  /** What was found and counts. */
+  parts: Part[]
+  /** The first entry that was looked for. */
+  begin: number
+}
+
 function ownedJournal(
   place: JournalPlace,
   id: string,
   appender: Appender,
-  found: Part[],
+  found: FoundJournal,
   lock: FileLock | null,
 ): OwnedJournal {
+  /** Segments below this number are deleted. */
+  let removed = 0
+
   async function* read(after: number): AsyncGenerator<Entry> {
-    for (const { name, from, to } of [...found, ...appender.written()]) {
+    const hole = appender.holes.find(({ last }) => last > after)
+    if (hole !== undefined) throw gapError(after, hole.first, `entries ${textOf(hole)} are in no frame`)
+    if (after + 1 < found.begin) yield* readBack(after)
+    for (const { name, from, to } of [...found.parts, ...appender.written()]) {
+      if (name.number < removed) continue
       for await (const entries of readEntries(place.fs, place.directory, name, { from, to })) {
         for (const entry of entries) if (entry.sequence > after) yield entry
+      }
+    }
+  }
+
+  /** Entries before those that the opening looked for: a start that fell back to an older snapshot needs them. */
+  async function* readBack(after: number): AsyncGenerator<Entry> {
+    const { head } = await place.readState()
+    const names = await listSegments(place.fs, place.directory)
+    const plan = head === null ? null : await recover(place, names, head, null, after + 1)
+    const first = plan?.chain[0]?.header?.fields.first ?? found.begin
+    if (first > after + 1) throw gapError(after, first, `the journal begins at entry ${first}`)
+    for (const { name, from, to } of foundRanges(plan, null)) {
+      for await (const entries of readEntries(place.fs, place.directory, name, { from, to })) {
+        for (const entry of entries) {
+          if (entry.sequence >= found.begin) return
+          if (entry.sequence > after) yield entry
+        }
       }
     }
   }
@@ -314,9 +369,10 @@ function ownedJournal(
     flush: appender.flush,
     waitFor: appender.waitFor,
     read,
-    markFor: (sequence) => appender.markFor(sequence) ?? markIn(found, sequence),
+    markFor: (sequence) => appender.markFor(sequence) ?? markIn(found.parts, sequence),
     heal: appender.heal,
     async removeBefore(first) {
+      removed = Math.max(removed, first.number)
       const names = await listSegments(place.fs, place.directory)
       await removeAll(
         place,
@@ -331,4 +387,12 @@ function ownedJournal(
       }
     },
   }
+}
+
+function gapError(after: number, first: number, why: string): HoldfastError {
+  return new HoldfastError(
+    'JOURNAL_GAP',
+    `The entries after ${after} cannot all be replayed: ${why}. Start from a newer snapshot, or from the source of truth`,
+    { details: { after, first } },
+  )
 }

@@ -34,6 +34,8 @@ export interface SnapshotInfo {
   abandoned: boolean
   /** Sum of the blobs' sizes in bytes. */
   size: number
+  /** The last entry of the journal that it holds the effect of; absent in a store without a journal. */
+  covers?: number
 }
 
 /** A snapshot that was looked at and not taken. */
@@ -277,5 +279,6 @@ export function describe(entry: HeadSnapshot, current: number | null): SnapshotI
     current: entry.sequence === current,
     abandoned: entry.abandoned,
     size: entry.size,
+    ...(entry.covers === undefined ? {} : { covers: entry.covers.sequence }),
   }
 }

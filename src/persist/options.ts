@@ -12,6 +12,11 @@ export interface PersistOptions {
   metadata?: Record<string, unknown>
   /** Any comparable position of the source of truth. */
   watermark?: unknown
+  /**
+   * The blobs hold the effect of every entry of the journal up to this one. Required in a store with a journal, which must be open:
+   * `COVERS_REQUIRED`.
+   */
+  covers?: number
   /** For people reading the history. */
   message?: string
   /** How blobs are cut that do not say so themselves; default `content()`. */

@@ -14,6 +14,7 @@ import { cleanUp, type Seen } from '../gc/collect.ts'
 import { assertExpected, assertWritable, watchWait } from '../history/write-guards.ts'
 import type { StoredHead, WriteSession } from '../storage/port.ts'
 import { commitSnapshot } from './commit.ts'
+import { assertCovers, settleCovers } from './covers.ts'
 import type { PersistDefaults, PersistOptions, PersistResult } from './options.ts'
 import { nameSources } from './sources.ts'
 
@@ -44,6 +45,7 @@ export async function persist(
   const watermark = options.watermark === undefined ? undefined : strictClone(options.watermark, 'watermark')
   const compress = wantsCompression(defaults.compression)
   const sources = await nameSources(ctx.fs, options.blobs)
+  await settleCovers(ctx, options.covers)
 
   return await ctx.storage.write(
     {
@@ -61,6 +63,7 @@ export async function persist(
         metadata,
         watermark,
         message: options.message,
+        covers: options.covers,
         keepLast,
         packBytesMax: defaults.packBytesMax,
         signal,
@@ -111,6 +114,7 @@ async function readyStore(
 ): Promise<{ stored: StoredHead; seen: Seen | null }> {
   if (session.stored !== null) assertWritable(ctx, session.stored)
   assertExpected(ctx, session.stored?.head ?? null, options.expectedHead)
+  assertCovers(ctx, session.stored?.head ?? null, options.covers)
   const seen = await cleanUp(ctx, session)
   if (session.stored === null) {
     await session.create(randomBytes(STORE_ID_BYTES).toString('hex'), clock.now().toISOString())

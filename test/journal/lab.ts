@@ -3,12 +3,15 @@
 import { commitUnknown, writeDurable } from '../../src/fs/durable.ts'
 import { readFileOrNull } from '../../src/fs/io.ts'
 import type { FileSystem } from '../../src/fs/port.ts'
-import type { Durable } from '../../src/journal/appender.ts'
-import { type OpenJournalOptions, type OwnedJournal, openOwnedJournal } from '../../src/journal/journal.ts'
+import {
+  type NamedSegment,
+  type OpenJournalOptions,
+  type OwnedJournal,
+  openOwnedJournal,
+} from '../../src/journal/journal.ts'
 import type { JournalHead } from '../../src/journal/plan-recovery.ts'
 import type { Covered } from '../../src/journal/plan-start.ts'
 import type { Entry } from '../../src/journal/read-segments.ts'
-import type { SegmentName } from '../../src/journal/segment.ts'
 import { journal as id, store } from './build.ts'
 
 export const ROOT = '/s'
@@ -55,14 +58,14 @@ export async function openLab(
         const { journal, covered } = await readLabHead(fs, root)
         return { store, head: journal, from: null, covered }
       },
-      async nameSegment(segment: SegmentName, durable: Durable | null) {
+      async nameSegment({ segment, durable }: NamedSegment) {
         const head = await readLabHead(fs, root)
         const first = head.journal?.first ?? segment
         const seen = durable ?? head.journal?.seen ?? null
         await writeLabHead(fs, root, { ...head, journal: { store, id, first, tail: segment, seen } })
       },
     },
-    { id, changes: 1, lockWaitMs: 0, holder: 'test', segmentBytesMax: 7 * 4096, ...rest },
+    { id, changes: 1, lockWaitMs: 0, segmentBytesMax: 7 * 4096, ...rest },
   )
 }
 

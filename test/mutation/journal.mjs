@@ -1,3 +1,5 @@
+// biome-ignore-all lint/suspicious/noTemplateCurlyInString: these are pieces of source
+
 // The rules of the journal, as in `durability.mjs`, each with the tests that catch its absence.
 
 const crashes = ['test/explore/journal-crash.test.ts']
@@ -180,5 +182,61 @@ export const journal = [
     replace: 'const lock = null as FileLock | null',
     why: 'a journal has one owner',
     tests: ['test/journal/journal.test.ts'],
+  },
+  {
+    file: 'src/persist/covers.ts',
+    find: 'if (ctx.journal === null || ctx.journal.id !== head.journal.id || covers === undefined) throw coversRequired(ctx)',
+    replace: '',
+    why: 'in a store with a journal only its owner persists, and says what the snapshot covers',
+    tests: ['test/store/journal.test.ts'],
+  },
+  {
+    file: 'src/persist/covers.ts',
+    find: 'if (covers < before) {',
+    replace: 'if (covers < -1) {',
+    why: 'a snapshot never covers less than the one before it',
+    tests: ['test/store/journal.test.ts'],
+  },
+  {
+    file: 'src/persist/covers.ts',
+    find: 'line[JOURNAL_BACK - 1]?.covers',
+    replace: 'line[0]?.covers',
+    why: 'falling back to one of the three newest snapshots loses no entry',
+    tests: ['test/store/journal.test.ts'],
+  },
+  {
+    file: 'src/persist/commit.ts',
+    find: 'if (await raiseCovers(ctx, session, head, current, covers)) return answer',
+    replace: '',
+    why: 'the same content that covers more entries is recorded, or they are applied twice',
+    tests: ['test/store/journal.test.ts'],
+  },
+  {
+    file: 'src/history/covers.ts',
+    find: 'if (last > covered && !discard) {',
+    replace: 'if (last < 0) {',
+    why: 'a rollback does not step over entries that are in no snapshot',
+    tests: ['test/store/journal.test.ts'],
+  },
+  {
+    file: 'src/history/covers.ts',
+    find: 'skips: from > end ? skips : [...skips, [from, end]]',
+    replace: 'skips',
+    why: 'entries of a line that was left are not replayed on another',
+    tests: ['test/store/journal.test.ts'],
+  },
+  {
+    file: 'src/storage/directory/remove.ts',
+    find: 'const journal = await takeLockIfThere(fs, join(root, JOURNAL_LOCK))',
+    replace: 'const journal = await takeLockIfThere(fs, join(root, `${JOURNAL_LOCK}.none`))',
+    why: 'a store whose journal is open is not taken away',
+    tests: ['test/store/journal.test.ts'],
+  },
+  {
+    file: 'src/journal/journal.ts',
+    find: 'if (state.head === null) await assertNoFrames(place, names)',
+    replace: '',
+    why: 'entries are not forgotten when HEAD names no journal',
+    tests: ['test/store/journal.test.ts'],
   },
 ]
