@@ -23,6 +23,8 @@ const kinds = {
   SNAPSHOT_GONE: 'conflict',
   SNAPSHOT_BEHIND: 'conflict',
   SNAPSHOT_AHEAD: 'conflict',
+  REPLAY_FAILED: 'conflict',
+  ENGINE_UNSOUND: 'conflict',
   // The machine or the file system refuses.
   COMMIT_UNKNOWN: 'environment',
   CHANGE_UNKNOWN: 'environment',

@@ -54,6 +54,8 @@ export interface Journal {
   readonly durableUpTo: number
   /** Bytes of entries that are not durable yet. */
   readonly pendingBytes: number
+  /** Why it takes no entries since a write failed; null when it does. */
+  readonly error: unknown
   /**
    * Adds an entry, which is copied. Its sequence is known at once. `durable` resolves when the entry survives power loss, and rejects with
    * `CHANGE_UNKNOWN` when writing failed.
@@ -302,6 +304,9 @@ function journalOf(ctx: StoreContext, owned: OwnedJournal): Journal {
     },
     get pendingBytes() {
       return owned.pendingBytes
+    },
+    get error() {
+      return owned.failed
     },
     append: owned.append,
     flush: owned.flush,

@@ -101,10 +101,13 @@ export interface Alongside {
   metadata?: Record<string, unknown> | undefined
   /** The position of the source of truth that the engine has caught up with. */
   watermark?: unknown
+  /** The last entry of the store's journal that the engine holds the effect of. */
+  covers?: number | undefined
 }
 
 /** What `persistEngine` keeps beside the engine, and how it commits. */
-export interface PersistEngineOptions<Engine> extends Omit<PersistOptions, 'blobs' | 'metadata' | 'watermark'> {
+export interface PersistEngineOptions<Engine>
+  extends Omit<PersistOptions, 'blobs' | 'metadata' | 'watermark' | 'covers'> {
   /**
    * Sidecars, metadata and watermark to keep in the same snapshot. The function is called in the instant in which the engine is captured, so
    * that the two can never disagree; the object is for what does not change.
@@ -204,7 +207,10 @@ async function persistChecked<Engine>(
 }
 
 interface Captured {
-  snapshot: Pick<PersistOptions, 'watermark'> & { blobs: [string, BlobInput][]; metadata: Record<string, unknown> }
+  snapshot: Pick<PersistOptions, 'watermark' | 'covers'> & {
+    blobs: [string, BlobInput][]
+    metadata: Record<string, unknown>
+  }
   /** For `persist`: the same answer for as long as the engine is what was captured. */
   unchanged(): Promise<unknown>
   release(): Promise<void>
@@ -232,6 +238,7 @@ async function captureEngine<Engine>(
         blobs: [...adapterBlobs(state), ...callersBlobs(beside)],
         metadata: { ...callersMetadata(beside), [KEY]: recordOf(adapter, state) },
         ...(beside.watermark === undefined ? {} : { watermark: beside.watermark }),
+        ...(beside.covers === undefined ? {} : { covers: beside.covers }),
       },
       async unchanged() {
         const same = state.captured === true || Object.is(adapter.revision?.(engine), revision)
