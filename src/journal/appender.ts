@@ -14,6 +14,8 @@ const SEGMENT_BYTES_MAX = 64 * 1024 * 1024
 /** Entries that wait may take this much memory. */
 export const PENDING_BYTES_MAX = 64 * 1024 * 1024
 const IDLE_MS = 50
+/** One batch is in flight while the next one is filled. */
+const SPARE_BUFFERS = 2
 /** Where a reading may begin is noted this often, and at the start of each segment. */
 const MARK_BYTES = 256 * 1024
 
@@ -92,6 +94,7 @@ export function createAppender(options: AppenderOptions): Appender {
   let working: Promise<void> | null = null
   let idleTimer: NodeJS.Timeout | undefined
   const queue: Batch[] = []
+  const spare: Uint8Array[] = []
   let inFlight: Batch | null = null
   /** Of the newest segment: no number is used twice. */
   let number = writer?.name.number ?? start!.number - 1
@@ -118,7 +121,7 @@ export function createAppender(options: AppenderOptions): Appender {
     if (pendingBytes > 0 && pendingBytes + bytes > maxPendingBytes) throw busyError(pendingBytes, maxPendingBytes)
     let batch = queue.at(-1)
     if (batch === undefined || !batch.hasRoom(data.length)) {
-      batch = createBatch(last + 1)
+      batch = createBatch(last + 1, spare.pop())
       queue.push(batch)
     }
     batch.add(data)
@@ -153,6 +156,7 @@ export function createAppender(options: AppenderOptions): Appender {
         inFlight = null
       }
       pendingBytes -= batch.payloadBytes
+      if (spare.length < SPARE_BUFFERS) spare.push(batch.buffer)
       batch.resolve()
       // Those who waited for it may have more: it belongs into the next frame.
       await clock.nextTurn()

@@ -26,12 +26,15 @@ export interface Batch {
   hasRoom(dataBytes: number): boolean
   add(data: Uint8Array): void
   encode(place: FramePlace): EncodedFrame
+  /** The buffer, once the batch is written: for another batch. */
+  readonly buffer: Uint8Array
   resolve(): void
   reject(error: unknown): void
 }
 
-export function createBatch(first: number): Batch {
-  let frame = new Uint8Array(BUFFER_BYTES_MIN)
+/** @param spare a buffer of an earlier batch: to make a large one takes as long as to fill it */
+export function createBatch(first: number, spare: Uint8Array = new Uint8Array(BUFFER_BYTES_MIN)): Batch {
+  let frame = spare
   let end = FRAME_HEADER_BYTES
   let count = 0
   let resolve = (): void => undefined
@@ -46,6 +49,9 @@ export function createBatch(first: number): Batch {
   return {
     first,
     durable,
+    get buffer() {
+      return frame
+    },
     get count() {
       return count
     },

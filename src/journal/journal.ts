@@ -6,6 +6,7 @@ import { HoldfastError } from '../errors.ts'
 import { makeDirectory } from '../fs/durable.ts'
 import type { FileLock } from '../fs/file-lock.ts'
 import { attempt, ignoreMissing } from '../fs/io.ts'
+import { withSyncCalls } from '../fs/node.ts'
 import type { FileSystem } from '../fs/port.ts'
 import {
   type Appended,
@@ -97,7 +98,9 @@ export interface OwnedJournal {
  * @throws JOURNAL_LOCKED, JOURNAL_DAMAGED, STORE_ROLLED_BACK, IO_FAILED, NO_SPACE, LOCK_UNAVAILABLE, VERSION_UNSUPPORTED; what the
  * place's functions throw
  */
-export async function openOwnedJournal(place: JournalPlace, options: OpenJournalOptions): Promise<OwnedJournal> {
+export async function openOwnedJournal(on: JournalPlace, options: OpenJournalOptions): Promise<OwnedJournal> {
+  // What an owner writes and looks at is in the page cache: a way through the thread pool would take longer.
+  const place = { ...on, fs: withSyncCalls(on.fs) }
   await makeDirectory(place.fs, place.directory, place.mode.directory)
   const lock = await takeLock(place, options)
   try {
@@ -178,7 +181,9 @@ async function recover(
     const isHint = from !== null && name.number === begin.number && name.id === begin.id
     facts.push(await readSegment(fs, directory, name, isHint ? from.offset : null))
   }
-  const plan = planRecovery(facts, { ...head, first: begin }, from?.first ?? firstEntry)
+  // Next frames may have led on from HEAD's tail to where the reading begins.
+  const tail = begin.number > head.tail.number ? begin : head.tail
+  const plan = planRecovery(facts, { ...head, first: begin, tail }, from?.first ?? firstEntry)
   if (plan.state === 'unreadable') {
     const path = join(directory, segmentFileName(plan.segment))
     throw new HoldfastError(

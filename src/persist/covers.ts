@@ -66,7 +66,9 @@ export function journalAfter(
   const mark = line[JOURNAL_BACK - 1]?.covers
   const isOurs = mark?.journal === journal.id && mark.mark !== null
   const first = isOurs && numberOf(mark.mark!.segment) > numberOf(journal.first) ? mark.mark!.segment : journal.first
-  return { ...journal, first, seen: ctx.journal.seen ?? journal.seen }
+  // Next frames may have led on from the tail.
+  const tail = numberOf(first) > numberOf(journal.tail) ? first : journal.tail
+  return { ...journal, first, tail, seen: ctx.journal.seen ?? journal.seen }
 }
 
 function currentOf(head: Head): HeadSnapshot | null {

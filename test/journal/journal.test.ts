@@ -86,6 +86,25 @@ test('a journal that is full goes on in the next segment', async () => {
   await again.close()
 })
 
+test('is read from the mark of what is covered, in whatever segment that is', async () => {
+  const values = Array.from({ length: 20 }, (_, i) => `entry ${i + 1}`)
+  for (const covered of [1, 4, 9, 15, 20]) {
+    const { fs } = (await disk()).start()
+    const opened = await openLab(fs)
+    for (const value of values) await appendAll(opened, [value])
+    const mark = opened.markFor(covered)!
+    expect(mark.first).toBeLessThanOrEqual(covered)
+    await cover(fs, { sequence: covered, snapshot: 1 }, mark)
+    await opened.close()
+    const again = await openLab(fs)
+    expect(again.last).toBe(20)
+    expect(await entriesOf(again, covered)).toEqual(values.slice(covered))
+    expect(await entriesOf(again)).toEqual(values)
+    expect(await appendAll(again, ['more'])).toEqual([21])
+    await again.close()
+  }
+})
+
 test('large entries are frames of their own, and too large ones are refused', async () => {
   const root = scratch()
   const opened = await openLab(nodeFileSystem, { root, segmentBytesMax: 64 * 1024 * 1024 })

@@ -3,6 +3,7 @@
 import { commitUnknown, writeDurable } from '../../src/fs/durable.ts'
 import { readFileOrNull } from '../../src/fs/io.ts'
 import type { FileSystem } from '../../src/fs/port.ts'
+import type { Mark } from '../../src/journal/appender.ts'
 import {
   type NamedSegment,
   type OpenJournalOptions,
@@ -21,11 +22,12 @@ const HEAD = '/s/HEAD'
 interface LabHead {
   journal: JournalHead | null
   covered: Covered | null
+  from: Mark | null
 }
 
 async function readLabHead(fs: FileSystem, root: string): Promise<LabHead> {
   const bytes = await readFileOrNull(fs, HEAD.replace(ROOT, root), 1_000_000)
-  return bytes === null ? { journal: null, covered: null } : JSON.parse(Buffer.from(bytes).toString())
+  return bytes === null ? { journal: null, covered: null, from: null } : JSON.parse(Buffer.from(bytes).toString())
 }
 
 async function writeLabHead(fs: FileSystem, root: string, head: LabHead): Promise<void> {
@@ -39,8 +41,8 @@ async function writeLabHead(fs: FileSystem, root: string, head: LabHead): Promis
 }
 
 /** As a snapshot does that covers entries. */
-export async function cover(fs: FileSystem, covered: Covered, root = ROOT): Promise<void> {
-  await writeLabHead(fs, root, { ...(await readLabHead(fs, root)), covered })
+export async function cover(fs: FileSystem, covered: Covered, from: Mark | null = null): Promise<void> {
+  await writeLabHead(fs, ROOT, { ...(await readLabHead(fs, ROOT)), covered, from })
 }
 
 export async function openLab(
@@ -55,8 +57,8 @@ export async function openLab(
       mode: { file: 0o600, directory: 0o700 },
       lockPath: lock ? `${root}/journal.lock` : null,
       async readState() {
-        const { journal, covered } = await readLabHead(fs, root)
-        return { store, head: journal, from: null, covered }
+        const { journal, covered, from } = await readLabHead(fs, root)
+        return { store, head: journal, from, covered }
       },
       async nameSegment({ segment, durable }: NamedSegment) {
         const head = await readLabHead(fs, root)

@@ -267,4 +267,11 @@ export const journal = [
     why: 'what the snapshot holds is not applied again',
     tests: ['test/engines/live.test.ts'],
   },
+  {
+    file: 'src/journal/journal.ts',
+    find: 'begin.number > head.tail.number ? begin : head.tail',
+    replace: 'head.tail',
+    why: 'a journal is read from where the snapshot stands, in whatever segment that is',
+    tests: ['test/journal/journal.test.ts'],
+  },
 ]
