@@ -15,13 +15,17 @@ export async function runYielding<T>(steps: Steps<T>): Promise<T> {
 /** In ms: long enough to cost nothing, short enough that nobody waits for us. */
 const TURN_MS = 10
 
-/** Lets the event loop turn when the last turn is more than `TURN_MS` ago. For long work between whose steps nothing can break. */
-export function createYielder(): () => Promise<void> | undefined {
+/**
+ * Lets the event loop turn when the last turn is more than `TURN_MS` ago. For long work between whose steps nothing can break. Throws the
+ * signal's reason when it was aborted in that turn.
+ */
+export function createYielder(signal?: AbortSignal): () => Promise<void> | undefined {
   let turnedAt = clock.monotonicMs()
   return () => {
     if (clock.monotonicMs() - turnedAt < TURN_MS) return undefined
     return clock.nextTurn().then(() => {
       turnedAt = clock.monotonicMs()
+      signal?.throwIfAborted()
     })
   }
 }

@@ -5,6 +5,7 @@
 //    w?    the watermark that came with it
 
 import { decodeValue, encodeStrict, type StrictValue, strictCopy } from '../format/value.ts'
+import { storedWatermark } from '../load/watermark.ts'
 
 interface ChangeEntry {
   version: number
@@ -19,7 +20,7 @@ export function encodeChange({ version, change, watermark }: ChangeEntry): Uint8
     ['c', strictCopy(change, 'change')],
     ['v', version],
   ])
-  if (watermark !== undefined) fields.set('w', strictCopy(watermark, 'watermark'))
+  if (watermark !== undefined) fields.set('w', strictCopy(storedWatermark(watermark), 'watermark'))
   return encodeStrict(fields)
 }
 

@@ -1,6 +1,6 @@
 // An engine's state on its way into a snapshot and out of it.
 
-import type { BlobInput, SnapshotBlob } from '../index.ts'
+import type { BlobDirectory, BlobInput, SnapshotBlob } from '../index.ts'
 
 /** What an adapter's `save` gives. */
 export interface EngineState {
@@ -25,4 +25,6 @@ export interface SavedEngine {
   readonly names: readonly string[]
   has(name: string): boolean
   blob(name: string): SnapshotBlob
+  /** The blobs that came from `{ directory }` under this name: `writeTo` lays them out again. */
+  directory(name: string): BlobDirectory
 }

@@ -10,10 +10,13 @@ import {
   type PersistResult,
   persistSnapshot,
   type Snapshot,
+  type SnapshotBlob,
   type Store,
+  type Watermark,
 } from '../index.ts'
 import { isStore } from '../location.ts'
 import { checkedFirst } from './check.ts'
+import { endsWithin, orAborted } from './foreign.ts'
 
 export type { EngineState, SavedEngine }
 
@@ -100,7 +103,7 @@ export interface Alongside {
   /** Any keys but `engine`. */
   metadata?: Record<string, unknown> | undefined
   /** The position of the source of truth that the engine has caught up with. */
-  watermark?: unknown
+  watermark?: Watermark | undefined
   /** The last entry of the store's journal that the engine holds the effect of. */
   covers?: number | undefined
 }
@@ -229,10 +232,10 @@ async function captureEngine<Engine>(
   const beside = typeof options.alongside === 'function' ? options.alongside(engine) : (options.alongside ?? {})
   const saving = adapter.save(engine, context)
 
-  const state = await saving
-  const release = async (): Promise<void> => state.release?.()
+  const state = await orAborted(saving, context.signal, (late) => late.release?.())
+  const release = (): Promise<void> => releaseWithin(adapter.name, state)
   try {
-    const callers = await token
+    const callers = await orAborted(token, context.signal)
     return {
       snapshot: {
         blobs: [...adapterBlobs(state), ...callersBlobs(beside)],
@@ -251,6 +254,17 @@ async function captureEngine<Engine>(
     await release()
     throw error
   }
+}
+
+/** What an adapter may take to remove its temporary files. */
+const RELEASE_LIMIT_MS = 10_000
+
+async function releaseWithin(engine: string, state: EngineState): Promise<void> {
+  if (await endsWithin(Promise.resolve(state.release?.()), RELEASE_LIMIT_MS)) return
+  process.emitWarning(
+    `the adapter of ${engine} did not release what it captured within ${RELEASE_LIMIT_MS} ms; its temporary files may stay`,
+    { type: 'HoldfastWarning', code: 'RELEASE_STUCK' },
+  )
 }
 
 function adapterBlobs({ blobs }: EngineState): [string, BlobInput][] {
@@ -309,7 +323,9 @@ async function restoreFrom<Engine, Metadata>(
 ): Promise<RestoredEngine<Engine, Metadata> | null> {
   const restored = await store.restore(async (snapshot: Snapshot<string, Metadata>) => {
     const record = assertFits(adapter, snapshot)
-    return { engine: await adapter.restore(savedEngine(snapshot, record), context), record }
+    const { signal } = context
+    const restoring = adapter.restore(savedEngine(snapshot, record, signal), context)
+    return { engine: await orAborted(restoring, signal, (late) => adapter.close?.(late)), record }
   }, options)
   if (restored === null) return null
   const { value, snapshot } = restored
@@ -317,13 +333,32 @@ async function restoreFrom<Engine, Metadata>(
   return { engine: value.engine, record: value.record, snapshot, dispose, [Symbol.asyncDispose]: dispose }
 }
 
-function savedEngine(snapshot: Snapshot<string, unknown>, record: EngineRecord): SavedEngine {
+function savedEngine(
+  snapshot: Snapshot<string, unknown>,
+  record: EngineRecord,
+  signal: AbortSignal | undefined,
+): SavedEngine {
   return {
     version: record.version,
     metadata: record.state ?? {},
     names: snapshot.names.filter((name) => name.startsWith(FOLDER)).map((name) => name.slice(FOLDER.length)),
     has: (name) => snapshot.has(FOLDER + name),
-    blob: (name) => snapshot.blob(FOLDER + name),
+    blob: (name) => abortable(snapshot.blob(FOLDER + name), signal),
+    directory: (name) => snapshot.directory(FOLDER + name),
+  }
+}
+
+/** The blob, read with the signal of the restore where an adapter gives none. */
+function abortable(blob: SnapshotBlob, signal: AbortSignal | undefined): SnapshotBlob {
+  if (signal === undefined) return blob
+  return {
+    ...blob,
+    bytes: (options) => blob.bytes({ signal, ...options }),
+    text: (options) => blob.text({ signal, ...options }),
+    json: (options) => blob.json({ signal, ...options }),
+    stream: (options) => blob.stream({ signal, ...options }),
+    writeTo: (path, options) => blob.writeTo(path, { signal, ...options }),
+    file: (options) => blob.file({ signal, ...options }),
   }
 }
 

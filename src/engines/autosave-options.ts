@@ -18,9 +18,14 @@ export interface AutosaveOptions<Engine>
   retryMs?: number
   /** But no more than this; default 60,000. */
   retryLimitMs?: number
+  /** A save that takes longer, in ms, is given up and tried again: an adapter or a disk may hang. Default 30 minutes. */
+  saveLimitMs?: number
   /** Every so many saves, what was captured is restored into a new engine before it is committed: `check` of `persistEngine`. Default 0: never. */
   checkEvery?: number
-  /** Called for every save that failed in the background; default a process warning. The error stays in `lag().error` until a save works. */
+  /**
+   * Called once for every save that failed; default a process warning. The error stays in `lag().error` until a save works. `retryInMs` is
+   * `Infinity` when it is not tried again.
+   */
   onError?: (error: unknown, next: { failures: number; retryInMs: number }) => void
   /** Called for every snapshot, and for saves that found nothing new. */
   onSave?: (result: PersistResult) => void
@@ -29,10 +34,18 @@ export interface AutosaveOptions<Engine>
    * not decide when a program ends.
    */
   signals?: readonly NodeJS.Signals[]
-  /** How long a flush for a signal, or on disposal, may take in ms; default 10,000. */
+  /** How long a flush for a signal, or on disposal, may take in ms; default 8,000, below the 10 s that Docker gives. */
   deadlineMs?: number
-  /** What `restoreEngine` or `startEngine` gave: its snapshot counts as the last durable one. */
-  restored?: RestoredEngine<Engine, unknown> | null
+  /**
+   * What `restoreEngine` or `startEngine` gave: its snapshot counts as the last durable one, and the first save may replace only what was the
+   * current snapshot then; null: only an empty store. Without this option the first save replaces whatever there is.
+   */
+  restored?: RestoredEngine<Engine, unknown> | null | undefined
+  /**
+   * What to do when somebody else made another snapshot the current one: another process saved, or rolled back. `stop`, the default: saves no
+   * more, and tells `HEAD_CONFLICT` once. `overwrite`: saves over it. Saves of this process are no conflict.
+   */
+  onConflict?: 'stop' | 'overwrite' | undefined
 }
 
 /** Where the durable snapshot stands behind the engine. */
@@ -48,4 +61,6 @@ export interface Lag {
   /** Why the last save failed; null when it worked. */
   error: unknown
   saving: boolean
+  /** Nothing is saved any more: closed, or stopped by `HEAD_CONFLICT`, which is then the `error`. */
+  stopped: boolean
 }

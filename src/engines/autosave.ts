@@ -1,13 +1,17 @@
-import { type Freshness, type OpenOptions, openStore, type Store } from '../index.ts'
+import { isMainThread } from 'node:worker_threads'
+import { type OpenOptions, openStore, type Store } from '../index.ts'
 import { isStore } from '../location.ts'
-import { type EngineAdapter, type RestoredEngine, type RestoreEngineOptions, restoreEngine } from './adapter.ts'
+import type { EngineAdapter } from './adapter.ts'
 import type { AutosaveOptions, Lag } from './autosave-options.ts'
-import { createSaver } from './saver.ts'
+import { watchExit } from './exit-watch.ts'
+import { createSaveScheduler } from './save-scheduler.ts'
+import { type StartEngineOptions, type StartedEngine, startEngine } from './start.ts'
 
 // When to save. An engine that changes all day is saved in the background: some time after a change, at a quiet moment if there is one, one
 // save at a time, again and again until it worked, and never when there is nothing to save.
 
-export type { AutosaveOptions, Lag }
+export type { AutosaveOptions, Lag, StartEngineOptions, StartedEngine }
+export { startEngine }
 
 /** Saves an engine in the background, until it is closed. */
 export interface Autosave {
@@ -15,7 +19,8 @@ export interface Autosave {
   changed(count?: number): void
   /**
    * Saves at once, unless nothing changed: what was changed before the call is durable when this resolves. Rejects with the error of the
-   * save, or with a `TimeoutError` after `deadlineMs`: then nothing of that save is committed.
+   * save, or with a `TimeoutError` after `deadlineMs`: then nothing of that save is committed. `HEAD_CONFLICT`: somebody else made another
+   * snapshot the current one, and nothing is saved over it.
    */
   flush(options?: { deadlineMs?: number }): Promise<void>
   lag(): Lag
@@ -24,7 +29,11 @@ export interface Autosave {
   [Symbol.asyncDispose](): Promise<void>
 }
 
-const DEADLINE_MS = 10_000
+/** Docker kills a container 10 s after SIGTERM. What is left is for an aborted save to notice, and for the process to end. */
+const DEADLINE_MS = 8_000
+
+/** Far above what a save takes: it is for one that hangs. */
+const SAVE_LIMIT_MS = 30 * 60_000
 
 /** Saves `engine` in the background from now on. Its timers do not keep the process alive. */
 export function autosave<Engine>(
@@ -34,6 +43,8 @@ export function autosave<Engine>(
   options: AutosaveOptions<Engine> & OpenOptions = {},
 ): Autosave {
   const deadlineMs = atLeast('deadlineMs', options.deadlineMs ?? DEADLINE_MS, 1)
+  assertOnConflict(options.onConflict)
+  assertSignals(options.signals)
   const given = isStore<Store>(location) ? location : null
   const opened = given === null ? openStore(location as string | URL, options) : Promise.resolve(given)
   // Whoever saves first meets the error.
@@ -41,23 +52,26 @@ export function autosave<Engine>(
   if (options.checkEvery !== undefined && !(Number.isInteger(options.checkEvery) && options.checkEvery >= 1)) {
     throw new RangeError(`autosave: checkEvery must be a whole number from 1, got ${String(options.checkEvery)}`)
   }
-  const saver = createSaver(opened, adapter, engine, {
+  const saver = createSaveScheduler(opened, adapter, engine, {
     ...options,
     everyMs: atLeast('everyMs', options.everyMs ?? 30_000, 1),
     afterChanges: atLeast('afterChanges', options.afterChanges ?? Number.POSITIVE_INFINITY, 1),
     quietMs: atLeast('quietMs', options.quietMs ?? 500, 0),
     quietLimitMs: atLeast('quietLimitMs', options.quietLimitMs ?? 10_000, 0),
+    saveLimitMs: atLeast('saveLimitMs', options.saveLimitMs ?? SAVE_LIMIT_MS, 1),
     retryMs: atLeast('retryMs', options.retryMs ?? 1000, 1),
     retryLimitMs: atLeast('retryLimitMs', options.retryLimitMs ?? 60_000, 1),
   })
-  const release = onSignals(options.signals ?? [], () => saver.flush(deadlineMs), saver.report)
+  const release = onSignals(options.signals ?? [], () => saver.flush(deadlineMs), saver.reportOnce)
+  const unwatch = watchExit(adapter.name, saver.unsaved)
 
   let closing: Promise<void> | null = null
   async function close(): Promise<void> {
-    release()
     try {
       await saver.stop(deadlineMs)
     } finally {
+      release()
+      unwatch()
       if (given === null) await (await opened).close()
     }
   }
@@ -81,6 +95,19 @@ function atLeast(name: string, value: number, least: number): number {
   throw new RangeError(`autosave: ${name} must be a number from ${least}, got ${String(value)}`)
 }
 
+function assertOnConflict(value: unknown): void {
+  if (value === undefined || value === 'stop' || value === 'overwrite') return
+  throw new TypeError(`autosave: onConflict must be 'stop' or 'overwrite', got ${String(value)}`)
+}
+
+function assertSignals(signals: readonly NodeJS.Signals[] | undefined): void {
+  if (isMainThread || signals === undefined || signals.length === 0) return
+  throw new TypeError(
+    `autosave: signals (${signals.join(', ')}) are delivered to the main thread only, and this is a worker thread; ` +
+      'leave the option out, listen in the main thread, and call flush() here by a message from there',
+  )
+}
+
 /** Flushes on a signal, then lets it do what it would have done. */
 function onSignals(
   signals: readonly NodeJS.Signals[],
@@ -89,11 +116,8 @@ function onSignals(
 ): () => void {
   let ending = false
   function listener(signal: NodeJS.Signals): void {
-    if (ending) {
-      // Asked twice: at once, then.
-      end(signal)
-      return
-    }
+    // A second signal (a supervisor and a terminal both send one) must not cost the save. The deadline ends the wait.
+    if (ending) return
     ending = true
     flush()
       .catch(report)
@@ -109,50 +133,4 @@ function onSignals(
   }
   for (const signal of signals) process.on(signal, listener)
   return release
-}
-
-/** How `startEngine` restores, and how it makes a new engine. */
-export interface StartEngineOptions<Engine, Metadata> extends RestoreEngineOptions<Metadata> {
-  /** Makes a new engine when nothing was ever persisted. */
-  create: () => Engine | Promise<Engine>
-}
-
-/** An engine that is ready, and what of its source it lacks. */
-export interface StartedEngine<Engine, Metadata = Record<string, unknown>> {
-  engine: Engine
-  /** Null on a fresh start. For `autosave`, and for the sidecars. */
-  restored: RestoredEngine<Engine, Metadata> | null
-  /** What the engine lacks. */
-  replay: {
-    /** The watermark of the snapshot: replay what came after it. Undefined on a fresh start, or when none was persisted: replay all. */
-    after: unknown
-    /** `fresh`, or how the snapshot's watermark compares with `source`. */
-    state: 'fresh' | Freshness['state']
-    /** How much that is, in the watermark's units, where it can be said. */
-    by: unknown
-  }
-}
-
-/**
- * The start-up call: the engine of the newest intact snapshot that is not ahead of its source, or a new one; and what of the source is to be
- * replayed. `fallback` is on unless you say otherwise; so is `source.ahead: 'fallback'`.
- */
-export async function startEngine<Engine, Metadata = Record<string, unknown>>(
-  location: string | URL | Store,
-  adapter: EngineAdapter<Engine>,
-  options: StartEngineOptions<Engine, Metadata> & OpenOptions,
-): Promise<StartedEngine<Engine, Metadata>> {
-  const { create, ...rest } = options
-  const { source } = rest
-  const restored = await restoreEngine(location, adapter, {
-    ...rest,
-    fallback: rest.fallback ?? true,
-    ...(source === undefined ? {} : { source: { ahead: 'fallback', ...source } }),
-  })
-  if (restored === null) {
-    return { engine: await create(), restored, replay: { after: undefined, state: 'fresh', by: undefined } }
-  }
-  const { watermark, freshness } = restored.snapshot
-  const by = 'by' in freshness ? freshness.by : undefined
-  return { engine: restored.engine, restored, replay: { after: watermark, state: freshness.state, by } }
 }

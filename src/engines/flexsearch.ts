@@ -62,10 +62,10 @@ export function flexsearch<Class extends new (options: never) => FlexSearchLike>
     options: withoutDefaults(identityOf(engineOptions, options.encoder ?? 'custom') as Plain),
     recorded: withoutDefaults,
     save,
-    async restore(saved) {
+    async restore(saved, { signal }) {
       // An engine with `fastupdate` cannot import (0.8 throws), and one that has imported is without it anyway.
       const engine = new Engine({ ...(engineOptions as object), fastupdate: false } as never) as InstanceType<Class>
-      await restore(engine, saved)
+      await restore(engine, saved, signal)
       return engine
     },
   }
@@ -376,12 +376,12 @@ type Items = (string | number | (string | number)[])[]
 /** Entries given to `import` at a time. */
 const BATCH = 5000
 
-async function restore(engine: FlexSearchLike, saved: SavedEngine): Promise<void> {
+async function restore(engine: FlexSearchLike, saved: SavedEngine, signal: AbortSignal | undefined): Promise<void> {
   const head = await saved.blob('head').json<Head>()
   const fields: Field[] = head.fields.map(() => new Map())
   const register: Id[] = []
   const stored: [Id, unknown][] = []
-  const yieldIfLong = createYielder()
+  const yieldIfLong = createYielder(signal)
   for await (const rows of decodeLines(saved.blob('documents').stream())) {
     for (const row of rows as [Id, (Items | null)[], unknown?][]) {
       const [id, cells] = row

@@ -37,7 +37,7 @@ export interface HnswlibOptions<Space extends string = 'l2' | 'ip' | 'cosine'> {
   space: Space
   /** Dimensions of the vectors. */
   dim: number
-  /** As given to `initIndex`: hnswlib does not save it. Default false. */
+  /** As given to `initIndex`: hnswlib does not save it, so the adapter does. Default what was saved, or false. */
   allowReplaceDeleted?: boolean
 }
 
@@ -58,7 +58,7 @@ export function hnswlib<Engine extends HnswlibLike, Space extends string>(
   if (typeof HierarchicalNSW !== 'function') {
     throw new TypeError('hnswlib: give the HierarchicalNSW class, then { space, dim }')
   }
-  const { space, dim, allowReplaceDeleted = false } = engineOptions
+  const { space, dim, allowReplaceDeleted } = engineOptions
   if (typeof space !== 'string' || !Number.isInteger(dim) || dim < 1) {
     throw new TypeError('hnswlib: { space, dim } are those that the index is made with')
   }
@@ -74,13 +74,17 @@ export function hnswlib<Engine extends HnswlibLike, Space extends string>(
       if (has !== dim) throw new TypeError(`hnswlib: the adapter is for ${dim} dimensions, and the index has ${has}`)
       // At one go: written in another thread, as `writeIndex` does, what is added meanwhile would be there by halves.
       const file = captureFile(temporaryDirectory, (path) => engine.writeIndexSync(path))
-      return saveColumns(file, format, { maxElements: engine.getMaxElements(), ef: engine.getEf() })
+      return saveColumns(file, format, {
+        maxElements: engine.getMaxElements(),
+        ef: engine.getEf(),
+        ...(allowReplaceDeleted === undefined ? {} : { allowReplaceDeleted }),
+      })
     },
     restore(saved, { signal }) {
       return restoreColumns(saved, format, { temporaryDirectory, signal }, async (path) => {
         const engine = new HierarchicalNSW(space, dim)
-        await engine.readIndex(path, allowReplaceDeleted)
-        const { maxElements, ef } = saved.metadata
+        const { maxElements, ef, allowReplaceDeleted: remembered } = saved.metadata
+        await engine.readIndex(path, allowReplaceDeleted ?? remembered === true)
         // hnswlib takes the capacity of an empty index to be 0.
         if (typeof maxElements === 'number' && engine.getMaxElements() < maxElements) engine.resizeIndex(maxElements)
         if (typeof ef === 'number') engine.setEf(ef)

@@ -1,5 +1,13 @@
 import { encodeChange, readChange } from '../encodings/change.ts'
-import { HoldfastError, isHoldfastError, type Journal, type OpenOptions, openStore, type Store } from '../index.ts'
+import {
+  HoldfastError,
+  isHoldfastError,
+  type Journal,
+  type OpenOptions,
+  openStore,
+  type Store,
+  type Watermark,
+} from '../index.ts'
 import { isStore } from '../location.ts'
 import type { EngineAdapter, SaveContext } from './adapter.ts'
 import { type Autosave, autosave, startEngine } from './autosave.ts'
@@ -54,7 +62,7 @@ export interface LiveEngine<Engine, Change> {
   /** For queries. Change it only by `change`. */
   readonly engine: Engine
   /** The watermark of the last change that carried one, or of the snapshot: where a consumer of a queue goes on. */
-  readonly watermark: unknown
+  readonly watermark: Watermark | undefined
   /** The last change that was applied. */
   readonly last: number
   /** How many changes the start replayed. */
@@ -65,7 +73,7 @@ export interface LiveEngine<Engine, Change> {
    * @throws METADATA_INVALID for what cannot be kept, what `apply` throws, JOURNAL_FAILED: nothing was changed. CHANGE_UNKNOWN: it is applied, and
    * durable with the next snapshot, perhaps after a crash too; do not repeat it
    */
-  change(change: Change, options?: { watermark?: unknown }): Promise<{ sequence: number }>
+  change(change: Change, options?: { watermark?: Watermark }): Promise<{ sequence: number }>
   /** Makes a snapshot at once. */
   save(): Promise<void>
   lag(): LiveLag
@@ -115,7 +123,7 @@ export async function openEngine<Engine, Change = unknown>(
 interface Started<Engine> {
   engine: Engine
   restored: Awaited<ReturnType<typeof startEngine<Engine>>>['restored']
-  watermark: unknown
+  watermark: Watermark | undefined
   replayed: number
 }
 
@@ -127,14 +135,14 @@ async function start<Engine, Change>(
 ): Promise<Started<Engine>> {
   const { engine, restored } = await startEngine(store, adapter, { create: options.create })
   const covers = restored?.snapshot.covers ?? 0
-  let watermark = restored?.snapshot.watermark
+  let watermark = restored?.snapshot.watermark as Watermark | undefined
   let replayed = 0
   for await (const { sequence, data } of journal.read({ after: covers })) {
     const { change, carried } = replayOne(options, engine, sequence, data)
     if (change !== null && options.onReplayError?.({ sequence, change: change.value }, change.error) !== 'skip') {
       throw replayFailed(sequence, change.error)
     }
-    if (carried !== undefined) watermark = carried
+    if (carried !== undefined) watermark = carried as Watermark
     replayed += 1
   }
   return { engine, restored, watermark, replayed }
@@ -280,7 +288,7 @@ function liveEngine<Engine, Change>(parts: LiveParts<Engine, Change>): LiveEngin
       throw unsound
     }
     const appended = journal.append(data)
-    if (carried !== undefined) watermark = carried
+    if (carried !== undefined) watermark = carried as Watermark
     bytesSinceSave += data.length
     saver.changed()
     if (bytesSinceSave >= saveAfterBytes) {
@@ -304,7 +312,7 @@ function liveEngine<Engine, Change>(parts: LiveParts<Engine, Change>): LiveEngin
     return applyAndAppend(data)
   }
 
-  async function change(value: Change, request: { watermark?: unknown } = {}): Promise<{ sequence: number }> {
+  async function change(value: Change, request: { watermark?: Watermark } = {}): Promise<{ sequence: number }> {
     assertReady()
     const data = encodeChange({ version, change: value, watermark: request.watermark })
     let appended: { sequence: number; durable: Promise<void> }

@@ -98,7 +98,7 @@ export function minisearch<Engine extends MiniSearchLike, Options extends Fields
       }
     },
     revision: revisionOf,
-    restore: (saved) => restore(MiniSearch, engineOptions, saved),
+    restore: (saved, { signal }) => restore(MiniSearch, engineOptions, saved, signal),
     refuses({ state }) {
       const saved = state?.serialization
       const reads = (new MiniSearch(engineOptions).toJSON() as Partial<Json>).serializationVersion
@@ -387,13 +387,14 @@ async function restore<Engine extends MiniSearchLike, Options>(
   MiniSearch: MiniSearchClass<Engine, Options>,
   options: Options,
   saved: SavedEngine,
+  signal: AbortSignal | undefined,
 ): Promise<Engine> {
   const head = await saved.blob('head').json<Record<string, unknown>>()
   const documentIds = new Map<number, unknown>()
   const fieldLength = new Map<number, unknown>()
   const storedFields = new Map<number, unknown>()
   const lists = new Map<string, TermLists>()
-  const yieldIfLong = createYielder()
+  const yieldIfLong = createYielder(signal)
   for await (const rows of decodeLines(saved.blob('documents').stream())) {
     for (const [shortId, document, ...terms] of rows as Row[]) {
       if (document !== null) {

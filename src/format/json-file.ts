@@ -46,6 +46,26 @@ type OpenedJson = { ok: true; fields: Record<string, unknown> } | { ok: false; r
 
 /** The fields of a sealed file without `checksum`, or why it is not one. Nothing is parsed before the checksum agrees. */
 export function openJson(bytes: Uint8Array): OpenedJson {
+  const opened = openSealed(bytes)
+  if (opened.ok || originalOf(bytes) === null) return opened
+  return { ok: false, reason: 'its line ends or its layout were changed, and nothing else' }
+}
+
+/**
+ * The file as it was written, when no more than its line ends, its layout or a byte-order mark were changed (by an editor, or by git);
+ * null otherwise. The checksum covers the text that `sealJson` makes of the same fields.
+ */
+export function originalOf(bytes: Uint8Array): Uint8Array | null {
+  if (bytes.length > 2 * JSON_BYTES_MAX) return null
+  const hasMark = bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf
+  const found = parseJsonObject(hasMark ? bytes.subarray(3) : bytes)
+  if (found === null || typeof found.checksum !== 'string') return null
+  const { checksum, ...fields } = found
+  const original = sealJson(fields)
+  return Buffer.from(original.subarray(-TAIL_BYTES)).toString('latin1') === `${KEY}${checksum}${END}` ? original : null
+}
+
+function openSealed(bytes: Uint8Array): OpenedJson {
   if (bytes.length > JSON_BYTES_MAX) return { ok: false, reason: `it has ${bytes.length} bytes` }
   const keyAt = bytes.length - TAIL_BYTES
   if (keyAt < 0) return { ok: false, reason: bytes.length === 0 ? 'it is empty' : 'it is too short' }

@@ -334,6 +334,23 @@ export async function moveIntoAside(
   return target
 }
 
+/**
+ * Renames what is to be deleted, so that a crash half-way does not leave half of it under its name.
+ *
+ * @param ending of the new name
+ * @returns the new path, in the same directory
+ * @throws Node's errors: nothing was renamed; DirectorySyncFailed
+ */
+export async function renameAway(fs: FileSystem, path: string, ending: string): Promise<string> {
+  const above = dirname(path)
+  const away = join(above, `${basename(path)}.${randomBytes(12).toString('hex')}${ending}`)
+  await withDirectory(fs, above, async (directory) => {
+    await fs.rename(path, away)
+    await syncAfterRename(directory, above)
+  })
+  return away
+}
+
 /** Together with `.json` below the 255 bytes that file systems allow a name. */
 const nameBytesMax = 120
 const reasonLengthMax = 40

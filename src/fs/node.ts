@@ -45,18 +45,25 @@ function completed(start: (done: (error: NodeJS.ErrnoException | null) => void) 
 export const nodeFileSystem: FileSystem = {
   async open(path, how, mode = 0o600) {
     const descriptor = await promised<number>((done) => nodeFs.open(path, openFlags[how], mode, done))
-    if (how === 'create' || how === 'readWrite') giveToOwner(descriptor, path)
+    if (how === 'create' || how === 'readWrite') giveToOwner(descriptor, path, how)
     return descriptorFile(descriptor, path)
   },
-  rename: (from, to) =>
-    withRenameRetries(() => completed((done) => nodeFs.rename(from, to, done)), { platform: process.platform }),
+  async rename(from, to) {
+    keepOwner(from, to)
+    await withRenameRetries(() => completed((done) => nodeFs.rename(from, to, done)), { platform: process.platform })
+  },
   link: (existing, path) => completed((done) => nodeFs.link(existing, path, done)),
   unlink: (path) => completed((done) => nodeFs.unlink(path, done)),
   async mkdir(path, mode) {
     await completed((done) => nodeFs.mkdir(path, { mode }, (error) => done(error)))
     if (process.geteuid?.() !== 0) return
-    const { uid, gid } = nodeFs.statSync(dirname(path))
-    if (uid !== 0) nodeFs.lchownSync(path, uid, gid)
+    try {
+      const { uid, gid } = nodeFs.statSync(dirname(path))
+      if (uid !== 0 && nodeFs.lstatSync(path).uid === 0) nodeFs.lchownSync(path, uid, gid)
+    } catch (error) {
+      nodeFs.rmdirSync(path)
+      throw error
+    }
   },
   rmdir: (path) => completed((done) => nodeFs.rmdir(path, done)),
   async readdir(path) {
@@ -83,15 +90,30 @@ export const nodeFileSystem: FileSystem = {
  * What root makes in a directory of another user becomes that user's, before it gets its last name: a service must not be locked out of its
  * store by one save of root's. A file that root has made there before is given back too.
  */
-function giveToOwner(descriptor: number, path: string): void {
+function giveToOwner(descriptor: number, path: string, how: 'create' | 'readWrite'): void {
   if (process.geteuid?.() !== 0) return
   try {
     const { uid, gid } = nodeFs.statSync(dirname(path))
     if (uid !== 0 && nodeFs.fstatSync(descriptor).uid === 0) nodeFs.fchownSync(descriptor, uid, gid)
   } catch (error) {
     nodeFs.closeSync(descriptor)
+    // Nothing of a call that is refused stays. What `readWrite` opened may have been there before.
+    if (how === 'create') nodeFs.unlinkSync(path)
     throw error
   }
+}
+
+/**
+ * What root puts in the place of another user's file becomes that user's, before it gets the name. A file of root's in the directory of
+ * another user was left by a save of root's: what replaces it stays the directory's owner's.
+ */
+function keepOwner(from: string, to: string): void {
+  if (process.geteuid?.() !== 0) return
+  const replaced = nodeFs.lstatSync(to, { throwIfNoEntry: false })
+  if (!replaced?.isFile() || replaced.uid === 0) return
+  const moved = nodeFs.lstatSync(from, { throwIfNoEntry: false })
+  if (!moved?.isFile() || (moved.uid === replaced.uid && moved.gid === replaced.gid)) return
+  nodeFs.lchownSync(from, replaced.uid, replaced.gid)
 }
 
 /** The page cache takes or gives so much in 10 us. */
@@ -112,7 +134,7 @@ const warmFileSystem: FileSystem = {
   ...nodeFileSystem,
   async open(path, how, mode) {
     const descriptor = nodeFs.openSync(path, openFlags[how], mode ?? 0o600)
-    if (how === 'create' || how === 'readWrite') giveToOwner(descriptor, path)
+    if (how === 'create' || how === 'readWrite') giveToOwner(descriptor, path, how)
     return descriptorFile(descriptor, path, warmBytesMax)
   },
   link: async (existing, path) => nodeFs.linkSync(existing, path),

@@ -30,7 +30,7 @@ export async function cleanUp(ctx: StoreContext, session: WriteSession): Promise
   const looking = Promise.all([session.listTemps(), ctx.local.files?.list()])
   looking.catch(() => undefined)
   const packs = await inspectPacks(session, head)
-  const plan = planSweep(head, session.previous, packs, session.alone)
+  const plan = planSweep(head, session.previous, packs, session)
   if (plan.future.length > 0) {
     await assertNotOvertaken(ctx, session.stored)
     throw rolledBack(ctx.storage.location, head, plan)
@@ -61,7 +61,7 @@ export async function cleanUpAfter(ctx: StoreContext, session: WriteSession, see
       await cleanUp(ctx, session)
       return
     }
-    await sweep(ctx, session, planSweep(session.stored.head, session.previous, seen.packs, session.alone))
+    await sweep(ctx, session, planSweep(session.stored.head, session.previous, seen.packs, session))
     if (seen.files) await collectFiles(ctx, session.stored)
   } catch (error) {
     warnOfFailure(ctx, error)

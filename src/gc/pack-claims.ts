@@ -7,9 +7,9 @@ import type { WriteSession } from '../storage/port.ts'
 
 export type PackClaim = { storeId: string; revision: number } | { unreadable: string }
 
-/** Lists the packs, and reads the header of each that HEAD does not name. */
+/** Lists the packs, and reads the header of each that HEAD does not need: of retired ones too, before they are deleted by their name. */
 export async function inspectPacks(session: WriteSession, head: Head): Promise<Map<string, PackClaim | null>> {
-  const known = new Set([...head.packs, ...head.retired].map(({ name }) => name))
+  const known = new Set(head.packs.map(({ name }) => name))
   const packs = new Map<string, PackClaim | null>()
   for (const name of await session.listPacks()) {
     packs.set(name, known.has(name) ? null : await claimOf(session, name))

@@ -14,14 +14,17 @@ export interface SweepPlan {
 
 /**
  * What to do with each pack that lies there. Retired packs go once `HEAD.prev.json` says too that they are retired: whichever of
- * the two is read after a crash, nothing it needs is gone. `alone`: no other writer can be at work, so that what is meant for the next
- * revision and has no name was left by one that died; without that a process that dies in every persist would fill the disk.
+ * the two is read after a crash, nothing it needs is gone.
+ *
+ * @param options.alone no other writer can be at work, so that what is meant for the next revision and has no name was left by one that
+ *   died; without that a process that dies in every persist would fill the disk
+ * @param options.putBack HEAD seems to be a copy of the one before: what is meant for the next revision may have been acknowledged
  */
 export function planSweep(
   head: Head,
   previous: Head | null,
   packs: ReadonlyMap<string, PackClaim | null>,
-  alone = false,
+  { alone = false, putBack = false }: { alone?: boolean; putBack?: boolean } = {},
 ): SweepPlan {
   const named = new Set(head.packs.map(({ name }) => name))
   const retired = new Set(head.retired.map(({ name }) => name))
@@ -34,13 +37,18 @@ export function planSweep(
   for (const [name, claim] of packs) {
     if (named.has(name)) continue
     if (retired.has(name)) {
-      if (retiredBefore.has(name)) plan.delete.push(name)
+      if (claim !== null && 'unreadable' in claim) {
+        // Somebody else's file, under the name of a pack.
+        plan.quarantine.push({ name, reason: 'not-a-pack', details: { why: claim.unreadable } })
+      } else if (retiredBefore.has(name)) plan.delete.push(name)
     } else if (claim === null) {
       // Not looked at.
     } else if ('unreadable' in claim) {
       plan.quarantine.push({ name, reason: 'not-a-pack', details: { why: claim.unreadable } })
     } else if (claim.storeId !== head.storeId) {
       plan.quarantine.push({ name, reason: 'other-store', details: { storeId: claim.storeId, expected: head.storeId } })
+    } else if (claim.revision === head.revision + 1 && putBack) {
+      plan.future.push({ name, revision: claim.revision })
     } else if (claim.revision <= head.revision || (alone && claim.revision === head.revision + 1)) {
       plan.delete.push(name)
     } else if (claim.revision > head.revision + 1) {

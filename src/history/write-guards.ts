@@ -5,6 +5,7 @@ import { HoldfastError } from '../errors.ts'
 import type { Head } from '../format/head.ts'
 import type { OnProgress } from '../progress.ts'
 import type { StoredHead } from '../storage/port.ts'
+import { isOwnSave } from './own-saves.ts'
 
 const LONG_WAIT_MS = 5_000
 
@@ -37,9 +38,10 @@ export function assertWritable(ctx: StoreContext, stored: StoredHead): void {
 export function assertExpected(ctx: StoreContext, head: Head | null, expected: number | null | undefined): void {
   const current = head?.current ?? null
   if (expected === undefined || expected === current) return
+  const own = head !== null && isOwnSave(head.storeId, expected, current)
   throw new HoldfastError(
     'HEAD_CONFLICT',
     `${ctx.storage.location}: expected snapshot ${expected} to be the current one, but it is ${current}; load it and try again`,
-    { details: { expected, current } },
+    { details: { expected, current, own } },
   )
 }

@@ -1,4 +1,4 @@
-// Where a journal ends, what in it is damaged, and which files belong to nobody: the table of docs/format.md, section 10. A pure function of
+// Where a journal ends, what in it is damaged, and which files belong to nobody: the table of docs/format.md, section 11. A pure function of
 // the segments as they were read and of what HEAD says. It never calls a state damaged that a crash can leave, and never drops an entry
 // that may have been acknowledged without saying so.
 

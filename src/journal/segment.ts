@@ -1,4 +1,4 @@
-// The name and the header of a journal segment (docs/format.md, section 10). Pure: bytes in, values out.
+// The name and the header of a journal segment (docs/format.md, section 11). Pure: bytes in, values out.
 //
 //    0   8   magic
 //    8   2   version

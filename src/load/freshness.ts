@@ -2,12 +2,7 @@
 
 import { inspect } from 'node:util'
 import { HoldfastError } from '../errors.ts'
-
-/**
- * A position of the source of truth that can be compared: a count or a sequence, several of them by name, or text that sorts by code
- * units (an ISO time; numbers in text do not sort).
- */
-export type Watermark = number | bigint | string | Readonly<Record<string, number | bigint>>
+import { type Distance, distance, entriesOf, isWatermark, type Watermark } from './watermark.ts'
 
 /** Where the source of truth stands now, and what to do about a snapshot that stands elsewhere. */
 export interface SourcePosition {
@@ -24,35 +19,36 @@ export interface SourcePosition {
 /** How a snapshot's watermark compares with the source's. */
 export type Freshness =
   | { state: 'current' }
-  /** `by`: how much to replay, in the watermark's units; by name when it has several; null for text. */
-  | { state: 'behind' | 'ahead'; by: number | bigint | Record<string, number | bigint> | null }
+  /** `by`: how much to replay, in the watermark's units; by name when it has several; null for text that is no number. */
+  | { state: 'behind' | 'ahead'; by: Distance | Record<string, Distance> }
   /** No watermark was persisted, or it is of another kind or has other names than the one given. No policy applies. */
   | { state: 'unknown' }
 
 /** Compares a persisted watermark with the source's. One named position ahead makes the snapshot `ahead`. */
 export function compareWatermarks(persisted: unknown, source: Watermark): Freshness {
-  if (typeof persisted === 'string' && typeof source === 'string') {
-    if (persisted === source) return { state: 'current' }
-    return { state: persisted < source ? 'behind' : 'ahead', by: null }
+  const single = distance(persisted, source)
+  if (single !== null) {
+    return single.sign === 0 ? { state: 'current' } : { state: single.sign > 0 ? 'behind' : 'ahead', by: single.by }
   }
-  if (isCount(persisted) && isCount(source)) return fromDifference(difference(source, persisted))
-  if (!isCounts(persisted) || !isCounts(source)) return { state: 'unknown' }
-  const names = Object.keys(source)
-  if (names.length !== Object.keys(persisted).length || names.some((name) => !Object.hasOwn(persisted, name))) {
-    return { state: 'unknown' }
+  const before = new Map(entriesOf(persisted))
+  const named = entriesOf(source) ?? []
+  if (named.length === 0 || named.length !== before.size) return { state: 'unknown' }
+  const behind: [string, Distance][] = []
+  const ahead: [string, Distance][] = []
+  for (const [name, position] of named) {
+    const each = distance(before.get(name), position)
+    if (each === null) return { state: 'unknown' }
+    if (each.sign !== 0) (each.sign > 0 ? behind : ahead).push([name, each.by])
   }
-  const by = names.map((name) => [name, difference(source[name]!, persisted[name]!)] as const)
-  const ahead = by.filter(([, n]) => n < 0).map(([name, n]) => [name, -n] as const)
   if (ahead.length > 0) return { state: 'ahead', by: Object.fromEntries(ahead) }
-  const behind = by.filter(([, n]) => n > 0)
   return behind.length > 0 ? { state: 'behind', by: Object.fromEntries(behind) } : { state: 'current' }
 }
 
 /** A policy that is misspelt, or a position that compares with nothing, must not pass for "accepted". */
 export function assertSource({ watermark, behind, ahead }: SourcePosition): void {
-  if (typeof watermark !== 'string' && !isCount(watermark) && !isCounts(watermark)) {
+  if (!isWatermark(watermark)) {
     throw new TypeError(
-      `load: source.watermark is a number, a bigint, text, or numbers by name; got ${inspect(watermark)}`,
+      `load: source.watermark is a number, a bigint, text, a Date, or several of them by name; got ${inspect(watermark)}`,
     )
   }
   if (behind !== undefined && !['accept', 'refuse'].includes(behind)) {
@@ -83,27 +79,4 @@ export function assertFresh(freshness: Freshness, position: SourcePosition, sequ
           'from a backup?)',
         { details: { sequence, by: freshness.by } },
       )
-}
-
-function fromDifference(by: number | bigint): Freshness {
-  if (by > 0) return { state: 'behind', by }
-  if (by < 0) return { state: 'ahead', by: -by }
-  return { state: 'current' }
-}
-
-/** Exact also where a number and a BigInt meet: integers beyond 2^53 come back as BigInt. */
-function difference(a: number | bigint, b: number | bigint): number | bigint {
-  if (typeof a === 'number' && typeof b === 'number') return a - b
-  if (!Number.isInteger(Number(a)) || !Number.isInteger(Number(b))) return Number(a) - Number(b)
-  return BigInt(a) - BigInt(b)
-}
-
-function isCount(value: unknown): value is number | bigint {
-  return typeof value === 'bigint' || (typeof value === 'number' && Number.isFinite(value))
-}
-
-function isCounts(value: unknown): value is Record<string, number | bigint> {
-  if (typeof value !== 'object' || value === null || Array.isArray(value) || ArrayBuffer.isView(value)) return false
-  const counts = Object.values(value)
-  return counts.length > 0 && counts.every(isCount)
 }

@@ -19,7 +19,7 @@ export interface LoadOptions<Names extends string = string, Metadata = Record<st
   /** Any Standard Schema; types `metadata`. `SCHEMA_MISMATCH` when it does not fit. */
   metadataSchema?: StandardSchema<unknown, Metadata>
   /**
-   * When the snapshot is damaged, take the newest intact one before it. `load` then reads every blob (of `blobs`, if given) once to know;
+   * When the snapshot is damaged, take the newest intact one before it; when HEAD.json is, go on from HEAD.prev.json. `load` then reads every blob (of `blobs`, if given) once to know;
    * `restore` finds out as it goes.
    */
   fallback?: boolean
@@ -95,7 +95,7 @@ async function tryCandidates<Result, Names extends string, Metadata>(
   assertOptions(options)
   for (let reads = 1; ; reads++) {
     options.signal?.throwIfAborted()
-    const stored = await ctx.storage.readHead()
+    const stored = await readHeadOrSpare(ctx, options.fallback === true)
     const wanted = stored === null ? null : choose(ctx, stored.head, options)
     if (stored === null || wanted === null) {
       // A caller that gives `minSequence` has seen snapshots here, so this is not a fresh start.
@@ -132,7 +132,7 @@ async function tryOne<Result, Names extends string, Metadata>(
       const damage = error instanceof DamageBehind ? error.damage : error
       const ahead = isHoldfastError(damage, 'SNAPSHOT_AHEAD') && options.source?.ahead === 'fallback'
       if (!isDamage(damage) && !ahead) throw error
-      if (!ahead) await assertStillThere(ctx, stored, damage)
+      if (!ahead) await assertStillThere(ctx, stored, damage, options.fallback === true)
       if (!ahead && options.fallback !== true) throw damage
       skipped.push({ sequence: candidate.sequence, manifest: candidate.manifest, error: damage })
       ctx.warn({
@@ -179,9 +179,37 @@ async function openAndTake<Result, Names extends string, Metadata>(
   }
 }
 
+/**
+ * HEAD; or, when it is damaged or missing and only with `fallback`, the one before. All that this one names is still there: a pack goes
+ * only when both know that it is retired.
+ */
+async function readHeadOrSpare(ctx: StoreContext, fallback: boolean, warn = ctx.warn): Promise<StoredHead | null> {
+  try {
+    return await ctx.storage.readHead()
+  } catch (error) {
+    if (!fallback || !isHoldfastError(error, 'HEAD_DAMAGED', 'HEAD_MISSING')) throw error
+    const { store, previous } = await ctx.storage.inspect()
+    if (previous.state !== 'good' || store.state !== 'good' || previous.value.head.storeId !== store.value) throw error
+    const { revision, current } = previous.value.head
+    // It knows nothing to fall back to, and a fresh start would be wrong.
+    if (current === null) throw error
+    warn({
+      code: 'FALLBACK',
+      message: `${error.message} (HEAD.prev.json is of revision ${revision}, and its snapshot ${current}; newer ones are not seen)`,
+      details: { sequence: null, revision, error },
+    })
+    return previous.value
+  }
+}
+
 /** Checks whether the snapshot was dropped while it was read; that is not damage. */
-async function assertStillThere(ctx: StoreContext, stored: StoredHead, damage: HoldfastError): Promise<void> {
-  const now = await ctx.storage.readHead()
+async function assertStillThere(
+  ctx: StoreContext,
+  stored: StoredHead,
+  damage: HoldfastError,
+  fallback: boolean,
+): Promise<void> {
+  const now = await readHeadOrSpare(ctx, fallback, () => undefined)
   if (now === null || now.head.revision === stored.head.revision) return
   const packs = new Set(now.head.packs.map(({ name }) => name))
   if (stored.head.packs.every(({ name }) => packs.has(name))) return

@@ -57,6 +57,8 @@ export interface Snapshot<Names extends string = string, Metadata = Record<strin
   readonly names: readonly string[]
   /** How `watermark` compares with the `source` given to load; `unknown` without one. */
   readonly freshness: Freshness
+  /** Which snapshot was the current one when this one was loaded; null when a repair left none. */
+  readonly currentSequence: number | null
   /** Newer snapshots that `fallback` skipped, and why. */
   readonly skipped: readonly SkippedSnapshot[]
   has(name: string): boolean
@@ -238,6 +240,7 @@ function assemble(
 
   const snapshot: OpenedSnapshot = {
     ...describe(entry, stored.head.current),
+    currentSequence: stored.head.current,
     metadata: manifest.metadata,
     watermark: manifest.watermark,
     freshness: { state: 'unknown' },

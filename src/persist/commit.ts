@@ -19,6 +19,7 @@ import { cleanUpAfter, type Seen } from '../gc/collect.ts'
 import { type Compaction, compactPacks } from '../gc/compact.ts'
 import { planCompaction } from '../gc/plan-compaction.ts'
 import { mergeDamaged, nextHead } from '../history/next-head.ts'
+import { noteSave } from '../history/own-saves.ts'
 import { planRetention } from '../history/retention.ts'
 import type { WriteSession } from '../storage/port.ts'
 import { coversOf, journalAfter } from './covers.ts'
@@ -76,11 +77,14 @@ export async function commitSnapshot(
   try {
     const blocks = openBlocks(ctx, session, head, known.source, request.packBytesMax)
     try {
-      return await commit(ctx, session, head, seen, blocks, request, known.release)
+      const committed = await commit(ctx, session, head, seen, blocks, request, known.release)
+      noteSave(head.storeId, head.current, committed.sequence)
+      return committed
     } catch (error) {
       await blocks.dedup.drain().catch(() => undefined)
-      // After COMMIT_UNKNOWN HEAD may name the new packs.
+      // After COMMIT_UNKNOWN HEAD may name the new packs, and the new snapshot is ours.
       if (!isHoldfastError(error, 'COMMIT_UNKNOWN')) await blocks.writer.discard()
+      else noteSave(head.storeId, head.current, head.sequence + 1)
       throw error
     }
   } finally {

@@ -1,6 +1,7 @@
 // What a persist is asked, and what it answers.
 
 import type { Chunking } from '../format/chunking.ts'
+import type { Watermark } from '../load/watermark.ts'
 import type { OnProgress } from '../progress.ts'
 import type { BlobInput } from './sources.ts'
 
@@ -10,8 +11,8 @@ export interface PersistOptions {
   blobs: Readonly<Record<string, BlobInput>> | Iterable<readonly [string, BlobInput]>
   /** The caller's data: plain values, bytes, links. `METADATA_INVALID` names the field that cannot be kept faithfully. */
   metadata?: Record<string, unknown>
-  /** Any comparable position of the source of truth. */
-  watermark?: unknown
+  /** The position of the source of truth that this is of. `METADATA_INVALID` for what cannot be compared with a later one. */
+  watermark?: Watermark | undefined
   /**
    * The blobs hold the effect of every entry of the journal up to this one. Required in a store with a journal, which must be open:
    * `COVERS_REQUIRED`.

@@ -12,6 +12,7 @@ import type { BlobEntry } from '../format/manifest.ts'
 import { decodeValue, encodeValue, isWellFormed } from '../format/value.ts'
 import { cleanUp, type Seen } from '../gc/collect.ts'
 import { assertExpected, assertWritable, watchWait } from '../history/write-guards.ts'
+import { storedWatermark } from '../load/watermark.ts'
 import type { StoredHead, WriteSession } from '../storage/port.ts'
 import { commitSnapshot } from './commit.ts'
 import { assertCovers, settleCovers } from './covers.ts'
@@ -42,7 +43,8 @@ export async function persist(
   if (options.message !== undefined) assertMessage(options.message)
   // Refused before anything is read or locked, and copied: what the caller changes meanwhile is for the next snapshot.
   const metadata = strictClone(options.metadata ?? {}, 'metadata') as Record<string, unknown>
-  const watermark = options.watermark === undefined ? undefined : strictClone(options.watermark, 'watermark')
+  const watermark =
+    options.watermark === undefined ? undefined : strictClone(storedWatermark(options.watermark), 'watermark')
   const compress = wantsCompression(defaults.compression)
   const sources = await nameSources(ctx.fs, options.blobs)
   await settleCovers(ctx, options.covers)

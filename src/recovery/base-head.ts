@@ -20,8 +20,12 @@ export interface BaseHead {
   from: 'HEAD.json' | 'HEAD.prev.json' | 'commit records'
   /** HEAD.json as it lies there, if it is good and this store's. */
   currentHead: Head | null
+  /** What HEAD.json says whose line ends or layout alone were changed; it is this store's. */
+  relaid: Head | null
   /** In words, when it is not. */
   whyNoHead: string
+  /** HEAD.json seems to be a copy of HEAD.prev.json: what is of the next revision may have been acknowledged. */
+  putBack: boolean
   /** HEAD.prev.json, likewise. */
   previous: Head | null
   /** STORE.json is good and this store's. */
@@ -40,9 +44,10 @@ export async function findBaseHead(
   const good = (file: Found<StoredHead>): StoredHead | null =>
     file.state === 'good' && file.value.head.storeId === storeId ? file.value : null
   const there = good(found.head)
-  const previous = good(found.previous)
+  const relaid = original(found.head, storeId)
+  const previous = good(found.previous) ?? original(found.previous, storeId)
   // A newer version's HEAD holds fields that this version would drop.
-  for (const stored of [there, previous]) if (stored !== null) assertWritable(ctx, stored)
+  for (const stored of [there, relaid, previous]) if (stored !== null) assertWritable(ctx, stored)
   const aside: BaseHead['toQuarantine'] = []
   const look = (file: StoreFileName, state: Found<unknown>, owner: string | undefined): void => {
     if (state.state === 'damaged') aside.push({ file, reason: 'damaged', why: state.error.message })
@@ -57,14 +62,21 @@ export async function findBaseHead(
   return {
     storeId: fromHex(storeId, STORE_ID_BYTES),
     owners,
-    base: there?.head ?? previous?.head ?? emptyHead(storeId),
-    from: there !== null ? 'HEAD.json' : previous !== null ? 'HEAD.prev.json' : 'commit records',
+    base: (there ?? relaid ?? previous)?.head ?? emptyHead(storeId),
+    from: (there ?? relaid) !== null ? 'HEAD.json' : previous !== null ? 'HEAD.prev.json' : 'commit records',
     currentHead: there?.head ?? null,
+    relaid: relaid?.head ?? null,
     whyNoHead: aside.find(({ file }) => file === 'HEAD.json')?.why ?? 'HEAD.json is missing',
+    putBack: there !== null && found.putBack,
     previous: previous?.head ?? null,
     storeFileIsGood: store.state === 'good' && store.value === storeId,
     toQuarantine: aside,
   }
+}
+
+function original(file: Found<StoredHead>, storeId: string): StoredHead | null {
+  const stored = file.state === 'damaged' ? file.original : undefined
+  return stored?.head.storeId === storeId ? stored : null
 }
 
 /** Treats HEAD.json as lost, because HEAD.prev.json is newer. */
@@ -75,6 +87,7 @@ export function withoutHead(start: BaseHead, previous: Head): BaseHead {
     base: previous,
     from: 'HEAD.prev.json',
     currentHead: null,
+    relaid: null,
     whyNoHead: why,
     toQuarantine: [...start.toQuarantine, { file: 'HEAD.json', reason: 'older-than-spare', why }],
   }
@@ -95,6 +108,10 @@ function ownStoreId(ctx: StoreContext, found: Inspection, owners: ReadonlyMap<st
   if (found.store.state === 'good') vote(files, found.store.value)
   for (const head of [found.head, found.previous]) if (head.state === 'good') vote(files, head.value.head.storeId)
   for (const owner of owners.values()) vote(packs, owner)
+  for (const file of [found.store, found.head, found.previous]) {
+    if (file.state !== 'damaged' || file.original === undefined) continue
+    vote(files, typeof file.original === 'string' ? file.original : file.original.head.storeId)
+  }
   const votes = (id: string): [number, number] => [files.get(id) ?? 0, packs.get(id) ?? 0]
   const [winner] = [...new Set([...files.keys(), ...packs.keys()])].sort((a, b) => {
     const [filesA, packsA] = votes(a)

@@ -89,7 +89,7 @@ async function besideHead(ctx: StoreContext, found: Inspection, head: Head): Pro
   const claims = new Map<string, PackClaim | null>()
   for (const { name } of found.packs) claims.set(name, known.has(name) ? null : await claimOf(ctx, name, problems))
   const before = previous.state === 'good' && previous.value.head.storeId === head.storeId ? previous.value.head : null
-  const plan = planSweep(head, before, claims)
+  const plan = planSweep(head, before, claims, { putBack: found.putBack })
   if (plan.future.length > 0) {
     const { code, message } = rolledBack(ctx.storage.location, head, plan)
     problems.push({ code, what: 'HEAD.json', message })

@@ -68,7 +68,7 @@ async function salvageAll(
 ): Promise<void> {
   // A cache of its own: what this process has in memory says nothing about the disk.
   const packCache = createPackCache(ctx.storage)
-  const heads = [start.previous, start.currentHead].filter((head) => head !== null)
+  const heads = [start.previous, start.currentHead, start.relaid].filter((head) => head !== null)
   const said = new Map(heads.flatMap((head) => head.packs.map((pack) => [pack.name, pack] as const)))
   const totalBytes = there.reduce((sum, { bytes }) => sum + bytes, 0)
   let readBytes = 0
@@ -101,17 +101,18 @@ function chooseDirection(
   salvaged: readonly SalvagedPack[],
   { rolledBack: way }: RepairOptions,
 ): Direction & { start: BaseHead } {
-  const { currentHead: there, previous, base } = start
+  const { previous, base } = start
+  const there = start.currentHead ?? start.relaid
   if (there === null) return { start, base, rolledBack: false, choice: null, adopting: true, jump: true }
   const known = knownPacks(there)
   const isNewer = ({ name, intact: whole, header }: SalvagedPack): boolean =>
-    !known.has(name) && whole && header!.revision > there.revision + 1
+    !known.has(name) && whole && header!.revision > there.revision + (start.putBack ? 0 : 1)
   const spareIsNewer = previous !== null && previous.revision > there.revision
   const rolledBack = spareIsNewer || salvaged.some(isNewer)
   const adopting = rolledBack && way === 'newer'
   if (adopting && spareIsNewer) return chooseDirection(withoutHead(start, previous), salvaged, {})
   const choice = rolledBack && way === undefined ? 'newer-or-older' : null
-  return { start, base, rolledBack, choice, adopting, jump: rolledBack }
+  return { start, base, rolledBack, choice, adopting, jump: rolledBack || start.currentHead === null }
 }
 
 async function needsOf(
@@ -206,15 +207,17 @@ function beforeRepair({ currentHead: there, previous }: BaseHead) {
   return previous === null ? [head] : [head, { file: 'HEAD.prev.json' as const, ...facts }]
 }
 
+const LOSES: Record<BaseHead['from'], string> = {
+  'HEAD.json': 'nothing: only its line ends or its layout were changed',
+  'HEAD.prev.json': 'tags and rollbacks made after that HEAD',
+  'commit records': 'all tags and rollbacks; snapshots that retention had dropped may come back',
+}
+
 function restoreActions({ start, direction }: Omit<PreparedRepair, 'plan' | 'release'>): RepairAction[] {
   const actions: RepairAction[] = []
   const { from, currentHead: there, whyNoHead } = start
   if (there === null) {
-    const loses =
-      from === 'HEAD.prev.json'
-        ? 'tags and rollbacks made after that HEAD'
-        : 'all tags and rollbacks; snapshots that retention had dropped may come back'
-    actions.push({ action: 'restore-head', from, why: whyNoHead, loses })
+    actions.push({ action: 'restore-head', from, why: whyNoHead, loses: LOSES[from] })
   } else if (direction.rolledBack) {
     const loses = direction.adopting ? 'tags and rollbacks made after that HEAD' : 'the snapshots made after that HEAD'
     actions.push({ action: 'restore-head', from, why: 'HEAD.json is older than what lies beside it', loses })

@@ -49,6 +49,8 @@ export interface RepairOptions {
   rolledBack?: 'newer' | 'older'
   /** `lost`: go on without what the disk fails to give (EIO). By default a repair stops there: the disk may give it tomorrow. */
   unreadable?: 'lost'
+  /** False: `SNAPSHOT_DAMAGED`, and nothing is changed, when the repair would drop a snapshot. Default true. */
+  mayDrop?: boolean
   onProgress?: OnProgress
   signal?: AbortSignal | undefined
 }

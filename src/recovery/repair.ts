@@ -46,6 +46,7 @@ export async function repair(ctx: StoreContext, options: RepairOptions & RepairS
     })
   }
   if (planned !== null && (options.dryRun === true || planned.ok)) return unchanged(planned)
+  if (planned !== null) assertMayDrop(planned, options)
   return await ctx.storage.write(
     { waitMs: options.lockWaitMs, signal: options.signal, repair: true },
     async (session) => {
@@ -55,6 +56,7 @@ export async function repair(ctx: StoreContext, options: RepairOptions & RepairS
         const { plan } = prepared
         if (plan.choice !== null) throw mustChoose(ctx)
         if (plan.ok) return unchanged(plan)
+        assertMayDrop(plan, options)
         options.signal?.throwIfAborted()
         const quarantined = await applyRepair(session, prepared, options.packBytesMax)
         ctx.badBlocks.clear()
@@ -66,13 +68,29 @@ export async function repair(ctx: StoreContext, options: RepairOptions & RepairS
   )
 }
 
-function assertOptions({ rolledBack, unreadable }: RepairOptions): void {
+function assertOptions({ rolledBack, unreadable, mayDrop }: RepairOptions): void {
   if (rolledBack !== undefined && rolledBack !== 'newer' && rolledBack !== 'older') {
     throw new TypeError(`repair: rolledBack is 'newer' or 'older', got ${String(rolledBack)}`)
   }
   if (unreadable !== undefined && unreadable !== 'lost') {
     throw new TypeError(`repair: unreadable is 'lost' or not given, got ${String(unreadable)}`)
   }
+  if (mayDrop !== undefined && typeof mayDrop !== 'boolean') {
+    throw new TypeError(`repair: mayDrop is true or false, got ${String(mayDrop)}`)
+  }
+}
+
+/** Snapshots that went with a dead disk may be on another one: the caller wants to look before they leave the history. */
+function assertMayDrop({ location, actions }: RepairPlan, { mayDrop }: RepairOptions): void {
+  if (mayDrop !== false) return
+  const sequences = actions.flatMap((action) => (action.action === 'drop-snapshot' ? [action.sequence] : []))
+  if (sequences.length === 0) return
+  throw new HoldfastError(
+    'SNAPSHOT_DAMAGED',
+    `${location}: a repair would drop snapshot ${sequences.slice(0, 10).join(', ')}, which cannot be completed; nothing was changed. Put missing ` +
+      'packs back from a copy of the store, or repair without mayDrop: false',
+    { details: { location, sequences } },
+  )
 }
 
 function unchanged(plan: RepairPlan): RepairReport {

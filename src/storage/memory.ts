@@ -23,12 +23,14 @@ export function memoryStorage(): Storage {
       store: stored === null ? { state: 'missing' } : { state: 'good', value: stored.head.storeId },
       head: stored === null ? { state: 'missing' } : { state: 'good', value: stored },
       previous: { state: 'missing' },
+      putBack: false,
       packs: [...packs].map(([name, { length }]) => ({ name, bytes: length })),
     }
   }
 
   const session: Omit<WriteSession, 'stored' | 'previous' | 'uncertain'> = {
     alone: true,
+    putBack: false,
     async create(storeId) {
       head = encodeHead(emptyHead(storeId))
     },

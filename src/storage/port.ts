@@ -31,7 +31,11 @@ export interface StoredHead {
 }
 
 /** A file of a store as it was found. */
-export type Found<T> = { state: 'good'; value: T } | { state: 'missing' } | { state: 'damaged'; error: HoldfastError }
+export type Found<T> =
+  | { state: 'good'; value: T }
+  | { state: 'missing' }
+  /** `original`: what it says, when only its layout was changed. */
+  | { state: 'damaged'; error: HoldfastError; original?: T | undefined }
 
 /** The files of a store that are not packs. */
 export type StoreFileName = 'STORE.json' | 'HEAD.json' | 'HEAD.prev.json'
@@ -41,6 +45,8 @@ export interface Inspection {
   store: Found<string>
   head: Found<StoredHead>
   previous: Found<StoredHead>
+  /** See `WriteSession.putBack`. */
+  putBack: boolean
   packs: { name: string; bytes: number }[]
 }
 
@@ -59,6 +65,8 @@ export interface WriteSession {
   readonly stored: StoredHead | null
   /** The HEAD before, from `HEAD.prev.json`; null when there is none that can be believed. */
   readonly previous: Head | null
+  /** HEAD seems to be a copy of HEAD.prev.json, put there by hand: packs of the next revision may be an acknowledged snapshot's. */
+  readonly putBack: boolean
   /** An earlier swap's outcome is unknown: "unchanged" must not be acknowledged without a new revision. */
   readonly uncertain: boolean
   /** A lock keeps every other writer out: packs without a name are nobody's. */

@@ -1,4 +1,4 @@
-// Starts autosave on an engine that changed, and waits for a signal.
+// Starts autosave on an engine that changed, and waits for a signal, or ends.
 import { autosave } from '../../dist/engines/autosave.js'
 
 const [path, mode] = process.argv.slice(2)
@@ -8,7 +8,11 @@ const adapter = {
   layout: 1,
   options: {},
   save: ({ count }) =>
-    mode === 'stuck' ? new Promise(() => setInterval(() => {}, 1000)) : { blobs: { count: `${count}` } },
+    mode === 'slow'
+      ? new Promise((resolve) => setTimeout(() => resolve({ blobs: { count: `${count}` } }), 400))
+      : mode === 'stuck'
+        ? new Promise(() => setInterval(() => {}, 1000))
+        : { blobs: { count: `${count}` } },
   restore: async (saved) => ({ count: Number(await saved.blob('count').text()) }),
 }
 
@@ -19,8 +23,8 @@ const saver = autosave(
   {
     everyMs: 100_000,
     deadlineMs: mode === 'stuck' ? 200 : 10_000,
-    onError: () => {},
-    ...(mode === 'none' ? {} : { signals: ['SIGTERM', 'SIGINT'] }),
+    onError: () => console.log('failed'),
+    ...(['none', 'ends', 'exits', 'closes'].includes(mode) ? {} : { signals: ['SIGTERM', 'SIGINT'] }),
   },
 )
 saver.changed()
@@ -33,5 +37,7 @@ if (mode === 'listener') {
     }, 5)
   })
 }
-setInterval(() => {}, 1000)
+if (mode === 'closes') await saver.close()
+if (mode === 'exits') process.exit(0)
+if (!['ends', 'closes'].includes(mode)) setInterval(() => {}, 1000)
 console.log('ready')

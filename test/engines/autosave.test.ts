@@ -1,9 +1,11 @@
-import { spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { Worker } from 'node:worker_threads'
 import MiniSearch from 'minisearch'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { type EngineAdapter, persistEngine, restoreEngine } from '../../src/engines/adapter.ts'
@@ -11,6 +13,7 @@ import { type AutosaveOptions, autosave, startEngine } from '../../src/engines/a
 import { minisearch } from '../../src/engines/minisearch.ts'
 import { memory, openStore, type Store } from '../../src/index.ts'
 import { followGlobals } from '../support/follow-globals.ts'
+import { scratch } from '../support/scratch.ts'
 import { textDocument } from './text.ts'
 
 interface Counter {
@@ -213,8 +216,8 @@ describe('by the clock', () => {
     await pass(1000)
     expect([saves.length, saver.lag().saving]).toEqual([1, true])
     change()
-    // The end of the save will look at what is due.
-    expect(vi.getTimerCount()).toBe(0)
+    // Only the limit of the save under way: its end will look at what is due.
+    expect(vi.getTimerCount()).toBe(1)
     await pass(10_000)
     expect(saves.length).toBe(1)
     release()
@@ -393,6 +396,21 @@ describe('by the clock', () => {
     await saver.close()
   })
 
+  test('a save that hangs is given up after saveLimitMs, and tried again', async () => {
+    const { store, saves, change, saver, hold } = await started({ saveLimitMs: 300, onError: () => {} })
+    const release = hold()
+    change()
+    await pass(1000)
+    expect(saver.lag()).toMatchObject({ failures: 0, saving: true })
+    await pass(300)
+    expect(saver.lag()).toMatchObject({ failures: 1, saving: false, error: { name: 'TimeoutError' } })
+    release()
+    await pass(1000)
+    expect(saves.length).toBe(2)
+    expect(await saved(store)).toBe(1)
+    await saver.close()
+  })
+
   test('await using flushes, and rejects when that fails', async () => {
     const { store, change, saver } = await started()
     {
@@ -530,7 +548,11 @@ describe('signals', () => {
     for (const path of temporary.splice(0)) await rm(path, { recursive: true, force: true })
   })
 
-  async function run(mode: string, signal: NodeJS.Signals): Promise<{ count: number | undefined; end: unknown }> {
+  async function run(
+    mode: string,
+    signal: NodeJS.Signals,
+    again = 0,
+  ): Promise<{ count: number | undefined; end: unknown; failures: number }> {
     const path = await mkdtemp(join(tmpdir(), 'holdfast-autosave-'))
     temporary.push(path)
     const child = spawn(process.execPath, [fileURLToPath(new URL('autosave-child.mjs', import.meta.url)), path, mode], {
@@ -538,26 +560,61 @@ describe('signals', () => {
     })
     await new Promise((resolve) => child.stdout.once('data', resolve))
     const ended = new Promise((resolve) => child.once('exit', (code, by) => resolve(by ?? code)))
+    let output = ''
+    child.stdout.on('data', (text) => {
+      output += text
+    })
     child.kill(signal)
+    for (let n = 0; n < again; n++) {
+      await new Promise((resolve) => setTimeout(resolve, 100))
+      child.kill(signal)
+    }
     const end = await ended
     await using store = await openStore(path)
-    return { count: await saved(store), end }
+    return { count: await saved(store), end, failures: output.split('failed').length - 1 }
   }
 
   test('are flushed on when asked for, and end the process as they would have', async () => {
-    expect(await run('signals', 'SIGTERM')).toEqual({ count: 7, end: 'SIGTERM' })
+    expect(await run('signals', 'SIGTERM')).toEqual({ count: 7, end: 'SIGTERM', failures: 0 })
   })
 
   test('are left alone when not asked for', async () => {
-    expect(await run('none', 'SIGTERM')).toEqual({ count: undefined, end: 'SIGTERM' })
+    expect(await run('none', 'SIGTERM')).toEqual({ count: undefined, end: 'SIGTERM', failures: 0 })
   })
 
   test('are left to another listener once the engine is saved', async () => {
-    expect(await run('listener', 'SIGINT')).toEqual({ count: 7, end: 42 })
+    expect(await run('listener', 'SIGINT')).toEqual({ count: 7, end: 42, failures: 0 })
   })
 
-  test('end a process that is stuck in its flush at the deadline', async () => {
-    expect(await run('stuck', 'SIGTERM')).toEqual({ count: undefined, end: 'SIGTERM' })
+  test('that come again during the flush do not cost the save', async () => {
+    expect(await run('slow', 'SIGTERM', 2)).toEqual({ count: 7, end: 'SIGTERM', failures: 0 })
+  })
+
+  test('end a process that is stuck in its flush at the deadline, and that is told once', async () => {
+    expect(await run('stuck', 'SIGTERM')).toEqual({ count: undefined, end: 'SIGTERM', failures: 1 })
+  })
+
+  test('are refused in a worker thread, which they never reach', async () => {
+    const url = new URL('../../dist/engines/autosave.js', import.meta.url).href
+    const code = `import(${JSON.stringify(url)}).then(({ autosave }) => autosave('unused', {}, {}, { signals: ['SIGTERM'] }))`
+    const worker = new Worker(code, { eval: true })
+    const [error] = (await once(worker, 'error')) as [Error]
+    expect([error.name, error.message]).toEqual(['TypeError', expect.stringContaining('worker thread')])
+  })
+})
+
+describe('a process that ends', () => {
+  function endOf(mode: string): string {
+    const child = fileURLToPath(new URL('autosave-child.mjs', import.meta.url))
+    return spawnSync(process.execPath, [child, join(scratch(), 'store'), mode], { encoding: 'utf8' }).stderr
+  }
+
+  test('with changes that were not saved says so, by itself and by process.exit()', () => {
+    for (const mode of ['ends', 'exits']) expect(endOf(mode)).toMatch(/AUTOSAVE_UNSAVED.*changes of counter/)
+  })
+
+  test('after the last save says nothing', () => {
+    expect(endOf('closes')).toBe('')
   })
 })
 

@@ -89,6 +89,8 @@ test('what cannot be kept is refused, and nothing is applied', async () => {
   const live = await openOnProcess(disk().start())
   const wrong = { add: Number.NaN } as Change
   await expect(live.change(wrong)).rejects.toMatchObject({ code: 'METADATA_INVALID' })
+  const watermark = [1] as never
+  await expect(live.change({ add: 1 }, { watermark })).rejects.toMatchObject({ code: 'METADATA_INVALID' })
   expect(live.engine.applied).toEqual([])
   expect(live.last).toBe(0)
   await live.close()

@@ -1,7 +1,7 @@
 import { HoldfastError } from '../../src/errors.ts'
 import type { Directory, DirectoryEntry, File, FileStat, FileSystem } from '../../src/fs/port.ts'
 import { createRandom, type Random } from '../support/random.ts'
-import type { DirectoryImage } from './image.ts'
+import { type DirectoryImage, walk } from './image.ts'
 import { createNames, type Names, type Pending, type RenameModel } from './names.ts'
 import {
   createFileNode,
@@ -139,6 +139,14 @@ const DEVICE = 1n
 
 let processes = 0
 
+/** Time goes on from disk to disk. */
+function newestIn(image: DirectoryImage | null): number {
+  let newest = 1_700_000_000_000
+  if (image !== null)
+    for (const [, node] of walk(image)) if (node.kind === 'file') newest = Math.max(newest, node.mtimeMs)
+  return newest
+}
+
 export function createDisk(image: DirectoryImage | null = null, options: DiskOptions = {}): Disk {
   const random = createRandom(options.seed ?? 1)
   const capacityBytes = options.capacityBytes ?? Number.POSITIVE_INFINITY
@@ -153,7 +161,7 @@ export function createDisk(image: DirectoryImage | null = null, options: DiskOpt
       return calls
     },
     log,
-    nowMs: 1_700_000_000_000,
+    nowMs: newestIn(image),
     onCall: null,
     onChange: null,
     gate: null,

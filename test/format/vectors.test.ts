@@ -1,8 +1,9 @@
 import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import { blake3 } from '../../src/format/blake3.ts'
-import { CODEC_DAG_CBOR, cidText } from '../../src/format/cid.ts'
-import { decodeCommit } from '../../src/format/commit.ts'
+import { content } from '../../src/format/chunking.ts'
+import { CODEC_DAG_CBOR, type Codec, cidText } from '../../src/format/cid.ts'
+import { decodeCommit, encodeCommit } from '../../src/format/commit.ts'
 import { decodeNode } from '../../src/format/dag.ts'
 import { parseHead } from '../../src/format/head.ts'
 import { fromHex, toHex } from '../../src/format/hex.ts'
@@ -110,4 +111,27 @@ test('the worked example of docs/format.md is the committed one', () => {
   expect(hexOf(blocks[1]!)).toBe(pack.header + pack.data + pack.entries + pack.footer)
   expect(example).toContain(pack.name)
   expect(blocks[2]).toBe(committed<JsonVector>('json-files.json').head)
+
+  const gear = (b: number) =>
+    Buffer.from(blake3(Buffer.concat([Buffer.from('holdfast gear v1'), Buffer.from([b])]))).readBigUInt64LE(0)
+  for (const b of [0, 1, 255]) {
+    expect(example).toContain(`\`gear[${b}]\` is \`0x${gear(b).toString(16).padStart(16, '0')}\``)
+  }
+  const bytes = new Uint8Array(65_536)
+  for (let i = 0; i < 2048; i++) bytes.set(blake3(new Uint8Array(Uint32Array.of(i).buffer)), 32 * i)
+  let end = 0
+  const ends = cutAll(bytes, content({ averageBytes: 4096 })).map((length) => (end += length))
+  expect(blocks[3]).toBe(`${ends.join(', ')}\n`)
+
+  const record = Buffer.from(hexOf(blocks[4]!), 'hex')
+  expect(example).toContain(`of ${record.length} bytes, with the digest\n\`${toHex(blake3(record))}\``)
+  const commit = {
+    store: Buffer.from(sampleHead.storeId, 'hex'),
+    sequence: 1,
+    manifest: { codec: CODEC_DAG_CBOR as Codec, digest: blake3(Buffer.from('manifest')) },
+    time: '2025-01-31T23:59:59.999Z',
+    message: 'first',
+    packs: [blake3(Buffer.from('other pack'))],
+  }
+  expect(toHex(encodeCommit(commit))).toBe(toHex(record))
 })

@@ -50,6 +50,16 @@ test.each<[string, string[], Head | null, string[]]>([
   expect(plan(claims, head, previous)).toEqual({ ...nothing, delete: deleted.map(name) })
 })
 
+test('a file that is no pack is not deleted under the name of a retired one', () => {
+  const head = headWith({ retired: [name('a'), name('b')] })
+  const claims = { [name('a')]: { unreadable: 'it has 3 bytes' }, [name('b')]: { storeId, revision: 3 } }
+  expect(plan(claims, head, head)).toEqual({
+    ...nothing,
+    delete: [name('b')],
+    quarantine: [{ name: name('a'), reason: 'not-a-pack', details: { why: 'it has 3 bytes' } }],
+  })
+})
+
 test.each<[string, PackClaim, Partial<ReturnType<typeof plan>>]>([
   ['of an earlier revision is garbage', { storeId, revision: 3 }, { delete: [name('a')] }],
   ['of this revision is garbage', { storeId, revision: 10 }, { delete: [name('a')] }],

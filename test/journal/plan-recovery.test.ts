@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { type JournalHead, planRecovery, type ReadPlan, type RecoveryPlan } from '../../src/journal/plan-recovery.ts'
 import { type FoundSegment, headOf, nameOf, type Segment, scan, seenAt, segment, type Written } from './build.ts'
 
-// Every cell of the table in docs/format.md, section 10, by name.
+// Every cell of the table in docs/format.md, section 11, by name.
 
 async function plan(found: readonly (FoundSegment | Segment)[], head: JournalHead, from = 1): Promise<RecoveryPlan> {
   return planRecovery(await Promise.all(found.map((each) => scan(each))), head, from)

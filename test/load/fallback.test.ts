@@ -1,10 +1,11 @@
 // Falling back to an older snapshot: what is passed over, what is not a reason for it, and where it ends.
 
-import { existsSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { z } from 'zod'
 import type { Snapshot } from '../../src/load/snapshot.ts'
+import type { Warning } from '../../src/progress.ts'
 import { createDisk } from '../faulty-disk/disk.ts'
 import {
   badSectors,
@@ -370,4 +371,56 @@ describe('minSequence', () => {
     await rejects(open(createDisk()).load({ minSequence: 5 }), 'NO_SNAPSHOT')
     expect(await open(createDisk()).load({ minSequence: 0 })).toBeNull()
   })
+})
+
+describe('a HEAD that cannot be read, beside a good HEAD.prev.json', () => {
+  test.each<[string, Uint8Array | null, 'HEAD_DAMAGED' | 'HEAD_MISSING']>([
+    ['is empty', new Uint8Array(0), 'HEAD_DAMAGED'],
+    ['is full of zeros', new Uint8Array(900), 'HEAD_DAMAGED'],
+    ['is cut short', null, 'HEAD_DAMAGED'],
+    ['is missing', null, 'HEAD_MISSING'],
+  ])('that %s', async (name, bytes, code) => {
+    const { location } = await history(3)
+    const head = join(location, 'HEAD.json')
+    if (name === 'is missing') rmSync(head)
+    else writeFileSync(head, bytes ?? readFileSync(head).subarray(0, 300))
+    const warnings: Warning[] = []
+    await using store = storeAt(location, { keepLast: 10, onWarning: (warning) => warnings.push(warning) })
+    for (const read of [() => store.load(), () => store.snapshots(), () => store.persist(generation(4))]) {
+      const error = await rejects(read(), code)
+      expect(error.message).toMatch(/repair\(\)/)
+    }
+    await rejects(store.load({ fallback: true, minSequence: 3 }), 'STORE_ROLLED_BACK')
+    expect(warnings.splice(0)).toMatchObject([{ code: 'FALLBACK' }])
+    await using snapshot = await store.load(fallback)
+    expect(snapshot!.sequence).toBe(2)
+    expect(await contentsOf(snapshot!)).toEqual(contentsOfGeneration(2, 2))
+    expect(warnings.splice(0)).toMatchObject([{ code: 'FALLBACK', details: { error: { code } } }])
+    expect((await store.restore((each) => each.sequence, fallback))!.value).toBe(2)
+  })
+
+  test('and damage in its snapshot too, is fallen back from twice', async () => {
+    const written = await history(3)
+    damage(written, 2)
+    writeFileSync(join(written.location, 'HEAD.json'), '')
+    await using store = storeAt(written.location, { onWarning: () => undefined })
+    await using snapshot = await store.load(fallback)
+    expect(snapshot).toMatchObject({ sequence: 1, skipped: [{ sequence: 2 }] })
+  })
+
+  test.each(['missing', 'damaged', 'of another store', 'of a store that holds nothing'])(
+    'is an error when that one is %s',
+    async (state) => {
+      const { location } = await history(1)
+      const [head, previous] = ['HEAD.json', 'HEAD.prev.json'].map((name) => join(location, name)) as [string, string]
+      if (state === 'missing') rmSync(previous)
+      if (state === 'damaged') writeFileSync(previous, '{')
+      if (state === 'of another store') {
+        writeFileSync(previous, readFileSync(join((await history(2)).location, 'HEAD.prev.json')))
+      }
+      writeFileSync(head, '')
+      await using store = storeAt(location, { onWarning: () => undefined })
+      await rejects(store.load(fallback), 'HEAD_DAMAGED')
+    },
+  )
 })

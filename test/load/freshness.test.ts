@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import { compareWatermarks, type Freshness, type SourcePosition, type Watermark } from '../../src/load/freshness.ts'
+import { compareWatermarks, type Freshness, type SourcePosition } from '../../src/load/freshness.ts'
+import type { Watermark } from '../../src/load/watermark.ts'
 import { memory } from '../../src/open.ts'
 import type { Store } from '../../src/store.ts'
 import { failure, rejects } from '../support/rejects.ts'
@@ -32,6 +33,32 @@ describe('a persisted watermark compared with the source’s', () => {
     ['2025-01-31T00:00:00Z', '2025-02-01T00:00:00Z', behind(null)],
     ['b', 'a', ahead(null)],
     ['', 'a', behind(null)],
+    // Digits in text are numbers, as databases give their 64-bit ids.
+    ['9', '10', behind(1n)],
+    ['10', '9', ahead(1n)],
+    ['0010', '10', current],
+    ['-9', '-10', ahead(1n)],
+    ['9', 10, behind(1n)],
+    [10, '9', ahead(1n)],
+    ['9', 10n, behind(1n)],
+    ['18446744073709551615', '18446744073709551616', behind(1n)],
+    ['9'.repeat(500), '1'.repeat(500), ahead(null)],
+    [0.5, '9'.repeat(400), behind(Number.POSITIVE_INFINITY)],
+    // Positions of streams and logs.
+    ['1526919030474-9', '1526919030474-10', behind(null)],
+    ['16/B374D848', '16/B374D848', current],
+    ['F/FF', '10/A', behind(null)],
+    ['0/1F', '0/FF', behind(null)],
+    ['2025-01-31', '2025-02-01', behind(null)],
+    ['5', '5-1', behind(null)],
+    // Times, whatever their zone and their zeros.
+    ['2025-01-31T00:00:00Z', '2025-01-31T00:00:00.000Z', current],
+    ['2025-01-31T00:00:00.5Z', '2025-01-31T00:00:00Z', ahead(null)],
+    ['2025-01-31T00:00:00.000001Z', '2025-01-31 00:00:00.000002+0000', behind(null)],
+    ['2025-01-31T01:00:00+01:00', '2025-01-31T00:00:00Z', current],
+    ['2025-01-31T00:00:00.000Z', new Date('2025-01-31T00:00:00Z'), current],
+    ['2025-01-31T00:00:00.000Z', new Date('2025-02-01T00:00:00Z'), behind(null)],
+    [5, new Date(7), behind(2)],
     // Several, by name.
     [{ rows: 5, seq: 9 }, { rows: 5, seq: 9 }, current],
     [{ rows: 5, seq: 9 }, { seq: 9, rows: 5 }, current],
@@ -41,18 +68,29 @@ describe('a persisted watermark compared with the source’s', () => {
     // One that is ahead is enough: replaying cannot take it back.
     [{ rows: 5, seq: 9 }, { rows: 4, seq: 20 }, ahead({ rows: 1 })],
     [{ seq: big }, { seq: big + 2n }, behind({ seq: 2n })],
+    [{ id: '9', at: 'a', n: 1 }, { id: '10', at: 'b', n: 2 }, behind({ id: 1n, at: null, n: 1 })],
+    [{ id: '9', at: 'b' }, { id: '10', at: 'a' }, ahead({ at: null })],
+    [
+      { id: 9, at: 5 },
+      new Map<string, number | Date>([
+        ['id', 9],
+        ['at', new Date(6)],
+      ]),
+      behind({ at: 1 }),
+    ],
     [JSON.parse('{"__proto__":5}'), JSON.parse('{"__proto__":7}'), behind(JSON.parse('{"__proto__":2}'))],
     // Not comparable.
     [undefined, 5, unknown],
     [null, 5, unknown],
-    ['5', 5, unknown],
-    [5, '5', unknown],
     [5, { rows: 5 }, unknown],
     [{ rows: 5 }, 5, unknown],
     [{ rows: 5 }, { rows: 5, seq: 9 }, unknown],
     [{ rows: 5, seq: 9 }, { rows: 5 }, unknown],
     [{ rows: 5 }, { seq: 5 }, unknown],
-    [{ rows: '5' }, { rows: 5 }, unknown],
+    [{ rows: 'x' }, { rows: 5 }, unknown],
+    ['x', 5, unknown],
+    [5, 'x', unknown],
+    [new Date(Number.NaN), new Date(0), unknown],
     [{}, { rows: 5 }, unknown],
     [[5], { 0: 5 }, unknown],
     [Uint8Array.of(5), { 0: 5 }, unknown],
@@ -63,7 +101,60 @@ describe('a persisted watermark compared with the source’s', () => {
   })
 })
 
-async function storeWith(...watermarks: unknown[]): Promise<Store> {
+describe('a watermark is stored', () => {
+  test.each<[given: Watermark, stored: unknown]>([
+    [5n, 5],
+    [-5n, -5],
+    [-0, 0],
+    [2n ** 53n, 2n ** 53n],
+    [2n ** 64n - 1n, 2n ** 64n - 1n],
+    [new Date(0), '1970-01-01T00:00:00.000Z'],
+    ['0042', '0042'],
+    [
+      { a: 1n, b: 'x', c: new Date(0), d: 0.5 },
+      { a: 1, b: 'x', c: '1970-01-01T00:00:00.000Z', d: 0.5 },
+    ],
+    [new Map([['a', 7n]]), { a: 7 }],
+    [Object.assign(Object.create(null) as object, { a: 1 }) as Watermark, { a: 1 }],
+  ])('%o', async (given, stored) => {
+    const store = memory()
+    await store.persist({ blobs: {}, watermark: given })
+    await using snapshot = await store.load({ source: { watermark: given } })
+    expect(snapshot).toMatchObject({ watermark: stored, freshness: current })
+  })
+
+  test.each<[unknown, path: string]>([
+    [null, 'watermark'],
+    [true, 'watermark'],
+    [Number.NaN, 'watermark'],
+    [Number.POSITIVE_INFINITY, 'watermark'],
+    [2 ** 53, 'watermark'],
+    [2n ** 64n, 'watermark'],
+    [new Date(Number.NaN), 'watermark'],
+    [[1, 2], 'watermark'],
+    [{}, 'watermark'],
+    [new Map([[1, 1]]), 'watermark'],
+    [Uint8Array.of(1), 'watermark'],
+    [Promise.resolve(5), 'watermark'],
+    [() => 5, 'watermark'],
+    [
+      new (class Position {
+        at = 5
+      })(),
+      'watermark',
+    ],
+    [{ a: 1, b: null }, 'watermark.b'],
+    [{ a: { b: 1 } }, 'watermark.a'],
+    ['\ud800', 'watermark'],
+  ])('unless nothing can be compared with it: %o', async (given, path) => {
+    const store = memory()
+    const error = await rejects(store.persist({ blobs: {}, watermark: given as Watermark }), 'METADATA_INVALID')
+    expect(error.details.path).toBe(path)
+    expect(await store.load()).toBeNull()
+  })
+})
+
+async function storeWith(...watermarks: (Watermark | undefined)[]): Promise<Store> {
   const store = memory({ keepLast: 10, onWarning: () => undefined })
   for (const watermark of watermarks) {
     await store.persist({ blobs: { a: String(watermark) }, ...(watermark === undefined ? {} : { watermark }) })
@@ -159,10 +250,10 @@ describe('load with the position of its source', () => {
   test.each<[string, unknown]>([
     ['no watermark', {}],
     ['a watermark that is NaN', { watermark: Number.NaN }],
-    ['a date', { watermark: new Date() }],
+    ['a date that is none', { watermark: new Date(Number.NaN) }],
     ['bytes', { watermark: Uint8Array.of(1) }],
     ['nothing by name', { watermark: {} }],
-    ['text by name', { watermark: { a: '1' } }],
+    ['lists by name', { watermark: { a: [1] } as never }],
     ['a policy that there is not', { watermark: 1, ahead: 'ignore' }],
     ['fallback for behind', { watermark: 1, behind: 'fallback' }],
   ])('%s is misuse, not "unknown"', async (_name, source) => {

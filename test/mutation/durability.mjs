@@ -507,7 +507,7 @@ export const durability = [
   {
     file: 'src/gc/plan-sweep.ts',
     find: 'if (retiredBefore.has(name)) plan.delete.push(name)',
-    replace: '',
+    replace: '{}',
     why: 'retired packs gather',
   },
   {
@@ -601,7 +601,7 @@ export const durability = [
   },
   {
     file: 'src/load/load.ts',
-    find: 'if (!ahead) await assertStillThere(ctx, stored, damage)',
+    find: 'if (!ahead) await assertStillThere(ctx, stored, damage, options.fallback === true)',
     replace: '',
     why: 'a snapshot that was dropped while it was opened is no damage',
     tests: ['test/load/readers.test.ts'],
@@ -644,10 +644,10 @@ export const durability = [
     tests: ['test/local/files.test.ts'],
   },
   {
-    file: 'src/storage/directory/remove.ts',
-    find: `    await fs.rename(root, aside)
+    file: 'src/fs/durable.ts',
+    find: `    await fs.rename(path, away)
     await syncAfterRename(directory, above)`,
-    replace: '    await fs.rename(root, aside)',
+    replace: '    await fs.rename(path, away)',
     why: 'half a store may come back under its name',
     tests: ['test/explore/crash-history.test.ts'],
   },
@@ -659,14 +659,14 @@ export const durability = [
     tests: ['test/explore/crash-history.test.ts'],
   },
   {
-    file: 'src/storage/directory/remove.ts',
-    find: `    await fs.rename(root, aside)
+    file: 'src/fs/durable.ts',
+    find: `    await fs.rename(path, away)
     await syncAfterRename(directory, above)
   })
-  return aside`,
+  return away`,
     replace: `    await directory.sync()
   })
-  return aside === null ? aside : root`,
+  return away === null ? away : path`,
     why: 'a crash half-way leaves half a store under its name',
     tests: ['test/explore/crash-history.test.ts'],
   },

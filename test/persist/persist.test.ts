@@ -99,7 +99,7 @@ describe.each(kinds)('a persist to a $name store', ({ open, storage }) => {
     { chunking: fixed(4096) },
     { metadata: { x: 1 } },
     { watermark: 0 },
-    { watermark: null },
+    { watermark: '0' },
     { blobs: { a: 'a', b: '' } },
     { blobs: { b: 'a' } },
     { blobs: { a: { source: 'a', type: 'text/plain' } } },
@@ -226,7 +226,7 @@ describe.each(kinds)('a persist to a $name store', ({ open, storage }) => {
     const persist = (content: string, expectedHead: number | null) =>
       store.persist({ blobs: { a: content }, expectedHead })
     const early = await rejects(persist('x', 1), 'HEAD_CONFLICT')
-    expect(early.details).toEqual({ expected: 1, current: null })
+    expect(early.details).toEqual({ expected: 1, current: null, own: false })
     await persist('one', null)
     await rejects(persist('two', null), 'HEAD_CONFLICT')
     await rejects(persist('two', 2), 'HEAD_CONFLICT')

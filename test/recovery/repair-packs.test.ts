@@ -66,6 +66,20 @@ describe('a damaged pack without another copy', () => {
     expect(headOf(image).packs).toHaveLength(3)
   })
 
+  test('a repair that may not drop a snapshot is refused, and changes nothing', async () => {
+    const image = withRottenChunk(three, chunkOf('a1', 1))
+    const { image: after } = await visit(image, async (store) => {
+      const error = await rejects(store.repair({ mayDrop: false }), 'SNAPSHOT_DAMAGED')
+      expect(error.details.sequences).toEqual([1])
+      expect(actionsOf(await store.repair({ mayDrop: false, dryRun: true }), names)).toContain('drop-snapshot 1')
+      await expect(store.repair({ mayDrop: 'no' as never })).rejects.toThrow(TypeError)
+    })
+    for (const [path, bytes] of filesOf(image)) expect(filesOf(after).get(path), path).toEqual(bytes)
+    // One that drops nothing is done.
+    const { report } = await repaired(withFiles(three, { 'HEAD.json': null }), { mayDrop: false })
+    expect(report.snapshots).toEqual([3, 2, 1])
+  })
+
   test('a chunk that two snapshots share: both go, with the pack that only they needed', async () => {
     const { history, report } = await repaired(withRottenChunk(three, chunkOf('a1', 0)))
     expect(history).toEqual(['3 b1 current'])

@@ -136,6 +136,17 @@ describe('files that came into a store', () => {
     }
   })
 
+  test('under a retired pack’s name go to quarantine, and are not deleted', async () => {
+    const path = join(scratch(), 'store')
+    await using store = await openStore(path, { keepLast: 1, onWarning: () => undefined })
+    for (const a of ['one', 'two']) await store.persist({ blobs: { a } })
+    const { retired } = JSON.parse(readFileSync(join(path, 'HEAD.json'), 'utf8')) as { retired: { name: string }[] }
+    writeFileSync(join(path, 'packs', `${retired[0]!.name}.pack`), 'mine')
+    for (const a of ['three', 'four']) await store.persist({ blobs: { a } })
+    const aside = filesIn(join(path, 'quarantine')).filter((file) => !file.endsWith('.json'))
+    expect(aside.map((file) => readFileSync(join(path, 'quarantine', file), 'utf8'))).toEqual(['mine'])
+  })
+
   test('under a pack’s name go to quarantine when it is destroyed', async () => {
     const path = join(scratch(), 'store')
     await makeStore(path)

@@ -1,10 +1,12 @@
 // Whoever saves, the store stays its owner's, and its group's.
 
-import { chmodSync, chownSync, lstatSync, mkdirSync, readdirSync } from 'node:fs'
+import nodeFs, { chmodSync, chownSync, lstatSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { syncBuiltinESMExports } from 'node:module'
 import { join } from 'node:path'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { writeFileDurable } from '../../src/durable.ts'
-import { openStore, setAside } from '../../src/index.ts'
+import { memory, openStore, setAside } from '../../src/index.ts'
+import { rejects } from '../support/rejects.ts'
 import { scratch } from '../support/scratch.ts'
 
 const USER = 12_345
@@ -35,6 +37,55 @@ describe.skipIf(process.geteuid?.() !== 0)('what root makes in the directory of 
     await writeFileDurable(join(path, 'below', 'file'), 'x', { makeDirectories: true })
     for (const name of below(path))
       expect([name, lstatSync(name).uid, lstatSync(name).gid]).toEqual([name, USER, GROUP])
+  })
+})
+
+describe.skipIf(process.geteuid?.() !== 0)('what root puts in the place of another user’s file', () => {
+  test('becomes that user’s: a durable file, a blob that is written out', async () => {
+    const path = scratch()
+    const [file, blob] = [join(path, 'file'), join(path, 'blob')]
+    for (const each of [file, blob]) {
+      writeFileSync(each, 'old')
+      chownSync(each, USER, GROUP)
+    }
+    await writeFileDurable(file, 'new')
+    await using store = memory()
+    await store.persist({ blobs: { a: 'new' } })
+    await using snapshot = await store.load()
+    await snapshot!.blob('a').writeTo(blob)
+    for (const each of [file, blob]) {
+      expect(readFileSync(each, 'utf8')).toBe('new')
+      expect([lstatSync(each).uid, lstatSync(each).gid]).toEqual([USER, GROUP])
+    }
+  })
+
+  test('is the directory’s owner’s where the file was root’s', async () => {
+    const path = scratch()
+    writeFileSync(join(path, 'file'), 'old')
+    chownSync(path, USER, GROUP)
+    await writeFileDurable(join(path, 'file'), 'new')
+    expect(lstatSync(join(path, 'file')).uid).toBe(USER)
+  })
+})
+
+describe.skipIf(process.geteuid?.() !== 0)('where root may not give files away', () => {
+  test.each(['fchownSync', 'lchownSync'] as const)('nothing stays of what was made (%s)', async (call) => {
+    const path = scratch()
+    chownSync(path, USER, GROUP)
+    const spy = vi.spyOn(nodeFs, call).mockImplementation(() => {
+      throw Object.assign(new Error('EPERM: made up'), { code: 'EPERM', syscall: 'chown' })
+    })
+    syncBuiltinESMExports()
+    onTestFinished(() => {
+      spy.mockRestore()
+      syncBuiltinESMExports()
+    })
+    const make =
+      call === 'fchownSync'
+        ? writeFileDurable(join(path, 'file'), 'x')
+        : writeFileDurable(join(path, 'below', 'file'), 'x', { makeDirectories: true })
+    await rejects(make, 'IO_FAILED')
+    expect(readdirSync(path)).toEqual([])
   })
 })
 

@@ -86,9 +86,9 @@ describe.each(kinds)('metadata in a $name store', ({ open }) => {
     expect(snapshot.watermark).toEqual({ at: 1 })
   })
 
-  test('has a watermark of its own, which may be anything that metadata may be', async () => {
+  test('has a watermark of its own, which may be anything that compares', async () => {
     const store = await open()
-    for (const watermark of [0, 'lsn/5', null, [1, 2], { shard: 7 }, 2n ** 60n, false, Uint8Array.of(9)]) {
+    for (const watermark of [0, 'lsn/5', { shard: 7, text: 'a' }, 2n ** 60n]) {
       await store.persist({ blobs: {}, watermark })
       expect((await store.load())!.watermark).toEqual(watermark)
     }

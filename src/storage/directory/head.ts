@@ -25,6 +25,7 @@ import type { HeadOutcome } from './head-outcome.ts'
 import { paths } from './layout.ts'
 import { equal, type Parsed } from './parse-cache.ts'
 import { pin, pinHead } from './pinned-head.ts'
+import { isPutBack } from './put-back.ts'
 import { createHeadStage } from './stage-head.ts'
 
 export interface HeadCellOptions {
@@ -45,6 +46,8 @@ export interface HeadCellOptions {
 interface HeadCell {
   readonly stored: StoredHead | null
   readonly previous: Head | null
+  /** See `WriteSession.putBack`. */
+  readonly putBack: boolean
   /** Begins what a swap needs of the disk before it is known what HEAD will say. */
   prepare(): void
   /** See `WriteSession.swapHead`. */
@@ -62,6 +65,7 @@ export async function openHeadCell(options: HeadCellOptions): Promise<HeadCell> 
   const at = paths(root)
   let previous: Head | null = null
   let previousStat: FileStat | null = null
+  let putBack = false
 
   // Both at once: each is three ways through the thread pool.
   const pinned = pinHead(fs, quickFs, at.head, isInUse)
@@ -96,16 +100,25 @@ export async function openHeadCell(options: HeadCellOptions): Promise<HeadCell> 
   async function takePrevious(): Promise<void> {
     try {
       const found = await pinningPrevious
-      if (found === null) return
+      if (found === null) {
+        noteIfPutBack(null)
+        return
+      }
       found.file.closeSync()
       if (stored === null) return
       previousStat = found.stat
       const { head } = heads.parse(found.bytes, at.previous)
       if (head.storeId === stored.head.storeId) previous = head
+      noteIfPutBack({ head, stat: found.stat })
     } catch (error) {
       // It is only a copy: without it nothing is deleted early.
       if (errorCode(error) !== undefined) throw ioError(error, `reading ${at.previous}`)
     }
+  }
+
+  function noteIfPutBack(spare: { head: Head; stat: FileStat } | null): void {
+    const { current } = pinned
+    putBack = stored !== null && current !== null && isPutBack({ head: stored.head, stat: current.stat }, spare)
   }
 
   /**
@@ -207,6 +220,7 @@ export async function openHeadCell(options: HeadCellOptions): Promise<HeadCell> 
     }
     outcome.unknown()
     previous = before?.head ?? null
+    putBack = false
     stored = { head: next, bytes, unknown: [] }
     heads.know(bytes, { head: next, unknown: [] })
     pinned.replace({ file: temp.file, stat, bytes }, before !== null && !copied)
@@ -265,6 +279,9 @@ export async function openHeadCell(options: HeadCellOptions): Promise<HeadCell> 
     },
     get previous() {
       return previous
+    },
+    get putBack() {
+      return putBack
     },
     prepare: stage.prepare,
     swap,

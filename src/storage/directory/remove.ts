@@ -1,12 +1,11 @@
 // Takes a whole store away: into quarantine, or for good. Only the store's own files go; what else lies in its directory stays.
 
-import { randomBytes } from 'node:crypto'
 import { hostname } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { clock } from '../../clock.ts'
 import { HoldfastError, isHoldfastError } from '../../errors.ts'
 import { isHex } from '../../format/hex.ts'
-import { commitUnknown, moveAside, moveIntoAside, syncAfterRename, withDirectory } from '../../fs/durable.ts'
+import { commitUnknown, moveAside, moveIntoAside, renameAway } from '../../fs/durable.ts'
 import { acquireFileLock } from '../../fs/file-lock.ts'
 import { attempt, errorCode, ignoreMissing, ioError, lstatOrNull, statOrNull } from '../../fs/io.ts'
 import type { FileSystem } from '../../fs/port.ts'
@@ -51,7 +50,7 @@ export async function destroyDirectory(fs: FileSystem, path: string, lockWaitMs:
   const doomed = await withStoreLocked(fs, path, lockWaitMs, async (root) => {
     const { foreign } = await sortFiles(fs, root, true)
     if (foreign.length === 0 && (await canMove(fs, path, root))) {
-      const renamed = await unlessRefused(renameAway(fs, root))
+      const renamed = await unlessRefused(renameAway(fs, root, DELETED))
       if (renamed !== null) return renamed
     }
     await destroyContents(fs, root, path)
@@ -60,17 +59,6 @@ export async function destroyDirectory(fs: FileSystem, path: string, lockWaitMs:
   if (doomed) await attempt(removeTree(fs, doomed), `deleting what was ${path}`)
   await removeDoomed(fs, path).catch(() => undefined)
   return doomed !== null
-}
-
-/** Renamed first: a crash half-way must not leave half a store under its name. */
-async function renameAway(fs: FileSystem, root: string): Promise<string> {
-  const above = dirname(root)
-  const aside = join(above, `${basename(root)}.${randomBytes(12).toString('hex')}${DELETED}`)
-  await withDirectory(fs, above, async (directory) => {
-    await fs.rename(root, aside)
-    await syncAfterRename(directory, above)
-  })
-  return aside
 }
 
 /** A crash half-way leaves a store that is seen to be damaged, and another call deletes the rest. */

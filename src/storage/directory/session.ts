@@ -137,6 +137,9 @@ export async function openSession(
     get uncertain() {
       return outcome.uncertain
     },
+    get putBack() {
+      return cell.putBack
+    },
     alone: held !== null,
     create,
     createPack,

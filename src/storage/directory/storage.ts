@@ -6,6 +6,7 @@ import { clock } from '../../clock.ts'
 import { HoldfastError, isDamage, isHoldfastError } from '../../errors.ts'
 import { parseHead } from '../../format/head.ts'
 import { isHex } from '../../format/hex.ts'
+import { originalOf } from '../../format/json-file.ts'
 import { DIGEST_BYTES, JSON_BYTES_MAX } from '../../format/limits.ts'
 import { parseStoreFile, type StoreFile } from '../../format/store-file.ts'
 import { makeDirectory } from '../../fs/durable.ts'
@@ -30,6 +31,7 @@ import { createHeadOutcome, type HeadOutcome } from './head-outcome.ts'
 import { listPackNames, packPath, paths } from './layout.ts'
 import { hasHeader, isHarmless, isPack, sortFiles } from './own-files.ts'
 import { createParsed } from './parse-cache.ts'
+import { isPutBack } from './put-back.ts'
 import { leadsNowhere } from './remove.ts'
 import { openSession } from './session.ts'
 
@@ -101,7 +103,9 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
     readBytes?: () => Promise<Uint8Array | null>,
     quickFs?: FileSystem,
   ): Promise<StoredHead | null> {
-    const stored = await readHeadThatIsThere(readBytes, quickFs)
+    const stored = await readHeadThatIsThere(readBytes, quickFs).catch((error: unknown) => {
+      throw adviseOnHead(error)
+    })
     if (stored === null && seen) throw gone()
     seen ||= stored !== null && stored.head.snapshots.length > 0
     return stored
@@ -127,7 +131,8 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
     if (bytes === null) {
       throw new HoldfastError(
         'HEAD_MISSING',
-        `${at.head} is missing, but ${at.store} says that a store was made here: its snapshots are not lost. repair() rebuilds it; or ` +
+        `${at.head} is missing, but ${at.store} says that a store was made here: its snapshots are not lost. repair() rebuilds it, and until ` +
+          'then load({ fallback: true }) goes on from HEAD.prev.json; or ' +
           'move the directory aside with setAside() to start afresh',
         { details: { path: at.head } },
       )
@@ -186,21 +191,28 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
       const stat = await attempt(lstatOrNull(fs, path), `looking at ${path}`)
       if (stat !== null) packs.push({ name, bytes: stat.size })
     }
-    return {
-      store: await found(at.store, (bytes) => parseStoreFile(bytes, at.store).storeId),
-      head: await found(at.head, (bytes) => ({ ...parseHead(bytes, at.head), bytes })),
-      previous: await found(at.previous, (bytes) => ({ ...parseHead(bytes, at.previous), bytes })),
-      packs,
-    }
+    // Before HEAD is read, and after the one before: a writer that replaces both meanwhile does not look like somebody who put one back.
+    const headStat = await attempt(statOrNull(fs, at.head), `looking at ${at.head}`)
+    const store = await found(at.store, (bytes) => parseStoreFile(bytes, at.store).storeId)
+    const head = await found(at.head, (bytes) => ({ ...parseHead(bytes, at.head), bytes }))
+    const previous = await found(at.previous, (bytes) => ({ ...parseHead(bytes, at.previous), bytes }))
+    const previousStat = await attempt(statOrNull(fs, at.previous), `looking at ${at.previous}`)
+    const current = head.state === 'good' && headStat !== null ? { head: head.value.head, stat: headStat } : null
+    const spare =
+      previous.state === 'good' && previousStat !== null ? { head: previous.value.head, stat: previousStat } : null
+    const putBack = current !== null && previous.state !== 'damaged' && isPutBack(current, spare)
+    return { store, head, previous, putBack, packs }
   }
 
   async function found<T>(path: string, parse: (bytes: Uint8Array) => T): Promise<Found<T>> {
+    let bytes: Uint8Array | null = null
     try {
-      const bytes = await whole(bytesOf(path), path, path === at.store ? 'STORE_DAMAGED' : 'HEAD_DAMAGED')
+      bytes = await whole(bytesOf(path), path, path === at.store ? 'STORE_DAMAGED' : 'HEAD_DAMAGED')
       return bytes === null ? { state: 'missing' } : { state: 'good', value: parse(bytes) }
     } catch (error) {
-      if (isDamage(error) || isHoldfastError(error, 'NOT_A_STORE', 'LIMIT_EXCEEDED')) return { state: 'damaged', error }
-      throw error
+      if (!isDamage(error) && !isHoldfastError(error, 'NOT_A_STORE', 'LIMIT_EXCEEDED')) throw error
+      const original = bytes === null ? null : originalOf(bytes)
+      return { state: 'damaged', error, original: original === null ? undefined : parsedOrUndefined(parse, original) }
     }
   }
 
@@ -393,6 +405,22 @@ async function openPack(fs: FileSystem, path: string, name: string): Promise<Pac
     close: () => file.close().catch(() => undefined),
     closeSync: () => file.closeSync(),
   }
+}
+
+function parsedOrUndefined<T>(parse: (bytes: Uint8Array) => T, bytes: Uint8Array): T | undefined {
+  try {
+    return parse(bytes)
+  } catch (error) {
+    if (isHoldfastError(error)) return undefined
+    throw error
+  }
+}
+
+/** A HEAD that is damaged says what to do. */
+function adviseOnHead(error: unknown): unknown {
+  if (!isHoldfastError(error, 'HEAD_DAMAGED')) return error
+  const advice = 'repair() rebuilds it; until then load({ fallback: true }) goes on from HEAD.prev.json'
+  return new HoldfastError('HEAD_DAMAGED', `${error.message}. ${advice}`, { details: error.details, cause: error })
 }
 
 /** A file too large to be what it should is damaged, as any other that is not what was written. */

@@ -1,28 +1,30 @@
+// Runs the saves of `autosave`: one after another, when `save-timing.ts` says that one is due. It must never run two at once, nor count a
+// change as durable that was made after the engine was captured.
+
 import { clock } from '../clock.ts'
-import type { PersistResult, Store } from '../index.ts'
+import { type HoldfastError, isHoldfastError, type PersistResult, type Store } from '../index.ts'
 import { type EngineAdapter, type PersistEngineOptions, persistEngine } from './adapter.ts'
 import type { AutosaveOptions, Lag } from './autosave-options.ts'
+import { dueAt, retryDelayMs, type TimingOptions } from './save-timing.ts'
+import { startingHead } from './starting-head.ts'
 
-/** The options of `autosave`, all there. */
-interface SaverOptions<Engine>
-  extends Required<
-      Pick<
-        AutosaveOptions<Engine>,
-        'everyMs' | 'afterChanges' | 'quietMs' | 'quietLimitMs' | 'retryMs' | 'retryLimitMs'
-      >
-    >,
-    Omit<
-      AutosaveOptions<Engine>,
-      'everyMs' | 'afterChanges' | 'quietMs' | 'quietLimitMs' | 'retryMs' | 'retryLimitMs' | 'signals' | 'deadlineMs'
-    > {}
+/** The options of `autosave`, with the defaults filled in. */
+interface SchedulerOptions<Engine>
+  extends TimingOptions,
+    Omit<AutosaveOptions<Engine>, keyof TimingOptions | 'signals' | 'deadlineMs' | 'saveLimitMs'> {
+  saveLimitMs: number
+}
 
-interface Saver {
+interface SaveScheduler {
   changed(count?: number): void
   flush(deadlineMs?: number): Promise<void>
   /** Flushes a last time; after that nothing is saved. */
   stop(deadlineMs: number): Promise<void>
   lag(): Lag
-  report(error: unknown): void
+  /** Whether there are changes that would be lost now. */
+  unsaved(): boolean
+  /** Reports what made a flush fail, unless the failed save has reported it. */
+  reportOnce(error: unknown): void
 }
 
 /** What a save captured, or will have. */
@@ -48,12 +50,12 @@ const TIMER_MS_MAX = 2 ** 31 - 1
 const GRACE_MS = 200
 
 /** The heart of `autosave`: decides when, and does one save after another. */
-export function createSaver<Engine>(
+export function createSaveScheduler<Engine>(
   opened: Promise<Store>,
   adapter: EngineAdapter<Engine>,
   engine: Engine,
-  options: SaverOptions<Engine>,
-): Saver {
+  options: SchedulerOptions<Engine>,
+): SaveScheduler {
   const now = (): number => clock.monotonicMs()
   /** Changes told in all, and when: the last one, and the first that is not durable. */
   let told = 0
@@ -69,8 +71,18 @@ export function createSaver<Engine>(
   let error: unknown = null
   let retryAtMs = 0
   let saving: Run | null = null
+  /** The snapshot that the next save may replace; undefined: any. */
+  let expected = options.onConflict === 'overwrite' ? undefined : firstExpected()
+  /** Somebody else moved HEAD. Nothing is saved from then on. */
+  let conflict: HoldfastError | null = null
   let timer: NodeJS.Timeout | undefined
   let stopped = false
+
+  function firstExpected(): number | null | undefined {
+    const { restored } = options
+    if (restored !== undefined && restored !== null) return restored.snapshot.currentSequence
+    return startingHead(engine) ?? restored
+  }
 
   function startingPoint(): Captured | null {
     const { restored } = options
@@ -102,21 +114,14 @@ export function createSaver<Engine>(
 
   /** When to save next; null: not before something changes. */
   function dueMs(): number | null {
-    let due: number
-    if (pending() > 0) {
-      due = Math.min(firstChangeMs + options.everyMs, manyMs ?? Number.POSITIVE_INFINITY)
-      due = Math.max(due, retryAtMs)
-      const quiet = Math.max(due, lastChangeMs + options.quietMs)
-      return Math.min(quiet, due + options.quietLimitMs)
-    }
-    if (told > 0 && durable !== null && !canTell()) return null
-    return Math.max(checkedMs + options.everyMs, retryAtMs)
+    const canWait = told > 0 && durable !== null && !canTell()
+    return dueAt({ pending: pending(), canWait, firstChangeMs, lastChangeMs, manyMs, checkedMs, retryAtMs }, options)
   }
 
   function schedule(): void {
     clock.stopTimer(timer)
     timer = undefined
-    if (stopped || saving !== null) return
+    if (stopped || conflict !== null || saving !== null) return
     const due = dueMs()
     if (due === null) return
     timer = clock.startTimer(onTimer, Math.min(Math.max(0, Math.ceil(due - now())), TIMER_MS_MAX))
@@ -142,26 +147,37 @@ export function createSaver<Engine>(
     timer = undefined
     const run: Run = { captured: null, abort: new AbortController(), done: Promise.resolve() }
     saving = run
-    run.done = persist(run).then(
-      (result) => {
-        durable = run.captured
-        saves += 1
-        failures = 0
-        error = null
-        retryAtMs = 0
-        settled(run)
-        callOut(() => options.onSave?.(result))
-      },
-      (cause: unknown) => {
-        failures += 1
-        error = cause
-        const retryInMs = Math.min(options.retryLimitMs, options.retryMs * 2 ** Math.min(failures - 1, 30))
-        retryAtMs = now() + retryInMs
-        settled(run)
-        report(cause, retryInMs)
-        throw cause
-      },
+    const limit = clock.startTimer(
+      () =>
+        run.abort.abort(new DOMException(`not saved within ${options.saveLimitMs} ms (saveLimitMs)`, 'TimeoutError')),
+      Math.min(options.saveLimitMs, TIMER_MS_MAX),
     )
+    limit.unref()
+    run.done = persist(run)
+      .finally(() => clock.stopTimer(limit))
+      .then(
+        (result) => {
+          durable = run.captured
+          if (options.onConflict !== 'overwrite') expected = result.sequence
+          saves += 1
+          failures = 0
+          error = null
+          retryAtMs = 0
+          settled(run)
+          callOut(() => options.onSave?.(result))
+        },
+        (cause: unknown) => {
+          failures += 1
+          error = cause
+          if (isConflict(cause)) conflict = cause
+          const retryInMs = conflict === null ? retryDelayMs(failures, options) : Number.POSITIVE_INFINITY
+          retryAtMs = now() + retryInMs
+          settled(run)
+          // A save that was given up at a deadline may fail much later, when that was reported already.
+          if (cause !== reported || !run.abort.signal.aborted) report(cause, retryInMs)
+          throw cause
+        },
+      )
     return run.done
   }
 
@@ -191,17 +207,44 @@ export function createSaver<Engine>(
         return typeof alongside === 'function' ? alongside(captured) : (alongside ?? {})
       },
     }
-    return await persistEngine(await opened, adapter, engine, request)
+    const store = await opened
+    for (;;) {
+      try {
+        return await persistEngine(
+          store,
+          adapter,
+          engine,
+          expected === undefined ? request : { ...request, expectedHead: expected },
+        )
+      } catch (error) {
+        if (!isConflict(error) || error.details.own !== true) throw error
+        // Within one process the last call wins.
+        expected = error.details.current as number
+      }
+    }
   }
 
-  function report(cause: unknown, retryInMs = 0): void {
+  /** A HEAD that is replaced while we write, in a store without a lock, is another matter: the next try finds out. */
+  function isConflict(error: unknown): error is HoldfastError {
+    return isHoldfastError(error, 'HEAD_CONFLICT') && 'expected' in error.details
+  }
+
+  /** The error that was reported last. */
+  let reported: unknown = null
+
+  function report(cause: unknown, retryInMs: number): void {
+    reported = cause
     const { onError } = options
     if (onError !== undefined) {
       callOut(() => onError(cause, { failures, retryInMs }))
       return
     }
     const text = cause instanceof Error ? cause.message : String(cause)
-    process.emitWarning(`saving ${adapter.name} failed (${failures} in a row): ${text}`, {
+    const next =
+      conflict === null
+        ? ''
+        : "; autosave has stopped: restore the engine from the current snapshot, or pass onConflict: 'overwrite'"
+    process.emitWarning(`saving ${adapter.name} failed (${failures} in a row): ${text}${next}`, {
       type: 'HoldfastWarning',
       code: 'AUTOSAVE_FAILED',
     })
@@ -210,10 +253,12 @@ export function createSaver<Engine>(
   async function flush(deadlineMs?: number): Promise<void> {
     const deadline = deadlineMs === undefined ? null : startDeadline(deadlineMs)
     try {
+      if (conflict !== null) throw conflict
       const current = saving
       if (current !== null && current.captured !== null) {
         // It captured before we were called, so another must follow; whether it works does not matter then.
         await orDeadline(current.done, deadline).catch(() => deadline?.signal.throwIfAborted())
+        if (conflict !== null) throw conflict
       }
       // One that began, or captured, after we were called is ours too: several flushes share it.
       if (saving !== null) await orDeadline(saving.done, deadline)
@@ -269,8 +314,13 @@ export function createSaver<Engine>(
       failures,
       error,
       saving: saving !== null,
+      stopped: stopped || conflict !== null,
     }),
-    report,
+    // Changes that nobody reported count only where a save has shown what the engine was.
+    unsaved: () => pending() > 0 || (saves > 0 && canTell() && mayHaveChanged()),
+    reportOnce(cause) {
+      if (cause !== reported) report(cause, conflict === null ? 0 : Number.POSITIVE_INFINITY)
+    },
   }
 }
 
