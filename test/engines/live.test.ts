@@ -5,9 +5,10 @@ import type { EngineAdapter } from '../../src/engines/adapter.ts'
 import { type LiveEngine, type OpenEngineOptions, openEngine } from '../../src/engines/live.ts'
 import { minisearch } from '../../src/engines/minisearch.ts'
 import type { Store } from '../../src/index.ts'
-import { openOn } from '../explore/model.ts'
+import { openOn, STORE } from '../explore/model.ts'
 import { crashStates, someState } from '../faulty-disk/crash-states.ts'
 import { createDisk, type Disk, type Process } from '../faulty-disk/disk.ts'
+import { filesBelow } from '../faulty-disk/image.ts'
 import type { Pending } from '../faulty-disk/names.ts'
 import { randomFor, sample, share } from '../support/effort.ts'
 
@@ -286,6 +287,36 @@ test('a power loss at any moment loses no acknowledged change, and applies none 
     }
   }
   expect(states).toBeGreaterThan(50)
+})
+
+test('a start that falls back to an older snapshot loses no change', async () => {
+  const random = randomFor('live fallback')
+  let replayed = 0
+  for (let round = 0; round < 6; round++) {
+    const made = disk()
+    const killed = made.start()
+    const live = await openOnProcess(killed)
+    const packs = (): string[] => filesBelow(made.image(), `${STORE}/packs`)
+    for (const add of [1, 2, 3]) await live.change({ add })
+    await live.save()
+    const before = packs()
+    for (const add of [4, 5]) await live.change({ add })
+    await live.save()
+    const newest = packs().filter((pack) => !before.includes(pack))
+    await live.change({ add: 6 })
+    killed.kill()
+    made.settle()
+    for (const pack of newest) for (let bits = 0; bits < 4; bits++) made.rot(`${STORE}/packs/${pack}`, random)
+    const again = await openOnProcess(made.start())
+    expect(again.engine.applied).toEqual([1, 2, 3, 4, 5, 6])
+    replayed = Math.max(replayed, again.replayed)
+    await again.close()
+    const third = await openOnProcess(made.start())
+    expect(third.engine.applied).toEqual([1, 2, 3, 4, 5, 6])
+    await third.close()
+  }
+  // From the older one, at least once.
+  expect(replayed).toBe(3)
 })
 
 describe('MiniSearch', () => {
