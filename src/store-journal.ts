@@ -7,7 +7,8 @@ import { clock } from './clock.ts'
 import { HoldfastError } from './errors.ts'
 import type { Head, HeadJournal, HeadMark } from './format/head.ts'
 import { JOURNAL_ID_BYTES, STORE_ID_BYTES } from './format/limits.ts'
-import { attempt } from './fs/io.ts'
+import { commitUnknown, moveAside } from './fs/durable.ts'
+import { attempt, lstatOrNull } from './fs/io.ts'
 import type { FileSystem } from './fs/port.ts'
 import type { JournalEnd } from './history/covers.ts'
 import { nextHead } from './history/next-head.ts'
@@ -35,6 +36,11 @@ export interface JournalOptions {
   changes?: number
   /** Entries that wait for the disk may take this much memory, in bytes; default 64 MiB. Then `JOURNAL_BUSY`. */
   maxPendingBytes?: number
+  /**
+   * Begins a new journal, whatever became of the old one: its entries are never replayed again. Its files go into `quarantine/`. For a journal that
+   * is damaged, when what it holds comes from somewhere else.
+   */
+  startOver?: boolean
   /** Rejects with `signal.reason`. */
   signal?: AbortSignal
 }
@@ -110,7 +116,9 @@ export async function openStoreJournal(
     throw new RangeError(`openJournal: changes is a version, got ${changes}`)
   await ensureStore(ctx, signal)
   const { openOwnedJournal } = await import('./journal/journal.ts')
-  const owned = await openOwnedJournal(await placeOf(ctx, files), {
+  const place = await placeOf(ctx, files)
+  const prepare = (): Promise<void> => abandonJournal(ctx, files)
+  const owned = await openOwnedJournal(options.startOver === true ? { ...place, prepare } : place, {
     id: randomBytes(JOURNAL_ID_BYTES).toString('hex'),
     changes,
     lockWaitMs,
@@ -162,6 +170,27 @@ export async function withJournalLocked<T>(
   }
 }
 
+/**
+ * HEAD first: while it names the old journal, nothing of that may be missing. What is left of it when HEAD does not name it any more is refused by
+ * the next opening, which may start over again.
+ */
+async function abandonJournal(ctx: StoreContext, { fs, root }: JournalFiles): Promise<void> {
+  await ctx.storage.write({ waitMs: Number.POSITIVE_INFINITY }, async (session) => {
+    const { head } = session.stored!
+    if (head.journal !== undefined) await session.swapHead(nextHead(head, { journal: null }))
+  })
+  const from = join(root, DIRECTORY)
+  if ((await attempt(lstatOrNull(fs, from), `looking at ${from}`)) === null) return
+  const about = { reason: 'start-over', now: clock.now(), details: {} }
+  try {
+    await moveAside(fs, { ...about, from, quarantineDirectory: join(root, 'quarantine') })
+  } catch (error) {
+    throw commitUnknown(error, from, 'was moved into quarantine', 'it may be back. Start over again')
+  }
+}
+
+const DIRECTORY = 'journal'
+
 /** A segment's header has the store's id, so there must be a store. */
 async function ensureStore(ctx: StoreContext, signal: AbortSignal | undefined): Promise<void> {
   if ((await ctx.storage.readHead()) !== null) return
@@ -175,7 +204,7 @@ async function placeOf(ctx: StoreContext, { fs, root, lock }: JournalFiles): Pro
   const { mode } = await attempt(fs.stat(root), `looking at ${root}`)
   return {
     fs,
-    directory: join(root, 'journal'),
+    directory: join(root, DIRECTORY),
     mode: { file: mode & 0o666, directory: mode & 0o777 },
     lockPath: lock ? join(root, JOURNAL_LOCK) : null,
     readState: () => readState(ctx),

@@ -43,6 +43,8 @@ export interface OpenEngineOptions<Engine, Change>
   onReplayError?: (entry: { sequence: number; change: unknown }, error: unknown) => 'skip' | 'stop'
   /** How long to wait for the owner before, in ms: for a restart while the old process ends. Default 0. */
   lockWaitMs?: number
+  /** Begins a new journal: see `openJournal`. The engine starts from its newest snapshot, without the changes after it. */
+  startOver?: boolean
   /** A save is due when the changes since the last one have so many bytes; default 64 MiB. */
   saveAfterBytes?: number
 }
@@ -106,7 +108,10 @@ export async function openEngine<Engine, Change = unknown>(
   const store = given ?? (await openStore(location as string | URL, storeOptions))
   try {
     // The lock first: what is read must not be changed by an owner that still runs.
-    const journal = await store.openJournal({ lockWaitMs: options.lockWaitMs ?? 0 })
+    const journal = await store.openJournal({
+      lockWaitMs: options.lockWaitMs ?? 0,
+      startOver: options.startOver ?? false,
+    })
     try {
       const started = await start(store, journal, adapter, options)
       return liveEngine({ store, journal, adapter, options, started, closeStore: given === null })

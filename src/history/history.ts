@@ -23,7 +23,7 @@ export interface HistoryOptions {
 /** Kept snapshots, newest first; none when nothing was ever persisted. */
 export async function listSnapshots(ctx: StoreContext): Promise<SnapshotInfo[]> {
   const stored = await ctx.storage.readHead()
-  return stored === null ? [] : stored.head.snapshots.map((entry) => describe(entry, stored.head.current))
+  return stored === null ? [] : stored.head.snapshots.map((entry) => describe(entry, stored.head))
 }
 
 /** Names a snapshot; a tag that another one has moves. Tagged snapshots are not dropped by retention. */
@@ -125,7 +125,7 @@ function nothingThere(ctx: StoreContext): HoldfastError {
 
 function infoOf(session: WriteSession, sequence: number): SnapshotInfo {
   const { head } = session.stored!
-  return describe(head.snapshots.find((entry) => entry.sequence === sequence)!, head.current)
+  return describe(head.snapshots.find((entry) => entry.sequence === sequence)!, head)
 }
 
 const TAG_LENGTH_MAX = 256

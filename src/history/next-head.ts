@@ -20,8 +20,8 @@ export interface HeadChange {
   damaged?: ReadonlyMap<string, ReadonlySet<string>>
   /** Retired packs whose files are gone. */
   gone?: ReadonlySet<string>
-  /** Default: as before. */
-  journal?: HeadJournal | undefined
+  /** Default: as before. Null: none any more. */
+  journal?: HeadJournal | null | undefined
 }
 
 /** HEAD after a change. Packs that no snapshot needs any more are retired in the same step. */
@@ -43,7 +43,7 @@ export function nextHead(head: Head, change: HeadChange): Head {
       const live = change.live?.get(pack.id) ?? pack.live
       return live === pack.live ? pack : { ...pack, live }
     })
-  const journal = change.journal ?? head.journal
+  const journal = change.journal === null ? undefined : (change.journal ?? head.journal)
   const dropped = all.filter(({ id }) => !needed.has(id))
   const names = new Set(packs.map(({ name }) => name))
   return {

@@ -45,6 +45,8 @@ export interface JournalPlace {
   mode: { file: number; directory: number }
   /** Null: the caller vouches that there is one owner. */
   lockPath: string | null
+  /** Called first when the lock is held. */
+  prepare?: () => Promise<void>
   /** Read when the lock is held. */
   readState: () => Promise<JournalState>
   /** Makes HEAD name a segment, durably. */
@@ -101,9 +103,10 @@ export interface OwnedJournal {
 export async function openOwnedJournal(on: JournalPlace, options: OpenJournalOptions): Promise<OwnedJournal> {
   // What an owner writes and looks at is in the page cache: a way through the thread pool would take longer.
   const place = { ...on, fs: withSyncCalls(on.fs) }
-  await makeDirectory(place.fs, place.directory, place.mode.directory)
   const lock = await takeLock(place, options)
   try {
+    await place.prepare?.()
+    await makeDirectory(place.fs, place.directory, place.mode.directory)
     return await openLocked(place, options, lock)
   } catch (error) {
     await lock?.release()
@@ -213,8 +216,8 @@ async function assertNoFrames({ fs, directory }: JournalPlace, names: readonly S
     const path = join(directory, segmentFileName(name))
     throw new HoldfastError(
       'JOURNAL_DAMAGED',
-      `HEAD names no journal, but there are entries in ${path}. Nothing was changed. Bring back the HEAD.json that names it, or move ` +
-        'the directory of the journal away to go on without its entries',
+      `HEAD names no journal, but there are entries in ${path}. Nothing was changed. Bring back the HEAD.json that names it, or open ` +
+        'the journal with { startOver: true } to go on without its entries',
       { details: { path } },
     )
   }
@@ -226,7 +229,8 @@ function damagedError(directory: string, { damage, lost, last }: ReadPlan): Hold
   const entries = lost.length === 0 ? 'no entry is lost' : `lost are entries ${lost.map(textOf).join(', ')}`
   return new HoldfastError(
     'JOURNAL_DAMAGED',
-    `${path} at byte ${at}: ${reason}; ${entries}. Nothing was changed. Bring the file back from a backup or a mirror`,
+    `${path} at byte ${at}: ${reason}; ${entries}. Nothing was changed. Bring the file back from a backup or a mirror, ` +
+      'or open the journal with { startOver: true } to go on without its entries',
     { details: { path, at, lost, last } },
   )
 }

@@ -7,7 +7,7 @@ import type { OpenPack } from '../blocks/pack-cache.ts'
 import type { StoreContext } from '../blocks/store-context.ts'
 import { HoldfastError, isDamage } from '../errors.ts'
 import { parseCid } from '../format/cid.ts'
-import type { HeadSnapshot } from '../format/head.ts'
+import type { Head, HeadSnapshot } from '../format/head.ts'
 import { decodeManifest, type Manifest } from '../format/manifest.ts'
 import { commitUnknown, writeDurable } from '../fs/durable.ts'
 import { writeFully } from '../fs/io.ts'
@@ -239,7 +239,7 @@ function assemble(
   }
 
   const snapshot: OpenedSnapshot = {
-    ...describe(entry, stored.head.current),
+    ...describe(entry, stored.head),
     currentSequence: stored.head.current,
     metadata: manifest.metadata,
     watermark: manifest.watermark,
@@ -272,7 +272,9 @@ export function blobNotFound(sequence: number, name: string, blobs: ReadonlyMap<
   )
 }
 
-export function describe(entry: HeadSnapshot, current: number | null): SnapshotInfo {
+export function describe(entry: HeadSnapshot, { current, journal }: Pick<Head, 'current' | 'journal'>): SnapshotInfo {
+  // Of another journal, which was before this one or is another store's, it says nothing.
+  const isCovering = entry.covers !== undefined && entry.covers.journal === journal?.id
   return {
     sequence: entry.sequence,
     manifest: entry.manifest,
@@ -282,6 +284,6 @@ export function describe(entry: HeadSnapshot, current: number | null): SnapshotI
     current: entry.sequence === current,
     abandoned: entry.abandoned,
     size: entry.size,
-    ...(entry.covers === undefined ? {} : { covers: entry.covers.sequence }),
+    ...(isCovering ? { covers: entry.covers!.sequence } : {}),
   }
 }

@@ -274,4 +274,18 @@ export const journal = [
     why: 'a journal is read from where the snapshot stands, in whatever segment that is',
     tests: ['test/journal/journal.test.ts'],
   },
+  {
+    file: 'src/load/snapshot.ts',
+    find: 'const isCovering = entry.covers !== undefined && entry.covers.journal === journal?.id',
+    replace: 'const isCovering = entry.covers !== undefined',
+    why: 'a snapshot that covers entries of another journal covers none of this one',
+    tests: ['test/store/journal.test.ts'],
+  },
+  {
+    file: 'src/store-journal.ts',
+    find: 'if (head.journal !== undefined) await session.swapHead(nextHead(head, { journal: null }))',
+    replace: '',
+    why: 'HEAD no longer names a journal when that is moved away',
+    tests: ['test/store/journal.test.ts'],
+  },
 ]

@@ -104,7 +104,9 @@ const isOwnInside: Record<(typeof FOLDERS)[number], Judge> = {
     return name.endsWith('.lock') ? isCid(name.slice(0, -'.lock'.length)) : isCid(name) && beside.has(`${name}.lock`)
   },
   async quarantine(_fs, _path, { name, kind }) {
-    return kind === 'file' && isAsideName(name) && !OTHERS.test(name)
+    // A journal that was started over is the one directory that a store sets aside in there.
+    const isOne = kind === 'file' || (kind === 'directory' && name.startsWith('journal.start-over.'))
+    return isOne && isAsideName(name) && !OTHERS.test(name)
   },
   async journal(_fs, _path, { name, kind }) {
     return kind === 'file' && parseSegmentFileName(name) !== null
