@@ -11,7 +11,7 @@ export async function start(context: Context): Promise<GroupResult> {
     nothing: '',
     holdfast: `await import(${JSON.stringify(entry('index'))})`,
     'holdfast/durable': `await import(${JSON.stringify(entry('durable'))})`,
-    'holdfast/engines': `await import(${JSON.stringify(entry('engines/adapter'))})`,
+    'holdfast/engines': `await import(${JSON.stringify(entry('engines/index'))})`,
   }
   const times = new Map<string, number[]>(Object.keys(programs).map((name) => [name, []]))
   const rounds = context.quick ? 5 : 21

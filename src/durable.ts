@@ -6,6 +6,7 @@ import { quarantinePath } from './fs/quarantine.ts'
 import { findLagging, type Stale } from './fs/stale.ts'
 import { type DurableData, type SaveToTemp, type TextEncoding, writeFile } from './fs/write-file.ts'
 import { pathOf } from './location.ts'
+import { assertOptions, type OptionTable, refusePromise } from './misuse.ts'
 
 // `holdfast/durable`: what the store itself is built on, for files that are not in a store. Nothing here knows of
 // snapshots, and nothing of the store is loaded with it.
@@ -16,25 +17,35 @@ export type { DurableData, ReapedOrphans, SaveToTemp, Stale, TextEncoding }
 /** How `writeFileDurable` writes. */
 export interface WriteFileDurableOptions {
   /** Permission bits of a new file, given exactly, whatever the umask; default 0o600. */
-  mode?: number
+  mode?: number | undefined
   /** Whether a file that is replaced passes on its permission bits (default), or gets `mode` too. */
-  keepMode?: boolean
+  keepMode?: boolean | undefined
   /**
    * When the path is a symbolic link: `follow` (default) replaces the file behind it, which must exist, and the link
    * stays; `refuse` is IO_FAILED. Links among the directories above are followed in any case.
    */
-  symlinks?: 'follow' | 'refuse'
+  symlinks?: 'follow' | 'refuse' | undefined
   /** Of strings; default `utf8`. What it cannot hold (a lone surrogate) is a TypeError, not a replacement character. */
-  encoding?: TextEncoding
+  encoding?: TextEncoding | undefined
   /**
    * When the function given as data leaves other files beside `tempPath`: `refuse` (default) is SOURCE_FAILED, since
    * they may belong to it and cannot be replaced together with it; `remove` removes them (journals, locks).
    */
-  extraFiles?: 'refuse' | 'remove'
+  extraFiles?: 'refuse' | 'remove' | undefined
   /** Makes missing directories above, mode 0700, each durable before anything is put into it. Default false. */
-  makeDirectories?: boolean
+  makeDirectories?: boolean | undefined
   /** Rejects with `signal.reason`, and nothing is replaced. A function given as data is waited for first. */
-  signal?: AbortSignal
+  signal?: AbortSignal | undefined
+}
+
+const WRITE_OPTIONS: OptionTable<WriteFileDurableOptions> = {
+  mode: 'any',
+  keepMode: 'boolean',
+  symlinks: 'any',
+  encoding: 'any',
+  extraFiles: 'any',
+  makeDirectories: 'boolean',
+  signal: 'signal',
 }
 
 /** What was written. */
@@ -83,6 +94,7 @@ export async function writeFileDurable(
   options: WriteFileDurableOptions = {},
 ): Promise<WrittenFile> {
   const where = 'writeFileDurable'
+  assertOptions(where, options, WRITE_OPTIONS)
   const { mode = 0o600, keepMode = true, symlinks = 'follow', encoding = 'utf8', extraFiles = 'refuse' } = options
   if (!Number.isInteger(mode) || mode < 0 || mode > 0o777) {
     throw new TypeError(`${where}: mode is permission bits, 0 to 0o777, got ${String(mode)}`)
@@ -105,14 +117,14 @@ export async function writeFileDurable(
 /** Which temps `reapOrphans` removes. */
 export interface ReapOrphansOptions {
   /** Not written to for so long, in ms; default an hour. A writer that lives is never older than its last write. */
-  olderThanMs?: number
+  olderThanMs?: number | undefined
   /**
    * How other programs name temps of a file, for what they left before: `{name}` stands for the file's name, `{digits}`
    * and `{hex}` for one or more digits, `*` for anything; all else is literal. `'{name}.{digits}'` are
    * write-file-atomic's, `'.{name}.tmp'` steno's, `'{name}.tmp-*'` atomically's. Each must contain `{name}` and a
    * letter or a mark beside it.
    */
-  patterns?: readonly string[]
+  patterns?: readonly string[] | undefined
 }
 
 /**
@@ -128,6 +140,7 @@ export interface ReapOrphansOptions {
  * @throws HoldfastError IO_FAILED when the directory cannot be read; what cannot be removed is in `kept`
  */
 export async function reapOrphans(path: string | URL, options: ReapOrphansOptions = {}): Promise<ReapedOrphans> {
+  assertOptions('reapOrphans', options, { olderThanMs: 'any', patterns: 'any' })
   const { olderThanMs = 60 * 60 * 1000, patterns = [] } = options
   assertMs('reapOrphans', 'olderThanMs', olderThanMs)
   if (!Array.isArray(patterns)) throw new TypeError('reapOrphans: patterns is an array of patterns')
@@ -143,9 +156,9 @@ export interface QuarantineOptions {
   /** A few words; in the name, what does not fit a file name becomes `-`. */
   reason: string
   /** Where to, on the same file system; made when missing. Default: the directory that it is in. */
-  directory?: string | URL
+  directory?: string | URL | undefined
   /** Facts for the note beside it; plain data. */
-  details?: Readonly<Record<string, unknown>>
+  details?: Readonly<Record<string, unknown>> | undefined
 }
 
 /**
@@ -157,6 +170,7 @@ export interface QuarantineOptions {
  * @throws HoldfastError IO_FAILED, NO_SPACE: it is still where it was; COMMIT_UNKNOWN: it was moved, perhaps not durably
  */
 export async function quarantine(path: string | URL, options: QuarantineOptions): Promise<string | null> {
+  assertOptions('quarantine', options, { reason: 'any', directory: 'any', details: 'any' })
   assertReason('quarantine', options?.reason)
   const { reason, directory, details = {} } = options
   return await quarantinePath(nodeFileSystem, pathAt('quarantine', path), {
@@ -181,9 +195,17 @@ export interface FindStaleOptions {
    * Which files of a derived directory count, by path below it with `/`; default all. To be given when the engine
    * touches some file (a log, a lock) without saving.
    */
-  files?: (path: string) => boolean
+  files?: ((path: string) => boolean) | undefined
   /** Told of each that is stale. Default: `process.emitWarning`. */
-  log?: (message: string, stale: Stale) => void
+  log?: ((message: string, stale: Stale) => void) | undefined
+}
+
+const STALE_OPTIONS: OptionTable<FindStaleOptions> = {
+  derived: 'any',
+  source: 'any',
+  olderThanMs: 'any',
+  files: 'function',
+  log: 'function',
 }
 
 /**
@@ -198,15 +220,16 @@ export interface FindStaleOptions {
  * @throws HoldfastError IO_FAILED when something cannot be read
  */
 export async function findStale(options: FindStaleOptions): Promise<Stale[]> {
+  assertOptions('findStale', options, STALE_OPTIONS)
   return await findStaleFor('findStale', options)
 }
 
 /** What to compare, and what to do with what is stale. */
 export interface QuarantineStaleOptions extends FindStaleOptions {
   /** Default `stale`. */
-  reason?: string
+  reason?: string | undefined
   /** As for `quarantine`. */
-  directory?: string | URL
+  directory?: string | URL | undefined
 }
 
 /**
@@ -218,6 +241,7 @@ export interface QuarantineStaleOptions extends FindStaleOptions {
  */
 export async function quarantineStale(options: QuarantineStaleOptions): Promise<(Stale & { to: string | null })[]> {
   const where = 'quarantineStale'
+  assertOptions(where, options, { ...STALE_OPTIONS, reason: 'any', directory: 'any' })
   const reason = options?.reason ?? 'stale'
   assertReason(where, reason)
   const directory = options.directory === undefined ? undefined : pathAt(where, options.directory)
@@ -278,6 +302,7 @@ function assertOneOf(where: string, name: string, value: unknown, allowed: reado
 }
 
 function assertData(data: unknown): void {
+  refusePromise(data, 'writeFileDurable: the content')
   const content =
     typeof data === 'string' ||
     typeof data === 'function' ||

@@ -1,6 +1,7 @@
 // What callers give as a place: a path, a `file:` URL, or an open store.
 
 import { fileURLToPath } from 'node:url'
+import { refusePromise } from './misuse.ts'
 
 /**
  * The path that was meant.
@@ -9,15 +10,55 @@ import { fileURLToPath } from 'node:url'
  * @throws TypeError
  */
 export function pathOf(path: string | URL, where: string): string {
-  if (path instanceof URL) {
-    if (path.protocol === 'file:') return fileURLToPath(path)
-    throw new TypeError(`${where}: only file: URLs are paths, got ${path.href}`)
+  refusePromise(path, `${where}: the path`)
+  if (path instanceof URL) return pathOfUrl(path, where)
+  if (typeof path !== 'string' || path === '') {
+    throw new TypeError(
+      `${where}: expected a path or a file: URL, got ${path === '' ? 'an empty string' : String(path)}`,
+    )
   }
-  if (typeof path === 'string' && path !== '') return path
-  throw new TypeError(`${where}: expected a path or a file: URL, got ${String(path)}`)
+  if (path.includes('\0')) throw new TypeError(`${where}: the path ${JSON.stringify(path)} has a NUL character`)
+  if (HOME.test(path)) {
+    throw new TypeError(
+      `${where}: ${JSON.stringify(path)} begins with ~, which only a shell replaces: use join(os.homedir(), …), or ./${path} for a ` +
+        'directory of that name',
+    )
+  }
+  return URL_TEXT.test(path) ? pathOfUrl(parsed(path, where), where) : path
+}
+
+/** `~`, `~/x` and `~user/x`; a file may be called `~x`. */
+const HOME = /^~$|^~[\w.-]*[/\\]/
+/** A scheme has two characters or more: a drive of Windows has one. */
+const URL_TEXT = /^[a-z][a-z0-9+.-]+:\/\/|^file:\//i
+
+function parsed(path: string, where: string): URL {
+  try {
+    return new URL(path)
+  } catch {
+    throw new TypeError(`${where}: ${JSON.stringify(path)} is not a URL that can be read; pass a path`)
+  }
+}
+
+function pathOfUrl(url: URL, where: string): string {
+  if (url.protocol !== 'file:') {
+    throw new TypeError(
+      `${where}: ${url.protocol} URLs are not supported, only paths of this machine and file: URLs: pass one of these, and copy what is ` +
+        'there to other places',
+    )
+  }
+  try {
+    return fileURLToPath(url)
+  } catch (cause) {
+    throw new TypeError(
+      `${where}: ${url.href} is not a path of this machine (${(cause as Error).message}): pass a path`,
+      { cause },
+    )
+  }
 }
 
 /** Whether a location is an open store. */
 export function isStore<S extends object>(location: string | URL | S): location is S {
-  return typeof location === 'object' && !(location instanceof URL) && 'persist' in location
+  refusePromise(location, 'the store')
+  return typeof location === 'object' && location !== null && !(location instanceof URL) && 'persist' in location
 }

@@ -2,32 +2,42 @@
 
 import { resolve } from 'node:path'
 import { nodeFileSystem } from './fs/node.ts'
-import type { LoadOptions } from './load/load.ts'
+import { LOAD_OPTIONS, type LoadOptions } from './load/load.ts'
 import type { Snapshot } from './load/snapshot.ts'
 import { localBesideStore, localScratch } from './local/local.ts'
 import { isStore, pathOf } from './location.ts'
-import type { PersistOptions, PersistResult } from './persist/options.ts'
+import { assertOptions, type OptionTable, pickOptions } from './misuse.ts'
+import { PERSIST_OPTIONS, type PersistOptions, type PersistResult } from './persist/options.ts'
 import { destroyDirectory, setDirectoryAside } from './storage/directory/remove.ts'
 import { onFirstUse } from './storage/on-first-use.ts'
-import { createStore, LOCK_WAIT_MS, type Place, type Store, type StoreOptions } from './store.ts'
+import { createStore, LOCK_WAIT_MS, type Place, STORE_OPTIONS, type Store, type StoreOptions } from './store.ts'
 
 /** How a store in a directory is opened. */
 export interface OpenOptions extends StoreOptions {
   /** Never writes a byte, not even a lock file. */
-  readOnly?: boolean
+  readOnly?: boolean | undefined
   /** Where `file()` lays blobs out; default `files/` in the store. With `readOnly`, the only place that is written. */
-  filesDir?: string | URL
+  filesDir?: string | URL | undefined
   /** `none`: no file locks; you make sure yourself that there is one writer at a time. */
-  lock?: 'os' | 'none'
+  lock?: 'os' | 'none' | undefined
+}
+
+const OPEN_OPTIONS: OptionTable<OpenOptions> = {
+  ...STORE_OPTIONS,
+  readOnly: 'boolean',
+  filesDir: 'any',
+  lock: 'any',
 }
 
 /** Opens the store in a directory. The directory is made by the first persist. */
 export async function openStore(location: string | URL, options: OpenOptions = {}): Promise<Store> {
+  assertOptions('openStore', options, OPEN_OPTIONS)
   return createStore(placeAt(location, options), options)
 }
 
 /** A store without a disk, for tests. */
 export function memory(options: StoreOptions = {}): Store {
+  assertOptions('memory', options, STORE_OPTIONS)
   const storage = onFirstUse('memory', async () => (await import('./storage/memory.ts')).memoryStorage())
   return createStore({ storage, fs: nodeFileSystem, local: localScratch(nodeFileSystem), journal: null }, options)
 }
@@ -38,9 +48,10 @@ export async function persistSnapshot(
   options: PersistOptions & OpenOptions,
 ): Promise<PersistResult> {
   if (isStore<Store>(location)) return await location.persist(options)
-  const store = await openStore(location, options)
+  assertOptions('persistSnapshot', options, { ...OPEN_OPTIONS, ...PERSIST_OPTIONS })
+  const store = await openStore(location, pickOptions(options, OPEN_OPTIONS))
   try {
-    return await store.persist(options)
+    return await store.persist(pickOptions(options, PERSIST_OPTIONS))
   } finally {
     await store.close()
   }
@@ -52,9 +63,10 @@ export async function loadSnapshot<Names extends string = string, Metadata = Rec
   options: LoadOptions<Names, Metadata> & OpenOptions = {},
 ): Promise<Snapshot<Names, Metadata> | null> {
   if (isStore<Store>(location)) return await location.load(options)
-  const store = await openStore(location, options)
+  assertOptions('loadSnapshot', options, { ...OPEN_OPTIONS, ...LOAD_OPTIONS })
+  const store = await openStore(location, pickOptions(options, OPEN_OPTIONS))
   try {
-    return await store.load(options)
+    return await store.load(pickOptions(options, LOAD_OPTIONS))
   } finally {
     await store.close()
   }
@@ -67,8 +79,9 @@ export async function loadSnapshot<Names extends string = string, Metadata = Rec
  */
 export async function setAside(
   location: string | URL,
-  options: { reason: string; lockWaitMs?: number },
+  options: { reason: string; lockWaitMs?: number | undefined },
 ): Promise<string | null> {
+  assertOptions('setAside', options, { reason: 'any', lockWaitMs: 'ms' })
   if (typeof options?.reason !== 'string' || options.reason === '') throw new TypeError('setAside: give a reason')
   return await setDirectoryAside(
     nodeFileSystem,
@@ -82,7 +95,11 @@ export async function setAside(
  * Deletes a store: its own files, and its directory if nothing else is in it. Refuses a directory that is not a store. False: there was
  * none.
  */
-export async function destroyStore(location: string | URL, options: { lockWaitMs?: number } = {}): Promise<boolean> {
+export async function destroyStore(
+  location: string | URL,
+  options: { lockWaitMs?: number | undefined } = {},
+): Promise<boolean> {
+  assertOptions('destroyStore', options, { lockWaitMs: 'ms' })
   return await destroyDirectory(nodeFileSystem, storePath(location), options.lockWaitMs ?? LOCK_WAIT_MS)
 }
 

@@ -17,6 +17,7 @@ import type { Durable, Mark } from './journal/appender.ts'
 import type { JournalPlace, JournalState, NamedSegment, OwnedJournal } from './journal/journal.ts'
 import { JOURNAL_LOCK, takeLockIfThere } from './journal/lock.ts'
 import type { SegmentName } from './journal/segment.ts'
+import type { OptionTable } from './misuse.ts'
 
 /** Where a store may have a journal. */
 export interface JournalFiles {
@@ -31,18 +32,26 @@ export interface JournalFiles {
 /** How a journal is opened. */
 export interface JournalOptions {
   /** How long to wait for another owner, in ms; default 0. Then `JOURNAL_LOCKED`. */
-  lockWaitMs?: number
+  lockWaitMs?: number | undefined
   /** Version of the entries, kept in the journal's segments; default 1. */
-  changes?: number
+  changes?: number | undefined
   /** Entries that wait for the disk may take this much memory, in bytes; default 64 MiB. Then `JOURNAL_BUSY`. */
-  maxPendingBytes?: number
+  maxPendingBytes?: number | undefined
   /**
    * Begins a new journal, whatever became of the old one: its entries are never replayed again. Its files go into `quarantine/`. For a journal that
    * is damaged, when what it holds comes from somewhere else.
    */
-  startOver?: boolean
+  startOver?: boolean | undefined
   /** Rejects with `signal.reason`. */
-  signal?: AbortSignal
+  signal?: AbortSignal | undefined
+}
+
+export const JOURNAL_OPTIONS: OptionTable<JournalOptions> = {
+  lockWaitMs: 'ms',
+  changes: 'any',
+  maxPendingBytes: 'any',
+  startOver: 'boolean',
+  signal: 'signal',
 }
 
 /** One entry of a journal. */

@@ -2,6 +2,7 @@
 
 import { channel } from 'node:diagnostics_channel'
 import { createBadBlocks } from './blocks/bad-blocks.ts'
+import { createCheckedBlobs } from './blocks/checked-blobs.ts'
 import { createPackCache } from './blocks/pack-cache.ts'
 import { createReachableCache } from './blocks/reachable-cache.ts'
 import type { StoreContext } from './blocks/store-context.ts'
@@ -9,19 +10,21 @@ import { clock } from './clock.ts'
 import { HoldfastError } from './errors.ts'
 import { blake3Implementation } from './format/blake3.ts'
 import type { FileSystem } from './fs/port.ts'
-import { type HistoryOptions, listSnapshots, rollback, tag, untag } from './history/history.ts'
-import { type LoadOptions, load, type Restored, restore } from './load/load.ts'
+import { HISTORY_OPTIONS, type HistoryOptions, listSnapshots, rollback, tag, untag } from './history/history.ts'
+import { LOAD_OPTIONS, type LoadOptions, load, type Restored, restore } from './load/load.ts'
 import type { Snapshot, SnapshotInfo } from './load/snapshot.ts'
 import type { Local } from './local/local.ts'
-import type { PersistOptions, PersistResult } from './persist/options.ts'
+import { assertOptions, type OptionTable } from './misuse.ts'
+import { PERSIST_OPTIONS, type PersistOptions, type PersistResult } from './persist/options.ts'
 import { assertKeepLast, persist } from './persist/persist.ts'
 import { emitProcessWarning, type OnProgress, type OnWarning } from './progress.ts'
 import { type RepairReport, repair } from './recovery/repair.ts'
-import type { RepairOptions } from './recovery/repair-plan.ts'
-import { type ScrubOptions, type ScrubReport, scrub } from './recovery/scrub.ts'
-import { type VerifyOptions, type VerifyReport, verify } from './recovery/verify.ts'
+import { REPAIR_OPTIONS, type RepairOptions } from './recovery/repair-plan.ts'
+import { SCRUB_OPTIONS, type ScrubOptions, type ScrubReport, scrub } from './recovery/scrub.ts'
+import { VERIFY_OPTIONS, type VerifyOptions, type VerifyReport, verify } from './recovery/verify.ts'
 import type { Storage } from './storage/port.ts'
 import {
+  JOURNAL_OPTIONS,
   type Journal,
   type JournalFiles,
   type JournalOptions,
@@ -33,15 +36,58 @@ import {
 /** Settings of one open store. Nothing of them is kept on disk. */
 export interface StoreOptions {
   /** Snapshots to keep beside tagged ones; default 3. */
-  keepLast?: number
+  keepLast?: number | undefined
   /** How long to wait for another writer, in ms; default 30,000. Then `STORE_LOCKED`. */
-  lockWaitMs?: number
+  lockWaitMs?: number | undefined
   /** `zstd` for chunks that shrink, in worker threads; `auto` (default): where it can be written, which is almost everywhere. */
-  compression?: 'auto' | 'none' | 'zstd'
+  compression?: 'auto' | 'none' | 'zstd' | undefined
   /** A pack is completed at this size in bytes; default 256 MiB, 1 MiB to 1 GiB. */
-  packBytesMax?: number
+  packBytesMax?: number | undefined
   /** Default: `process.emitWarning`. */
-  onWarning?: OnWarning
+  onWarning?: OnWarning | undefined
+}
+
+export const STORE_OPTIONS: OptionTable<StoreOptions> = {
+  keepLast: 'any',
+  lockWaitMs: 'ms',
+  compression: 'any',
+  packBytesMax: 'any',
+  onWarning: 'function',
+}
+
+/** What `materialize` lays out. */
+export interface MaterializeOptions {
+  /** A sequence or a tag; default the current snapshot. */
+  at?: number | string | undefined
+  /** Default: all. */
+  blobs?: readonly string[] | undefined
+  /** Rejects with `signal.reason`. */
+  signal?: AbortSignal | undefined
+  onProgress?: OnProgress | undefined
+}
+
+const MATERIALIZE_OPTIONS: OptionTable<MaterializeOptions> = {
+  at: 'any',
+  blobs: 'any',
+  signal: 'signal',
+  onProgress: 'function',
+}
+const ROLLBACK_OPTIONS: OptionTable<HistoryOptions & { message?: string | undefined; discard?: boolean | undefined }> =
+  {
+    ...HISTORY_OPTIONS,
+    message: 'any',
+    discard: 'boolean',
+  }
+const TAG_OPTIONS: OptionTable<HistoryOptions & { at?: number | string | undefined }> = {
+  ...HISTORY_OPTIONS,
+  at: 'any',
+}
+const REPAIR_CALL_OPTIONS: OptionTable<
+  RepairOptions & { dryRun?: boolean | undefined; lockWaitMs?: number | undefined }
+> = {
+  ...REPAIR_OPTIONS,
+  dryRun: 'boolean',
+  lockWaitMs: 'ms',
 }
 
 /** What `materialize` laid out. */
@@ -72,24 +118,19 @@ export interface Store {
   /** Kept snapshots, newest first. */
   snapshots(): Promise<SnapshotInfo[]>
   /** Tags the current snapshot, or `at`; a tag of that name moves. Tagged snapshots are kept. */
-  tag(name: string, options?: HistoryOptions & { at?: number | string }): Promise<SnapshotInfo>
+  tag(name: string, options?: HistoryOptions & { at?: number | string | undefined }): Promise<SnapshotInfo>
   untag(name: string, options?: HistoryOptions): Promise<SnapshotInfo>
   /** Makes an older snapshot, by sequence or tag, the current one again. */
   rollback(
     to: number | string,
     options?: HistoryOptions & {
-      message?: string
+      message?: string | undefined
       /** Steps over entries of the journal that are in no snapshot. Otherwise `ENTRIES_UNSAVED`. */
-      discard?: boolean
+      discard?: boolean | undefined
     },
   ): Promise<SnapshotInfo>
   /** Lays blobs out as plain files, so that `file()` finds them there: for images built once and read-only later. */
-  materialize(options?: {
-    at?: number | string
-    blobs?: readonly string[]
-    signal?: AbortSignal
-    onProgress?: OnProgress
-  }): Promise<Materialized>
+  materialize(options?: MaterializeOptions): Promise<Materialized>
   /** Looks at everything, changes nothing; damage is in the report. */
   verify(options?: VerifyOptions): Promise<VerifyReport>
   /** Verifies a slice of the stored bytes, going on where the slice before stopped. */
@@ -98,7 +139,9 @@ export interface Store {
    * Brings a damaged store back: rebuilds HEAD, rescues good blocks, drops only snapshots that are truly incomplete. Nothing is deleted.
    * `dryRun` answers what would be done. `STORE_ROLLED_BACK` asks which way to go on when an old HEAD was put back.
    */
-  repair(options?: RepairOptions & { dryRun?: boolean; lockWaitMs?: number }): Promise<RepairReport>
+  repair(
+    options?: RepairOptions & { dryRun?: boolean | undefined; lockWaitMs?: number | undefined },
+  ): Promise<RepairReport>
   /**
    * Opens the store's journal, a log of entries between snapshots, and makes it with the first append. From then on only this store object
    * persists, and says what its snapshots cover.
@@ -155,6 +198,7 @@ export function createStore({ storage, fs, local, journal }: Place, options: Sto
     packCache: createPackCache(storage),
     warn: options.onWarning ?? emitProcessWarning,
     badBlocks: createBadBlocks(),
+    checkedBlobs: createCheckedBlobs(),
     reachable: createReachableCache(),
     lastPersisted: null,
     journal: null,
@@ -180,6 +224,19 @@ export function createStore({ storage, fs, local, journal }: Place, options: Sto
     }
   }
 
+  /** An operation whose options are checked before anything else. */
+  function runChecked<Options, T>(
+    where: string,
+    options: Options,
+    table: OptionTable<NonNullable<Options>>,
+    operation: () => Promise<T>,
+  ): Promise<T> {
+    return run(async () => {
+      assertOptions(where, options, table)
+      return await operation()
+    })
+  }
+
   async function close(): Promise<void> {
     if (closed) return
     closed = true
@@ -191,13 +248,13 @@ export function createStore({ storage, fs, local, journal }: Place, options: Sto
   return {
     location: storage.location,
     persist: (request) =>
-      run(async () => {
-        const result = await persist(ctx, request, defaults)
+      runChecked('persist', request, PERSIST_OPTIONS, async () => {
+        const result = await persist(ctx, request ?? {}, defaults)
         persistChannel.publish({ location: storage.location, ...result })
         return result
       }),
     load: (request) =>
-      run(async () => {
+      runChecked('load', request, LOAD_OPTIONS, async () => {
         const startMs = clock.monotonicMs()
         const snapshot = await load(ctx, request)
         if (snapshot !== null) {
@@ -208,7 +265,9 @@ export function createStore({ storage, fs, local, journal }: Place, options: Sto
         return snapshot
       }),
     restore: (use, request) =>
-      run(async () => {
+      runChecked('restore', request, LOAD_OPTIONS, async () => {
+        if (typeof use !== 'function')
+          throw new TypeError('restore: give a function that uses the snapshot, then the options')
         const startMs = clock.monotonicMs()
         const restored = await restore(ctx, use, request)
         if (restored !== null) {
@@ -219,17 +278,19 @@ export function createStore({ storage, fs, local, journal }: Place, options: Sto
         return restored
       }),
     snapshots: () => run(() => listSnapshots(ctx)),
-    tag: (name, request = {}) => run(() => tag(ctx, name, request.at, { ...request, ...lockWait(request) })),
-    untag: (name, request = {}) => run(() => untag(ctx, name, { ...request, ...lockWait(request) })),
+    tag: (name, request = {}) =>
+      runChecked('tag', request, TAG_OPTIONS, () => tag(ctx, name, request.at, { ...request, ...lockWait(request) })),
+    untag: (name, request = {}) =>
+      runChecked('untag', request, HISTORY_OPTIONS, () => untag(ctx, name, { ...request, ...lockWait(request) })),
     rollback: (to, request = {}) =>
-      run(() =>
+      runChecked('rollback', request, ROLLBACK_OPTIONS, () =>
         withJournalEnd(ctx, journal, (journalEnd) =>
           rollback(ctx, to, { ...request, ...lockWait(request), journalEnd }),
         ),
       ),
-    verify: (request) => run(() => verify(ctx, request)),
+    verify: (request) => runChecked('verify', request, VERIFY_OPTIONS, () => verify(ctx, request)),
     scrub: (request = {}) =>
-      run(async () => {
+      runChecked('scrub', request, SCRUB_OPTIONS, async () => {
         const report = await scrub(ctx, {
           ...request,
           cursor: request.cursor === undefined ? scrubbed : request.cursor,
@@ -238,13 +299,13 @@ export function createStore({ storage, fs, local, journal }: Place, options: Sto
         return report
       }),
     repair: (request = {}) =>
-      run(async () => {
+      runChecked('repair', request, REPAIR_CALL_OPTIONS, async () => {
         const settings = { ...request, ...lockWait(request), packBytesMax: defaults.packBytesMax }
         if (request.dryRun === true) return await repair(ctx, settings)
         return await withJournalLocked(ctx, journal, () => repair(ctx, settings))
       }),
     materialize: (request = {}) =>
-      run(async () => {
+      runChecked('materialize', request, MATERIALIZE_OPTIONS, async () => {
         const { at, blobs, signal, onProgress } = request
         const snapshot = await load(ctx, { required: true, ...(at === undefined ? {} : { at }) })
         try {
@@ -258,7 +319,7 @@ export function createStore({ storage, fs, local, journal }: Place, options: Sto
         }
       }),
     openJournal: (request = {}) =>
-      run(async () => {
+      runChecked('openJournal', request, JOURNAL_OPTIONS, async () => {
         openedJournal = await openStoreJournal(ctx, journal, request)
         return openedJournal
       }),
@@ -266,7 +327,7 @@ export function createStore({ storage, fs, local, journal }: Place, options: Sto
     [Symbol.asyncDispose]: close,
   }
 
-  function lockWait(request: { lockWaitMs?: number }): { lockWaitMs: number } {
+  function lockWait(request: { lockWaitMs?: number | undefined }): { lockWaitMs: number } {
     return { lockWaitMs: request.lockWaitMs ?? defaults.lockWaitMs }
   }
 }

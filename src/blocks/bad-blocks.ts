@@ -9,18 +9,45 @@ export interface BadBlocks {
   note(pack: string, digest: Uint8Array): void
   /** For a pack that is gone or whose index cannot be read. */
   notePack(pack: string): void
+  /**
+   * Packs with blocks noted since they were last read whole. `recorded` tells what HEAD records of a pack already: no more is to
+   * be learnt from that.
+   */
+  unscanned(recorded: (pack: string) => readonly string[] | null): string[]
+  /** All blocks of the pack have been read, and the bad ones noted. */
+  noteScanned(pack: string): void
   /** After HEAD has recorded them. */
   clear(): void
 }
 
 export function createBadBlocks(): BadBlocks {
   const noted = new Map<string, ReadonlySet<string>>()
+  /** Of each pack the blocks noted since it was read whole. */
+  const news = new Map<string, Set<string>>()
   return {
     noted,
-    note: (pack, digest) =>
-      void noted.set(pack, joinBad(noted.get(pack), new Set([Buffer.from(digest).toString('hex')]))),
-    notePack: (pack) => void noted.set(pack, new Set()),
-    clear: () => noted.clear(),
+    note(pack, digest) {
+      const hex = Buffer.from(digest).toString('hex')
+      const known = noted.get(pack)
+      if (known !== undefined && (known.size === 0 || known.has(hex))) return
+      noted.set(pack, joinBad(known, new Set([hex])))
+      news.set(pack, (news.get(pack) ?? new Set()).add(hex))
+    },
+    notePack(pack) {
+      noted.set(pack, new Set())
+      news.delete(pack)
+    },
+    unscanned: (recorded) =>
+      [...news].flatMap(([pack, digests]) => {
+        const known = recorded(pack)
+        const isNew = known === null || (known.length > 0 && [...digests].some((hex) => !known.includes(hex)))
+        return isNew ? [pack] : []
+      }),
+    noteScanned: (pack) => void news.delete(pack),
+    clear() {
+      noted.clear()
+      news.clear()
+    },
   }
 }
 

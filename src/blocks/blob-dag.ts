@@ -6,6 +6,7 @@ import { decodeNode, type NodeChildren } from '../format/dag.ts'
 import { DAG_DEPTH_MAX, DIGEST_BYTES } from '../format/limits.ts'
 import type { BlobEntry } from '../format/manifest.ts'
 import type { BlockSource, DamageContext } from './block-source.ts'
+import { createDigestMap } from './digest-map.ts'
 
 /** Consecutive chunks of a blob: those below one node. */
 export interface ChunkRun {
@@ -36,7 +37,7 @@ export async function* chunkRuns(
     if (node.total !== size)
       throw disagrees(damageContext, `a node holds ${node.total} bytes where its parent says ${size}`)
     if (depth === 1 && node.count < 2) throw disagrees(damageContext, 'its root has a single child')
-    if (depth > DAG_DEPTH_MAX) throw disagrees(damageContext, `its tree is deeper than ${DAG_DEPTH_MAX}`)
+    if (depth > DAG_DEPTH_MAX) throw tooDeep(damageContext)
     if (node.codec === CODEC_RAW) {
       yield { offset, count: node.count, lengths: node.lengths, digests: node.digests }
       return
@@ -68,6 +69,65 @@ async function readNode(source: BlockSource, digest: Uint8Array, damageContext: 
   return node
 }
 
+/** What is known of a node that was walked. */
+interface WalkedNode {
+  total: number
+  /** Levels of nodes, itself included. */
+  height: number
+}
+
+/**
+ * Checks everything that `docs/format.md` ("Blob DAG") demands of the nodes of a blob, and tells its chunks. Each node is read
+ * once, however often it is named: a few nodes that name each other a thousand times stand for more chunks than anybody can
+ * visit. So a chunk is told once for each node that lists it, not once for each place that it has in the blob.
+ */
+export async function checkBlob(
+  source: BlockSource,
+  entry: BlobEntry,
+  damageContext: DamageContext,
+  onChunks: (run: Pick<ChunkRun, 'count' | 'lengths' | 'digests'>) => void,
+): Promise<void> {
+  if (entry.root.codec === CODEC_RAW) {
+    onChunks({ count: 1, lengths: Float64Array.of(entry.size), digests: entry.root.digest })
+    return
+  }
+  const numbers = createDigestMap()
+  const walked: WalkedNode[] = []
+  await walk(entry.root.digest, entry.size, 1)
+
+  async function walk(digest: Uint8Array, size: number, depth: number): Promise<WalkedNode> {
+    const number = numbers.get(digest, 0)
+    const node = number === -1 ? await walkNew(digest, depth) : walked[number]!
+    if (node.total !== size) {
+      throw disagrees(damageContext, `a node holds ${node.total} bytes where its parent says ${size}`)
+    }
+    if (depth + node.height - 1 > DAG_DEPTH_MAX) throw tooDeep(damageContext)
+    return node
+  }
+
+  async function walkNew(digest: Uint8Array, depth: number): Promise<WalkedNode> {
+    if (depth > DAG_DEPTH_MAX) throw tooDeep(damageContext)
+    const node = await readNode(source, digest, damageContext)
+    if (depth === 1 && node.count < 2) throw disagrees(damageContext, 'its root has a single child')
+    let height = 1
+    if (node.codec === CODEC_RAW) onChunks(node)
+    else {
+      for (let i = 0; i < node.count; i++) {
+        const child = node.digests.subarray(i * DIGEST_BYTES, (i + 1) * DIGEST_BYTES)
+        height = Math.max(height, 1 + (await walk(child, node.lengths[i]!, depth + 1)).height)
+      }
+    }
+    const done = { total: node.total, height }
+    numbers.add(digest, 0, walked.length)
+    walked.push(done)
+    return done
+  }
+}
+
+function tooDeep(damageContext: DamageContext): HoldfastError {
+  return disagrees(damageContext, `its tree is deeper than ${DAG_DEPTH_MAX}`)
+}
+
 /** Tells each node of a blob, roots first; `visit` answers whether to go below it. For marking what is alive. */
 export async function visitBlob(
   source: BlockSource,
@@ -81,7 +141,7 @@ export async function visitBlob(
     return
   }
   if (!visit.node(root.digest)) return
-  if (depth > DAG_DEPTH_MAX) throw disagrees(damageContext, `its tree is deeper than ${DAG_DEPTH_MAX}`)
+  if (depth > DAG_DEPTH_MAX) throw tooDeep(damageContext)
   const node = decodeNode(await source.read(root.digest, damageContext), damageContext.what)
   if (node.codec === CODEC_RAW) {
     visit.chunks(node.digests, node.count)

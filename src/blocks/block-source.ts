@@ -133,7 +133,11 @@ export function lazyBlockSource(openers: readonly PackOpener[], options: BlockSo
       if (table !== null) table.add(indexes.length - 1, index, 0, index.blocks)
       else await tabulate()
     } catch (error) {
-      if (!isDamage(error)) throw error
+      // Whoever asks next asks the disk again: a pack that cannot be read for a moment must not count as one without the block.
+      if (!isDamage(error)) {
+        left.unshift(open)
+        throw error
+      }
       failures.push(error)
     }
   }
@@ -203,6 +207,8 @@ export function lazyBlockSource(openers: readonly PackOpener[], options: BlockSo
     cause: unknown,
   ): Promise<Uint8Array> {
     let reason = cause
+    // What cannot be read may be whole: that is for the disk's owner to find out, and no reason to call it damaged.
+    let unread = isHoldfastError(cause, 'IO_FAILED') ? cause : null
     await locateAll()
     for (let packNumber = 0; packNumber < indexes.length; packNumber++) {
       if (tried !== -1 && packNumber === packNumberOf(tried)) continue
@@ -213,14 +219,18 @@ export function lazyBlockSource(openers: readonly PackOpener[], options: BlockSo
       } catch (error) {
         if (!isBadCopy(error)) throw error
         reason ??= error
+        if (isHoldfastError(error, 'IO_FAILED')) unread ??= error
         options.onBadBlock?.(readable[packNumber]!.name, digest, error)
       }
     }
     const others = await options.others?.()
     const place = others?.find(digest, 0) ?? -1
-    if (others && place !== -1) return await others.read(digest, damageContext)
-    // What cannot be read may be whole: that is for the disk's owner to find out, and no reason to call it damaged.
-    if (isHoldfastError(reason, 'IO_FAILED')) throw reason
+    try {
+      if (others && place !== -1) return await others.read(digest, damageContext)
+    } catch (error) {
+      if (unread === null) throw error
+    }
+    if (unread !== null) throw unread
     throw missing(
       digest,
       damageContext,

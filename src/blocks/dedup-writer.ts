@@ -25,8 +25,8 @@ export interface DedupWriter {
   /** Writes a chunk that `reuse` did not take. `frame`: the same compressed, to be written instead. */
   chunk(bytes: Uint8Array, digest: Uint8Array, frame?: Frame | null): void
   block(bytes: Uint8Array, digest: Uint8Array, codec: Codec, kind: Kind): void
-  /** Whether the block need not be written. */
-  has(digests: Uint8Array, at: number): boolean
+  /** Whether the block, which has `length` bytes where that is known, need not be written. */
+  has(digests: Uint8Array, at: number, length?: number): boolean
   /** Takes a chunk of `length` bytes that need not be written; false when it must be. */
   reuse(digests: Uint8Array, at: number, length: number): boolean
   /** Starts writing what was taken in; waits for the write before. */
@@ -69,16 +69,24 @@ export function createDedupWriter({ source, ids, damaged, writer }: DedupWriterO
     return ids.get(source.packs[packNumber]!.name)!
   }
 
-  /** A good copy in a pack of the store, or -1. */
-  function known(digests: Uint8Array, at: number): number {
+  /** A copy of `length` bytes in a pack of the store that is not known to be bad, or -1. Without a length any will do. */
+  function known(digests: Uint8Array, at: number, length: number | null): number {
     const place = source.find(digests, at)
-    if (place === -1 || damaged.every(({ size }) => size === 0)) return place
-    const hex = Buffer.from(digests.subarray(at, at + DIGEST_BYTES)).toString('hex')
-    if (!isDamaged(packNumberOf(place), hex)) return place
-    const packNumber = source.indexes.findIndex(
-      (index, other) => index.find(digests, at) !== -1 && !isDamaged(other, hex),
-    )
-    return packNumber === -1 ? -1 : placeOf(packNumber, source.indexes[packNumber]!.find(digests, at))
+    if (place === -1) return -1
+    const hex = damaged.every(({ size }) => size === 0)
+      ? null
+      : Buffer.from(digests.subarray(at, at + DIGEST_BYTES)).toString('hex')
+    if (isGood(packNumberOf(place), entryOf(place), length, hex)) return place
+    for (const [packNumber, index] of source.indexes.entries()) {
+      const entry = index.find(digests, at)
+      if (entry !== -1 && isGood(packNumber, entry, length, hex)) return placeOf(packNumber, entry)
+    }
+    return -1
+  }
+
+  function isGood(packNumber: number, entry: number, length: number | null, hex: string | null): boolean {
+    if (length !== null && source.indexes[packNumber]!.rawLength(entry) !== length) return false
+    return hex === null || !isDamaged(packNumber, hex)
   }
 
   function isDamaged(packNumber: number, hex: string): boolean {
@@ -90,14 +98,12 @@ export function createDedupWriter({ source, ids, damaged, writer }: DedupWriterO
   }
 
   function reuse(digests: Uint8Array, at: number, length: number): boolean {
-    if (own.get(digests, at) === -1) {
-      const place = known(digests, at)
-      if (place === -1) return false
-      const packNumber = packNumberOf(place)
-      needed.add(idOf(packNumber))
-      marksOf(packNumber)[entryOf(place)] = 1
-    }
-    reusedBytes += length
+    if (own.get(digests, at) !== -1) return true
+    const place = known(digests, at, length)
+    if (place === -1) return false
+    const packNumber = packNumberOf(place)
+    needed.add(idOf(packNumber))
+    marksOf(packNumber)[entryOf(place)] = 1
     return true
   }
 
@@ -116,11 +122,15 @@ export function createDedupWriter({ source, ids, damaged, writer }: DedupWriterO
   return {
     chunk: (bytes, digest, frame = null) => write(bytes, digest, CODEC_RAW, KIND.chunk, frame),
     block(bytes, digest, codec, kind) {
-      // What is reused is counted in bytes of chunks.
-      if (!reuse(digest, 0, 0)) write(bytes, digest, codec, kind, null)
+      if (!reuse(digest, 0, bytes.length)) write(bytes, digest, codec, kind, null)
     },
-    has: (digests, at) => own.get(digests, at) !== -1 || known(digests, at) !== -1,
-    reuse,
+    has: (digests, at, length) => own.get(digests, at) !== -1 || known(digests, at, length ?? null) !== -1,
+    reuse(digests, at, length) {
+      if (!reuse(digests, at, length)) return false
+      // What is reused is counted in bytes of chunks.
+      reusedBytes += length
+      return true
+    },
     async flush() {
       await writing
       if (!searchedAll && writer.bytes > UNSEARCHED_BYTES_MAX) {
@@ -141,7 +151,7 @@ export function createDedupWriter({ source, ids, damaged, writer }: DedupWriterO
       if (now !== -1) return now
       const written = own.get(digest, 0)
       if (written !== -1) return written
-      const place = known(digest, 0)
+      const place = known(digest, 0, null)
       return place === -1 ? -1 : idOf(packNumberOf(place))
     },
     ownPack: (digest) => own.get(digest, 0),

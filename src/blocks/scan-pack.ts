@@ -130,7 +130,7 @@ async function checkStep(index: PackIndex, order: Uint32Array, read: StepRead): 
   await Promise.all(
     batches(index, compressed).map(async (entries) => {
       const from = index.offset(entries[0]!)
-      const to = Math.max(...entries.map((entry) => index.offset(entry) + index.storedLength(entry)))
+      const to = entries.reduce((end, entry) => Math.max(end, index.offset(entry) + index.storedLength(entry)), from)
       const rawBytes = entries.reduce((sum, entry) => sum + index.rawLength(entry), 0)
       const part = bytes.subarray(from - start, to - start)
       async function stored(target: Uint8Array | null): Promise<Uint8Array> {
@@ -146,13 +146,15 @@ async function checkStep(index: PackIndex, order: Uint32Array, read: StepRead): 
 
 /** Blocks to decompress at a time, in bytes that they give. */
 const BATCH_BYTES = 1024 * 1024
+/** A block may give no bytes at all. */
+const BATCH_BLOCKS = 4096
 
 function batches(index: PackIndex, entries: readonly number[]): number[][] {
   const found: number[][] = []
   let bytes = 0
   for (const entry of entries) {
     const batch = found.at(-1)
-    if (batch !== undefined && bytes + index.rawLength(entry) <= BATCH_BYTES) {
+    if (batch !== undefined && batch.length < BATCH_BLOCKS && bytes + index.rawLength(entry) <= BATCH_BYTES) {
       batch.push(entry)
       bytes += index.rawLength(entry)
     } else {

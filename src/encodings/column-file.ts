@@ -1,5 +1,5 @@
 import { type Chunking, content, fixed, HoldfastError } from '../index.ts'
-import { type SavedFile, wholeBytes, withFile } from '../local/saved-file.ts'
+import { type SavedFile, TEMPORARY_ADVICE, wholeBytes, withFile } from '../local/saved-file.ts'
 import { columnBlobs, joinColumns, measure, type Region } from './columns.ts'
 import type { EngineState, SavedEngine } from './engine-state.ts'
 
@@ -51,7 +51,7 @@ export async function saveColumns(
 export function cutShort(engine: string, size: number, expected: number): HoldfastError {
   return new HoldfastError(
     'SOURCE_FAILED',
-    `${engine} saved ${size} bytes of the ${expected} or more that its file says it has; is the disk of temporary files full?`,
+    `${engine} saved ${size} bytes of the ${expected} or more that its file says it has; is the disk of temporary files full? ${TEMPORARY_ADVICE}`,
     { details: { engine, size, expected } },
   )
 }

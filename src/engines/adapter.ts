@@ -3,7 +3,6 @@ import {
   type BlobInput,
   HoldfastError,
   isHoldfastError,
-  type LoadOptions,
   type OpenOptions,
   openStore,
   type PersistOptions,
@@ -12,13 +11,23 @@ import {
   type Snapshot,
   type SnapshotBlob,
   type Store,
-  type Watermark,
 } from '../index.ts'
 import { isStore } from '../location.ts'
+import { assertOptions, pickOptions, refusePromise } from '../misuse.ts'
 import { checkedFirst } from './check.ts'
+import {
+  ALONGSIDE,
+  type Alongside,
+  assertAdapter,
+  OPEN_OPTIONS,
+  PERSIST_ENGINE_OPTIONS,
+  type PersistEngineOptions,
+  RESTORE_ENGINE_OPTIONS,
+  type RestoreEngineOptions,
+} from './engine-options.ts'
 import { endsWithin, orAborted } from './foreign.ts'
 
-export type { EngineState, SavedEngine }
+export type { Alongside, EngineState, PersistEngineOptions, RestoreEngineOptions, SavedEngine }
 
 // How an engine becomes a snapshot and comes back. An adapter knows one engine; the two functions at the end know all
 // adapters. In the snapshot, an engine has the blobs `engine/<name>` and the metadata key `engine`:
@@ -96,42 +105,6 @@ export interface EngineRecord {
   state?: Record<string, unknown>
 }
 
-/** What belongs to the same instant as the engine's state. */
-export interface Alongside {
-  /** Any blobs but `engine/…`. Captured: bytes must not change after, a stream must yield what is true now. */
-  blobs?: Readonly<Record<string, BlobInput>> | undefined
-  /** Any keys but `engine`. */
-  metadata?: Record<string, unknown> | undefined
-  /** The position of the source of truth that the engine has caught up with. */
-  watermark?: Watermark | undefined
-  /** The last entry of the store's journal that the engine holds the effect of. */
-  covers?: number | undefined
-}
-
-/** What `persistEngine` keeps beside the engine, and how it commits. */
-export interface PersistEngineOptions<Engine>
-  extends Omit<PersistOptions, 'blobs' | 'metadata' | 'watermark' | 'covers'> {
-  /**
-   * Sidecars, metadata and watermark to keep in the same snapshot. The function is called in the instant in which the engine is captured, so
-   * that the two can never disagree; the object is for what does not change.
-   */
-  alongside?: Alongside | ((engine: Engine) => Alongside) | undefined
-  /** How often to try while the engine changes during the save; then `SOURCE_CHANGED`. Default 3. */
-  attempts?: number
-  /**
-   * Restores what was captured into a new engine, and drops that, before anything is committed: `ENGINE_CHECK_FAILED` if it cannot be
-   * restored. Needs the time and memory of a restore, and room for the blobs in `os.tmpdir()`. Default false.
-   */
-  check?: boolean
-}
-
-/** Which snapshot `restoreEngine` takes, and which sidecars it must have. */
-export interface RestoreEngineOptions<Metadata = Record<string, unknown>>
-  extends Omit<LoadOptions<string, Metadata>, 'blobs'> {
-  /** Sidecars that must be there; `BLOB_NOT_FOUND` otherwise. */
-  blobs?: readonly string[]
-}
-
 /** An engine as it was saved. Dispose of it when sidecars and laid-out files are needed no more; the engine stays. */
 export interface RestoredEngine<Engine, Metadata = Record<string, unknown>> {
   readonly engine: Engine
@@ -155,6 +128,12 @@ export async function persistEngine<Engine>(
   engine: Engine,
   options: PersistEngineOptions<Engine> & OpenOptions = {},
 ): Promise<PersistResult> {
+  const where = 'persistEngine'
+  refusePromise(adapter, `${where}: the adapter`)
+  assertAdapter(where, adapter)
+  refusePromise(engine, `${where}: the engine`)
+  const open = isStore(location) ? {} : OPEN_OPTIONS
+  assertOptions(where, options, { ...open, ...PERSIST_ENGINE_OPTIONS })
   const { alongside: _alongside, attempts = ATTEMPTS, check = false, ...rest } = options
   if (!Number.isInteger(attempts) || attempts < 1) {
     throw new RangeError(`persistEngine: attempts is how often to try, at least 1; got ${String(attempts)}`)
@@ -230,6 +209,7 @@ async function captureEngine<Engine>(
   const revision = adapter.revision?.(engine)
   const token = options.sourceVersion?.()
   const beside = typeof options.alongside === 'function' ? options.alongside(engine) : (options.alongside ?? {})
+  assertOptions('persistEngine: alongside', beside, ALONGSIDE)
   const saving = adapter.save(engine, context)
 
   const state = await orAborted(saving, context.signal, (late) => late.release?.())
@@ -306,10 +286,14 @@ export async function restoreEngine<Engine, Metadata = Record<string, unknown>>(
   adapter: EngineAdapter<Engine>,
   options: RestoreEngineOptions<Metadata> & OpenOptions = {},
 ): Promise<RestoredEngine<Engine, Metadata> | null> {
+  const where = 'restoreEngine'
   const given = isStore<Store>(location) ? location : null
-  const store = given ?? (await openStore(location as string | URL, options))
+  refusePromise(adapter, `${where}: the adapter`)
+  assertAdapter(where, adapter)
+  assertOptions(where, options, { ...(given === null ? OPEN_OPTIONS : {}), ...RESTORE_ENGINE_OPTIONS })
+  const store = given ?? (await openStore(location as string | URL, pickOptions<OpenOptions>(options, OPEN_OPTIONS)))
   try {
-    return await restoreFrom(store, adapter, options, { signal: options.signal })
+    return await restoreFrom(store, adapter, pickOptions(options, RESTORE_ENGINE_OPTIONS), { signal: options.signal })
   } finally {
     if (given === null) await store.close()
   }

@@ -1,41 +1,42 @@
 // What `autosave` is told, and what it tells.
 
 import type { PersistResult } from '../index.ts'
+import type { OptionTable } from '../misuse.ts'
 import type { PersistEngineOptions, RestoredEngine } from './adapter.ts'
 
 /** When `autosave` saves, how it retries, and what it tells. */
 export interface AutosaveOptions<Engine>
   extends Pick<PersistEngineOptions<Engine>, 'alongside' | 'attempts' | 'chunking' | 'keepLast' | 'lockWaitMs'> {
   /** A change is saved after this many ms; default 30,000. Without `changed()` and a `revision`, it is saved this often. */
-  everyMs?: number
+  everyMs?: number | undefined
   /** Or after this many changes told by `changed()`; default none. */
-  afterChanges?: number
+  afterChanges?: number | undefined
   /** A save that is due waits until nothing changed for this long, in ms; default 500. */
-  quietMs?: number
+  quietMs?: number | undefined
   /** But for no longer than this, in ms; default 10,000. */
-  quietLimitMs?: number
+  quietLimitMs?: number | undefined
   /** After an error the next try is this many ms later, then twice as many, and so on; default 1,000. */
-  retryMs?: number
+  retryMs?: number | undefined
   /** But no more than this; default 60,000. */
-  retryLimitMs?: number
+  retryLimitMs?: number | undefined
   /** A save that takes longer, in ms, is given up and tried again: an adapter or a disk may hang. Default 30 minutes. */
-  saveLimitMs?: number
-  /** Every so many saves, what was captured is restored into a new engine before it is committed: `check` of `persistEngine`. Default 0: never. */
-  checkEvery?: number
+  saveLimitMs?: number | undefined
+  /** Every so many saves, what was captured is restored into a new engine before it is committed: `check` of `persistEngine`. Default: never. */
+  checkEvery?: number | undefined
   /**
    * Called once for every save that failed; default a process warning. The error stays in `lag().error` until a save works. `retryInMs` is
    * `Infinity` when it is not tried again.
    */
-  onError?: (error: unknown, next: { failures: number; retryInMs: number }) => void
+  onError?: ((error: unknown, next: { failures: number; retryInMs: number }) => void) | undefined
   /** Called for every snapshot, and for saves that found nothing new. */
-  onSave?: (result: PersistResult) => void
+  onSave?: ((result: PersistResult) => void) | undefined
   /**
    * Signals on which to flush and then to end as the signal would have, unless somebody else listens to it. None by default: a library must
    * not decide when a program ends.
    */
-  signals?: readonly NodeJS.Signals[]
+  signals?: readonly NodeJS.Signals[] | undefined
   /** How long a flush for a signal, or on disposal, may take in ms; default 8,000, below the 10 s that Docker gives. */
-  deadlineMs?: number
+  deadlineMs?: number | undefined
   /**
    * What `restoreEngine` or `startEngine` gave: its snapshot counts as the last durable one, and the first save may replace only what was the
    * current snapshot then; null: only an empty store. Without this option the first save replaces whatever there is.
@@ -46,6 +47,28 @@ export interface AutosaveOptions<Engine>
    * more, and tells `HEAD_CONFLICT` once. `overwrite`: saves over it. Saves of this process are no conflict.
    */
   onConflict?: 'stop' | 'overwrite' | undefined
+}
+
+export const AUTOSAVE_OPTIONS: OptionTable<AutosaveOptions<unknown>> = {
+  alongside: 'any',
+  attempts: 'any',
+  chunking: 'any',
+  keepLast: 'any',
+  lockWaitMs: 'ms',
+  everyMs: 'any',
+  afterChanges: 'any',
+  quietMs: 'any',
+  quietLimitMs: 'any',
+  retryMs: 'any',
+  retryLimitMs: 'any',
+  saveLimitMs: 'any',
+  checkEvery: 'any',
+  onError: 'function',
+  onSave: 'function',
+  signals: 'any',
+  deadlineMs: 'any',
+  restored: 'any',
+  onConflict: 'any',
 }
 
 /** Where the durable snapshot stands behind the engine. */

@@ -1,8 +1,10 @@
 import { isMainThread } from 'node:worker_threads'
 import { type OpenOptions, openStore, type Store } from '../index.ts'
-import { isStore } from '../location.ts'
+import { isStore, pathOf } from '../location.ts'
+import { assertOptions, pickOptions, refusePromise } from '../misuse.ts'
 import type { EngineAdapter } from './adapter.ts'
-import type { AutosaveOptions, Lag } from './autosave-options.ts'
+import { AUTOSAVE_OPTIONS, type AutosaveOptions, type Lag } from './autosave-options.ts'
+import { assertAdapter, OPEN_OPTIONS } from './engine-options.ts'
 import { watchExit } from './exit-watch.ts'
 import { createSaveScheduler } from './save-scheduler.ts'
 import { type StartEngineOptions, type StartedEngine, startEngine } from './start.ts'
@@ -42,11 +44,21 @@ export function autosave<Engine>(
   engine: Engine,
   options: AutosaveOptions<Engine> & OpenOptions = {},
 ): Autosave {
+  const given = isStore<Store>(location) ? location : null
+  for (const [what, value] of Object.entries({ adapter, engine, restored: options?.restored })) {
+    refusePromise(value, `autosave: ${what}`)
+  }
+  // A save in the background would be the first to tell.
+  if (given === null) pathOf(location as string | URL, 'autosave')
+  assertAdapter('autosave', adapter)
+  assertOptions('autosave', options, { ...(given === null ? OPEN_OPTIONS : {}), ...AUTOSAVE_OPTIONS })
   const deadlineMs = atLeast('deadlineMs', options.deadlineMs ?? DEADLINE_MS, 1)
   assertOnConflict(options.onConflict)
   assertSignals(options.signals)
-  const given = isStore<Store>(location) ? location : null
-  const opened = given === null ? openStore(location as string | URL, options) : Promise.resolve(given)
+  const opened =
+    given === null
+      ? openStore(location as string | URL, pickOptions<OpenOptions>(options, OPEN_OPTIONS))
+      : Promise.resolve(given)
   // Whoever saves first meets the error.
   opened.catch(() => {})
   if (options.checkEvery !== undefined && !(Number.isInteger(options.checkEvery) && options.checkEvery >= 1)) {
@@ -82,8 +94,10 @@ export function autosave<Engine>(
 
   return {
     changed: saver.changed,
-    flush: (request = {}) =>
-      saver.flush(request.deadlineMs === undefined ? undefined : atLeast('deadlineMs', request.deadlineMs, 1)),
+    flush: async (request = {}) => {
+      assertOptions('flush', request, { deadlineMs: 'any' })
+      await saver.flush(request.deadlineMs === undefined ? undefined : atLeast('deadlineMs', request.deadlineMs, 1))
+    },
     lag: saver.lag,
     close: closeOnce,
     [Symbol.asyncDispose]: closeOnce,

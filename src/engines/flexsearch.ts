@@ -4,6 +4,7 @@ import { byDocument, type PostingLists } from '../encodings/postings.ts'
 import { sortedPositions } from '../encodings/term-order.ts'
 import { createYielder } from '../event-loop.ts'
 import { type BlobInput, type Chunking, content, HoldfastError } from '../index.ts'
+import { assertOptions } from '../misuse.ts'
 import type { EngineAdapter, EngineState, SavedEngine } from './adapter.ts'
 import { packageVersion } from './version.ts'
 
@@ -30,9 +31,9 @@ export interface FlexSearchAdapterOptions {
    * A name for the functions and Encoder instances among the options; change it when they change. Without a name, all of them count as
    * equal.
    */
-  encoder?: string
+  encoder?: string | undefined
   /** Of the flexsearch package, where it cannot be found. */
-  version?: string
+  version?: string | undefined
 }
 
 const NAME = 'FlexSearch'
@@ -44,6 +45,7 @@ export function flexsearch<Class extends new (options: never) => FlexSearchLike>
   engineOptions: object & ConstructorParameters<Class>[0],
   options: FlexSearchAdapterOptions = {},
 ): EngineAdapter<InstanceType<Class>> {
+  assertOptions('flexsearch', options, { encoder: 'any', version: 'any' })
   if (typeof Engine !== 'function')
     throw new TypeError('flexsearch: give the Index or Document class, then its options')
   if (typeof engineOptions !== 'object' || engineOptions === null) {

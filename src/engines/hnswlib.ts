@@ -1,6 +1,7 @@
 import { type ColumnFormat, restoreColumns, saveColumns } from '../encodings/column-file.ts'
 import type { Region } from '../encodings/columns.ts'
 import { captureFile } from '../local/saved-file.ts'
+import { assertOptions } from '../misuse.ts'
 import type { EngineAdapter } from './adapter.ts'
 import { packageVersion } from './version.ts'
 
@@ -38,15 +39,15 @@ export interface HnswlibOptions<Space extends string = 'l2' | 'ip' | 'cosine'> {
   /** Dimensions of the vectors. */
   dim: number
   /** As given to `initIndex`: hnswlib does not save it, so the adapter does. Default what was saved, or false. */
-  allowReplaceDeleted?: boolean
+  allowReplaceDeleted?: boolean | undefined
 }
 
 /** Where the adapter keeps its file in between, and which version it records. */
 export interface HnswlibAdapterOptions {
   /** Where the file that hnswlib saves and loads is for a moment, as large as the index. Default `os.tmpdir()`. */
-  temporaryDirectory?: string
+  temporaryDirectory?: string | undefined
   /** Of the hnswlib-node package, where it cannot be found. */
-  version?: string
+  version?: string | undefined
 }
 
 /** Saves and restores an hnswlib-node index: `hnswlib(HierarchicalNSW, { space: 'cosine', dim: 384 })`. */
@@ -55,6 +56,7 @@ export function hnswlib<Engine extends HnswlibLike, Space extends string>(
   engineOptions: HnswlibOptions<Space>,
   options: HnswlibAdapterOptions = {},
 ): EngineAdapter<Engine> {
+  assertOptions('hnswlib', options, { temporaryDirectory: 'any', version: 'any' })
   if (typeof HierarchicalNSW !== 'function') {
     throw new TypeError('hnswlib: give the HierarchicalNSW class, then { space, dim }')
   }

@@ -9,9 +9,11 @@ import {
   type Watermark,
 } from '../index.ts'
 import { isStore } from '../location.ts'
+import { assertOptions, type OptionTable, pickOptions } from '../misuse.ts'
 import type { EngineAdapter, SaveContext } from './adapter.ts'
 import { type Autosave, autosave, startEngine } from './autosave.ts'
-import type { AutosaveOptions, Lag } from './autosave-options.ts'
+import { AUTOSAVE_OPTIONS, type AutosaveOptions, type Lag } from './autosave-options.ts'
+import { assertAdapter, OPEN_OPTIONS } from './engine-options.ts'
 
 // An engine that loses nothing that was acknowledged: each change is applied, journalled and made durable, and snapshots are made in the
 // background. After a crash the newest snapshot is restored, and the changes after it are replayed.
@@ -38,15 +40,15 @@ export interface OpenEngineOptions<Engine, Change>
    */
   apply: (engine: Engine, change: Change, context: ChangeContext) => void
   /** Version of the changes, and what makes a change of an earlier version one of this. Default version 1. */
-  changes?: { version: number; upgrade?: (change: unknown, version: number) => Change }
+  changes?: { version: number; upgrade?: (change: unknown, version: number) => Change } | undefined
   /** Decides on a change that cannot be replayed; default `stop`, which is `REPLAY_FAILED`. */
-  onReplayError?: (entry: { sequence: number; change: unknown }, error: unknown) => 'skip' | 'stop'
+  onReplayError?: ((entry: { sequence: number; change: unknown }, error: unknown) => 'skip' | 'stop') | undefined
   /** How long to wait for the owner before, in ms: for a restart while the old process ends. Default 0. */
-  lockWaitMs?: number
+  lockWaitMs?: number | undefined
   /** Begins a new journal: see `openJournal`. The engine starts from its newest snapshot, without the changes after it. */
-  startOver?: boolean
+  startOver?: boolean | undefined
   /** A save is due when the changes since the last one have so many bytes; default 64 MiB. */
-  saveAfterBytes?: number
+  saveAfterBytes?: number | undefined
 }
 
 /** Where a live engine stands. */
@@ -75,13 +77,24 @@ export interface LiveEngine<Engine, Change> {
    * @throws METADATA_INVALID for what cannot be kept, what `apply` throws, JOURNAL_FAILED: nothing was changed. CHANGE_UNKNOWN: it is applied, and
    * durable with the next snapshot, perhaps after a crash too; do not repeat it
    */
-  change(change: Change, options?: { watermark?: Watermark }): Promise<{ sequence: number }>
+  change(change: Change, options?: { watermark?: Watermark | undefined }): Promise<{ sequence: number }>
   /** Makes a snapshot at once. */
   save(): Promise<void>
   lag(): LiveLag
   /** Saves, and lets others open the engine. */
   close(): Promise<void>
   [Symbol.asyncDispose](): Promise<void>
+}
+
+const LIVE_OPTIONS: OptionTable<OpenEngineOptions<unknown, unknown>> = {
+  ...AUTOSAVE_OPTIONS,
+  create: 'function',
+  apply: 'function',
+  changes: 'any',
+  onReplayError: 'function',
+  lockWaitMs: 'ms',
+  startOver: 'boolean',
+  saveAfterBytes: 'any',
 }
 
 const SAVE_AFTER_BYTES = 64 * 1024 * 1024
@@ -104,7 +117,10 @@ export async function openEngine<Engine, Change = unknown>(
     throw new RangeError(`openEngine: changes.version is an integer from 1, got ${String(version)}`)
   }
   const given = isStore<Store>(location) ? location : null
-  const { lockWaitMs: _wait, ...storeOptions } = options
+  assertAdapter('openEngine', adapter)
+  assertOptions('openEngine', options, { ...(given === null ? OPEN_OPTIONS : {}), ...LIVE_OPTIONS })
+  // It is how long to wait for the journal, and not for the writer lock.
+  const { lockWaitMs: _wait, ...storeOptions } = pickOptions<OpenOptions>(options, OPEN_OPTIONS)
   const store = given ?? (await openStore(location as string | URL, storeOptions))
   try {
     // The lock first: what is read must not be changed by an owner that still runs.
@@ -233,7 +249,8 @@ function liveEngine<Engine, Change>(parts: LiveParts<Engine, Change>): LiveEngin
   const { store, journal, adapter, options, started, closeStore } = parts
   const { engine } = started
   // It is how long to wait for the journal, and not for the writer lock.
-  const { lockWaitMs: _wait, saveAfterBytes = SAVE_AFTER_BYTES, ...saving } = options
+  const { saveAfterBytes = SAVE_AFTER_BYTES } = options
+  const { lockWaitMs: _wait, ...saving } = pickOptions<AutosaveOptions<Engine>>(options, AUTOSAVE_OPTIONS)
   const { version } = options.changes ?? { version: 1 }
   let { watermark } = started
   let covered = started.restored?.snapshot.covers ?? 0

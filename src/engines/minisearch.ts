@@ -4,6 +4,7 @@ import { byDocument, type PostingLists } from '../encodings/postings.ts'
 import { decodeTermOrder, encodeTermOrder, sortedPositions } from '../encodings/term-order.ts'
 import { createYielder, STEPS } from '../event-loop.ts'
 import { type Chunking, content, HoldfastError } from '../index.ts'
+import { assertOptions } from '../misuse.ts'
 import type { EngineAdapter, SavedEngine } from './adapter.ts'
 import { packageVersion } from './version.ts'
 
@@ -45,9 +46,9 @@ export interface MiniSearchAdapterOptions {
    * A name for your `tokenize` and `processTerm`; change it when they change, for an index made with one tokenizer gives wrong answers to
    * another. Functions themselves cannot be compared: without a name, all that are not MiniSearch's own count as equal.
    */
-  tokenizer?: string
+  tokenizer?: string | undefined
   /** Of the minisearch package, where it cannot be found. */
-  version?: string
+  version?: string | undefined
 }
 
 const NAME = 'MiniSearch'
@@ -61,6 +62,7 @@ export function minisearch<Engine extends MiniSearchLike, Options extends Fields
   engineOptions: Options,
   options: MiniSearchAdapterOptions = {},
 ): EngineAdapter<Engine> {
+  assertOptions('minisearch', options, { tokenizer: 'any', version: 'any' })
   if (typeof MiniSearch !== 'function') throw new TypeError('minisearch: give the MiniSearch class, then its options')
   const { fields, idField = 'id', storeFields = [], tokenize, processTerm } = engineOptions
   const given = Object.entries({ tokenize, processTerm }).filter(([, value]) => value !== undefined)

@@ -21,6 +21,7 @@ import { readVectors, type VectorEntry, vectorLines } from '../encodings/orama-v
 import { documentOrder, type PostingLists } from '../encodings/postings.ts'
 import { createYielder } from '../event-loop.ts'
 import { type BlobInput, type Chunking, content, HoldfastError } from '../index.ts'
+import { assertOptions } from '../misuse.ts'
 import type { EngineAdapter, EngineState, SavedEngine } from './adapter.ts'
 import { packageVersion } from './version.ts'
 
@@ -56,9 +57,9 @@ interface OramaOptions {
 /** What the Orama adapter cannot find out from the options of the engine. */
 export interface OramaAdapterOptions {
   /** A name for your tokenizer component; change it when it changes. Without a name, all tokenizers of your own count as equal. */
-  tokenizer?: string
+  tokenizer?: string | undefined
   /** Of the @orama/orama package, where it cannot be found. */
-  version?: string
+  version?: string | undefined
 }
 
 const NAME = 'Orama'
@@ -70,6 +71,7 @@ export function orama<Db extends object, Options extends OramaOptions>(
   createOptions: Options,
   options: OramaAdapterOptions = {},
 ): EngineAdapter<Db> {
+  assertOptions('orama', options, { tokenizer: 'any', version: 'any' })
   const { schema, components, sort } = createOptions
   const tokenizer = options.tokenizer ?? (components?.tokenizer === undefined ? 'default' : 'custom')
   return {

@@ -1,4 +1,5 @@
 import type { BlobInput, SnapshotBlob } from '../index.ts'
+import { assertOptions, type OptionTable, refusePromise } from '../misuse.ts'
 import type { EngineAdapter, RestoreContext, SaveContext, SavedEngine } from './adapter.ts'
 
 // For an engine that has no adapter of its own: it gives bytes, or saves to a path.
@@ -8,10 +9,10 @@ export interface PlainOptions<Engine> {
   /** Names the engine; a snapshot of another name is refused. */
   name: string
   /** Raise it when your bytes change so that older code could not read them. Default 1. */
-  layout?: number
+  layout?: number | undefined
   /** What must be equal on save and restore: dimensions, metric, tokenizer id. */
-  options?: Record<string, unknown>
-  version?: string
+  options?: Record<string, unknown> | undefined
+  version?: string | undefined
   /**
    * One blob, or several by name. Bytes, text, streams, `{ file }`, or `(path) => …` that saves into a path. Bytes are taken as they are
    * now; what is read later (streams, functions, files) needs `revision` if the engine can change meanwhile.
@@ -25,6 +26,17 @@ export interface PlainOptions<Engine> {
   close?(engine: Engine): void | Promise<void>
 }
 
+const PLAIN_OPTIONS: OptionTable<PlainOptions<unknown>> = {
+  name: 'any',
+  layout: 'any',
+  options: 'any',
+  version: 'any',
+  save: 'function',
+  restore: 'function',
+  revision: 'function',
+  close: 'function',
+}
+
 /** One blob, named `index`, or `{ blobs }` by name. */
 export type PlainBlobs = BlobInput | { blobs: Readonly<Record<string, BlobInput>> }
 
@@ -32,6 +44,12 @@ export type { SavedEngine, SnapshotBlob }
 
 /** An adapter made of two functions. */
 export function plain<Engine>(description: PlainOptions<Engine>): EngineAdapter<Engine> {
+  refusePromise(description, 'plain: the description')
+  // An instance of a class may have fields of its own as well.
+  if (description?.constructor === Object) assertOptions('plain', description, PLAIN_OPTIONS)
+  for (const method of ['save', 'restore'] as const) {
+    if (typeof description?.[method] !== 'function') throw new TypeError(`plain: ${method} must be a function`)
+  }
   const { name, layout = 1, options = {}, version, revision, close } = description
   if (typeof name !== 'string' || name === '') throw new TypeError('plain: give the engine a name')
   return {

@@ -2,6 +2,7 @@ import { type BlobInput, type Chunking, fixed, HoldfastError } from '../index.ts
 import { privateFile } from '../local/private-directory.ts'
 import { putDatabase } from '../local/put-database.ts'
 import { captureFileLater, type SavedFile, wholeBytes } from '../local/saved-file.ts'
+import { assertOptions } from '../misuse.ts'
 import type { EngineAdapter, EngineState, SaveContext } from './adapter.ts'
 
 // A database is saved by SQLite's own backup, while it is in use, and kept by pages: a transaction changes a few of them, where they are.
@@ -25,17 +26,17 @@ export interface SqliteLike {
 /** How a database is copied and where a restored one is put. */
 export interface SqliteAdapterOptions<Database> {
   /** The function `backup` of `node:sqlite`; a database of better-sqlite3 has its own. */
-  backup?: (database: Database, path: string, options: { rate: number }) => Promise<unknown>
+  backup?: ((database: Database, path: string, options: { rate: number }) => Promise<unknown>) | undefined
   /**
    * Where a restored database is put, durably. What is there is kept beside it as `<path>.old`, with its log. A crash meanwhile leaves the
    * one before or the restored one; where the one before has a log beside it, perhaps none: restore again. Nobody may have it open. Default: a
    * private file, removed when the process exits.
    */
-  path?: string
+  path?: string | undefined
   /** What must be equal on save and restore: the number of your schema, say. */
-  options?: Record<string, unknown>
+  options?: Record<string, unknown> | undefined
   /** Where the backup is for a moment, as large as the database. Default `os.tmpdir()`. */
-  temporaryDirectory?: string
+  temporaryDirectory?: string | undefined
 }
 
 /** Pages copied in one turn of the event loop. */
@@ -50,6 +51,7 @@ export function sqlite<Database extends SqliteLike>(
   open: (path: string) => Database | Promise<Database>,
   options: SqliteAdapterOptions<Database> = {},
 ): EngineAdapter<Database> {
+  assertOptions('sqlite', options, { backup: 'function', path: 'any', options: 'any', temporaryDirectory: 'any' })
   if (typeof open !== 'function') throw new TypeError('sqlite: give a function that opens the database at a path')
   const { backup, path, temporaryDirectory } = options
 

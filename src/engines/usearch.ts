@@ -1,6 +1,7 @@
 import { type ColumnFormat, cutShort, restoreColumns, saveColumns } from '../encodings/column-file.ts'
 import type { Region } from '../encodings/columns.ts'
 import { captureBytes, captureFile, type SavedFile } from '../local/saved-file.ts'
+import { assertOptions } from '../misuse.ts'
 import type { EngineAdapter } from './adapter.ts'
 import { packageVersion } from './version.ts'
 
@@ -29,17 +30,17 @@ export type UsearchClass<Engine extends UsearchLike, Options> = new (options: Op
 /** The options that the index is made with. */
 export interface UsearchOptions {
   dimensions: number
-  metric?: string
-  quantization?: string
-  multi?: boolean
+  metric?: string | undefined
+  quantization?: string | undefined
+  multi?: boolean | undefined
 }
 
 /** Where the adapter keeps its file in between, and which version it records. */
 export interface UsearchAdapterOptions {
   /** Where the file that usearch saves and loads is for a moment, as large as the index. Default `os.tmpdir()`. */
-  temporaryDirectory?: string
+  temporaryDirectory?: string | undefined
   /** Of the usearch package, where it cannot be found. */
-  version?: string
+  version?: string | undefined
 }
 
 /** Saves and restores a usearch index: `usearch(Index, { dimensions: 384, metric: MetricKind.Cos })`. */
@@ -48,6 +49,7 @@ export function usearch<Engine extends UsearchLike, Options extends UsearchOptio
   engineOptions: Options,
   options: UsearchAdapterOptions = {},
 ): EngineAdapter<Engine> {
+  assertOptions('usearch', options, { temporaryDirectory: 'any', version: 'any' })
   if (typeof Index !== 'function') throw new TypeError('usearch: give the Index class, then its options')
   const { dimensions, metric = 'cos', quantization = 'f32', multi = false } = engineOptions
   if (!Number.isInteger(dimensions) || dimensions < 1) {

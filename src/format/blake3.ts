@@ -1,7 +1,7 @@
 // BLAKE3: the native addon where it loads, else a portable implementation.
 
 import { createHasher, hash as hashPortable, warmupSimd } from 'blake3-jit'
-import { requireNative } from '../native.ts'
+import { requireNative, whyNotLoaded } from '../native.ts'
 import { toHex } from './hex.ts'
 import { DIGEST_BYTES } from './limits.ts'
 
@@ -39,7 +39,7 @@ export function blake3Implementation(): { name: 'native' | 'wasm'; reason?: unkn
 function choose(): Implementation {
   if (process.env.HOLDFAST_BLAKE3 === 'wasm') return portable()
   try {
-    const { blake3 } = requireNative('@napi-rs/blake-hash') as { blake3: (input: Uint8Array) => Buffer }
+    const { blake3 } = loadNative()
     const hash: Hash = (bytes) => {
       const digest = blake3(bytes)
       // Not a Buffer: its `slice` is a view, and callers of `slice` on a digest mean a copy.
@@ -49,6 +49,14 @@ function choose(): Implementation {
     return { name: 'native', hash }
   } catch (reason) {
     return { ...portable(), reason }
+  }
+}
+
+function loadNative(): { blake3: (input: Uint8Array) => Buffer } {
+  try {
+    return requireNative('@napi-rs/blake-hash') as { blake3: (input: Uint8Array) => Buffer }
+  } catch (cause) {
+    throw new Error(whyNotLoaded('@napi-rs/blake-hash', cause), { cause })
   }
 }
 

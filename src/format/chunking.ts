@@ -1,6 +1,7 @@
 // How a blob is cut into chunks: by content (FastCDC) or at fixed lengths. The reference implementation.
 
 import { HoldfastError } from '../errors.ts'
+import { assertOptions } from '../misuse.ts'
 import { cutByContent, fillGear } from './gear.ts'
 
 /** How a blob is cut into chunks; recorded with the blob. Sizes in bytes. */
@@ -22,8 +23,8 @@ const NORMALISATION = 2
  * Boundaries that follow the content, so that an insertion moves only the chunks around it. `averageBytes`: a power of
  * two from 4,096 to 1,048,576; default 16,384. Chunks have a quarter of it to four times it.
  */
-export function content(options: { averageBytes?: number } = {}): Chunking {
-  if (typeof options !== 'object' || options === null) throw new TypeError('content() takes { averageBytes }')
+export function content(options: { averageBytes?: number | undefined } = {}): Chunking {
+  assertOptions('content', options, { averageBytes: 'any' })
   const average = options.averageBytes ?? AVERAGE_BYTES_DEFAULT
   if (typeof average !== 'number') throw new TypeError(`averageBytes must be a number, not ${typeof average}`)
   if (!isAverage(average)) {

@@ -18,6 +18,9 @@ export const CODEC_DAG_CBOR = 0x71
 /** Multihash code of BLAKE3. */
 export const HASH_BLAKE3 = 0x1e
 
+/** `b`, and 36 bytes in base32. */
+const CID_TEXT_LENGTH = 59
+
 export type Codec = typeof CODEC_RAW | typeof CODEC_DAG_CBOR
 
 /** A CID without the parts that never vary. */
@@ -56,6 +59,17 @@ export function blockId(cid: CID): BlockId {
 /** The parts of a CID in text, which must be spelled as `cidText` spells it. Throws `SNAPSHOT_DAMAGED`. */
 export function parseCid(text: string): BlockId {
   let cid: CID
+  // All of this format's have one length. To decode base32 takes the square of it.
+  if (text.length !== CID_TEXT_LENGTH) {
+    const cid = text.slice(0, CID_TEXT_LENGTH)
+    throw new HoldfastError(
+      'SNAPSHOT_DAMAGED',
+      `'${cid}…' is not a CID of this format: it has ${text.length} characters`,
+      {
+        details: { cid },
+      },
+    )
+  }
   try {
     cid = CID.parse(text)
   } catch (cause) {

@@ -11,7 +11,14 @@
 //    covers?     [ journal id (16 bytes), sequence ]  the entries of a journal that the snapshot holds the effect of
 
 import { type BlockId, CODEC_DAG_CBOR, cidOf } from './cid.ts'
-import { BLOCK_BYTES_MAX, DIGEST_BYTES, FORMAT_VERSION, JOURNAL_ID_BYTES, STORE_ID_BYTES } from './limits.ts'
+import {
+  BLOCK_BYTES_MAX,
+  COUNTER_MAX,
+  DIGEST_BYTES,
+  FORMAT_VERSION,
+  JOURNAL_ID_BYTES,
+  STORE_ID_BYTES,
+} from './limits.ts'
 import { damagedRecord, decodeRecord, expectFields, linkIn } from './record.ts'
 import { isTime } from './time.ts'
 import { encodeStrict, type StrictValue, strictCopy } from './value.ts'
@@ -97,7 +104,7 @@ function wrongCommit(commit: CommitRecord): string | null {
     return 'its covers are not a journal id and a sequence'
   }
   if (store.length !== STORE_ID_BYTES) return `its store id has ${store.length} bytes`
-  if (!Number.isSafeInteger(sequence) || sequence < 1) return `its sequence is ${sequence}`
+  if (!Number.isInteger(sequence) || sequence < 1 || sequence > COUNTER_MAX) return `its sequence is ${sequence}`
   if (manifest.codec !== CODEC_DAG_CBOR) return 'its manifest is not dag-cbor'
   if (!isTime(time)) return `its time is '${time}'`
   for (let i = 0; i < packs.length; i++) {

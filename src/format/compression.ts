@@ -2,7 +2,7 @@
 // that beside it, the decoder of `zstddec`. What a build of libzstd is trusted with is decided here.
 
 import { clock } from '../clock.ts'
-import { readNative } from '../native.ts'
+import { readNative, whyNotLoaded } from '../native.ts'
 import { blake3 } from './blake3.ts'
 import { refuseDecompression, useCompressor, useDecompressor, useSharedDecoder, zstdReady } from './codec.ts'
 import { toHex } from './hex.ts'
@@ -12,7 +12,7 @@ import { wasm } from './wasm.ts'
 export const COMPRESSION = { none: 0, zstd: 1 } as const
 
 /** Zstd where Node has none. Resolved at run time, as addons are: where it is not, nothing is compressed. */
-export const ZSTD_PACKAGE = '@bokuweb/zstd-wasm'
+const ZSTD_PACKAGE = '@bokuweb/zstd-wasm'
 
 /**
  * BLAKE3 of `zstd.wasm` of version 0.0.27. Its exports have names of one letter, which mean something else in another
@@ -65,10 +65,18 @@ function withFull(use: (module: ZstdModule) => void): Prepared {
 
 /** @internal */
 export function loadFull(): ZstdModule {
-  const bytes = readNative(ZSTD_PACKAGE, 'zstd.wasm')
+  const bytes = readFull()
   if (toHex(blake3(bytes)) !== ZSTD_WASM_DIGEST)
     throw new Error(`${ZSTD_PACKAGE} is not of the version that is known here`)
   return { compiled: new wasm.Module(bytes), build: 'full' }
+}
+
+function readFull(): Uint8Array {
+  try {
+    return readNative(ZSTD_PACKAGE, 'zstd.wasm')
+  } catch (cause) {
+    throw new Error(whyNotLoaded(ZSTD_PACKAGE, cause), { cause })
+  }
 }
 
 /**

@@ -20,10 +20,12 @@ import { CODEC_DAG_CBOR, parseCid } from './cid.ts'
 import { isHex } from './hex.ts'
 import { openJson, sealJson } from './json-file.ts'
 import {
+  COUNTER_MAX,
   DIGEST_BYTES,
   HEAD_VERSION,
   JSON_BYTES_MAX,
   PACK_BYTES_MAX,
+  PACK_ID_MAX,
   SNAPSHOTS_MAX,
   STORE_ID_BYTES,
   WRITES_KEPT,
@@ -130,8 +132,21 @@ export interface Head {
 const FORMAT = 'holdfast-head'
 
 const count = z.int().min(0)
+const counter = count.max(COUNTER_MAX)
+const packId = count.max(PACK_ID_MAX)
 const packName = z.string().refine((text) => isHex(text, DIGEST_BYTES), 'must be a pack name')
 const packBytes = count.max(PACK_BYTES_MAX)
+/**
+ * A list of which only the first wrong item is told. Zod's own lists make an issue of each: with 16 MiB of wrong items that takes
+ * minutes and gigabytes.
+ */
+function listOf<T>(what: string, isItem: (item: unknown) => item is T): z.ZodType<T[]> {
+  return z.custom<T[]>((value) => Array.isArray(value) && value.every(isItem), `must be a list of ${what}`)
+}
+const isPackId = (value: unknown): value is number => packId.safeParse(value).success
+const isDigest = (value: unknown): value is string => typeof value === 'string' && isHex(value, DIGEST_BYTES)
+const isTag = (value: unknown): value is string => typeof value === 'string' && isWellFormed(value)
+const isWriteId = (value: unknown): value is string => typeof value === 'string' && isHex(value, 8)
 const text = z.string().refine(isWellFormed, 'has a lone surrogate')
 
 const segmentName = z.string().refine((name) => /^\d{8,15}-[0-9a-f]{32}$/.test(name), 'must be a segment')
@@ -150,39 +165,36 @@ const journalShape = z.object({
 })
 
 const snapshotShape = z.object({
-  sequence: count.min(1),
+  sequence: counter.min(1),
   manifest: z.string().refine(isManifestCid, 'must be a manifest CID'),
   time: z.string().refine(isTime, 'must be a time'),
   message: text.optional(),
-  tags: z.array(text).refine(isAscending, 'must ascend'),
+  tags: listOf('text', isTag).refine(isAscending, 'must ascend'),
   abandoned: z.boolean(),
-  pack: count,
-  packs: z.array(count).refine(isAscending, 'must ascend'),
+  pack: packId,
+  packs: listOf('pack ids', isPackId).refine(isAscending, 'must ascend'),
   size: count,
   covers: coversShape.optional(),
 })
-const packShape = z.object({ id: count, name: packName, bytes: packBytes, blocks: count, live: count.nullable() })
-const retiredShape = z.object({ name: packName, bytes: packBytes, revision: count })
+const packShape = z.object({ id: packId, name: packName, bytes: packBytes, blocks: count, live: count.nullable() })
+const retiredShape = z.object({ name: packName, bytes: packBytes, revision: counter })
 const damagedShape = z.object({
   pack: packName,
-  digests: z.array(z.string().refine((hex) => isHex(hex, DIGEST_BYTES), 'must be a digest')),
-})
-
-const shape = z.object({
-  storeId: z.string().refine((hex) => isHex(hex, STORE_ID_BYTES), 'must be 32 hex digits'),
-  revision: count,
-  sequence: count,
-  current: count.min(1).nullable(),
-  snapshots: z.array(snapshotShape).max(SNAPSHOTS_MAX),
-  packs: z.array(packShape),
-  retired: z.array(retiredShape),
-  damaged: z.array(damagedShape),
-  writes: z.array(z.string().refine((hex) => isHex(hex, 8), 'must be 16 hex digits')).max(WRITES_KEPT),
-  journal: journalShape.optional(),
+  digests: listOf('digests', isDigest),
 })
 
 /** What is not a list of entries. */
-const single = shape.omit({ snapshots: true, packs: true, retired: true, damaged: true })
+const single = z.object({
+  storeId: z.string().refine((hex) => isHex(hex, STORE_ID_BYTES), 'must be 32 hex digits'),
+  revision: counter,
+  sequence: counter,
+  current: counter.min(1).nullable(),
+  writes: listOf('ids of 16 hex digits', isWriteId).refine((ids) => ids.length <= WRITES_KEPT, 'must be at most 64'),
+  journal: journalShape.optional(),
+})
+
+/** The lists of entries, each parsed entry by entry. */
+const lists = { snapshots: snapshotShape, packs: packShape, retired: retiredShape, damaged: damagedShape }
 
 /**
  * The file. Throws `LIMIT_EXCEEDED` with too many snapshots or more than 16 MiB; a plain `Error` when HEAD contradicts
@@ -190,6 +202,7 @@ const single = shape.omit({ snapshots: true, packs: true, retired: true, damaged
  */
 export function encodeHead(head: Head): Uint8Array {
   if (head.snapshots.length > SNAPSHOTS_MAX) throw beyond('snapshots', SNAPSHOTS_MAX, head.snapshots.length)
+  assertCountable(head)
   const { writes, journal, ...fields } = checked(single, head)
   const wrong = wrongHead(head)
   if (wrong !== null) throw new Error(`bug: HEAD is wrong: ${wrong}`)
@@ -242,12 +255,35 @@ export function parseHead(bytes: Uint8Array, where: string): { head: Head; unkno
   const { fields } = opened
   if (fields.format !== FORMAT) throw notAStore(where, fields.format)
   assertSupported(fields, HEAD_VERSION, where, (reason) => damagedHead(where, reason))
-  const parsed = shape.safeParse(fields)
-  if (!parsed.success) throw damagedHead(where, z.prettifyError(parsed.error))
-  const head = parsed.data as Head
+  const head = parseFields(fields, (reason) => damagedHead(where, reason))
   const wrong = wrongHead(head)
   if (wrong !== null) throw damagedHead(where, wrong)
   return { head, unknown: unknownFields(fields) }
+}
+
+/** The fields and lists of the format, up to the first that is wrong. */
+function parseFields(fields: Record<string, unknown>, damaged: (reason: string) => HoldfastError): Head {
+  const parsed = single.safeParse(fields)
+  if (!parsed.success) throw damaged(z.prettifyError(parsed.error))
+  const entries: Record<string, unknown[]> = {}
+  for (const [name, part] of Object.entries(lists)) {
+    const list = fields[name]
+    if (!Array.isArray(list)) throw damaged(`its '${name}' is no list`)
+    if (name === 'snapshots' && list.length > SNAPSHOTS_MAX) throw damaged(`it has ${list.length} snapshots`)
+    entries[name] = list.map((entry: unknown, i) => {
+      const item = part.safeParse(entry)
+      if (!item.success) throw damaged(`${name}[${i}]: ${z.prettifyError(item.error)}`)
+      return item.data
+    })
+  }
+  return { ...parsed.data, ...entries } as Head
+}
+
+/** Throws `LIMIT_EXCEEDED` when a number of the HEAD to be written is beyond what any reader takes. */
+function assertCountable({ revision, sequence, packs }: Head): void {
+  if (revision > COUNTER_MAX) throw beyond('revision', COUNTER_MAX, revision)
+  if (sequence > COUNTER_MAX) throw beyond('sequence', COUNTER_MAX, sequence)
+  for (const { id } of packs) if (id > PACK_ID_MAX) throw beyond('packId', PACK_ID_MAX, id)
 }
 
 /** What HEAD says that contradicts itself; null when nothing does. Asserted on both ways. */
@@ -278,11 +314,9 @@ function wrongHead(head: Head): string | null {
   return null
 }
 
-const known = new Set(['format', 'version', 'requires', ...Object.keys(shape.shape)])
+const known = new Set(['format', 'version', 'requires', ...Object.keys(single.shape), ...Object.keys(lists)])
 const knownInside = new Map(
-  Object.entries({ snapshots: snapshotShape, packs: packShape, retired: retiredShape, damaged: damagedShape }).map(
-    ([name, inside]) => [name, new Set(Object.keys(inside.shape))],
-  ),
+  Object.entries(lists).map(([name, inside]) => [name, new Set<string>(Object.keys(inside.shape))]),
 )
 
 function unknownFields(fields: Record<string, unknown>): string[] {

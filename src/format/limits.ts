@@ -22,6 +22,21 @@ export const DAG_DEPTH_MAX = 8
 /** Bytes of one blob. One segment short of 2 TiB: the segments block of a full 2 TiB would exceed `BLOCK_BYTES_MAX`. */
 export const BLOB_BYTES_MAX = 2 ** 41 - SEGMENT_BYTES
 
+/**
+ * Highest revision and sequence. A writer adds to them, and a repair a million at once: so that no sum leaves the integers that
+ * are exact, a file that claims more is damaged.
+ */
+export const COUNTER_MAX = 2 ** 48
+
+/** Highest pack id in a HEAD: tables keep ids in 32 bits. */
+export const PACK_ID_MAX = 2 ** 31 - 1
+
+/**
+ * What all items of one dag-cbor block may weigh once decoded. An item takes one byte on the disk and a hundred in memory: 16 MiB of
+ * empty byte strings would be gigabytes. 65,536 blobs weigh two thirds of it.
+ */
+export const VALUE_WEIGHT_MAX = 2 ** 22
+
 /** Blobs of one snapshot. */
 export const BLOBS_MAX = 65_536
 

@@ -33,6 +33,7 @@ import { toHex } from './hex.ts'
 import {
   BLOCK_BYTES_MAX,
   CHECK_BYTES,
+  COUNTER_MAX,
   DIGEST_BYTES,
   ENTRY_BYTES,
   FANOUT_BYTES,
@@ -129,7 +130,7 @@ export function parsePackHeader(bytes: Uint8Array, where: string): PackHeader {
   if (version !== FORMAT_VERSION) throw damaged(where, `its version is ${version}`)
   if (view.getUint16(10, true) !== HASH_BLAKE3) throw damaged(where, 'its digests are not BLAKE3')
   if (!isZero(bytes, 12, 16) || !isZero(bytes, 56, 64)) throw damaged(where, 'its header has bytes that must be zero')
-  if (!isCount(revision)) throw damaged(where, 'its revision is too large')
+  if (revision > COUNTER_MAX) throw damaged(where, 'its revision is too large')
   return { storeId: bytes.slice(16, 32), revision, nonce: bytes.slice(40, 56) }
 }
 
@@ -195,7 +196,7 @@ export function* parsingPackIndex(parts: PackParts): Steps<PackIndex> {
   if (Buffer.compare(owner, storeId) !== 0) {
     throw damaged(where, `it belongs to store ${toHex(owner)}, not ${toHex(storeId)}`)
   }
-  const wrong = yield* checkingIndex(index, blocks, indexOffset)
+  const wrong = (yield* checkingIndex(index, blocks, indexOffset)) ?? wrongTotal(index, blocks, indexOffset)
   if (wrong !== null) throw damaged(where, wrong)
   return indexOver(index, blocks)
 }
@@ -228,6 +229,17 @@ export function* checkingIndex(index: Uint8Array, blocks: number, indexOffset: n
   return null
 }
 
+/** Blocks do not overlap: otherwise a small pack could stand for any number of bytes to read and to decompress. */
+function wrongTotal(index: Uint8Array, blocks: number, indexOffset: number): string | null {
+  const view = viewOf(index)
+  const dataBytes = indexOffset - HEADER_BYTES
+  let storedBytes = 0
+  for (let i = 0; i < blocks; i++) storedBytes += view.getUint32(entryAt(i) + STORED_AT, true)
+  return storedBytes > dataBytes
+    ? `its blocks overlap: they have ${storedBytes} bytes, and its data ${dataBytes}`
+    : null
+}
+
 function wrongEntries(index: Uint8Array, view: DataView, from: number, to: number, indexOffset: number): string | null {
   let byte = from === 0 ? 0 : index[entryAt(from - 1)]!
   for (let i = from; i < to; i++) {
@@ -243,6 +255,8 @@ function wrongEntries(index: Uint8Array, view: DataView, from: number, to: numbe
     const compression = index[at + COMPRESSION_AT]!
     if (offset < HEADER_BYTES || offset + storedLength > indexOffset) return `block ${i} lies outside its data`
     if (rawLength > BLOCK_BYTES_MAX) return `block ${i} has ${rawLength} bytes`
+    // Who reads it makes room for it, and the file may be a hole.
+    if (storedLength > BLOCK_BYTES_MAX) return `block ${i} has ${storedLength} stored bytes`
     if (codec !== CODEC_RAW && codec !== CODEC_DAG_CBOR) return `block ${i} has codec ${codec}`
     if (index[at + KIND_AT]! > KIND.commit) return `block ${i} is of kind ${index[at + KIND_AT]}`
     if (index[at + ZERO_AT] !== 0) return `block ${i} has a byte that must be zero`

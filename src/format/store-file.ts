@@ -21,6 +21,10 @@ export interface StoreFile {
 
 const FORMAT = 'holdfast-store'
 
+/** An error names so many features that are not known, and so much of each. */
+const FEATURES_NAMED = 16
+const FEATURE_LENGTH_NAMED = 80
+
 const shape = z.object({
   storeId: z.string().refine((text) => isHex(text, STORE_ID_BYTES), 'must be 32 hex digits'),
   created: z.string().refine(isTime, 'must be a time'),
@@ -73,9 +77,12 @@ export function assertSupported(
     )
   }
   if (!Array.isArray(requires)) throw damaged('it has no list `requires`')
+  if (!requires.every((feature) => typeof feature === 'string'))
+    throw damaged('its list `requires` has what is no text')
   if (requires.length > 0) {
-    throw new HoldfastError('VERSION_UNSUPPORTED', `${where} requires ${requires.join(', ')}: a newer holdfast`, {
-      details: { where, requires },
+    const some = requires.slice(0, FEATURES_NAMED).map((feature: string) => feature.slice(0, FEATURE_LENGTH_NAMED))
+    throw new HoldfastError('VERSION_UNSUPPORTED', `${where} requires ${some.join(', ')}: a newer holdfast`, {
+      details: { where, requires: some },
     })
   }
 }

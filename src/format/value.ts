@@ -5,7 +5,7 @@ import { encode } from 'cborg'
 import { CID } from 'multiformats/cid'
 import { HoldfastError } from '../errors.ts'
 import { type Cursor, MAJOR, readHead, TAG_LINK } from './cbor.ts'
-import { VALUE_DEPTH_MAX } from './limits.ts'
+import { VALUE_DEPTH_MAX, VALUE_WEIGHT_MAX } from './limits.ts'
 
 /**
  * A value that has passed the strict walk, and that nobody else holds. Maps are `Map`s here: cborg takes a plain object
@@ -48,10 +48,40 @@ export function strictCopy(value: unknown, root: string): StrictValue {
 const { Map: _, ...typeEncoders } = dagCborOptions.typeEncoders ?? {}
 const encodeOptions = { ...dagCborOptions, typeEncoders }
 
-/** The canonical dag-cbor bytes of a value that passed `strictCopy`. */
+/** What an item weighs, about a tenth of the bytes that it takes once decoded. A map's keys weigh one each. */
+const WEIGHT = { number: 1, text: 2, container: 4, bytes: 8, link: 8 } as const
+
+/**
+ * The canonical dag-cbor bytes of a value that passed `strictCopy`. Throws `LIMIT_EXCEEDED` for one with more items than a reader
+ * would decode.
+ */
 export function encodeStrict(value: StrictValue): Uint8Array {
+  const weight = weightOf(value)
+  if (weight > VALUE_WEIGHT_MAX) {
+    throw new HoldfastError(
+      'LIMIT_EXCEEDED',
+      `metadata and watermark may have items that weigh up to ${VALUE_WEIGHT_MAX} (a number 1, text 2, a list or a map 4, bytes 8), not ${weight}; ` +
+        'keep it as a blob',
+      { details: { limit: 'valueWeight', max: VALUE_WEIGHT_MAX, actual: weight } },
+    )
+  }
   // A copy: what cborg gives may be a Buffer, and a piece of Node's shared pool.
   return new Uint8Array(encode(value, encodeOptions))
+}
+
+function weightOf(value: StrictValue): number {
+  if (typeof value === 'string') return WEIGHT.text
+  if (value instanceof Uint8Array) return WEIGHT.bytes
+  let weight: number = WEIGHT.container
+  if (Array.isArray(value)) {
+    for (const item of value) weight += weightOf(item)
+    return weight
+  }
+  if (value instanceof Map) {
+    for (const item of value.values()) weight += 1 + weightOf(item)
+    return weight
+  }
+  return typeof value === 'object' && value !== null ? WEIGHT.link : WEIGHT.number
 }
 
 function copy(value: unknown, walk: Walk): StrictValue {
@@ -196,7 +226,8 @@ const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
  */
 export function decodeValue(bytes: Uint8Array, depthMax: number = VALUE_DEPTH_MAX): unknown {
   // A plain view: `slice` of a Buffer would alias the block.
-  const cursor: Cursor = { bytes: new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length), at: 0, big: 0n }
+  const view = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length)
+  const cursor: ValueCursor = { bytes: view, at: 0, big: 0n, weight: 0 }
   try {
     const value = decodeItem(cursor, depthMax)
     if (cursor.at !== bytes.length) throw new Error(`${bytes.length - cursor.at} bytes follow the value`)
@@ -210,9 +241,31 @@ export function decodeValue(bytes: Uint8Array, depthMax: number = VALUE_DEPTH_MA
   }
 }
 
-function decodeItem(cursor: Cursor, depth: number): unknown {
+/** Also counts what was decoded. */
+interface ValueCursor extends Cursor {
+  weight: number
+}
+
+const weightByMajor = [
+  WEIGHT.number,
+  WEIGHT.number,
+  WEIGHT.bytes,
+  WEIGHT.text,
+  WEIGHT.container,
+  WEIGHT.container,
+  WEIGHT.link,
+  WEIGHT.number,
+] as const
+
+function weigh(cursor: ValueCursor, weight: number): void {
+  cursor.weight += weight
+  if (cursor.weight > VALUE_WEIGHT_MAX) throw new Error('it has too many items')
+}
+
+function decodeItem(cursor: ValueCursor, depth: number): unknown {
   const first = cursor.bytes[cursor.at]
   if (first === undefined) throw new Error('it ends too early')
+  weigh(cursor, weightByMajor[first >>> 5]!)
   switch (first >>> 5) {
     case MAJOR.unsigned: {
       const value = readHead(cursor, MAJOR.unsigned)
@@ -238,21 +291,22 @@ function decodeItem(cursor: Cursor, depth: number): unknown {
   }
 }
 
-function decodeList(cursor: Cursor, depth: number): unknown[] {
+function decodeList(cursor: ValueCursor, depth: number): unknown[] {
   if (depth === 0) throw new Error('it is nested too deep')
-  // Whatever it is: every item takes a byte, and no room is made for more than there are.
   const count = readHead(cursor, MAJOR.list)
+  if (count > VALUE_WEIGHT_MAX - cursor.weight) throw new Error('it has too many items')
   const out: unknown[] = []
   for (let i = 0; i < count; i++) out.push(decodeItem(cursor, depth - 1))
   return out
 }
 
-function decodeMap(cursor: Cursor, depth: number): Record<string, unknown> {
+function decodeMap(cursor: ValueCursor, depth: number): Record<string, unknown> {
   if (depth === 0) throw new Error('it is nested too deep')
   const count = readHead(cursor, MAJOR.map)
   const out: Record<string, unknown> = {}
   let previous: Uint8Array | undefined
   for (let i = 0; i < count; i++) {
+    weigh(cursor, 1)
     const keyBytes = take(cursor, readHead(cursor, MAJOR.text))
     if (previous !== undefined && !(compareKeys(previous, keyBytes) < 0)) throw new Error('map keys are out of order')
     previous = keyBytes

@@ -1,7 +1,8 @@
 // `checkDirectory`: whether a directory is fit for a store, and what is wrong with it if not.
 
 import { dirname, join, resolve } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { pathOf } from '../location.ts'
+import { assertOptions } from '../misuse.ts'
 import { type DirectorySystem, thisSystem } from './directory-system.ts'
 import { lstatOrNull, statOrNull } from './io.ts'
 import { type Answer, judgeFileSystem, judgeFreeSpace, judgeNetwork } from './judge-directory.ts'
@@ -70,14 +71,11 @@ const freeBytesDefault = 64 * 1024 * 1024
  */
 export async function checkDirectory(
   dir: string | URL,
-  options: { freeBytesMin?: number } = {},
+  options: { freeBytesMin?: number | undefined } = {},
 ): Promise<DirectoryReport> {
-  const given = dir instanceof URL && dir.protocol === 'file:' ? fileURLToPath(dir) : dir
-  if (typeof given !== 'string' || given === '') {
-    throw new TypeError(`checkDirectory: expected a path or a file: URL, got ${String(dir)}`)
-  }
+  assertOptions('checkDirectory', options, { freeBytesMin: 'any' })
   const { freeBytesMin = freeBytesDefault } = options
-  return await inspectDirectory(nodeFileSystem, thisSystem, resolve(given), freeBytesMin)
+  return await inspectDirectory(nodeFileSystem, thisSystem, resolve(pathOf(dir, 'checkDirectory')), freeBytesMin)
 }
 
 /** @internal */

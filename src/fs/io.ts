@@ -130,12 +130,15 @@ export function isMissing(error: unknown): boolean {
   return code === 'ENOENT' || code === 'ENOTDIR'
 }
 
+const ACCESS_DENIED = 'ERR_ACCESS_DENIED'
+
 /** The system's name for a failure, such as `ENOSPC`; undefined for errors that are not the system's. */
 export function errorCode(error: unknown): string | undefined {
   if (typeof error !== 'object' || error === null || isHoldfastError(error)) return undefined
   const { code } = error as { code?: unknown }
   // Node's own (`ERR_INVALID_ARG_TYPE`) have underscores and are mistakes in a program, not answers of a disk.
-  return typeof code === 'string' && /^E[A-Z0-9]+$/.test(code) ? code : undefined
+  // One of them is: that of Node's permission model.
+  return typeof code === 'string' && (/^E[A-Z0-9]+$/.test(code) || code === ACCESS_DENIED) ? code : undefined
 }
 
 /** Whether both are the same file, under whatever name. */
@@ -154,7 +157,7 @@ export function isSameFile(a: FileStat | null, b: FileStat | null): boolean {
 export function ioError(error: unknown, doing: string, at?: string): unknown {
   const code = errorCode(error)
   if (code === undefined) return error
-  const { syscall, path = at, message } = error as NodeJS.ErrnoException
+  const { syscall, resource, message, path = resource ?? at } = error as NodeJS.ErrnoException & { resource?: string }
   const full = code === 'ENOSPC' || code === 'EDQUOT'
   return new HoldfastError(
     full ? 'NO_SPACE' : 'IO_FAILED',
@@ -174,6 +177,11 @@ function advice(code: string): string {
     case 'EACCES':
     case 'EPERM':
       return `. Check who owns that path, its mode, and the modes of the directories above it${runningAs()}`
+    case ACCESS_DENIED:
+      return (
+        ". Node's permission model (--permission) is on: it disables fsync, without which nothing can be made durable, so writing needs a " +
+        'process without it. Reading needs --allow-fs-read for the store and the program: open the store with readOnly: true'
+      )
     case 'EIO':
       return '. The device failed: look at the kernel log and check the disk before trusting it again'
     case 'EMFILE':
@@ -181,8 +189,9 @@ function advice(code: string): string {
     case 'ENFILE':
       return '. This machine has too many files open: raise fs.file-max'
     case 'ENOENT':
+      return '. Something in that path does not exist, or was removed meanwhile: create it, or check the path'
     case 'ENOTDIR':
-      return '. Something in that path does not exist, or was removed meanwhile'
+      return '. Something in that path is a file where a directory must be: check the path'
     case 'EXDEV':
       return '. Both paths must be on the same file system: are tmp/ or packs/ mounts of their own?'
     case 'ELOOP':
@@ -216,4 +225,14 @@ export async function allSettledThenThrow<Work extends readonly unknown[]>(
 ): Promise<{ -readonly [Index in keyof Work]: Awaited<Work[Index]> }> {
   await Promise.allSettled(work)
   return await Promise.all(work)
+}
+
+/** Throws `STORE_DAMAGED` if a directory of a store's is a link: what is moved or written there would lie outside of the store. */
+export async function assertNoLink(fs: FileSystem, path: string): Promise<void> {
+  if ((await lstatOrNull(fs, path))?.kind !== 'link') return
+  throw new HoldfastError(
+    'STORE_DAMAGED',
+    `${path} is a link, and nothing was written through it; it must be a real directory: put one in its place`,
+    { details: { path } },
+  )
 }

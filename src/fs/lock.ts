@@ -1,7 +1,7 @@
 // Locks of the operating system on open files. The only file that loads the lock addon.
 
 import { HoldfastError } from '../errors.ts'
-import { requireNative, resolveNative } from '../native.ts'
+import { requireNative, resolveNative, whyNotLoaded } from '../native.ts'
 import { errorCode } from './io.ts'
 
 // The only importer of `fs-native-extensions`, which gives the locks that the kernel drops when their process dies:
@@ -32,8 +32,9 @@ type LockAddon = { specifier: string; raw: boolean } | { unavailable: string }
  */
 export function planLockAddon(environment: LockEnvironment): LockAddon {
   // Both load it, and then die inside it at the first contended lock.
-  if (environment.bun) return { unavailable: 'Bun crashes in the lock addon when a lock is contended' }
-  if (environment.deno) return { unavailable: 'Deno crashes in the lock addon when a lock is contended' }
+  if (environment.bun) return { unavailable: 'Bun crashes in the lock addon when a lock is contended; write from Node' }
+  if (environment.deno)
+    return { unavailable: 'Deno crashes in the lock addon when a lock is contended; write from Node' }
   if (environment.musl) {
     // The wrapper looks for a `linux-x64-musl` prebuild, which is not shipped; the ordinary one needs nothing of glibc
     // that musl lacks.
@@ -138,8 +139,7 @@ function load(): LockState {
   try {
     return { available: true, tryLock: bindTryLock(plan, requireNative(plan.specifier), process.platform) }
   } catch (cause) {
-    const reason = `the addon fs-native-extensions did not load on ${process.platform}-${process.arch}`
-    return { available: false, reason, cause }
+    return { available: false, reason: whyNotLoaded('fs-native-extensions', cause), cause }
   }
 }
 
@@ -178,27 +178,29 @@ function isHeld(error: unknown): boolean {
   return held.has(errorCode(error) ?? '')
 }
 
+const ELSEWHERE =
+  "Put the store on a file system with locks, or open it with lock: 'none' if you make sure that there is one writer at a time"
+
 function lockFailure(error: unknown): string {
   const code = errorCode(error)
   const said = code === undefined ? String(error) : `${code}, ${(error as Error).message}`
   switch (code) {
     case 'ENOLCK':
-      return `the file system has no lock service (${said}); on NFS, lockd or NFSv4 is needed`
+      return `the file system has no lock service (${said}); on NFS, lockd or NFSv4 is needed. ${ELSEWHERE}`
     case 'EINVAL':
     case 'ENOSYS':
     case 'ENOTSUP':
     case 'EOPNOTSUPP':
-      return `the file system or the kernel does not support locks (${said})`
+      return `the file system or the kernel does not support locks (${said}). ${ELSEWHERE}`
     default:
-      return `the system refused (${said})`
+      return `the system refused (${said}). ${ELSEWHERE}`
   }
 }
 
 function unavailable(reason: string, cause: unknown): HoldfastError {
   return new HoldfastError(
     'LOCK_UNAVAILABLE',
-    `Cannot lock files here: ${reason}. Reading works without locks; to write, put the store where locks work, or pass ` +
-      `lock: 'none' only if you make sure yourself that there is one writer at a time`,
+    `Cannot lock files here: ${reason}. Reading works without locks; nothing was written`,
     { cause, details: { reason } },
   )
 }

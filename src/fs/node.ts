@@ -252,6 +252,20 @@ function firstCall(views: readonly Uint8Array[]): Uint8Array[] {
   return batch
 }
 
+/**
+ * Why this process may not fsync at all, or null. Node's permission model disables it, on whatever descriptor: this one
+ * is nobody's, and EBADF says that it was allowed.
+ */
+export function syncRefused(): unknown {
+  if ((process as { permission?: unknown }).permission === undefined) return null
+  try {
+    nodeFs.fsyncSync(2 ** 31 - 1)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ERR_ACCESS_DENIED') return error
+  }
+  return null
+}
+
 // What file systems without directory fsync answer: EINVAL from fsync(2) "fd is bound to a special file which does not
 // support synchronization" (FUSE, 9p, CIFS), ENOSYS and ENOTSUP from user-space ones, EISDIR where a directory cannot
 // be opened at all. EIO, ENOSPC and EDQUOT mean that the name may be lost, and are errors.

@@ -6,6 +6,7 @@ import { isHoldfastError } from '../errors.ts'
 import type { DirectorySystem, LockingProcess } from './directory-system.ts'
 import { errorCode, lstatOrNull, readFully, writeFully } from './io.ts'
 import type { Answer } from './judge-directory.ts'
+import { locksAvailable } from './lock.ts'
 import type { File, FileSystem } from './port.ts'
 
 // Finds out by doing, in a directory of its own that is removed again.
@@ -103,7 +104,11 @@ export async function checkLocks(fs: FileSystem, system: DirectorySystem, probe:
     if (!file.tryLock('exclusive')) return lockFailed('a new file that nobody else knows counts as locked')
     return await contendWithProcess(file, fs, system, path)
   } catch (error) {
-    if (isHoldfastError(error, 'LOCK_UNAVAILABLE')) return lockFailed(error.message)
+    // Where the addon is missing no other place would help, and to do without locks is no answer.
+    const advice = locksAvailable().available
+      ? LOCK_ADVICE
+      : 'install the package fs-native-extensions where this program finds it'
+    if (isHoldfastError(error, 'LOCK_UNAVAILABLE')) return lockFailed(error.message, advice)
     throw error
   } finally {
     await file.close()
@@ -148,12 +153,11 @@ async function contendHere(fs: FileSystem, path: string, why: string): Promise<A
   }
 }
 
-function lockFailed(detail: string): Answer {
-  return {
-    ok: false,
-    detail,
-    advice: "keep the store where locks work, or make sure that one process writes and open it with lock: 'none'",
-  }
+const LOCK_ADVICE =
+  "keep the store where locks work, or make sure that one process writes and open it with lock: 'none'"
+
+function lockFailed(detail: string, advice = LOCK_ADVICE): Answer {
+  return { ok: false, detail, advice }
 }
 
 async function put(fs: FileSystem, path: string, content: string): Promise<void> {

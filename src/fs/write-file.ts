@@ -267,7 +267,10 @@ async function assertSaved(
   const saved = await lstatOrNull(fs, join(directory, name))
   const extra = (await fs.readdir(directory)).map((entry) => entry.name).filter((entry) => entry !== name)
   if (saved?.kind !== 'file') {
-    const found = saved === null ? 'there is no file at the path given' : `there is a ${saved.kind} at the path given`
+    const found =
+      saved === null
+        ? 'there is no file at the path given'
+        : `what is at the path given is no regular file (${saved.kind})`
     throw saveFailed(target, extra.length === 0 ? found : `${found}, only ${extra.slice(0, 10).join(', ')}`, { extra })
   }
   if (extra.length === 0 || extraFiles === 'remove') return

@@ -76,7 +76,8 @@ export async function markSnapshots(
     let marked = 0
     mark(digest, 0)
     for (const entry of decodeManifest(await source.read(digest, damageContext)).blobs.values()) {
-      if (entry.segments !== undefined) mark(entry.segments, 0)
+      // A blob loads without it.
+      if (entry.segments !== undefined && source.find(entry.segments, 0) !== -1) mark(entry.segments, 0)
       await visitBlob(source, entry.root, damageContext, {
         node(node) {
           mark(node, 0)

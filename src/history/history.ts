@@ -2,11 +2,11 @@
 
 import type { StoreContext } from '../blocks/store-context.ts'
 import { clock } from '../clock.ts'
-import { HoldfastError } from '../errors.ts'
 import type { Head } from '../format/head.ts'
 import { cleanUp } from '../gc/collect.ts'
-import { find } from '../load/load.ts'
+import { find, nothingThere } from '../load/load.ts'
 import { describe, openSnapshot, type SnapshotInfo } from '../load/snapshot.ts'
+import type { OptionTable } from '../misuse.ts'
 import type { StoredHead, WriteSession } from '../storage/port.ts'
 import { coversOfRollback, type JournalEnd } from './covers.ts'
 import { type HeadChange, nextHead } from './next-head.ts'
@@ -15,9 +15,15 @@ import { assertExpected, assertWritable, watchWait } from './write-guards.ts'
 /** How a tag, an untag or a rollback is made. */
 export interface HistoryOptions {
   /** `HEAD_CONFLICT` unless this is the current sequence. */
-  expectedHead?: number | null
-  lockWaitMs?: number
-  signal?: AbortSignal
+  expectedHead?: number | null | undefined
+  lockWaitMs?: number | undefined
+  signal?: AbortSignal | undefined
+}
+
+export const HISTORY_OPTIONS: OptionTable<HistoryOptions> = {
+  expectedHead: 'any',
+  lockWaitMs: 'ms',
+  signal: 'signal',
 }
 
 /** Kept snapshots, newest first; none when nothing was ever persisted. */
@@ -68,7 +74,12 @@ export async function untag(
 export async function rollback(
   ctx: StoreContext,
   to: number | string,
-  options: HistoryOptions & { lockWaitMs: number; message?: string; discard?: boolean; journalEnd?: JournalEnd | null },
+  options: HistoryOptions & {
+    lockWaitMs: number
+    message?: string | undefined
+    discard?: boolean | undefined
+    journalEnd?: JournalEnd | null
+  },
 ): Promise<SnapshotInfo> {
   const { journalEnd = null, discard = false } = options
   return await changeHead(ctx, options, async (head, stored) => {
@@ -101,12 +112,12 @@ async function changeHead(
   plan: (head: Head, stored: StoredHead) => Promise<{ sequence: number; change: HeadChange | null }>,
 ): Promise<SnapshotInfo> {
   // Before the write, which makes directories: a mistyped path must not leave some.
-  if ((await ctx.storage.readHead()) === null) throw nothingThere(ctx)
+  if ((await ctx.storage.readHead()) === null) throw nothingThere(ctx.storage.location)
   return await ctx.storage.write(
     { waitMs: options.lockWaitMs, signal: options.signal, onWait: watchWait(ctx, undefined) },
     async (session) => {
       const { stored } = session
-      if (stored === null) throw nothingThere(ctx)
+      if (stored === null) throw nothingThere(ctx.storage.location)
       assertWritable(ctx, stored)
       assertExpected(ctx, stored.head, options.expectedHead)
       await cleanUp(ctx, session)
@@ -115,12 +126,6 @@ async function changeHead(
       return infoOf(session, sequence)
     },
   )
-}
-
-function nothingThere(ctx: StoreContext): HoldfastError {
-  return new HoldfastError('SNAPSHOT_NOT_FOUND', `nothing was ever persisted to ${ctx.storage.location}`, {
-    details: { location: ctx.storage.location },
-  })
 }
 
 function infoOf(session: WriteSession, sequence: number): SnapshotInfo {

@@ -3,11 +3,20 @@
 import type { StoreContext } from '../blocks/store-context.ts'
 import { HoldfastError } from '../errors.ts'
 import type { Head } from '../format/head.ts'
+import { COUNTER_MAX, PACK_ID_MAX } from '../format/limits.ts'
 import type { OnProgress } from '../progress.ts'
 import type { StoredHead } from '../storage/port.ts'
 import { isOwnSave } from './own-saves.ts'
 
 const LONG_WAIT_MS = 5_000
+
+/** An error names so many fields that are not known, and so much of each. */
+const FIELDS_NAMED = 20
+const FIELD_LENGTH_NAMED = 80
+
+/** What one write, a repair included, may add to a counter, and to the largest pack id. */
+const COUNTERS_AHEAD = 2 ** 21
+const PACK_IDS_AHEAD = 2 ** 20
 
 /** Reports the wait for another writer as progress, and warns once when it becomes long. */
 export function watchWait(ctx: StoreContext, onProgress: OnProgress | undefined): (waitedMs: number) => void {
@@ -24,14 +33,34 @@ export function watchWait(ctx: StoreContext, onProgress: OnProgress | undefined)
   }
 }
 
-/** A store written by a newer version can be read, but not written. */
+/** A store written by a newer version can be read, but not written; nor can one whose counters are at their end. */
 export function assertWritable(ctx: StoreContext, stored: StoredHead): void {
+  assertCountable(ctx, stored.head)
   if (stored.unknown.length === 0) return
+  const unknown = stored.unknown.slice(0, FIELDS_NAMED).map((field) => field.slice(0, FIELD_LENGTH_NAMED))
   throw new HoldfastError(
     'VERSION_UNSUPPORTED',
-    `${ctx.storage.location} was written by a newer holdfast (HEAD has ${stored.unknown.join(', ')}): it can be read, not written`,
-    { details: { unknown: stored.unknown } },
+    `${ctx.storage.location} was written by a newer holdfast (HEAD has ${unknown.join(', ')}): it can be read, not written`,
+    { details: { unknown } },
   )
+}
+
+/** Refuses a store whose next numbers no reader would take: no honest one comes near them. */
+function assertCountable(ctx: StoreContext, { revision, sequence, packs }: Head): void {
+  const id = packs.reduce((largest, pack) => Math.max(largest, pack.id), 0)
+  refuseBeyond('revision', revision, COUNTER_MAX - COUNTERS_AHEAD)
+  refuseBeyond('sequence', sequence, COUNTER_MAX - COUNTERS_AHEAD)
+  refuseBeyond('packId', id, PACK_ID_MAX - PACK_IDS_AHEAD)
+
+  function refuseBeyond(limit: string, actual: number, max: number): void {
+    if (actual <= max) return
+    throw new HoldfastError(
+      'LIMIT_EXCEEDED',
+      `${ctx.storage.location}: the ${limit} of HEAD is ${actual}, and nothing can be written beyond ${max}. The store can be read: load what ` +
+        'is in it, and persist it into a new store',
+      { details: { limit, max, actual } },
+    )
+  }
 }
 
 /** Optimistic concurrency: the caller names the snapshot that it believes to be current. */

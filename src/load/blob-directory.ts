@@ -5,7 +5,8 @@ import { HoldfastError } from '../errors.ts'
 import { commitUnknown, makeDirectory, writeTree } from '../fs/durable.ts'
 import type { FileSystem } from '../fs/port.ts'
 import { pathOf } from '../location.ts'
-import type { BlobReadOptions, SnapshotBlob } from './blob.ts'
+import { assertOptions } from '../misuse.ts'
+import { type BlobReadOptions, READ_OPTIONS, type SnapshotBlob } from './blob.ts'
 
 /** The blobs of a `{ directory }` source. */
 export interface BlobDirectory {
@@ -34,6 +35,7 @@ export function createBlobDirectory(
     name,
     files,
     async writeTo(path, options = {}) {
+      assertOptions(`directory ${JSON.stringify(name)}`, options, READ_OPTIONS)
       const target = resolve(pathOf(path, 'writeTo'))
       for (const file of files.keys()) assertInside(file)
       await makeDirectory(fs, dirname(target), 0o700)

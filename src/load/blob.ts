@@ -1,22 +1,33 @@
 // One blob of an open snapshot: bytes, text, JSON, a stream, a range, or a laid-out file. Every byte is verified.
 
 import { constants } from 'node:buffer'
+import { chunkRuns } from '../blocks/blob-dag.ts'
 import type { BlockSource, DamageContext } from '../blocks/block-source.ts'
-import { HoldfastError } from '../errors.ts'
+import { HoldfastError, isDamage } from '../errors.ts'
 import { blake3, digestsEqual } from '../format/blake3.ts'
-import type { Chunking } from '../format/chunking.ts'
+import { type Chunking, chunkBytesMax } from '../format/chunking.ts'
 import { cidText } from '../format/cid.ts'
 import { DIGEST_BYTES, SEGMENT_BYTES } from '../format/limits.ts'
 import type { BlobEntry } from '../format/manifest.ts'
 import type { LocalFiles } from '../local/files.ts'
+import { assertOptions, type OptionTable } from '../misuse.ts'
 import type { OnProgress } from '../progress.ts'
-import { readRange, readSegments, readWhole } from './read-blob.ts'
+import { lookOn } from './look-on.ts'
+import { readRange, readSegmentsOrNull, readWhole } from './read-blob.ts'
 
 /** How a blob is read. */
 export interface BlobReadOptions {
   /** Rejects with `signal.reason`. */
   signal?: AbortSignal | undefined
   onProgress?: OnProgress | undefined
+}
+
+export const READ_OPTIONS: OptionTable<BlobReadOptions> = { signal: 'signal', onProgress: 'function' }
+
+const STREAM_OPTIONS: OptionTable<BlobReadOptions & { start?: number | undefined; end?: number | undefined }> = {
+  ...READ_OPTIONS,
+  start: 'any',
+  end: 'any',
 }
 
 /** One blob of a snapshot. Every byte it hands out has been verified; damage is `BLOB_DAMAGED`. */
@@ -36,7 +47,9 @@ export interface SnapshotBlob {
   /** The whole blob parsed as JSON. */
   json<T = unknown>(options?: BlobReadOptions): Promise<T>
   /** Bytes [start, end) in order, a few MiB at a time; memory stays bounded. Defaults: the whole blob. */
-  stream(options?: BlobReadOptions & { start?: number; end?: number }): AsyncIterableIterator<Uint8Array<ArrayBuffer>>
+  stream(
+    options?: BlobReadOptions & { start?: number | undefined; end?: number | undefined },
+  ): AsyncIterableIterator<Uint8Array<ArrayBuffer>>
   /**
    * The path of a read-only file with the blob's bytes, named by content, made once and reused. It stays until the snapshot is
    * disposed. Never write to it.
@@ -53,6 +66,8 @@ export interface BlobContext {
   source(): BlockSource
   files: LocalFiles | null
   location: string
+  /** Notes that a blob's segments and chunks were seen to stand for the same bytes. */
+  noteChecked(entry: BlobEntry): void
   /** Keeps a laid-out file from deletion until the snapshot is disposed. */
   hold(file: { release(): Promise<void>; releaseSync(): void }): void
   writeFile(path: string | URL, bytes: AsyncIterable<Uint8Array>): Promise<void>
@@ -66,8 +81,27 @@ export function createBlob(
 ): SnapshotBlob {
   const cid = cidText(entry.root)
   let laidOut: Promise<string> | null = null
+  let hasLookedOn = false
+
+  /** A use of the snapshot. Once, when it meets damage, the rest of the blob is looked at too. */
+  async function use<T>(read: (source: BlockSource) => Promise<T>): Promise<T> {
+    return await context.use(async (source) => {
+      try {
+        return await read(source)
+      } catch (error) {
+        if (isDamage(error) && !hasLookedOn) {
+          hasLookedOn = true
+          await lookOn(source, entry, damageContext)
+        }
+        throw error
+      }
+    })
+  }
+
+  const where = `blob ${JSON.stringify(name)}`
 
   function reading(options: BlobReadOptions): { signal?: AbortSignal | undefined; onBytes(bytes: number): void } {
+    assertOptions(where, options, STREAM_OPTIONS)
     options.signal?.throwIfAborted()
     return {
       signal: options.signal,
@@ -76,7 +110,9 @@ export function createBlob(
   }
 
   async function bytes(options: BlobReadOptions = {}): Promise<Uint8Array<ArrayBuffer>> {
-    return await context.use((source) => readWhole(source, entry, damageContext, reading(options)))
+    return await use((source) =>
+      readWhole(source, entry, damageContext, { ...reading(options), onAgree: () => context.noteChecked(entry) }),
+    )
   }
 
   async function text(options: BlobReadOptions = {}): Promise<string> {
@@ -91,7 +127,7 @@ export function createBlob(
   }
 
   async function* stream(
-    options: BlobReadOptions & { start?: number; end?: number } = {},
+    options: BlobReadOptions & { start?: number | undefined; end?: number | undefined } = {},
   ): AsyncGenerator<Uint8Array<ArrayBuffer>> {
     const start = options.start ?? 0
     const end = Math.min(options.end ?? entry.size, entry.size)
@@ -109,7 +145,7 @@ export function createBlob(
     })
     for (;;) {
       // Each step alone is a use of the snapshot: a stream left half-read must not keep it from being disposed.
-      const step = await context.use(() => parts.next())
+      const step = await use(() => parts.next())
       if (step.done) return
       yield step.value
     }
@@ -126,9 +162,9 @@ export function createBlob(
     }
     const local = context.files
     const { signal, onBytes } = reading(options)
-    return await context.use(async (source) => {
+    return await use(async (source) => {
       const held = await local.use(cid, entry.size, {
-        verify: (read) => matchesSegments(source, entry, damageContext, read),
+        verify: (read) => matchesBlob(source, entry, damageContext, read),
         fill: async (write) => {
           let position = 0
           for await (const part of readRange(source, entry, damageContext, 0, entry.size, { signal })) {
@@ -165,6 +201,7 @@ export function createBlob(
     },
     stream,
     async file(options = {}) {
+      assertOptions(where, options, READ_OPTIONS)
       for (;;) {
         options.signal?.throwIfAborted()
         // A path that is held no more may be gone any moment.
@@ -177,19 +214,48 @@ export function createBlob(
       }
     },
     async writeTo(path, options = {}) {
+      assertOptions(where, options, READ_OPTIONS)
       await context.writeFile(path, stream(options))
     },
   }
 }
 
-/** Whether a file holds exactly this blob. Reads all of it, a segment at a time. */
-async function matchesSegments(
+/** Whether a file holds exactly this blob. Reads all of it: a segment at a time, or where that is not conclusive a chunk. */
+async function matchesBlob(
   source: BlockSource,
   entry: BlobEntry,
   damageContext: DamageContext,
-  read: (target: Uint8Array, position: number) => Promise<number>,
+  read: ReadFile,
 ): Promise<boolean> {
-  const segments = await readSegments(source, entry, damageContext)
+  const segments = await readSegmentsOrNull(source, entry, damageContext)
+  if (segments !== null && (await matchesSegments(segments, entry, read))) return true
+  return entry.segments !== undefined && (await matchesChunks(source, entry, damageContext, read))
+}
+
+type ReadFile = (target: Uint8Array, position: number) => Promise<number>
+
+async function matchesChunks(
+  source: BlockSource,
+  entry: BlobEntry,
+  damageContext: DamageContext,
+  read: ReadFile,
+): Promise<boolean> {
+  const buffer = Buffer.allocUnsafeSlow(chunkBytesMax(entry.chunking))
+  for await (const { offset, count, lengths, digests } of chunkRuns(source, entry, damageContext)) {
+    let position = offset
+    for (let i = 0; i < count; i++) {
+      if (lengths[i]! > buffer.length) return false
+      const bytes = buffer.subarray(0, lengths[i]!)
+      if ((await read(bytes, position)) !== bytes.length) return false
+      if (!digestsEqual(blake3(bytes), 0, digests, i * DIGEST_BYTES)) return false
+      position += bytes.length
+    }
+  }
+  return true
+}
+
+/** Whether a file holds the segments with these digests. */
+async function matchesSegments(segments: Uint8Array, entry: BlobEntry, read: ReadFile): Promise<boolean> {
   const size = entry.segments === undefined ? Math.max(entry.size, 1) : SEGMENT_BYTES
   const buffers = [Buffer.allocUnsafeSlow(size), Buffer.allocUnsafeSlow(size)]
   const readAt = (position: number): Promise<number> =>

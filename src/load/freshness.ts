@@ -2,18 +2,19 @@
 
 import { inspect } from 'node:util'
 import { HoldfastError } from '../errors.ts'
+import { assertOptions, refusePromise } from '../misuse.ts'
 import { type Distance, distance, entriesOf, isWatermark, type Watermark } from './watermark.ts'
 
 /** Where the source of truth stands now, and what to do about a snapshot that stands elsewhere. */
 export interface SourcePosition {
   watermark: Watermark
   /** The source has more than the snapshot: replay it. Default `accept`. */
-  behind?: 'accept' | 'refuse'
+  behind?: 'accept' | 'refuse' | undefined
   /**
    * The snapshot knows of things that the source does not: wrong results. Default `refuse`; `fallback` takes the newest snapshot that is
    * not ahead.
    */
-  ahead?: 'accept' | 'refuse' | 'fallback'
+  ahead?: 'accept' | 'refuse' | 'fallback' | undefined
 }
 
 /** How a snapshot's watermark compares with the source's. */
@@ -45,7 +46,10 @@ export function compareWatermarks(persisted: unknown, source: Watermark): Freshn
 }
 
 /** A policy that is misspelt, or a position that compares with nothing, must not pass for "accepted". */
-export function assertSource({ watermark, behind, ahead }: SourcePosition): void {
+export function assertSource(source: SourcePosition): void {
+  assertOptions('load: source', source, { watermark: 'any', behind: 'any', ahead: 'any' })
+  const { watermark, behind, ahead } = source
+  refusePromise(watermark, 'load: source.watermark')
   if (!isWatermark(watermark)) {
     throw new TypeError(
       `load: source.watermark is a number, a bigint, text, a Date, or several of them by name; got ${inspect(watermark)}`,

@@ -4,6 +4,7 @@
 import type { StoreContext } from '../blocks/store-context.ts'
 import { HoldfastError, isDamage, isHoldfastError } from '../errors.ts'
 import type { Head, HeadSnapshot } from '../format/head.ts'
+import type { OptionTable } from '../misuse.ts'
 import type { OnProgress } from '../progress.ts'
 import type { StoredHead } from '../storage/port.ts'
 import { assertFresh, assertSource, compareWatermarks, type Freshness, type SourcePosition } from './freshness.ts'
@@ -13,28 +14,41 @@ import { blobNotFound, type OpenedSnapshot, openSnapshot, type SkippedSnapshot, 
 /** Which snapshot to load, and what it must have. */
 export interface LoadOptions<Names extends string = string, Metadata = Record<string, unknown>> {
   /** A sequence or a tag; default the current one. */
-  at?: number | string
+  at?: number | string | undefined
   /** Blobs that must be there; types `blob(name)`. `BLOB_NOT_FOUND` otherwise. */
-  blobs?: readonly Names[]
+  blobs?: readonly Names[] | undefined
   /** Any Standard Schema; types `metadata`. `SCHEMA_MISMATCH` when it does not fit. */
-  metadataSchema?: StandardSchema<unknown, Metadata>
+  metadataSchema?: StandardSchema<unknown, Metadata> | undefined
   /**
    * When the snapshot is damaged, take the newest intact one before it; when HEAD.json is, go on from HEAD.prev.json. `load` then reads every blob (of `blobs`, if given) once to know;
    * `restore` finds out as it goes.
    */
-  fallback?: boolean
+  fallback?: boolean | undefined
   /** `NO_SNAPSHOT` instead of null when nothing was ever persisted. */
-  required?: boolean
+  required?: boolean | undefined
   /**
    * `STORE_ROLLED_BACK` when the current snapshot is older than this sequence, `NO_SNAPSHOT` when there is none at all; `fallback` does not
    * go below it.
    */
-  minSequence?: number
+  minSequence?: number | undefined
   /** Where the source of truth stands: compared with the snapshot's watermark, with a policy for each outcome. */
-  source?: SourcePosition
+  source?: SourcePosition | undefined
   /** Rejects with `signal.reason`. */
-  signal?: AbortSignal
-  onProgress?: OnProgress
+  signal?: AbortSignal | undefined
+  onProgress?: OnProgress | undefined
+}
+
+/** Checked before anything is read. */
+export const LOAD_OPTIONS: OptionTable<LoadOptions> = {
+  at: 'any',
+  blobs: 'any',
+  metadataSchema: 'any',
+  fallback: 'boolean',
+  required: 'boolean',
+  minSequence: 'any',
+  source: 'any',
+  signal: 'signal',
+  onProgress: 'function',
 }
 
 /** How often HEAD is read again when a pack that it named is gone because a writer has committed since. */
@@ -92,14 +106,17 @@ async function tryCandidates<Result, Names extends string, Metadata>(
   options: LoadOptions<Names, Metadata>,
   take: (snapshot: Snapshot<Names, Metadata>, opened: OpenedSnapshot) => Promise<Result>,
 ): Promise<Result | null> {
-  assertOptions(options)
+  assertChoices(options)
   for (let reads = 1; ; reads++) {
     options.signal?.throwIfAborted()
     const stored = await readHeadOrSpare(ctx, options.fallback === true)
     const wanted = stored === null ? null : choose(ctx, stored.head, options)
     if (stored === null || wanted === null) {
       // A caller that gives `minSequence` has seen snapshots here, so this is not a fresh start.
-      if (options.required !== true && !((options.minSequence ?? 0) > 0)) return null
+      if (options.required !== true && !((options.minSequence ?? 0) > 0)) {
+        if (options.at === undefined) return null
+        throw nothingThere(ctx.storage.location)
+      }
       throw new HoldfastError(
         'NO_SNAPSHOT',
         `no snapshot was ever persisted to ${ctx.storage.location}; is the right volume mounted there?`,
@@ -241,6 +258,15 @@ function choose(ctx: StoreContext, head: Head, options: LoadOptions<string, unkn
   return find(ctx.storage.location, head, options.at ?? head.current)
 }
 
+/** What was asked for by sequence, tag or change cannot be in a store that has nothing. */
+export function nothingThere(location: string): HoldfastError {
+  return new HoldfastError(
+    'SNAPSHOT_NOT_FOUND',
+    `nothing was ever persisted to ${location}: persist first, or check the path and that its volume is mounted`,
+    { details: { location } },
+  )
+}
+
 /** A snapshot by sequence or tag; `SNAPSHOT_NOT_FOUND` says what there is. */
 export function find(location: string, head: Head, at: number | string): HeadSnapshot {
   const found = head.snapshots.find(({ sequence, tags }) =>
@@ -270,7 +296,7 @@ async function readAll(snapshot: Snapshot, options: LoadOptions<string, unknown>
   }
 }
 
-function assertOptions(options: LoadOptions<string, unknown>): void {
+function assertChoices(options: LoadOptions<string, unknown>): void {
   const { at, minSequence, source } = options
   if (at !== undefined && typeof at !== 'string' && !Number.isSafeInteger(at)) {
     throw new TypeError(`load: at is a sequence or a tag, got ${String(at)}`)

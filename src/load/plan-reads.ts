@@ -53,27 +53,20 @@ const COMPRESSED_READ_BYTES_MAX = 2 * 1024 * 1024
 const GAP_BYTES_MAX = 128 * 1024
 
 /** The pieces that make up chunks [first, last) of a run, in the order of the blob, none of them larger than `bytesMax`. */
-export function findPieces(
-  source: BlockSource,
-  run: ChunkRun,
-  first: number,
-  last: number,
-  bytesMax: number,
-  damageContext: DamageContext,
-): Piece[] {
+export function findPieces(source: BlockSource, run: ChunkRun, first: number, last: number, bytesMax: number): Piece[] {
   const pieces: Piece[] = []
   let position = run.offset
   for (let i = 0; i < first; i++) position += run.lengths[i]!
   let current: Piece | null = null
   for (let i = first; i < last; i++) {
     const length = run.lengths[i]!
-    const place = source.find(run.digests, i * DIGEST_BYTES)
-    const slot = place === -1 ? -1 : packNumberOf(place)
+    const found = source.find(run.digests, i * DIGEST_BYTES)
+    // A copy of another length is a bad copy: `readChunk` asks the others, and tells when it is the list that is wrong.
+    const fits = found !== -1 && source.indexes[packNumberOf(found)]!.rawLength(entryOf(found)) === length
+    const place = fits ? found : -1
+    const slot = fits ? packNumberOf(place) : -1
     const index = source.indexes[slot]
-    const entry = place === -1 ? -1 : entryOf(place)
-    if (index !== undefined && index.rawLength(entry) !== length) {
-      throw disagrees(damageContext, `a chunk of ${index.rawLength(entry)} bytes is listed as ${length}`)
-    }
+    const entry = fits ? entryOf(place) : -1
     const offset = index?.offset(entry) ?? 0
     const bytes = index?.storedLength(entry) ?? 0
     const compressed = index !== undefined && index.compression(entry) !== COMPRESSION.none

@@ -1,9 +1,9 @@
 // Reads a blob, whole or a range: whole segments are verified by their digests, the rest by its chunks.
 
-import { type ChunkRun, chunkRuns, disagrees } from '../blocks/blob-dag.ts'
+import { type ChunkRun, chunkRuns } from '../blocks/blob-dag.ts'
 import type { BlockSource, DamageContext } from '../blocks/block-source.ts'
 import { clock } from '../clock.ts'
-import { HoldfastError } from '../errors.ts'
+import { HoldfastError, isDamage } from '../errors.ts'
 import { blake3, digestsEqual } from '../format/blake3.ts'
 import { DIGEST_BYTES, SEGMENT_BYTES } from '../format/limits.ts'
 import type { BlobEntry } from '../format/manifest.ts'
@@ -25,6 +25,8 @@ const STREAM_GROUP_BYTES = 2 * 1024 * 1024
 interface ReadOptions {
   signal?: AbortSignal | undefined
   onBytes?: ((bytes: number) => void) | undefined
+  /** Called by `readWhole` when the segments of a blob turned out to stand for the same bytes as its chunks. */
+  onAgree?: (() => void) | undefined
 }
 
 /** The digests of a blob's 4 MiB segments: a blob of one chunk is its own segment. */
@@ -37,6 +39,20 @@ export async function readSegments(
   return decodeSegments(await source.read(entry.segments, damageContext), entry.size, damageContext.what)
 }
 
+/** As `readSegments`; null when they are damaged. Chunks decide what a blob is: segments only make it quick to verify. */
+export async function readSegmentsOrNull(
+  source: BlockSource,
+  entry: BlobEntry,
+  damageContext: DamageContext,
+): Promise<Uint8Array | null> {
+  try {
+    return await readSegments(source, entry, damageContext)
+  } catch (error) {
+    if (!isDamage(error)) throw error
+    return null
+  }
+}
+
 /**
  * A whole blob in one new buffer. Large reads go straight into it; whole segments are verified behind them. Only when a
  * segment is wrong are its chunks looked at, to find another copy or to name what is damaged.
@@ -47,7 +63,8 @@ export async function readWhole(
   damageContext: DamageContext,
   options: ReadOptions = {},
 ): Promise<Uint8Array<ArrayBuffer>> {
-  const segments = await readSegments(source, entry, damageContext)
+  const segments = await readSegmentsOrNull(source, entry, damageContext)
+  let agree = entry.segments !== undefined && segments !== null
   // The root is checked against the size that the manifest claims, before there is room made for it.
   for await (const _run of chunkRuns(source, entry, damageContext, 0, 1)) break
   const target = allocate(entry.size, damageContext)
@@ -56,7 +73,7 @@ export async function readWhole(
     while (verified < filled) {
       const end = Math.min(verified + segmentBytes(entry), entry.size)
       if (end > filled) break
-      await verifySegment(source, entry, damageContext, segments, target, verified, end)
+      agree = (await verifySegment(source, entry, damageContext, segments, target, verified, end)) && agree
       verified = end
       options.onBytes?.(verified)
       options.signal?.throwIfAborted()
@@ -65,6 +82,7 @@ export async function readWhole(
     }
   }
   if (entry.size === 0) await verifySegment(source, entry, damageContext, segments, target, 0, 0)
+  if (agree) options.onAgree?.()
   return target
 }
 
@@ -137,8 +155,9 @@ export async function* readRange(
   options: ReadOptions = {},
 ): AsyncGenerator<Uint8Array<ArrayBuffer>> {
   if (start >= end) {
-    // An empty blob is still one block that must be there and be what it says.
-    if (entry.size === 0) await source.read(entry.root.digest, damageContext)
+    // An empty blob is still one block that must be there, be what it says, and be empty.
+    if (entry.size === 0)
+      for await (const run of chunkRuns(source, entry, damageContext)) await readChunk(source, run, 0, damageContext)
     return
   }
   let ahead: Promise<Uint8Array<ArrayBuffer>> | null = null
@@ -206,7 +225,7 @@ async function* groups(
   for await (const run of chunkRuns(source, entry, damageContext, start, end)) {
     const [first, last] = overlapping(run, start, end)
     await source.loadIndexesFor(run.digests.subarray(first * DIGEST_BYTES), last - first)
-    for (const piece of findPieces(source, run, first, last, bytes, damageContext)) {
+    for (const piece of findPieces(source, run, first, last, bytes)) {
       group ??= { start: piece.position, length: 0, pieces: [] }
       group.pieces.push(piece)
       group.length += piece.length
@@ -233,30 +252,28 @@ function segmentBytes(entry: BlobEntry): number {
   return entry.segments === undefined ? Math.max(entry.size, 1) : SEGMENT_BYTES
 }
 
+/**
+ * Whether the bytes [start, end) are those of their segment. If not, each of their chunks is checked instead, and a bad one is replaced
+ * by a good copy, or is damage.
+ */
 async function verifySegment(
   source: BlockSource,
   entry: BlobEntry,
   damageContext: DamageContext,
-  segments: Uint8Array,
+  segments: Uint8Array | null,
   target: Uint8Array,
   start: number,
   end: number,
-): Promise<void> {
+): Promise<boolean> {
   const at = Math.floor(start / SEGMENT_BYTES) * DIGEST_BYTES
-  const bytes = target.subarray(start, end)
-  if (digestsEqual(blake3(bytes), 0, segments, at)) return
+  if (segments !== null && digestsEqual(blake3(target.subarray(start, end)), 0, segments, at)) return true
   for await (const run of chunkRuns(source, entry, damageContext, start, end)) {
     const [first, last] = overlapping(run, start, end)
     let position = run.offset
     for (let i = 0; i < first; i++) position += run.lengths[i]!
-    for (let i = first; i < last; i++) {
-      target.set(await readChunk(source, run, i, damageContext), position)
-      position += run.lengths[i]!
-    }
+    await verifyChunks(source, run, first, last, target, position, damageContext)
   }
-  if (!digestsEqual(blake3(bytes), 0, segments, at)) {
-    throw disagrees(damageContext, 'its chunks and its segment digests disagree')
-  }
+  return false
 }
 
 function allocate(bytes: number, damageContext: DamageContext): Uint8Array<ArrayBuffer> {

@@ -142,7 +142,13 @@ async function openOthers(
 function once<T>(work: () => Promise<T>): () => Promise<T> {
   let result: Promise<T> | null = null
   return () => {
-    result ??= work()
+    if (result === null) {
+      result = work()
+      // A disk that does not answer now may do so for the next who asks.
+      result.catch(() => {
+        result = null
+      })
+    }
     return result
   }
 }
@@ -169,6 +175,7 @@ function assemble(
   const context: BlobContext = {
     location: ctx.storage.location,
     files: ctx.local.files,
+    noteChecked: (blob) => ctx.checkedBlobs.note(blob),
     source() {
       assertOpen()
       return source

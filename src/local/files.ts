@@ -6,6 +6,7 @@ import { HoldfastError } from '../errors.ts'
 import { parseCid } from '../format/cid.ts'
 import { DirectorySyncFailed, makeDirectory, moveAside, withDirectory, writeDurable } from '../fs/durable.ts'
 import {
+  assertNoLink,
   attempt,
   errorCode,
   ignoreMissing,
@@ -51,6 +52,8 @@ interface LocalFilesOptions {
   like?: string | undefined
   /** What lies there already is given out, and nothing is written; default false. */
   readOnly?: boolean
+  /** `directory` is in a store's own directory, so it must not be a link to elsewhere; default false. */
+  insideStore?: boolean
 }
 
 const LOCK_SUFFIX = '.lock'
@@ -78,7 +81,7 @@ const LOCK_PAUSE_MS = 10
  * by whoever deletes it. Files appear by rename and are never truncated: a process may have them memory-mapped.
  */
 export function createLocalFiles(options: LocalFilesOptions): LocalFiles {
-  const { fs, directory, lock, quarantineDirectory, readOnly = false } = options
+  const { fs, directory, lock, quarantineDirectory, readOnly = false, insideStore = false } = options
   const tempDirectory = join(directory, TEMPS)
 
   async function holdLock(path: string, how: 'read' | 'readWrite', mode?: number): Promise<File | null> {
@@ -145,6 +148,11 @@ export function createLocalFiles(options: LocalFilesOptions): LocalFiles {
           { details: { path } },
         )
       }
+      if (insideStore) {
+        for (const own of [directory, tempDirectory, quarantineDirectory]) {
+          await attempt(assertNoLink(fs, own), `looking at ${own}`)
+        }
+      }
       let held: File | null = null
       try {
         const above = await statOrNull(fs, options.like ?? directory)
@@ -186,6 +194,10 @@ export function createLocalFiles(options: LocalFilesOptions): LocalFiles {
     async list() {
       try {
         const entries = await fs.readdir(directory)
+        // What a link leads to is not ours to delete.
+        if (insideStore && entries.length > 0 && (await lstatOrNull(fs, directory))?.kind === 'link') {
+          return { cids: [], temps: false }
+        }
         const files = entries.filter(({ kind }) => kind === 'file').map(({ name }) => name)
         // A lock alone was left by one who died before the file was there.
         const cids = files.map((name) => (name.endsWith(LOCK_SUFFIX) ? name.slice(0, -LOCK_SUFFIX.length) : name))
@@ -222,6 +234,7 @@ export function createLocalFiles(options: LocalFilesOptions): LocalFiles {
       }
     },
     async reapTemps() {
+      if (insideStore && (await lstatOrNull(fs, tempDirectory))?.kind === 'link') return
       const entries = await listTemps(fs, tempDirectory)
       await reapTemps(fs, tempDirectory, { lock, olderThanMs: UNLOCKED_TEMP_AGE_MS, nowMs: clock.nowMs(), entries })
     },

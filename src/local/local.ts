@@ -43,6 +43,7 @@ export function localBesideStore({ fs, directory, lock, readOnly, filesDir }: Lo
     quarantineDirectory: filesDir === undefined ? join(directory, 'quarantine') : join(filesDir, 'quarantine'),
     like: filesDir === undefined ? directory : undefined,
     readOnly: readOnly && filesDir === undefined,
+    insideStore: filesDir === undefined,
   }
   const files = createLocalFiles({ ...options, fs })
   const warmFiles = createLocalFiles({ ...options, fs: withSyncCalls(fs) })

@@ -4,6 +4,7 @@
 import { closeSync, fstatSync, openSync, read, readFileSync, write } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
+import { HoldfastError, isHoldfastError } from '../errors.ts'
 import { ioError } from '../fs/io.ts'
 import { attemptSync, makeDirectory, remove } from './private-directory.ts'
 
@@ -24,13 +25,13 @@ const writeAt = promisify(write)
 
 /** Lets `save` write a file at once, and opens it. */
 export function captureFile(directory: string | undefined, save: (path: string) => void): SavedFile {
-  const home = makeDirectory(directory)
+  const home = makeHome(directory)
   try {
     save(join(home, 'saved'))
     return openSaved(home)
   } catch (error) {
     remove(home)
-    throw error
+    throw saveFailed(error, home)
   }
 }
 
@@ -39,25 +40,58 @@ export async function captureFileLater(
   directory: string | undefined,
   save: (path: string) => Promise<void>,
 ): Promise<SavedFile> {
-  const home = makeDirectory(directory)
+  const home = makeHome(directory)
   try {
     await save(join(home, 'saved'))
     return openSaved(home)
   } catch (error) {
     remove(home)
-    throw error
+    // Others are what the adapter says of the engine.
+    throw /SQLITE/.test((error as NodeJS.ErrnoException | null)?.code ?? '') ? saveFailed(error, home) : error
   }
 }
 
 /** The bytes of a small file that `save` writes at once. */
 export function captureBytes(directory: string | undefined, save: (path: string) => void): Buffer {
-  const home = makeDirectory(directory)
+  const home = makeHome(directory)
   try {
     save(join(home, 'saved'))
     return attemptSync('reading', join(home, 'saved'), (path) => readFileSync(path))
   } finally {
     remove(home)
   }
+}
+
+/** What a full or read-only disk of temporary files is answered with. */
+export const TEMPORARY_ADVICE =
+  'Give the adapter a temporaryDirectory with room for the whole index, or set TMPDIR to such a directory'
+
+function makeHome(directory: string | undefined): string {
+  return advise(() => makeDirectory(directory))
+}
+
+function advise<T>(work: () => T): T {
+  try {
+    return work()
+  } catch (error) {
+    throw advised(error)
+  }
+}
+
+function advised(error: unknown): unknown {
+  if (!isHoldfastError(error, 'NO_SPACE', 'IO_FAILED')) return error
+  const { code, message, details, cause } = error
+  return new HoldfastError(code, `${message}. ${TEMPORARY_ADVICE}`, { details, cause })
+}
+
+/** Engines say little of a disk that is full. */
+function saveFailed(cause: unknown, home: string): unknown {
+  if (isHoldfastError(cause) || !(cause instanceof Error)) return cause
+  return new HoldfastError(
+    'SOURCE_FAILED',
+    `the engine failed to save into a file in ${home}: ${cause.message}. Is that disk full or read-only? ${TEMPORARY_ADVICE}`,
+    { details: { path: home }, cause },
+  )
 }
 
 function openSaved(home: string): SavedFile {
@@ -116,7 +150,7 @@ export async function withFile<T>(
   parts: AsyncIterable<Uint8Array>,
   load: (path: string) => T | Promise<T>,
 ): Promise<T> {
-  const home = makeDirectory(directory)
+  const home = makeHome(directory)
   try {
     const path = join(home, 'verified')
     await writeFile(path, parts)
@@ -127,13 +161,13 @@ export async function withFile<T>(
 }
 
 async function writeFile(path: string, parts: AsyncIterable<Uint8Array>): Promise<void> {
-  const file = attemptSync('writing', path, () => openSync(path, 'wx', 0o600))
+  const file = advise(() => attemptSync('writing', path, () => openSync(path, 'wx', 0o600)))
   try {
     let position = 0
     for await (const part of parts) {
       for (let at = 0; at < part.length; ) {
         const { bytesWritten } = await writeAt(file, part, at, part.length - at, position).catch((error: unknown) => {
-          throw ioError(error, `writing ${path}`, path)
+          throw advised(ioError(error, `writing ${path}`, path))
         })
         at += bytesWritten
         position += bytesWritten

@@ -23,6 +23,7 @@ import { noteSave } from '../history/own-saves.ts'
 import { planRetention } from '../history/retention.ts'
 import type { WriteSession } from '../storage/port.ts'
 import { coversOf, journalAfter } from './covers.ts'
+import { assertReusedIsGood, scanDamagedPacks } from './damaged-packs.ts'
 import { type IngestRequest, ingestBlobs, isReadable } from './ingest.ts'
 import { openKnownPacks } from './known-packs.ts'
 import { assertPacksPresent } from './packs-present.ts'
@@ -75,6 +76,7 @@ export async function commitSnapshot(
 ): Promise<Committed> {
   const known = await openKnownPacks(ctx, head, seen)
   try {
+    await scanDamagedPacks(ctx, head, request.signal)
     const blocks = openBlocks(ctx, session, head, known.source, request.packBytesMax)
     try {
       const committed = await commit(ctx, session, head, seen, blocks, request, known.release)
@@ -103,7 +105,7 @@ function openBlocks(
   const writer = createPackWriter({
     storeId: fromHex(head.storeId, STORE_ID_BYTES),
     revision: head.revision + 1,
-    firstPackId: Math.max(0, ...head.packs.map(({ id }) => id)) + 1,
+    firstPackId: head.packs.reduce((largest, { id }) => Math.max(largest, id), 0) + 1,
     packBytesMax,
     createPack: () => session.createPack(),
   })
@@ -124,6 +126,7 @@ async function commit(
   const { dedup, writer } = blocks
   const current = head.snapshots.find(({ sequence }) => sequence === head.current) ?? null
   const content = await ingest(ctx, current, blocks, request)
+  await assertReusedIsGood(ctx, head, blocks, request.signal)
   if (await isCurrent(current, content, blocks)) {
     return await acknowledge(ctx, session, head, current!, content, dedup, request.covers)
   }

@@ -56,7 +56,7 @@ export async function ingestBlobs(
         reader,
         chunking,
         compress: request.compress,
-        previous: await previousBlob(target.previous?.source, previous?.get(named.name), chunking),
+        previous: await previousBlob(ctx, target.previous?.source, previous?.get(named.name), chunking),
         dedup: target.dedup,
         signal,
         onBytes: (bytes) =>
@@ -71,6 +71,8 @@ export async function ingestBlobs(
           failures = addFailures(failures, more)
         },
       })
+      // Segments and chunks come from one copy of the bytes.
+      ctx.checkedBlobs.note(entry)
       if (named.type !== undefined) entry.type = named.type
       blobs.set(named.name, entry)
     } finally {
@@ -121,6 +123,7 @@ async function previousBlobs(ctx: StoreContext, previous: IngestTarget['previous
 }
 
 async function previousBlob(
+  ctx: StoreContext,
   source: BlockSource | undefined,
   entry: BlobEntry | undefined,
   chunking: Chunking,
@@ -133,6 +136,7 @@ async function previousBlob(
       size: entry.size,
       chunks: located(source, entry, damageContext),
       segments: await readSegments(source, entry, damageContext),
+      isChecked: ctx.checkedBlobs.has(entry),
     }
   })
 }

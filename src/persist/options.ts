@@ -2,6 +2,7 @@
 
 import type { Chunking } from '../format/chunking.ts'
 import type { Watermark } from '../load/watermark.ts'
+import type { OptionTable } from '../misuse.ts'
 import type { OnProgress } from '../progress.ts'
 import type { BlobInput } from './sources.ts'
 
@@ -10,29 +11,45 @@ export interface PersistOptions {
   /** Blobs by name. */
   blobs: Readonly<Record<string, BlobInput>> | Iterable<readonly [string, BlobInput]>
   /** The caller's data: plain values, bytes, links. `METADATA_INVALID` names the field that cannot be kept faithfully. */
-  metadata?: Record<string, unknown>
+  metadata?: Record<string, unknown> | undefined
   /** The position of the source of truth that this is of. `METADATA_INVALID` for what cannot be compared with a later one. */
   watermark?: Watermark | undefined
   /**
    * The blobs hold the effect of every entry of the journal up to this one. Required in a store with a journal, which must be open:
    * `COVERS_REQUIRED`.
    */
-  covers?: number
+  covers?: number | undefined
   /** For people reading the history. */
-  message?: string
+  message?: string | undefined
   /** How blobs are cut that do not say so themselves; default `content()`. */
-  chunking?: Chunking
+  chunking?: Chunking | undefined
   /** Overrides the store's. */
-  keepLast?: number
+  keepLast?: number | undefined
   /** `HEAD_CONFLICT` unless this is the current sequence (null: no snapshot yet). */
-  expectedHead?: number | null
+  expectedHead?: number | null | undefined
   /** Called before and after the blobs are read; another answer is `SOURCE_CHANGED` and nothing is committed. */
-  sourceVersion?: () => unknown
+  sourceVersion?: (() => unknown) | undefined
   /** How long to wait for another writer, in ms; default 30,000. */
-  lockWaitMs?: number
+  lockWaitMs?: number | undefined
   /** Rejects with `signal.reason`; nothing is committed. */
-  signal?: AbortSignal
-  onProgress?: OnProgress
+  signal?: AbortSignal | undefined
+  onProgress?: OnProgress | undefined
+}
+
+/** Checked before anything is read. */
+export const PERSIST_OPTIONS: OptionTable<PersistOptions> = {
+  blobs: 'any',
+  metadata: 'any',
+  watermark: 'any',
+  covers: 'any',
+  message: 'any',
+  chunking: 'any',
+  keepLast: 'any',
+  expectedHead: 'any',
+  sourceVersion: 'function',
+  lockWaitMs: 'ms',
+  signal: 'signal',
+  onProgress: 'function',
 }
 
 /** What a persist made, and how much it wrote. */

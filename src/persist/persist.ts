@@ -6,13 +6,14 @@ import { clock } from '../clock.ts'
 import { HoldfastError } from '../errors.ts'
 import { assertChunking } from '../format/chunking.ts'
 import { cidText } from '../format/cid.ts'
-import { prepareCompression, ZSTD_PACKAGE } from '../format/compression.ts'
+import { prepareCompression } from '../format/compression.ts'
 import { STORE_ID_BYTES } from '../format/limits.ts'
 import type { BlobEntry } from '../format/manifest.ts'
 import { decodeValue, encodeValue, isWellFormed } from '../format/value.ts'
 import { cleanUp, type Seen } from '../gc/collect.ts'
 import { assertExpected, assertWritable, watchWait } from '../history/write-guards.ts'
 import { storedWatermark } from '../load/watermark.ts'
+import { refusePromise } from '../misuse.ts'
 import type { StoredHead, WriteSession } from '../storage/port.ts'
 import { commitSnapshot } from './commit.ts'
 import { assertCovers, settleCovers } from './covers.ts'
@@ -34,6 +35,7 @@ export async function persist(
   options: PersistOptions,
   defaults: PersistDefaults,
 ): Promise<PersistResult> {
+  assertAwaited(options)
   const startMs = clock.monotonicMs()
   const signal = options.signal ?? new AbortController().signal
   signal.throwIfAborted()
@@ -86,7 +88,8 @@ function wantsCompression(compression: PersistDefaults['compression']): boolean 
   if (compression === 'zstd' && !prepared.ready) {
     throw new HoldfastError(
       'COMPRESSION_UNSUPPORTED',
-      `${ZSTD_PACKAGE} does not load, and this Node (${process.version}) cannot write zstd itself, as 22.15 can; install it, or use compression: 'auto' or 'none'`,
+      `compression: 'zstd' is not possible: this Node (${process.version}) cannot write zstd itself, as 22.15 can, and ${(prepared.reason as Error).message}. ` +
+        "Or use compression: 'auto' or 'none'",
       { details: { node: process.version }, cause: prepared.reason },
     )
   }
@@ -97,6 +100,11 @@ export function assertKeepLast(keepLast: unknown): void {
   if (typeof keepLast !== 'number' || !Number.isInteger(keepLast) || keepLast < 1 || keepLast > 1000) {
     throw new RangeError(`keepLast is the number of snapshots to keep, 1 to 1,000; got ${String(keepLast)}`)
   }
+}
+
+/** A Promise has no entries: it would be kept as nothing. */
+function assertAwaited({ blobs, metadata, watermark }: PersistOptions): void {
+  for (const [name, value] of Object.entries({ blobs, metadata, watermark })) refusePromise(value, `persist: ${name}`)
 }
 
 function strictClone(value: unknown, root: string): unknown {

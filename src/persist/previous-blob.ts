@@ -13,6 +13,11 @@ export interface PreviousBlob {
   chunks: AsyncGenerator<ChunkRun, void>
   /** Digests of its segments. */
   segments: Uint8Array
+  /**
+   * This process has seen its segments and chunks stand for the same bytes. Until then an equal segment proves nothing about chunks,
+   * and they are hashed: a manifest that lies would else make the next snapshot lie, although the right bytes are in hand.
+   */
+  isChecked: boolean
 }
 
 /** Consecutive chunks of the previous snapshot. */
@@ -71,7 +76,7 @@ interface Leaf {
   digests: Uint8Array
 }
 
-export function createPreviousChunks({ size, chunks, segments }: PreviousBlob): PreviousChunks {
+export function createPreviousChunks({ size, chunks, segments, isChecked }: PreviousBlob): PreviousChunks {
   /** From the first that is not behind us, as far as they are read. */
   let leaves: Leaf[] = []
   let held = 0
@@ -129,13 +134,14 @@ export function createPreviousChunks({ size, chunks, segments }: PreviousBlob): 
   }
 
   function hasDigest(start: number, digest: Uint8Array): boolean {
+    if (!isChecked) return false
     const at = (start / SEGMENT_BYTES) * DIGEST_BYTES
     return at + DIGEST_BYTES <= segments.length && digestsEqual(digest, 0, segments, at)
   }
 
   return {
     hasDigest,
-    hasSegment: (start, bytes) => start + bytes.length <= size && hasDigest(start, blake3(bytes)),
+    hasSegment: (start, bytes) => isChecked && start + bytes.length <= size && hasDigest(start, blake3(bytes)),
     segmentDigest(start) {
       const at = (start / SEGMENT_BYTES) * DIGEST_BYTES
       return segments.subarray(at, at + DIGEST_BYTES)
@@ -181,8 +187,12 @@ export function createPreviousChunks({ size, chunks, segments }: PreviousBlob): 
       return known
     },
     allKnown({ parts }, dedup) {
-      return parts.every(({ digests, first, last }) => {
-        for (let i = first; i < last; i++) if (!dedup.has(digests, i * DIGEST_BYTES)) return false
+      return parts.every(({ ends, digests, first, last, start }) => {
+        let before = start
+        for (let i = first; i < last; i++) {
+          if (!dedup.has(digests, i * DIGEST_BYTES, ends[i]! - before)) return false
+          before = ends[i]!
+        }
         return true
       })
     },

@@ -7,6 +7,7 @@ import { ioError, statOrNull } from '../fs/io.ts'
 import type { FileStat, FileSystem } from '../fs/port.ts'
 import type { WorkDirectory } from '../fs/temps.ts'
 import { pathOf } from '../location.ts'
+import { assertOptions, type OptionTable, refusePromise } from '../misuse.ts'
 
 /** Saves an engine's state into `path`. Answering (or resolving to) false means that it failed. */
 export type SaveToPath = (path: string, context: { signal: AbortSignal }) => unknown
@@ -26,9 +27,9 @@ export type BlobSource =
 /** How a blob is kept. */
 export interface BlobOptions {
   /** Default `content()`. Use `fixed(pageSize)` for page files and fixed-stride records. */
-  chunking?: Chunking
+  chunking?: Chunking | undefined
   /** A media type, kept in the manifest. */
-  type?: string
+  type?: string | undefined
 }
 
 /** A source, or a source with options. `{ directory }` becomes one blob for each file in it, named `<name>/<path>`. */
@@ -37,6 +38,8 @@ export type BlobInput =
   | ({ source: BlobSource } & BlobOptions)
   | ({ file: string | URL } & BlobOptions)
   | ({ directory: string | URL } & BlobOptions)
+
+const BLOB_OPTIONS: OptionTable<BlobOptions> = { chunking: 'any', type: 'any' }
 
 /** One blob to persist. */
 export interface NamedSource extends BlobOptions {
@@ -103,7 +106,9 @@ export async function nameSources(
 }
 
 /** What could be written but not be read again is refused here, before anything is written. */
-function blobOptions(name: string, { chunking, type }: BlobOptions): BlobOptions {
+function blobOptions(name: string, options: BlobOptions): BlobOptions {
+  assertOptions(`persist: blob ${JSON.stringify(name)}`, options, BLOB_OPTIONS)
+  const { chunking, type } = options
   if (chunking !== undefined) assertChunking(chunking)
   if (type !== undefined && (typeof type !== 'string' || !isWellFormed(type))) {
     throw new TypeError(`persist: the type of blob ${JSON.stringify(name)} must be text, got ${JSON.stringify(type)}`)
@@ -112,6 +117,7 @@ function blobOptions(name: string, { chunking, type }: BlobOptions): BlobOptions
 }
 
 function assertSource(name: string, source: BlobSource): void {
+  refusePromise(source, `persist: blob ${JSON.stringify(name)}`)
   const ok =
     typeof source === 'string' ||
     typeof source === 'function' ||

@@ -98,8 +98,9 @@ function ownerOf(found: Found<StoredHead>): string | undefined {
 }
 
 /**
- * The store id that these files belong to: what most of STORE.json and the two HEADs say. If they do not agree, what most
- * packs say. Packs alone do not decide: somebody may have copied another store's packs into this one.
+ * The store id that these files belong to. Of the ids that STORE.json or a HEAD has, one that packs have goes before one that none
+ * has: both HEADs of another store may have been copied here, and they name nothing that is here. Then it is what most of the files
+ * say, then what most packs say. Packs alone do not decide: another store's may have been copied into this one.
  */
 function ownStoreId(ctx: StoreContext, found: Inspection, owners: ReadonlyMap<string, string>): string {
   const files = new Map<string, number>()
@@ -113,10 +114,11 @@ function ownStoreId(ctx: StoreContext, found: Inspection, owners: ReadonlyMap<st
     vote(files, typeof file.original === 'string' ? file.original : file.original.head.storeId)
   }
   const votes = (id: string): [number, number] => [files.get(id) ?? 0, packs.get(id) ?? 0]
+  const both = (id: string): number => (files.has(id) && packs.has(id) ? 1 : 0)
   const [winner] = [...new Set([...files.keys(), ...packs.keys()])].sort((a, b) => {
     const [filesA, packsA] = votes(a)
     const [filesB, packsB] = votes(b)
-    return filesB - filesA || packsB - packsA
+    return both(b) - both(a) || filesB - filesA || packsB - packsA
   })
   if (winner !== undefined) return winner
   throw new HoldfastError('NOT_A_STORE', `there is nothing of a store in ${ctx.storage.location} that can be read`, {

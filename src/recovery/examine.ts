@@ -1,14 +1,14 @@
 // Checks whether a snapshot is intact: its manifest, its blobs, and every block they need. Verify and repair share it.
 
-import { chunkRuns } from '../blocks/blob-dag.ts'
-import { type BlockSource, type DamageContext, entryOf, packNumberOf } from '../blocks/block-source.ts'
+import { checkBlob } from '../blocks/blob-dag.ts'
+import { type BlockSource, type DamageContext, entryOf, packNumberOf, placeOf } from '../blocks/block-source.ts'
 import { HoldfastError, isHoldfastError } from '../errors.ts'
 import { cidText, parseCid } from '../format/cid.ts'
 import type { HeadPack, HeadSnapshot } from '../format/head.ts'
 import { toHex } from '../format/hex.ts'
 import { DIGEST_BYTES } from '../format/limits.ts'
 import { type BlobEntry, decodeManifest } from '../format/manifest.ts'
-import { readSegments } from '../load/read-blob.ts'
+import { readSegmentsOrNull } from '../load/read-blob.ts'
 
 /** Whether one snapshot can be loaded. */
 export interface SnapshotHealth {
@@ -28,13 +28,15 @@ interface Examination {
   errors: HoldfastError[]
   /** Sum of the blobs' sizes, as the manifest says. */
   size: number
+  /** Blobs that load, and whose segments block is lost: their chunks tell what it was. */
+  lostSegments: BlobEntry[]
 }
 
 interface ExamineOptions {
   /** For messages. */
   location: string
-  /** Whether the chunk is good at `place`, or at another one. */
-  isGood(place: number, digests: Uint8Array, at: number): boolean
+  /** Whether the copy of a chunk at `place` is good. */
+  isGood(place: number): boolean
   /** Told of each block that the snapshot needs. */
   onBlock?: (snapshot: HeadSnapshot, digests: Uint8Array, at: number) => void
   signal?: AbortSignal | undefined
@@ -50,13 +52,15 @@ export function createSnapshotCheck(
   options: ExamineOptions,
 ): (snapshot: HeadSnapshot) => Promise<Examination> {
   const { location, isGood, onBlock, signal } = options
-  const seen = new Set<string>()
+  /** Blobs that are intact, and whether their segments are. */
+  const seen = new Map<string, boolean>()
 
   return async function examine(snapshot) {
     const { sequence, manifest } = snapshot
     const watched = watch(source, (digest) => onBlock?.(snapshot, digest, 0))
     const health: SnapshotHealth = { sequence, manifest, intact: true, damagedBlobs: [], manifestLost: false }
     const errors: HoldfastError[] = []
+    const lostSegments: BlobEntry[] = []
     const details = { location, sequence }
     let size = 0
     let blobs: Map<string, BlobEntry>
@@ -65,18 +69,22 @@ export function createSnapshotCheck(
       blobs = decodeManifest(await watched.read(parseCid(manifest).digest, damageContext)).blobs
     } catch (error) {
       if (!isHoldfastError(error)) throw error
-      return { health: { ...health, intact: false, manifestLost: true }, errors: [error], size }
+      return { health: { ...health, intact: false, manifestLost: true }, errors: [error], size, lostSegments }
     }
     for (const [name, entry] of blobs) {
       size += entry.size
       // Which packs must hold a blob depends on the snapshot, too.
       const { root, segments } = entry
       const key = [cidText(root), entry.size, segments === undefined ? '' : toHex(segments), snapshot.packs].join()
-      if (seen.has(key)) continue
+      const before = seen.get(key)
+      if (before === false) lostSegments.push(entry)
+      if (before !== undefined) continue
       const what = `blob ${JSON.stringify(name)} of snapshot ${sequence}`
       try {
-        await examineBlob(snapshot, watched, entry, { code: 'BLOB_DAMAGED', what, details: { ...details, blob: name } })
-        seen.add(key)
+        const damageContext = { code: 'BLOB_DAMAGED' as const, what, details: { ...details, blob: name } }
+        const hasSegments = await examineBlob(snapshot, watched, entry, damageContext)
+        seen.set(key, hasSegments)
+        if (!hasSegments) lostSegments.push(entry)
       } catch (error) {
         if (!isHoldfastError(error)) throw error
         health.intact = false
@@ -84,7 +92,7 @@ export function createSnapshotCheck(
         errors.push(error)
       }
     }
-    return { health, errors, size }
+    return { health, errors, size, lostSegments }
   }
 
   async function examineBlob(
@@ -92,9 +100,9 @@ export function createSnapshotCheck(
     watched: BlockSource,
     entry: BlobEntry,
     damageContext: DamageContext,
-  ): Promise<void> {
-    await readSegments(watched, entry, damageContext)
-    for await (const { digests, lengths, count } of chunkRuns(watched, entry, damageContext)) {
+  ): Promise<boolean> {
+    const segments = await readSegmentsOrNull(watched, entry, damageContext)
+    await checkBlob(watched, entry, damageContext, ({ digests, lengths, count }) => {
       signal?.throwIfAborted()
       for (let i = 0; i < count; i++) {
         const at = i * DIGEST_BYTES
@@ -110,15 +118,23 @@ export function createSnapshotCheck(
           },
         )
       }
-    }
+    })
+    return segments !== null
   }
 
   function wrongChunk(digests: Uint8Array, at: number, length: number): string | null {
     const place = source.find(digests, at)
-    if (place === -1) return 'is in no pack that can be read'
-    const found = source.indexes[packNumberOf(place)]!.rawLength(entryOf(place))
-    if (found !== length) return `has ${found} bytes, and ${length} in its list`
-    return isGood(place, digests, at) ? null : 'is not what was written, or cannot be read'
+    let wrong = 'is in no pack that can be read'
+    if (place === -1) return wrong
+    if (source.indexes[packNumberOf(place)]!.rawLength(entryOf(place)) === length && isGood(place)) return null
+    for (const [packNumber, index] of source.indexes.entries()) {
+      const entry = index.find(digests, at)
+      if (entry === -1) continue
+      if (index.rawLength(entry) !== length) wrong = `has ${index.rawLength(entry)} bytes, and ${length} in its list`
+      else if (isGood(placeOf(packNumber, entry))) return null
+      else wrong = 'is not what was written, or cannot be read'
+    }
+    return wrong
   }
 }
 

@@ -4,11 +4,13 @@ import { type BlockSource, openBlockSource } from '../blocks/block-source.ts'
 import { createPackCache } from '../blocks/pack-cache.ts'
 import type { StoreContext } from '../blocks/store-context.ts'
 import { HoldfastError } from '../errors.ts'
+import { digestsEqual } from '../format/blake3.ts'
 import { toHex } from '../format/hex.ts'
 import { markSnapshots } from '../gc/mark.ts'
 import { type BaseHead, findBaseHead, withoutHead } from './base-head.ts'
 import { inOrderOfTrust, knownPacks, planPacks } from './plan-packs.ts'
 import { planSnapshots, type SnapshotPlan } from './plan-snapshots.ts'
+import { type RebuiltSegments, rebuildSegments } from './rebuild-segments.ts'
 import type { Direction, KeptSnapshot, PreparedRepair, RepairAction, RepairOptions, RepairPlan } from './repair-plan.ts'
 import { type SalvagedPack, salvagePack } from './salvage.ts'
 
@@ -32,10 +34,14 @@ export async function prepareRepair(ctx: StoreContext, options: RepairOptions): 
     await source.expectLookups(Number.POSITIVE_INFINITY)
     const candidates = await planSnapshots(ctx.storage.location, source, packs, base, adopting)
     const marks = packs.map(({ intactIndex: good }) => new Uint8Array(good.blocks))
-    const kept = await needsOf(candidates, source, marks)
+    const rebuilt = await rebuildSegments(
+      source,
+      candidates.kept.flatMap(({ lostSegments }) => lostSegments),
+    )
+    const kept = await needsOf(candidates, source, marks, rebuilt)
     const packPlan = planPacks(packs, direction, marks, kept)
     const current = chooseCurrent(direction, kept)
-    const prepared = { start, direction, packs, source, marks, kept, current: current.to, packPlan, release }
+    const prepared = { start, direction, packs, source, marks, kept, rebuilt, current: current.to, packPlan, release }
     const renewRecords = kept.some(
       ({ snapshot, slots }) =>
         snapshot.packs.some((id) => packPlan.lost.has(id)) || [...slots].some((slot) => !packPlan.named.has(slot)),
@@ -119,12 +125,16 @@ async function needsOf(
   { kept }: SnapshotPlan,
   source: BlockSource,
   marks: readonly Uint8Array[],
+  rebuilt: readonly RebuiltSegments[],
 ): Promise<KeptSnapshot[]> {
   const snapshots = kept.map(({ snapshot }) => snapshot)
   const { packNumbers: slots } = await markSnapshots(source, snapshots, [...marks])
-  return kept.map(({ snapshot, record }) => {
+  return kept.map(({ snapshot, record, lostSegments }) => {
     const needed = slots.get(snapshot.sequence)!
-    return { snapshot, slots: record === null ? needed : new Set([...needed, record]) }
+    const needsRebuilt = lostSegments.some(({ segments }) =>
+      rebuilt.some(({ digest }) => digestsEqual(digest, 0, segments!, 0)),
+    )
+    return { snapshot, slots: record === null ? needed : new Set([...needed, record]), needsRebuilt }
   })
 }
 
@@ -185,7 +195,9 @@ function describePlan(
     pack: nameOf(slot),
     blocks: marks[slot]!.reduce((sum, mark) => sum + mark, 0),
   }))
-  if (changes.length === 0 && rescues.length === 0 && start.toQuarantine.length === 0) {
+  const rebuilds =
+    prepared.rebuilt.length === 0 ? [] : [{ action: 'rebuild-segments' as const, blocks: prepared.rebuilt.length }]
+  if ([changes, rescues, rebuilds, start.toQuarantine].every(({ length }) => length === 0)) {
     return { location, ok: true, actions: [], snapshots, choice: null }
   }
   const records = prepared.renewRecords ? [{ action: 'renew-records' as const, snapshots: kept.length }] : []
@@ -193,7 +205,13 @@ function describePlan(
     action: 'quarantine-file' as const,
     ...file,
   }))
-  return { location, ok: false, actions: [...rescues, ...records, ...files, ...changes], snapshots, choice: null }
+  return {
+    location,
+    ok: false,
+    actions: [...rescues, ...rebuilds, ...records, ...files, ...changes],
+    snapshots,
+    choice: null,
+  }
 }
 
 /** The reason of files of which a copy is put aside. */

@@ -5,13 +5,14 @@ import { isDamage } from '../errors.ts'
 import { cidText } from '../format/cid.ts'
 import type { Head, HeadSnapshot } from '../format/head.ts'
 import { SNAPSHOTS_MAX } from '../format/limits.ts'
+import type { BlobEntry } from '../format/manifest.ts'
 import { createSnapshotCheck, listingCheck } from './examine.ts'
 import type { SalvagedPack } from './salvage.ts'
 
 /** Snapshots that a repaired HEAD may have: which are whole, and which are not. */
 export interface SnapshotPlan {
   /** Newest first. `record`: the slot of the pack that tells of it, when HEAD does not. */
-  kept: { snapshot: HeadSnapshot; record: number | null }[]
+  kept: KeptCandidate[]
   dropped: { sequence: number; manifest: string; why: string }[]
   /** What HEAD says of kept ones that is not so, in words. */
   wrong: string[]
@@ -20,6 +21,11 @@ export interface SnapshotPlan {
 interface Candidate {
   snapshot: HeadSnapshot
   record: number | null
+}
+
+interface KeptCandidate extends Candidate {
+  /** Its blobs whose segments block is lost. */
+  lostSegments: BlobEntry[]
 }
 
 /** Trusts a snapshot only if HEAD or, with `adopting`, a commit record names it. Keeps it only if every block is good. */
@@ -40,7 +46,7 @@ export async function planSnapshots(
   for (const { snapshot, record } of candidates) {
     const { sequence, manifest } = snapshot
     if (result.kept.at(-1)?.snapshot.sequence === sequence) continue
-    const { health, errors, size } = await examine(snapshot)
+    const { health, errors, size, lostSegments } = await examine(snapshot)
     // A transient read error, or a newer version's manifest, must not drop a snapshot.
     const undecided = errors.find((error) => !isDamage(error))
     if (undecided !== undefined) throw undecided
@@ -52,7 +58,7 @@ export async function planSnapshots(
     if (record === null && size !== snapshot.size) {
       result.wrong.push(`the blobs of snapshot ${sequence} have ${size} bytes, HEAD says ${snapshot.size}`)
     }
-    result.kept.push({ snapshot: { ...snapshot, size }, record })
+    result.kept.push({ snapshot: { ...snapshot, size }, record, lostSegments })
   }
   const kept = new Set(result.kept.map(({ snapshot }) => snapshot.sequence))
   result.dropped = result.dropped.filter(({ sequence }) => !kept.has(sequence))

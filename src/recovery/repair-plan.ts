@@ -2,15 +2,19 @@
 
 import type { BlockSource } from '../blocks/block-source.ts'
 import type { Head, HeadSnapshot } from '../format/head.ts'
+import type { OptionTable } from '../misuse.ts'
 import type { OnProgress } from '../progress.ts'
 import type { StoreFileName } from '../storage/port.ts'
 import type { BaseHead } from './base-head.ts'
+import type { RebuiltSegments } from './rebuild-segments.ts'
 import type { SalvagedPack } from './salvage.ts'
 
 /** One step of a repair. Nothing is ever deleted. */
 export type RepairAction =
   /** Good blocks of a pack that goes are copied into a new one. */
   | { action: 'rescue-blocks'; pack: string; blocks: number }
+  /** Segments blocks that are lost are made anew from the chunks of their blobs. */
+  | { action: 'rebuild-segments'; blocks: number }
   /** Commit records, from which a lost HEAD is rebuilt, are written anew. */
   | { action: 'renew-records'; snapshots: number }
   /** Moves a file aside; with reason `before-repair`, a copy of it. */
@@ -46,13 +50,21 @@ export interface RepairPlan {
 /** Which way a repair goes on where it must not decide by itself. */
 export interface RepairOptions {
   /** When an old HEAD was put back: `newer` adopts the snapshots made after it, `older` goes on without them. */
-  rolledBack?: 'newer' | 'older'
+  rolledBack?: 'newer' | 'older' | undefined
   /** `lost`: go on without what the disk fails to give (EIO). By default a repair stops there: the disk may give it tomorrow. */
-  unreadable?: 'lost'
+  unreadable?: 'lost' | undefined
   /** False: `SNAPSHOT_DAMAGED`, and nothing is changed, when the repair would drop a snapshot. Default true. */
-  mayDrop?: boolean
-  onProgress?: OnProgress
+  mayDrop?: boolean | undefined
+  onProgress?: OnProgress | undefined
   signal?: AbortSignal | undefined
+}
+
+export const REPAIR_OPTIONS: OptionTable<RepairOptions> = {
+  rolledBack: 'any',
+  unreadable: 'any',
+  mayDrop: 'boolean',
+  onProgress: 'function',
+  signal: 'signal',
 }
 
 /** A plan with what it takes to carry it out. */
@@ -66,6 +78,8 @@ export interface PreparedRepair {
   /** Blocks that kept snapshots need. */
   marks: readonly Uint8Array[]
   kept: readonly KeptSnapshot[]
+  /** Segments blocks made anew, which kept snapshots need. */
+  rebuilt: readonly RebuiltSegments[]
   current: number | null
   packPlan: PackPlan
   renewRecords: boolean
@@ -76,6 +90,8 @@ export interface KeptSnapshot {
   snapshot: HeadSnapshot
   /** Slots of packs that hold its blocks, or its commit record. */
   slots: ReadonlySet<number>
+  /** It needs a segments block that is made anew. */
+  needsRebuilt: boolean
 }
 
 /** Which HEAD the new one goes on from, and what of the rest comes into it. */

@@ -7,8 +7,9 @@ import { createDigestMap } from '../blocks/digest-map.ts'
 import { createPackWriter, type PackWriter, type WrittenPack } from '../blocks/pack-writer.ts'
 import type { StoreContext } from '../blocks/store-context.ts'
 import { HoldfastError } from '../errors.ts'
-import { parseCid } from '../format/cid.ts'
+import { CODEC_DAG_CBOR, parseCid } from '../format/cid.ts'
 import type { Head, HeadPack, HeadSnapshot } from '../format/head.ts'
+import { KIND } from '../format/pack.ts'
 import { nextHead } from '../history/next-head.ts'
 import type { WriteSession } from '../storage/port.ts'
 import { BEFORE_REPAIR, prepareRepair } from './plan-repair.ts'
@@ -24,7 +25,7 @@ export interface RepairReport extends RepairPlan {
 
 /** What `repair` takes of its store. */
 interface RepairSettings {
-  dryRun?: boolean
+  dryRun?: boolean | undefined
   lockWaitMs: number
   packBytesMax: number
 }
@@ -38,7 +39,7 @@ const SEQUENCE_JUMP = 1_000
  * nothing is wrong is left exactly as it is. With `dryRun` the answer is what would be done.
  */
 export async function repair(ctx: StoreContext, options: RepairOptions & RepairSettings): Promise<RepairReport> {
-  assertOptions(options)
+  assertChoices(options)
   const planned = await planUnlocked(ctx, options)
   if (options.dryRun === true && planned === null) {
     throw new HoldfastError('HEAD_CONFLICT', `${ctx.storage.location} is written to while its repair is planned`, {
@@ -68,7 +69,7 @@ export async function repair(ctx: StoreContext, options: RepairOptions & RepairS
   )
 }
 
-function assertOptions({ rolledBack, unreadable, mayDrop }: RepairOptions): void {
+function assertChoices({ rolledBack, unreadable, mayDrop }: RepairOptions): void {
   if (rolledBack !== undefined && rolledBack !== 'newer' && rolledBack !== 'older') {
     throw new TypeError(`repair: rolledBack is 'newer' or 'older', got ${String(rolledBack)}`)
   }
@@ -248,12 +249,16 @@ async function rescueBlocks(prepared: PreparedRepair, ids: readonly number[], wr
     const pack = { file: source.packs[slot]!, index: source.indexes[slot]!, marks: marks[slot]! }
     await copyBlocks(pack, writer, moved, flush, new AbortController().signal)
   }
+  for (const { block, digest } of prepared.rebuilt) {
+    writer.append(block, digest, CODEC_DAG_CBOR, KIND.segments, null)
+    await flush()
+  }
   const named = new Set([...packPlan.named].map((slot) => ids[slot]!))
   const lastId = writer.packId
   const into = Array.from({ length: lastId - firstId + 1 }, (_, i) => firstId + i)
-  const snapshots = kept.map(({ snapshot, slots }) => {
+  const snapshots = kept.map(({ snapshot, slots, needsRebuilt }) => {
     const stay = [...snapshot.packs, ...[...slots].map((slot) => ids[slot]!)].filter((id) => named.has(id))
-    const copied = [...slots].some((slot) => packPlan.rescued.has(slot))
+    const copied = needsRebuilt || [...slots].some((slot) => packPlan.rescued.has(slot))
     // The records are in the last pack, so every snapshot they speak of needs it.
     const written = copied ? into : prepared.renewRecords ? [lastId] : []
     const packIds = [...new Set([...stay, ...written])].sort((a, b) => a - b)

@@ -44,7 +44,7 @@ export interface SalvageOptions {
   recorded: { bytes: number; blocks: number } | undefined
   /** What the disk does not give counts as lost. */
   unreadableIsLost: boolean
-  onBytes?: (bytes: number) => void
+  onBytes?: ((bytes: number) => void) | undefined
 }
 
 /**
@@ -95,7 +95,8 @@ function isLost(error: unknown, { unreadableIsLost }: { unreadableIsLost: boolea
 async function goodBlocks(pack: OpenPack, options: SalvageOptions): Promise<{ intactIndex: PackIndex; why: string }> {
   try {
     const index = await pack.index()
-    const intactIndex = await onlyGood(pack.file, index, options)
+    const indexOffset = pack.file.bytes - FOOTER_BYTES - FANOUT_BYTES - index.blocks * ENTRY_BYTES
+    const intactIndex = await onlyGood(pack.file, { index, indexOffset }, options)
     const bad = index.blocks - intactIndex.blocks
     return { intactIndex, why: bad === 0 ? '' : `${bad} of its ${index.blocks} blocks are damaged` }
   } catch (error) {
@@ -104,8 +105,15 @@ async function goodBlocks(pack: OpenPack, options: SalvageOptions): Promise<{ in
   }
 }
 
-/** The index of those blocks whose bytes are what it says; itself when all are. */
-async function onlyGood(file: PackFile, index: PackIndex, options: SalvageOptions): Promise<PackIndex> {
+/**
+ * The index of those blocks whose bytes are what it says; itself when all are. `indexOffset`: where the data ends, which is not where the
+ * index of this file begins when the file was cut short.
+ */
+async function onlyGood(
+  file: PackFile,
+  { index, indexOffset }: { index: PackIndex; indexOffset: number },
+  options: SalvageOptions,
+): Promise<PackIndex> {
   const bad = new Set<number>()
   for await (const step of scanPack(file, index)) {
     for (const [entry, state] of step.bad) {
@@ -117,7 +125,7 @@ async function onlyGood(file: PackFile, index: PackIndex, options: SalvageOption
   if (bad.size === 0) return index
   const builder = createPackIndex()
   for (let entry = 0; entry < index.blocks; entry++) if (!bad.has(entry)) addEntry(builder, index, entry)
-  return finish(builder, file.bytes - FOOTER_BYTES - FANOUT_BYTES - index.blocks * ENTRY_BYTES)
+  return finish(builder, indexOffset)
 }
 
 function unreadable(file: PackFile, cause: unknown): unknown {
@@ -187,7 +195,8 @@ async function salvage(file: PackFile, options: SalvageOptions): Promise<PackInd
       check,
     )
   }
-  return await onlyGood(file, finish(builder, place.indexOffset), options)
+  const { indexOffset } = place
+  return await onlyGood(file, { index: finish(builder, indexOffset), indexOffset }, options)
 }
 
 async function possibleEntries(file: PackFile, place: IndexPlace, options: SalvageOptions): Promise<Uint8Array[]> {

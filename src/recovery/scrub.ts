@@ -8,18 +8,26 @@ import { isDamage, isHoldfastError } from '../errors.ts'
 import type { Head } from '../format/head.ts'
 import { fromHex } from '../format/hex.ts'
 import { STORE_ID_BYTES } from '../format/limits.ts'
+import type { OptionTable } from '../misuse.ts'
 import { type BadBlocksOf, blockProblems, noteBadBlocks, type Problem, packProblem } from './problem.ts'
 
 /** How far one slice goes. Without a limit a slice is a whole round. */
 export interface ScrubOptions {
   /** Stop after about this many stored bytes; at least one step of a few MiB is made. */
-  maxBytes?: number
+  maxBytes?: number | undefined
   /** Stop after about this many milliseconds. */
-  maxMs?: number
+  maxMs?: number | undefined
   /** Where the slice before stopped; default: where this store object's last slice did. Keep it across restarts. null: from the start. */
-  cursor?: string | null
+  cursor?: string | null | undefined
   /** Rejects with `signal.reason`. */
-  signal?: AbortSignal
+  signal?: AbortSignal | undefined
+}
+
+export const SCRUB_OPTIONS: OptionTable<ScrubOptions> = {
+  maxBytes: 'any',
+  maxMs: 'any',
+  cursor: 'any',
+  signal: 'signal',
 }
 
 /** What one slice of a scrub found. */

@@ -9,6 +9,7 @@ import { isDamage, isHoldfastError } from '../errors.ts'
 import type { Head } from '../format/head.ts'
 import { ENTRY_BYTES, FANOUT_BYTES, FOOTER_BYTES, HEADER_BYTES } from '../format/limits.ts'
 import type { PackIndex } from '../format/pack.ts'
+import type { OptionTable } from '../misuse.ts'
 import type { OnProgress } from '../progress.ts'
 import { createSnapshotCheck, listingCheck, type SnapshotHealth } from './examine.ts'
 import { type Pinned, pinStore } from './pin-store.ts'
@@ -17,11 +18,13 @@ import { type BadBlocksOf, blockProblems, noteBadBlocks, type Problem, packProbl
 /** How deep `verify` looks. */
 export interface VerifyOptions {
   /** `quick`: every structure, no blob bytes. `full` (default): every stored byte as well. */
-  level?: 'quick' | 'full'
+  level?: 'quick' | 'full' | undefined
   /** Rejects with `signal.reason`. */
-  signal?: AbortSignal
-  onProgress?: OnProgress
+  signal?: AbortSignal | undefined
+  onProgress?: OnProgress | undefined
 }
+
+export const VERIFY_OPTIONS: OptionTable<VerifyOptions> = { level: 'any', signal: 'signal', onProgress: 'function' }
 
 /** What `verify` found. It changes nothing. */
 export interface VerifyReport {
@@ -112,8 +115,7 @@ async function verifyPacks(
   const examine = createSnapshotCheck(source, {
     location: ctx.storage.location,
     signal: options.signal,
-    isGood: (place, digests, at) =>
-      !marks.has(packNumberOf(place), entryOf(place)) || hasGoodCopy(source, marks, digests, at),
+    isGood: (place) => !marks.has(packNumberOf(place), entryOf(place)),
     ...(failures.length > 0 ? {} : { onBlock: listing.onBlock }),
   })
   for (const snapshot of head.snapshots) {

@@ -27,6 +27,8 @@ export interface Pool {
   decompress(job: DecompressJob): Promise<void>
   /** Whether a worker has come up, and answers at once. */
   readonly isUp: boolean
+  /** Workers die here: none are started for a while. */
+  readonly isPaused: boolean
   /** Starts all workers that are not there yet. */
   startUp(): void
   /** Workers forget an arena. */
@@ -41,6 +43,12 @@ export class WorkerFailed extends Error {}
 const WORKERS_MAX = 4
 /** Threads that have had nothing to do for this long are ended. */
 const IDLE_MS = 5_000
+
+/** Jobs are a few MiB each. A worker that has not answered after this long never will. */
+const ANSWER_MS = 60_000
+/** So many workers may die before one has answered; then the process goes on without, and tries again much later. */
+const DEATHS_MAX = 3
+const DEATHS_PAUSE_MS = 5 * 60_000
 
 const none = new Uint32Array(0)
 const NOTHING: DecompressJob = {
@@ -72,7 +80,7 @@ export function sharedPool(): Pool | null {
   hasRoom ??= addressSpaceBytes() >= ADDRESS_SPACE_MIN
   if (!hasRoom) return null
   pool ??= createPool(Math.min(WORKERS_MAX, availableParallelism()))
-  return pool
+  return pool.isPaused ? null : pool
 }
 
 interface Member {
@@ -88,6 +96,9 @@ function createPool(size: number): Pool {
   let members: Member[] = []
   let nextId = 0
   let idle: NodeJS.Timeout | undefined
+  /** Since the last answer. */
+  let deaths = 0
+  let pausedUntilMs = Number.NEGATIVE_INFINITY
 
   function start(): Member {
     const worker = new Worker(WORKER_SOURCE, {
@@ -114,22 +125,33 @@ function createPool(size: number): Pool {
   function settle(member: Member, message: FromWorker): void {
     const waiting = member.pending.get(message.id)
     member.isUp = true
+    deaths = 0
     member.pending.delete(message.id)
     if (member.pending.size === 0) member.worker.unref()
     if ('error' in message) waiting?.reject(new WorkerFailed(message.error))
     else waiting?.resolve(message.result as never)
   }
 
+  /** Both `error` and `exit` come here; `exit` alone when the thread was terminated. */
   function fail(member: Member, error: Error): void {
+    if (members.includes(member)) {
+      deaths += 1
+      if (deaths >= DEATHS_MAX) pausedUntilMs = clock.monotonicMs() + DEATHS_PAUSE_MS
+    }
     members = members.filter((other) => other !== member)
     for (const { reject } of member.pending.values()) reject(new WorkerFailed(error.message, { cause: error }))
     member.pending.clear()
   }
 
+  function isPaused(): boolean {
+    return clock.monotonicMs() < pausedUntilMs
+  }
+
   function leastBusy(): Member {
     const free = members.find(({ pending }) => pending.size === 0)
     if (free !== undefined) return free
-    if (members.length < size) return start()
+    if (members.length < size && !isPaused()) return start()
+    if (members.length === 0) throw new Error('worker threads die here')
     return members.reduce((a, b) => (b.pending.size < a.pending.size ? b : a))
   }
 
@@ -165,9 +187,13 @@ function createPool(size: number): Pool {
     })
     worker.ref()
     worker.postMessage(ask(id))
+    // Once it has ended it writes no more into memory that others use: its `exit` rejects what it owes.
+    const silent = clock.startTimer(() => void worker.terminate(), ANSWER_MS)
+    silent.unref()
     try {
       return await done
     } finally {
+      clock.stopTimer(silent)
       endWhenIdle()
     }
   }
@@ -187,12 +213,16 @@ function createPool(size: number): Pool {
       giveZstd(chosen)
       await ask(chosen, (id) => ({ id, job }))
     },
+    get isPaused() {
+      return isPaused()
+    },
     get isUp() {
       return members.some((member) => member.isUp)
     },
     startUp() {
       try {
-        while (members.length < size) void ask(start(), (id) => ({ id, job: NOTHING })).catch(() => undefined)
+        while (members.length < size && !isPaused())
+          void ask(start(), (id) => ({ id, job: NOTHING })).catch(() => undefined)
       } catch {
         // Work is then done on the main thread.
       }

@@ -15,7 +15,7 @@ const { exports } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
 const names = Object.keys(exports).flatMap((path) => /^\.\/engines\/(.+)$/.exec(path)?.[1] ?? [])
 const sources: Record<string, string> = {
   ...Object.fromEntries(names.map((name) => [`holdfast/engines/${name}`, join(root, `src/engines/${name}.ts`)])),
-  'holdfast/engines': join(root, 'src/engines/adapter.ts'),
+  'holdfast/engines': join(root, 'src/engines/index.ts'),
   holdfast: join(root, 'src/index.ts'),
 }
 

@@ -36,7 +36,12 @@ function place(name = 'registry.json') {
 }
 
 /** As `writeFileDurable`, on another disk. */
-function on(fs: FileSystem, path: string, data: DurableData | SaveToTemp, options: WriteFileDurableOptions = {}) {
+function on(
+  fs: FileSystem,
+  path: string,
+  data: DurableData | SaveToTemp,
+  options: Partial<Parameters<typeof writeFile>[3]> = {},
+) {
   return writeFile(fs, path, data, {
     mode: 0o600,
     keepMode: true,

@@ -596,7 +596,7 @@ describe('signals', () => {
 
   test('are refused in a worker thread, which they never reach', async () => {
     const url = new URL('../../dist/engines/autosave.js', import.meta.url).href
-    const code = `import(${JSON.stringify(url)}).then(({ autosave }) => autosave('unused', {}, {}, { signals: ['SIGTERM'] }))`
+    const code = `import(${JSON.stringify(url)}).then(({ autosave }) => autosave('unused', { save() {}, restore() {} }, {}, { signals: ['SIGTERM'] }))`
     const worker = new Worker(code, { eval: true })
     const [error] = (await once(worker, 'error')) as [Error]
     expect([error.name, error.message]).toEqual(['TypeError', expect.stringContaining('worker thread')])

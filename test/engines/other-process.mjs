@@ -1,5 +1,5 @@
 // Another process that saves to the store, as a second worker of a cluster does.
-import { persistEngine } from '../../dist/engines/adapter.js'
+import { persistEngine } from '../../dist/engines/index.js'
 
 const counter = {
   name: 'counter',

@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url'
 import { expect, onTestFinished, test, vi } from 'vitest'
 import { nodeFileSystem } from '../../src/fs/node.ts'
 import { makeDirectory, remove } from '../../src/local/private-directory.ts'
-import { captureBytes } from '../../src/local/saved-file.ts'
+import { captureBytes, captureFile, captureFileLater, withFile } from '../../src/local/saved-file.ts'
 import { scratch } from '../support/scratch.ts'
 
 const script = fileURLToPath(new URL('scratch-child.mjs', import.meta.url))
@@ -81,4 +81,38 @@ test.runIf(process.platform === 'linux')('a scratch directory gives its descript
   ).toThrow('no')
   expect(readdirSync('/proc/self/fd').length).toBeLessThanOrEqual(before)
   expect(readdirSync(directory)).toEqual([])
+})
+
+test('a disk of temporary files that is full or cannot be written is told with the option that names another', async () => {
+  const directory = scratch()
+  const file = join(directory, 'file')
+  writeFileSync(file, '')
+  const full = Object.assign(new Error('database or disk is full'), { code: 'SQLITE_FULL' })
+  const told = { message: expect.stringMatching(/temporaryDirectory with room for the whole index, or set TMPDIR/) }
+  const parts = (async function* () {})()
+  for (const [code, work] of [
+    ['IO_FAILED', async () => captureFile(file, () => undefined)],
+    ['IO_FAILED', () => withFile(file, parts, () => undefined)],
+    // What an engine throws, which is not the system's.
+    [
+      'SOURCE_FAILED',
+      async () =>
+        captureFile(directory, () => {
+          throw new TypeError('Failed to serialize into stream')
+        }),
+    ],
+    [
+      'SOURCE_FAILED',
+      () =>
+        captureFileLater(directory, async () => {
+          throw full
+        }),
+    ],
+  ] as const) {
+    await expect(work()).rejects.toMatchObject({ code, ...told })
+  }
+  expect(readdirSync(directory)).toEqual(['file'])
+  // What an adapter says of its engine stays as it is.
+  const other = new TypeError('this database has no backup()')
+  await expect(captureFileLater(directory, () => Promise.reject(other))).rejects.toBe(other)
 })

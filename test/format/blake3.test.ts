@@ -73,12 +73,16 @@ test('an addon that does not load leaves the portable implementation, and the re
   vi.resetModules()
   const missing = new Error('Cannot find module')
   vi.doMock('../../src/native.ts', () => ({
+    whyNotLoaded: (name: string, cause: Error) => `${name}: ${cause.message}`,
     requireNative: () => {
       throw missing
     },
   }))
   const fresh = await import('../../src/format/blake3.ts')
-  expect(fresh.blake3Implementation()).toEqual({ name: 'wasm', reason: missing })
+  expect(fresh.blake3Implementation()).toEqual({
+    name: 'wasm',
+    reason: new Error('@napi-rs/blake-hash: Cannot find module', { cause: missing }),
+  })
   expect(fresh.blake3(pattern(100, 6))).toEqual(blake3(pattern(100, 6)))
 })
 

@@ -62,7 +62,7 @@ describe('locks', () => {
     expect(() => tryLockDescriptor(9_999, 'exclusive')).toThrow(
       expect.objectContaining({
         code: 'LOCK_UNAVAILABLE',
-        message: expect.stringMatching(/EBADF.*lock: 'none' only if you make sure/s),
+        message: expect.stringMatching(/EBADF.*lock: 'none' if you make sure/s),
         cause: expect.objectContaining({ code: 'EBADF' }),
         details: { reason: expect.stringContaining('EBADF') },
       }),

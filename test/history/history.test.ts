@@ -1,9 +1,22 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
+import type { Head } from '../../src/format/head.ts'
+import { COUNTER_MAX } from '../../src/format/limits.ts'
 import { nodeFileSystem } from '../../src/fs/node.ts'
 import { openStore, type Store } from '../../src/index.ts'
 import { noise, sameBytes } from '../support/bytes.ts'
+import {
+  build,
+  fileOf,
+  headBytes,
+  headOf as headIn,
+  labelOf,
+  persisted,
+  persistOf,
+  visit,
+  withFiles,
+} from '../support/lab.ts'
 import { failure, rejects } from '../support/rejects.ts'
 import { scratch } from '../support/scratch.ts'
 import { kinds } from '../support/storages.ts'
@@ -307,6 +320,21 @@ describe.each(kinds)('the history of a $name store', ({ open, storage }) => {
 })
 
 describe('in a directory', () => {
+  test.each<[string, Partial<Head>]>([
+    ['revision', { revision: COUNTER_MAX }],
+    ['sequence', { sequence: COUNTER_MAX }],
+  ])('a store whose %s is at its end can be read, and nothing is written', async (_, numbers) => {
+    const image = await build(persisted('a1'))
+    const last = withFiles(image, { 'HEAD.json': headBytes({ ...headIn(image), ...numbers }), 'HEAD.prev.json': null })
+    const { result, image: after } = await visit(last, async (store) => {
+      await rejects(store.persist(persistOf('a2')), 'LIMIT_EXCEEDED')
+      await rejects(store.tag('x'), 'LIMIT_EXCEEDED')
+      return await labelOf(store)
+    })
+    expect(result).toBe('a1')
+    expect(fileOf(after, 'HEAD.json')).toEqual(fileOf(last, 'HEAD.json'))
+  })
+
   test('what is retired is deleted as soon as no HEAD needs it', async () => {
     const path = join(scratch(), 'store')
     const store = await openStore(path, { keepLast: 1 })

@@ -135,7 +135,6 @@ describe('a watermark is stored', () => {
     [{}, 'watermark'],
     [new Map([[1, 1]]), 'watermark'],
     [Uint8Array.of(1), 'watermark'],
-    [Promise.resolve(5), 'watermark'],
     [() => 5, 'watermark'],
     [
       new (class Position {

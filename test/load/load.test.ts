@@ -15,7 +15,7 @@ describe.each(kinds)('a load from a $name store', ({ open, storage }) => {
     const store = await open()
     const use = vi.fn()
     expect(await store.load()).toBe(null)
-    expect(await store.load({ at: 5, fallback: true, blobs: ['a'] })).toBe(null)
+    expect(await store.load({ fallback: true, blobs: ['a'] })).toBe(null)
     expect(await store.restore(use)).toBe(null)
     expect(await store.snapshots()).toEqual([])
     for (const call of [
@@ -29,6 +29,10 @@ describe.each(kinds)('a load from a $name store', ({ open, storage }) => {
       const error = await rejects(call(), 'NO_SNAPSHOT')
       expect(error.details).toEqual({ location: store.location })
       expect(error.kind).toBe('environment')
+    }
+    for (const at of [5, 'release']) {
+      await rejects(store.load({ at, fallback: true }), 'SNAPSHOT_NOT_FOUND')
+      await rejects(store.restore(use, { at }), 'SNAPSHOT_NOT_FOUND')
     }
     expect(use).not.toHaveBeenCalled()
   })

@@ -68,7 +68,7 @@ describe('chunks of the snapshot before', () => {
       fc.asyncProperty(shapes, async ({ lengths, nodes, steps, atBoundaries }) => {
         const blob = blobOf(lengths)
         const chunks = nodesOf(blob, nodes, { chunks: 0 })
-        const previous = createPreviousChunks({ size: blob.size, chunks, segments: new Uint8Array() })
+        const previous = createPreviousChunks({ size: blob.size, chunks, segments: new Uint8Array(), isChecked: true })
         let from = 0
         for (const step of steps) {
           if (atBoundaries) from = [0, ...blob.ends].findLast((end) => end <= from)!
@@ -110,7 +110,7 @@ describe('chunks of the snapshot before', () => {
     const blob = blobOf(Array(1000).fill(MIB))
     const noted = { chunks: 0 }
     const chunks = nodesOf(blob, [8], noted)
-    const previous = createPreviousChunks({ size: blob.size, chunks, segments: new Uint8Array() })
+    const previous = createPreviousChunks({ size: blob.size, chunks, segments: new Uint8Array(), isChecked: true })
     for (let at = 0; at < 500 * MIB; at += 4 * MIB) {
       await previous.advance(at, at + 4 * MIB)
       expect(previous.runFrom(at, at + 4 * MIB, false)?.end).toBe(at + 4 * MIB)
@@ -129,7 +129,12 @@ describe('chunks of the snapshot before', () => {
         yield run
       }
     }
-    const previous = createPreviousChunks({ size: blob.size, chunks: failing(), segments: new Uint8Array() })
+    const previous = createPreviousChunks({
+      size: blob.size,
+      chunks: failing(),
+      segments: new Uint8Array(),
+      isChecked: true,
+    })
     for (let at = 0; at < 20 * MIB; at += 4 * MIB) {
       await previous.advance(at, at + 4 * MIB)
       // It has been met by now, ahead.
@@ -149,7 +154,12 @@ describe('chunks of the snapshot before', () => {
         yield run
       }
     }
-    const previous = createPreviousChunks({ size: blob.size, chunks: half(), segments: new Uint8Array() })
+    const previous = createPreviousChunks({
+      size: blob.size,
+      chunks: half(),
+      segments: new Uint8Array(),
+      isChecked: true,
+    })
     await previous.advance(0, 150)
     expect(previous.runFrom(0, 150, false)?.end).toBe(100)
     expect(previous.candidates(0, 150, 0)).toMatchObject({ lastIsFinal: false })
@@ -161,7 +171,7 @@ describe('chunks of the snapshot before', () => {
   test('are known only when the store has each of them', async () => {
     const blob = blobOf(Array(20).fill(10))
     const chunks = nodesOf(blob, [3, 4], { chunks: 0 })
-    const previous = createPreviousChunks({ size: blob.size, chunks, segments: new Uint8Array() })
+    const previous = createPreviousChunks({ size: blob.size, chunks, segments: new Uint8Array(), isChecked: true })
     await previous.advance(0, 150)
     const run = previous.runFrom(0, 150, false)!
     for (let lacking = 0; lacking < 16; lacking++) {
@@ -179,6 +189,7 @@ describe('chunks of the snapshot before', () => {
       size: blob.size,
       chunks: nodesOf(blob, [1024], noted),
       segments: new Uint8Array(),
+      isChecked: true,
     })
     await previous.advance(0, 150_000)
     expect(noted.chunks).toBeLessThan(70_000)

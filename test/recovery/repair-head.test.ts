@@ -249,6 +249,12 @@ describe('a HEAD that is lost', () => {
 })
 
 describe('STORE.json', () => {
+  test('is made anew whatever else lies in the directory, as long as HEAD is good', async () => {
+    const [pack] = packsOf(three)
+    const { history } = await repaired(withFiles(three, { 'STORE.json': null, [`${pack}.old`]: fileOf(three, pack!) }))
+    expect(history).toHaveLength(3)
+  })
+
   test.each<[string, Uint8Array | null]>([
     ['missing', null],
     ['with a flipped bit', flipped(fileOf(three, 'STORE.json'), 100)],
@@ -279,6 +285,13 @@ describe('two stores mixed', () => {
     const { image: after } = await visit(image, (store) => store.persist(persistOf('a3')))
     const aside = [...filesOf(after).keys()].filter((path) => path.includes('other-store') && !path.endsWith('.json'))
     expect(aside).toHaveLength(packsOf(many).length)
+  })
+
+  test('both HEADs of the other one do not outvote STORE.json and the packs', async () => {
+    const heads = { 'HEAD.json': fileOf(other, 'HEAD.json'), 'HEAD.prev.json': fileOf(other, 'HEAD.prev.json') }
+    const { image, history } = await repaired(withFiles(three, heads))
+    expect(headOf(image).storeId).toBe(headOf(three).storeId)
+    expect(history[0]).toBe('3 b1 current')
   })
 
   test('decided by the packs when the files disagree', async () => {

@@ -219,6 +219,19 @@ describe('a pack whose footer is gone', () => {
     expect(goodBlocks(surveyed)).toEqual(hexOf(blocks))
   })
 
+  test('gives what is good of it, whatever else is lost', async () => {
+    for (const rotten of [0, 20, 39]) {
+      const bytes = cut.slice(0, -10)
+      bytes[pack.index.offset(rotten)]! ^= 1
+      const { surveyed } = await survey(pack.name, bytes, { recorded: { bytes: pack.bytes.length, blocks: 40 } })
+      const bad = Buffer.from(pack.index.digest(rotten)).toString('hex')
+      const found = goodBlocks(surveyed)
+      expect(found).not.toContain(bad)
+      // The entry of the last digest ends in the ten bytes that are gone.
+      expect(found.length).toBe(rotten === 39 ? 39 : 38)
+    }
+  })
+
   test('gives nothing when nobody says where its index is, and when what is said cannot be', async () => {
     for (const said of [
       undefined,

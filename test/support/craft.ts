@@ -106,8 +106,12 @@ function snapshotOf(sequence: number, top: CraftedBlock, pack: number) {
   return { sequence, manifest: text, time, tags: [], abandoned: false, pack, packs: [pack], size: 0 }
 }
 
-function craftPack(blocks: readonly CraftedBlock[], options: CraftOptions): { name: string; bytes: Uint8Array } {
-  const header = encodePackHeader({ storeId: fromHex(storeId, 16), revision: 2, nonce: new Uint8Array(16) })
+/** A pack of these blocks, sealed. `header`: 64 bytes, by default those of the store that `craftStore` makes. */
+export function craftPack(
+  blocks: readonly CraftedBlock[],
+  options: CraftOptions,
+  header: Uint8Array = encodePackHeader({ storeId: fromHex(storeId, 16), revision: 2, nonce: new Uint8Array(16) }),
+): { name: string; bytes: Uint8Array } {
   const data: Uint8Array[] = []
   let position = header.length
   const entries = blocks.map((block) => {
@@ -131,8 +135,12 @@ function craftPack(blocks: readonly CraftedBlock[], options: CraftOptions): { na
   const index = new Uint8Array(FANOUT_BYTES + ENTRY_BYTES * entries.length)
   for (const [i, entry] of entries.entries()) index.set(entry, FANOUT_BYTES + i * ENTRY_BYTES)
   const fanout = new DataView(index.buffer)
+  const counts = new Uint32Array(256)
+  for (const entry of entries) counts[entry[0]!]! += 1
+  let upTo = 0
   for (let byte = 0; byte < 256; byte++) {
-    fanout.setUint32(4 * byte, entries.filter((entry) => entry[0]! <= byte).length, true)
+    upTo += counts[byte]!
+    fanout.setUint32(4 * byte, upTo, true)
   }
   const footer = new Uint8Array(FOOTER_BYTES)
   const view = new DataView(footer.buffer)

@@ -1,6 +1,8 @@
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
+import { Worker } from 'node:worker_threads'
 import { afterEach, describe, expect, test, vi } from 'vitest'
+import { clock } from '../../src/clock.ts'
 import { content } from '../../src/format/chunking.ts'
 import { memory } from '../../src/open.ts'
 import { sharedPool, WorkerFailed } from '../../src/workers/pool.ts'
@@ -109,6 +111,50 @@ describe('worker threads', () => {
     vi.stubEnv('HOLDFAST_WORKERS', '0')
     for (const [i, data] of datas.entries()) {
       expect(together[i]!.manifest).toBe((await memory().persist({ blobs: { data } })).manifest)
+    }
+  })
+})
+
+describe('where workers die', () => {
+  test('three are tried, then the work is done on the main thread', async () => {
+    const program = `
+      import threads from 'node:worker_threads'
+      import { syncBuiltinESMExports } from 'node:module'
+      const { Worker } = threads
+      let started = 0
+      threads.Worker = class extends Worker {
+        constructor(_, options) {
+          super('throw new Error("not here")', { ...options, eval: true })
+          started += 1
+        }
+      }
+      syncBuiltinESMExports()
+      const { memory } = await import(${JSON.stringify(dist)})
+      const data = Buffer.alloc(40 * 2 ** 20, 'some text of which there is much. ')
+      for (let at = 0; at < data.length; at += 1000) data.writeUInt32LE(at, at)
+      await using store = memory()
+      await store.persist({ blobs: { data } })
+      const snapshot = await store.load()
+      console.log(data.equals(await snapshot.blob('data').bytes()), started)`.replace('await using', 'const')
+    const { stdout } = await run(process.execPath, ['--input-type=module', '-e', program])
+    const [same, started] = stdout.trim().split(' ')
+    expect(same).toBe('true')
+    expect(Number(started)).toBeGreaterThan(0)
+    // Those that were started at once do not know of each other.
+    expect(Number(started)).toBeLessThan(8)
+  })
+
+  test('one that never answers is given up, and its job is done on the main thread', async () => {
+    vi.spyOn(clock, 'startTimer').mockImplementation((callback, ms) => setTimeout(callback, ms === 60_000 ? 20 : ms))
+    const program = vi.spyOn(Worker.prototype, 'postMessage').mockImplementation(() => {})
+    try {
+      const data = bytes(12 * 1024 * 1024)
+      const { manifest } = await memory().persist({ blobs: { data } })
+      program.mockRestore()
+      vi.stubEnv('HOLDFAST_WORKERS', '0')
+      expect((await memory().persist({ blobs: { data } })).manifest).toBe(manifest)
+    } finally {
+      vi.restoreAllMocks()
     }
   })
 })

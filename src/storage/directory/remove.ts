@@ -7,7 +7,7 @@ import { HoldfastError, isHoldfastError } from '../../errors.ts'
 import { isHex } from '../../format/hex.ts'
 import { commitUnknown, moveAside, moveIntoAside, renameAway } from '../../fs/durable.ts'
 import { acquireFileLock } from '../../fs/file-lock.ts'
-import { attempt, errorCode, ignoreMissing, ioError, lstatOrNull, statOrNull } from '../../fs/io.ts'
+import { assertNoLink, attempt, errorCode, ignoreMissing, ioError, lstatOrNull, statOrNull } from '../../fs/io.ts'
 import type { FileSystem } from '../../fs/port.ts'
 import { listTemps, reapTemps, removeTree, UNLOCKED_TEMP_AGE_MS } from '../../fs/temps.ts'
 import { JOURNAL_LOCK, takeLockIfThere } from '../../journal/lock.ts'
@@ -31,6 +31,7 @@ export async function setDirectoryAside(
       // Made for nothing.
       await fs.rmdir(quarantineDirectory).catch(() => undefined)
     }
+    await attempt(assertNoLink(fs, paths(root).quarantine), `looking at ${paths(root).quarantine}`)
     const packs = [...sorted.own, ...sorted.foreign].filter(mayBePack)
     const locks = [basename(paths(root).lock), JOURNAL_LOCK]
     const isJournal = (file: string): boolean => dirname(file) === 'journal'
@@ -65,6 +66,7 @@ export async function destroyDirectory(fs: FileSystem, path: string, lockWaitMs:
 async function destroyContents(fs: FileSystem, root: string, path: string): Promise<void> {
   const at = paths(root)
   const sorted = await sortFiles(fs, root, true)
+  await attempt(assertNoLink(fs, at.quarantine), `looking at ${at.quarantine}`)
   for (const file of sorted.foreign.filter(mayBePack)) {
     const about = { reason: 'not-a-pack', now: clock.now(), details: {} }
     await moveAside(fs, { ...about, from: join(root, file), quarantineDirectory: at.quarantine })

@@ -9,7 +9,16 @@ import type { Head } from '../../format/head.ts'
 import { JSON_BYTES_MAX } from '../../format/limits.ts'
 import { encodeStoreFile } from '../../format/store-file.ts'
 import { DirectorySyncFailed, moveAside, writeDurable } from '../../fs/durable.ts'
-import { attempt, ignoreMissing, ioError, lstatOrNull, readFileOrNull, readFully, writeFully } from '../../fs/io.ts'
+import {
+  assertNoLink,
+  attempt,
+  ignoreMissing,
+  ioError,
+  lstatOrNull,
+  readFileOrNull,
+  readFully,
+  writeFully,
+} from '../../fs/io.ts'
 import type { Directory } from '../../fs/port.ts'
 import { createTemp, listTemps, reapTemps, type Temp, UNLOCKED_TEMP_AGE_MS } from '../../fs/temps.ts'
 import type { Inspection, PackSink, WriteSession } from '../port.ts'
@@ -62,6 +71,7 @@ export async function openSession(
 
   async function quarantine(from: string, reason: string, details: object, original = from): Promise<string> {
     const now = clock.now()
+    await attempt(assertNoLink(fs, at.quarantine), `looking at ${at.quarantine}`)
     return await notCommittedIfUnsynced(
       moveAside(fs, { from, quarantineDirectory: at.quarantine, reason, now, details: { ...details }, original }),
     )

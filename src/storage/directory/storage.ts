@@ -12,6 +12,7 @@ import { parseStoreFile, type StoreFile } from '../../format/store-file.ts'
 import { makeDirectory } from '../../fs/durable.ts'
 import { acquireFileLock } from '../../fs/file-lock.ts'
 import {
+  assertNoLink,
   attempt,
   ignoreMissing,
   ioError,
@@ -23,7 +24,7 @@ import {
   statOrNull,
 } from '../../fs/io.ts'
 import { locksAvailable } from '../../fs/lock.ts'
-import { withSyncCalls } from '../../fs/node.ts'
+import { syncRefused, withSyncCalls } from '../../fs/node.ts'
 import type { FileStat, FileSystem } from '../../fs/port.ts'
 import { createQueue, type Queue } from '../../fs/queue.ts'
 import type { Found, Inspection, PackFile, Storage, StoredHead } from '../port.ts'
@@ -58,6 +59,15 @@ interface Prepared {
 function modesOf({ mode }: FileStat): { fileMode: number; directoryMode: number } {
   return { directoryMode: mode & 0o777, fileMode: mode & 0o666 }
 }
+
+/** What a name leads to, in words. */
+const KINDS = {
+  file: 'is a file',
+  directory: 'is a directory',
+  link: 'is a symbolic link',
+  other: 'is a pipe, socket or device',
+  missing: 'is gone',
+} as const
 
 /** For so long after a write the kernel is taken to have the store's own files and directories in memory. */
 const WARM_MS = 10_000
@@ -223,6 +233,8 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
     const entries = await attempt(ignoreMissing(sortFiles(fs, root, await isBegun())), `looking at ${root}`)
     const foreign = entries?.foreign.filter((path) => !isHarmless(path)) ?? []
     if (foreign.length === 0) return
+    // With a HEAD that is good it is a store, which lost its STORE.json. A repair writes it anew, whatever lies beside it.
+    if ((await found(at.head, (bytes) => parseHead(bytes, at.head))).state === 'good') return
     const some = foreign.slice(0, 5).join(', ') + (foreign.length > 5 ? ` and ${foreign.length - 5} more` : '')
     throw new HoldfastError(
       'NOT_A_STORE',
@@ -254,7 +266,7 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
       if (inside?.kind !== 'directory') {
         throw new HoldfastError(
           'STORE_DAMAGED',
-          `${path} is a ${inside?.kind ?? 'gone'}; it must be a real directory`,
+          `${path} ${KINDS[inside?.kind ?? 'missing']}; it must be a real directory. Bring it back, or move the store aside with setAside()`,
           {
             details: { path },
           },
@@ -305,6 +317,7 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
       if (readOnly) {
         throw new HoldfastError('READ_ONLY', `${root} was opened read-only`, { details: { path: root } })
       }
+      assertSyncAllowed(root)
       if (lock) assertLocks(root)
       const quickFs = isWarm() ? withSyncCalls(fs) : fs
       const { stat, shared } = await enter(quickFs)
@@ -324,6 +337,8 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
               })
             : null
           try {
+            // Known before anything is changed: a repair moves things there at its end, too.
+            if (write.repair === true) await attempt(assertNoLink(fs, at.quarantine), `looking at ${at.quarantine}`)
             const opening = openSession({
               fs,
               quickFs,
@@ -366,8 +381,19 @@ async function assertNoDanglingLink(fs: FileSystem, root: string): Promise<void>
   for (let path = root; path !== dirname(path); path = dirname(path)) {
     const there = await lstatOrNull(fs, path)
     if (there?.kind === 'link' && (await statOrNull(fs, path)) === null) throw leadsNowhere(path)
+    if (there !== null && (there.kind === 'file' || there.kind === 'other')) {
+      throw new HoldfastError('NOT_A_STORE', `${root} lies below ${path}, which is not a directory: check the path`, {
+        details: { path: root },
+      })
+    }
     if (there !== null) return
   }
+}
+
+/** Before anything is made: the first fsync would fail in the middle of it. */
+function assertSyncAllowed(root: string): void {
+  const refused = syncRefused()
+  if (refused !== null) throw ioError(refused, `writing to ${root}; nothing was written`, root)
 }
 
 function assertLocks(root: string): void {
@@ -375,8 +401,7 @@ function assertLocks(root: string): void {
   if (locks.available) return
   throw new HoldfastError(
     'LOCK_UNAVAILABLE',
-    `${root} cannot be written: there are no file locks here (${locks.reason}). Reading works. If you make sure yourself that only one ` +
-      "process writes, open the store with lock: 'none'",
+    `${root} cannot be written, because nothing can be locked: ${locks.reason}. Reading works; nothing was written`,
     { details: { path: root, reason: locks.reason }, cause: locks.cause },
   )
 }
@@ -386,10 +411,19 @@ async function openPack(fs: FileSystem, path: string, name: string): Promise<Pac
     if (!isMissing(error)) throw ioError(error, `opening ${path}`)
     throw new HoldfastError('PACK_MISSING', `pack ${path} is missing`, { details: { path, pack: name }, cause: error })
   })
-  const { size } = await file.stat().catch(async (error: unknown) => {
+  const { size, kind } = await file.stat().catch(async (error: unknown) => {
     await file.close().catch(() => undefined)
     throw ioError(error, `looking at ${path}`)
   })
+  // Its size would say that the pack is cut short, and nothing is known of the pack.
+  if (kind !== 'file') {
+    await file.close().catch(() => undefined)
+    throw new HoldfastError(
+      'IO_FAILED',
+      `pack ${path} cannot be read: there is a ${kind} in its place. Put the file back, or move what is there away`,
+      { details: { code: kind === 'directory' ? 'EISDIR' : 'EINVAL', syscall: 'open', path } },
+    )
+  }
   return {
     name,
     bytes: size,

@@ -1,0 +1,92 @@
+// How an engine is persisted and restored: the options, and the tables by which unknown ones are refused before
+// anything is done.
+
+import type { BlobInput, LoadOptions, OpenOptions, PersistOptions, Watermark } from '../index.ts'
+import type { OptionTable } from '../misuse.ts'
+
+/** What belongs to the same instant as the engine's state. */
+export interface Alongside {
+  /** Any blobs but `engine/…`. Captured: bytes must not change after, a stream must yield what is true now. */
+  blobs?: Readonly<Record<string, BlobInput>> | undefined
+  /** Any keys but `engine`. */
+  metadata?: Record<string, unknown> | undefined
+  /** The position of the source of truth that the engine has caught up with. */
+  watermark?: Watermark | undefined
+  /** The last entry of the store's journal that the engine holds the effect of. */
+  covers?: number | undefined
+}
+
+/** What `persistEngine` keeps beside the engine, and how it commits. */
+export interface PersistEngineOptions<Engine>
+  extends Omit<PersistOptions, 'blobs' | 'metadata' | 'watermark' | 'covers'> {
+  /**
+   * Sidecars, metadata and watermark to keep in the same snapshot. The function is called in the instant in which the engine is captured, so
+   * that the two can never disagree; the object is for what does not change.
+   */
+  alongside?: Alongside | ((engine: Engine) => Alongside) | undefined
+  /** How often to try while the engine changes during the save; then `SOURCE_CHANGED`. Default 3. */
+  attempts?: number | undefined
+  /**
+   * Restores what was captured into a new engine, and drops that, before anything is committed: `ENGINE_CHECK_FAILED` if it cannot be
+   * restored. Needs the time and memory of a restore, and room for the blobs in `os.tmpdir()`. Default false.
+   */
+  check?: boolean | undefined
+}
+
+/** Which snapshot `restoreEngine` takes, and which sidecars it must have. */
+export interface RestoreEngineOptions<Metadata = Record<string, unknown>>
+  extends Omit<LoadOptions<string, Metadata>, 'blobs'> {
+  /** Sidecars that must be there; `BLOB_NOT_FOUND` otherwise. */
+  blobs?: readonly string[] | undefined
+}
+
+/** Taken by whoever opens the store. */
+export const OPEN_OPTIONS: OptionTable<OpenOptions> = {
+  readOnly: 'boolean',
+  filesDir: 'any',
+  lock: 'any',
+  keepLast: 'any',
+  lockWaitMs: 'ms',
+  compression: 'any',
+  packBytesMax: 'any',
+  onWarning: 'function',
+}
+
+export const PERSIST_ENGINE_OPTIONS: OptionTable<PersistEngineOptions<unknown>> = {
+  alongside: 'any',
+  attempts: 'any',
+  check: 'boolean',
+  message: 'any',
+  chunking: 'any',
+  keepLast: 'any',
+  expectedHead: 'any',
+  sourceVersion: 'function',
+  lockWaitMs: 'ms',
+  signal: 'signal',
+  onProgress: 'function',
+}
+
+export const RESTORE_ENGINE_OPTIONS: OptionTable<RestoreEngineOptions> = {
+  at: 'any',
+  blobs: 'any',
+  metadataSchema: 'any',
+  fallback: 'boolean',
+  required: 'boolean',
+  minSequence: 'any',
+  source: 'any',
+  signal: 'signal',
+  onProgress: 'function',
+}
+
+export const ALONGSIDE: OptionTable<Alongside> = {
+  blobs: 'any',
+  metadata: 'any',
+  watermark: 'any',
+  covers: 'any',
+}
+
+/** Refuses what is no adapter, before the engine is touched. */
+export function assertAdapter(where: string, adapter: { save?: unknown; restore?: unknown }): void {
+  if (typeof adapter?.save === 'function' && typeof adapter.restore === 'function') return
+  throw new TypeError(`${where}: give the location, then an adapter (an object with save and restore), then the rest`)
+}

@@ -1,0 +1,18 @@
+// The public entry `holdfast/engines`.
+
+export {
+  type Alongside,
+  type EngineAdapter,
+  type EngineRecord,
+  type EngineState,
+  engineRecord,
+  type PersistEngineOptions,
+  persistEngine,
+  type RestoreContext,
+  type RestoredEngine,
+  type RestoreEngineOptions,
+  restoreEngine,
+  type SaveContext,
+  type SavedEngine,
+} from './adapter.ts'
+export { type StartEngineOptions, type StartedEngine, startEngine } from './start.ts'

@@ -1,0 +1,79 @@
+// Reads packs in which this process met damage, whole, before a persist relies on them: rot comes in pages, and what lies beside a bad
+// block is often bad too.
+
+import type { BlockSource } from '../blocks/block-source.ts'
+import type { DedupWriter } from '../blocks/dedup-writer.ts'
+import { BLOCK, scanPack } from '../blocks/scan-pack.ts'
+import type { StoreContext } from '../blocks/store-context.ts'
+import { HoldfastError, isDamage } from '../errors.ts'
+import type { Head } from '../format/head.ts'
+import { fromHex, toHex } from '../format/hex.ts'
+import { STORE_ID_BYTES } from '../format/limits.ts'
+
+/** Reads every block of the packs in which bad blocks were noted since they were last read. Answers their names. */
+export async function scanDamagedPacks(ctx: StoreContext, head: Head, signal: AbortSignal): Promise<string[]> {
+  const named = new Set(head.packs.map(({ name }) => name))
+  const recorded = new Map(head.damaged.map(({ pack, digests }) => [pack, digests]))
+  const names = ctx.badBlocks.unscanned((pack) => recorded.get(pack) ?? null).filter((name) => named.has(name))
+  for (const name of names) {
+    await scanOne(ctx, name, fromHex(head.storeId, STORE_ID_BYTES), signal)
+    ctx.badBlocks.noteScanned(name)
+  }
+  return names
+}
+
+async function scanOne(ctx: StoreContext, name: string, storeId: Uint8Array, signal: AbortSignal): Promise<void> {
+  const pack = await openUnlessDamaged(ctx, name, storeId)
+  if (pack === null) return
+  try {
+    const index = await pack.index()
+    for await (const { bad } of scanPack(pack.file, index)) {
+      signal.throwIfAborted()
+      for (const [entry, state] of bad) if (state !== BLOCK.good) ctx.badBlocks.note(name, index.digest(entry))
+    }
+  } catch (error) {
+    if (!isDamage(error)) throw error
+    ctx.badBlocks.notePack(name)
+  } finally {
+    await pack.release()
+  }
+}
+
+async function openUnlessDamaged(ctx: StoreContext, name: string, storeId: Uint8Array) {
+  try {
+    return await ctx.packCache.open(name, storeId)
+  } catch (error) {
+    if (!isDamage(error)) throw error
+    ctx.badBlocks.notePack(name)
+    return null
+  }
+}
+
+/**
+ * Once all blobs are ingested: damage that was met meanwhile may lie in a pack of which blocks had been reused before. Throws
+ * `PACK_DAMAGED` if one of those is bad. The next persist knows, and writes it again.
+ */
+export async function assertReusedIsGood(
+  ctx: StoreContext,
+  head: Head,
+  { source, dedup }: { source: BlockSource; dedup: DedupWriter },
+  signal: AbortSignal,
+): Promise<void> {
+  for (const name of await scanDamagedPacks(ctx, head, signal)) {
+    const packNumber = source.packs.findIndex((pack) => pack.name === name)
+    if (packNumber === -1) continue
+    const bad = ctx.badBlocks.noted.get(name)
+    const index = source.indexes[packNumber]!
+    const marks = dedup.marks(packNumber)
+    for (let entry = 0; entry < index.blocks; entry++) {
+      if (marks[entry] !== 1 || bad === undefined) continue
+      const hex = toHex(index.digest(entry))
+      if (bad.size > 0 && !bad.has(hex)) continue
+      throw new HoldfastError(
+        'PACK_DAMAGED',
+        `pack ${name}: block ${hex.slice(0, 16)}… was reused, and was then found to be damaged; nothing was committed, persist again`,
+        { details: { pack: name, block: hex } },
+      )
+    }
+  }
+}

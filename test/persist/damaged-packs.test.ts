@@ -1,0 +1,61 @@
+// Rot comes in pages: what is persisted after damage was met loads, however many blocks of a pack are bad.
+
+import { expect, test } from 'vitest'
+import { fixed } from '../../src/format/chunking.ts'
+import { createDisk } from '../faulty-disk/disk.ts'
+import type { DirectoryImage } from '../faulty-disk/image.ts'
+import { noise, sameBytes } from '../support/bytes.ts'
+import { blocksOf, build, fileOf, open, packsOf, visit, withFiles } from '../support/lab.ts'
+import { rejects } from '../support/rejects.ts'
+
+const CHUNK = 512
+const content = noise(64 * CHUNK, 7)
+const index = { blobs: { index: { source: content, chunking: fixed(CHUNK) } } }
+
+/** 4 KiB of the pack are zero, from its chunk number `chunk` on. */
+function rottenPage(image: DirectoryImage, chunk = 20): DirectoryImage {
+  const [path] = packsOf(image)
+  const bytes = new Uint8Array(fileOf(image, path!))
+  bytes.fill(0, 64 + chunk * CHUNK, 64 + chunk * CHUNK + 4096)
+  return withFiles(image, { [path!]: bytes })
+}
+
+const sound = await build((store) => store.persist(index))
+
+test.each(['bytes', 'stream', 'nothing'] as const)(
+  'a page of zeros, met by reading %s: the next persist loads',
+  async (how) => {
+    const disk = createDisk(rottenPage(sound))
+    const store = open(disk)
+    if (how !== 'nothing') {
+      await using snapshot = await store.load()
+      const blob = snapshot!.blob('index')
+      const read = how === 'bytes' ? blob.bytes() : blob.stream({ start: 21 * CHUNK, end: 22 * CHUNK }).next()
+      await rejects(read, 'BLOB_DAMAGED')
+    } else await rejects(store.load({ fallback: true }), 'BLOB_DAMAGED')
+    await store.persist(index)
+    await using again = await store.load()
+    expect(sameBytes(await again!.blob('index').bytes(), content)).toBe(true)
+    await store.close()
+    const { result } = await visit(disk.image(), (fresh) => fresh.verify())
+    expect(result.snapshots[0]).toMatchObject({ sequence: 2, intact: true })
+  },
+)
+
+test('a persist that meets the damage itself does not acknowledge what cannot be read', async () => {
+  const [path] = packsOf(sound)
+  const node = blocksOf(sound, path!).find(({ kind }) => kind === 1)!
+  const page = rottenPage(sound, 60)
+  const bytes = new Uint8Array(fileOf(page, path!))
+  bytes[node.offset + 9]! ^= 1
+  const disk = createDisk(withFiles(page, { [path!]: bytes }))
+  const store = open(disk)
+  const first = await store.persist(index).catch((error: unknown) => error)
+  if (first instanceof Error) {
+    expect(first).toMatchObject({ code: 'PACK_DAMAGED' })
+    await store.persist(index)
+  }
+  await using snapshot = await store.load()
+  expect(sameBytes(await snapshot!.blob('index').bytes(), content)).toBe(true)
+  await store.close()
+})
