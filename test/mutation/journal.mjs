@@ -288,4 +288,11 @@ export const journal = [
     why: 'HEAD no longer names a journal when that is moved away',
     tests: ['test/store/journal.test.ts'],
   },
+  {
+    file: 'src/recovery/plan-snapshots.ts',
+    find: '...(covers === undefined\n',
+    replace: '...(sequence > 0\n',
+    why: 'a snapshot that a repair finds in a commit record covers what it did, or entries are applied twice',
+    tests: ['test/store/journal.test.ts'],
+  },
 ]

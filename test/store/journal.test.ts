@@ -1,6 +1,6 @@
 // The journal of a store, and what snapshots, rollbacks and fallbacks make of it.
 
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { destroyStore, memory, openStore, setAside } from '../../src/open.ts'
@@ -194,6 +194,30 @@ test('entries are not forgotten when HEAD names no journal any more', async () =
   await store.close()
   writeFileSync(join(path, 'HEAD.json'), old)
   await expect((await openAt(path)).openJournal()).rejects.toMatchObject({ code: 'JOURNAL_DAMAGED' })
+})
+
+test('a HEAD that is rebuilt applies no entry twice, and forgets none', async () => {
+  for (const lost of [['HEAD.json'], ['HEAD.json', 'HEAD.prev.json']]) {
+    const path = directory()
+    const store = await openAt(path)
+    const journal = await store.openJournal()
+    await append(journal, 'a')
+    await save(store, 1, 'a')
+    await append(journal, 'b')
+    await save(store, 2, 'ab')
+    await append(journal, 'c')
+    await store.close()
+    for (const name of lost) rmSync(join(path, name))
+    const again = await openAt(path)
+    await again.repair()
+    const snapshot = (await again.load())!
+    expect(await snapshot.blob('state').text()).toBe('ab')
+    if (lost.length === 1) {
+      expect(await entries(await again.openJournal())).toEqual(['c'])
+    } else {
+      await expect(again.openJournal()).rejects.toMatchObject({ code: 'JOURNAL_DAMAGED' })
+    }
+  }
 })
 
 test('a journal that is damaged is started over, and nothing of the old one is replayed or lost', async () => {
