@@ -200,7 +200,8 @@ async function recover(
     const path = join(directory, segmentFileName(plan.segment))
     throw new HoldfastError(
       'STORE_ROLLED_BACK',
-      `${path} was named by a later HEAD than the one that is there: an old HEAD was put back. Put the newer one back; nothing was changed`,
+      `${path} was named by a later HEAD than the one that is there: an old HEAD was put back. Put the newer one back, or open ` +
+        'the journal with { startOver: true } to go on without its entries. Nothing was changed',
       { details: { files: [path] } },
     )
   }
