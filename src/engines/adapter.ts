@@ -190,7 +190,10 @@ async function persistChecked<Engine>(
 }
 
 interface Captured {
-  snapshot: Pick<PersistOptions, 'watermark'> & { blobs: [string, BlobInput][]; metadata: Record<string, unknown> }
+  snapshot: Pick<PersistOptions, 'watermark' | 'covers'> & {
+    blobs: [string, BlobInput][]
+    metadata: Record<string, unknown>
+  }
   /** For `persist`: the same answer for as long as the engine is what was captured. */
   unchanged(): Promise<unknown>
   release(): Promise<void>
@@ -221,6 +224,7 @@ async function captureEngine<Engine>(
         blobs: [...adapterBlobs(state, adapter), ...callersBlobs(beside)],
         metadata: { ...callersMetadata(beside), [KEY]: recordOf(adapter, state) },
         ...(beside.watermark === undefined ? {} : { watermark: beside.watermark }),
+        ...(beside.covers === undefined ? {} : { covers: beside.covers }),
       },
       async unchanged() {
         const same = state.captured === true || Object.is(adapter.revision?.(engine), revision)

@@ -15,10 +15,13 @@ export interface Alongside {
   metadata?: Record<string, unknown> | undefined
   /** The position of the source of truth that the engine has caught up with. */
   watermark?: Watermark | undefined
+  /** The last entry of the store's journal that the engine holds the effect of. */
+  covers?: number | undefined
 }
 
 /** What `persistEngine` keeps beside the engine, and how it commits. */
-export interface PersistEngineOptions<Engine> extends Omit<PersistOptions, 'blobs' | 'metadata' | 'watermark'> {
+export interface PersistEngineOptions<Engine>
+  extends Omit<PersistOptions, 'blobs' | 'metadata' | 'watermark' | 'covers'> {
   /**
    * Sidecars, metadata and watermark to keep in the same snapshot. The function is called in the instant in which the engine is captured, so
    * that the two can never disagree; the object is for what does not change.
@@ -78,7 +81,12 @@ export const RESTORE_ENGINE_OPTIONS: OptionTable<RestoreEngineOptions> = {
   onProgress: 'function',
 }
 
-export const ALONGSIDE: OptionTable<Alongside> = { blobs: 'any', metadata: 'any', watermark: 'any' }
+export const ALONGSIDE: OptionTable<Alongside> = {
+  blobs: 'any',
+  metadata: 'any',
+  watermark: 'any',
+  covers: 'any',
+}
 
 /** Refuses what is no adapter, before the engine is touched. */
 export function assertAdapter(where: string, adapter: { save?: unknown; restore?: unknown }): void {

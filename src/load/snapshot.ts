@@ -6,7 +6,7 @@ import type { OpenPack } from '../blocks/pack-cache.ts'
 import type { StoreContext } from '../blocks/store-context.ts'
 import { HoldfastError, isDamage } from '../errors.ts'
 import { parseCid } from '../format/cid.ts'
-import type { HeadSnapshot } from '../format/head.ts'
+import type { Head, HeadSnapshot } from '../format/head.ts'
 import { decodeManifest, type Manifest } from '../format/manifest.ts'
 import { pathOf } from '../location.ts'
 import type { StoredHead } from '../storage/port.ts'
@@ -31,6 +31,8 @@ export interface SnapshotInfo {
   abandoned: boolean
   /** Sum of the blobs' sizes in bytes. */
   size: number
+  /** The last entry of the journal that it holds the effect of; absent in a store without a journal. */
+  covers?: number
 }
 
 /** A snapshot that was looked at and not taken. */
@@ -224,7 +226,7 @@ function assemble(
   }
 
   const snapshot: OpenedSnapshot = {
-    ...describe(entry, stored.head.current),
+    ...describe(entry, stored.head),
     currentSequence: stored.head.current,
     metadata: manifest.metadata,
     watermark: manifest.watermark,
@@ -257,7 +259,9 @@ export function blobNotFound(sequence: number, name: string, blobs: ReadonlyMap<
   )
 }
 
-export function describe(entry: HeadSnapshot, current: number | null): SnapshotInfo {
+export function describe(entry: HeadSnapshot, { current, journal }: Pick<Head, 'current' | 'journal'>): SnapshotInfo {
+  // Of another journal, which was before this one or is another store's, it says nothing.
+  const isCovering = entry.covers !== undefined && entry.covers.journal === journal?.id
   return {
     sequence: entry.sequence,
     manifest: entry.manifest,
@@ -267,5 +271,6 @@ export function describe(entry: HeadSnapshot, current: number | null): SnapshotI
     current: entry.sequence === current,
     abandoned: entry.abandoned,
     size: entry.size,
+    ...(isCovering ? { covers: entry.covers!.sequence } : {}),
   }
 }

@@ -16,6 +16,7 @@ import { storedWatermark } from '../load/watermark.ts'
 import { refusePromise } from '../misuse.ts'
 import type { StoredHead, WriteSession } from '../storage/port.ts'
 import { commitSnapshot } from './commit.ts'
+import { assertCovers, settleCovers } from './covers.ts'
 import type { PersistDefaults, PersistOptions, PersistResult } from './options.ts'
 import { nameSources } from './sources.ts'
 
@@ -52,6 +53,7 @@ export async function persist(
     sources.map(({ name }) => name),
     watermark === undefined ? { metadata } : { metadata, watermark },
   )
+  await settleCovers(ctx, options.covers)
 
   return await ctx.storage.write(
     {
@@ -69,6 +71,7 @@ export async function persist(
         metadata,
         watermark,
         message: options.message,
+        covers: options.covers,
         keepLast,
         packBytesMax: defaults.packBytesMax,
         signal,
@@ -125,6 +128,7 @@ async function readyStore(
 ): Promise<{ stored: StoredHead; seen: Seen | null }> {
   if (session.stored !== null) assertWritable(ctx, session.stored)
   assertExpected(ctx, session.stored?.head ?? null, options.expectedHead)
+  assertCovers(ctx, session.stored?.head ?? null, options.covers)
   const seen = await cleanUp(ctx, session)
   if (session.stored === null) {
     await session.create(randomBytes(STORE_ID_BYTES).toString('hex'), clock.now().toISOString())
