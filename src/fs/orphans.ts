@@ -22,6 +22,8 @@ interface OrphanOptions {
   olderThanMs: number
   nowMs: number
   patterns: readonly OrphanPattern[]
+  /** A temp of ours that can be locked goes however young it is: its writer is dead. Default false. */
+  lockedAtAnyAge?: boolean
 }
 
 /** Gives the pattern of names of temps for the file called `name`. */
@@ -80,7 +82,7 @@ async function reapOwn(
   options: OrphanOptions,
 ): Promise<TempFate | null> {
   if (entry.kind === 'file' && !entry.name.endsWith(workSuffix)) {
-    return await reapTemp(fs, path, { ...options, lock: 'if-possible', ageCounts: true })
+    return await reapTemp(fs, path, { ...options, lock: 'if-possible', ageCounts: options.lockedAtAnyAge !== true })
   }
   // A work directory's temp is made before it and removed after it. So a work directory without a temp has no owner,
   // whatever its age.

@@ -48,6 +48,8 @@ export interface File {
    * its dirty pages.
    */
   sync(): Promise<void>
+  /** fdatasync: content and length durable; mode and times perhaps not. After a failure as after `sync`. */
+  dataSync(): Promise<void>
   stat(): Promise<FileStat>
   chmod(mode: number): Promise<void>
   /**

@@ -83,8 +83,11 @@ export interface WriteSession {
   /** Size in bytes of a committed pack; null if it does not exist. */
   packBytes(name: string): Promise<number | null>
   listPacks(): Promise<string[]>
-  /** Reads the first `target.length` bytes of a pack, or fewer if it is shorter. */
-  readPackStart(name: string, target: Uint8Array): Promise<number>
+  /**
+   * Reads the first `target.length` bytes of a pack, or fewer if it is shorter. Null if it was deleted since it was
+   * listed.
+   */
+  readPackStart(name: string, target: Uint8Array): Promise<number | null>
   /**
    * Replaces HEAD, whatever its state, and writes STORE.json unless a good one of the same store exists. Files that are
    * damaged or of another store must be in quarantine before.

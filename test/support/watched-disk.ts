@@ -54,6 +54,7 @@ export function watchedDisk(
           () => file.write(views, position),
         ),
       sync: () => interpose(at('sync'), () => file.sync()),
+      dataSync: () => interpose(at('dataSync'), () => file.dataSync()),
       stat: () => interpose(at('stat'), () => file.stat()),
       chmod: (mode) => interpose(at('chmod'), () => file.chmod(mode)),
       tryLock(mode) {
