@@ -85,7 +85,7 @@ export async function rollback(
   return await changeHead(ctx, options, async (head, stored) => {
     const target = find(ctx.storage.location, head, to)
     if (target.sequence === head.current) return { sequence: target.sequence, change: null }
-    // What cannot be read must not become the current snapshot.
+    // An unreadable snapshot must not become the current one.
     await (await openSnapshot(ctx, stored, target)).dispose()
     const sequence = head.sequence + 1
     const covers = journalEnd === null ? undefined : coversOfRollback(head, target, journalEnd, discard)

@@ -14,7 +14,7 @@ import { blake3, digestsEqual } from '../format/blake3.ts'
 import { COMPRESSION } from '../format/compression.ts'
 import { DIGEST_BYTES } from '../format/limits.ts'
 
-/** Chunks that lie one behind the other both in a pack and in the blob. */
+/** Chunks that are adjacent both in a pack and in the blob. */
 export interface Piece {
   /** -1: in no pack. */
   packNumber: number
@@ -38,7 +38,7 @@ interface Read {
   bytes: number
   compressed: boolean
   pieces: Piece[]
-  /** Bytes of the pieces in the pack, and what they give. */
+  /** Bytes of the pieces in the pack, and their decompressed size. */
   useful: number
   length: number
 }
@@ -70,7 +70,7 @@ export function findPieces(source: BlockSource, run: ChunkRun, first: number, la
     const offset = index?.offset(entry) ?? 0
     const bytes = index?.storedLength(entry) ?? 0
     const compressed = index !== undefined && index.compression(entry) !== COMPRESSION.none
-    // What is compressed may grow a thousandfold.
+    // Compressed data may expand a thousandfold.
     const max = Math.min(bytesMax, compressed ? COMPRESSED_READ_BYTES_MAX : READ_BYTES_MAX)
     const joins =
       current !== null &&
@@ -214,7 +214,7 @@ export async function verifyChunks(
   }
 }
 
-/** One chunk, verified, from wherever there is a good copy. */
+/** Reads one chunk from any good copy, and verifies it. */
 export async function readChunk(
   source: BlockSource,
   run: ChunkRun,
