@@ -583,8 +583,8 @@ export const checks = [
   },
   {
     file: 'src/fs/temps.ts',
-    find: "return kind === 'file' && /^[0-9a-f]{24}$/.test(name)",
-    replace: "return kind === 'file'",
+    find: String.raw`return kind === 'file' && /^[0-9a-f]{24}\.holdfast-tmp$/.test(name)`,
+    replace: "return kind === 'file' && /^[0-9a-f]{24}/.test(name)",
     why: 'files of others in tmp/ are taken for temps',
     tests: ['test/fs/temps.test.ts', 'test/storage/own-files.test.ts'],
   },
