@@ -18,12 +18,15 @@ const viewsMax = 1024
 const { O_CREAT, O_EXCL, O_RDONLY, O_RDWR } = nodeFs.constants
 // Windows has no O_NOFOLLOW.
 const noFollow = nodeFs.constants.O_NOFOLLOW ?? 0
+// Without it, opening a FIFO waits for its other end: no abort ends that, and it keeps a thread of the pool, or the event
+// loop. Regular files do not know it (open(2)). Nor does Windows.
+const noWait = nodeFs.constants.O_NONBLOCK ?? 0
 
 const openFlags = {
-  read: O_RDONLY,
+  read: O_RDONLY | noWait,
   create: O_CREAT | O_EXCL | O_RDWR | noFollow,
-  readWrite: O_CREAT | O_RDWR | noFollow,
-  update: O_RDWR | noFollow,
+  readWrite: O_CREAT | O_RDWR | noFollow | noWait,
+  update: O_RDWR | noFollow | noWait,
 } as const
 
 type Done<T> = (error: NodeJS.ErrnoException | null, value: T) => void

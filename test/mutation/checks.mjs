@@ -167,17 +167,24 @@ export const checks = [
   },
   {
     file: 'src/fs/node.ts',
-    find: 'readWrite: O_CREAT | O_RDWR | noFollow',
-    replace: 'readWrite: O_CREAT | O_RDWR',
+    find: 'readWrite: O_CREAT | O_RDWR | noFollow | noWait',
+    replace: 'readWrite: O_CREAT | O_RDWR | noWait',
     why: 'a lock file is never a link to another',
     tests: ['test/fs/node.test.ts', 'test/fs/file-lock.test.ts'],
   },
   {
     file: 'src/fs/node.ts',
-    find: 'update: O_RDWR | noFollow',
-    replace: 'update: O_RDWR',
+    find: 'update: O_RDWR | noFollow | noWait',
+    replace: 'update: O_RDWR | noWait',
     why: 'what was saved is never a link to another file',
     tests: ['test/fs/node.test.ts', 'test/durable/write-file.test.ts'],
+  },
+  {
+    file: 'src/fs/node.ts',
+    find: 'read: O_RDONLY | noWait',
+    replace: 'read: O_RDONLY',
+    why: 'a FIFO in the place of a file does not stop everything',
+    tests: ['test/fs/node.test.ts'],
   },
   {
     file: 'src/fs/write-file.ts',

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process'
 import {
   appendFileSync,
   createReadStream,
@@ -303,6 +304,12 @@ describe('a source that fails', () => {
     })
     expect(await failing({ a: { file: directory } })).toMatchObject({ code: 'SOURCE_FAILED' })
     expect(await failing({ a: { directory: join(directory, 'nothing') } })).toMatchObject({ code: 'IO_FAILED' })
+  })
+
+  test.skipIf(process.platform === 'win32')('a FIFO, which nobody may ever write to', async () => {
+    const fifo = join(scratch(), 'fifo')
+    execFileSync('mkfifo', [fifo])
+    expect(await failing({ a: { file: fifo } })).toMatchObject({ code: 'SOURCE_FAILED', details: { blob: 'a' } })
   })
 
   test('a directory with something in it that is not a file', async () => {
