@@ -1,5 +1,4 @@
 import { join, sep } from 'node:path'
-import { Readable } from 'node:stream'
 import { HoldfastError, isHoldfastError } from '../errors.ts'
 import { assertChunking, type Chunking } from '../format/chunking.ts'
 import { assertBlobName } from '../format/manifest.ts'
@@ -10,13 +9,10 @@ import type { WorkDirectory } from '../fs/temps.ts'
 import { pathOf } from '../location.ts'
 import { assertOptions, type OptionTable, refusePromise } from '../misuse.ts'
 
-/**
- * Saves an engine's state into `path`. Answering (or resolving to) false means that it failed. So do other files that it leaves beside
- * `path`, which would be lost.
- */
+/** Saves an engine's state into `path`. Answering (or resolving to) false means that it failed. */
 export type SaveToPath = (path: string, context: { signal: AbortSignal }) => unknown
 
-/** Where a blob's bytes come from. They are copied once, as they are read. A stream or iterator that was read before is a TypeError. */
+/** Where a blob's bytes come from. They are copied once, as they are read. */
 export type BlobSource =
   | Uint8Array
   | ArrayBuffer
@@ -142,44 +138,9 @@ function assertSource(name: string, source: BlobSource): void {
       `persist: blob ${JSON.stringify(name)} is a ${given.constructor.name}; give new Uint8Array(a.buffer, a.byteOffset, a.byteLength)`,
     )
   }
-  if (source instanceof ArrayBuffer || source instanceof Uint8Array) assertAttached(name, source)
-  if (typeof source === 'object') assertUnread(name, source)
   if (typeof source === 'string' && !isWellFormed(source)) {
     throw new TypeError(`persist: blob ${JSON.stringify(name)} is text with a lone surrogate, which UTF-8 cannot hold`)
   }
-}
-
-function assertAttached(name: string, bytes: ArrayBuffer | Uint8Array): void {
-  try {
-    new Uint8Array(bytes instanceof ArrayBuffer ? bytes : bytes.buffer)
-  } catch {
-    throw new TypeError(
-      `persist: the buffer of blob ${JSON.stringify(name)} was transferred, and its bytes are gone: persist before it is, or give a copy`,
-    )
-  }
-}
-
-/** Iterators that give their items once, and gave them to a persist. */
-const usedUp = new WeakSet<object>()
-
-/** Streams and iterators end at once when they are read again: the blob would be empty, or lack its beginning. */
-function assertUnread(name: string, source: object): void {
-  const blob = `persist: the stream of blob ${JSON.stringify(name)}`
-  if (source instanceof ReadableStream && source.locked) {
-    throw new TypeError(
-      `${blob} is locked: somebody else reads it. Release its reader, or give one branch of its tee()`,
-    )
-  }
-  // What Node says of its own streams: `isDisturbed` is also true of those that failed, whose error is better.
-  const read =
-    source instanceof ReadableStream
-      ? Readable.isDisturbed(source as unknown as Readable)
-      : (source as { readableDidRead?: unknown }).readableDidRead === true
-  if (!read && !usedUp.has(source)) return
-  throw new TypeError(
-    `${blob} was read before, and what was read is gone: make a new one for each blob and each persist. ` +
-      'To store only what is left of a stream, wrap it: (async function* () { yield* stream })()',
-  )
 }
 
 /**
@@ -245,8 +206,6 @@ export async function openSource(
     return partsReader(name, source.stream() as AsyncIterable<Uint8Array>, source.size, signal)
   if (typeof source === 'function') return await savedReader(fs, name, source, signal, workDirectory)
   if ('file' in source) return await fileReader(fs, name, pathOf(source.file, `blob ${JSON.stringify(name)}`))
-  // Again: it may have been read while this waited for the lock, or for another blob.
-  assertUnread(name, source)
   return partsReader(name, source as AsyncIterable<Uint8Array> | Iterable<Uint8Array>, null, signal)
 }
 
@@ -301,7 +260,6 @@ function partsReader(
   signal: AbortSignal,
 ): ByteReader {
   const iterator = Symbol.asyncIterator in parts ? parts[Symbol.asyncIterator]() : parts[Symbol.iterator]()
-  if ((iterator as object) === parts) usedUp.add(parts)
   let part: Uint8Array = new Uint8Array(0)
   let done = false
   return {
@@ -462,12 +420,6 @@ async function savedReader(
       if (isHoldfastError(cause, 'IO_FAILED') && cause.details.code !== 'ENOENT') throw cause
       throw sourceFailed(name, 'it was to be saved into the path given, and there is no file', cause)
     }
-    try {
-      await assertNothingBeside(fs, name, work.path)
-    } catch (error) {
-      await reader.close()
-      throw error
-    }
     return {
       ...reader,
       async close() {
@@ -479,16 +431,4 @@ async function savedReader(
     await work.discard()
     throw error
   }
-}
-
-/** Files that an engine writes beside the path given may be a part of what it saved, and would be lost without a word. */
-async function assertNothingBeside(fs: FileSystem, blob: string, directory: string): Promise<void> {
-  const files = (await fs.readdir(directory)).map((entry) => entry.name).filter((entry) => entry !== 'blob')
-  if (files.length === 0) return
-  throw new HoldfastError(
-    'SOURCE_FAILED',
-    `blob ${JSON.stringify(blob)}: saving also wrote ${files.slice(0, 10).join(', ')} beside the path given, which would be lost. Let it ` +
-      'save into a directory of yours and give { directory }, or remove these files in the function if they are not needed',
-    { details: { blob, files } },
-  )
 }

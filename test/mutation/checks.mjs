@@ -187,27 +187,6 @@ export const checks = [
     tests: ['test/fs/node.test.ts'],
   },
   {
-    file: 'src/persist/sources.ts',
-    find: 'if (!read && !usedUp.has(source)) return',
-    replace: 'return',
-    why: 'a stream that was read before does not become an empty blob',
-    tests: ['test/persist/sources.test.ts'],
-  },
-  {
-    file: 'src/persist/sources.ts',
-    find: 'usedUp.add(parts)',
-    replace: 'usedUp.delete(parts)',
-    why: 'a generator that was persisted is not persisted again as nothing',
-    tests: ['test/persist/sources.test.ts'],
-  },
-  {
-    file: 'src/persist/sources.ts',
-    find: 'await assertNothingBeside(fs, name, work.path)',
-    replace: '',
-    why: 'files that an engine leaves beside its path are not lost silently',
-    tests: ['test/persist/sources.test.ts'],
-  },
-  {
     file: 'src/fs/write-file.ts',
     find: "if (symlinks === 'refuse') {",
     replace: "if (symlinks === 'refuse' && path === '') {",

@@ -1,5 +1,4 @@
 import { execFileSync } from 'node:child_process'
-import { once } from 'node:events'
 import {
   appendFileSync,
   createReadStream,
@@ -64,12 +63,6 @@ const sources: Record<string, (directory: string) => BlobInput> = {
 
 async function* parts(): AsyncGenerator<Uint8Array> {
   for (const part of split(bytes, [3, 4, 100_001])) yield part
-}
-
-/** What is left of a stream that somebody has read to its end. */
-async function drained<Source>(source: Source): Promise<Source> {
-  for await (const _ of source as AsyncIterable<unknown>);
-  return source
 }
 
 function fileIn(directory: string): string {
@@ -295,68 +288,6 @@ describe('a source that fails', () => {
     expect(error).toMatchObject({ code: 'SOURCE_FAILED', details: { blob: 'a' }, cause: { code: 'ENOENT' } })
     const inner = await failing(() => ({ a: { source: missing() as Readable } }))
     expect(inner).toMatchObject({ code: 'SOURCE_FAILED', cause: { code: 'ENOENT' } })
-  })
-
-  test.each<[string, () => Promise<BlobInput>]>([
-    ['a Node stream', async () => drained(Readable.from([bytes.slice()]))],
-    ['a web stream', async () => drained(new Blob([bytes.slice()]).stream() as unknown as BlobInput)],
-    [
-      'a web stream that somebody else reads',
-      async () => {
-        const stream = new Blob([bytes.slice()]).stream()
-        stream.getReader()
-        return stream as unknown as BlobInput
-      },
-    ],
-    [
-      'the rest of a Node stream',
-      async () => {
-        const stream = Readable.from([bytes.slice(0, 9), bytes.slice(9)])
-        await once(stream, 'readable')
-        stream.read()
-        return stream
-      },
-    ],
-    [
-      'a buffer that was transferred',
-      async () => {
-        const { buffer } = bytes.slice()
-        structuredClone(buffer, { transfer: [buffer] })
-        return buffer
-      },
-    ],
-  ])('%s was used up before', async (_, make) => {
-    const inputs = [await make(), await make()]
-    const error = await failing(() => ({ fine: 'x', a: inputs.pop() as BlobInput }))
-    expect(error).toBeInstanceOf(TypeError)
-    expect((error as Error).message).toMatch(/blob "a"/)
-  })
-
-  test('a saving function that leaves other files beside the one it was to write', async () => {
-    const save = (path: string): void => {
-      writeFileSync(path, 'half of it')
-      writeFileSync(`${path}.meta`, 'the other half')
-    }
-    expect(await failing({ a: save })).toMatchObject({
-      code: 'SOURCE_FAILED',
-      details: { blob: 'a', files: ['blob.meta'] },
-    })
-  })
-
-  test('one stream or generator cannot be two blobs, nor be persisted again', async () => {
-    for (const make of [() => split(bytes, [9]), parts, () => Readable.from([bytes.slice()])]) {
-      expect(
-        await failing(() => {
-          const source = make()
-          return { a: source, b: source }
-        }),
-      ).toMatchObject({ name: 'TypeError', message: expect.stringMatching(/blob "b" was read before/) })
-      const again = make()
-      const store = memory()
-      await store.persist({ blobs: { a: again } })
-      expect(await failure(store.persist({ blobs: { a: again } }))).toBeInstanceOf(TypeError)
-      await store.close()
-    }
   })
 
   test('a stream of text, which has no bytes yet', async () => {
