@@ -128,8 +128,8 @@ export interface ReapOrphansOptions {
 }
 
 /**
- * Removes the temps that killed writers left beside a file: those of `writeFileDurable`, and those that match
- * `patterns`. The name of the file is taken literally, whatever characters are in it.
+ * Removes the temps that killed writers left beside a file or directory: those of `writeFileDurable` and of a snapshot's
+ * `writeTo`, and those that match `patterns`. The name of the file is taken literally, whatever characters are in it.
  *
  * A temp of ours is removed when nobody wrote to it for `olderThanMs` and its writer's lock is gone (where there are
  * no locks, by age alone); one of another program when it is that old. Only regular files (and our own work

@@ -11,16 +11,24 @@ const kinds = {
   PACK_MISSING: 'damaged',
   PACK_DAMAGED: 'damaged',
   BLOB_DAMAGED: 'damaged',
+  JOURNAL_DAMAGED: 'damaged',
+  JOURNAL_GAP: 'damaged',
   // Somebody else is at it; later may work.
   STORE_LOCKED: 'busy',
+  JOURNAL_LOCKED: 'busy',
+  JOURNAL_BUSY: 'busy',
   // The world moved on between two looks.
   HEAD_CONFLICT: 'conflict',
   SOURCE_CHANGED: 'conflict',
   SNAPSHOT_GONE: 'conflict',
   SNAPSHOT_BEHIND: 'conflict',
   SNAPSHOT_AHEAD: 'conflict',
+  REPLAY_FAILED: 'conflict',
+  ENGINE_UNSOUND: 'conflict',
   // The machine or the file system refuses.
   COMMIT_UNKNOWN: 'environment',
+  CHANGE_UNKNOWN: 'environment',
+  JOURNAL_FAILED: 'environment',
   IO_FAILED: 'environment',
   NO_SPACE: 'environment',
   LOCK_UNAVAILABLE: 'environment',
@@ -31,6 +39,7 @@ const kinds = {
   VERSION_UNSUPPORTED: 'unsupported',
   COMPRESSION_UNSUPPORTED: 'unsupported',
   FILES_UNSUPPORTED: 'unsupported',
+  JOURNAL_UNSUPPORTED: 'unsupported',
   ENGINE_CHECK_FAILED: 'unsupported',
   // The caller gave something that cannot be kept, found or done.
   READ_ONLY: 'input',
@@ -46,6 +55,8 @@ const kinds = {
   SOURCE_FAILED: 'input',
   TARGET_EXISTS: 'input',
   LIMIT_EXCEEDED: 'input',
+  COVERS_REQUIRED: 'input',
+  ENTRIES_UNSAVED: 'input',
 } as const satisfies Record<string, ErrorKind>
 
 /** Stable; part of the API. `docs/errors.md` says what each means and the way out. */

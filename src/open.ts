@@ -39,7 +39,7 @@ export async function openStore(location: string | URL, options: OpenOptions = {
 export function memory(options: StoreOptions = {}): Store {
   assertOptions('memory', options, STORE_OPTIONS)
   const storage = onFirstUse('memory', async () => (await import('./storage/memory.ts')).memoryStorage())
-  return createStore({ storage, fs: nodeFileSystem, local: localScratch(nodeFileSystem) }, options)
+  return createStore({ storage, fs: nodeFileSystem, local: localScratch(nodeFileSystem), journal: null }, options)
 }
 
 /** Persists one snapshot; see `Store.persist`. */
@@ -121,6 +121,7 @@ function placeAt(location: string | URL, options: OpenOptions): Place {
       readOnly,
       filesDir: filesDir === undefined ? undefined : resolve(pathOf(filesDir, 'filesDir')),
     }),
+    journal: { fs, root: path, lock: lock === 'os', readOnly },
   }
 }
 

@@ -23,6 +23,15 @@ import { REPAIR_OPTIONS, type RepairOptions } from './recovery/repair-plan.ts'
 import { SCRUB_OPTIONS, type ScrubOptions, type ScrubReport, scrub } from './recovery/scrub.ts'
 import { VERIFY_OPTIONS, type VerifyOptions, type VerifyReport, verify } from './recovery/verify.ts'
 import type { Storage } from './storage/port.ts'
+import {
+  JOURNAL_OPTIONS,
+  type Journal,
+  type JournalFiles,
+  type JournalOptions,
+  openStoreJournal,
+  withJournalEnd,
+  withJournalLocked,
+} from './store-journal.ts'
 
 /** Settings of one open store. Nothing of them is kept on disk. */
 export interface StoreOptions {
@@ -63,10 +72,12 @@ const MATERIALIZE_OPTIONS: OptionTable<MaterializeOptions> = {
   signal: 'signal',
   onProgress: 'function',
 }
-const ROLLBACK_OPTIONS: OptionTable<HistoryOptions & { message?: string | undefined }> = {
-  ...HISTORY_OPTIONS,
-  message: 'any',
-}
+const ROLLBACK_OPTIONS: OptionTable<HistoryOptions & { message?: string | undefined; discard?: boolean | undefined }> =
+  {
+    ...HISTORY_OPTIONS,
+    message: 'any',
+    discard: 'boolean',
+  }
 const TAG_OPTIONS: OptionTable<HistoryOptions & { at?: number | string | undefined }> = {
   ...HISTORY_OPTIONS,
   at: 'any',
@@ -110,7 +121,14 @@ export interface Store {
   tag(name: string, options?: HistoryOptions & { at?: number | string | undefined }): Promise<SnapshotInfo>
   untag(name: string, options?: HistoryOptions): Promise<SnapshotInfo>
   /** Makes an older snapshot, by sequence or tag, the current one again. */
-  rollback(to: number | string, options?: HistoryOptions & { message?: string | undefined }): Promise<SnapshotInfo>
+  rollback(
+    to: number | string,
+    options?: HistoryOptions & {
+      message?: string | undefined
+      /** Steps over entries of the journal that are in no snapshot. Otherwise `ENTRIES_UNSAVED`. */
+      discard?: boolean | undefined
+    },
+  ): Promise<SnapshotInfo>
   /** Lays blobs out as plain files, so that `file()` finds them there: for images built once and read-only later. */
   materialize(options?: MaterializeOptions): Promise<Materialized>
   /** Looks at everything, changes nothing; damage is in the report. */
@@ -124,7 +142,12 @@ export interface Store {
   repair(
     options?: RepairOptions & { dryRun?: boolean | undefined; lockWaitMs?: number | undefined },
   ): Promise<RepairReport>
-  /** Waits for what is under way. Open snapshots stay usable. */
+  /**
+   * Opens the store's journal, a log of entries between snapshots, and makes it with the first append. From then on only this store object
+   * persists, and says what its snapshots cover.
+   */
+  openJournal(options?: JournalOptions): Promise<Journal>
+  /** Waits for what is under way, and closes the journal. Open snapshots stay usable. */
   close(): Promise<void>
   [Symbol.asyncDispose](): Promise<void>
 }
@@ -147,10 +170,12 @@ export interface Place {
   /** For the caller's own files. */
   fs: FileSystem
   local: Local
+  /** Null: there can be no journal. */
+  journal: JournalFiles | null
 }
 
 /** A store over any storage. */
-export function createStore({ storage, fs, local }: Place, options: StoreOptions = {}): Store {
+export function createStore({ storage, fs, local, journal }: Place, options: StoreOptions = {}): Store {
   const defaults = {
     keepLast: options.keepLast ?? KEEP_LAST,
     lockWaitMs: options.lockWaitMs ?? LOCK_WAIT_MS,
@@ -176,10 +201,12 @@ export function createStore({ storage, fs, local }: Place, options: StoreOptions
     checkedBlobs: createCheckedBlobs(),
     reachable: createReachableCache(),
     lastPersisted: null,
+    journal: null,
   }
   const running = new Set<Promise<unknown>>()
   let closed = false
   let scrubbed: string | null = null
+  let openedJournal: Journal | null = null
 
   async function run<T>(operation: () => Promise<T>): Promise<T> {
     if (closed) {
@@ -214,6 +241,7 @@ export function createStore({ storage, fs, local }: Place, options: StoreOptions
     if (closed) return
     closed = true
     await Promise.allSettled(running)
+    await openedJournal?.close()
     await local.close()
   }
 
@@ -255,7 +283,11 @@ export function createStore({ storage, fs, local }: Place, options: StoreOptions
     untag: (name, request = {}) =>
       runChecked('untag', request, HISTORY_OPTIONS, () => untag(ctx, name, { ...request, ...lockWait(request) })),
     rollback: (to, request = {}) =>
-      runChecked('rollback', request, ROLLBACK_OPTIONS, () => rollback(ctx, to, { ...request, ...lockWait(request) })),
+      runChecked('rollback', request, ROLLBACK_OPTIONS, () =>
+        withJournalEnd(ctx, journal, (journalEnd) =>
+          rollback(ctx, to, { ...request, ...lockWait(request), journalEnd }),
+        ),
+      ),
     verify: (request) => runChecked('verify', request, VERIFY_OPTIONS, () => verify(ctx, request)),
     scrub: (request = {}) =>
       runChecked('scrub', request, SCRUB_OPTIONS, async () => {
@@ -267,9 +299,11 @@ export function createStore({ storage, fs, local }: Place, options: StoreOptions
         return report
       }),
     repair: (request = {}) =>
-      runChecked('repair', request, REPAIR_CALL_OPTIONS, () =>
-        repair(ctx, { ...request, ...lockWait(request), packBytesMax: defaults.packBytesMax }),
-      ),
+      runChecked('repair', request, REPAIR_CALL_OPTIONS, async () => {
+        const settings = { ...request, ...lockWait(request), packBytesMax: defaults.packBytesMax }
+        if (request.dryRun === true) return await repair(ctx, settings)
+        return await withJournalLocked(ctx, journal, () => repair(ctx, settings))
+      }),
     materialize: (request = {}) =>
       runChecked('materialize', request, MATERIALIZE_OPTIONS, async () => {
         const { at, blobs, signal, onProgress } = request
@@ -283,6 +317,11 @@ export function createStore({ storage, fs, local }: Place, options: StoreOptions
         } finally {
           await snapshot!.dispose()
         }
+      }),
+    openJournal: (request = {}) =>
+      runChecked('openJournal', request, JOURNAL_OPTIONS, async () => {
+        openedJournal = await openStoreJournal(ctx, journal, request)
+        return openedJournal
       }),
     close,
     [Symbol.asyncDispose]: close,

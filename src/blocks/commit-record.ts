@@ -5,7 +5,7 @@ import { CODEC_DAG_CBOR, parseCid } from '../format/cid.ts'
 import { encodeCommit } from '../format/commit.ts'
 import type { HeadSnapshot } from '../format/head.ts'
 import { fromHex } from '../format/hex.ts'
-import { DIGEST_BYTES, STORE_ID_BYTES } from '../format/limits.ts'
+import { DIGEST_BYTES, JOURNAL_ID_BYTES, STORE_ID_BYTES } from '../format/limits.ts'
 import { KIND } from '../format/pack.ts'
 import type { PackWriter } from './pack-writer.ts'
 
@@ -19,6 +19,7 @@ export function appendCommitRecord(
   snapshot: HeadSnapshot,
   names: ReadonlyMap<number, string>,
 ): void {
+  const { covers } = snapshot
   const block = encodeCommit({
     store: fromHex(storeId, STORE_ID_BYTES),
     sequence: snapshot.sequence,
@@ -30,6 +31,9 @@ export function appendCommitRecord(
       .filter((name) => name !== undefined)
       .sort()
       .map((name) => fromHex(name, DIGEST_BYTES)),
+    ...(covers === undefined
+      ? {}
+      : { covers: { journal: fromHex(covers.journal, JOURNAL_ID_BYTES), sequence: covers.sequence } }),
   })
   writer.append(block, blake3(block), CODEC_DAG_CBOR, KIND.commit, null)
 }

@@ -1,5 +1,6 @@
 // What every operation of one open store works with. It holds no logic.
 
+import type { HeadJournal, HeadMark } from '../format/head.ts'
 import type { BlobEntry } from '../format/manifest.ts'
 import type { FileSystem } from '../fs/port.ts'
 import type { Local } from '../local/local.ts'
@@ -23,4 +24,22 @@ export interface StoreContext {
   checkedBlobs: CheckedBlobs
   /** The blobs of the snapshot that this process persisted last: the next persist need not read its manifest. */
   lastPersisted: { manifest: string; blobs: ReadonlyMap<string, BlobEntry> } | null
+  /** The journal of this store, while this store object has it open. */
+  journal: JournalOwner | null
+}
+
+/** What a persist asks of the open journal. */
+interface JournalOwner {
+  /** 32 hex digits. */
+  readonly id: string
+  /** The last entry that was given a sequence. */
+  readonly last: number
+  /** Up to where it is durable. */
+  readonly seen: HeadJournal['seen']
+  /** A frame at or before an entry. */
+  mark(sequence: number): HeadMark | null
+  /** Resolves when an entry is durable, or the journal has failed: then the snapshot is what makes its effect durable. */
+  settle(sequence: number): Promise<void>
+  /** HEAD names a snapshot that covers entries; segments before `first` are needed by no HEAD. */
+  committed(covers: number, snapshot: number, first: string | null): Promise<void>
 }

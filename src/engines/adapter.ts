@@ -14,6 +14,7 @@ import {
 } from '../index.ts'
 import { isStore } from '../location.ts'
 import { assertOptions, pickOptions, refusePromise } from '../misuse.ts'
+import { namedEntries } from '../one-pass.ts'
 import { checkedFirst } from './check.ts'
 import {
   ALONGSIDE,
@@ -189,7 +190,10 @@ async function persistChecked<Engine>(
 }
 
 interface Captured {
-  snapshot: Pick<PersistOptions, 'watermark'> & { blobs: [string, BlobInput][]; metadata: Record<string, unknown> }
+  snapshot: Pick<PersistOptions, 'watermark' | 'covers'> & {
+    blobs: [string, BlobInput][]
+    metadata: Record<string, unknown>
+  }
   /** For `persist`: the same answer for as long as the engine is what was captured. */
   unchanged(): Promise<unknown>
   release(): Promise<void>
@@ -208,6 +212,8 @@ async function captureEngine<Engine>(
   const beside = typeof options.alongside === 'function' ? options.alongside(engine) : (options.alongside ?? {})
   assertOptions('persistEngine: alongside', beside, ALONGSIDE)
   const saving = adapter.save(engine, context)
+  // Awaited below, after the save: it may have failed by then.
+  Promise.resolve(token).catch(() => undefined)
 
   const state = await orAborted(saving, context.signal, (late) => late.release?.())
   const release = (): Promise<void> => releaseWithin(adapter.name, state)
@@ -215,9 +221,10 @@ async function captureEngine<Engine>(
     const callers = await orAborted(token, context.signal)
     return {
       snapshot: {
-        blobs: [...adapterBlobs(state), ...callersBlobs(beside)],
+        blobs: [...adapterBlobs(state, adapter), ...callersBlobs(beside)],
         metadata: { ...callersMetadata(beside), [KEY]: recordOf(adapter, state) },
         ...(beside.watermark === undefined ? {} : { watermark: beside.watermark }),
+        ...(beside.covers === undefined ? {} : { covers: beside.covers }),
       },
       async unchanged() {
         const same = state.captured === true || Object.is(adapter.revision?.(engine), revision)
@@ -243,13 +250,13 @@ async function releaseWithin(engine: string, state: EngineState): Promise<void> 
   )
 }
 
-function adapterBlobs({ blobs }: EngineState): [string, BlobInput][] {
-  const entries = Symbol.iterator in blobs ? [...blobs] : Object.entries(blobs)
+function adapterBlobs({ blobs }: EngineState, adapter: { name: string }): [string, BlobInput][] {
+  const entries = namedEntries<BlobInput>(blobs, `persistEngine: the blobs of ${adapter.name}`)
   return entries.map(([name, blob]) => [FOLDER + name, blob])
 }
 
 function callersBlobs({ blobs = {} }: Alongside): [string, BlobInput][] {
-  return Object.entries(blobs).map(([name, blob]) => {
+  return namedEntries<BlobInput>(blobs, 'persistEngine: the blobs alongside').map(([name, blob]) => {
     if (name !== KEY && !name.startsWith(FOLDER)) return [name, blob]
     throw new TypeError(`persistEngine: the blob name ${JSON.stringify(name)} is the adapter's; choose another`)
   })

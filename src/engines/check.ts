@@ -35,12 +35,7 @@ async function withBlobs<T>(
 ): Promise<T> {
   const snapshot = (await store.load({ required: true }))!
   try {
-    const blobs = snapshot.names.map((name): [string, BlobInput] => {
-      const blob = snapshot.blob(name)
-      const { chunking, type } = blob
-      return [name, { source: blob.stream(), chunking, ...(type === undefined ? {} : { type }) }]
-    })
-    return await commit(blobs)
+    return await commit(snapshot.names.map((name) => [name, snapshot.blob(name)]))
   } finally {
     await snapshot.dispose()
   }

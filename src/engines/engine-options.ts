@@ -6,16 +6,22 @@ import type { OptionTable } from '../misuse.ts'
 
 /** What belongs to the same instant as the engine's state. */
 export interface Alongside {
-  /** Any blobs but `engine/…`. Captured: bytes must not change after, a stream must yield what is true now. */
-  blobs?: Readonly<Record<string, BlobInput>> | undefined
+  /**
+   * Any blobs but `engine/…`, by name or as entries. Captured: bytes must not change after, a stream must yield what is true now. A stream
+   * can be read once, and a save may be tried again: give `alongside` as a function that makes a new one.
+   */
+  blobs?: Readonly<Record<string, BlobInput>> | Iterable<readonly [string, BlobInput]> | undefined
   /** Any keys but `engine`. */
   metadata?: Record<string, unknown> | undefined
   /** The position of the source of truth that the engine has caught up with. */
   watermark?: Watermark | undefined
+  /** The last entry of the store's journal that the engine holds the effect of. */
+  covers?: number | undefined
 }
 
 /** What `persistEngine` keeps beside the engine, and how it commits. */
-export interface PersistEngineOptions<Engine> extends Omit<PersistOptions, 'blobs' | 'metadata' | 'watermark'> {
+export interface PersistEngineOptions<Engine>
+  extends Omit<PersistOptions, 'blobs' | 'metadata' | 'watermark' | 'covers'> {
   /**
    * Sidecars, metadata and watermark to keep in the same snapshot. The function is called in the instant in which the engine is captured, so
    * that the two can never disagree; the object is for what does not change.
@@ -75,7 +81,12 @@ export const RESTORE_ENGINE_OPTIONS: OptionTable<RestoreEngineOptions> = {
   onProgress: 'function',
 }
 
-export const ALONGSIDE: OptionTable<Alongside> = { blobs: 'any', metadata: 'any', watermark: 'any' }
+export const ALONGSIDE: OptionTable<Alongside> = {
+  blobs: 'any',
+  metadata: 'any',
+  watermark: 'any',
+  covers: 'any',
+}
 
 /** Refuses what is no adapter, before the engine is touched. */
 export function assertAdapter(where: string, adapter: { save?: unknown; restore?: unknown }): void {

@@ -1,8 +1,8 @@
+// For an engine that has no adapter of its own: it gives bytes, or saves to a path.
+
 import type { BlobInput, SnapshotBlob } from '../index.ts'
 import { assertOptions, type OptionTable, refusePromise } from '../misuse.ts'
 import type { EngineAdapter, RestoreContext, SaveContext, SavedEngine } from './adapter.ts'
-
-// For an engine that has no adapter of its own: it gives bytes, or saves to a path.
 
 /** An engine of your own: how its state becomes bytes, and how it is made from them again. */
 export interface PlainOptions<Engine> {
@@ -14,11 +14,16 @@ export interface PlainOptions<Engine> {
   options?: Record<string, unknown> | undefined
   version?: string | undefined
   /**
-   * One blob, or several by name. Bytes, text, streams, `{ file }`, or `(path) => …` that saves into a path. Bytes are taken as they are
-   * now; what is read later (streams, functions, files) needs `revision` if the engine can change meanwhile.
+   * One blob, or several by name. Bytes, text, streams, `{ file }`, or `(path) => …` that saves into a path. Bytes are
+   * taken as they are now; what is read later (streams, functions, files) needs `revision` if the engine can change
+   * meanwhile. So does an asynchronous `save`
+   that looks at the engine after its first `await`: without `revision` nobody can know that its parts are of two states.
    */
   save(engine: Engine, context: SaveContext): PlainBlobs | Promise<PlainBlobs>
-  /** One blob comes as `blobs.blob('index')`: its `bytes()`, `text()`, `stream()` or, for engines that open paths, `file()`. */
+  /**
+   * One blob comes as `blobs.blob('index')`: its `bytes()`, `text()`, `stream()` or, for engines that open paths,
+   * `file()`.
+   */
   restore(blobs: SavedEngine, context: RestoreContext): Engine | Promise<Engine>
   /** See `EngineAdapter.revision`. */
   revision?(engine: Engine): unknown
@@ -38,7 +43,13 @@ const PLAIN_OPTIONS: OptionTable<PlainOptions<unknown>> = {
 }
 
 /** One blob, named `index`, or `{ blobs }` by name. */
-export type PlainBlobs = BlobInput | { blobs: Readonly<Record<string, BlobInput>> }
+export type PlainBlobs = BlobInput | NamedBlobs
+
+interface NamedBlobs {
+  blobs: Readonly<Record<string, BlobInput>> | Iterable<readonly [string, BlobInput]>
+  /** Called when the blobs have been read, or will not be: removes temporary files. */
+  release?(): void | Promise<void>
+}
 
 export type { SavedEngine, SnapshotBlob }
 
@@ -60,7 +71,9 @@ export function plain<Engine>(description: PlainOptions<Engine>): EngineAdapter<
     async save(engine, context) {
       // An async function runs up to its first await at once: `save` is called in the instant of the capture.
       const saved = await description.save(engine, context)
-      return { blobs: isNamed(saved) ? saved.blobs : { index: saved } }
+      if (!isNamed(saved)) return { blobs: { index: saved } }
+      const { blobs, release } = saved
+      return { blobs, ...(release === undefined ? {} : { release: () => release.call(saved) }) }
     },
     restore: (saved, context) => description.restore(saved, context),
     ...(revision === undefined ? {} : { revision: (engine: Engine) => revision.call(description, engine) }),
@@ -68,6 +81,6 @@ export function plain<Engine>(description: PlainOptions<Engine>): EngineAdapter<
   }
 }
 
-function isNamed(saved: PlainBlobs): saved is { blobs: Readonly<Record<string, BlobInput>> } {
+function isNamed(saved: PlainBlobs): saved is NamedBlobs {
   return typeof saved === 'object' && saved !== null && Object.hasOwn(saved, 'blobs')
 }

@@ -28,9 +28,9 @@ export interface SqliteAdapterOptions<Database> {
   /** The function `backup` of `node:sqlite`; a database of better-sqlite3 has its own. */
   backup?: ((database: Database, path: string, options: { rate: number }) => Promise<unknown>) | undefined
   /**
-   * Where a restored database is put, durably. What is there is kept beside it as `<path>.old`, with its log. A crash meanwhile leaves the
-   * one before or the restored one; where the one before has a log beside it, perhaps none: restore again. Nobody may have it open. Default: a
-   * private file, removed when the process exits.
+   * Where a restored database is put, durably; behind it, if it is a link. What is there is kept beside it as `<path>.old`, with its log.
+   * A crash meanwhile leaves the one before or the restored one; where the one before has a log beside it, perhaps none: restore again.
+   * Nobody may have it open. Default: a private file, removed when the process exits.
    */
   path?: string | undefined
   /** What must be equal on save and restore: the number of your schema, say. */

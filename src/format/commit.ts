@@ -8,9 +8,17 @@
 //    time        ISO 8601, UTC, milliseconds
 //    message?    text
 //    packs       [ digest (32 bytes), … ]  the other packs that the snapshot needs, ascending
+//    covers?     [ journal id (16 bytes), sequence ]  the entries of a journal that the snapshot holds the effect of
 
 import { type BlockId, CODEC_DAG_CBOR, cidOf } from './cid.ts'
-import { BLOCK_BYTES_MAX, COUNTER_MAX, DIGEST_BYTES, FORMAT_VERSION, STORE_ID_BYTES } from './limits.ts'
+import {
+  BLOCK_BYTES_MAX,
+  COUNTER_MAX,
+  DIGEST_BYTES,
+  FORMAT_VERSION,
+  JOURNAL_ID_BYTES,
+  STORE_ID_BYTES,
+} from './limits.ts'
 import { damagedRecord, decodeRecord, expectFields, linkIn } from './record.ts'
 import { isTime } from './time.ts'
 import { encodeStrict, type StrictValue, strictCopy } from './value.ts'
@@ -25,6 +33,8 @@ export interface CommitRecord {
   message?: string
   /** Digests of the *other* packs that the snapshot needs, ascending. The pack that holds the record is needed too. */
   packs: Uint8Array[]
+  /** The entries of a journal, by its id of 16 bytes, up to this sequence. */
+  covers?: { journal: Uint8Array; sequence: number }
 }
 
 const FORMAT = 'holdfast-commit'
@@ -43,6 +53,7 @@ export function encodeCommit(commit: CommitRecord): Uint8Array {
     ['packs', commit.packs],
   ])
   if (commit.message !== undefined) fields.set('message', strictCopy(commit.message, 'message'))
+  if (commit.covers !== undefined) fields.set('covers', [commit.covers.journal, commit.covers.sequence])
   const block = encodeStrict(fields)
   if (block.length > BLOCK_BYTES_MAX) throw new Error(`bug: commit record of ${block.length} bytes`)
   return block
@@ -52,7 +63,12 @@ export function encodeCommit(commit: CommitRecord): Uint8Array {
 export function decodeCommit(block: Uint8Array): CommitRecord {
   const what = 'commit record'
   const fields = decodeRecord(block, what, FORMAT, 2)
-  expectFields(fields, what, ['format', 'version', 'store', 'sequence', 'manifest', 'time', 'packs'], ['message'])
+  expectFields(
+    fields,
+    what,
+    ['format', 'version', 'store', 'sequence', 'manifest', 'time', 'packs'],
+    ['message', 'covers'],
+  )
   const { store, sequence, time, message, packs } = fields
   if (!(store instanceof Uint8Array)) throw damagedRecord(what, 'its store is not bytes')
   if (typeof sequence !== 'number') throw damagedRecord(what, 'its sequence is not a number')
@@ -65,14 +81,28 @@ export function decodeCommit(block: Uint8Array): CommitRecord {
     if (typeof message !== 'string') throw damagedRecord(what, 'its message is not text')
     commit.message = message
   }
+  if (Object.hasOwn(fields, 'covers')) {
+    const { covers } = fields
+    if (!Array.isArray(covers) || covers.length !== 2 || !(covers[0] instanceof Uint8Array)) {
+      throw damagedRecord(what, 'its covers are not a journal and a sequence')
+    }
+    commit.covers = { journal: covers[0], sequence: covers[1] as number }
+  }
   const wrong = wrongCommit(commit)
   if (wrong !== null) throw damagedRecord(what, wrong)
   return commit
 }
 
+function isCount(value: unknown): boolean {
+  return Number.isSafeInteger(value) && (value as number) >= 0
+}
+
 /** Asserted on both ways. */
 function wrongCommit(commit: CommitRecord): string | null {
-  const { store, sequence, manifest, time, packs } = commit
+  const { store, sequence, manifest, time, packs, covers } = commit
+  if (covers !== undefined && (covers.journal.length !== JOURNAL_ID_BYTES || !isCount(covers.sequence))) {
+    return 'its covers are not a journal id and a sequence'
+  }
   if (store.length !== STORE_ID_BYTES) return `its store id has ${store.length} bytes`
   if (!Number.isInteger(sequence) || sequence < 1 || sequence > COUNTER_MAX) return `its sequence is ${sequence}`
   if (manifest.codec !== CODEC_DAG_CBOR) return 'its manifest is not dag-cbor'

@@ -12,6 +12,7 @@
 //    retired     packs awaiting deletion
 //    damaged     blocks known to be bad
 //    writes      ids of the last 64 writes, newest first
+//    journal?    the journal's segments, as far as HEAD names them
 
 import { z } from 'zod'
 import { HoldfastError } from '../errors.ts'
@@ -33,6 +34,39 @@ import { assertSupported, notAStore } from './store-file.ts'
 import { isTime } from './time.ts'
 import { isWellFormed } from './value.ts'
 
+/** A frame of the journal at which a reading may begin. */
+export interface HeadMark {
+  /** A segment's file name without `.log`. */
+  segment: string
+  offset: number
+  /** Sequence of its first entry. */
+  first: number
+}
+
+/** Which entries of the journal a snapshot holds the effect of. */
+export interface HeadCovers {
+  /** Journal id, 32 hex digits. */
+  journal: string
+  /** Every entry up to this one, apart from those in `skips`. */
+  sequence: number
+  /** At or before the entry `sequence`; null: none is known. */
+  mark: HeadMark | null
+  /** Ranges of entries, first and last, that rollbacks stepped over. */
+  skips: [number, number][]
+}
+
+/** What HEAD says of the journal. */
+export interface HeadJournal {
+  /** 32 hex digits. */
+  id: string
+  /** The first segment that is needed, a file name without `.log`. */
+  first: string
+  /** The newest segment that HEAD names; next frames lead on from it. */
+  tail: string
+  /** Up to where it was durable when HEAD was written. */
+  seen: { segment: string; offset: number; sequence: number } | null
+}
+
 export interface HeadSnapshot {
   sequence: number
   /** CID as text. */
@@ -49,6 +83,8 @@ export interface HeadSnapshot {
   packs: number[]
   /** Sum of the blobs' sizes in bytes. */
   size: number
+  /** Absent: it covers no journal. */
+  covers?: HeadCovers
 }
 
 export interface HeadPack {
@@ -89,6 +125,8 @@ export interface Head {
   damaged: DamagedBlocks[]
   /** 16 hex digits each, newest first. */
   writes: string[]
+  /** Absent: there is no journal. */
+  journal?: HeadJournal
 }
 
 const FORMAT = 'holdfast-head'
@@ -111,6 +149,21 @@ const isTag = (value: unknown): value is string => typeof value === 'string' && 
 const isWriteId = (value: unknown): value is string => typeof value === 'string' && isHex(value, 8)
 const text = z.string().refine(isWellFormed, 'has a lone surrogate')
 
+const segmentName = z.string().refine((name) => /^\d{8,15}-[0-9a-f]{32}$/.test(name), 'must be a segment')
+const journalId = z.string().refine((hex) => isHex(hex, STORE_ID_BYTES), 'must be 32 hex digits')
+const coversShape = z.object({
+  journal: journalId,
+  sequence: count,
+  mark: z.object({ segment: segmentName, offset: count, first: count.min(1) }).nullable(),
+  skips: z.array(z.tuple([count.min(1), count.min(1)])).refine(areRanges, 'must be ascending ranges'),
+})
+const journalShape = z.object({
+  id: journalId,
+  first: segmentName,
+  tail: segmentName,
+  seen: z.object({ segment: segmentName, offset: count, sequence: count }).nullable(),
+})
+
 const snapshotShape = z.object({
   sequence: counter.min(1),
   manifest: z.string().refine(isManifestCid, 'must be a manifest CID'),
@@ -121,6 +174,7 @@ const snapshotShape = z.object({
   pack: packId,
   packs: listOf('pack ids', isPackId).refine(isAscending, 'must ascend'),
   size: count,
+  covers: coversShape.optional(),
 })
 const packShape = z.object({ id: packId, name: packName, bytes: packBytes, blocks: count, live: count.nullable() })
 const retiredShape = z.object({ name: packName, bytes: packBytes, revision: counter })
@@ -136,6 +190,7 @@ const single = z.object({
   sequence: counter,
   current: counter.min(1).nullable(),
   writes: listOf('ids of 16 hex digits', isWriteId).refine((ids) => ids.length <= WRITES_KEPT, 'must be at most 64'),
+  journal: journalShape.optional(),
 })
 
 /** The lists of entries, each parsed entry by entry. */
@@ -148,7 +203,7 @@ const lists = { snapshots: snapshotShape, packs: packShape, retired: retiredShap
 export function encodeHead(head: Head): Uint8Array {
   if (head.snapshots.length > SNAPSHOTS_MAX) throw beyond('snapshots', SNAPSHOTS_MAX, head.snapshots.length)
   assertCountable(head)
-  const { writes, ...fields } = checked(single, head)
+  const { writes, journal, ...fields } = checked(single, head)
   const wrong = wrongHead(head)
   if (wrong !== null) throw new Error(`bug: HEAD is wrong: ${wrong}`)
   const bytes = sealJson({
@@ -160,6 +215,7 @@ export function encodeHead(head: Head): Uint8Array {
     packs: head.packs.map((entry) => cleanEntry(packShape, entry)),
     retired: head.retired.map((entry) => cleanEntry(retiredShape, entry)),
     damaged: head.damaged.map((entry) => cleanEntry(damagedShape, entry)),
+    ...(journal === undefined ? {} : { journal }),
     writes,
   })
   if (bytes.length > JSON_BYTES_MAX) throw beyond('headBytes', JSON_BYTES_MAX, bytes.length)
@@ -282,6 +338,10 @@ function isManifestCid(cid: string): boolean {
   } catch {
     return false
   }
+}
+
+function areRanges(ranges: readonly [number, number][]): boolean {
+  return ranges.every(([first, last], i) => first <= last && (i === 0 || ranges[i - 1]![1] < first))
 }
 
 /** Strictly: no value twice. */

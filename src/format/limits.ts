@@ -68,6 +68,9 @@ export const ENTRY_BYTES = 56
 export const STORE_ID_BYTES = 16
 export const NONCE_BYTES = 16
 
+/** Bytes of a journal's id. */
+export const JOURNAL_ID_BYTES = 16
+
 /** Bytes of BLAKE3 over a compressed block's stored bytes that an index entry keeps. */
 export const CHECK_BYTES = 8
 

@@ -78,6 +78,28 @@ export function encodeManifest(manifest: Manifest): Uint8Array {
   return block
 }
 
+/** Its encoding is the shortest that an entry can have. */
+const SMALLEST_ENTRY: BlobEntry = {
+  root: { codec: CODEC_RAW, digest: new Uint8Array(DIGEST_BYTES) },
+  size: 0,
+  chunking: { kind: 'fixed', size: 512 },
+}
+
+/**
+ * Refuses what no manifest can hold, before any blob is read. What is taken here may still be too long: an entry of a large blob takes more
+ * room than that of a small one.
+ *
+ * @throws LIMIT_EXCEEDED, METADATA_INVALID
+ */
+export function assertManifestCanFit(names: readonly string[], rest: Omit<Manifest, 'blobs'>): void {
+  if (names.length > BLOBS_MAX) throw beyond('blobs', BLOBS_MAX, names.length)
+  const empty = encodeManifest({ ...rest, blobs: new Map() }).length
+  const entryBytes = encodeManifest({ ...rest, blobs: new Map([['x', SMALLEST_ENTRY]]) }).length - empty - 1
+  let bytes = empty
+  for (const name of names) bytes += entryBytes + Buffer.byteLength(name)
+  if (bytes > BLOCK_BYTES_MAX) throw beyond('manifestBytes', BLOCK_BYTES_MAX, bytes)
+}
+
 function blobFields(name: string, entry: BlobEntry): StrictValue {
   const wrong = wrongEntry(entry)
   if (wrong !== null) throw new Error(`bug: blob '${name}': ${wrong}`)

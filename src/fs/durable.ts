@@ -8,10 +8,11 @@
 
 import { randomBytes } from 'node:crypto'
 import { basename, dirname, join, resolve } from 'node:path'
-import { HoldfastError, isHoldfastError } from '../errors.ts'
+import { HoldfastError } from '../errors.ts'
 import { errorCode, ioError, lstatOrNull, statOrNull, writeFully } from './io.ts'
 import type { Directory, File, FileSystem } from './port.ts'
-import { createTemp, type Locking, removeTree, type Temp, type TempAffixes } from './temps.ts'
+import { siblingAffixes } from './sibling-temps.ts'
+import { createTemp, createWorkDirectory, type Locking, removeTree, type Temp, type TempAffixes } from './temps.ts'
 
 /**
  * The rename was done, but its directory could not be fsynced: after a power loss the old file may be there or the new
@@ -389,29 +390,69 @@ async function writeNote(
   }
 }
 
+/** Where a directory tree is to appear. */
+interface TreeTarget {
+  /** Behind all links. */
+  path: string
+  /** Permission bits of the empty directory that is there; null when there is nothing. */
+  emptyMode: number | null
+}
+
 /**
- * Makes a directory tree appear whole: `fill` writes below a temporary sibling, which then gets its name. Files must be made durable
- * by `fill`.
+ * Looks at what is at `path`: nothing, or an empty directory, also behind a link.
+ *
+ * @throws TARGET_EXISTS for anything else, IO_FAILED
+ */
+export async function resolveTree(fs: FileSystem, path: string): Promise<TreeTarget> {
+  try {
+    const there = await lstatOrNull(fs, path)
+    if (there === null) return { path, emptyMode: null }
+    const target = there.kind === 'link' ? await fs.realpath(path) : path
+    const stat = await fs.stat(target)
+    if (stat.kind !== 'directory' || (await fs.readdir(target)).length > 0) throw targetExists(path)
+    return { path: target, emptyMode: stat.mode & 0o7777 }
+  } catch (error) {
+    throw ioError(error, `looking at ${path}, where a directory is to be written`)
+  }
+}
+
+function targetExists(path: string): HoldfastError {
+  return new HoldfastError(
+    'TARGET_EXISTS',
+    `${path} exists; give a path where there is nothing yet, or an empty directory`,
+    { details: { path } },
+  )
+}
+
+/**
+ * Makes a directory tree appear whole: `fill` writes into a temporary directory beside it, which then gets its name. Files must be made
+ * durable by `fill`.
  *
  * @throws TARGET_EXISTS, IO_FAILED, NO_SPACE, what `fill` throws; DirectorySyncFailed
  */
-export async function writeTree(fs: FileSystem, target: string, fill: (path: string) => Promise<void>): Promise<void> {
-  const temp = `${target}.${randomBytes(12).toString('hex')}.tmp`
-  await withDirectory(fs, dirname(target), async (directory) => {
+export async function writeTree(
+  fs: FileSystem,
+  { path, emptyMode }: TreeTarget,
+  fill: (path: string) => Promise<void>,
+): Promise<void> {
+  const parent = dirname(path)
+  await withDirectory(fs, parent, async (directory) => {
+    const work = await createWorkDirectory(fs, parent, { lock: 'if-possible', ...siblingAffixes(basename(path)) })
     try {
-      if ((await lstatOrNull(fs, target)) !== null) {
-        throw new HoldfastError('TARGET_EXISTS', `${target} exists; give a path where there is nothing yet`, {
-          details: { path: target },
-        })
-      }
-      await fs.mkdir(temp, 0o700)
-      await fill(temp)
-      await fs.rename(temp, target)
+      await fill(work.path)
+      if (emptyMode !== null) await fs.chmod(work.path, emptyMode)
+      // Windows replaces no directory.
+      if (emptyMode !== null && process.platform === 'win32') await fs.rmdir(path)
+      else if (emptyMode === null && (await lstatOrNull(fs, path)) !== null) throw targetExists(path)
+      await fs.rename(work.path, path)
     } catch (error) {
-      await removeTree(fs, temp).catch(() => undefined)
+      // Somebody put something there meanwhile.
+      if (['ENOTEMPTY', 'EEXIST', 'ENOTDIR'].includes(errorCode(error) ?? '')) throw targetExists(path)
       // What `fill` could not make durable is gone now, and nothing is in doubt.
-      throw ioError(isHoldfastError(error, 'COMMIT_UNKNOWN') ? error.cause : error, `writing ${target}`)
+      throw ioError(error instanceof DirectorySyncFailed ? error.cause : error, `writing ${path}`)
+    } finally {
+      await work.discard()
     }
-    await syncAfterRename(directory, dirname(target))
+    await syncAfterRename(directory, parent)
   })
 }

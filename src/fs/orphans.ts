@@ -22,6 +22,8 @@ interface OrphanOptions {
   olderThanMs: number
   nowMs: number
   patterns: readonly OrphanPattern[]
+  /** A temp of ours that can be locked goes however young it is: its writer is dead. Default false. */
+  lockedAtAnyAge?: boolean
 }
 
 /** What temps of the file called `name` are called. */
@@ -80,7 +82,7 @@ async function reapOwn(
   options: OrphanOptions,
 ): Promise<TempFate | null> {
   if (entry.kind === 'file' && !entry.name.endsWith(workSuffix)) {
-    return await reapTemp(fs, path, { ...options, lock: 'if-possible', ageCounts: true })
+    return await reapTemp(fs, path, { ...options, lock: 'if-possible', ageCounts: options.lockedAtAnyAge !== true })
   }
   // Its temp was made before it and is removed after it: without one it has no owner, however young it is.
   const ownerless = entry.kind === 'directory' && entry.name.endsWith(workSuffix)

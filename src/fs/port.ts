@@ -45,6 +45,8 @@ export interface File {
   write(views: readonly Uint8Array[], position: number): Promise<number>
   /** fsync: content, length and mode durable. After a failure the file must be given up: the kernel forgets dirty pages. */
   sync(): Promise<void>
+  /** fdatasync: content and length durable; mode and times perhaps not. After a failure as after `sync`. */
+  dataSync(): Promise<void>
   stat(): Promise<FileStat>
   chmod(mode: number): Promise<void>
   /**

@@ -1,8 +1,9 @@
 // Puts a finished file under its name, and keeps the one that was there, so that a crash never leaves half of either.
 
 import { basename, dirname } from 'node:path'
+import { HoldfastError } from '../errors.ts'
 import { commitUnknown, syncAfterRename, withDirectory } from './durable.ts'
-import { errorCode, ioError, lstatOrNull } from './io.ts'
+import { attempt, errorCode, ioError, lstatOrNull } from './io.ts'
 import type { Directory, FileSystem } from './port.ts'
 import { removeTree } from './temps.ts'
 
@@ -67,6 +68,27 @@ export async function putInPlace(fs: FileSystem, options: PutInPlaceOptions): Pr
   } catch (error) {
     const failure = ioError(error, `putting ${basename(fresh)} in the place of ${path}`)
     throw commitUnknown(failure, path, 'was replaced', `what was there before may be back. It is also at ${kept}`)
+  }
+}
+
+/**
+ * Only regular files are replaced, moved or removed: a directory under one of these names is somebody else's, and a link leads elsewhere.
+ *
+ * @throws IO_FAILED, before anything is changed
+ */
+export async function assertReplaceable(fs: FileSystem, { fresh, path, kept, companions }: PutInPlaceOptions) {
+  const beside = companions.flatMap((suffix) => [path + suffix, kept + suffix])
+  for (const each of [path, fresh, kept, ...beside]) {
+    const there = await attempt(lstatOrNull(fs, each), `looking at ${each}`)
+    if (there === null || there.kind === 'file') continue
+    const is = { directory: 'a directory', link: 'a symbolic link', other: 'a pipe, a socket or a device' }[there.kind]
+    throw new HoldfastError(
+      'IO_FAILED',
+      `Nothing was written: ${each} is ${is}, and is to become a file; move it away`,
+      {
+        details: { code: there.kind === 'directory' ? 'EISDIR' : 'EINVAL', path: each },
+      },
+    )
   }
 }
 

@@ -1,5 +1,6 @@
 import { basename, dirname, join } from 'node:path'
 import { HoldfastError } from '../errors.ts'
+import { openParts, usedUp } from '../one-pass.ts'
 import { commitUnknown, makeDirectory, modeOf, publish, writeDurable } from './durable.ts'
 import { ioError, lstatOrNull, statOrNull, writeFully } from './io.ts'
 import type { File, FileSystem } from './port.ts'
@@ -40,6 +41,8 @@ export async function writeFile(
   options: WriteFileOptions,
 ): Promise<{ path: string; bytes: number }> {
   options.signal.throwIfAborted()
+  const why = usedUp(data)
+  if (why !== null) throw usedUpError(path, why)
   if (options.makeDirectories) await makeDirectory(fs, dirname(path), 0o700)
   const target = await resolveTarget(fs, path, options.symlinks)
   try {
@@ -51,6 +54,13 @@ export async function writeFile(
   } catch (error) {
     throw commitUnknown(error, target, 'was replaced', 'it may hold the old content or the new. Write it again')
   }
+}
+
+/** Empty content must not take the place of a full file. */
+function usedUpError(path: string, why: string): HoldfastError {
+  return new HoldfastError('SOURCE_FAILED', `Nothing was written to ${path}: the stream or iterator given ${why}`, {
+    details: { path },
+  })
 }
 
 /** The file to replace, behind all links. Only regular files are: a rename over a device or a pipe would remove it. */
@@ -88,8 +98,9 @@ async function writeParts(
     await writeDurable(fs, {
       async write(file) {
         const sink = partSink(file)
+        const parts = partsOf(data, options.encoding, target)
         try {
-          for await (const part of fromSource(partsOf(data, options.encoding), options.signal)) {
+          for await (const part of fromSource(parts, options.signal)) {
             options.signal.throwIfAborted()
             await sink.write(part)
           }
@@ -147,6 +158,8 @@ async function nextPart<T>(iterator: Iterator<T> | AsyncIterator<T>, signal: Abo
   let onAbort: (() => void) | undefined
   const aborted = new Promise<never>((_resolve, reject) => {
     onAbort = () => reject(signal.reason)
+    // A signal that is aborted already calls no listener.
+    if (signal.aborted) onAbort()
     signal.addEventListener('abort', onAbort, { once: true })
   })
   try {
@@ -159,12 +172,18 @@ async function nextPart<T>(iterator: Iterator<T> | AsyncIterator<T>, signal: Abo
   }
 }
 
-function partsOf(data: DurableData, encoding: TextEncoding): Iterable<Uint8Array> | AsyncIterable<Uint8Array> {
+function partsOf(
+  data: DurableData,
+  encoding: TextEncoding,
+  target: string,
+): Iterable<Uint8Array> | AsyncIterable<Uint8Array> {
   if (typeof data === 'string') return textParts(data, encoding)
   if (ArrayBuffer.isView(data)) return [new Uint8Array(data.buffer, data.byteOffset, data.byteLength)]
   if (data instanceof ArrayBuffer) return [new Uint8Array(data)]
   if (data instanceof Blob) return data.stream() as unknown as AsyncIterable<Uint8Array>
-  return mixedParts(data as Iterable<string | Uint8Array> | AsyncIterable<string | Uint8Array>, encoding)
+  const parts = data as Iterable<string | Uint8Array> | AsyncIterable<string | Uint8Array>
+  const iterator = openParts(parts, (why) => usedUpError(target, why)) as AsyncIterator<string | Uint8Array>
+  return mixedParts({ [Symbol.asyncIterator]: () => iterator }, encoding)
 }
 
 async function* mixedParts(

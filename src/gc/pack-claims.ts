@@ -12,15 +12,17 @@ export async function inspectPacks(session: WriteSession, head: Head): Promise<M
   const known = new Set(head.packs.map(({ name }) => name))
   const packs = new Map<string, PackClaim | null>()
   for (const name of await session.listPacks()) {
-    packs.set(name, known.has(name) ? null : await claimOf(session, name))
+    const claim = known.has(name) ? null : await claimOf(session, name)
+    if (claim !== undefined) packs.set(name, claim)
   }
   return packs
 }
 
-async function claimOf(session: WriteSession, name: string): Promise<PackClaim> {
+/** Undefined: it is gone. */
+async function claimOf(session: WriteSession, name: string): Promise<PackClaim | undefined> {
   const bytes = new Uint8Array(HEADER_BYTES)
   const got = await session.readPackStart(name, bytes)
-  return claimIn(bytes.subarray(0, got), name)
+  return got === null ? undefined : claimIn(bytes.subarray(0, got), name)
 }
 
 /** What the first bytes of a pack say. */

@@ -8,6 +8,7 @@ import { find, nothingThere } from '../load/load.ts'
 import { describe, openSnapshot, type SnapshotInfo } from '../load/snapshot.ts'
 import type { OptionTable } from '../misuse.ts'
 import type { StoredHead, WriteSession } from '../storage/port.ts'
+import { coversOfRollback, type JournalEnd } from './covers.ts'
 import { type HeadChange, nextHead } from './next-head.ts'
 import { assertExpected, assertWritable, watchWait } from './write-guards.ts'
 
@@ -28,7 +29,7 @@ export const HISTORY_OPTIONS: OptionTable<HistoryOptions> = {
 /** Kept snapshots, newest first; none when nothing was ever persisted. */
 export async function listSnapshots(ctx: StoreContext): Promise<SnapshotInfo[]> {
   const stored = await ctx.storage.readHead()
-  return stored === null ? [] : stored.head.snapshots.map((entry) => describe(entry, stored.head.current))
+  return stored === null ? [] : stored.head.snapshots.map((entry) => describe(entry, stored.head))
 }
 
 /** Names a snapshot; a tag that another one has moves. Tagged snapshots are not dropped by retention. */
@@ -73,16 +74,24 @@ export async function untag(
 export async function rollback(
   ctx: StoreContext,
   to: number | string,
-  options: HistoryOptions & { lockWaitMs: number; message?: string | undefined },
+  options: HistoryOptions & {
+    lockWaitMs: number
+    message?: string | undefined
+    discard?: boolean | undefined
+    journalEnd?: JournalEnd | null
+  },
 ): Promise<SnapshotInfo> {
+  const { journalEnd = null, discard = false } = options
   return await changeHead(ctx, options, async (head, stored) => {
     const target = find(ctx.storage.location, head, to)
     if (target.sequence === head.current) return { sequence: target.sequence, change: null }
     // What cannot be read must not become the current snapshot.
     await (await openSnapshot(ctx, stored, target)).dispose()
     const sequence = head.sequence + 1
+    const covers = journalEnd === null ? undefined : coversOfRollback(head, target, journalEnd, discard)
     const entry = {
       ...target,
+      ...(covers === undefined ? {} : { covers }),
       sequence,
       time: clock.now().toISOString(),
       message: options.message ?? `rollback to ${target.sequence}`,
@@ -121,7 +130,7 @@ async function changeHead(
 
 function infoOf(session: WriteSession, sequence: number): SnapshotInfo {
   const { head } = session.stored!
-  return describe(head.snapshots.find((entry) => entry.sequence === sequence)!, head.current)
+  return describe(head.snapshots.find((entry) => entry.sequence === sequence)!, head)
 }
 
 const TAG_LENGTH_MAX = 256

@@ -3,7 +3,7 @@
 import { randomBytes } from 'node:crypto'
 import { joinBad } from '../blocks/bad-blocks.ts'
 import { HoldfastError } from '../errors.ts'
-import type { DamagedBlocks, Head, HeadPack, HeadSnapshot } from '../format/head.ts'
+import type { DamagedBlocks, Head, HeadJournal, HeadPack, HeadSnapshot } from '../format/head.ts'
 import { SNAPSHOTS_MAX, WRITES_KEPT } from '../format/limits.ts'
 
 /** What one write changes in HEAD. */
@@ -20,6 +20,8 @@ export interface HeadChange {
   damaged?: ReadonlyMap<string, ReadonlySet<string>>
   /** Retired packs whose files are gone. */
   gone?: ReadonlySet<string>
+  /** Default: as before. Null: none any more. */
+  journal?: HeadJournal | null | undefined
 }
 
 /** HEAD after a change. Packs that no snapshot needs any more are retired in the same step. */
@@ -41,6 +43,7 @@ export function nextHead(head: Head, change: HeadChange): Head {
       const live = change.live?.get(pack.id) ?? pack.live
       return live === pack.live ? pack : { ...pack, live }
     })
+  const journal = change.journal === null ? undefined : (change.journal ?? head.journal)
   const dropped = all.filter(({ id }) => !needed.has(id))
   const names = new Set(packs.map(({ name }) => name))
   return {
@@ -58,6 +61,7 @@ export function nextHead(head: Head, change: HeadChange): Head {
       .filter(([pack]) => names.has(pack))
       .map(([pack, digests]) => ({ pack, digests: [...digests].sort() })),
     writes: [randomBytes(8).toString('hex'), ...head.writes].slice(0, WRITES_KEPT),
+    ...(journal === undefined ? {} : { journal }),
   }
 }
 

@@ -1,22 +1,19 @@
 // An open snapshot. It keeps its packs open until it is disposed, so that deletes meanwhile do not matter.
 
-import { dirname } from 'node:path'
 import type { BlockSource, DamageContext } from '../blocks/block-source.ts'
 import { lazySourceOf, openPacks, openSourceOf, packsByLikelihood } from '../blocks/open-packs.ts'
 import type { OpenPack } from '../blocks/pack-cache.ts'
 import type { StoreContext } from '../blocks/store-context.ts'
 import { HoldfastError, isDamage } from '../errors.ts'
 import { parseCid } from '../format/cid.ts'
-import type { HeadSnapshot } from '../format/head.ts'
+import type { Head, HeadSnapshot } from '../format/head.ts'
 import { decodeManifest, type Manifest } from '../format/manifest.ts'
-import { commitUnknown, writeDurable } from '../fs/durable.ts'
-import { writeFully } from '../fs/io.ts'
-import { resolveTarget } from '../fs/write-file.ts'
 import { pathOf } from '../location.ts'
 import type { StoredHead } from '../storage/port.ts'
 import { type BlobContext, createBlob, type SnapshotBlob } from './blob.ts'
 import { type BlobDirectory, createBlobDirectory } from './blob-directory.ts'
 import type { Freshness } from './freshness.ts'
+import { writeBlob } from './write-out.ts'
 
 /** One line of a store's history. */
 export interface SnapshotInfo {
@@ -34,6 +31,8 @@ export interface SnapshotInfo {
   abandoned: boolean
   /** Sum of the blobs' sizes in bytes. */
   size: number
+  /** The last entry of the journal that it holds the effect of; absent in a store without a journal. */
+  covers?: number
 }
 
 /** A snapshot that was looked at and not taken. */
@@ -194,24 +193,7 @@ function assemble(
     hold(file) {
       resources.files.push(file)
     },
-    async writeFile(path, parts) {
-      const target = await resolveTarget(ctx.fs, pathOf(path, 'writeTo'), 'follow')
-      try {
-        await writeDurable(ctx.fs, {
-          async write(file) {
-            let position = 0
-            for await (const part of parts) position += await writeFully(file, [part], position)
-          },
-          tempDirectory: dirname(target),
-          target,
-          mode: 0o600,
-          keepMode: true,
-          lock: false,
-        })
-      } catch (error) {
-        throw commitUnknown(error, target, 'was written', 'it may be gone. Write it again')
-      }
-    },
+    writeFile: (path, parts) => writeBlob(ctx.fs, pathOf(path, 'writeTo'), parts),
   }
 
   function assertOpen(): void {
@@ -244,7 +226,7 @@ function assemble(
   }
 
   const snapshot: OpenedSnapshot = {
-    ...describe(entry, stored.head.current),
+    ...describe(entry, stored.head),
     currentSequence: stored.head.current,
     metadata: manifest.metadata,
     watermark: manifest.watermark,
@@ -277,7 +259,9 @@ export function blobNotFound(sequence: number, name: string, blobs: ReadonlyMap<
   )
 }
 
-export function describe(entry: HeadSnapshot, current: number | null): SnapshotInfo {
+export function describe(entry: HeadSnapshot, { current, journal }: Pick<Head, 'current' | 'journal'>): SnapshotInfo {
+  // Of another journal, which was before this one or is another store's, it says nothing.
+  const isCovering = entry.covers !== undefined && entry.covers.journal === journal?.id
   return {
     sequence: entry.sequence,
     manifest: entry.manifest,
@@ -287,5 +271,6 @@ export function describe(entry: HeadSnapshot, current: number | null): SnapshotI
     current: entry.sequence === current,
     abandoned: entry.abandoned,
     size: entry.size,
+    ...(isCovering ? { covers: entry.covers!.sequence } : {}),
   }
 }

@@ -16,9 +16,9 @@ import {
   lstatOrNull,
   readFully,
   statOrNull,
-  writeFully,
 } from '../fs/io.ts'
 import type { File, FileSystem } from '../fs/port.ts'
+import { sparseWriter } from '../fs/sparse.ts'
 import { listTemps, reapTemps, UNLOCKED_TEMP_AGE_MS } from '../fs/temps.ts'
 
 /** Blobs as plain read-only files, named by content. */
@@ -148,10 +148,9 @@ export function createLocalFiles(options: LocalFilesOptions): LocalFiles {
           { details: { path } },
         )
       }
-      if (insideStore) {
-        for (const own of [directory, tempDirectory, quarantineDirectory]) {
-          await attempt(assertNoLink(fs, own), `looking at ${own}`)
-        }
+      // A directory of the caller's may be a link itself.
+      for (const own of insideStore ? [directory, tempDirectory, quarantineDirectory] : [tempDirectory]) {
+        await attempt(assertNoLink(fs, own), `looking at ${own}`)
       }
       let held: File | null = null
       try {
@@ -175,7 +174,11 @@ export function createLocalFiles(options: LocalFilesOptions): LocalFiles {
           if (lock) await fs.syncDirectory(directory)
           await makeDirectory(fs, tempDirectory, directoryMode)
           await writeDurable(fs, {
-            write: (file) => work.fill(async (views, position) => void (await writeFully(file, views, position))),
+            async write(file) {
+              const writer = sparseWriter(file)
+              await work.fill(writer.write)
+              await writer.end()
+            },
             tempDirectory,
             target: path,
             mode: mode & 0o444,

@@ -28,7 +28,8 @@ export function makeDirectory(directory: string = tmpdir()): string {
 }
 
 const PREFIX = 'holdfast-scratch-'
-const LOCK_FILE = 'lock'
+/** Beside what a process puts there. */
+export const LOCK_FILE = 'lock'
 /** Descriptors by directory. */
 const locks = new Map<string, number>()
 /** Where the leavings of the dead were looked for. Once: most come from the process before this one. */

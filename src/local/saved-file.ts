@@ -1,12 +1,12 @@
 // A file that a native engine saved, to be read; and one made for an engine that loads from a path.
 // On POSIX a file that was saved loses its name as soon as it is open.
 
-import { closeSync, fstatSync, openSync, read, readFileSync, write } from 'node:fs'
+import { closeSync, fstatSync, openSync, read, readdirSync, readFileSync, write } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { HoldfastError, isHoldfastError } from '../errors.ts'
 import { ioError } from '../fs/io.ts'
-import { attemptSync, makeDirectory, remove } from './private-directory.ts'
+import { attemptSync, LOCK_FILE, makeDirectory, remove } from './private-directory.ts'
 
 /** Bytes read or written at a time. */
 export const STEP_BYTES = 4 * 1024 * 1024
@@ -56,10 +56,23 @@ export function captureBytes(directory: string | undefined, save: (path: string)
   const home = makeHome(directory)
   try {
     save(join(home, 'saved'))
+    assertOneFile(home)
     return attemptSync('reading', join(home, 'saved'), (path) => readFileSync(path))
   } finally {
     remove(home)
   }
+}
+
+/** What an engine writes beside its path would be lost, and perhaps is a part of it. */
+function assertOneFile(home: string): void {
+  const names = attemptSync('reading', home, (path) => readdirSync(path))
+  const extra = names.filter((name) => name !== 'saved' && name !== LOCK_FILE)
+  if (extra.length === 0) return
+  throw new HoldfastError(
+    'SOURCE_FAILED',
+    `the engine also wrote ${extra.slice(0, 10).join(', ')} beside the path that it was to save into: this adapter keeps one file`,
+    { details: { files: extra } },
+  )
 }
 
 /** What a full or read-only disk of temporary files is answered with. */
@@ -95,6 +108,7 @@ function saveFailed(cause: unknown, home: string): unknown {
 }
 
 function openSaved(home: string): SavedFile {
+  assertOneFile(home)
   const file = attemptSync('reading', join(home, 'saved'), (path) => openSync(path, 'r'))
   // Windows keeps the name for as long as the file is open, and the directory with it.
   const nameless = process.platform !== 'win32'

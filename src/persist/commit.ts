@@ -22,6 +22,7 @@ import { mergeDamaged, nextHead } from '../history/next-head.ts'
 import { noteSave } from '../history/own-saves.ts'
 import { planRetention } from '../history/retention.ts'
 import type { WriteSession } from '../storage/port.ts'
+import { coversOf, journalAfter } from './covers.ts'
 import { assertReusedIsGood, scanDamagedPacks } from './damaged-packs.ts'
 import { type IngestRequest, ingestBlobs, isReadable } from './ingest.ts'
 import { openKnownPacks } from './known-packs.ts'
@@ -32,6 +33,8 @@ interface CommitRequest extends IngestRequest {
   metadata: Record<string, unknown>
   watermark?: unknown
   message: string | undefined
+  /** The last entry of the journal that the blobs hold the effect of. */
+  covers: number | undefined
   keepLast: number
   packBytesMax: number
 }
@@ -125,7 +128,7 @@ async function commit(
   const content = await ingest(ctx, current, blocks, request)
   await assertReusedIsGood(ctx, head, blocks, request.signal)
   if (await isCurrent(current, content, blocks)) {
-    return await acknowledge(ctx, session, head, current!, content, dedup)
+    return await acknowledge(ctx, session, head, current!, content, dedup, request.covers)
   }
 
   const sequence = head.sequence + 1
@@ -135,6 +138,7 @@ async function commit(
   await dedup.drain()
   request.signal.throwIfAborted()
 
+  const covers = coversOf(ctx, head, request.covers)
   // The records are in the last pack, so each snapshot that has one there needs it.
   const lastPack = writer.packId
   const renewed = (compaction?.snapshots ?? []).filter((old) => compaction!.changed.has(old.sequence))
@@ -149,6 +153,7 @@ async function commit(
     pack: dedup.packOf(content.digest),
     packs: withPack(dedup.needed(), lastPack),
     size: content.total,
+    ...(covers === undefined ? {} : { covers }),
   }
   const names = new Map([...head.packs, ...writer.packs].map(({ id, name }) => [id, name]))
   for (const record of [...renewed, snapshot]) appendCommitRecord(writer, head.storeId, record, names)
@@ -173,9 +178,11 @@ async function commit(
       ...(compaction === null ? {} : { live: compaction.live }),
       damaged: ctx.badBlocks.noted,
       gone,
+      journal: journalAfter(ctx, head, [snapshot, ...older]),
     }),
     () => ready,
   )
+  if (covers !== undefined) await ctx.journal?.committed(covers.sequence, sequence, head.journal?.first ?? null)
 
   ctx.badBlocks.clear()
   const newest = written.at(-1)
@@ -221,15 +228,40 @@ async function acknowledge(
   ctx: StoreContext,
   session: WriteSession,
   head: Head,
-  { sequence }: HeadSnapshot,
+  current: HeadSnapshot,
   { blobs, manifest, total }: Content,
   dedup: DedupWriter,
+  covers: number | undefined,
 ): Promise<Committed> {
   await assertPacksPresent(ctx, session, head.packs, dedup.needed())
+  const answer = {
+    sequence: current.sequence,
+    manifest,
+    unchanged: true,
+    blobs,
+    bytes: { total, written: 0, reused: total, compacted: 0 },
+  }
+  if (await raiseCovers(ctx, session, head, current, covers)) return answer
   // An uncertain commit is not acknowledged again: the same content gets a new revision.
   if (session.uncertain) await session.swapHead(nextHead(head, {}))
-  const bytes = { total, written: 0, reused: total, compacted: 0 }
-  return { sequence, manifest, unchanged: true, blobs, bytes }
+  return answer
+}
+
+/** The same content may hold the effect of more entries than it did. Answers whether HEAD was replaced. */
+async function raiseCovers(
+  ctx: StoreContext,
+  session: WriteSession,
+  head: Head,
+  current: HeadSnapshot,
+  sequence: number | undefined,
+): Promise<boolean> {
+  const covers = coversOf(ctx, head, sequence)
+  if (covers === undefined) return false
+  if (current.covers?.journal === covers.journal && covers.sequence <= current.covers.sequence) return false
+  const snapshots = head.snapshots.map((each) => (each === current ? { ...each, covers } : each))
+  await session.swapHead(nextHead(head, { snapshots, journal: journalAfter(ctx, head, snapshots) }))
+  await ctx.journal?.committed(covers.sequence, current.sequence, head.journal?.first ?? null)
+  return true
 }
 
 /** The older snapshots that stay beside the new one. */

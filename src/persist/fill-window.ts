@@ -5,8 +5,8 @@ import { type Chunking, chunkBytesMax } from '../format/chunking.ts'
 import { BLOB_BYTES_MAX, SEGMENT_BYTES } from '../format/limits.ts'
 import type { Window, Windows } from '../workers/windows.ts'
 import type { Lanes } from './lanes.ts'
+import type { ByteReader } from './open-source.ts'
 import type { PreviousChunks } from './previous-blob.ts'
-import type { ByteReader } from './sources.ts'
 
 /** A window with one segment of the blob in it. */
 export interface Filled {

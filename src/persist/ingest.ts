@@ -1,5 +1,6 @@
 // Ingests all blobs of a persist, one after the other, each against the same blob of the snapshot before.
 
+import { join } from 'node:path'
 import { type ChunkRun, chunkRuns } from '../blocks/blob-dag.ts'
 import type { BlockSource, DamageContext } from '../blocks/block-source.ts'
 import type { DedupWriter } from '../blocks/dedup-writer.ts'
@@ -10,12 +11,15 @@ import { type Chunking, content } from '../format/chunking.ts'
 import { parseCid } from '../format/cid.ts'
 import type { HeadSnapshot } from '../format/head.ts'
 import { type BlobEntry, decodeManifest } from '../format/manifest.ts'
+import type { FileStat } from '../fs/port.ts'
 import { readSegments } from '../load/read-blob.ts'
 import type { OnProgress, OnWarning } from '../progress.ts'
 import { addFailures, type CompressFailures, NO_FAILURES } from '../workers/frames.ts'
+import { openSource } from './open-source.ts'
 import { ingestBlob } from './pipeline.ts'
 import type { PreviousBlob } from './previous-blob.ts'
-import { type NamedSource, openSource } from './sources.ts'
+import { assertUnchanged, goneSinceListed } from './source-directory.ts'
+import type { NamedSource } from './sources.ts'
 
 /** The blobs to ingest, and how. */
 export interface IngestRequest {
@@ -45,11 +49,15 @@ export async function ingestBlobs(
   const { sources, signal, onProgress, sourceVersion } = request
   const previous = await previousBlobs(ctx, target.previous)
   const blobs = new Map<string, BlobEntry>()
+  /** Files of directories, as they were when they were opened. */
+  const opened = new Map<string, FileStat>()
   let failures = NO_FAILURES
   const before = await sourceVersion?.()
   for (const named of sources) {
     const chunking = named.chunking ?? request.chunking ?? content()
-    const reader = await openSource(ctx.fs, named, signal, () => ctx.local.workDirectory())
+    const reader = await openSource(ctx.fs, named, signal, () => ctx.local.workDirectory()).catch((error: unknown) => {
+      throw named.directory === undefined ? error : goneSinceListed(error, named.directory, named.name)
+    })
     try {
       const entry = await ingestBlob({
         name: named.name,
@@ -74,12 +82,17 @@ export async function ingestBlobs(
       // Segments and chunks come from one copy of the bytes.
       ctx.checkedBlobs.note(entry)
       if (named.type !== undefined) entry.type = named.type
+      if (named.directory !== undefined && reader.opened !== undefined) {
+        opened.set(join(named.directory.root, named.name.slice(named.directory.name.length + 1)), reader.opened)
+      }
       blobs.set(named.name, entry)
     } finally {
       await reader.close()
     }
   }
   if (failures.chunks > 0) warnOfFailures(ctx.warn, failures)
+  const directories = new Set(sources.flatMap(({ directory }) => directory ?? []))
+  for (const directory of directories) await assertUnchanged(ctx.fs, directory, opened)
   const after = await sourceVersion?.()
   if (!Object.is(before, after)) {
     throw new HoldfastError(

@@ -14,6 +14,11 @@ export interface PersistOptions {
   metadata?: Record<string, unknown> | undefined
   /** The position of the source of truth that this is of. `METADATA_INVALID` for what cannot be compared with a later one. */
   watermark?: Watermark | undefined
+  /**
+   * The blobs hold the effect of every entry of the journal up to this one. Required in a store with a journal, which must be open:
+   * `COVERS_REQUIRED`.
+   */
+  covers?: number | undefined
   /** For people reading the history. */
   message?: string | undefined
   /** How blobs are cut that do not say so themselves; default `content()`. */
@@ -36,6 +41,7 @@ export const PERSIST_OPTIONS: OptionTable<PersistOptions> = {
   blobs: 'any',
   metadata: 'any',
   watermark: 'any',
+  covers: 'any',
   message: 'any',
   chunking: 'any',
   keepLast: 'any',

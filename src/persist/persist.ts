@@ -8,7 +8,7 @@ import { assertChunking } from '../format/chunking.ts'
 import { cidText } from '../format/cid.ts'
 import { prepareCompression } from '../format/compression.ts'
 import { STORE_ID_BYTES } from '../format/limits.ts'
-import type { BlobEntry } from '../format/manifest.ts'
+import { assertManifestCanFit, type BlobEntry } from '../format/manifest.ts'
 import { decodeValue, encodeValue, isWellFormed } from '../format/value.ts'
 import { cleanUp, type Seen } from '../gc/collect.ts'
 import { assertExpected, assertWritable, watchWait } from '../history/write-guards.ts'
@@ -16,6 +16,7 @@ import { storedWatermark } from '../load/watermark.ts'
 import { refusePromise } from '../misuse.ts'
 import type { StoredHead, WriteSession } from '../storage/port.ts'
 import { commitSnapshot } from './commit.ts'
+import { assertCovers, settleCovers } from './covers.ts'
 import type { PersistDefaults, PersistOptions, PersistResult } from './options.ts'
 import { nameSources } from './sources.ts'
 
@@ -48,6 +49,11 @@ export async function persist(
     options.watermark === undefined ? undefined : strictClone(storedWatermark(options.watermark), 'watermark')
   const compress = wantsCompression(defaults.compression)
   const sources = await nameSources(ctx.fs, options.blobs)
+  assertManifestCanFit(
+    sources.map(({ name }) => name),
+    watermark === undefined ? { metadata } : { metadata, watermark },
+  )
+  await settleCovers(ctx, options.covers)
 
   return await ctx.storage.write(
     {
@@ -65,6 +71,7 @@ export async function persist(
         metadata,
         watermark,
         message: options.message,
+        covers: options.covers,
         keepLast,
         packBytesMax: defaults.packBytesMax,
         signal,
@@ -121,6 +128,7 @@ async function readyStore(
 ): Promise<{ stored: StoredHead; seen: Seen | null }> {
   if (session.stored !== null) assertWritable(ctx, session.stored)
   assertExpected(ctx, session.stored?.head ?? null, options.expectedHead)
+  assertCovers(ctx, session.stored?.head ?? null, options.covers)
   const seen = await cleanUp(ctx, session)
   if (session.stored === null) {
     await session.create(randomBytes(STORE_ID_BYTES).toString('hex'), clock.now().toISOString())

@@ -9,8 +9,8 @@ import { openWindows, type Windows } from '../workers/windows.ts'
 import { type CutChunks, createWindowCutter, type SameChunks } from './cut-window.ts'
 import { createWindowFiller } from './fill-window.ts'
 import { createLanes, type Lanes } from './lanes.ts'
+import type { ByteReader } from './open-source.ts'
 import { createPreviousChunks, type PreviousBlob, type PreviousChunks } from './previous-blob.ts'
-import type { ByteReader } from './sources.ts'
 import { createChunkSink } from './store-chunks.ts'
 
 interface PipelineOptions {

@@ -4,6 +4,7 @@ import type { BlockSource } from '../blocks/block-source.ts'
 import { isDamage } from '../errors.ts'
 import { cidText } from '../format/cid.ts'
 import type { Head, HeadSnapshot } from '../format/head.ts'
+import { toHex } from '../format/hex.ts'
 import { SNAPSHOTS_MAX } from '../format/limits.ts'
 import type { BlobEntry } from '../format/manifest.ts'
 import { createSnapshotCheck, listingCheck } from './examine.ts'
@@ -41,7 +42,7 @@ export async function planSnapshots(
   const examine = createSnapshotCheck(source, { location, isGood: () => true, onBlock: listing.onBlock })
   const result: SnapshotPlan = { kept: [], dropped: [], wrong: [] }
   const ofBase = base.snapshots.map((snapshot) => ({ snapshot, record: null }))
-  const candidates = [...(adopting ? recorded(packs, base.sequence) : []), ...ofBase]
+  const candidates = [...(adopting ? recorded(packs, base) : []), ...ofBase]
   candidates.sort((a, b) => b.snapshot.sequence - a.snapshot.sequence)
   for (const { snapshot, record } of candidates) {
     const { sequence, manifest } = snapshot
@@ -73,13 +74,16 @@ export async function planSnapshots(
  * Snapshots that commit records tell of and that HEAD is too old to know. A writer that died before its HEAD and the one after it may have
  * given the same sequence to different snapshots: the later one first.
  */
-function recorded(packs: readonly SalvagedPack[], known: number): Candidate[] {
+function recorded(packs: readonly SalvagedPack[], base: Head): Candidate[] {
+  const known = base.sequence
+  // They were made on this line, as far as anybody knows.
+  const skips = base.snapshots.find(({ sequence }) => sequence === base.current)?.covers?.skips ?? []
   const found = new Map<string, Candidate & { revision: number }>()
   for (const [slot, { header, records }] of packs.entries()) {
-    for (const { sequence, manifest, time, message } of records) {
+    for (const { sequence, manifest, time, message, covers } of records) {
       const key = `${sequence} ${cidText(manifest)}`
       if (sequence <= known || found.has(key)) continue
-      const snapshot = {
+      const snapshot: HeadSnapshot = {
         sequence,
         manifest: cidText(manifest),
         time,
@@ -89,6 +93,10 @@ function recorded(packs: readonly SalvagedPack[], known: number): Candidate[] {
         pack: 0,
         packs: [],
         size: 0,
+        // Without it, entries of the journal would be applied twice.
+        ...(covers === undefined
+          ? {}
+          : { covers: { journal: toHex(covers.journal), sequence: covers.sequence, mark: null, skips } }),
       }
       found.set(key, { snapshot, record: slot, revision: header?.revision ?? 0 })
     }

@@ -64,7 +64,8 @@ export function memoryStorage(): Storage {
     packBytes: async (name) => packs.get(name)?.length ?? null,
     listPacks: async () => [...packs.keys()],
     async readPackStart(name, target) {
-      const bytes = packs.get(name)!.subarray(0, target.length)
+      const bytes = packs.get(name)?.subarray(0, target.length)
+      if (bytes === undefined) return null
       target.set(bytes)
       return bytes.length
     },

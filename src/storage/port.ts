@@ -77,8 +77,8 @@ export interface WriteSession {
   /** Size in bytes of a committed pack, null when it is not there. */
   packBytes(name: string): Promise<number | null>
   listPacks(): Promise<string[]>
-  /** The first `target.length` bytes of a pack; fewer when it is shorter. */
-  readPackStart(name: string, target: Uint8Array): Promise<number>
+  /** The first `target.length` bytes of a pack; fewer when it is shorter. Null: it is gone, though it was listed. */
+  readPackStart(name: string, target: Uint8Array): Promise<number | null>
   /**
    * Puts a new HEAD in the place of whatever is there, and a STORE.json beside it unless a good one of the same store is. What is damaged or
    * another store's must be in quarantine by then.

@@ -174,6 +174,21 @@ describe('a durable write of content', () => {
     expect([readdirSync(root), readFileSync(path, 'utf8')]).toEqual([[basename(path)], 'old'])
   })
 
+  test('refuses a stream or iterator that was read before, and leaves the file full', async () => {
+    const path = join(scratch(), 'f')
+    const read = Readable.from(['gone'])
+    for await (const _ of read) break
+    const given: DurableData[] = [Readable.from(['full']), new Blob(['full']).stream(), ['full'].values()]
+    for (const data of given) {
+      await writeFileDurable(path, data)
+      for (const again of [data, read]) {
+        await rejects(writeFileDurable(path, again), 'SOURCE_FAILED')
+        expect(readFileSync(path, 'utf8')).toBe('full')
+      }
+    }
+    await expect(writeFileDurable(path, Promise.resolve('x') as unknown as string)).rejects.toThrow('await it')
+  })
+
   test('takes file: URLs and names of any characters and length', async () => {
     const root = scratch()
     for (const name of ['[v2]*?{a,b}.json', ' ', '-', 'é'.repeat(127), 'x'.repeat(255), '\n']) {

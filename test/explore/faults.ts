@@ -20,6 +20,7 @@ export const FAULTS: Readonly<Record<CallName, readonly Fault[]>> = {
     { error: 'EIO', done: true },
   ],
   sync: [...errors('EIO', 'ENOSPC', 'EINTR'), { error: 'EIO', lose: true }],
+  dataSync: [...errors('EIO', 'ENOSPC', 'EINTR'), { error: 'EIO', lose: true }],
   fstat: errors('EIO'),
   fchmod: errors('EIO', 'EPERM'),
   lock: errors('ENOLCK', 'EIO'),

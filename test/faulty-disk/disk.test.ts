@@ -49,6 +49,23 @@ describe('a power loss', () => {
     expect(text(contentOf(leastState(disk.pending()), '/f'))).toBe('')
   })
 
+  test('keeps bytes and length, and perhaps not the mode, after a data sync', async () => {
+    const disk = createDisk()
+    await write(disk, '/f', 'old', { sync: true })
+    disk.settle()
+    const file = await disk.start().fs.open('/f', 'update')
+    await file.write([Buffer.from('new and longer')], 0)
+    await file.chmod(0o640)
+    await file.dataSync()
+    const show = (image: DirectoryImage): string => {
+      const node = image.entries.get('f')!
+      return node.kind === 'file' ? `${text(node.content)} ${node.mode.toString(8)}` : ''
+    }
+    expect(show(leastState(disk.pending()))).toBe('new and longer 600')
+    await file.sync()
+    expect(show(leastState(disk.pending()))).toBe('new and longer 640')
+  })
+
   test('reorders writes and tears them at 512 bytes', async () => {
     const disk = createDisk()
     await write(disk, '/f', 'a'.repeat(1024), { sync: true })

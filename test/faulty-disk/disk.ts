@@ -9,6 +9,7 @@ import {
   type FileNode,
   type Node,
   setMode,
+  syncData,
   syncNode,
   writebackFails,
   writeNode,
@@ -18,8 +19,8 @@ import {
  * A disk in memory that behaves as a real one may, below the real code. What it does wrong:
  *
  * Power loss (`pending()` says what is not durable, `crash-states.ts` which states that may leave):
- *   - bytes, lengths and modes of a file are durable after `sync` of that file, and not before; a sync of the file does not make its
- *     name durable, nor the reverse
+ *   - bytes, lengths and modes of a file are durable after `sync` of that file, and not before; bytes and lengths, but not modes, after
+ *     `dataSync`; neither makes the file's name durable, nor the reverse
  *   - names are durable after `syncDirectory` of their directory: files made, renamed, removed; directories made and removed. What is not
  *     synced is kept in any order, or lost: a removed file comes back, a made directory is gone with all that is in it
  *   - writes are reordered and torn at 512 bytes or 4 KiB; lengths survive without bytes (zeros, garbage, another file's old bytes)
@@ -31,7 +32,7 @@ import {
  *   - any error code from any call: EIO, ENOSPC, EMFILE, ENFILE, EINTR, EACCES, EPERM, EROFS …; before anything was done, or after
  *     it was done all the same (a rename over a network, whose answer got lost)
  *   - short reads and writes
- *   - fsync that fails once, and from then on succeeds without the data ever being written, for files and for directories
+ *   - fsync or fdatasync that fails once, and from then on succeeds without the data ever being written, for files and for directories
  *   - write-back in the background that fails: the page is clean, its bytes are gone, and only a descriptor that was open then is told,
  *     once, by its next fsync
  *   - a bit that flips in what is read: once, or on the platter
@@ -51,6 +52,7 @@ export type CallName =
   | 'read'
   | 'write'
   | 'sync'
+  | 'dataSync'
   | 'fstat'
   | 'fchmod'
   | 'lock'
@@ -277,6 +279,18 @@ export function createDisk(image: DirectoryImage | null = null, options: DiskOpt
         }
       }
 
+      function syncFile({ error, lose }: Fault, call: Call, write: (node: FileNode) => void): void {
+        if (lose === true) {
+          writebackFails(node, random)
+        } else if (error === undefined) {
+          write(node)
+        }
+        changed(call)
+        const failed = handle.seenErrors < node.writebackErrors
+        handle.seenErrors = node.writebackErrors
+        if (failed) throw failure('EIO', call)
+      }
+
       async function close(): Promise<void> {
         if (underWay > 0) {
           await new Promise<void>((resolve) => {
@@ -314,18 +328,8 @@ export function createDisk(image: DirectoryImage | null = null, options: DiskOpt
             changed(call)
             return length
           }),
-        sync: () =>
-          operate('sync', ({ error, lose }, call) => {
-            if (lose === true) {
-              writebackFails(node, random)
-            } else if (error === undefined) {
-              syncNode(node)
-            }
-            changed(call)
-            const failed = handle.seenErrors < node.writebackErrors
-            handle.seenErrors = node.writebackErrors
-            if (failed) throw failure('EIO', call)
-          }),
+        sync: () => operate('sync', (fault, call) => syncFile(fault, call, syncNode)),
+        dataSync: () => operate('dataSync', (fault, call) => syncFile(fault, call, syncData)),
         stat: () => operate('fstat', () => statOf(node)),
         chmod: (mode) =>
           operate('fchmod', (_fault, call) => {

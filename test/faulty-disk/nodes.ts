@@ -92,6 +92,15 @@ export function syncNode(node: FileNode): void {
   node.pending = []
 }
 
+/** fdatasync: as fsync, but the mode may stay behind. */
+export function syncData(node: FileNode): void {
+  if (node.pending.length === 0) return
+  const { mode } = node.stable
+  const content = withStablePages(node, node.lostPages)
+  node.stable = { content, mode }
+  node.pending = node.mode === mode ? [] : [{ content, mode: node.mode }]
+}
+
 /** The write-back of what is dirty fails: of each page it came through or did not, and none is dirty any more. */
 export function writebackFails(node: FileNode, random: Random): void {
   node.writebackErrors += 1

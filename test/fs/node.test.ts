@@ -93,6 +93,7 @@ describe('an open file', () => {
     await file.close()
     await expect(file.write([Uint8Array.of(1)], 0)).rejects.toMatchObject({ code: 'EBADF', path })
     await expect(file.sync()).rejects.toMatchObject({ code: 'EBADF' })
+    await expect(file.dataSync()).rejects.toMatchObject({ code: 'EBADF', syscall: 'fdatasync' })
     expect(() => file.tryLock('shared')).toThrow(/EBADF/)
   })
 

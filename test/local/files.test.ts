@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { expect, test } from 'vitest'
 import { blake3 } from '../../src/format/blake3.ts'
@@ -6,6 +6,7 @@ import { CODEC_RAW, cidText } from '../../src/format/cid.ts'
 import { nodeFileSystem } from '../../src/fs/node.ts'
 import type { File, FileSystem } from '../../src/fs/port.ts'
 import { createLocalFiles, type LocalFiles } from '../../src/local/files.ts'
+import { rejects } from '../support/rejects.ts'
 import { scratch } from '../support/scratch.ts'
 
 const BYTES = Buffer.from('what an engine saved')
@@ -38,6 +39,18 @@ function afterFirstLockOpened(happens: (path: string) => Promise<void> | void): 
     },
   }
 }
+
+test.skipIf(process.platform === 'win32')(
+  'nothing is written through a link that leads out of the directory',
+  async () => {
+    const root = scratch()
+    mkdirSync(join(root, 'outside'))
+    mkdirSync(join(root, 'files'))
+    symlinkSync(join(root, 'outside'), join(root, 'files', '.tmp'))
+    await rejects(use(localFilesIn(join(root, 'files'))), 'STORE_DAMAGED')
+    expect(readdirSync(join(root, 'outside'))).toEqual([])
+  },
+)
 
 test('a file that somebody uses is not removed, whoever else has come and gone', async () => {
   const directory = join(scratch(), 'files')

@@ -97,7 +97,7 @@ export const durability = [
   },
   {
     file: 'src/fs/durable.ts',
-    find: 'await syncAfterRename(directory, dirname(target))\n  })',
+    find: 'await syncAfterRename(directory, parent)\n  })',
     replace: '})',
     why: 'a directory of blobs that was written out may be gone',
     tests: ['test/explore/crash-history.test.ts'],

@@ -1,4 +1,5 @@
 import { checks } from './checks.mjs'
 import { durability } from './durability.mjs'
+import { journal } from './journal.mjs'
 
-export const mutations = [...durability, ...checks]
+export const mutations = [...durability, ...checks, ...journal]

@@ -3,8 +3,10 @@ import {
   appendFileSync,
   createReadStream,
   mkdirSync,
+  readdirSync,
   readFileSync,
   renameSync,
+  rmSync,
   symlinkSync,
   truncateSync,
   utimesSync,
@@ -17,7 +19,7 @@ import { pathToFileURL } from 'node:url'
 import { describe, expect, test, vi } from 'vitest'
 import { nodeFileSystem } from '../../src/fs/node.ts'
 import type { FileSystem } from '../../src/fs/port.ts'
-import { type BlobInput, fixed, memory, type OnProgress, openStore } from '../../src/index.ts'
+import { type BlobInput, fixed, type HoldfastError, memory, type OnProgress, openStore } from '../../src/index.ts'
 import type { PersistOptions } from '../../src/persist/options.ts'
 import { directoryStorage } from '../../src/storage/directory/storage.ts'
 import { collect, noise, sameBytes, split } from '../support/bytes.ts'
@@ -146,16 +148,25 @@ describe.each(kinds)('in a $name store', ({ open }) => {
     await store.persist({ blobs: { index: { directory: root }, other: 'x' } })
     const snapshot = await store.load()
     expect(snapshot!.names).toEqual(
-      expect.arrayContaining(['index/a', 'index/deep/er/b', 'index/deep/c.bin', 'index/ünï 漢', 'other']),
+      expect.arrayContaining([
+        'index/a',
+        'index/deep/er/b',
+        'index/deep/c.bin',
+        'index/empty/',
+        'index/ünï 漢',
+        'other',
+      ]),
     )
-    expect(snapshot!.names).toHaveLength(5)
+    expect(snapshot!.names).toHaveLength(6)
     const directory = snapshot!.directory('index')
     expect([...directory.files.keys()].sort()).toEqual(['a', 'deep/c.bin', 'deep/er/b', 'ünï 漢'])
+    expect(directory.emptyDirectories).toEqual(['empty'])
     expect(await directory.files.get('a')!.text()).toBe('A')
 
     const target = join(scratch(), 'new', 'copy')
     await directory.writeTo(target)
     expect(files(target)).toEqual(files(root))
+    expect(readdirSync(join(target, 'empty'))).toEqual([])
     for (const file of files(root)) expect(readFileSync(join(target, file))).toEqual(readFileSync(join(root, file)))
     expect(files(join(target, '..'))).toHaveLength(files(root).length)
 
@@ -177,9 +188,22 @@ describe.each(kinds)('in a $name store', ({ open }) => {
     expect(snapshot!.blob('other').chunking).toEqual({ kind: 'content', average: 16_384 })
   })
 
+  test('a directory with nothing in it, or only empty ones, comes back as one', async () => {
+    const store = await open()
+    const root = scratch()
+    mkdirSync(join(root, 'only', 'b', 'c'), { recursive: true })
+    mkdirSync(join(root, 'nothing'))
+    for (const name of ['only', 'nothing']) {
+      await store.persist({ blobs: { d: { directory: join(root, name) } } })
+      const target = join(scratch(), 'copy')
+      await (await store.load())!.directory('d').writeTo(target)
+      expect(readdirSync(target, { recursive: true })).toEqual(name === 'only' ? ['b', 'b/c'] : [])
+    }
+  })
+
   test('blob names that lead out of a directory are not laid out', async () => {
     const store = await open()
-    const outside = ['../x', 'a/../../x', '/x', 'a//x', './x', 'c:x', 'a\\b', '..', 'a/']
+    const outside = ['../x', 'a/../../x', '/x', 'a//x', './x', '..', 'a/', 'x\0y'.replace('\0', '/../')]
     for (const name of outside) {
       await store.persist({ blobs: { [`d/${name}`]: 'evil' } })
       const root = scratch()
@@ -258,6 +282,13 @@ describe('a source that fails', () => {
     ['writes nothing', () => undefined],
     ['makes a directory', (path) => mkdirSync(path)],
     ['writes beside its path', (path) => writeFileSync(`${path}.tmp`, 'x')],
+    [
+      'writes a link',
+      (path) => {
+        writeFileSync(`${path}.1`, 'x')
+        symlinkSync(`${path}.1`, path)
+      },
+    ],
   ])('a saving function that %s', async (_, source) => {
     expect(await failing({ a: source })).toMatchObject({ code: 'SOURCE_FAILED', details: { blob: 'a' } })
   })
@@ -347,6 +378,38 @@ describe('a source that fails', () => {
     expect(error).toMatchObject({ code: 'SOURCE_CHANGED', kind: 'conflict', details: { blob: 'b', path } })
   })
 
+  test.each<[string, (root: string) => void, string]>([
+    ['one that was read is written to', (root) => appendFileSync(join(root, 'a'), 'more'), 'a'],
+    ['one goes before it is read', (root) => rmSync(join(root, 'ünï 漢')), 'ünï 漢'],
+    ['one comes', (root) => writeFileSync(join(root, 'deep', 'new'), ''), 'deep/new'],
+    ['one that was read goes', (root) => renameSync(join(root, 'a'), join(root, '..', 'gone')), 'a'],
+    ['an empty directory gets a file', (root) => writeFileSync(join(root, 'empty', 'x'), ''), 'empty/x'],
+  ])('a directory whose files change between the first and the last: %s', async (_, change, changed) => {
+    const directory = join(scratch(), 'source')
+    mkdirSync(directory)
+    nested(directory)
+    utimesSync(join(directory, 'a'), new Date(5), new Date(5))
+    const onProgress = vi.fn<OnProgress>((progress) => {
+      if (progress.phase === 'reading' && progress.blob === 'd/deep/c.bin') change(directory)
+    })
+    const error = await failing({ d: { directory } }, { onProgress })
+    expect(error).toMatchObject({ code: 'SOURCE_CHANGED', details: { blob: 'd', path: directory } })
+    expect((error as HoldfastError).details.files).toContain(changed)
+  })
+
+  test('a file whose name is not UTF-8 is refused by name', async () => {
+    if (process.platform !== 'linux') return
+    const root = scratch()
+    writeFileSync(Buffer.concat([Buffer.from(`${root}/`), Buffer.from('caf\xe9', 'latin1')]), 'x')
+    expect(await failing({ d: { directory: root } })).toMatchObject({
+      code: 'BLOB_NAME_INVALID',
+      details: { reason: 'not UTF-8' },
+    })
+    const honest = scratch()
+    writeFileSync(join(honest, 'caf\ufffd'), 'x')
+    await memory().persist({ blobs: { d: { directory: honest } } })
+  })
+
   test('a stream is told that nobody reads it any more', async () => {
     const ended = vi.fn()
     async function* endless(): AsyncGenerator<Uint8Array> {
@@ -383,11 +446,150 @@ describe('a source that fails', () => {
   })
 })
 
+describe('a source that gives its bytes only once', () => {
+  /** Each kind of it. The second save gets the same object. */
+  const onePass: Record<string, () => BlobInput> = {
+    'a Node stream': () => Readable.from([bytes.slice()]),
+    'a web stream': () => new Blob([bytes]).stream() as ReadableStream<Uint8Array>,
+    'a generator': () => split(bytes, [5]),
+    'an async generator': () => parts(),
+    'an iterator of an array': () => [bytes][Symbol.iterator](),
+    'an iterable over one generator': () => {
+      const generator = parts()
+      return { [Symbol.asyncIterator]: () => generator }
+    },
+    'a stream with options': () => ({ source: Readable.from([bytes.slice()]), type: 'x' }),
+  }
+
+  test.each(Object.entries(onePass))('%s that was saved is refused a second time', async (_, make) => {
+    const store = memory()
+    const given = { a: make() }
+    await store.persist({ blobs: given })
+    const error = await rejects(store.persist({ blobs: given }), 'SOURCE_FAILED')
+    expect(error.details).toEqual({ blob: 'a' })
+    const snapshot = await store.load()
+    expect(snapshot!.sequence).toBe(1)
+    expect(snapshot!.blob('a').size).toBe(bytes.length)
+  })
+
+  test('one that is known to be read is refused before the lock', async () => {
+    const store = await openStore(join(scratch(), 'store'))
+    const generator = parts()
+    await memory().persist({ blobs: { a: generator } })
+    const node = Readable.from([bytes])
+    for await (const _ of node) break
+    const web = new Blob([bytes]).stream() as ReadableStream<Uint8Array>
+    const reader = web.getReader()
+    await reader.read()
+    const read = { generator, node, locked: web }
+    for (const [name, source] of Object.entries(read)) {
+      await rejects(store.persist({ blobs: { [name]: source } }), 'SOURCE_FAILED')
+    }
+    reader.releaseLock()
+    await rejects(store.persist({ blobs: { web } }), 'SOURCE_FAILED')
+    expect(await store.load()).toBeNull()
+    await store.close()
+  })
+
+  test('one for two blobs is refused', async () => {
+    const stream = parts()
+    await rejects(memory().persist({ blobs: { a: stream, b: { source: stream } } }), 'SOURCE_FAILED')
+    const saved = await memory().persist({ blobs: { a: 'b', b: 'a' } })
+    expect(Object.keys(saved.blobs)).toEqual(['a', 'b'])
+  })
+
+  test('one that was refused before it was read can be given again', async () => {
+    const store = memory()
+    const stream = parts()
+    await rejects(store.persist({ blobs: { a: stream }, expectedHead: 7 }), 'HEAD_CONFLICT')
+    await store.persist({ blobs: { a: stream } })
+    expect((await store.load())!.blob('a').size).toBe(bytes.length)
+  })
+
+  test('an iterator of entries that was read before is no empty snapshot', async () => {
+    const store = memory()
+    const entries = new Map([['a', 'x']]).entries()
+    await store.persist({ blobs: entries })
+    await expect(store.persist({ blobs: entries })).rejects.toThrow(TypeError)
+    expect((await store.load())!.names).toEqual(['a'])
+  })
+})
+
+describe('a blob of a snapshot as a source', () => {
+  test('is kept as it was, again and again', async () => {
+    const store = memory()
+    await store.persist({ blobs: { a: { source: bytes, chunking: fixed(4096), type: 'x/y' } } })
+    await using snapshot = (await store.load())!
+    const a = snapshot.blob('a')
+    const copy = memory()
+    for (const message of ['first', 'second']) {
+      await copy.persist({ blobs: { plain: a, recut: { source: a, chunking: fixed(512) } }, message })
+    }
+    await using copied = (await copy.load())!
+    expect(copied.blob('plain')).toMatchObject({ cid: a.cid, chunking: fixed(4096), type: 'x/y' })
+    expect(copied.blob('recut')).toMatchObject({ chunking: fixed(512), type: 'x/y' })
+    expect(sameBytes(await copied.blob('recut').bytes(), bytes)).toBe(true)
+  })
+
+  test('fails when its snapshot was disposed', async () => {
+    const store = memory()
+    await store.persist({ blobs: { a: bytes } })
+    const snapshot = (await store.load())!
+    await snapshot.dispose()
+    const error = await rejects(store.persist({ blobs: { a: snapshot.blob('a') } }), 'SOURCE_FAILED')
+    expect(error.cause).toMatchObject({ code: 'SNAPSHOT_DISPOSED' })
+  })
+})
+
+describe.skipIf(process.platform === 'win32')('a named pipe', () => {
+  function pipeIn(directory: string): string {
+    const path = join(directory, 'pipe')
+    execFileSync('mkfifo', [path])
+    return path
+  }
+
+  test('is refused at once, by every way to it', async () => {
+    const directory = scratch()
+    const path = pipeIn(directory)
+    symlinkSync('pipe', join(directory, 'link'))
+    const sources: BlobInput[] = [
+      { file: path },
+      { file: join(directory, 'link') },
+      { directory },
+      (to) => execFileSync('mkfifo', [to]),
+    ]
+    for (const source of sources) await rejects(memory().persist({ blobs: { a: source } }), 'SOURCE_FAILED')
+  })
+
+  test('that takes the place of a file does not keep an abort from being heard', async () => {
+    const directory = scratch()
+    const path = fileIn(directory)
+    const abort = new AbortController()
+    // The file was looked at, and is a pipe by now: opening it waits.
+    const fs: FileSystem = {
+      ...nodeFileSystem,
+      open: (opened, how, mode) => {
+        if (opened !== path) return nodeFileSystem.open(opened, how, mode)
+        abort.abort()
+        return new Promise(() => {})
+      },
+    }
+    const store = storeOver(directoryStorage({ fs, path: join(directory, 'store'), readOnly: false, lock: 'os' }), fs)
+    expect(await failure(store.persist({ blobs: { a: { file: path } }, signal: abort.signal }))).toBe(
+      abort.signal.reason,
+    )
+  })
+})
+
 describe('misuse is a TypeError before anything is done', () => {
   const none = undefined as unknown as BlobInput
   test.each<[string, PersistOptions['blobs']]>([
     ['no blobs', undefined as unknown as Record<string, BlobInput>],
     ['text for blobs', 'text' as unknown as Record<string, BlobInput>],
+    ['a Promise for blobs', Promise.resolve({ a: 'x' }) as unknown as Record<string, BlobInput>],
+    ['entries that are none', ['a'] as unknown as [string, BlobInput][]],
+    ['a Promise for a blob', { a: Promise.resolve('x') as unknown as BlobInput }],
+    ['a Promise for a source', { a: { source: Promise.resolve('x') } as unknown as BlobInput }],
     ['undefined for a blob', { a: none }],
     ['null for a blob', { a: null as unknown as BlobInput }],
     ['a number for a blob', { a: 5 as unknown as BlobInput }],
@@ -436,6 +638,26 @@ describe('misuse is a TypeError before anything is done', () => {
     expect(await failure(store.persist({ blobs: { a: { directory: '/x', chunking } } }))).toBeInstanceOf(RangeError)
     expect(await store.load()).toBe(null)
   })
+})
+
+test.each([
+  ['65,537 blobs', 65_537, 1, { limit: 'blobs', max: 65_536, actual: 65_537 }],
+  ['20,000 names of 1,000 bytes', 20_000, 995, { limit: 'manifestBytes', max: 16_777_216 }],
+])('%s are refused before any of them is read', async (_, count, nameBytes, details) => {
+  let read = 0
+  const source = (): BlobInput => ({
+    [Symbol.iterator]: () => {
+      read += 1
+      return [bytes][Symbol.iterator]()
+    },
+  })
+  const blobs = Array.from({ length: count }, (_each, n): [string, BlobInput] => [
+    `${'n'.repeat(nameBytes)}${n}`,
+    source(),
+  ])
+  const error = await rejects(memory().persist({ blobs }), 'LIMIT_EXCEEDED')
+  expect(error.details).toMatchObject(details)
+  expect(read).toBe(0)
 })
 
 test('a directory that is written and cannot be made durable is said to be there, perhaps not for good', async () => {

@@ -54,7 +54,10 @@ describe('a first persist', () => {
     '.git/config',
     'src/main.ts',
     'tmp/notes.txt',
+    `tmp/${HEX}`,
     `tmp/${HEX}.txt`,
+    `tmp/${HEX}.d/x`,
+    `tmp/${HEX}.holdfast-tmp.txt`,
     'tmp/conf.d/x',
     'packs/textures.pack',
     `packs/${'ab'.repeat(32)}.pack`,
@@ -93,14 +96,25 @@ describe('a first persist', () => {
 
   test('is done in what another one left that was killed', async () => {
     const path = scratch()
-    for (const name of ['writer.lock', `tmp/${HEX}`, `tmp/${HEX}.d/saved`]) put(path, name, '')
+    for (const name of ['writer.lock', `tmp/${HEX}.holdfast-tmp`, `tmp/${HEX}.holdfast-tmp.d/saved`])
+      put(path, name, '')
     mkdirSync(join(path, 'packs'))
     await makeStore(path)
     expect(await textIn(path)).toBe('one')
   })
 })
 
-const FOREIGN = ['notes.txt', 'tmp/notes.txt', 'tmp/conf.d/x', 'packs/README', 'files/upload.pdf', 'quarantine/q.txt']
+const FOREIGN = [
+  'notes.txt',
+  'tmp/notes.txt',
+  'tmp/conf.d/x',
+  // As caches and uploads are named.
+  `tmp/${HEX}`,
+  `tmp/${HEX}.d/x`,
+  'packs/README',
+  'files/upload.pdf',
+  'quarantine/q.txt',
+]
 
 describe('files that came into a store', () => {
   test('are not cleaned up', async () => {

@@ -5,7 +5,7 @@ import { nodeFileSystem } from '../../src/fs/node.ts'
 import { fixed, type Progress, type Store } from '../../src/index.ts'
 import { memoryStorage } from '../../src/storage/memory.ts'
 import { noise, sameBytes } from '../support/bytes.ts'
-import { share } from '../support/effort.ts'
+import { effort, share } from '../support/effort.ts'
 import { createRandom } from '../support/random.ts'
 import { storeOver } from '../support/store-over.ts'
 import { type Watched, watch } from '../support/watched.ts'
@@ -35,9 +35,9 @@ function median(numbers: readonly number[]): number {
   return numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)]!
 }
 
-const PERSISTS = share(10_000, 2_000)
+const PERSISTS = effort === 1 ? 10_000 : share(5_000)
 
-test(`${PERSISTS} persists leave a store as small and as fast as the first tenth of them did`, async () => {
+test(`${PERSISTS} persists leave a store as small as the first tenth of them did, and at full effort as fast`, async () => {
   const watched = watch(memoryStorage())
   const store = storeOver(watched.storage, nodeFileSystem, { compression: 'none' })
   const bytes = noise(10_000, 1)
@@ -64,8 +64,9 @@ test(`${PERSISTS} persists leave a store as small and as fast as the first tenth
   expect(greatest.headBytes).toBeLessThan(20_000)
   expect(greatest.retired).toBeLessThan(30)
   expect(watched.log.filter((step) => step === 'swapHead')).toHaveLength(PERSISTS)
-  // The machine is shared: medians, and room to spare. Without folding it is tenfold.
-  const tenth = PERSISTS / 10
+  // Time is compared over many persists only: of few, a busy machine decides. Without folding it is tenfold.
+  if (effort < 1) return
+  const tenth = Math.floor(PERSISTS / 10)
   expect(median(times.slice(-tenth))).toBeLessThan(3 * median(times.slice(tenth, 2 * tenth)))
 }, 240_000)
 

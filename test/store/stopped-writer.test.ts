@@ -57,10 +57,13 @@ test.runIf(process.platform === 'linux')(
       const end = JSON.parse(await child.hear()) as End
 
       if (stop.stopping === 'rename' && stop.to === join(path, 'HEAD.json')) {
-        // Between the last check and the rename nothing can protect the other. It is not acknowledged, and the next persist
-        // makes the store whole.
+        // Between the last check and the rename nothing can protect the other's HEAD. The overwriting is not acknowledged; the
+        // packs of the other stay, and a repair brings back what it acknowledged.
         expect(end.error, where).toBe('COMMIT_UNKNOWN')
         ends.overwrote += 1
+        await expect(other.persist(generation(6)), where).rejects.toMatchObject({ code: 'STORE_ROLLED_BACK' })
+        await other.repair({ rolledBack: 'newer' })
+        expect(await loadContents(path), where).toMatchObject({ metadata: { seed: 5 } })
         await other.persist(generation(6))
         expect(await loadContents(path), where).toMatchObject({ metadata: { seed: 6 } })
         continue

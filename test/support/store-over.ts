@@ -14,8 +14,16 @@ export function storeOver(
 ): Store {
   const { location: directory } = storage
   const beside = { fs, directory, lock: true, readOnly: false, ...local }
+  const { lock, readOnly } = beside
   return createStore(
-    { storage, fs, local: directory === 'memory' ? localScratch(fs) : localBesideStore(beside) },
+    directory === 'memory'
+      ? { storage, fs, local: localScratch(fs), journal: null }
+      : {
+          storage,
+          fs,
+          local: localBesideStore(beside),
+          journal: { fs, root: directory, lock: lock === true, readOnly },
+        },
     options,
   )
 }

@@ -21,6 +21,7 @@ import {
   recordVector,
   type ZstdVector,
 } from './compute.ts'
+import { journalVector } from './compute-journal.ts'
 
 function write(name: string, vector: unknown): void {
   writeFileSync(new URL(name, import.meta.url), `${JSON.stringify(vector, null, 2)}\n`)
@@ -64,4 +65,5 @@ write('dag.json', dagVector())
 write('records.json', recordVector())
 write('pack.json', packVector())
 write('json-files.json', jsonVector())
+write('journal.json', journalVector())
 write('zstd.json', zstdVector())

@@ -4,15 +4,13 @@ import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { openStore } from 'holdfast'
-import { autosave, startEngine } from 'holdfast/engines/autosave'
+import { openEngine } from 'holdfast/engines/live'
 import { minisearch } from 'holdfast/engines/minisearch'
 import MiniSearch from 'minisearch'
-import { openLog } from './log.ts'
 
-// A full-text search server that loses nothing when it is killed. A document is acknowledged when it is in the log, on the disk. The index
-// is in memory; autosave keeps a snapshot of it, with the sequence of the last change that it has seen as its watermark. A start restores
-// the snapshot and replays the log from there on: seconds of changes, not all there ever were.
+// A full-text search server that loses nothing when it is killed. The index is in memory. A document is acknowledged when it is in the
+// journal, on the disk, and a snapshot of the index is saved in the background. A start restores the snapshot and replays the journal from
+// there on: seconds of changes, not all there ever were.
 
 interface Document {
   id: string
@@ -33,44 +31,39 @@ const { values } = parseArgs({
 // ---- the start
 
 const indexOptions = { fields: ['title', 'text'], storeFields: ['title'] }
-const adapter = minisearch(MiniSearch<Document>, indexOptions)
-const log = await openLog<Change>(join(values.data, 'changes.jsonl'))
-const store = await openStore(join(values.data, 'snapshots'))
-const { engine, restored, replay } = await startEngine(store, adapter, {
-  create: () => new MiniSearch<Document>(indexOptions),
-  // A snapshot that knows more than the log is not used.
-  source: { watermark: log.last },
-})
-
-/** The sequence of the last change that is in the index. */
-let indexed = Number(replay.after ?? 0)
-const started = { snapshot: replay.state, at: indexed, replayed: log.last - indexed }
-
 const everyMs = Number(values['save-every-ms'])
-const saver = autosave(store, adapter, engine, {
-  restored,
+
+const live = await openEngine(values.data, minisearch(MiniSearch<Document>, indexOptions), {
+  create: () => new MiniSearch<Document>(indexOptions),
+  apply(engine, change: Change) {
+    if ('put' in change) {
+      if (engine.has(change.put.id)) engine.replace(change.put)
+      else engine.add(change.put)
+    } else if (engine.has(change.delete)) {
+      engine.discard(change.delete)
+    }
+  },
+  // The server before this one may still be ending.
+  lockWaitMs: 10_000,
   everyMs,
   // Under load no moment is quiet.
   quietLimitMs: everyMs,
-  // Called in the instant in which the index is captured: the two always agree.
-  alongside: () => ({ watermark: indexed }),
   onError: (error) => console.error('The index was not saved:', error),
-  signals: ['SIGINT', 'SIGTERM'],
 })
+const { engine } = live
+const started = { at: live.last, replayed: live.replayed }
 
-function apply(sequence: number, change: Change): void {
-  if ('put' in change) {
-    if (engine.has(change.put.id)) engine.replace(change.put)
-    else engine.add(change.put)
-  } else if (engine.has(change.delete)) {
-    engine.discard(change.delete)
-  }
-  indexed = sequence
-  saver.changed()
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.once(signal, () => {
+    live.close().then(
+      () => process.exit(0),
+      (error) => {
+        console.error('The index was not saved:', error)
+        process.exit(1)
+      },
+    )
+  })
 }
-
-for await (const [sequence, change] of log.after(indexed)) apply(sequence, change)
-await restored?.dispose()
 
 // ---- the server
 
@@ -89,20 +82,19 @@ async function answer(request: IncomingMessage, response: ServerResponse): Promi
     const hits = engine.search(searchParams.get('q') ?? '').slice(0, 10)
     send(response, 200, { hits: hits.map(({ id, title, score }) => ({ id, title, score })) })
   } else if (request.method === 'GET' && pathname === '/health') {
-    const { error, ...lag } = saver.lag()
-    const failing = error !== null && error !== undefined
+    const { error, journalError, ...lag } = live.lag()
+    const failure = journalError ?? error
     // What the newest snapshot has; a crash now replays the rest.
-    const durable = indexed - lag.changes
-    const health = { documents: engine.documentCount, indexed, durable, started, lag }
-    send(response, failing ? 503 : 200, failing ? { ...health, error: String(error) } : health)
+    const saved = live.last - lag.entries
+    const health = { documents: engine.documentCount, indexed: live.last, saved, started, lag }
+    send(response, failure === null ? 200 : 503, failure === null ? health : { ...health, error: String(failure) })
   } else {
     send(response, 404, { error: 'PUT or DELETE /documents/:id, GET /search?q=…, GET /health' })
   }
 }
 
 async function acknowledge(response: ServerResponse, change: Change): Promise<void> {
-  const sequence = await log.append(change, (sequence) => apply(sequence, change))
-  send(response, 200, { sequence })
+  send(response, 200, await live.change(change))
 }
 
 async function bodyOf(request: IncomingMessage): Promise<string> {
@@ -139,7 +131,7 @@ server.listen(Number(values.port))
 await once(server, 'listening')
 
 const url = `http://localhost:${(server.address() as AddressInfo).port}`
-console.log(`Data in ${values.data}: snapshot ${started.snapshot}, ${started.replayed} changes replayed,`)
+console.log(`Data in ${values.data}: ${started.at} changes, of which ${started.replayed} were replayed,`)
 console.log(`${engine.documentCount} documents. Kill it as you like (kill -9 ${process.pid}) and start it again.
 
   curl -X PUT ${url}/documents/kelp -d '{"title": "Kelp", "text": "holds fast to the rock"}'

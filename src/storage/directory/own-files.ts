@@ -11,6 +11,8 @@ import { isAsideName } from '../../fs/durable.ts'
 import { errorCode, isMissing, readFileOrNull, readFully } from '../../fs/io.ts'
 import type { DirectoryEntry, FileSystem } from '../../fs/port.ts'
 import { isOwnTempName } from '../../fs/temps.ts'
+import { JOURNAL_LOCK } from '../../journal/lock.ts'
+import { parseSegmentFileName } from '../../journal/segment.ts'
 
 /** Paths below the store's directory. A path that ends with a folder stands for all that is in it. */
 interface SortedFiles {
@@ -22,7 +24,7 @@ interface SortedFiles {
   foreign: string[]
 }
 
-const FOLDERS = ['packs', 'tmp', 'files', 'quarantine'] as const
+const FOLDERS = ['packs', 'tmp', 'files', 'quarantine', 'journal'] as const
 const JSON_FILES = ['STORE.json', 'HEAD.json', 'HEAD.prev.json']
 const LOCK = 'writer.lock'
 /** How a writer's line in the lock file begins. */
@@ -102,7 +104,12 @@ const isOwnInside: Record<(typeof FOLDERS)[number], Judge> = {
     return name.endsWith('.lock') ? isCid(name.slice(0, -'.lock'.length)) : isCid(name) && beside.has(`${name}.lock`)
   },
   async quarantine(_fs, _path, { name, kind }) {
-    return kind === 'file' && isAsideName(name) && !OTHERS.test(name)
+    // A journal that was started over is the one directory that a store sets aside in there.
+    const isOne = kind === 'file' || (kind === 'directory' && name.startsWith('journal.start-over.'))
+    return isOne && isAsideName(name) && !OTHERS.test(name)
+  },
+  async journal(_fs, _path, { name, kind }) {
+    return kind === 'file' && parseSegmentFileName(name) !== null
   },
 }
 
@@ -110,7 +117,7 @@ const isOwnInside: Record<(typeof FOLDERS)[number], Judge> = {
 const OTHERS = /\.(not-a-pack|other-store|not-the-blob)\.[^.]+\.[^.]+\.[0-9a-f]{16}(\.json)?$/
 
 async function isOwnAtRoot(fs: FileSystem, path: string, name: string, isStore: boolean): Promise<boolean> {
-  if (name === LOCK) {
+  if (name === LOCK || name === JOURNAL_LOCK) {
     const { size } = await fs.lstat(path)
     // The line is never fsynced: after a power loss its bytes may be anything. A killed writer may have written a part.
     return isStore || size === LOCK_BYTES || (size < LOCK_BYTES && (await beginsWith(fs, path, LOCK_LINE)))

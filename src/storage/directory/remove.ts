@@ -10,6 +10,7 @@ import { acquireFileLock } from '../../fs/file-lock.ts'
 import { assertNoLink, attempt, errorCode, ignoreMissing, ioError, lstatOrNull, statOrNull } from '../../fs/io.ts'
 import type { FileSystem } from '../../fs/port.ts'
 import { listTemps, reapTemps, removeTree, UNLOCKED_TEMP_AGE_MS } from '../../fs/temps.ts'
+import { JOURNAL_LOCK, takeLockIfThere } from '../../journal/lock.ts'
 import { listPackNames, packPath, paths } from './layout.ts'
 import { hasHeader, isPack, isPackName, sortFiles } from './own-files.ts'
 
@@ -32,7 +33,9 @@ export async function setDirectoryAside(
     }
     await attempt(assertNoLink(fs, paths(root).quarantine), `looking at ${paths(root).quarantine}`)
     const packs = [...sorted.own, ...sorted.foreign].filter(mayBePack)
-    const files = sorted.own.filter((file) => !file.includes('/') && file !== basename(paths(root).lock))
+    const locks = [basename(paths(root).lock), JOURNAL_LOCK]
+    const isJournal = (file: string): boolean => dirname(file) === 'journal'
+    const files = sorted.own.filter((file) => isJournal(file) || (!file.includes('/') && !locks.includes(file)))
     // Packs first: what cannot be moved is found out while HEAD is still there.
     return await moveIntoAside(fs, {
       ...about,
@@ -138,11 +141,17 @@ async function withStoreLocked<T>(
     await assertStore(fs, root)
     const hint = Buffer.from(`pid ${process.pid} on ${hostname()}`)
     const mode = (await fs.stat(root)).mode & 0o666
-    const lock = await acquireFileLock(fs, paths(root).lock, { mode, waitMs, hint })
+    // Before the writer lock: its owner takes them in this order.
+    const journal = await takeLockIfThere(fs, join(root, JOURNAL_LOCK))
     try {
-      return await work(root)
+      const lock = await acquireFileLock(fs, paths(root).lock, { mode, waitMs, hint })
+      try {
+        return await work(root)
+      } finally {
+        await lock.release()
+      }
     } finally {
-      await lock.release()
+      await journal?.release()
     }
   } catch (error) {
     throw commitUnknown(ioError(error, `taking ${path} away`), path, 'was taken away', 'it may be back')

@@ -161,8 +161,12 @@ export async function openSession(
     async readPackStart(name, target) {
       const path = packPath(at.packs, name)
       // A directory, a link or a pipe of that name is no pack: opening it might fail for ever, or never return.
-      if ((await attempt(lstatOrNull(fs, path), `looking at ${path}`))?.kind !== 'file') return 0
-      const file = await attempt(fs.open(path, 'read'), `opening ${path}`)
+      const stat = await attempt(lstatOrNull(fs, path), `looking at ${path}`)
+      if (stat === null) return null
+      if (stat.kind !== 'file') return 0
+      // A writer that was let in while this one was stopped may delete it in between.
+      const file = await attempt(ignoreMissing(fs.open(path, 'read')), `opening ${path}`)
+      if (file === undefined) return null
       try {
         return await attempt(readFully(file, target, 0), `reading ${path}`)
       } finally {

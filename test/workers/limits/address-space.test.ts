@@ -6,6 +6,7 @@ import { afterEach, describe, expect, test, vi } from 'vitest'
 import { zstdIsNative } from '../../../src/format/codec.ts'
 import { wasm } from '../../../src/format/wasm.ts'
 import { memory } from '../../../src/index.ts'
+import { sample } from '../../support/effort.ts'
 import { scratch } from '../../support/scratch.ts'
 
 const child = fileURLToPath(new URL('child.mjs', import.meta.url))
@@ -50,7 +51,7 @@ const limits: [limitGb: number, persisted: unknown, read: unknown][] = zstdIsNat
       [60, done, intact],
     ]
 
-describe.skipIf(process.platform !== 'linux').each(limits)(
+describe.skipIf(process.platform !== 'linux').each(sample('limits', limits, 2))(
   'under a limit of %i GB of virtual memory',
   (limit, persisted, read) => {
     test('a persist ends, compressed or not, and reads back', async () => {

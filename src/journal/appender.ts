@@ -1,0 +1,353 @@
+// Makes entries durable, many with one fdatasync. One frame is in flight at a time; what is appended meanwhile is the next one. It makes new
+// segments when the current one is full, and a seal once nothing came for a moment.
+
+import { clock } from '../clock.ts'
+import { HoldfastError, isHoldfastError } from '../errors.ts'
+import { type Batch, createBatch } from './batch.ts'
+import { ENTRY_BYTES_MAX, encodeNext, encodeSeal, entryBytes, frameBytes } from './frame.ts'
+import { type Covered, goOn, type SegmentStart } from './plan-start.ts'
+import type { Hole, Predecessor, SegmentHeader, SegmentName } from './segment.ts'
+import { createSegment, type SegmentPlace, type SegmentWriter } from './segment-writer.ts'
+
+/** A segment takes no further frame beyond this. */
+const SEGMENT_BYTES_MAX = 64 * 1024 * 1024
+/** Entries that wait may take this much memory. */
+export const PENDING_BYTES_MAX = 64 * 1024 * 1024
+const IDLE_MS = 50
+/** One batch is in flight while the next one is filled. */
+const SPARE_BUFFERS = 2
+/** Where a reading may begin is noted this often, and at the start of each segment. */
+const MARK_BYTES = 256 * 1024
+
+/** A frame at which a reading may begin. */
+export interface Mark {
+  segment: SegmentName
+  offset: number
+  /** Its first entry. */
+  first: number
+}
+
+/** Up to where the journal is durable. */
+export interface Durable {
+  segment: SegmentName
+  offset: number
+  sequence: number
+}
+
+/** What was promised for one entry. */
+export interface Appended {
+  sequence: number
+  /** Settles when the entry is durable. */
+  durable: Promise<void>
+}
+
+/** A segment that is named already, or how to make one when something is to be appended. */
+export type AppenderStart = { writer: SegmentWriter } | { segment: SegmentStart }
+
+interface AppenderOptions {
+  place: SegmentPlace
+  /** Of every segment's header. */
+  fixed: Pick<SegmentHeader, 'store' | 'journal' | 'changes'>
+
+  start: AppenderStart
+  /** Makes HEAD name a segment. Durable when it resolves. */
+  name: (segment: SegmentName) => Promise<void>
+  /** Throws when another owner may be at work. Asked for each frame, before anybody is told. */
+  assertHeld: () => Promise<void>
+  maxPendingBytes: number
+  /** Smaller for tests. */
+  segmentBytesMax?: number | undefined
+}
+
+export interface Appender {
+  /** The last sequence that was given out. */
+  readonly last: number
+  readonly durable: Durable | null
+  readonly pendingBytes: number
+  readonly failed: unknown
+  /** Sequences that no frame has, and a snapshot covers. */
+  readonly holes: readonly Hole[]
+  /** The segments that this owner wrote, oldest first, and up to where they are durable. */
+  written(): { name: SegmentName; from: number; to: number }[]
+  append(data: Uint8Array): Appended
+  /** Resolves when all that was appended is durable. */
+  flush(): Promise<void>
+  /** Resolves when this entry is durable. */
+  waitFor(sequence: number): Promise<void>
+  /** The latest mark at or before an entry. */
+  markFor(sequence: number): Mark | null
+  /** A snapshot covers everything that was given out: a journal that failed goes on in a new segment. */
+  heal(covered: Covered): Promise<void>
+  close(): Promise<void>
+}
+
+export function createAppender(options: AppenderOptions): Appender {
+  const { place, fixed, name, assertHeld, maxPendingBytes, segmentBytesMax = SEGMENT_BYTES_MAX } = options
+  let writer = 'writer' in options.start ? options.start.writer : null
+  let start = 'segment' in options.start ? options.start.segment : null
+  let last = writer?.last ?? start!.first - 1
+  let durable: Durable | null = writer === null ? null : durableOf(writer)
+  let sealed = writer !== null
+  let failed: unknown = null
+  let closed = false
+  let pendingBytes = 0
+  let working: Promise<void> | null = null
+  let idleTimer: NodeJS.Timeout | undefined
+  const queue: Batch[] = []
+  const spare: Uint8Array[] = []
+  let inFlight: Batch | null = null
+  /** Of the newest segment: no number is used twice. */
+  let number = writer?.name.number ?? start!.number - 1
+  const full: { name: SegmentName; from: number; to: number }[] = []
+  const marks: Mark[] =
+    writer === null ? [] : [{ segment: writer.name, offset: writer.start, first: writer.header.first }]
+
+  function assertOpen(): void {
+    if (closed) throw new HoldfastError('STORE_CLOSED', 'the journal was closed; open it again', { details: {} })
+    if (failed !== null) throw failedError(failed)
+  }
+
+  function append(data: Uint8Array): Appended {
+    if (!(data instanceof Uint8Array)) throw new TypeError('journal.append: an entry is a Uint8Array')
+    assertOpen()
+    if (data.length > ENTRY_BYTES_MAX) {
+      throw new HoldfastError(
+        'LIMIT_EXCEEDED',
+        `An entry of the journal has at most ${ENTRY_BYTES_MAX} bytes, not ${data.length}. Split it into several`,
+        { details: { limit: 'entryBytes', max: ENTRY_BYTES_MAX, actual: data.length } },
+      )
+    }
+    const bytes = entryBytes(data.length)
+    if (pendingBytes > 0 && pendingBytes + bytes > maxPendingBytes) throw busyError(pendingBytes, maxPendingBytes)
+    let batch = queue.at(-1)
+    if (batch === undefined || !batch.hasRoom(data.length)) {
+      batch = createBatch(last + 1, spare.pop())
+      queue.push(batch)
+    }
+    batch.add(data)
+    last += 1
+    pendingBytes += bytes
+    begin()
+    return { sequence: last, durable: batch.durable }
+  }
+
+  /** In the next microtask, so that what is appended in one turn is one frame. */
+  function begin(): void {
+    if (working !== null) return
+    clock.stopTimer(idleTimer)
+    working = Promise.resolve()
+      .then(work)
+      .finally(() => {
+        working = null
+        if (queue.length > 0 && failed === null) begin()
+        else if (!closed && !sealed && failed === null) sealWhenIdle()
+      })
+  }
+
+  async function work(): Promise<void> {
+    for (let batch = queue.shift(); batch !== undefined; batch = queue.shift()) {
+      inFlight = batch
+      try {
+        await writeBatch(batch)
+      } catch (error) {
+        fail(error, batch)
+        return
+      } finally {
+        inFlight = null
+      }
+      pendingBytes -= batch.payloadBytes
+      if (spare.length < SPARE_BUFFERS) spare.push(batch.buffer)
+      batch.resolve()
+      // Those who waited for it may have more: it belongs into the next frame.
+      await clock.nextTurn()
+    }
+  }
+
+  async function writeBatch(batch: Batch): Promise<void> {
+    const bytes = frameBytes(batch.payloadBytes)
+    // Room for a seal and a next frame.
+    const isFull = writer !== null && writer.frames > 0 && writer.end + bytes + 2 * frameBytes(0) > segmentBytesMax
+    if (isFull) await rotate()
+    const current = writer ?? (await begun())
+    const offset = current.end
+    await current.write((at) => batch.encode(at), batch.count, assertHeld)
+    sealed = false
+    mark({ segment: current.name, offset, first: batch.first })
+    durable = durableOf(current)
+  }
+
+  /** The segment that this owner makes first, or makes after it failed. HEAD names it before anything is written behind its header. */
+  async function begun(): Promise<SegmentWriter> {
+    number += 1
+    const made = await createSegment(place, headerOf({ ...start!, number }, 'swap', false))
+    try {
+      await name(made.name)
+    } catch (error) {
+      await made.close()
+      throw error
+    }
+    start = null
+    writer = made
+    return made
+  }
+
+  function headerOf(segment: SegmentStart, named: SegmentHeader['named'], copied: boolean): SegmentHeader {
+    return { ...fixed, ...segment, named, copied }
+  }
+
+  /** The next segment is durable before the frame that names it. */
+  async function rotate(): Promise<void> {
+    const old = writer!
+    const { holes, skips } = old.header
+    number += 1
+    const next = await createSegment(
+      place,
+      headerOf({ number, previous: old.ended(), first: old.last + 1, holes, skips }, 'next', false),
+    )
+    try {
+      await old.write((at) => encodeNext(at, next.name), 0, assertHeld)
+    } catch (error) {
+      await next.close()
+      throw error
+    }
+    await retire(old)
+    writer = next
+  }
+
+  async function retire(old: SegmentWriter): Promise<void> {
+    full.push({ name: old.name, from: old.start, to: old.end })
+    await old.close()
+  }
+
+  function mark(at: Mark): void {
+    const before = marks.at(-1)
+    const isNear = before !== undefined && before.segment === at.segment && at.offset - before.offset < MARK_BYTES
+    if (!isNear) marks.push(at)
+  }
+
+  /** A seal proves the last frame to whoever opens the journal next. */
+  function sealWhenIdle(): void {
+    idleTimer = clock.startTimer(() => {
+      if (working === null && !closed)
+        working = seal().finally(() => {
+          working = null
+          if (queue.length > 0 && failed === null) begin()
+        })
+    }, IDLE_MS)
+    idleTimer.unref()
+  }
+
+  async function seal(): Promise<void> {
+    if (sealed || writer === null || failed !== null) return
+    try {
+      await writer.write(encodeSeal, 0, assertHeld)
+      sealed = true
+    } catch (error) {
+      fail(error, null)
+    }
+  }
+
+  /** Nothing more is written to the segment: the kernel may have forgotten pages that it will never write. */
+  function fail(error: unknown, batch: Batch | null): void {
+    failed = error
+    const lost = [...(batch === null ? [] : [batch]), ...queue.splice(0)]
+    pendingBytes = 0
+    for (const each of lost) each.reject(unknownError(each, error))
+  }
+
+  async function flush(): Promise<void> {
+    const waiting = queue.at(-1) ?? inFlight
+    if (waiting !== null) await waiting.durable
+    else if (failed !== null) throw failedError(failed)
+  }
+
+  async function waitFor(sequence: number): Promise<void> {
+    if (!Number.isSafeInteger(sequence) || sequence < 0 || sequence > last) {
+      throw new RangeError(`journal: entry ${sequence} was never appended; the last one is ${last}`)
+    }
+    const all = inFlight === null ? queue : [inFlight, ...queue]
+    const batch = all.find(({ first, count }) => sequence >= first && sequence < first + count)
+    if (batch !== undefined) await batch.durable
+    else if (failed !== null && sequence > (durable?.sequence ?? 0)) throw failedError(failed)
+  }
+
+  async function heal(covered: Covered): Promise<void> {
+    if (failed === null || covered.sequence < last) return
+    const ended: Predecessor | null = writer?.ended() ?? start?.previous ?? null
+    const known = writer?.header ?? start!
+    if (writer !== null) await retire(writer)
+    writer = null
+    start = goOn({ number: number + 1, holes: known.holes, skips: known.skips }, ended, covered)
+    sealed = true
+    failed = null
+  }
+
+  async function close(): Promise<void> {
+    if (closed) return
+    closed = true
+    clock.stopTimer(idleTimer)
+    while (working !== null) await working
+    await seal()
+    await writer?.close()
+  }
+
+  return {
+    get last() {
+      return last
+    },
+    get durable() {
+      return durable
+    },
+    get pendingBytes() {
+      return pendingBytes
+    },
+    get failed() {
+      return failed
+    },
+    get holes() {
+      return (writer?.header ?? start!).holes
+    },
+    written: () => [...full, ...(writer === null ? [] : [{ name: writer.name, from: writer.start, to: writer.end }])],
+    append,
+    flush,
+    waitFor,
+    markFor: (sequence) => marks.findLast(({ first }) => first <= sequence) ?? null,
+    heal,
+    close,
+  }
+}
+
+function durableOf(writer: SegmentWriter): Durable {
+  return { segment: writer.name, offset: writer.end, sequence: writer.last }
+}
+
+function busyError(pendingBytes: number, maxPendingBytes: number): HoldfastError {
+  return new HoldfastError(
+    'JOURNAL_BUSY',
+    `Entries of ${pendingBytes} bytes wait for the disk, and at most ${maxPendingBytes} may. Wait for some of them to become durable, ` +
+      'or raise maxPendingBytes',
+    { details: { pendingBytes, maxPendingBytes } },
+  )
+}
+
+function failedError(cause: unknown): HoldfastError {
+  return new HoldfastError(
+    'JOURNAL_FAILED',
+    `The journal takes no entries, because it could not write some (${messageOf(cause)}). A snapshot that covers all entries heals it`,
+    { details: {}, cause },
+  )
+}
+
+function unknownError({ first, count }: Batch, cause: unknown): HoldfastError {
+  const last = first + count - 1
+  return new HoldfastError(
+    'CHANGE_UNKNOWN',
+    `Entries ${first} to ${last} may be durable or not (${messageOf(cause)}). Do not append them again: a snapshot that covers them ` +
+      'makes them durable',
+    { details: { first, last }, cause },
+  )
+}
+
+function messageOf(error: unknown): string {
+  return isHoldfastError(error) || error instanceof Error ? error.message : String(error)
+}

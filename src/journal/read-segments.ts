@@ -1,0 +1,163 @@
+// Reads the segments of a journal from the disk: all that lie there, as scanned; and the entries of the frames that count. It holds one
+// window or one frame in memory.
+
+import { join } from 'node:path'
+import { HoldfastError } from '../errors.ts'
+import { errorCode, ioError, isMissing, readFully } from '../fs/io.ts'
+import type { File, FileSystem } from '../fs/port.ts'
+import { checkFrame, decodeFrameHeader, entriesIn, FRAME_HEADER_BYTES, frameEnd } from './frame.ts'
+import { missingSegment, type ReadAt, type SegmentFacts, scanSegment } from './scan.ts'
+import { BOUNDARY_BYTES, parseSegmentFileName, type SegmentName, segmentFileName } from './segment.ts'
+
+/** Read ahead, since frames of small batches are read one page at a time. */
+const WINDOW_BYTES = 256 * 1024
+
+/** An entry, and the number that it was given. */
+export interface Entry {
+  sequence: number
+  data: Uint8Array
+}
+
+/** The segments that lie in a directory, by number; none when there is no directory. */
+export async function listSegments(fs: FileSystem, directory: string): Promise<SegmentName[]> {
+  try {
+    const entries = await fs.readdir(directory)
+    return entries
+      .map(({ name, kind }) => (kind === 'file' ? parseSegmentFileName(name) : null))
+      .filter((name) => name !== null)
+      .sort((a, b) => a.number - b.number)
+  } catch (error) {
+    if (isMissing(error)) return []
+    throw ioError(error, `listing ${directory}`)
+  }
+}
+
+/** Scans one segment, from `from` on when given. */
+export async function readSegment(
+  fs: FileSystem,
+  directory: string,
+  name: SegmentName,
+  from: number | null,
+): Promise<SegmentFacts> {
+  return (
+    (await withSegment(fs, directory, name, (read, size) => scanSegment(name, size, read, from))) ??
+    missingSegment(name)
+  )
+}
+
+/**
+ * The entries of a segment that count, in order.
+ *
+ * @param range offsets of frames
+ * @throws JOURNAL_DAMAGED when a frame is not what it was a moment ago, IO_FAILED
+ */
+export async function* readEntries(
+  fs: FileSystem,
+  directory: string,
+  name: SegmentName,
+  range: { from: number; to: number },
+): AsyncGenerator<Entry[]> {
+  const path = join(directory, segmentFileName(name))
+  const file = await openSegment(fs, path)
+  if (file === null) throw changed(path, range.from)
+  try {
+    const read = windowOf(file, path)
+    for (let at = range.from; at < range.to; ) {
+      const start = new Uint8Array(BOUNDARY_BYTES)
+      await fill(read, path, start, at)
+      const header = decodeFrameHeader(name.id, at, start.subarray(0, FRAME_HEADER_BYTES))
+      if (header === null) throw changed(path, at)
+      const end = frameEnd(header)
+      let frame = start
+      if (end - at > frame.length) {
+        frame = new Uint8Array(end - at)
+        await fill(read, path, frame, at)
+      }
+      if (checkFrame(header, frame) === null) throw changed(path, at)
+      if (header.kind === 'entries') {
+        const entries = entriesIn(header, frame)
+        if (entries === null) throw changed(path, at)
+        yield entries.map((data, i) => ({ sequence: header.first + i, data }))
+      }
+      at = end
+    }
+  } finally {
+    file.closeSync()
+  }
+}
+
+async function fill(read: ReadAt, path: string, target: Uint8Array, at: number): Promise<void> {
+  const got = await read(target, at)
+  if (got === null) {
+    throw new HoldfastError('IO_FAILED', `Failed while reading ${path} at byte ${at}: the device cannot read it`, {
+      details: { code: 'EIO', syscall: 'read', path },
+    })
+  }
+  if (got < target.length) throw changed(path, at)
+}
+
+function changed(path: string, at: number): HoldfastError {
+  return new HoldfastError(
+    'JOURNAL_DAMAGED',
+    `${path} at byte ${at} is not what it was when the journal was opened. Check the disk, and open the journal again`,
+    { details: { path, at } },
+  )
+}
+
+async function withSegment<T>(
+  fs: FileSystem,
+  directory: string,
+  name: SegmentName,
+  use: (read: ReadAt, size: number) => Promise<T>,
+): Promise<T | null> {
+  const path = join(directory, segmentFileName(name))
+  const file = await openSegment(fs, path)
+  if (file === null) return null
+  try {
+    const { size } = await file.stat()
+    return await use(windowOf(file, path), size)
+  } catch (error) {
+    throw ioError(error, `reading ${path}`, path)
+  } finally {
+    file.closeSync()
+  }
+}
+
+async function openSegment(fs: FileSystem, path: string): Promise<File | null> {
+  try {
+    return await fs.open(path, 'read')
+  } catch (error) {
+    if (isMissing(error)) return null
+    throw ioError(error, `opening ${path}`)
+  }
+}
+
+/** Reads through a window. A page that cannot be read hides nothing but itself. */
+function windowOf(file: File, path: string): ReadAt {
+  const window = new Uint8Array(WINDOW_BYTES)
+  let start = 0
+  let length = 0
+
+  return async (target, position) => {
+    if (target.length > WINDOW_BYTES) return await readOrNull(file, path, target, position)
+    const isInside = position >= start && position + target.length <= start + length
+    if (!isInside) {
+      start = position
+      length = (await readOrNull(file, path, window, position)) ?? 0
+    }
+    if (length === 0) return await readOrNull(file, path, target, position)
+    const part = window.subarray(position - start, Math.min(position - start + target.length, length))
+    target.set(part)
+    return part.length
+  }
+}
+
+/** Null for EIO: other failures say nothing of the bytes. */
+async function readOrNull(file: File, path: string, target: Uint8Array, position: number): Promise<number | null> {
+  try {
+    return await readFully(file, target, position)
+  } catch (error) {
+    if (errorCode(error) === 'EIO') return null
+    throw ioError(error, `reading ${path}`, path)
+  }
+}

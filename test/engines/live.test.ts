@@ -1,0 +1,372 @@
+import MiniSearch from 'minisearch'
+import { afterEach, describe, expect, onTestFinished, test } from 'vitest'
+import { clock } from '../../src/clock.ts'
+import type { EngineAdapter } from '../../src/engines/adapter.ts'
+import { type LiveEngine, type OpenEngineOptions, openEngine } from '../../src/engines/live.ts'
+import { minisearch } from '../../src/engines/minisearch.ts'
+import type { Store } from '../../src/index.ts'
+import { openOn, STORE } from '../explore/model.ts'
+import { crashStates, someState } from '../faulty-disk/crash-states.ts'
+import { createDisk, type Disk, type Process } from '../faulty-disk/disk.ts'
+import { filesBelow } from '../faulty-disk/image.ts'
+import type { Pending } from '../faulty-disk/names.ts'
+import { randomFor, sample, share } from '../support/effort.ts'
+
+/** An engine that shows each change that was applied, and how often. */
+interface Ledger {
+  applied: number[]
+}
+
+type Change = { add: number }
+
+const ledger: EngineAdapter<Ledger> = {
+  name: 'ledger',
+  layout: 1,
+  options: {},
+  revision: ({ applied }) => applied.length,
+  save: ({ applied }) => ({ blobs: { applied: JSON.stringify(applied) }, captured: true }),
+  restore: async (saved) => ({ applied: JSON.parse(await saved.blob('applied').text()) as number[] }),
+}
+
+const plain: OpenEngineOptions<Ledger, Change> = {
+  create: () => ({ applied: [] }),
+  apply: (engine, { add }) => void engine.applied.push(add),
+  onError: () => undefined,
+}
+
+const disks = new Set<Disk>()
+afterEach(() => {
+  for (const disk of disks) disk.kill()
+  disks.clear()
+})
+
+function disk(): Disk {
+  const made = createDisk()
+  disks.add(made)
+  return made
+}
+
+async function openOnProcess(
+  process: Process,
+  options: Partial<OpenEngineOptions<Ledger, Change>> = {},
+): Promise<LiveEngine<Ledger, Change> & { store: Store }> {
+  const store = openOn(process)
+  const live = await openEngine<Ledger, Change>(store, ledger, { ...plain, ...options })
+  return Object.assign(live, { store })
+}
+
+test('changes are there after the process was killed, each once, with and without a snapshot between', async () => {
+  const made = disk()
+  const killed = made.start()
+  const live = await openOnProcess(killed)
+  for (const add of [1, 2, 3]) expect(await live.change({ add })).toEqual({ sequence: add })
+  await live.save()
+  expect(live.lag()).toMatchObject({ entries: 0, pendingBytes: 0, journalError: null })
+  await live.change({ add: 4 }, { watermark: 'offset 4' })
+  expect(live.lag()).toMatchObject({ entries: 1 })
+  killed.kill()
+  const again = await openOnProcess(made.start())
+  expect(again.engine.applied).toEqual([1, 2, 3, 4])
+  expect(again.replayed).toBe(1)
+  expect(again.watermark).toBe('offset 4')
+  expect(await again.change({ add: 5 })).toEqual({ sequence: 5 })
+  await again.close()
+  const third = await openOnProcess(made.start())
+  expect(third.engine.applied).toEqual([1, 2, 3, 4, 5])
+  expect(third.replayed).toBe(0)
+  expect(third.watermark).toBe('offset 4')
+  await third.close()
+})
+
+test('a change is seen by queries before it is durable, and changes keep the order of their calls', async () => {
+  const live = await openOnProcess(disk().start())
+  const under = [1, 2, 3].map((add) => live.change({ add }))
+  expect(live.engine.applied).toEqual([1, 2, 3])
+  expect((await Promise.all(under)).map(({ sequence }) => sequence)).toEqual([1, 2, 3])
+  await live.close()
+})
+
+test('what cannot be kept is refused, and nothing is applied', async () => {
+  const live = await openOnProcess(disk().start())
+  const wrong = { add: Number.NaN } as Change
+  await expect(live.change(wrong)).rejects.toMatchObject({ code: 'METADATA_INVALID' })
+  const watermark = [1] as never
+  await expect(live.change({ add: 1 }, { watermark })).rejects.toMatchObject({ code: 'METADATA_INVALID' })
+  expect(live.engine.applied).toEqual([])
+  expect(live.last).toBe(0)
+  await live.close()
+})
+
+describe('when apply throws', () => {
+  test('nothing is journalled, and the caller gets the error', async () => {
+    const made = disk()
+    const killed = made.start()
+    const apply = (engine: Ledger, { add }: Change): void => {
+      if (add < 0) throw new Error('no')
+      engine.applied.push(add)
+    }
+    const live = await openOnProcess(killed, { apply })
+    await expect(live.change({ add: -1 })).rejects.toThrow('no')
+    expect(await live.change({ add: 1 })).toEqual({ sequence: 1 })
+    killed.kill()
+    const again = await openOnProcess(made.start())
+    expect(again.engine.applied).toEqual([1])
+    await again.close()
+  })
+
+  test('and the engine moved all the same, or apply gave a promise, nothing of it is saved', async () => {
+    for (const bad of [
+      (engine: Ledger) => {
+        engine.applied.push(99)
+        throw new Error('half done')
+      },
+      (async (engine: Ledger) => void engine.applied.push(99)) as unknown as (engine: Ledger) => void,
+    ]) {
+      const made = disk()
+      const killed = made.start()
+      const apply = (engine: Ledger, change: Change): void =>
+        change.add < 0 ? bad(engine) : void engine.applied.push(change.add)
+      const live = await openOnProcess(killed, { apply })
+      await live.change({ add: 1 })
+      await expect(live.change({ add: -1 })).rejects.toMatchObject({ code: 'ENGINE_UNSOUND', details: { sequence: 2 } })
+      await expect(live.change({ add: 2 })).rejects.toMatchObject({ code: 'ENGINE_UNSOUND' })
+      await expect(live.save()).rejects.toMatchObject({ code: 'ENGINE_UNSOUND' })
+      killed.kill()
+      const again = await openOnProcess(made.start())
+      expect(again.engine.applied).toEqual([1])
+      await again.close()
+    }
+  })
+
+  test('in a replay, the start stops, or leaves the change out when told to', async () => {
+    const made = disk()
+    const killed = made.start()
+    const live = await openOnProcess(killed)
+    for (const add of [1, 2, 3]) await live.change({ add })
+    killed.kill()
+    const apply = (engine: Ledger, { add }: Change): void => {
+      if (add === 2) throw new Error('no')
+      engine.applied.push(add)
+    }
+    await expect(openOnProcess(made.start(), { apply })).rejects.toMatchObject({
+      code: 'REPLAY_FAILED',
+      details: { sequence: 2 },
+    })
+    const skipped: unknown[] = []
+    const onReplayError = (entry: { sequence: number; change: unknown }): 'skip' => {
+      skipped.push(entry)
+      return 'skip'
+    }
+    const again = await openOnProcess(made.start(), { apply, onReplayError })
+    expect(again.engine.applied).toEqual([1, 3])
+    expect(skipped).toEqual([{ sequence: 2, change: { add: 2 } }])
+    await again.close()
+  })
+})
+
+test('changes of an earlier version are upgraded, and of a newer one refused', async () => {
+  const made = disk()
+  const killed = made.start()
+  const live = await openOnProcess(killed)
+  await live.change({ add: 1 })
+  killed.kill()
+  const seen: unknown[] = []
+  const upgrade = (change: unknown, version: number): Change => {
+    seen.push([change, version])
+    return { add: 100 }
+  }
+  const second = made.start()
+  const newer = await openOnProcess(second, { changes: { version: 2, upgrade } })
+  expect(newer.engine.applied).toEqual([100])
+  expect(seen).toEqual([[{ add: 1 }, 1]])
+  await newer.change({ add: 2 })
+  second.kill()
+  await expect(openOnProcess(made.start())).rejects.toMatchObject({ code: 'VERSION_UNSUPPORTED' })
+})
+
+test('one process has an engine open, and another waits for it when told to', async () => {
+  const made = disk()
+  const first = made.start()
+  const live = await openOnProcess(first)
+  await live.change({ add: 1 })
+  await expect(openOnProcess(made.start())).rejects.toMatchObject({ code: 'JOURNAL_LOCKED' })
+  const waiting = openOnProcess(made.start(), { lockWaitMs: 10_000 })
+  await live.close()
+  const second = await waiting
+  expect(second.engine.applied).toEqual([1])
+  await second.close()
+})
+
+test('a journal that failed is healed by a snapshot, and no change is lost or repeated', async () => {
+  const made = disk()
+  const killed = made.start()
+  const live = await openOnProcess(killed)
+  await live.change({ add: 1 })
+  made.onCall = ({ name, path }) =>
+    name === 'dataSync' && path.endsWith('.log') ? { error: 'EIO', lose: true } : undefined
+  await expect(live.change({ add: 2 })).rejects.toMatchObject({ code: 'CHANGE_UNKNOWN' })
+  made.onCall = null
+  await live.save()
+  expect(live.lag()).toMatchObject({ entries: 0, journalError: null })
+  expect(await live.change({ add: 3 })).toEqual({ sequence: 3 })
+  killed.kill()
+  const again = await openOnProcess(made.start())
+  expect(again.engine.applied).toEqual([1, 2, 3])
+  await again.close()
+})
+
+test('an engine whose blobs are read later is saved while changes come in', async () => {
+  const made = disk()
+  const killed = made.start()
+  const store = openOn(killed)
+  const late: EngineAdapter<Ledger> = {
+    ...ledger,
+    save: (engine) => ({
+      blobs: {
+        applied: (async function* () {
+          await clock.sleep(5)
+          yield Buffer.from(JSON.stringify(engine.applied))
+        })(),
+      },
+    }),
+  }
+  const live = await openEngine<Ledger, Change>(store, late, plain)
+  let add = 0
+  const changing = (async () => {
+    while (add < 60) {
+      await live.change({ add: ++add })
+      await clock.sleep(1)
+    }
+  })()
+  await live.save()
+  await changing
+  killed.kill()
+  const again = await openOnProcess(made.start())
+  expect(again.engine.applied).toEqual(Array.from({ length: 60 }, (_, i) => i + 1))
+  expect(again.replayed).toBeLessThan(60)
+  await again.close()
+})
+
+test('a power loss at any moment loses no acknowledged change, and applies none twice', async () => {
+  const random = randomFor('live power loss')
+  const made = disk()
+  const points: { pending: Pending; acknowledged: number; given: number }[] = []
+  let acknowledged = 0
+  let given = 0
+  made.onChange = () => points.push({ pending: made.pending(), acknowledged, given })
+  let process = made.start()
+  let live = await openOnProcess(process)
+  for (let round = 0; round < 4; round++) {
+    for (let i = 0; i < 3; i++) {
+      given += 2
+      const under = [live.change({ add: given - 1 }), live.change({ add: given })]
+      await Promise.all(under)
+      acknowledged = given
+    }
+    if (round === 1) await live.save()
+    if (round === 2) {
+      process.kill()
+      process = made.start()
+      live = await openOnProcess(process)
+    }
+  }
+  await live.close()
+  made.onChange = null
+  made.kill()
+  let states = 0
+  for (const point of sample('live power loss', points, 40)) {
+    for (const image of crashStates(point.pending, { limit: share(8, 2), random }).states) {
+      const crashed = createDisk(image)
+      const again = await openOnProcess(crashed.start())
+      const { applied } = again.engine
+      expect(applied).toEqual(applied.map((_, i) => i + 1))
+      expect(applied.length).toBeGreaterThanOrEqual(point.acknowledged)
+      expect(applied.length).toBeLessThanOrEqual(point.given)
+      crashed.kill()
+      states += 1
+    }
+  }
+  expect(states).toBeGreaterThan(50)
+})
+
+test('a start that falls back to an older snapshot loses no change', async () => {
+  const random = randomFor('live fallback')
+  let replayed = 0
+  for (let round = 0; round < 6; round++) {
+    const made = disk()
+    const killed = made.start()
+    const live = await openOnProcess(killed)
+    const packs = (): string[] => filesBelow(made.image(), `${STORE}/packs`)
+    for (const add of [1, 2, 3]) await live.change({ add })
+    await live.save()
+    const before = packs()
+    for (const add of [4, 5]) await live.change({ add })
+    await live.save()
+    const newest = packs().filter((pack) => !before.includes(pack))
+    await live.change({ add: 6 })
+    killed.kill()
+    made.settle()
+    for (const pack of newest) for (let bits = 0; bits < 4; bits++) made.rot(`${STORE}/packs/${pack}`, random)
+    const again = await openOnProcess(made.start())
+    expect(again.engine.applied).toEqual([1, 2, 3, 4, 5, 6])
+    replayed = Math.max(replayed, again.replayed)
+    await again.close()
+    const third = await openOnProcess(made.start())
+    expect(third.engine.applied).toEqual([1, 2, 3, 4, 5, 6])
+    await third.close()
+  }
+  // From the older one, at least once.
+  expect(replayed).toBe(3)
+})
+
+describe('MiniSearch', () => {
+  type Op = { op: 'put'; document: { id: number; text: string } } | { op: 'drop'; id: number }
+  const options = { fields: ['text'], storeFields: ['text'] }
+  const words = ['kelp', 'wrack', 'dulse', 'laver', 'agar', 'nori']
+
+  function applyTo(engine: MiniSearch, change: Op): void {
+    const id = change.op === 'put' ? change.document.id : change.id
+    // Not discarded: what is left of a discarded document counts in the scores until the next clean-up, which is at no fixed time.
+    if (engine.has(id)) engine.remove({ id, ...engine.getStoredFields(id) })
+    if (change.op === 'put') engine.add(change.document)
+  }
+
+  /** Ids and scores: they say that nothing is there twice. */
+  function answers(engine: MiniSearch): unknown {
+    return words.map((word) => engine.search(word).map(({ id, score }) => [id, Math.round(score * 1e6)]))
+  }
+
+  test('that was replayed answers as one that never crashed', async () => {
+    const random = randomFor('live minisearch')
+    let made = disk()
+    const adapter = minisearch(MiniSearch, options)
+    const reference = new MiniSearch(options)
+    const open = (process: Process) =>
+      openEngine<MiniSearch, Op>(openOn(process), adapter, {
+        create: () => new MiniSearch(options),
+        apply: applyTo,
+        onError: () => undefined,
+      })
+    let process = made.start()
+    let live = await open(process)
+    onTestFinished(() => made.kill())
+    for (let step = 0; step < share(400, 100); step++) {
+      const id = random.below(20)
+      const text = `${random.pick(words)} ${random.pick(words)}`
+      const change: Op = random.chance(0.7) ? { op: 'put', document: { id, text } } : { op: 'drop', id }
+      await live.change(change)
+      applyTo(reference, change)
+      if (random.chance(0.05)) await live.save()
+      if (random.chance(0.05)) {
+        const powerLoss = random.chance(0.5)
+        const image = powerLoss ? someState(made.pending(), random) : made.image()
+        made.kill()
+        made = createDisk(image)
+        process = made.start()
+        live = await open(process)
+        expect(answers(live.engine)).toEqual(answers(reference))
+      }
+    }
+    expect(answers(live.engine)).toEqual(answers(reference))
+  })
+})

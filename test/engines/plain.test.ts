@@ -1,0 +1,83 @@
+// `plain`, and what `persistEngine` makes of blobs that are given beside an engine.
+
+import { writeFileSync } from 'node:fs'
+import { Readable } from 'node:stream'
+import { expect, test, vi } from 'vitest'
+import { type Alongside, persistEngine } from '../../src/engines/adapter.ts'
+import { plain } from '../../src/engines/plain.ts'
+import { memory } from '../../src/index.ts'
+import { captureBytes, captureFile } from '../../src/local/saved-file.ts'
+import { rejects } from '../support/rejects.ts'
+
+const adapter = plain({ name: 'mine', save: () => Buffer.from('engine'), restore: async () => ({}) })
+
+test.each<[string, () => NonNullable<Alongside['blobs']>]>([
+  ['a Map', () => new Map([['docs', 'sidecar']])],
+  ['entries', () => [['docs', 'sidecar']]],
+  ['an iterator of entries', () => new Map([['docs', 'sidecar']]).entries()],
+])('blobs alongside are kept as %s too', async (_, blobs) => {
+  const store = memory()
+  await persistEngine(store, adapter, {}, { alongside: { blobs: blobs() } })
+  expect((await store.load())!.names).toEqual(['docs', 'engine/index'])
+})
+
+test('a stream alongside, given again, does not empty its blob', async () => {
+  const store = memory()
+  const alongside = { blobs: { docs: Readable.from([Buffer.from('full')]) } }
+  await persistEngine(store, adapter, {}, { alongside })
+  await rejects(persistEngine(store, adapter, {}, { alongside }), 'SOURCE_FAILED')
+  expect(await (await store.load())!.blob('docs').text()).toBe('full')
+})
+
+test.each<[string, () => unknown]>([
+  ['alongside', async () => ({ blobs: { docs: 'x' } })],
+  ['its blobs', () => ({ blobs: Promise.resolve({ docs: 'x' }) })],
+])('a Promise for %s is a TypeError', async (_, alongside) => {
+  const store = memory()
+  const saving = persistEngine(store, adapter, {}, { alongside: alongside as () => Alongside })
+  await expect(saving).rejects.toThrow(/a Promise: /)
+  expect(await store.load()).toBeNull()
+})
+
+test('what an asynchronous save holds is released, whatever comes of it', async () => {
+  const release = vi.fn()
+  const asynchronous = (blobs: Record<string, string>) =>
+    plain({ name: 'mine', save: async () => ({ blobs, release }), restore: async () => ({}) })
+  await persistEngine(memory(), asynchronous({ a: 'x' }), {})
+  expect(release).toHaveBeenCalledTimes(1)
+  await rejects(persistEngine(memory(), asynchronous({ a: 'x' }), {}, { expectedHead: 5 }), 'HEAD_CONFLICT')
+  expect(release).toHaveBeenCalledTimes(2)
+  const wrong = Promise.resolve({}) as unknown as Record<string, string>
+  await expect(persistEngine(memory(), asynchronous(wrong), {})).rejects.toThrow(TypeError)
+  expect(release).toHaveBeenCalledTimes(3)
+})
+
+test('an asynchronous save of an engine that changes meanwhile is SOURCE_CHANGED, by its revision', async () => {
+  const engine = { a: 0, b: 0 }
+  const release = vi.fn()
+  const torn = plain<typeof engine>({
+    name: 'mine',
+    async save({ a }) {
+      await Promise.resolve()
+      engine.a += 1
+      engine.b += 1
+      return { blobs: { a: String(a), b: String(engine.b) }, release }
+    },
+    restore: async () => engine,
+    revision: ({ a }) => a,
+  })
+  await rejects(persistEngine(memory(), torn, engine, { attempts: 2 }), 'SOURCE_CHANGED')
+  expect(release).toHaveBeenCalledTimes(2)
+})
+
+test('an engine that writes a second file beside its path is refused by name', () => {
+  function two(path: string): void {
+    writeFileSync(path, 'x')
+    writeFileSync(`${path}.meta`, 'x')
+  }
+  for (const capture of [captureFile, captureBytes]) {
+    expect(() => capture(undefined, two)).toThrow(
+      expect.objectContaining({ code: 'SOURCE_FAILED', details: { files: ['saved.meta'] } }),
+    )
+  }
+})

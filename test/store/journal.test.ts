@@ -1,0 +1,272 @@
+// The journal of a store, and what snapshots, rollbacks and fallbacks make of it.
+
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, expect, onTestFinished, test } from 'vitest'
+import { destroyStore, memory, openStore, setAside } from '../../src/open.ts'
+import type { Store } from '../../src/store.ts'
+import type { Journal } from '../../src/store-journal.ts'
+import { scratch } from '../support/scratch.ts'
+
+const text = (value: string): Uint8Array => Buffer.from(value)
+
+function directory(): string {
+  return join(scratch(), 'store')
+}
+
+async function openAt(path: string): Promise<Store> {
+  const store = await openStore(path, { onWarning: () => undefined })
+  onTestFinished(() => store.close())
+  return store
+}
+
+async function append(journal: Journal, ...values: string[]): Promise<number> {
+  await Promise.all(values.map((value) => journal.append(text(value)).durable))
+  return journal.last
+}
+
+async function entries(journal: Journal, after?: number): Promise<string[]> {
+  const all: string[] = []
+  for await (const { data } of journal.read(after === undefined ? {} : { after }))
+    all.push(Buffer.from(data).toString())
+  return all
+}
+
+/** A snapshot that holds these entries. */
+async function save(store: Store, covers: number, state: string): Promise<number> {
+  return (await store.persist({ blobs: { state: text(state) }, covers })).sequence
+}
+
+test('entries after the current snapshot come back, and those that it covers do not', async () => {
+  const path = directory()
+  const store = await openAt(path)
+  const journal = await store.openJournal()
+  expect(await append(journal, 'a', 'b')).toBe(2)
+  await save(store, 2, 'ab')
+  await append(journal, 'c')
+  expect(await entries(journal)).toEqual(['c'])
+  expect(await entries(journal, 0)).toEqual(['a', 'b', 'c'])
+  await store.close()
+  const again = await openAt(path)
+  const reopened = await again.openJournal()
+  expect(await entries(reopened)).toEqual(['c'])
+  expect(await append(reopened, 'd')).toBe(4)
+  expect((await again.load())?.covers).toBe(2)
+})
+
+test('a snapshot of the same content covers more entries without being made again', async () => {
+  const store = await openAt(directory())
+  const journal = await store.openJournal()
+  await append(journal, 'a')
+  const sequence = await save(store, 1, 'state')
+  await append(journal, 'b')
+  expect(await save(store, 2, 'state')).toBe(sequence)
+  expect(await store.snapshots()).toMatchObject([{ sequence, covers: 2 }])
+  expect(await entries(journal)).toEqual([])
+})
+
+describe('in a store with a journal', () => {
+  test('only its owner persists, and says what the snapshot covers', async () => {
+    const path = directory()
+    const store = await openAt(path)
+    const journal = await store.openJournal()
+    const blobs = { state: text('a') }
+    await expect((await openAt(path)).persist({ blobs, covers: 0 })).rejects.toMatchObject({ code: 'COVERS_REQUIRED' })
+    await append(journal, 'a')
+    await expect(store.persist({ blobs })).rejects.toMatchObject({ code: 'COVERS_REQUIRED' })
+    await expect(store.persist({ blobs, covers: 2 })).rejects.toThrow(RangeError)
+    await store.persist({ blobs, covers: 1 })
+    await expect(store.persist({ blobs, covers: 0 })).rejects.toThrow(RangeError)
+    await journal.close()
+    await expect(store.persist({ blobs, covers: 1 })).rejects.toMatchObject({ code: 'COVERS_REQUIRED' })
+    const other = await openAt(path)
+    await expect(other.persist({ blobs })).rejects.toMatchObject({ code: 'COVERS_REQUIRED' })
+    await other.tag('fine')
+  })
+
+  test('nobody else opens the journal, rolls back, repairs, or takes the store away while it is open', async () => {
+    const path = directory()
+    const store = await openAt(path)
+    const journal = await store.openJournal()
+    await append(journal, 'a')
+    await save(store, 1, 'a')
+    await save(store, 1, 'b')
+    const other = await openAt(path)
+    const locked = { code: 'JOURNAL_LOCKED' }
+    await expect(store.openJournal()).rejects.toMatchObject(locked)
+    await expect(other.openJournal()).rejects.toMatchObject(locked)
+    for (const each of [store, other]) {
+      await expect(each.rollback(1)).rejects.toMatchObject(locked)
+      await expect(each.repair()).rejects.toMatchObject(locked)
+    }
+    await expect(setAside(path, { reason: 'test' })).rejects.toMatchObject(locked)
+    await expect(destroyStore(path)).rejects.toMatchObject(locked)
+    await journal.close()
+    await other.rollback(1)
+    await (await other.openJournal()).close()
+    await store.close()
+    await other.close()
+    expect(await destroyStore(path)).toBe(true)
+    expect(existsSync(path)).toBe(false)
+  })
+})
+
+describe('a rollback', () => {
+  test('steps over entries only when they are in a snapshot, or are to be discarded', async () => {
+    const store = await openAt(directory())
+    const journal = await store.openJournal()
+    await append(journal, 'a')
+    await save(store, 1, 'a')
+    await append(journal, 'b')
+    await save(store, 2, 'ab')
+    await append(journal, 'c')
+    await journal.close()
+    await expect(store.rollback(1)).rejects.toMatchObject({ code: 'ENTRIES_UNSAVED', details: { first: 3, last: 3 } })
+    await store.rollback(1, { discard: true })
+    const reopened = await store.openJournal()
+    expect(await entries(reopened)).toEqual([])
+    expect(await append(reopened, 'd')).toBe(4)
+    // From the snapshot that was rolled back to, what was stepped over is left out.
+    expect(await entries(reopened, 1)).toEqual(['d'])
+    expect(await entries(reopened, 0)).toEqual(['a', 'd'])
+  })
+
+  test('that is undone brings back the line that it stepped over, and no entry of the other', async () => {
+    const store = await openAt(directory())
+    const journal = await store.openJournal()
+    await append(journal, 'a')
+    const first = await save(store, 1, 'a')
+    await append(journal, 'b')
+    const second = await save(store, 2, 'ab')
+    await journal.close()
+    await store.rollback(first)
+    const other = await store.openJournal()
+    await append(other, 'x')
+    await save(store, 3, 'ax')
+    await other.close()
+    await store.rollback(second)
+    const undone = await store.openJournal()
+    expect(await append(undone, 'c')).toBe(4)
+    expect(await entries(undone)).toEqual(['c'])
+    // Of the line a, b, c.
+    expect(await entries(undone, 1)).toEqual(['b', 'c'])
+  })
+})
+
+test('falling back to one of the three newest snapshots loses no entry, and further back is a gap', async () => {
+  const path = directory()
+  const store = await openAt(path)
+  // Each opening begins a segment, so there is something to delete.
+  for (let i = 1; i <= 8; i++) {
+    const journal = await store.openJournal()
+    await append(journal, `${i}`)
+    await save(store, i, `state ${i}`)
+    await journal.close()
+  }
+  const files = readdirSync(join(path, 'journal'))
+  expect(files.length).toBeLessThan(8)
+  const journal = await store.openJournal()
+  expect(await entries(journal, 6)).toEqual(['7', '8'])
+  expect(await entries(journal, 5)).toEqual(['6', '7', '8'])
+  await expect(entries(journal, 0)).rejects.toMatchObject({ code: 'JOURNAL_GAP' })
+})
+
+test('an old HEAD that was put back is not gone on from', async () => {
+  const path = directory()
+  const store = await openAt(path)
+  const journal = await store.openJournal()
+  await append(journal, 'a')
+  await journal.close()
+  const old = readFileSync(join(path, 'HEAD.json'))
+  const second = await store.openJournal()
+  await append(second, 'b')
+  await store.close()
+  writeFileSync(join(path, 'HEAD.json'), old)
+  await expect((await openAt(path)).openJournal()).rejects.toMatchObject({ code: 'STORE_ROLLED_BACK' })
+})
+
+test('entries are not forgotten when HEAD names no journal any more', async () => {
+  const path = directory()
+  const store = await openAt(path)
+  await store.persist({ blobs: { state: text('before') } })
+  const old = readFileSync(join(path, 'HEAD.json'))
+  await append(await store.openJournal(), 'a')
+  await store.close()
+  writeFileSync(join(path, 'HEAD.json'), old)
+  await expect((await openAt(path)).openJournal()).rejects.toMatchObject({ code: 'JOURNAL_DAMAGED' })
+})
+
+test('a HEAD that is rebuilt applies no entry twice, and forgets none', async () => {
+  for (const lost of [['HEAD.json'], ['HEAD.json', 'HEAD.prev.json']]) {
+    const path = directory()
+    const store = await openAt(path)
+    const journal = await store.openJournal()
+    await append(journal, 'a')
+    await save(store, 1, 'a')
+    await append(journal, 'b')
+    await save(store, 2, 'ab')
+    await append(journal, 'c')
+    await store.close()
+    for (const name of lost) rmSync(join(path, name))
+    const again = await openAt(path)
+    await again.repair()
+    const snapshot = (await again.load())!
+    expect(await snapshot.blob('state').text()).toBe('ab')
+    if (lost.length === 1) {
+      expect(await entries(await again.openJournal())).toEqual(['c'])
+    } else {
+      await expect(again.openJournal()).rejects.toMatchObject({ code: 'JOURNAL_DAMAGED' })
+    }
+  }
+})
+
+test('a journal that is damaged is started over, and nothing of the old one is replayed or lost', async () => {
+  const path = directory()
+  const store = await openAt(path)
+  const journal = await store.openJournal()
+  await append(journal, 'a', 'b')
+  await save(store, 2, 'ab')
+  await append(journal, 'c')
+  await journal.close()
+  const [name] = readdirSync(join(path, 'journal'))
+  const bytes = readFileSync(join(path, 'journal', name!))
+  writeFileSync(join(path, 'journal', name!), bytes.subarray(0, 4096))
+  await expect(store.openJournal()).rejects.toMatchObject({ code: 'JOURNAL_DAMAGED' })
+  const fresh = await store.openJournal({ startOver: true })
+  expect(await entries(fresh)).toEqual([])
+  // The snapshot covers entries of another journal.
+  expect((await store.load())?.covers).toBeUndefined()
+  expect(await append(fresh, 'x')).toBe(1)
+  expect(await entries(fresh)).toEqual(['x'])
+  await fresh.close()
+  const aside = readdirSync(join(path, 'quarantine')).filter((each) => !each.endsWith('.json'))
+  expect(readdirSync(join(path, 'quarantine', aside[0]!))).toEqual([name])
+  const again = await store.openJournal()
+  expect(await entries(again)).toEqual(['x'])
+  await save(store, 1, 'abx')
+  expect((await store.load())?.covers).toBe(1)
+  await again.close()
+  await store.close()
+  expect(await destroyStore(path)).toBe(true)
+  expect(existsSync(path)).toBe(false)
+})
+
+test('a store without a directory has no journal, and a read-only one takes no entries', async () => {
+  await expect(memory().openJournal()).rejects.toMatchObject({ code: 'JOURNAL_UNSUPPORTED' })
+  const path = directory()
+  await (await openAt(path)).persist({ blobs: { a: text('a') } })
+  const reader = await openStore(path, { readOnly: true })
+  await expect(reader.openJournal()).rejects.toMatchObject({ code: 'READ_ONLY' })
+  await expect((await openAt(path)).openJournal({ changes: -1 })).rejects.toThrow(RangeError)
+})
+
+test('closing the store closes the journal', async () => {
+  const path = directory()
+  const store = await openAt(path)
+  const journal = await store.openJournal()
+  const { durable } = journal.append(text('a'))
+  await store.close()
+  await durable
+  expect(() => journal.append(text('b'))).toThrow(expect.objectContaining({ code: 'STORE_CLOSED' }))
+  expect(await entries(await (await openAt(path)).openJournal())).toEqual(['a'])
+})
