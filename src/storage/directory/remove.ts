@@ -25,7 +25,7 @@ export async function setDirectoryAside(
     const sorted = await sortFiles(fs, root, true)
     const about = { reason, now: clock.now(), details: {} }
     const quarantineDirectory = join(dirname(root), `${basename(root)}.quarantine`)
-    if (sorted.foreign.every(mayBePack) && (await canMove(fs, path, root))) {
+    if (sorted.foreign.every(mayBePack) && (await canMove(fs, path, root, sorted.folders))) {
       const to = await unlessRefused(moveAside(fs, { ...about, from: root, quarantineDirectory }))
       if (to !== null) return to
       // Made for nothing.
@@ -49,8 +49,8 @@ export async function setDirectoryAside(
 /** Deletes a whole store, and what is left of those that were being deleted under that name when a crash came. False: there was none. */
 export async function destroyDirectory(fs: FileSystem, path: string, lockWaitMs: number): Promise<boolean> {
   const doomed = await withStoreLocked(fs, path, lockWaitMs, async (root) => {
-    const { foreign } = await sortFiles(fs, root, true)
-    if (foreign.length === 0 && (await canMove(fs, path, root))) {
+    const { foreign, folders } = await sortFiles(fs, root, true)
+    if (foreign.length === 0 && (await canMove(fs, path, root, folders))) {
       const renamed = await unlessRefused(renameAway(fs, root, DELETED))
       if (renamed !== null) return renamed
     }
@@ -96,11 +96,15 @@ function mayBePack(file: string): boolean {
   return dirname(file) === 'packs' && isPackName(basename(file))
 }
 
-/** A directory at the end of a link stays, for the next store; a mount point cannot be renamed. */
-async function canMove(fs: FileSystem, path: string, root: string): Promise<boolean> {
+/**
+ * A directory at the end of a link stays, for the next store; a mount point cannot be renamed. A mount in one of the folders would go along
+ * with a rename: it could not be deleted there, and would be back in its old place when it is next mounted.
+ */
+async function canMove(fs: FileSystem, path: string, root: string, folders: readonly string[]): Promise<boolean> {
   if ((await lstatOrNull(fs, path))?.kind === 'link') return false
-  const [itself, above] = await Promise.all([fs.stat(root), fs.stat(dirname(root))])
-  return itself.dev === above.dev
+  const { dev } = await fs.stat(root)
+  const around = await Promise.all([dirname(root), ...folders.map((folder) => join(root, folder))].map(fs.stat))
+  return around.every((stat) => stat.dev === dev)
 }
 
 /** Answers of a mount point, and of a parent directory that is not ours. */
