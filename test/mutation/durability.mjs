@@ -62,10 +62,10 @@ export const durability = [
   },
   {
     file: 'src/fs/durable.ts',
-    find: `or never will.
+    find: `or may die before.
     await directory.sync()
 `,
-    replace: `or never will.
+    replace: `or may die before.
 `,
     why: 'a directory that was made and not made durable takes with it what is put into it',
   },
@@ -685,9 +685,9 @@ export const durability = [
   },
   {
     file: 'src/fs/put-in-place.ts',
-    find: `came to this.
+    find: `before its fsync.
     await opened.sync()`,
-    replace: 'came to this.',
+    replace: 'before its fsync.',
     why: 'a database is without its log after a power loss',
     tests: ['test/explore/put-in-place.test.ts'],
   },

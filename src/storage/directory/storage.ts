@@ -1,4 +1,4 @@
-// A store in a directory: who may write, and in what order writers take their turns. It reads; session.ts writes.
+// A store in a directory: reads it, and decides who may write and in what order writers take turns. session.ts writes.
 
 import { hostname } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
@@ -40,17 +40,17 @@ interface DirectoryStorageOptions {
   fs: FileSystem
   path: string
   readOnly: boolean
-  /** `none`: the caller vouches that there is one writer. */
+  /** `none`: the caller guarantees that there is one writer. */
   lock: 'os' | 'none'
 }
 
-/** What this process knows of a store directory, whoever opened it here and however often. */
+/** State of a store directory that all store objects of this process share. */
 interface Shared {
   queue: Queue
   outcome: HeadOutcome
 }
 
-/** What a write needs of the store's directory. */
+/** The facts about the store's directory that a write needs. */
 interface Prepared {
   stat: FileStat
   shared: Shared
@@ -60,7 +60,7 @@ function modesOf({ mode }: FileStat): { fileMode: number; directoryMode: number 
   return { directoryMode: mode & 0o777, fileMode: mode & 0o666 }
 }
 
-/** What a name leads to, in words. */
+/** Kinds of directory entries, in words. */
 const KINDS = {
   file: 'is a file',
   directory: 'is a directory',
@@ -69,7 +69,7 @@ const KINDS = {
   missing: 'is gone',
 } as const
 
-/** For so long after a write the kernel is taken to have the store's own files and directories in memory. */
+/** For this long after a write, the kernel is assumed to have the store's own files and directories in memory. */
 const WARM_MS = 10_000
 
 const sharedByPath = new Map<string, Shared>()
@@ -93,7 +93,7 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
   const storeFiles = createParsed(parseStoreFile)
   const heads = createParsed(parseHead)
   let writtenMs = Number.NEGATIVE_INFINITY
-  /** This object has seen snapshots: where they are gone, nothing is begun afresh. */
+  /** This object has seen snapshots. If they are gone, it does not start a new store. */
   let seen = false
 
   function bytesOf(path: string, quickFs = fs): Promise<Uint8Array | null> {
@@ -134,7 +134,7 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
     readBytes = () => bytesOf(at.head),
     quickFs?: FileSystem,
   ): Promise<StoredHead | null> {
-    // STORE.json is written after the first HEAD: seen before HEAD is looked for, HEAD must be there.
+    // STORE.json is written after the first HEAD. So if STORE.json exists now, HEAD must exist, too.
     const store = await readStoreFile(quickFs)
     const bytes = await whole(readBytes(), at.head, 'HEAD_DAMAGED')
     if (store === null) return await withoutStoreFile(bytes)
@@ -158,14 +158,14 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
     return { head, bytes, unknown }
   }
 
-  /** No STORE.json: nothing yet, or a creation under way or cut short, or damage. */
+  /** Handles a missing STORE.json: no store yet, a running or interrupted creation, or damage. */
   async function withoutStoreFile(head: Uint8Array | null): Promise<StoredHead | null> {
     const stat = await attempt(statOrNull(fs, root), `looking at ${root}`)
     if (stat !== null && stat.kind !== 'directory') {
       throw new HoldfastError('NOT_A_STORE', `${root} is not a directory`, { details: { path: root } })
     }
     if (stat === null) await attempt(assertNoDanglingLink(fs, root), `looking at ${root}`)
-    // A creation that was cut short leaves a HEAD of revision 0, and nothing else.
+    // An interrupted creation leaves a HEAD of revision 0 and nothing else.
     const evidence =
       (head !== null && parseHead(head, at.head).head.revision > 0) ||
       (await listPackNames(fs, at.packs)).some((name) => isHex(name, DIGEST_BYTES)) ||
@@ -181,7 +181,7 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
     )
   }
 
-  /** For a repair, which starts where others refuse. */
+  /** Reads HEAD for a repair, which also accepts a damaged store. */
   async function readHeadIfGood(
     readBytes?: () => Promise<Uint8Array | null>,
     quickFs?: FileSystem,
@@ -201,7 +201,8 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
       const stat = await attempt(lstatOrNull(fs, path), `looking at ${path}`)
       if (stat !== null) packs.push({ name, bytes: stat.size })
     }
-    // Before HEAD is read, and after the one before: a writer that replaces both meanwhile does not look like somebody who put one back.
+    // HEAD's stat is read before HEAD, and after HEAD.prev.json. So a writer that replaces both meanwhile does not look
+    // like somebody who restored a HEAD.
     const headStat = await attempt(statOrNull(fs, at.head), `looking at ${at.head}`)
     const store = await found(at.store, (bytes) => parseStoreFile(bytes, at.store).storeId)
     const head = await found(at.head, (bytes) => ({ ...parseHead(bytes, at.head), bytes }))
@@ -226,14 +227,14 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
     }
   }
 
-  /** Refuses, before anything is made, to begin a store among other files, or where there was one. */
+  /** Refuses to start a store among other files, or where a store was, before anything is made. */
   async function assertRoomForStore(): Promise<void> {
     if ((await attempt(lstatOrNull(fs, at.store), `looking at ${at.store}`)) !== null) return
     if (seen && (await readHeadIfGood()) === null && !(await isBegun())) throw gone()
     const entries = await attempt(ignoreMissing(sortFiles(fs, root, await isBegun())), `looking at ${root}`)
     const foreign = entries?.foreign.filter((path) => !isHarmless(path)) ?? []
     if (foreign.length === 0) return
-    // With a HEAD that is good it is a store, which lost its STORE.json. A repair writes it anew, whatever lies beside it.
+    // With a good HEAD it is a store that lost its STORE.json. A repair rewrites it, whatever other files exist.
     if ((await found(at.head, (bytes) => parseHead(bytes, at.head))).state === 'good') return
     const some = foreign.slice(0, 5).join(', ') + (foreign.length > 5 ? ` and ${foreign.length - 5} more` : '')
     throw new HoldfastError(
@@ -277,8 +278,8 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
   }
 
   /**
-   * What `prepare` found the last time, if it is still so: the same directory, with real directories in it. This takes three
-   * calls at once, where `prepare` makes seven in turn.
+   * The result of the last `prepare`, if it still holds: the same directory, with real directories in it. This takes
+   * three concurrent calls, where `prepare` makes seven in sequence.
    */
   async function stillPrepared({ stat, shared }: Prepared, quickFs: FileSystem): Promise<Prepared | null> {
     const [now, ...inside] = await attempt(
@@ -292,7 +293,10 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
   let prepared: Prepared | null = null
   let entered: Promise<unknown> = Promise.resolve()
 
-  /** One after the other, so that writes queue in the order in which they were asked for: the last state given must be the last kept. */
+  /**
+   * Runs one at a time, so that writes queue in the order of their calls: the last state persisted must be the last one
+   * kept.
+   */
   function enter(quickFs: FileSystem): Promise<Prepared> {
     const before = entered
     async function next(): Promise<Prepared> {
@@ -337,7 +341,7 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
               })
             : null
           try {
-            // Known before anything is changed: a repair moves things there at its end, too.
+            // Checked before anything is changed, because a repair moves files there even at its end.
             if (write.repair === true) await attempt(assertNoLink(fs, at.quarantine), `looking at ${at.quarantine}`)
             const opening = openSession({
               fs,
@@ -376,7 +380,10 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
   }
 }
 
-/** A link that leads nowhere, on the way to a store, is a disk that is not mounted, and not a store that was never made. */
+/**
+ * Throws if a link on the way to a store is dangling. That means that a disk is not mounted, not that no store was ever
+ * made.
+ */
 async function assertNoDanglingLink(fs: FileSystem, root: string): Promise<void> {
   for (let path = root; path !== dirname(path); path = dirname(path)) {
     const there = await lstatOrNull(fs, path)
@@ -390,7 +397,7 @@ async function assertNoDanglingLink(fs: FileSystem, root: string): Promise<void>
   }
 }
 
-/** Before anything is made: the first fsync would fail in the middle of it. */
+/** Throws if fsync is refused, before anything is made: otherwise the first fsync would fail midway. */
 function assertSyncAllowed(root: string): void {
   const refused = syncRefused()
   if (refused !== null) throw ioError(refused, `writing to ${root}; nothing was written`, root)
@@ -415,7 +422,7 @@ async function openPack(fs: FileSystem, path: string, name: string): Promise<Pac
     await file.close().catch(() => undefined)
     throw ioError(error, `looking at ${path}`)
   })
-  // Its size would say that the pack is cut short, and nothing is known of the pack.
+  // The size of a non-file would make the pack look truncated, although nothing is known about the pack.
   if (kind !== 'file') {
     await file.close().catch(() => undefined)
     throw new HoldfastError(
@@ -435,7 +442,7 @@ async function openPack(fs: FileSystem, path: string, name: string): Promise<Pac
         })
       }
     },
-    // Nothing was written through it: its close has nothing to report.
+    // The file was only read, so its close has no error to report.
     close: () => file.close().catch(() => undefined),
     closeSync: () => file.closeSync(),
   }
@@ -450,14 +457,14 @@ function parsedOrUndefined<T>(parse: (bytes: Uint8Array) => T, bytes: Uint8Array
   }
 }
 
-/** A HEAD that is damaged says what to do. */
+/** Adds advice to the error of a damaged HEAD. */
 function adviseOnHead(error: unknown): unknown {
   if (!isHoldfastError(error, 'HEAD_DAMAGED')) return error
   const advice = 'repair() rebuilds it; until then load({ fallback: true }) goes on from HEAD.prev.json'
   return new HoldfastError('HEAD_DAMAGED', `${error.message}. ${advice}`, { details: error.details, cause: error })
 }
 
-/** A file too large to be what it should is damaged, as any other that is not what was written. */
+/** Reads a whole file. A file that is far too large is damaged. */
 async function whole(
   reading: Promise<Uint8Array | null>,
   path: string,
