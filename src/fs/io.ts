@@ -193,7 +193,10 @@ function advice(code: string): string {
     case 'ENOTDIR':
       return '. Something in that path is a file where a directory must be: check the path'
     case 'EXDEV':
-      return '. Both paths must be on the same file system: are tmp/ or packs/ mounts of their own?'
+      return (
+        '. Both paths must be on the same file system. If packs/, tmp/, files/ or quarantine/ of the store is a mount of its own, copy what is ' +
+        'in it into a plain directory of that name, or mount the whole store there'
+      )
     case 'ELOOP':
       return '. That path is a symbolic link, which holdfast does not follow there'
     case 'EFBIG':

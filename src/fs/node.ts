@@ -18,12 +18,15 @@ const VIEWS_MAX = 1024
 const { O_CREAT, O_EXCL, O_RDONLY, O_RDWR } = nodeFs.constants
 // Windows has no O_NOFOLLOW.
 const NO_FOLLOW = nodeFs.constants.O_NOFOLLOW ?? 0
+// Without it, opening a FIFO waits for its other end: no abort ends that, and it keeps a thread of the pool, or the event
+// loop. Regular files do not know it (open(2)). Nor does Windows.
+const NO_WAIT = nodeFs.constants.O_NONBLOCK ?? 0
 
 const OPEN_FLAGS = {
-  read: O_RDONLY,
+  read: O_RDONLY | NO_WAIT,
   create: O_CREAT | O_EXCL | O_RDWR | NO_FOLLOW,
-  readWrite: O_CREAT | O_RDWR | NO_FOLLOW,
-  update: O_RDWR | NO_FOLLOW,
+  readWrite: O_CREAT | O_RDWR | NO_FOLLOW | NO_WAIT,
+  update: O_RDWR | NO_FOLLOW | NO_WAIT,
 } as const
 
 type Done<T> = (error: NodeJS.ErrnoException | null, value: T) => void

@@ -269,6 +269,9 @@ export function nothingThere(location: string): HoldfastError {
 
 /** A snapshot by sequence or tag; `SNAPSHOT_NOT_FOUND` says what there is. */
 export function find(location: string, head: Head, at: number | string): HeadSnapshot {
+  if (typeof at !== 'string' && !Number.isSafeInteger(at)) {
+    throw new TypeError(`a snapshot is named by its sequence or a tag, got ${String(at)}`)
+  }
   const found = head.snapshots.find(({ sequence, tags }) =>
     typeof at === 'number' ? sequence === at : tags.includes(at),
   )

@@ -372,7 +372,7 @@ export const durability = [
     tests: ['test/explore/crash-cycles.test.ts'],
   },
   {
-    file: 'src/storage/directory/storage.ts',
+    file: 'src/storage/directory/read-store.ts',
     find: `    const store = await readStoreFile(quickFs)
     const bytes = await whole(readBytes(), at.head, 'HEAD_DAMAGED')`,
     replace: `    const bytes = await whole(readBytes(), at.head, 'HEAD_DAMAGED')
@@ -381,14 +381,14 @@ export const durability = [
     tests: ['test/load/readers.test.ts'],
   },
   {
-    file: 'src/storage/directory/storage.ts',
+    file: 'src/storage/directory/read-store.ts',
     find: 'if (!evidence) return null',
     replace: 'if (evidence !== undefined) return null',
     why: 'a store without STORE.json is silently empty',
     tests: ['test/storage/head.test.ts', 'test/storage', 'test/explore/machines.test.ts'],
   },
   {
-    file: 'src/storage/directory/storage.ts',
+    file: 'src/storage/directory/read-store.ts',
     find: `    if (bytes === null) {
       throw new HoldfastError(
         'HEAD_MISSING',`,
@@ -400,7 +400,7 @@ export const durability = [
     tests: ['test/storage/head.test.ts', 'test/storage', 'test/explore/machines.test.ts'],
   },
   {
-    file: 'src/storage/directory/storage.ts',
+    file: 'src/storage/directory/read-store.ts',
     find: 'if (head.storeId !== store.storeId) {',
     replace: 'if (false as boolean) {',
     why: "another store's HEAD is believed",

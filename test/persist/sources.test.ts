@@ -337,6 +337,12 @@ describe('a source that fails', () => {
     expect(await failing({ a: { directory: join(directory, 'nothing') } })).toMatchObject({ code: 'IO_FAILED' })
   })
 
+  test.skipIf(process.platform === 'win32')('a FIFO, which nobody may ever write to', async () => {
+    const fifo = join(scratch(), 'fifo')
+    execFileSync('mkfifo', [fifo])
+    expect(await failing({ a: { file: fifo } })).toMatchObject({ code: 'SOURCE_FAILED', details: { blob: 'a' } })
+  })
+
   test('a directory with something in it that is not a file', async () => {
     const directory = scratch()
     writeFileSync(join(directory, 'fine'), 'x')

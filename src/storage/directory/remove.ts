@@ -26,7 +26,7 @@ export async function setDirectoryAside(
     const sorted = await sortFiles(fs, root, true)
     const about = { reason, now: clock.now(), details: {} }
     const quarantineDirectory = join(dirname(root), `${basename(root)}.quarantine`)
-    if (sorted.foreign.every(mayBePack) && (await canMove(fs, path, root))) {
+    if (sorted.foreign.every(mayBePack) && (await canMove(fs, path, root, sorted.folders))) {
       const to = await unlessRefused(moveAside(fs, { ...about, from: root, quarantineDirectory }))
       if (to !== null) return to
       // The quarantine directory is not needed.
@@ -53,8 +53,8 @@ export async function setDirectoryAside(
  */
 export async function destroyDirectory(fs: FileSystem, path: string, lockWaitMs: number): Promise<boolean> {
   const doomed = await withStoreLocked(fs, path, lockWaitMs, async (root) => {
-    const { foreign } = await sortFiles(fs, root, true)
-    if (foreign.length === 0 && (await canMove(fs, path, root))) {
+    const { foreign, folders } = await sortFiles(fs, root, true)
+    if (foreign.length === 0 && (await canMove(fs, path, root, folders))) {
       const renamed = await unlessRefused(renameAway(fs, root, DELETED))
       if (renamed !== null) return renamed
     }
@@ -101,13 +101,14 @@ function mayBePack(file: string): boolean {
 }
 
 /**
- * Whether the directory itself can be renamed. A directory that a link leads to stays for the next store, and a mount
- * point cannot be renamed.
+ * A directory at the end of a link stays, for the next store; a mount point cannot be renamed. A mount in one of the folders would go along
+ * with a rename: it could not be deleted there, and would be back in its old place when it is next mounted.
  */
-async function canMove(fs: FileSystem, path: string, root: string): Promise<boolean> {
+async function canMove(fs: FileSystem, path: string, root: string, folders: readonly string[]): Promise<boolean> {
   if ((await lstatOrNull(fs, path))?.kind === 'link') return false
-  const [itself, above] = await Promise.all([fs.stat(root), fs.stat(dirname(root))])
-  return itself.dev === above.dev
+  const { dev } = await fs.stat(root)
+  const around = await Promise.all([dirname(root), ...folders.map((folder) => join(root, folder))].map(fs.stat))
+  return around.every((stat) => stat.dev === dev)
 }
 
 /** Errors of renaming a mount point, or a directory in a parent that we may not change. */
