@@ -11,6 +11,7 @@
 // All other blobs and metadata of the snapshot are the caller's.
 
 import type { EngineState, SavedEngine } from '../encodings/engine-state.ts'
+import { endsWithin, orAborted } from '../foreign.ts'
 import {
   type BlobInput,
   HoldfastError,
@@ -38,7 +39,6 @@ import {
   RESTORE_ENGINE_OPTIONS,
   type RestoreEngineOptions,
 } from './engine-options.ts'
-import { endsWithin, orAborted } from './foreign.ts'
 
 export type { Alongside, EngineState, PersistEngineOptions, RestoreEngineOptions, SavedEngine }
 

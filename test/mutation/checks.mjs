@@ -745,7 +745,7 @@ export const checks = [
     tests: ['test/engines/autosave.test.ts'],
   },
   {
-    file: 'src/engines/foreign.ts',
+    file: 'src/foreign.ts',
     find: 'void endsWithin(ended, GRACE_MS).then(() => reject(signal.reason))',
     replace: '',
     why: 'an adapter that hangs holds up whoever aborts',

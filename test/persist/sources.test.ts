@@ -680,3 +680,15 @@ test('a directory that is written and cannot be made durable is said to be there
   expect(error.message).toContain('Remove it and write it again')
   expect(readFileSync(join(target, 'b/c'), 'utf8')).toBe('C')
 })
+
+test('an abort answers, and frees the store, though a save function never does', async () => {
+  await using store = memory()
+  const abort = new AbortController()
+  const reason = new Error('enough')
+  const save = () => {
+    setTimeout(() => abort.abort(reason), 5)
+    return new Promise(() => {})
+  }
+  await expect(store.persist({ blobs: { a: save }, signal: abort.signal })).rejects.toBe(reason)
+  await store.persist({ blobs: { a: 'the next one' } })
+}, 10_000)
