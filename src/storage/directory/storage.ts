@@ -240,7 +240,7 @@ async function openPack(fs: FileSystem, path: string, name: string): Promise<Pac
     await file.close().catch(() => undefined)
     throw new HoldfastError(
       'IO_FAILED',
-      `pack ${path} cannot be read: there is a ${kind} in its place. Put the file back, or move what is there away`,
+      `pack ${path} cannot be read: it ${KINDS[kind]}. Put the file back, or move what is there away`,
       { details: { code: kind === 'directory' ? 'EISDIR' : 'EINVAL', syscall: 'open', path } },
     )
   }
