@@ -562,8 +562,8 @@ export const checks = [
   },
   {
     file: 'src/storage/directory/remove.ts',
-    find: 'if (foreign.length === 0 && (await canMove(fs, path, root))) {',
-    replace: 'if (await canMove(fs, path, root)) {',
+    find: 'if (foreign.length === 0 && (await canMove(fs, path, root, folders))) {',
+    replace: 'if (await canMove(fs, path, root, folders)) {',
     why: 'files of others are deleted with a store',
     tests: ['test/storage/own-files.test.ts'],
   },
