@@ -20,6 +20,7 @@ export interface Warning {
     | 'SWEEP_FAILED'
     | 'COMPACTION_SKIPPED'
     | 'COMPRESSION_FAILED'
+    | 'JOURNAL_GROWS'
   message: string
   details: Readonly<Record<string, unknown>>
 }
