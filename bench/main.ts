@@ -9,6 +9,7 @@ import { inChild } from './child.ts'
 import { counts } from './counts.ts'
 import type { Context, Group } from './group.ts'
 import { host } from './host.ts'
+import { journal } from './journal.ts'
 import { bytesText } from './measure.ts'
 import { parts } from './parts.ts'
 import { renderReport } from './report.ts'
@@ -23,13 +24,13 @@ import { tasks } from './tasks.ts'
 
 const USAGE = `npm run bench -- [options]
   --quick         less of everything, in under two minutes; the committed results stay as they are
-  --only a,b      only these groups: counts, parts, start, basics, small, host, rivals, series, scaling
+  --only a,b      only these groups: counts, parts, start, basics, small, host, rivals, series, scaling, journal
   --minutes N     what has not begun by then is skipped, and says so
   --render        runs nothing; draws the report from the results that are there
   --scratch DIR   where to work; default: the temporary directory. It says which disk is measured
 `
 
-const groups: Record<string, Group> = { counts, parts, start, basics, small, host, rivals, series, scaling }
+const groups: Record<string, Group> = { counts, parts, start, basics, small, host, rivals, series, scaling, journal }
 
 const program = fileURLToPath(import.meta.url)
 /** The program lies in `bench/results/build/`. */
@@ -78,7 +79,7 @@ async function main(): Promise<void> {
 
   let run = values.render || values.only !== undefined ? readRun(file) : null
   if (!values.render) {
-    run = { ...machine(quick), groups: run?.groups ?? {} }
+    run = run === null ? { ...machine(quick), groups: {} } : alongside(run, machine(quick))
     const deadlineMs = Date.now() + Number(values.minutes) * 60_000
     for (const name of only) {
       process.stderr.write(`${name}\n`)
@@ -154,13 +155,26 @@ function machine(quick: boolean): Omit<Run, 'groups'> {
   }
 }
 
+/** Some groups of a run anew: when it began, and what the others ran with, is still true of them. */
+function alongside(run: Run, now: Omit<Run, 'groups'>): Run {
+  return { ...run, versions: { ...now.versions, ...run.versions } }
+}
+
 function fileSystem(): string {
   const { stdout } = spawnSync('findmnt', ['-no', 'FSTYPE,OPTIONS', '-T', values.scratch], { encoding: 'utf8' })
   return stdout?.trim().replaceAll(/\s+/g, ' ') || 'unknown'
 }
 
 function packageVersions(): Record<string, string> {
-  const wanted = ['cacache', 'blockstore-fs', 'ipfs-unixfs-importer', 'ipfs-unixfs-exporter', 'lmdb', 'better-sqlite3']
+  const wanted = [
+    'cacache',
+    'blockstore-fs',
+    'ipfs-unixfs-importer',
+    'ipfs-unixfs-exporter',
+    'lmdb',
+    'better-sqlite3',
+    'level',
+  ]
   const roots: [string, string[]][] = [
     [home, [...wanted, 'usearch', 'node24']],
     [dirname(home), ['minisearch', '@orama/orama', '@napi-rs/blake-hash']],

@@ -1,6 +1,6 @@
 import { type Bar, bars, curve, escapeText, MISSED, OURS, THEIRS } from './chart.ts'
 import { bytesText, msText, trim } from './measure.ts'
-import type { Comparison, Fact, RivalTable, Run, SeriesTable, Stat } from './result.ts'
+import type { Comparison, Fact, RateTable, RivalTable, Run, SeriesTable, Stat } from './result.ts'
 import { ratioText } from './tables.ts'
 
 /** One self-contained page: what was measured, where, and what became of every target. */
@@ -49,6 +49,13 @@ and into a file, start of the program included. What never fsyncs is faster for 
 ${results
   .flatMap((result) => result.rivals ?? [])
   .map(rivalCharts)
+  .join('\n')}
+
+<h2>The journal</h2>
+<p>Entries made durable, each kind at its own setting that survives a power loss. Longer is better.</p>
+${results
+  .flatMap((result) => result.rates ?? [])
+  .map(rateChart)
   .join('\n')}
 
 <h2>Bytes kept for six saves of an engine</h2>
@@ -105,6 +112,20 @@ function factTable(facts: readonly Fact[]): string {
     return `<tr><td>${escapeText(what)}</td><td><strong>${trim(value)} ${escapeText(unit)}</strong></td><td>${limit}</td><td>${verdict}</td><td>${escapeText(detail ?? '')}</td></tr>`
   })
   return `<table class="limits">${rows.join('')}</table>`
+}
+
+function rateChart({ work, unit, rows }: RateTable): string {
+  const all = rows.map(
+    ({ name, rate }, i): Bar => ({
+      name,
+      value: rate.median,
+      min: rate.min,
+      max: rate.max,
+      color: i === 0 ? OURS : THEIRS,
+      text: `${Math.round(rate.median).toLocaleString('en')} ${unit}`,
+    }),
+  )
+  return `<h3>${escapeText(work)}</h3>${bars(all, 'count', unit)}`
 }
 
 function rivalCharts({ data, rows }: RivalTable): string {

@@ -4,6 +4,7 @@ export interface GroupResult {
   facts?: Fact[]
   rivals?: RivalTable[]
   series?: SeriesTable[]
+  rates?: RateTable[]
   curves?: Curve[]
   counts?: CountRow[]
   /** What was not run, and why. */
@@ -69,6 +70,15 @@ export interface SeriesTable {
   /** Of all generations together. */
   logicalBytes: number
   rows: { name: string; bytes: number }[]
+}
+
+/** The same work by several, each at its own durable setting; holdfast is the first row. */
+export interface RateTable {
+  work: string
+  unit: string
+  rows: { name: string; durability: string; rate: Stat }[]
+  /** For holdfast to reach or exceed. */
+  target?: number
 }
 
 export interface Curve {

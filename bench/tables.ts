@@ -1,5 +1,5 @@
 import { bytesText, msText, trim } from './measure.ts'
-import type { Comparison, CountRow, Fact, RivalTable, Run, SeriesTable, Stat } from './result.ts'
+import type { Comparison, CountRow, Fact, RateTable, RivalTable, Run, SeriesTable, Stat } from './result.ts'
 
 /** The tables of `docs/performance.md`, by the name of their place in it. */
 export function renderTables(run: Run): Record<string, string> {
@@ -20,6 +20,10 @@ export function renderTables(run: Run): Record<string, string> {
       .map(rivalTable)
       .join('\n\n'),
     series: seriesTable(results.flatMap((result) => result.series ?? [])),
+    journal: results
+      .flatMap((result) => result.rates ?? [])
+      .map(rateTable)
+      .join('\n\n'),
     skipped: skippedList(run),
   }
 }
@@ -168,6 +172,24 @@ function rivalTable({ data, rows }: RivalTable): string {
         time(row.restore),
         row.storedBytes === null ? '' : bytesText(row.storedBytes),
         row.durability,
+      ]),
+    ),
+  ].join('\n')
+}
+
+function rateTable({ work, unit, rows, target }: RateTable): string {
+  const text = (value: number) => Math.round(value).toLocaleString('en')
+  const ours = rows[0]!.rate.median
+  const verdict = target === undefined ? '' : `; target ${text(target)}, ${ours >= target ? 'met' : '**not met**'}`
+  return [
+    `**${work}**${verdict}\n`,
+    table(
+      ['', unit, 'range', 'durability'],
+      rows.map(({ name, durability, rate }) => [
+        name,
+        text(rate.median),
+        `${text(rate.min)}-${text(rate.max)}`,
+        durability,
       ]),
     ),
   ].join('\n')

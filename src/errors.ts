@@ -17,6 +17,7 @@ const kinds = {
   STORE_LOCKED: 'busy',
   JOURNAL_LOCKED: 'busy',
   JOURNAL_BUSY: 'busy',
+  JOURNAL_FULL: 'busy',
   // The world moved on between two looks.
   HEAD_CONFLICT: 'conflict',
   SOURCE_CHANGED: 'conflict',

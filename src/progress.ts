@@ -21,6 +21,7 @@ export interface Warning {
     | 'COMPACTION_SKIPPED'
     | 'COMPRESSION_FAILED'
     | 'SNAPSHOT_NOT_DISPOSED'
+    | 'JOURNAL_GROWS'
   message: string
   details: Readonly<Record<string, unknown>>
 }

@@ -38,6 +38,11 @@ export interface JournalOptions {
   /** Entries that wait for the disk may take this much memory, in bytes; default 64 MiB. Then `JOURNAL_BUSY`. */
   maxPendingBytes?: number | undefined
   /**
+   * Entries that no snapshot covers may take this much of the disk, in bytes; default 4 GiB, at least 1 MiB. Then `JOURNAL_FULL`, and at half of it
+   * the warning `JOURNAL_GROWS`.
+   */
+  maxJournalBytes?: number | undefined
+  /**
    * Begins a new journal, whatever became of the old one: its entries are never replayed again. Its files go into `quarantine/`. For a journal that
    * is damaged, when what it holds comes from somewhere else.
    */
@@ -46,10 +51,15 @@ export interface JournalOptions {
   signal?: AbortSignal | undefined
 }
 
+const JOURNAL_BYTES_MAX = 4 * 1024 ** 3
+/** Where a snapshot covers a part, what is left is known to 256 KiB. */
+const JOURNAL_BYTES_LEAST = 1024 * 1024
+
 export const JOURNAL_OPTIONS: OptionTable<JournalOptions> = {
   lockWaitMs: 'ms',
   changes: 'any',
   maxPendingBytes: 'any',
+  maxJournalBytes: 'any',
   startOver: 'boolean',
   signal: 'signal',
 }
@@ -69,15 +79,19 @@ export interface Journal {
   readonly durableUpTo: number
   /** Bytes of entries that are not durable yet. */
   readonly pendingBytes: number
+  /** Bytes on the disk of entries that no snapshot covers, about. */
+  readonly uncoveredBytes: number
   /** Why it takes no entries since a write failed; null when it does. */
   readonly error: unknown
   /**
    * Adds an entry, which is copied. Its sequence is known at once. `durable` resolves when the entry survives power loss, and rejects with
    * `CHANGE_UNKNOWN` when writing failed.
    *
-   * @throws JOURNAL_BUSY, JOURNAL_FAILED, LIMIT_EXCEEDED above 16 MiB, STORE_CLOSED: the entry was not taken
+   * @throws JOURNAL_BUSY, JOURNAL_FULL, JOURNAL_FAILED, LIMIT_EXCEEDED above 16 MiB, STORE_CLOSED: the entry was not taken
    */
   append(data: Uint8Array): { sequence: number; durable: Promise<void> }
+  /** Throws what `append` would for an entry of this size, and takes nothing. */
+  assertTakes(dataBytes: number): void
   /** Resolves when everything that was appended is durable. */
   flush(): Promise<void>
   /** Resolves when this entry is durable. */
@@ -120,9 +134,14 @@ export async function openStoreJournal(
       },
     )
   }
-  const { changes = 1, lockWaitMs = 0, signal, maxPendingBytes } = options
+  const { changes = 1, lockWaitMs = 0, signal, maxPendingBytes, maxJournalBytes = JOURNAL_BYTES_MAX } = options
   if (!Number.isSafeInteger(changes) || changes < 0)
     throw new RangeError(`openJournal: changes is a version, got ${changes}`)
+  if (!(maxJournalBytes >= JOURNAL_BYTES_LEAST)) {
+    throw new RangeError(
+      `openJournal: maxJournalBytes is at least ${JOURNAL_BYTES_LEAST} bytes, got ${String(maxJournalBytes)}`,
+    )
+  }
   await ensureStore(ctx, signal)
   const { openOwnedJournal } = await import('./journal/journal.ts')
   const place = await placeOf(ctx, files)
@@ -132,10 +151,11 @@ export async function openStoreJournal(
     changes,
     lockWaitMs,
     signal,
+    maxBytes: maxJournalBytes,
     ...(maxPendingBytes === undefined ? {} : { maxPendingBytes }),
   })
   ctx.journal = ownerOf(owned)
-  return journalOf(ctx, owned)
+  return journalOf(ctx, owned, maxJournalBytes)
 }
 
 /**
@@ -237,6 +257,7 @@ async function readState(ctx: StoreContext): Promise<JournalState> {
       head: journal === undefined ? null : journalHeadOf(head.storeId, journal),
       from: mark == null ? null : { segment: segmentOf(mark.segment), offset: mark.offset, first: mark.first },
       covered: covered[0] ?? null,
+      current: journal === undefined ? 0 : (currentCovers(head, journal)?.sequence ?? 0),
     }
   })
 }
@@ -306,13 +327,32 @@ function ownerOf(owned: OwnedJournal): NonNullable<StoreContext['journal']> {
     },
     async committed(covers, snapshot, first) {
       await owned.heal({ sequence: covers, snapshot })
+      owned.covered(covers)
       // What is left of this is deleted after the next snapshot.
       if (first !== null) await owned.removeBefore(segmentOf(first)).catch(() => undefined)
     },
   }
 }
 
-function journalOf(ctx: StoreContext, owned: OwnedJournal): Journal {
+function journalOf(ctx: StoreContext, owned: OwnedJournal, maxJournalBytes: number): Journal {
+  let isWarned = false
+
+  /** Once, until a snapshot has brought it below half again. */
+  function warnAtHalf(): void {
+    const { uncoveredBytes } = owned
+    const isHalf = uncoveredBytes >= maxJournalBytes / 2
+    if (isHalf && !isWarned) {
+      ctx.warn({
+        code: 'JOURNAL_GROWS',
+        message:
+          `${ctx.storage.location}: no snapshot covers the last ${uncoveredBytes} bytes of the journal, and at ${maxJournalBytes} it takes ` +
+          'no more entries. Make a snapshot that covers them, or see why none was made',
+        details: { uncoveredBytes, maxJournalBytes },
+      })
+    }
+    isWarned = isHalf
+  }
+
   async function* read({ after }: { after?: number } = {}): AsyncGenerator<JournalEntry> {
     if (after !== undefined && !(Number.isSafeInteger(after) && after >= 0)) {
       throw new RangeError(`journal.read: after is a sequence, got ${after}`)
@@ -346,7 +386,15 @@ function journalOf(ctx: StoreContext, owned: OwnedJournal): Journal {
     get error() {
       return owned.failed
     },
-    append: owned.append,
+    get uncoveredBytes() {
+      return owned.uncoveredBytes
+    },
+    append(data) {
+      const appended = owned.append(data)
+      warnAtHalf()
+      return appended
+    },
+    assertTakes: owned.assertTakes,
     flush: owned.flush,
     durable: owned.waitFor,
     read,

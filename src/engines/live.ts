@@ -49,6 +49,8 @@ export interface OpenEngineOptions<Engine, Change>
   lockWaitMs?: number | undefined
   /** Begins a new journal: see `openJournal`. The engine starts from its newest snapshot, without the changes after it. */
   startOver?: boolean | undefined
+  /** Changes that no snapshot holds may take this much of the disk, in bytes: see `openJournal`. */
+  maxJournalBytes?: number | undefined
   /** A save is due when the changes since the last one have so many bytes; default 64 MiB. */
   saveAfterBytes?: number | undefined
 }
@@ -76,7 +78,7 @@ export interface LiveEngine<Engine, Change> {
   /**
    * Applies a change. Queries see it at once; it is durable when this resolves. Changes are applied in the order of the calls.
    *
-   * @throws METADATA_INVALID for what cannot be kept, what `apply` throws, JOURNAL_FAILED: nothing was changed. CHANGE_UNKNOWN: it is applied, and
+   * @throws METADATA_INVALID for what cannot be kept, what `apply` throws, JOURNAL_FAILED, JOURNAL_FULL: nothing was changed. CHANGE_UNKNOWN: it is applied, and
    * durable with the next snapshot, perhaps after a crash too; do not repeat it
    */
   change(change: Change, options?: { watermark?: Watermark | undefined }): Promise<{ sequence: number }>
@@ -96,6 +98,7 @@ const LIVE_OPTIONS: OptionTable<OpenEngineOptions<unknown, unknown>> = {
   onReplayError: 'function',
   lockWaitMs: 'ms',
   startOver: 'boolean',
+  maxJournalBytes: 'any',
   saveAfterBytes: 'any',
 }
 
@@ -129,6 +132,7 @@ export async function openEngine<Engine, Change = unknown>(
     const journal = await store.openJournal({
       lockWaitMs: options.lockWaitMs ?? 0,
       startOver: options.startOver ?? false,
+      maxJournalBytes: options.maxJournalBytes,
     })
     try {
       const started = await start(store, journal, adapter, options)
@@ -298,8 +302,8 @@ function liveEngine<Engine, Change>(parts: LiveParts<Engine, Change>): LiveEngin
   /** In one turn: nothing else sees a change that is applied and not in the journal. */
   function applyAndAppend(data: Uint8Array): { sequence: number; durable: Promise<void> } {
     if (unsound !== null) throw unsound
-    // It throws why: nothing is applied that cannot be journalled.
-    if (journal.error !== null) journal.append(data)
+    // Nothing is applied that cannot be journalled.
+    journal.assertTakes(data.length)
     const sequence = journal.last + 1
     const before = adapter.revision?.(engine)
     const { change, watermark: carried } = readChange(data)

@@ -17,7 +17,7 @@ const IDLE_MS = 50
 /** One batch is in flight while the next one is filled. */
 const SPARE_BUFFERS = 2
 /** Where a reading may begin is noted this often, and at the start of each segment. */
-const MARK_BYTES = 256 * 1024
+export const MARK_BYTES = 256 * 1024
 
 /** A frame at which a reading may begin. */
 export interface Mark {
@@ -41,6 +41,13 @@ export interface Appended {
   durable: Promise<void>
 }
 
+/** The frames of a segment that this owner wrote. */
+interface Written {
+  name: SegmentName
+  from: number
+  to: number
+}
+
 /** A segment that is named already, or how to make one when something is to be appended. */
 export type AppenderStart = { writer: SegmentWriter } | { segment: SegmentStart }
 
@@ -55,6 +62,10 @@ interface AppenderOptions {
   /** Throws when another owner may be at work. Asked for each frame, before anybody is told. */
   assertHeld: () => Promise<void>
   maxPendingBytes: number
+  /** What no snapshot covers may take this much space. */
+  maxBytes: number
+  /** Of what was found and no snapshot covers. */
+  uncoveredBytes: number
   /** Smaller for tests. */
   segmentBytesMax?: number | undefined
 }
@@ -64,12 +75,18 @@ export interface Appender {
   readonly last: number
   readonly durable: Durable | null
   readonly pendingBytes: number
+  /** Bytes on the disk that no snapshot covers. Up to a mark's distance more, once a snapshot covers a part. */
+  readonly uncoveredBytes: number
   readonly failed: unknown
   /** Sequences that no frame has, and a snapshot covers. */
   readonly holes: readonly Hole[]
   /** The segments that this owner wrote, oldest first, and up to where they are durable. */
-  written(): { name: SegmentName; from: number; to: number }[]
+  written(): Written[]
   append(data: Uint8Array): Appended
+  /** @throws what `append` would for an entry of this size */
+  assertTakes(dataBytes: number): void
+  /** A snapshot covers entries: so many bytes are left. */
+  setUncovered(bytes: number): void
   /** Resolves when all that was appended is durable. */
   flush(): Promise<void>
   /** Resolves when this entry is durable. */
@@ -82,7 +99,7 @@ export interface Appender {
 }
 
 export function createAppender(options: AppenderOptions): Appender {
-  const { place, fixed, name, assertHeld, maxPendingBytes, segmentBytesMax = SEGMENT_BYTES_MAX } = options
+  const { place, fixed, name, assertHeld, maxPendingBytes, maxBytes, segmentBytesMax = SEGMENT_BYTES_MAX } = options
   let writer = 'writer' in options.start ? options.start.writer : null
   let start = 'segment' in options.start ? options.start.segment : null
   let last = writer?.last ?? start!.first - 1
@@ -91,6 +108,7 @@ export function createAppender(options: AppenderOptions): Appender {
   let failed: unknown = null
   let closed = false
   let pendingBytes = 0
+  let { uncoveredBytes } = options
   let working: Promise<void> | null = null
   let idleTimer: NodeJS.Timeout | undefined
   const queue: Batch[] = []
@@ -98,7 +116,7 @@ export function createAppender(options: AppenderOptions): Appender {
   let inFlight: Batch | null = null
   /** Of the newest segment: no number is used twice. */
   let number = writer?.name.number ?? start!.number - 1
-  const full: { name: SegmentName; from: number; to: number }[] = []
+  const full: Written[] = []
   const marks: Mark[] =
     writer === null ? [] : [{ segment: writer.name, offset: writer.start, first: writer.header.first }]
 
@@ -107,18 +125,28 @@ export function createAppender(options: AppenderOptions): Appender {
     if (failed !== null) throw failedError(failed)
   }
 
-  function append(data: Uint8Array): Appended {
-    if (!(data instanceof Uint8Array)) throw new TypeError('journal.append: an entry is a Uint8Array')
+  function assertTakes(dataBytes: number): void {
     assertOpen()
-    if (data.length > ENTRY_BYTES_MAX) {
+    if (dataBytes > ENTRY_BYTES_MAX) {
       throw new HoldfastError(
         'LIMIT_EXCEEDED',
-        `An entry of the journal has at most ${ENTRY_BYTES_MAX} bytes, not ${data.length}. Split it into several`,
-        { details: { limit: 'entryBytes', max: ENTRY_BYTES_MAX, actual: data.length } },
+        `An entry of the journal has at most ${ENTRY_BYTES_MAX} bytes, not ${dataBytes}. Split it into several`,
+        { details: { limit: 'entryBytes', max: ENTRY_BYTES_MAX, actual: dataBytes } },
       )
     }
+    const bytes = pendingBytes + entryBytes(dataBytes)
+    if (uncoveredBytes + frameBytes(bytes) > maxBytes) throw fullError(uncoveredBytes, maxBytes)
+    if (pendingBytes > 0 && bytes > maxPendingBytes) throw busyError(pendingBytes, maxPendingBytes)
+  }
+
+  function written(): Written[] {
+    return [...full, ...(writer === null ? [] : [{ name: writer.name, from: writer.start, to: writer.end }])]
+  }
+
+  function append(data: Uint8Array): Appended {
+    if (!(data instanceof Uint8Array)) throw new TypeError('journal.append: an entry is a Uint8Array')
+    assertTakes(data.length)
     const bytes = entryBytes(data.length)
-    if (pendingBytes > 0 && pendingBytes + bytes > maxPendingBytes) throw busyError(pendingBytes, maxPendingBytes)
     let batch = queue.at(-1)
     if (batch === undefined || !batch.hasRoom(data.length)) {
       batch = createBatch(last + 1, spare.pop())
@@ -172,6 +200,7 @@ export function createAppender(options: AppenderOptions): Appender {
     const offset = current.end
     await current.write((at) => batch.encode(at), batch.count, assertHeld)
     sealed = false
+    uncoveredBytes += bytes
     mark({ segment: current.name, offset, first: batch.first })
     durable = durableOf(current)
   }
@@ -301,14 +330,21 @@ export function createAppender(options: AppenderOptions): Appender {
     get pendingBytes() {
       return pendingBytes
     },
+    get uncoveredBytes() {
+      return uncoveredBytes
+    },
     get failed() {
       return failed
     },
     get holes() {
       return (writer?.header ?? start!).holes
     },
-    written: () => [...full, ...(writer === null ? [] : [{ name: writer.name, from: writer.start, to: writer.end }])],
+    written,
     append,
+    assertTakes,
+    setUncovered(bytes) {
+      uncoveredBytes = bytes
+    },
     flush,
     waitFor,
     markFor: (sequence) => marks.findLast(({ first }) => first <= sequence) ?? null,
@@ -327,6 +363,15 @@ function busyError(pendingBytes: number, maxPendingBytes: number): HoldfastError
     `Entries of ${pendingBytes} bytes wait for the disk, and at most ${maxPendingBytes} may. Wait for some of them to become durable, ` +
       'or raise maxPendingBytes',
     { details: { pendingBytes, maxPendingBytes } },
+  )
+}
+
+function fullError(uncoveredBytes: number, maxBytes: number): HoldfastError {
+  return new HoldfastError(
+    'JOURNAL_FULL',
+    `The journal takes no entries: no snapshot covers its last ${uncoveredBytes} bytes, and at most ${maxBytes} may wait for one. Make a ` +
+      'snapshot that covers them, and see why none was made, or raise maxJournalBytes',
+    { details: { uncoveredBytes, maxJournalBytes: maxBytes } },
   )
 }
 

@@ -14,6 +14,7 @@ import {
   type AppenderStart,
   createAppender,
   type Durable,
+  MARK_BYTES,
   type Mark,
   PENDING_BYTES_MAX,
 } from './appender.ts'
@@ -36,6 +37,8 @@ export interface JournalState {
   from: Mark | null
   /** The most that any snapshot in HEAD.json or HEAD.prev.json covers. */
   covered: Covered | null
+  /** What the current snapshot covers; 0 without one. */
+  current: number
 }
 
 /** Where a journal lies, and what it asks of its store. */
@@ -70,6 +73,8 @@ export interface OpenJournalOptions {
   lockWaitMs: number
   signal?: AbortSignal | undefined
   maxPendingBytes?: number | undefined
+  /** What no snapshot covers may take this much space. */
+  maxBytes?: number | undefined
   /** Smaller for tests. */
   segmentBytesMax?: number | undefined
 }
@@ -82,9 +87,15 @@ export interface OwnedJournal {
   readonly last: number
   readonly durable: Durable | null
   readonly pendingBytes: number
+  /** Bytes on the disk that no snapshot covers, about. */
+  readonly uncoveredBytes: number
   /** Why it takes no entries; null when it does. */
   readonly failed: unknown
   append(data: Uint8Array): Appended
+  /** @throws what `append` would for an entry of this size */
+  assertTakes(dataBytes: number): void
+  /** A snapshot covers entries up to this one. */
+  covered(sequence: number): void
   flush(): Promise<void>
   waitFor(sequence: number): Promise<void>
   /** Durable entries after one, in order. */
@@ -125,7 +136,7 @@ export async function readJournalEnd(place: JournalPlace): Promise<{ last: numbe
   const { head, from } = await place.readState()
   if (head === null) return { last: 0, mark: null }
   const plan = await recover(place, await listSegments(place.fs, place.directory), head, from, 1)
-  return { last: plan.last, mark: markIn(foundRanges(plan, null), plan.last) }
+  return { last: plan.last, mark: markIn(foundMarks(plan, foundRanges(plan, null)), plan.last) }
 }
 
 async function openLocked(
@@ -163,10 +174,12 @@ async function openLocked(
     name: (name) => place.nameSegment({ journal: fixed.journal, segment: name, durable: appender.durable }),
     assertHeld: () => assertHeld(lock),
     maxPendingBytes: options.maxPendingBytes ?? PENDING_BYTES_MAX,
+    maxBytes: options.maxBytes ?? Number.POSITIVE_INFINITY,
+    uncoveredBytes: uncoveredIn(parts, state, plan),
     ...(options.segmentBytesMax === undefined ? {} : { segmentBytesMax: options.segmentBytesMax }),
   })
   const begin = state.from?.first ?? plan?.chain[0]?.header?.fields.first ?? 1
-  return ownedJournal(place, fixed.journal, appender, { parts, begin }, lock)
+  return ownedJournal(place, fixed.journal, appender, { parts, marks: foundMarks(plan, parts), begin }, lock)
 }
 
 /** Reads what may matter, and refuses what is not whole. */
@@ -279,9 +292,30 @@ interface Part {
   first: number
 }
 
-function markIn(parts: readonly Part[], sequence: number): Mark | null {
-  const part = parts.findLast(({ first }) => first <= sequence)
-  return part === undefined ? null : { segment: part.name, offset: part.from, first: part.first }
+function markIn(marks: readonly Mark[], sequence: number): Mark | null {
+  return marks.findLast(({ first }) => first <= sequence) ?? null
+}
+
+/** Frames at which a reading may begin, oldest first, some way from each other. */
+function foundMarks(plan: ReadPlan | null, parts: readonly Part[]): Mark[] {
+  const marks: Mark[] = []
+  for (const { name, from, to, first } of parts) {
+    marks.push({ segment: name, offset: from, first })
+    const frames = plan?.chain.find((segment) => segment.name.number === name.number)?.frames ?? []
+    let next = from + MARK_BYTES
+    for (const { header, end } of frames) {
+      if (header.kind !== 'entries' || header.offset < next || end > to) continue
+      marks.push({ segment: name, offset: header.offset, first: header.first })
+      next = header.offset + MARK_BYTES
+    }
+  }
+  return marks
+}
+
+/** What an opening looked for, unless the current snapshot covers all of it. */
+function uncoveredIn(parts: readonly Part[], { current }: JournalState, plan: ReadPlan | null): number {
+  if (plan === null || current >= plan.last) return 0
+  return parts.reduce((sum, { from, to }) => sum + to - from, 0)
 }
 
 /** What was found and counts, up to where this owner goes on. */
@@ -318,6 +352,8 @@ async function removeAll({ fs, directory }: JournalPlace, names: readonly Segmen
 interface FoundJournal {
   /** What was found and counts. */
   parts: Part[]
+  /** In these parts, as the owner before might have noted them. */
+  marks: Mark[]
   /** The first entry that was looked for. */
   begin: number
 }
@@ -361,6 +397,25 @@ function ownedJournal(
     }
   }
 
+  function markFor(sequence: number): Mark | null {
+    return appender.markFor(sequence) ?? markIn(found.marks, sequence)
+  }
+
+  /** What is left is what a reading would read, from its mark on. */
+  function covered(sequence: number): void {
+    if (sequence >= appender.last) {
+      appender.setUncovered(0)
+      return
+    }
+    const mark = markFor(sequence + 1)
+    if (mark === null) return
+    const { segment, offset } = mark
+    const parts = [...found.parts, ...appender.written()].filter(({ name }) => name.number >= segment.number)
+    const bytesOf = ({ name, from, to }: Pick<Part, 'name' | 'from' | 'to'>): number =>
+      to - (name.number === segment.number ? Math.max(from, offset) : from)
+    appender.setUncovered(parts.reduce((sum, part) => sum + bytesOf(part), 0))
+  }
+
   return {
     id,
     get last() {
@@ -375,11 +430,16 @@ function ownedJournal(
     get failed() {
       return appender.failed
     },
+    get uncoveredBytes() {
+      return appender.uncoveredBytes
+    },
     append: appender.append,
+    assertTakes: appender.assertTakes,
+    covered,
     flush: appender.flush,
     waitFor: appender.waitFor,
     read,
-    markFor: (sequence) => appender.markFor(sequence) ?? markIn(found.parts, sequence),
+    markFor,
     heal: appender.heal,
     async removeBefore(first) {
       removed = Math.max(removed, first.number)

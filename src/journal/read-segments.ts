@@ -135,15 +135,25 @@ async function openSegment(fs: FileSystem, path: string): Promise<File | null> {
 /** Reads through a window. A page that cannot be read hides nothing but itself. */
 function windowOf(file: File, path: string): ReadAt {
   const window = new Uint8Array(WINDOW_BYTES)
-  let start = 0
+  let start = -1
   let length = 0
 
   return async (target, position) => {
-    if (target.length > WINDOW_BYTES) return await readOrNull(file, path, target, position)
-    const isInside = position >= start && position + target.length <= start + length
-    if (!isInside) {
+    const isKnown = position >= start && position < start + length
+    const known = isKnown ? window.subarray(position - start, length) : window.subarray(0, 0)
+    if (target.length > WINDOW_BYTES) {
+      target.set(known)
+      const rest = await readOrNull(file, path, target.subarray(known.length), position + known.length)
+      return rest === null ? null : known.length + rest
+    }
+    if (known.length < target.length) {
+      // A frame's header comes before the frame: what is there already is not read again. After a jump nothing is read ahead.
+      const isNext = isKnown || position === start + length
+      window.set(known)
       start = position
-      length = (await readOrNull(file, path, window, position)) ?? 0
+      const ahead = window.subarray(known.length, isNext ? WINDOW_BYTES : target.length)
+      const rest = await readOrNull(file, path, ahead, position + known.length)
+      length = rest === null ? 0 : known.length + rest
     }
     if (length === 0) return await readOrNull(file, path, target, position)
     const part = window.subarray(position - start, Math.min(position - start + target.length, length))

@@ -215,6 +215,26 @@ test('a journal that failed is healed by a snapshot, and no change is lost or re
   await again.close()
 })
 
+test('a journal that is full refuses a change before it is applied, until a save succeeds', async () => {
+  const made = disk()
+  type Big = { add: number; filler: string }
+  const live = await openEngine<Ledger, Big>(openOn(made.start()), ledger, {
+    create: () => ({ applied: [] }),
+    apply: (engine, { add }) => void engine.applied.push(add),
+    onError: () => undefined,
+    quietMs: 1_000_000,
+    maxJournalBytes: 1024 * 1024,
+  })
+  const filler = 'x'.repeat(250_000)
+  for (const add of [1, 2, 3, 4]) await live.change({ add, filler })
+  await expect(live.change({ add: 5, filler })).rejects.toMatchObject({ code: 'JOURNAL_FULL' })
+  expect(live.engine.applied).toEqual([1, 2, 3, 4])
+  await live.save()
+  await live.change({ add: 5, filler })
+  expect(live.engine.applied).toEqual([1, 2, 3, 4, 5])
+  await live.close()
+})
+
 test('an engine whose blobs are read later is saved while changes come in', async () => {
   const made = disk()
   const killed = made.start()

@@ -1,4 +1,4 @@
-import { readdirSync, renameSync, writeFileSync } from 'node:fs'
+import { readdirSync, renameSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { clock } from '../../src/clock.ts'
@@ -7,6 +7,7 @@ import type { OwnedJournal } from '../../src/journal/journal.ts'
 import { createDisk, type Disk } from '../faulty-disk/disk.ts'
 import { filesBelow } from '../faulty-disk/image.ts'
 import { scratch } from '../support/scratch.ts'
+import { countingDisk } from '../support/watched-disk.ts'
 import { cover, DIRECTORY, entriesOf, listOf, openLab, ROOT } from './lab.ts'
 
 const text = (value: string): Uint8Array => Buffer.from(value)
@@ -103,6 +104,25 @@ test('is read from the mark of what is covered, in whatever segment that is', as
     expect(await appendAll(again, ['more'])).toEqual([21])
     await again.close()
   }
+})
+
+test('is read twice and no more: once to find its end, and once to serve its entries', async () => {
+  const root = scratch()
+  const opened = await openLab(nodeFileSystem, { root, segmentBytesMax: 64 * 1024 * 1024 })
+  // Frames below, at, and above what is read ahead.
+  for (const size of [100_000, 100_000, 262_000, 400_000, 50, 262_000, 900_000]) {
+    await opened.append(new Uint8Array(size)).durable
+  }
+  await opened.close()
+  const [name] = readdirSync(join(root, 'journal'))
+  const { size } = statSync(join(root, 'journal', name!))
+  const disk = countingDisk()
+  const again = await openLab(disk.fs, { root })
+  expect(await listOf(again)).toHaveLength(7)
+  const { bytesRead } = disk.take()
+  expect(bytesRead).toBeGreaterThan(size)
+  expect(bytesRead).toBeLessThan(2.05 * size)
+  await again.close()
 })
 
 test('large entries are frames of their own, and too large ones are refused', async () => {

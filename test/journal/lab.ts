@@ -58,7 +58,7 @@ export async function openLab(
       lockPath: lock ? `${root}/journal.lock` : null,
       async readState() {
         const { journal, covered, from } = await readLabHead(fs, root)
-        return { store, head: journal, from, covered }
+        return { store, head: journal, from, covered, current: covered?.sequence ?? 0 }
       },
       async nameSegment({ segment, durable }: NamedSegment) {
         const head = await readLabHead(fs, root)

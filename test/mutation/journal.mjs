@@ -8,6 +8,27 @@ const table = ['test/journal/plan-recovery.test.ts', 'test/explore/journal-bytes
 /** @type {import('./durability.mjs').Mutation[]} */
 export const journal = [
   {
+    file: 'src/journal/appender.ts',
+    find: 'if (uncoveredBytes + frameBytes(bytes) > maxBytes) throw fullError(uncoveredBytes, maxBytes)',
+    replace: '',
+    why: 'a journal that no snapshot covers does not grow without limit',
+    tests: ['test/store/journal.test.ts'],
+  },
+  {
+    file: 'src/journal/journal.ts',
+    find: 'appender.setUncovered(parts.reduce((sum, part) => sum + bytesOf(part), 0))',
+    replace: '',
+    why: 'a journal that was full goes on when a snapshot covers a part of it',
+    tests: ['test/store/journal.test.ts'],
+  },
+  {
+    file: 'src/engines/live.ts',
+    find: 'journal.assertTakes(data.length)',
+    replace: '',
+    why: 'a change that the journal does not take is not applied',
+    tests: ['test/engines/live.test.ts'],
+  },
+  {
     file: 'src/journal/scan.ts',
     find: 'if (end > size || (expected !== null && !follows(header, expected))) return flaw',
     replace: 'if (end > size) return flaw',
@@ -148,10 +169,10 @@ export const journal = [
     find: `    if (failed !== null) throw failedError(failed)
   }
 
-  function append`,
+  function assertTakes`,
     replace: `  }
 
-  function append`,
+  function assertTakes`,
     why: 'after a failure nothing more is written to a segment',
     tests: ['test/journal/journal.test.ts'],
   },

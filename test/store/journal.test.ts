@@ -65,6 +65,50 @@ test('a snapshot of the same content covers more entries without being made agai
   expect(await entries(journal)).toEqual([])
 })
 
+test('a journal takes so much that no snapshot covers, warns at half of it, and goes on after a snapshot', async () => {
+  const path = directory()
+  const warnings: string[] = []
+  const options = { maxJournalBytes: 1024 * 1024 }
+  const store = await openStore(path, { onWarning: ({ code }) => warnings.push(code) })
+  onTestFinished(() => store.close())
+  await expect(store.openJournal({ maxJournalBytes: 1000 })).rejects.toThrow(RangeError)
+  const journal = await store.openJournal(options)
+  const entry = new Uint8Array(250_000)
+  await journal.append(entry).durable
+  expect(warnings).toEqual([])
+  for (let i = 0; i < 3; i++) await journal.append(entry).durable
+  expect(warnings).toEqual(['JOURNAL_GROWS'])
+  const full = expect.objectContaining({ code: 'JOURNAL_FULL', details: expect.objectContaining(options) })
+  expect(() => journal.append(entry)).toThrow(full)
+  expect(() => journal.assertTakes(entry.length)).toThrow(full)
+  // A small one still fits.
+  await journal.append(text('small')).durable
+  expect(journal.last).toBe(5)
+  await journal.close()
+
+  const again = await store.openJournal(options)
+  expect(() => again.append(entry)).toThrow(full)
+  await save(store, 2, 'two')
+  await again.append(entry).durable
+  await save(store, again.last, 'all')
+  expect(again.uncoveredBytes).toBe(0)
+  for (let i = 0; i < 4; i++) await again.append(entry).durable
+  expect(() => again.append(entry)).toThrow(full)
+  await save(store, again.last, 'all of it')
+  await again.close()
+  const covered = await store.openJournal(options)
+  expect(covered.uncoveredBytes).toBe(0)
+  for (let i = 0; i < 4; i++) await covered.append(entry).durable
+})
+
+test('entries that wait for the disk count towards the limit', async () => {
+  const store = await openAt(directory())
+  const journal = await store.openJournal({ maxJournalBytes: 1024 * 1024 })
+  for (let i = 0; i < 4; i++) journal.append(new Uint8Array(250_000))
+  expect(() => journal.append(new Uint8Array(250_000))).toThrow(expect.objectContaining({ code: 'JOURNAL_FULL' }))
+  await journal.flush()
+})
+
 describe('in a store with a journal', () => {
   test('only its owner persists, and says what the snapshot covers', async () => {
     const path = directory()
