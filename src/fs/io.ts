@@ -227,12 +227,15 @@ export async function allSettledThenThrow<Work extends readonly unknown[]>(
   return await Promise.all(work)
 }
 
-/** Throws `STORE_DAMAGED` if a directory of a store's is a link: what is moved or written there would lie outside of the store. */
+/**
+ * Throws `IO_FAILED` if a directory of a store's is a link: what is moved or written there would lie outside of the store. It is no damage,
+ * because no older snapshot would be served better.
+ */
 export async function assertNoLink(fs: FileSystem, path: string): Promise<void> {
   if ((await lstatOrNull(fs, path))?.kind !== 'link') return
   throw new HoldfastError(
-    'STORE_DAMAGED',
-    `${path} is a link, and nothing was written through it; it must be a real directory: put one in its place`,
-    { details: { path } },
+    'IO_FAILED',
+    `${path} is a symbolic link, and nothing was written through it; it must be a real directory: put one in its place`,
+    { details: { code: 'ELOOP', path } },
   )
 }
