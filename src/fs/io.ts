@@ -233,14 +233,14 @@ export async function allSettledThenThrow<Work extends readonly unknown[]>(
 }
 
 /**
- * Throws `STORE_DAMAGED` if a directory of the store is a link: files moved or written there would lie outside the
- * store.
+ * Throws `IO_FAILED` if a directory of the store is a link: files moved or written there would lie outside the store.
+ * This is not damage: an older snapshot would be served no better.
  */
 export async function assertNoLink(fs: FileSystem, path: string): Promise<void> {
   if ((await lstatOrNull(fs, path))?.kind !== 'link') return
   throw new HoldfastError(
-    'STORE_DAMAGED',
-    `${path} is a link, and nothing was written through it; it must be a real directory: put one in its place`,
-    { details: { path } },
+    'IO_FAILED',
+    `${path} is a symbolic link, and nothing was written through it; it must be a real directory: put one in its place`,
+    { details: { code: 'ELOOP', path } },
   )
 }

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest'
+import { isHoldfastError } from '../../src/errors.ts'
 import { blake3 } from '../../src/format/blake3.ts'
 import { fixed } from '../../src/format/chunking.ts'
 import { CODEC_DAG_CBOR, cidText, parseCid } from '../../src/format/cid.ts'
@@ -13,6 +14,7 @@ import { createPackIndex } from '../../src/format/pack-builder.ts'
 import { encodeSegments } from '../../src/format/segments.ts'
 import type { DirectoryImage } from '../faulty-disk/image.ts'
 import { noise } from '../support/bytes.ts'
+import * as crafted from '../support/craft.ts'
 import { build, fileOf, headBytes, headOf, persisted, repaired, visit, withFiles } from '../support/lab.ts'
 import { rejects } from '../support/rejects.ts'
 
@@ -102,6 +104,52 @@ function blobOf(
   ]
   return withSnapshot(one, blocks, manifest, size)
 }
+
+describe('a node that says a length at a limit', () => {
+  const shared = { x: { source: content, chunking: fixed(512) } }
+  const lengths = [2 ** 31 - 1, 2 ** 31, 2 ** 32 - 1, 2 ** 32, 2 ** 32 + 512, Number.MAX_SAFE_INTEGER - 512]
+
+  test.each(
+    lengths.flatMap((length): [number, number][] => [
+      [length, length + 512],
+      [length, 1_024],
+    ]),
+  )('%i, in a blob of %i bytes: a repair keeps the snapshot that shares its chunks', async (length, size) => {
+    const sound = await build((store) => store.persist({ blobs: shared }))
+    const [first, second] = chunks.map((bytes) => crafted.chunk(bytes))
+    const lying = crafted.node([
+      [length, first!],
+      [512, second!],
+    ])
+    const list = crafted.segments(blake3(content))
+    const blob = { root: crafted.linkTo(lying), size, segments: crafted.linkTo(list), chunking: fixed(512) }
+    const blocks = [
+      { bytes: lying.bytes, kind: KIND.node },
+      { bytes: list.bytes, kind: KIND.segments },
+    ]
+    const image = withSnapshot(sound, blocks, crafted.manifest({ x: blob }).bytes, 1_024)
+    expect(await loadsAt(image, 1)).toBe(true)
+    expect(await loadsAt(image, 2)).toBe(false)
+    const { image: after } = await visit(image, (store) => store.repair())
+    expect(await loadsAt(after, 1)).toBe(true)
+    const { result } = await visit(after, async (store) => [await store.snapshots(), await store.verify()] as const)
+    expect(result[0].map(({ sequence }) => sequence)).toEqual([1])
+    expect(result[1]).toMatchObject({ ok: true, problems: [] })
+  })
+
+  async function loadsAt(image: DirectoryImage, at: number): Promise<boolean> {
+    const { result } = await visit(image, async (store) => {
+      try {
+        await using snapshot = await store.load({ at })
+        return Buffer.compare(await snapshot!.blob('x').bytes(), content) === 0
+      } catch (error) {
+        if (isHoldfastError(error)) return false
+        throw error
+      }
+    })
+    return result
+  }
+})
 
 describe('sizes that do not add up', () => {
   test('a blob as it should be is the one that the others are compared with', async () => {
