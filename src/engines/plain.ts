@@ -1,4 +1,4 @@
-// For an engine that has no adapter of its own: it gives bytes, or saves to a path.
+// The adapter for engines that have none of their own. The caller turns the engine into bytes, or saves it to a path.
 
 import type { BlobInput, SnapshotBlob } from '../index.ts'
 import { assertOptions, type OptionTable, refusePromise } from '../misuse.ts'

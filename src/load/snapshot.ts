@@ -213,7 +213,7 @@ function assemble(
     hold(file) {
       resources.files.push(file)
     },
-    writeFile: (path, parts) => writeBlob(ctx.fs, pathOf(path, 'writeTo'), parts),
+    writeFile: (path, parts) => writeBlob(ctx.fs, pathOf(path, 'writeTo'), parts, ctx.storage.location),
   }
 
   function assertOpen(): void {

@@ -3,6 +3,7 @@
 
 import { join } from 'node:path'
 import { HoldfastError, isHoldfastError } from '../errors.ts'
+import { orAborted } from '../foreign.ts'
 import { attempt, ioError, statOrNull } from '../fs/io.ts'
 import type { File, FileStat, FileSystem } from '../fs/port.ts'
 import type { WorkDirectory } from '../fs/temps.ts'
@@ -270,7 +271,8 @@ async function savedReader(
     // One that is aborted before it begins never hears of it.
     signal.throwIfAborted()
     try {
-      answer = await save(path, { signal })
+      // One that does not hear the signal may write on for a while, into a directory that is gone by then.
+      answer = await orAborted(save(path, { signal }), signal)
     } catch (cause) {
       signal.throwIfAborted()
       throw sourceFailed(name, 'saving into a path failed', cause)

@@ -160,6 +160,12 @@ function assertSource(name: string, source: BlobSource): void {
       `persist: blob ${JSON.stringify(name)} is a ${given.constructor.name}; give new Uint8Array(a.buffer, a.byteOffset, a.byteLength)`,
     )
   }
+  const buffer = ArrayBuffer.isView(given) ? given.buffer : given
+  if (buffer instanceof ArrayBuffer && isDetached(buffer)) {
+    throw new TypeError(
+      `persist: blob ${JSON.stringify(name)} is a detached buffer: it was transferred, to another thread perhaps; give a copy of its bytes`,
+    )
+  }
   if (typeof source === 'string' && !isWellFormed(source)) {
     throw new TypeError(`persist: blob ${JSON.stringify(name)} is text with a lone surrogate, which UTF-8 cannot hold`)
   }
@@ -173,6 +179,16 @@ function expectErrors(input: unknown): void {
   const source = hasKey(input, 'source') ? (input as { source: unknown }).source : input
   const { on, pipe } = (source ?? {}) as { on?: unknown; pipe?: unknown }
   if (typeof on === 'function' && typeof pipe === 'function') on.call(source, 'error', () => {})
+}
+
+function isDetached(buffer: ArrayBuffer): boolean {
+  try {
+    // Node 20 has no `detached`.
+    new Uint8Array(buffer)
+    return false
+  } catch {
+    return true
+  }
 }
 
 function isBytesLike(source: unknown): boolean {

@@ -31,7 +31,16 @@ function packOf(image: DirectoryImage, blocks: readonly Block[]): { name: string
   let position = HEADER_BYTES
   for (const { bytes, kind, length = bytes.length } of blocks) {
     const codec = kind === KIND.chunk ? 0x55 : CODEC_DAG_CBOR
-    builder.add(blake3(bytes), 0, position, length, length, codec, 0, kind, null)
+    builder.add({
+      digest: blake3(bytes),
+      offset: position,
+      storedLength: length,
+      rawLength: length,
+      codec,
+      compression: 0,
+      kind,
+      check: null,
+    })
     position += bytes.length
   }
   const { trailer, name } = builder.finish(header, position)

@@ -7,6 +7,7 @@ import { createInterface } from 'node:readline'
 import { type BlobInput, destroyStore, isHoldfastError, memory, openStore, type Store, type Warning } from 'holdfast'
 import { type EngineAdapter, persistEngine, restoreEngine } from 'holdfast/engines'
 import MiniSearch from 'minisearch'
+import { acknowledgeChanges } from './acknowledge.ts'
 import { collectDocuments, type Document } from './documents.ts'
 import {
   answers,
@@ -53,6 +54,7 @@ async function main(): Promise<void> {
     await changeOneInAHundred(store, adapter, engine)
     const durationMs = await restart(store, path, adapter, engine)
     await killWriters(store, path, adapter, durationMs)
+    await acknowledgeChanges(directory, nodeModules, collectDocuments(nodeModules).documents)
     await damageOneByte(store, path, adapter, warnings)
     await destroyStore(path)
   } catch (error) {

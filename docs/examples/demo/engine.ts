@@ -16,7 +16,7 @@ export interface Engine {
 }
 
 export const textOptions = { fields: ['title', 'text'] }
-const textAdapter = minisearch(MiniSearch<Document>, textOptions)
+export const textAdapter = minisearch(MiniSearch<Document>, textOptions)
 
 export function buildText(documents: readonly Document[]): MiniSearch<Document> {
   const text = new MiniSearch<Document>(textOptions)
