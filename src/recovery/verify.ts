@@ -11,6 +11,7 @@ import { ENTRY_BYTES, FANOUT_BYTES, FOOTER_BYTES, HEADER_BYTES } from '../format
 import type { PackIndex } from '../format/pack.ts'
 import type { OptionTable } from '../misuse.ts'
 import type { OnProgress } from '../progress.ts'
+import { checkRecords } from './check-records.ts'
 import { createSnapshotCheck, listingCheck, type SnapshotHealth } from './examine.ts'
 import { type Pinned, pinStore } from './pin-store.ts'
 import { type BadBlocksOf, blockProblems, noteBadBlocks, type Problem, packProblem } from './problem.ts'
@@ -132,6 +133,8 @@ async function verifyPacks(
   for (const [sequence, message] of listing.wrong()) {
     report.problems.push({ code: 'HEAD_DAMAGED', what: `snapshot ${sequence}`, message })
   }
+  const isGood = (slot: number, entry: number): boolean => !marks.has(slot, entry)
+  report.problems.push(...(await checkRecords(ctx, head, source, { isGood, signal: options.signal })))
   reportBadBlocks(ctx, head, source, marks, report)
 }
 

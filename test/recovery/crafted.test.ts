@@ -89,6 +89,7 @@ function blobOf(
   size: number,
   segments: readonly Uint8Array[],
   indexLength?: number,
+  extra: (manifest: Uint8Array) => readonly Block[] = () => [],
 ): DirectoryImage {
   const nodes: Uint8Array[] = []
   const dag = createDagBuilder((block) => nodes.push(block))
@@ -101,10 +102,12 @@ function blobOf(
     ...chunks.map((bytes) => ({ bytes, kind: KIND.chunk, length: indexLength })),
     ...nodes.map((bytes) => ({ bytes, kind: KIND.node })),
     { bytes: list, kind: KIND.segments },
+    ...extra(manifest),
   ]
   return withSnapshot(one, blocks, manifest, size)
 }
 
+<<<<<<< HEAD
 describe('a node that says a length at a limit', () => {
   const shared = { x: { source: content, chunking: fixed(512) } }
   const lengths = [2 ** 31 - 1, 2 ** 31, 2 ** 32 - 1, 2 ** 32, 2 ** 32 + 512, Number.MAX_SAFE_INTEGER - 512]
@@ -148,6 +151,27 @@ describe('a node that says a length at a limit', () => {
       }
     })
     return result
+=======
+/** The commit record of snapshot 2, for a manifest. */
+function recordOf(manifest: Uint8Array): Block {
+  const store = fromHex(headOf(one).storeId, 16)
+  const [{ time }] = headOf(one).snapshots as [HeadSnapshot]
+  const block = { codec: CODEC_DAG_CBOR, digest: blake3(manifest) } as const
+  return { bytes: encodeCommit({ store, sequence: 2, manifest: block, time, packs: [] }), kind: KIND.commit }
+}
+
+test.each<[string, (manifest: Uint8Array) => readonly Block[], object[]]>([
+  ['that agrees', (manifest) => [recordOf(manifest)], []],
+  ['that agrees beside one of a writer that died', (manifest) => [recordOf(noise(9, 9)), recordOf(manifest)], []],
+  ['of another manifest', () => [recordOf(noise(9, 9))], [{ code: 'HEAD_DAMAGED', what: 'snapshot 2' }]],
+  ['that is none', () => [{ bytes: noise(99, 9), kind: KIND.commit }], [{ code: 'PACK_DAMAGED' }]],
+])('verify reads commit records, at both levels: one %s', async (_name, extra, problems) => {
+  const image = blobOf([512, 512], 1024, [blake3(content)], undefined, extra)
+  for (const level of ['quick', 'full'] as const) {
+    const { result } = await visit(image, (store) => store.verify({ level }))
+    expect(result.problems).toMatchObject(problems)
+    expect(result.problems).toHaveLength(problems.length)
+>>>>>>> wt-i
   }
 })
 
