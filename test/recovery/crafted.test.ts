@@ -107,7 +107,6 @@ function blobOf(
   return withSnapshot(one, blocks, manifest, size)
 }
 
-<<<<<<< HEAD
 describe('a node that says a length at a limit', () => {
   const shared = { x: { source: content, chunking: fixed(512) } }
   const lengths = [2 ** 31 - 1, 2 ** 31, 2 ** 32 - 1, 2 ** 32, 2 ** 32 + 512, Number.MAX_SAFE_INTEGER - 512]
@@ -151,7 +150,9 @@ describe('a node that says a length at a limit', () => {
       }
     })
     return result
-=======
+  }
+})
+
 /** The commit record of snapshot 2, for a manifest. */
 function recordOf(manifest: Uint8Array): Block {
   const store = fromHex(headOf(one).storeId, 16)
@@ -171,7 +172,6 @@ test.each<[string, (manifest: Uint8Array) => readonly Block[], object[]]>([
     const { result } = await visit(image, (store) => store.verify({ level }))
     expect(result.problems).toMatchObject(problems)
     expect(result.problems).toHaveLength(problems.length)
->>>>>>> wt-i
   }
 })
 
