@@ -24,7 +24,10 @@ export interface HeadChange {
   journal?: HeadJournal | null | undefined
 }
 
-/** HEAD after a change. Packs that no snapshot needs any more are retired in the same step. */
+/**
+ * HEAD after a change. Packs that no snapshot needs any more are retired in the same step. A pack that none needed before stays: no write of
+ * ours leaves one, so HEAD is wrong about what needs it, and a snapshot may still load from it. `repair` sets that right.
+ */
 export function nextHead(head: Head, change: HeadChange): Head {
   const revision = head.revision + 1
   const snapshots = change.snapshots ?? head.snapshots
@@ -36,6 +39,8 @@ export function nextHead(head: Head, change: HeadChange): Head {
     )
   }
   const needed = new Set(snapshots.flatMap(({ packs }) => packs))
+  const neededBefore = new Set(head.snapshots.flatMap(({ packs }) => packs))
+  for (const { id } of head.packs) if (!neededBefore.has(id)) needed.add(id)
   const all = [...head.packs, ...(change.written ?? [])]
   const packs = all
     .filter(({ id }) => needed.has(id))

@@ -43,6 +43,12 @@ test('a snapshot that is added becomes current, and its sequence is never given 
   expect(dropped.sequence).toBe(8)
 })
 
+test('a pack that no snapshot is said to need stays: HEAD is wrong about it, and something may load from it', () => {
+  const wrong = { ...head, packs: [...head.packs, pack(8)] }
+  const next = nextHead(wrong, { snapshots: [snapshot(4, [1, 3])] })
+  expect(next.packs).toEqual([pack(1), pack(3, 500), pack(8)])
+})
+
 test('packs that no snapshot needs any more are retired by the same write', () => {
   const next = nextHead(head, { snapshots: [snapshot(4, [1, 3])] })
   expect(next.packs).toEqual([pack(1), pack(3, 500)])

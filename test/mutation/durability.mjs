@@ -525,6 +525,13 @@ export const durability = [
   },
   {
     file: 'src/history/next-head.ts',
+    find: '  for (const { id } of head.packs) if (!neededBefore.has(id)) needed.add(id)\n',
+    replace: '',
+    why: 'a pack that HEAD is wrong about stays until a repair looks at it',
+    tests: ['test/history/next-head.test.ts'],
+  },
+  {
+    file: 'src/history/next-head.ts',
     find: '...dropped.map(({ name, bytes }) => ({ name, bytes, revision })),',
     replace: '',
     why: 'a pack goes at once, while HEAD.prev.json needs it',
