@@ -146,7 +146,7 @@ export async function writeDurable(
 ): Promise<void> {
   const { target } = options
   const mode = options.keepMode === true ? await modeOf(fs, target, options.mode) : options.mode
-  const { lock, prefix = '', suffix = '' } = options
+  const { lock, prefix, suffix } = options
   const temp = await createTemp(fs, options.tempDirectory, { mode, lock, prefix, suffix })
   try {
     if (options.write === undefined) await writeFully(temp.file, [options.bytes], 0)

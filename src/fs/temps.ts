@@ -38,8 +38,8 @@ const nameTriesMax = 16
 
 /** What a temp's name has around its random digits. */
 export interface TempAffixes {
-  prefix?: string
-  suffix?: string
+  prefix?: string | undefined
+  suffix?: string | undefined
 }
 
 /** `if-possible`: unlocked where there are no locks; a reaper without locks goes by age. */

@@ -19,13 +19,14 @@ if (verb === 'persist') {
   for (const [name, blob] of Object.entries(blobs)) {
     same.push(Buffer.compare(await snapshot.blob(name).bytes(), blob) === 0)
   }
+  await snapshot.dispose()
   const refused = await openStore(directory, { compression: 'zstd' })
   const zstd = await refused.persist({ blobs: { small: 'x' } }).then(() => 'done', codeOf)
   console.log(JSON.stringify({ compressed: bytes.written < bytes.total / 2, same, zstd, warnings }))
 } else {
   const read = await store
     .load({ at: 1 })
-    .then(async (snapshot) => await snapshot.blob('large').bytes())
+    .then(async (snapshot) => await snapshot.blob('large').bytes().finally(snapshot.dispose))
     .then(() => 'read', codeOf)
   const verify = await store.verify().then(({ ok }) => (ok ? 'ok' : 'damaged'), codeOf)
   const repair = await store.repair().then(({ applied }) => (applied ? 'applied' : 'nothing to do'), codeOf)
