@@ -24,6 +24,7 @@ import { SCRUB_OPTIONS, type ScrubOptions, type ScrubReport, scrub } from './rec
 import { VERIFY_OPTIONS, type VerifyOptions, type VerifyReport, verify } from './recovery/verify.ts'
 import type { Storage } from './storage/port.ts'
 import {
+  checkStoreJournal,
   JOURNAL_OPTIONS,
   type Journal,
   type JournalFiles,
@@ -288,7 +289,8 @@ export function createStore({ storage, fs, local, journal }: Place, options: Sto
           rollback(ctx, to, { ...request, ...lockWait(request), journalEnd }),
         ),
       ),
-    verify: (request) => runChecked('verify', request, VERIFY_OPTIONS, () => verify(ctx, request)),
+    verify: (request) =>
+      runChecked('verify', request, VERIFY_OPTIONS, () => verify(ctx, request, () => checkStoreJournal(ctx, journal))),
     scrub: (request = {}) =>
       runChecked('scrub', request, SCRUB_OPTIONS, async () => {
         const report = await scrub(ctx, {
