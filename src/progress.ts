@@ -21,6 +21,7 @@ export interface Warning {
     | 'COMPACTION_SKIPPED'
     | 'COMPRESSION_FAILED'
     | 'JOURNAL_GROWS'
+    | 'JOURNAL_AHEAD'
   message: string
   details: Readonly<Record<string, unknown>>
 }

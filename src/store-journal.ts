@@ -199,6 +199,36 @@ export async function withJournalLocked<T>(
   }
 }
 
+/**
+ * Tells once who loads the current snapshot without the journal that the journal has more. A look that fails says nothing: whoever opens the
+ * journal is told.
+ */
+export function aheadWarning(ctx: StoreContext, files: JournalFiles | null): NonNullable<StoreContext['loaded']> {
+  let isWarned = false
+  return async (head, snapshot) => {
+    const { journal } = head
+    if (isWarned || files === null || journal === undefined || ctx.journal !== null) return
+    if (snapshot.sequence !== head.current) return
+    const covers = currentCovers(head, journal)
+    const after = covers?.sequence ?? 0
+    const mark = covers?.mark
+    const from = mark == null ? { segment: journal.first, offset: 0 } : mark
+    const { firstEntryAfter } = await import('./journal/read-segments.ts')
+    const begin = { segment: segmentOf(from.segment), offset: from.offset }
+    const found = firstEntryAfter(files.fs, join(files.root, DIRECTORY), begin, after)
+    const first = await found.catch(() => null)
+    if (first === null) return
+    isWarned = true
+    ctx.warn({
+      code: 'JOURNAL_AHEAD',
+      message:
+        `${ctx.storage.location}: the journal has entries from ${first} on that snapshot ${snapshot.sequence} does not hold. Open the journal ` +
+        'and replay them (openEngine does), or take this for the state at the snapshot',
+      details: { sequence: snapshot.sequence, covers: after, first },
+    })
+  }
+}
+
 /** What a look at a journal found. `skipped`: something seemed wrong, and an owner that has it open may be why. */
 interface JournalCheck {
   state: 'none' | 'checked' | 'skipped'

@@ -24,6 +24,7 @@ import { SCRUB_OPTIONS, type ScrubOptions, type ScrubReport, scrub } from './rec
 import { VERIFY_OPTIONS, type VerifyOptions, type VerifyReport, verify } from './recovery/verify.ts'
 import type { Storage } from './storage/port.ts'
 import {
+  aheadWarning,
   checkStoreJournal,
   JOURNAL_OPTIONS,
   type Journal,
@@ -204,6 +205,7 @@ export function createStore({ storage, fs, local, journal }: Place, options: Sto
     lastPersisted: null,
     journal: null,
   }
+  ctx.loaded = aheadWarning(ctx, journal)
   const running = new Set<Promise<unknown>>()
   let closed = false
   let scrubbed: string | null = null

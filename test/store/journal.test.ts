@@ -295,6 +295,42 @@ test('a journal that is damaged is started over, and nothing of the old one is r
   expect(existsSync(path)).toBe(false)
 })
 
+test('a load that leaves out entries of the journal warns, once', async () => {
+  const path = directory()
+  const store = await openAt(path)
+  await store.persist({ blobs: { state: text('') } })
+  const journal = await store.openJournal()
+  await append(journal, 'a', 'b')
+  const warnings: unknown[] = []
+  const another = async (): Promise<Store> => {
+    warnings.length = 0
+    const opened = await openStore(path, { readOnly: true, onWarning: (warning) => warnings.push(warning) })
+    onTestFinished(() => opened.close())
+    return opened
+  }
+  const early = await another()
+  await (await early.load())!.dispose()
+  await (await early.load())!.dispose()
+  expect(warnings).toMatchObject([{ code: 'JOURNAL_AHEAD', details: { covers: 0, first: 1 } }])
+  await save(store, 2, 'ab')
+  await (await (await another()).load())!.dispose()
+  expect(warnings).toEqual([])
+  await append(journal, 'c')
+  await (await another()).restore(() => 'engine')
+  expect(warnings).toMatchObject([{ code: 'JOURNAL_AHEAD', details: { covers: 2, first: 3 } }])
+  // An older one was asked for.
+  await (await (await another()).load({ at: 1 }))!.dispose()
+  expect(warnings).toEqual([])
+  // The owner replays.
+  const own: string[] = []
+  await journal.close()
+  const owner = await openStore(path, { onWarning: ({ code }) => own.push(code) })
+  onTestFinished(() => owner.close())
+  await owner.openJournal()
+  await (await owner.load())!.dispose()
+  expect(own).toEqual([])
+})
+
 describe('verify looks at the journal', () => {
   async function withJournal(): Promise<{ path: string; store: Store; segment: string }> {
     const path = directory()
