@@ -1,3 +1,6 @@
+// `holdfast/durable`: the durable file operations that the store is built on, for files outside a store. This entry
+// knows nothing of snapshots and loads none of the store's code.
+
 import { resolve } from 'node:path'
 import { clock } from './clock.ts'
 import { nodeFileSystem } from './fs/node.ts'
@@ -7,9 +10,6 @@ import { findLagging, type Stale } from './fs/stale.ts'
 import { type DurableData, type SaveToTemp, type TextEncoding, writeFile } from './fs/write-file.ts'
 import { pathOf } from './location.ts'
 import { assertOptions, type OptionTable, refusePromise } from './misuse.ts'
-
-// `holdfast/durable`: what the store itself is built on, for files that are not in a store. Nothing here knows of
-// snapshots, and nothing of the store is loaded with it.
 
 export { type ErrorCode, type ErrorDetails, type ErrorKind, HoldfastError, isHoldfastError } from './errors.ts'
 export type { DurableData, ReapedOrphans, SaveToTemp, Stale, TextEncoding }

@@ -1,8 +1,8 @@
 // What a caller got wrong, told at once and in one way: options that do not exist or have another type, and a Promise
 // that was not awaited. An option that is not known must never pass in silence: `readonly: true` would open for writing.
 
-/** The type that an option must have. `any`: its own operation checks it. `ms`: a time in milliseconds, 0 or more. */
-type OptionType = 'any' | 'boolean' | 'function' | 'signal' | 'ms'
+/** The type that an option must have. `any`: its own operation checks it. `ms`: a time in milliseconds, 0 or more. `head`: a sequence or null. */
+type OptionType = 'any' | 'boolean' | 'function' | 'signal' | 'ms' | 'head'
 
 /** Every option of an operation. The compiler refuses a table that lacks one. */
 export type OptionTable<Options> = { readonly [Name in keyof Required<Options>]: OptionType }
@@ -59,6 +59,10 @@ const expected: Record<OptionType, { what: string; test(value: unknown): boolean
   function: { what: 'a function', test: (value) => typeof value === 'function' },
   signal: { what: 'an AbortSignal', test: isSignal },
   ms: { what: 'a number of milliseconds, 0 or more', test: (value) => typeof value === 'number' && value >= 0 },
+  head: {
+    what: 'the number of a snapshot, or null for none',
+    test: (value) => value === null || Number.isSafeInteger(value),
+  },
 }
 
 /** By its shape: other realms and polyfills have a class of their own. */

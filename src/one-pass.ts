@@ -1,5 +1,5 @@
-// Sources that give their bytes only once: streams, generators, iterators. One that was read before gives nothing, which looks
-// like empty content. So it is refused, and no full file or blob is replaced by an empty one.
+// Sources that give their bytes only once: streams, generators, iterators. One that was read before gives nothing,
+// which looks like empty content. So it is refused, and no full file or blob is replaced by an empty one.
 
 import { Readable } from 'node:stream'
 import { refusePromise } from './misuse.ts'
@@ -26,7 +26,9 @@ function isStream(source: object): boolean {
   return typeof pipe === 'function' || typeof getReader === 'function'
 }
 
-/** Why nothing, or not everything, can be read of `source` any more, for people; null when nothing is known against it. */
+/**
+ * Why nothing, or not everything, can be read of `source` any more, for people; null when nothing is known against it.
+ */
 export function usedUp(source: unknown): string | null {
   if (!isOnePass(source)) return null
   if (opened.has(source)) return 'was read before, and gives its content only once; make a new one for each save'

@@ -20,6 +20,7 @@ export interface Warning {
     | 'SWEEP_FAILED'
     | 'COMPACTION_SKIPPED'
     | 'COMPRESSION_FAILED'
+    | 'SNAPSHOT_NOT_DISPOSED'
     | 'JOURNAL_GROWS'
     | 'JOURNAL_AHEAD'
   message: string

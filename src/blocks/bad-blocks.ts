@@ -4,25 +4,25 @@
 type BadBlockMap = ReadonlyMap<string, ReadonlySet<string>>
 
 export interface BadBlocks {
-  /** What was noted since the last `clear`. It changes as blocks are noted. */
+  /** The bad blocks noted since the last `clear`. A live view. */
   readonly noted: BadBlockMap
   note(pack: string, digest: Uint8Array): void
-  /** For a pack that is gone or whose index cannot be read. */
+  /** Notes a pack that is missing or whose index cannot be read. */
   notePack(pack: string): void
   /**
-   * Packs with blocks noted since they were last read whole. `recorded` tells what HEAD records of a pack already: no more is to
-   * be learnt from that.
+   * Packs with bad blocks noted since the last full read of the pack. `recorded` gives the bad blocks that HEAD already
+   * records; those alone are no reason to read a pack.
    */
   unscanned(recorded: (pack: string) => readonly string[] | null): string[]
-  /** All blocks of the pack have been read, and the bad ones noted. */
+  /** Notes that all blocks of the pack have been read, and the bad ones noted. */
   noteScanned(pack: string): void
-  /** After HEAD has recorded them. */
+  /** Forgets what was noted, once HEAD has recorded it. */
   clear(): void
 }
 
 export function createBadBlocks(): BadBlocks {
   const noted = new Map<string, ReadonlySet<string>>()
-  /** Of each pack the blocks noted since it was read whole. */
+  /** By pack, the blocks noted since the last full read of it. */
   const news = new Map<string, Set<string>>()
   return {
     noted,
@@ -51,7 +51,10 @@ export function createBadBlocks(): BadBlocks {
   }
 }
 
-/** HEAD is read and written with every persist, so it lists at most this many bad blocks of a pack; with more, none is trusted. */
+/**
+ * HEAD is read and written with every persist, so it lists at most this many bad blocks of a pack. If there are more,
+ * no block of the pack is trusted.
+ */
 const BAD_BLOCKS_LISTED_MAX = 256
 
 export function joinBad(a: ReadonlySet<string> | undefined, b: ReadonlySet<string>): ReadonlySet<string> {

@@ -8,7 +8,7 @@ import type { BlobEntry } from '../format/manifest.ts'
 import type { BlockSource, DamageContext } from './block-source.ts'
 import { createDigestMap } from './digest-map.ts'
 
-/** Consecutive chunks of a blob: those below one node. */
+/** Consecutive chunks of a blob: the children of one node. */
 export interface ChunkRun {
   /** Where the first chunk starts in the blob, in bytes. */
   offset: number
@@ -54,10 +54,10 @@ export async function* chunkRuns(
   }
 }
 
-/** Range reads come back to the same nodes: the root always, a leaf often. At most 40 KB each. */
+/** Range reads need the same nodes again: the root always, a leaf often. A node takes at most 40 KB. */
 const NODES_CACHED = 32
 
-/** A node, verified when it was read, decoded once as long as it is in use. */
+/** Reads, verifies and decodes a node, or takes it from the cache. */
 async function readNode(source: BlockSource, digest: Uint8Array, damageContext: DamageContext): Promise<NodeChildren> {
   const { nodes } = source
   const key = Buffer.from(digest.buffer, digest.byteOffset, DIGEST_BYTES).toString('latin1')
@@ -69,17 +69,18 @@ async function readNode(source: BlockSource, digest: Uint8Array, damageContext: 
   return node
 }
 
-/** What is known of a node that was walked. */
+/** The facts about a node that was walked. */
 interface WalkedNode {
   total: number
-  /** Levels of nodes, itself included. */
+  /** Levels of nodes, including its own. */
   height: number
 }
 
 /**
- * Checks everything that `docs/format.md` ("Blob DAG") demands of the nodes of a blob, and tells its chunks. Each node is read
- * once, however often it is named: a few nodes that name each other a thousand times stand for more chunks than anybody can
- * visit. So a chunk is told once for each node that lists it, not once for each place that it has in the blob.
+ * Checks everything that `docs/format.md` ("Blob DAG") demands of the nodes of a blob, and reports its chunks. Each
+ * node is read once, however often it is named: a few nodes that name each other a thousand times stand for more chunks
+ * than can be visited. So a chunk is reported once for each node that lists it, and not once for each of its places in
+ * the blob.
  */
 export async function checkBlob(
   source: BlockSource,
@@ -128,7 +129,10 @@ function tooDeep(damageContext: DamageContext): HoldfastError {
   return disagrees(damageContext, `its tree is deeper than ${DAG_DEPTH_MAX}`)
 }
 
-/** Tells each node of a blob, roots first; `visit` answers whether to go below it. For marking what is alive. */
+/**
+ * Visits each node of a blob, roots first. `visit` returns whether to visit its children. Used to mark reachable
+ * blocks.
+ */
 export async function visitBlob(
   source: BlockSource,
   root: BlockId,

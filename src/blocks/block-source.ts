@@ -1,4 +1,4 @@
-// Looks blocks up by digest in the indexes of some packs, and reads them, verified.
+// Looks blocks up by digest in the indexes of some packs. Reads and verifies them.
 
 import { clock } from '../clock.ts'
 import { HoldfastError, isDamage, isHoldfastError } from '../errors.ts'
@@ -13,35 +13,34 @@ import type { OpenPack } from './pack-cache.ts'
 
 /**
  * The blocks of some packs, looked up by digest. A block's place is one number, `packNumber * 2^32 + entry`: its pack's
- * position in `packs` and its row in that pack's index. Indexes are read as they are needed, in the order of the packs
- * given, so that a small blob in a large store costs one of them.
+ * position in `packs` and its row in that pack's index. Indexes are read when needed, in the order of the given packs,
+ * so that a small blob in a large store costs one index.
  */
 export interface BlockSource {
-  /** Those whose index has been read, in that order. */
+  /** The packs whose index has been read, in that order. */
   readonly packs: readonly OpenPack[]
   readonly indexes: readonly PackIndex[]
-  /** Nodes decoded lately, by digest as latin1, least recently used first. `blob-dag.ts` fills it. */
+  /** A cache of decoded nodes, by digest as latin1, least recently used first. `blob-dag.ts` fills it. */
   readonly nodes: Map<string, NodeChildren>
   /** The block's place in the packs read so far, or -1. */
   find(digest: Uint8Array, at: number): number
   /** Reads indexes until `count` digests from `digests` are all found, or no index is left. */
   loadIndexesFor(digests: Uint8Array, count: number): Promise<void>
-  /** Reads all indexes that are left. */
+  /** Reads all remaining indexes. */
   loadAllIndexes(): Promise<void>
   /** Hints that about `lookups` blocks will be looked up, so that a table pays. */
   expectLookups(lookups: number): Promise<void>
   /**
-   * The bytes of one block, checked against its digest. A bad copy is replaced by a good one from
-   * another pack if there is one.
+   * Reads one block and checks it against its digest. If the copy is bad, tries copies in other packs.
    */
   read(digest: Uint8Array, damageContext: DamageContext): Promise<Uint8Array>
-  /** The bytes at a place, decompressed, *not* checked against the digest. */
+  /** Reads and decompresses the block at a place. It is *not* checked against its digest. */
   readPlace(place: number): Promise<Uint8Array>
   /** As `read`, when the copy at `tried` is known to be bad. */
   readElsewhere(digest: Uint8Array, tried: number, damageContext: DamageContext, cause: unknown): Promise<Uint8Array>
 }
 
-/** What a bad block means to the user: which snapshot or blob it belongs to. */
+/** How to report a bad block to the user: which snapshot or blob it belongs to. */
 export interface DamageContext {
   code: 'SNAPSHOT_DAMAGED' | 'BLOB_DAMAGED'
   what: string
@@ -63,27 +62,27 @@ export function placeOf(packNumber: number, entry: number): number {
 }
 
 export interface BlockSourceOptions {
-  /** Packs that should be here and could not be opened: blamed when a block is nowhere. */
+  /** Why packs could not be opened. They are the cause of the error when a block is not found. */
   failures?: readonly unknown[] | undefined
   /** Opens the packs that this snapshot does not need but that may hold another copy of a block. */
   others?: (() => Promise<BlockSource | null>) | undefined
-  /** Told of each block whose copy in a pack was bad, and why. */
+  /** Called for each bad copy of a block, with the reason. */
   onBadBlock?: ((pack: string, digest: Uint8Array, error: unknown) => void) | undefined
 }
 
 /**
- * To put a block into a table costs as much as so many searches in an index, while nothing else is done: for a blob that lies in two packs it
- * kept the first read waiting for 25 to 60 ms (measured, 512 MiB).
+ * Adding a block to the table costs as much as this many searches in an index, and reads wait meanwhile. For a blob in
+ * two packs, the table delayed the first read by 25 to 60 ms (measured, 512 MiB).
  */
 const SEARCHES_WORTH_A_BLOCK = 4
 
-/** Some milliseconds. */
+/** Takes a few milliseconds. */
 const TABULATED_AT_ONCE = 16_384
 
 /** Opens a pack when its index is needed. */
 export type PackOpener = () => Promise<OpenPack>
 
-/** Over packs whose indexes are all read now. */
+/** Opens a source and reads all indexes at once. */
 export async function openBlockSource(
   packs: readonly OpenPack[],
   options: BlockSourceOptions = {},
@@ -96,7 +95,7 @@ export async function openBlockSource(
   return source
 }
 
-/** Over packs that are opened, and their indexes read, as look-ups need them. */
+/** Opens a source that opens packs and reads their indexes when look-ups need them. */
 export function lazyBlockSource(openers: readonly PackOpener[], options: BlockSourceOptions = {}): BlockSource {
   const indexes: PackIndex[] = []
   const readable: OpenPack[] = []
@@ -108,7 +107,7 @@ export function lazyBlockSource(openers: readonly PackOpener[], options: BlockSo
   let last = 0
   let expected = 0
 
-  /** Reads the next index; one at a time, whoever asks. */
+  /** Reads the next index. Concurrent callers share one read. */
   async function readNext(): Promise<void> {
     if (reading !== null) {
       await reading
@@ -133,7 +132,7 @@ export function lazyBlockSource(openers: readonly PackOpener[], options: BlockSo
       if (table !== null) table.add(indexes.length - 1, index, 0, index.blocks)
       else await tabulate()
     } catch (error) {
-      // Whoever asks next asks the disk again: a pack that cannot be read for a moment must not count as one without the block.
+      // The next caller tries again: a pack that is briefly unreadable must not count as a pack without the block.
       if (!isDamage(error)) {
         left.unshift(open)
         throw error
@@ -142,15 +141,15 @@ export function lazyBlockSource(openers: readonly PackOpener[], options: BlockSo
     }
   }
 
-  /** One table over all indexes read so far, in steps, so that the event loop is not held up by a million blocks. */
+  /** Builds one table over all indexes read so far, in steps, so that a million blocks do not block the event loop. */
   async function tabulate(): Promise<void> {
     if (table !== null || tabulating || indexes.length < 2) return
     const blocks = indexes.reduce((sum, index) => sum + index.blocks, 0)
-    // On average half of the indexes are searched.
+    // A look-up searches half of the indexes on average.
     if ((expected * indexes.length) / 2 < SEARCHES_WORTH_A_BLOCK * blocks) return
     tabulating = true
     const building = createMergedIndex(blocks)
-    // Indexes may be read meanwhile: the loop takes them in too.
+    // The loop includes indexes that are read meanwhile.
     for (let packNumber = 0; packNumber < indexes.length; packNumber++) {
       const index = indexes[packNumber]!
       let entry = 0
@@ -199,7 +198,7 @@ export function lazyBlockSource(openers: readonly PackOpener[], options: BlockSo
     return decompressStored(index, entry, stored)
   }
 
-  /** Every pack but the one tried, then whatever `others` can offer. */
+  /** Tries every pack but the one tried already, then the packs of `others`. */
   async function readElsewhere(
     digest: Uint8Array,
     tried: number,
@@ -207,7 +206,7 @@ export function lazyBlockSource(openers: readonly PackOpener[], options: BlockSo
     cause: unknown,
   ): Promise<Uint8Array> {
     let reason = cause
-    // What cannot be read may be whole: that is for the disk's owner to find out, and no reason to call it damaged.
+    // A block that cannot be read may be intact. So a read error is reported as such, and not as damage.
     let unread = isHoldfastError(cause, 'IO_FAILED') ? cause : null
     await locateAll()
     for (let packNumber = 0; packNumber < indexes.length; packNumber++) {
@@ -267,10 +266,10 @@ export function lazyBlockSource(openers: readonly PackOpener[], options: BlockSo
   }
 }
 
-/** Internal: the stored bytes of one block are not what its pack says. Never leaves this layer. */
+/** Internal: the stored bytes of a block do not match its pack's index. Callers turn it into a `HoldfastError`. */
 export class BadBlock extends Error {}
 
-/** Whether another copy of the block may serve: this one is wrong, or the disk does not give it. */
+/** Whether the error concerns one copy of a block, which is bad or unreadable, so that another copy may be good. */
 export function isBadCopy(error: unknown): boolean {
   return isDamage(error) || error instanceof BadBlock || isHoldfastError(error, 'IO_FAILED')
 }

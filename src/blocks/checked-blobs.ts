@@ -1,5 +1,5 @@
-// Remembers which blobs this process has seen to be consistent: their segments stand for the same bytes as their chunks. Only of
-// those may a persist take a segment that did not change for its chunks, without hashing them.
+// Remembers the blobs whose segments and chunks this process has found to agree. Only for those may a persist reuse the
+// chunks of an unchanged segment without hashing them.
 
 import { cidText } from '../format/cid.ts'
 import { toHex } from '../format/hex.ts'
@@ -11,7 +11,7 @@ export interface CheckedBlobs {
   note(entry: BlobEntry): void
 }
 
-/** A few hundred bytes each. What is forgotten is checked again. */
+/** A few hundred bytes each. A forgotten blob is checked again. */
 const BLOBS_REMEMBERED_MAX = 4096
 
 export function createCheckedBlobs(): CheckedBlobs {

@@ -10,8 +10,8 @@ import { KIND } from '../format/pack.ts'
 import type { PackWriter } from './pack-writer.ts'
 
 /**
- * Appends what a lost HEAD is rebuilt from. `names` are the packs that have a name by now; the one being written has none yet, and is
- * needed by whoever has a record in it.
+ * Appends the commit record of a snapshot. `names` are the packs that already have a name. The pack being written has
+ * none yet; a snapshot with a record in it needs it, too.
  */
 export function appendCommitRecord(
   writer: PackWriter,

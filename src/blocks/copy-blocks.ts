@@ -19,11 +19,11 @@ function isWhole(index: PackIndex, entry: number, stored: Uint8Array): boolean {
 const COPY_READ_BYTES = 4 * 1024 * 1024
 
 /**
- * Appends the marked blocks of a pack to the pack being written, in the order in which they lie. Each is verified first, so that rot is
- * not copied into a new pack. Returns the stored bytes copied.
+ * Appends the marked blocks of a pack to the pack being written, in their order in the file. Each block is verified
+ * first, so that damage is not copied. Returns the number of stored bytes copied.
  *
  * @param moved records which pack has each block now
- * @param options.writtenIn the pack that the writer has already put a block into, or -1
+ * @param options.writtenIn the pack into which the writer has already put a block, or -1
  */
 export async function copyBlocks(
   pack: { file: OpenPack; index: PackIndex; marks: Uint8Array },
@@ -55,7 +55,7 @@ export async function copyBlocks(
     for (const entry of entries.slice(first, last)) {
       const at = index.offset(entry) - start
       const stored = bytes.subarray(at, at + index.storedLength(entry))
-      // The read may have failed at a sector that no needed block is on: read each block alone.
+      // The read may have failed at a sector between needed blocks, so each block is read alone.
       if (together !== undefined) await file.file.read(stored, start + at)
       const digest = index.digest(entry)
       if (!isWhole(index, entry, stored)) {

@@ -1,4 +1,4 @@
-// Reads and decompresses many blocks of one pack, in threads where there are any.
+// Reads and decompresses many blocks of one pack, in worker threads if there are any.
 
 import { clock } from '../clock.ts'
 import { CHECK_BYTES } from '../format/limits.ts'
@@ -10,20 +10,20 @@ import { BadBlock, decompressStored } from './block-source.ts'
 export interface PackedBlocks {
   index: PackIndex
   entries: readonly number[]
-  /** The part of the pack that they lie in, and how much they give. */
+  /** The part of the pack that holds them, and their decompressed size. */
   start: number
   storedBytes: number
   rawBytes: number
-  /** Gives that part: in `target`, or where there is none in memory of its own. */
+  /** Reads that part into `target`, or into new memory if `target` is null. */
   stored(target: Uint8Array | null): Promise<Uint8Array>
 }
 
-/** So much is decompressed on the main thread before the event loop turns: half a millisecond. */
+/** The main thread decompresses this many bytes before it yields to the event loop: half a millisecond. */
 const STEP_BYTES = 128 * 1024
 
 /**
- * Decompresses blocks, in worker threads where that pays, and gives each to `take`, which must copy what it keeps; null for one that is
- * not what was written. What is given is *not* checked against its digest.
+ * Decompresses blocks, in worker threads where that is faster, and passes each to `take`, which must copy what it
+ * keeps. A block that cannot be decompressed is passed as null. Blocks are *not* checked against their digests.
  */
 export async function decompressBlocks(
   { index, entries, start, storedBytes, rawBytes, stored }: PackedBlocks,
@@ -58,7 +58,9 @@ export async function decompressBlocks(
 
 let busy: Promise<unknown> = Promise.resolve()
 
-/** On the main thread one at a time: several would each take their step in the same turn of the event loop. */
+/**
+ * Runs one task at a time on the main thread. Several tasks would each take a step in the same turn of the event loop.
+ */
 async function alone(work: () => Promise<void>): Promise<void> {
   const working = busy.then(work)
   busy = working.catch(() => undefined)

@@ -13,50 +13,50 @@ interface DedupWriterOptions {
   /** HEAD's pack ids by name. */
   ids: ReadonlyMap<string, number>
   /**
-   * Hex digests of blocks known to be bad, by pack name: these do not count. An empty set: nothing of that pack does. Asked anew for each
-   * block, since a persist may find more of them itself.
+   * Hex digests of known bad blocks, by pack name: they are written again. An empty set means all blocks of the pack.
+   * It is consulted for each block, because a persist may find more bad blocks.
    */
   damaged: readonly ReadonlyMap<string, ReadonlySet<string>>[]
   writer: PackWriter
 }
 
-/** Takes blocks in: writes those the store does not have, and notes which packs the snapshot needs. */
+/** Writes the blocks that the store does not have, and records which packs the snapshot needs. */
 export interface DedupWriter {
-  /** Writes a chunk that `reuse` did not take. `frame`: the same compressed, to be written instead. */
+  /** Writes a chunk that `reuse` refused. `frame` is its compressed form, which is written instead. */
   chunk(bytes: Uint8Array, digest: Uint8Array, frame?: Frame | null): void
   block(bytes: Uint8Array, digest: Uint8Array, codec: Codec, kind: Kind): void
-  /** Whether the block, which has `length` bytes where that is known, need not be written. */
+  /** Whether the store has the block. `length` is its size in bytes, if known. */
   has(digests: Uint8Array, at: number, length?: number): boolean
-  /** Takes a chunk of `length` bytes that need not be written; false when it must be. */
+  /** Reuses the stored copy of a chunk of `length` bytes. Returns false if the chunk must be written. */
   reuse(digests: Uint8Array, at: number, length: number): boolean
-  /** Starts writing what was taken in; waits for the write before. */
+  /** Starts to write the buffered blocks. Waits for the previous write. */
   flush(): Promise<void>
-  /** Waits for what was flushed last. */
+  /** Waits for the last flush. */
   written(): Promise<void>
   /** Waits for all writes. */
   drain(): Promise<void>
-  /** The pack, of those known or written, that holds the block; -1 if none. */
+  /** The id of a known or newly written pack that holds the block, or -1. */
   packOf(digest: Uint8Array): number
   /** The pack that this persist wrote the block into, or -1. */
   ownPack(digest: Uint8Array): number
-  /** Blocks were copied out of `packs` into new ones: `moved` says which pack has each now. */
+  /** Notes that blocks were copied from `packs` into new packs. `moved` gives the new pack of each. */
   moved(packs: Iterable<number>, moved: DigestMap): void
-  /** Ids of packs, known before or written now, that hold what was taken in. */
+  /** Ids of the packs, old or newly written, that hold the blocks. */
   needed(): Set<number>
-  /** Per known pack, one byte a block: 1 where it was needed. */
+  /** For a known pack, one byte for each block: 1 if the snapshot needs it. */
   marks(packNumber: number): Uint8Array
-  /** Bytes of chunks taken in that the store already had, or had just been given. */
+  /** Total size of the reused chunks, in bytes. */
   readonly reusedBytes: number
 }
 
 /**
- * So much may be new before every index is read to look for it. A block stored twice is harmless, and a small change in a large store
- * must not cost a look at all of it.
+ * Up to this many bytes are written as new before all indexes are read to look for them. A block that is stored twice
+ * is harmless, and a small change must not read every index of a large store.
  */
 const UNSEARCHED_BYTES_MAX = 4 * 1024 * 1024
 
 export function createDedupWriter({ source, ids, damaged, writer }: DedupWriterOptions): DedupWriter {
-  /** What this persist wrote itself: digest → pack id. */
+  /** Blocks that this persist wrote: digest → pack id. */
   const own = createDigestMap()
   const marks: Uint8Array[] = []
   const needed = new Set<number>()
@@ -127,7 +127,7 @@ export function createDedupWriter({ source, ids, damaged, writer }: DedupWriterO
     has: (digests, at, length) => own.get(digests, at) !== -1 || known(digests, at, length ?? null) !== -1,
     reuse(digests, at, length) {
       if (!reuse(digests, at, length)) return false
-      // What is reused is counted in bytes of chunks.
+      // Only chunks count as reused bytes.
       reusedBytes += length
       return true
     },

@@ -4,14 +4,17 @@ import { DIGEST_BYTES } from '../format/limits.ts'
 import { createDigestTable, type DigestPlace } from './digest-table.ts'
 
 /**
- * Digest → number, no object per entry. 32 bytes for the digest, 4 for the value and 5 to 8 for the bucket of each entry; what is there
- * already is not copied as it grows.
+ * A map from digests to numbers without an object for each entry. An entry takes 32 bytes for the digest, 4 for the
+ * value and 5 to 8 for its bucket. Entries are not copied when the map grows.
  */
 export interface DigestMap {
   readonly size: number
   /** The value, or -1. */
   get(digest: Uint8Array, at: number): number
-  /** Keeps the first value given for a digest; answers whether it was new. `value` is an integer from 0 to 2^32 - 1. */
+  /**
+   * Keeps the first value given for a digest. Returns whether the digest was new. `value` is an integer from 0 to 2^32
+   * - 1.
+   */
   add(digest: Uint8Array, at: number, value: number): boolean
 }
 

@@ -1,4 +1,5 @@
-// A hash table from digests to numbers, without a copy of the digests. It must stay small: a store has millions of blocks.
+// A hash table from digests to numbers that holds no copy of the digests. It must stay small: a store has millions of
+// blocks.
 
 import { DIGEST_BYTES } from '../format/limits.ts'
 
@@ -9,31 +10,35 @@ export interface DigestPlace {
 }
 
 /**
- * Digest → number of an entry: a flat open-addressing table of the numbers alone, 5 to 8 bytes an entry. Whoever has the entries has the
- * digests too, so here there is no second copy of them. Digests are uniform, so their first bytes serve as the hash.
+ * Maps digests to entry numbers: a flat open-addressing table of the numbers alone, 5 to 8 bytes an entry. The owner of
+ * the entries has their digests, so the table does not copy them. Digests are uniform, so their first bytes serve as
+ * the hash.
  */
 interface DigestTable {
   /** The number of the entry, or -1. */
   find(digest: Uint8Array, at: number): number
-  /** Keeps the first entry of a digest; answers whether it was new. */
+  /** Keeps the first entry of a digest. Returns whether the digest was new. */
   add(digest: Uint8Array, at: number, entry: number): boolean
 }
 
-/** Many tables that grow one at a time: no long pause for all of them, and never a second copy of the whole. */
+/**
+ * The table is split into shards that grow one at a time. So growing causes no long pause and never needs a second copy
+ * of the whole.
+ */
 const SHARD_BITS = 6
 const SHARDS = 2 ** SHARD_BITS
 const HASH_BITS = 32 - SHARD_BITS
 const SHARD_BUCKETS_MIN = 16
-/** Beyond it the probes get long. */
+/** Above this load factor, probe sequences get long. */
 const LOAD_MAX = 0.75
 const GROWTH = 1.5
 
 /**
- * @param placeOf of an entry that was added; may answer the same object each time
+ * @param placeOf gives the place of an added entry's digest; may return the same object each time
  * @param expected entries
  */
 export function createDigestTable(placeOf: (entry: number) => DigestPlace, expected = 0): DigestTable {
-  // A little room for those that get more than their share.
+  // Leaves room for shards that get more than their share.
   const firstBuckets = Math.max(SHARD_BUCKETS_MIN, Math.ceil((expected / SHARDS / LOAD_MAX) * 1.05))
   /** Entry number + 1; 0 is a free bucket. */
   const shards: Uint32Array[] = []

@@ -3,17 +3,17 @@
 import type { PackIndex } from '../format/pack.ts'
 import { createDigestTable, type DigestPlace } from './digest-table.ts'
 
-/** The blocks of many pack indexes in one table; the digests stay where they are, in the indexes. */
+/** The blocks of many pack indexes in one table. The digests stay in the indexes. */
 export interface MergedIndex {
-  /** The pack's number and the block's row in its index; null when it has none of that digest. The object is the same each time. */
+  /** The pack's number and the block's row in its index, or null. The same object is returned each time. */
   find(digest: Uint8Array, at: number): Readonly<{ packNumber: number; entry: number }> | null
-  /** Takes in rows [from, to) of the index with the next pack number, or of the one given last. */
+  /** Adds rows [from, to) of the index with the next pack number, or of the last one added. */
   add(packNumber: number, index: PackIndex, from: number, to: number): void
 }
 
 export function createMergedIndex(expected: number): MergedIndex {
   const indexes: PackIndex[] = []
-  /** The number of each index's first block, all of them counted through. */
+  /** The number of each index's first block. Blocks are numbered across all indexes. */
   const starts: number[] = []
   let total = 0
   const found = { packNumber: 0, entry: 0 }

@@ -15,7 +15,7 @@ import {
 import type { OpenPack } from './pack-cache.ts'
 import type { StoreContext } from './store-context.ts'
 
-/** Opens packs by name. Damaged and missing packs are returned as failures: their blocks may be in other packs. */
+/** Opens packs by name. Returns damaged and missing packs as failures, because their blocks may be in other packs. */
 export async function openPacks(
   ctx: StoreContext,
   stored: StoredHead,
@@ -46,7 +46,7 @@ export async function openSourceOf(
   return await openBlockSource(packs, sourceOptions(ctx, failures, others))
 }
 
-/** As `openSourceOf`, but each index is read, and each pack opened, when a look-up needs it. */
+/** As `openSourceOf`, but opens each pack and reads its index only when a look-up needs it. */
 export function lazySourceOf(
   ctx: StoreContext,
   openers: readonly PackOpener[],
@@ -64,7 +64,10 @@ function sourceOptions(
   return { failures, others, onBadBlock: (pack, digest) => ctx.badBlocks.note(pack, digest) }
 }
 
-/** Names of packs in the order in which a snapshot's blocks are likely to be found: its manifest's, then the newest first. */
+/**
+ * Names of packs in the order in which they are likely to hold a snapshot's blocks: the manifest's pack, then the
+ * newest first.
+ */
 export function packsByLikelihood(head: Head, snapshot: HeadSnapshot): string[] {
   const rank = (id: number): number => (id === snapshot.pack ? 2 : snapshot.packs.includes(id) ? 1 : 0)
   return [...head.packs].sort((a, b) => rank(b.id) - rank(a.id) || b.id - a.id).map(({ name }) => name)

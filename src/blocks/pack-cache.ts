@@ -1,4 +1,4 @@
-// Opens packs and keeps their indexes. A pack never changes, so its index can be kept for as long as there is memory.
+// Opens packs and caches their indexes. A pack never changes, so a cached index never becomes stale.
 
 import { HoldfastError } from '../errors.ts'
 import { runYielding } from '../event-loop.ts'
@@ -8,13 +8,13 @@ import { FOOTER_BYTES, HEADER_BYTES } from '../format/limits.ts'
 import { type PackIndex, parsePackFooter, parsingPackIndex } from '../format/pack.ts'
 import type { PackFile, Storage } from '../storage/port.ts'
 
-/** A pack pinned open, and its index once somebody asked for it. Shared by everybody in the process who reads it. */
+/** A pack that is held open, and its index once it was read. All readers in the process share it. */
 export interface OpenPack {
   readonly name: string
   readonly file: PackFile
-  /** Read and checked once. */
+  /** Reads and checks the index once. */
   index(): Promise<PackIndex>
-  /** Gives up this use of it; the file closes with its last user. */
+  /** Ends this use of the pack. Its file is closed after the last use. */
   release(): Promise<void>
   releaseSync(): void
 }
@@ -22,9 +22,9 @@ export interface OpenPack {
 /** Opens packs, each at most once at a time. */
 export interface PackCache {
   open(name: string, storeId: Uint8Array): Promise<OpenPack>
-  /** As `open`, of a pack that was seen to be there: if its index is known, its file is opened by the first read, if any. */
+  /** As `open`, for a pack that is known to exist. If its index is cached, the file is opened by the first read. */
   openLater(name: string, storeId: Uint8Array): Promise<OpenPack>
-  /** The index of a pack that was written here need not be read. */
+  /** Adds the index of a pack that this process has written, so that it need not be read. */
   put(name: string, index: PackIndex, fileBytes: number): unknown
 }
 
@@ -40,9 +40,12 @@ interface CachedIndex {
   compressed: boolean
 }
 
-/** Indexes kept from one operation of a store to the next, in bytes: packs never change. */
+/** Memory for indexes that are kept between operations of a store, in bytes. */
 const INDEX_CACHE_BYTES = 32 * 1024 * 1024
-/** Small persists make small packs, which merges soon replace: what is kept of those is mostly of packs that are gone. */
+/**
+ * Small persists make small packs, which compaction soon replaces. Without this limit most cached indexes would be of
+ * deleted packs.
+ */
 const INDEXES_CACHED_MAX = 1024
 
 export function createPackCache(storage: Storage): PackCache {
@@ -53,7 +56,7 @@ export function createPackCache(storage: Storage): PackCache {
   async function indexOf(file: PackFile, storeId: Uint8Array): Promise<PackIndex> {
     const known = cached.get(file.name)
     if (known !== undefined) {
-      // Used last, dropped last.
+      // The least recently used index is dropped first.
       cached.delete(file.name)
       cached.set(file.name, known)
       return await readyIndex(known)
@@ -103,7 +106,7 @@ export function createPackCache(storage: Storage): PackCache {
       index() {
         if (held.index === null) {
           held.index = indexOf(file, storeId)
-          // A failed read is tried again by the next who asks: it may have been the disk's passing mood.
+          // The next caller tries a failed read again: the failure may have been transient.
           held.index.catch(() => {
             held.index = null
           })
@@ -113,7 +116,7 @@ export function createPackCache(storage: Storage): PackCache {
       async release() {
         if (released) return
         released = true
-        // Nothing was written through it, so its close has nothing to report.
+        // The file was only read, so its close has no error to report.
         if (drop(name, held)) await file.close().catch(() => undefined)
       },
       releaseSync() {
@@ -161,13 +164,16 @@ export function createPackCache(storage: Storage): PackCache {
   return { open, openLater, put }
 }
 
-/** Whoever has an index may decompress the blocks in it. */
+/** Loads zstd before an index with compressed blocks is returned, because decompression is synchronous. */
 async function readyIndex({ index, compressed }: CachedIndex): Promise<PackIndex> {
   if (compressed) await prepareDecompression()
   return index
 }
 
-/** An index is read into it and kept in less. A buffer for each would be garbage, a megabyte for each pack of a large store. */
+/**
+ * Indexes are read into this buffer and kept in a smaller form. A buffer for each read would leave a megabyte of
+ * garbage for each pack of a large store.
+ */
 let scratch: Uint8Array | null = null
 const SCRATCH_BYTES_MAX = 4 * 1024 * 1024
 

@@ -27,38 +27,41 @@ interface PackWriterOptions {
   createPack(): Promise<PackSink>
 }
 
-/** Appends blocks to packs, rolling over at the size limit. Packs are renamed into place as they fill, HEAD names them later. */
+/**
+ * Appends blocks to packs, and starts a new pack at the size limit. Full packs are renamed into place; HEAD names them
+ * later.
+ */
 export interface PackWriter {
-  /** Stored bytes so far. */
+  /** Stored bytes written so far. */
   readonly bytes: number
-  /** Completed so far. */
+  /** Packs completed so far. */
   readonly packs: readonly WrittenPack[]
-  /** The id that the block appended next will be found under. */
+  /** The id of the pack that the next block goes to. */
   readonly packId: number
-  /** Keeps a view of `bytes`, or of the frame that they were compressed to, until `flush`. */
+  /** Appends a block. Keeps a view of `bytes`, or of their compressed frame, until `flush`. */
   append(bytes: Uint8Array, digest: Uint8Array, codec: Codec, kind: Kind, frame: Frame | null): void
-  /** Appends stored bytes as they are, for moving blocks between packs. */
+  /** Appends stored bytes as they are, to copy blocks between packs. */
   appendStored(stored: Uint8Array, digest: Uint8Array, block: StoredBlock): void
   /**
-   * Writes what was appended so far. Until it settles the views must not change; afterwards they may be reused. More may be
-   * appended meanwhile, but the next flush waits for this one to be awaited first.
+   * Writes what was appended so far. The views must not change until it settles. More may be appended meanwhile, but
+   * this flush must be awaited before the next.
    */
   flush(): Promise<void>
-  /** Between flushes: completes the open pack when it has reached the limit of its size or of its blocks. */
+  /** Completes the open pack if it has reached its limit of bytes or blocks. Called between flushes. */
   rollOver(): Promise<void>
   /**
-   * Completes the open pack, if any. Answers all packs, and the index of the last; which is not durable before what `seal` answers resolves. To
-   * be called once.
+   * Completes the open pack, if any. Returns all packs, and the index of the last one, which becomes durable when the
+   * promise of `seal` resolves. Call it once.
    */
   finish(): Promise<{ packs: WrittenPack[]; last: PackIndex | null; seal: () => Promise<void> }>
   /** Removes every pack written. Never throws. */
   discard(): Promise<void>
 }
 
-/** A block's bytes as zstd. */
+/** A block compressed as a zstd frame. */
 export interface Frame {
   bytes: Uint8Array
-  /** The first 8 bytes of their digest. */
+  /** The first 8 bytes of the frame's digest. */
   check: Uint8Array
 }
 
@@ -70,7 +73,7 @@ interface StoredBlock {
   check: Uint8Array | null
 }
 
-/** Up to so much is kept back and written with what follows it: a small persist is one write. */
+/** Buffer this much before writing, so that a small persist is a single write. */
 const GATHERED_BYTES = 256 * 1024
 
 export function createPackWriter(options: PackWriterOptions): PackWriter {
@@ -83,16 +86,16 @@ export function createPackWriter(options: PackWriterOptions): PackWriter {
   let pending: Uint8Array[] = []
   let pendingStart = HEADER_BYTES
   let total = 0
-  /** Copies of what was flushed and not written yet; it lies before `pendingStart`. */
+  /** Copies of flushed bytes that are not yet written. They precede `pendingStart`. */
   let gathered: Uint8Array[] = []
   let gatheredBytes = 0
-  /** Settles when the last pack is durable, or is known not to be. */
+  /** Settles when the last pack is durable or has failed. */
   let committing: Promise<void> = Promise.resolve()
 
   function push(view: Uint8Array): void {
     create()
     const last = pending[pending.length - 1]
-    // Neighbours in one buffer become one view: a run of new chunks is one write.
+    // Adjacent views of one buffer become one view, so that a run of new chunks is one write.
     if (last !== undefined && last.buffer === view.buffer && last.byteOffset + last.byteLength === view.byteOffset) {
       pending[pending.length - 1] = new Uint8Array(last.buffer, last.byteOffset, last.byteLength + view.byteLength)
     } else {
@@ -102,7 +105,7 @@ export function createPackWriter(options: PackWriterOptions): PackWriter {
     total += view.byteLength
   }
 
-  /** Has the pack made while there is still more to be done for it. */
+  /** Starts to create the pack's file, while the caller continues. */
   function create(): void {
     creating ??= options.createPack().then((sink) => {
       sinks.push(sink)
@@ -139,7 +142,7 @@ export function createPackWriter(options: PackWriterOptions): PackWriter {
     await writeGathered(views, end)
   }
 
-  /** Writes what was gathered and `views` after it; `end` is the position behind them. */
+  /** Writes the buffered bytes and then `views`. `end` is the position after them. */
   async function writeGathered(views: readonly Uint8Array[], end: number): Promise<void> {
     const all = [...gathered, ...views]
     gathered = []
@@ -192,12 +195,12 @@ export function createPackWriter(options: PackWriterOptions): PackWriter {
       }
       const stored = frame?.bytes ?? bytes
       const compression = frame === null ? COMPRESSION.none : COMPRESSION.zstd
-      index.add(digest, 0, position, stored.length, bytes.length, codec, compression, kind, frame?.check ?? null)
+      const place = { offset: position, storedLength: stored.length, rawLength: bytes.length }
+      index.add({ digest, ...place, codec, compression, kind, check: frame?.check ?? null })
       push(stored)
     },
     appendStored(stored, digest, block) {
-      const { rawLength, codec, compression, kind, check } = block
-      index.add(digest, 0, position, stored.length, rawLength, codec, compression, kind, check)
+      index.add({ ...block, digest, offset: position, storedLength: stored.length })
       push(stored)
     },
     flush,

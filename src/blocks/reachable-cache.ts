@@ -3,8 +3,9 @@
 import { DIGEST_BYTES } from '../format/limits.ts'
 
 /**
- * The blocks that a manifest needs, itself included. They never change, so a small snapshot is walked once and not each time packs
- * are merged. With a thousand snapshots kept, walking them took a quarter of a second in every tenth persist (measured, busy machine).
+ * The blocks that a manifest needs, including itself. They never change, so a small snapshot is walked once and not in
+ * every compaction. With a thousand kept snapshots, walking them took a quarter of a second in every tenth persist
+ * (measured, busy machine).
  */
 export interface ReachableCache {
   /** 32 bytes a block. */

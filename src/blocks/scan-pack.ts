@@ -1,4 +1,4 @@
-// Reads all blocks of a pack in the order in which they lie, and verifies them.
+// Reads all blocks of a pack in their order in the file, and verifies them.
 
 import { blake3, digestsEqual } from '../format/blake3.ts'
 import { COMPRESSION } from '../format/compression.ts'
@@ -6,30 +6,30 @@ import type { PackIndex } from '../format/pack.ts'
 import type { PackFile } from '../storage/port.ts'
 import { decompressBlocks, type PackedBlocks } from './decompress-blocks.ts'
 
-/** What a block turned out to be. One byte a block, so that a pack with nothing good in it is no more to remember than any other. */
+/** The state of a block. It takes one byte, so that a pack full of bad blocks needs no more memory than any other. */
 export const BLOCK = { good: 0, wrong: 1, unreadable: 2 } as const
 export type BlockState = (typeof BLOCK)[keyof typeof BLOCK]
 
 /** Blocks of a pack that were read and checked in one step. */
 interface ScanStep {
-  /** Blocks checked so far, in the order in which they lie. */
+  /** The number of blocks checked so far, in their order in the file. */
   done: number
   blocks: number
   /** Their stored bytes. */
   bytes: number
-  /** By entry of the pack's index; good ones are not listed. */
+  /** The bad blocks, by entry of the pack's index. */
   bad: ReadonlyMap<number, BlockState>
-  /** Why the first unreadable one is. */
+  /** Why the first unreadable block could not be read. */
   failure: unknown
 }
 
-/** Two steps are in memory, or two blocks if those are larger. */
+/** Two steps are in memory at a time, or two blocks if those are larger. */
 const STEP_BYTES = 4 * 1024 * 1024
 
-/** Reads every block from number `from` on, in the order in which they lie, one step ahead of checking them. Changes nothing. */
+/** Reads every block from number `from` on, in their order in the file. Reading is one step ahead of checking. */
 export async function* scanPack(file: PackFile, index: PackIndex, from = 0): AsyncGenerator<ScanStep> {
   const order = entriesByOffset(index)
-  // One is read into while the other is checked.
+  // One buffer is read into while the other is checked.
   const buffers = [new Uint8Array(0), new Uint8Array(0)] as [Uint8Array, Uint8Array]
   function readStep(first: number): Promise<StepRead> | null {
     if (first >= order.length) return null
@@ -48,7 +48,7 @@ export async function* scanPack(file: PackFile, index: PackIndex, from = 0): Asy
       yield await checkStep(index, order, read)
     }
   } finally {
-    // Who leaves early closes the file: the read under way must be over by then.
+    // A caller that leaves early closes the file, so the running read must end first.
     await ahead
   }
 }
@@ -84,7 +84,7 @@ interface StepRead {
   failure: unknown
 }
 
-/** Never rejects: what fails is for the blocks it happened to. */
+/** Never rejects: a failure is recorded for the blocks that it concerns. */
 async function readExtent(
   file: PackFile,
   index: PackIndex,
@@ -97,7 +97,7 @@ async function readExtent(
   try {
     await file.read(bytes, start)
   } catch {
-    // A bad sector must not hide its neighbours: what fails together is read one by one.
+    // A bad sector must not hide its neighbours: after a failed read, each block is read alone.
     for (const entry of order.subarray(first, last)) {
       const at = index.offset(entry) - start
       try {
@@ -144,9 +144,9 @@ async function checkStep(index: PackIndex, order: Uint32Array, read: StepRead): 
   return { done: last, blocks: last - first, bytes: checkedBytes, bad, failure }
 }
 
-/** Blocks to decompress at a time, in bytes that they give. */
+/** Decompressed bytes of the blocks of one batch. */
 const BATCH_BYTES = 1024 * 1024
-/** A block may give no bytes at all. */
+/** Limits a batch of blocks that decompress to few or no bytes. */
 const BATCH_BLOCKS = 4096
 
 function batches(index: PackIndex, entries: readonly number[]): number[][] {
@@ -165,7 +165,7 @@ function batches(index: PackIndex, entries: readonly number[]): number[][] {
   return found
 }
 
-/** Entry numbers in the order in which the blocks lie in the pack. */
+/** Entry numbers in the order of the blocks in the file. */
 export function entriesByOffset(index: PackIndex): Uint32Array {
   const offsets = Uint32Array.from({ length: index.blocks }, (_, entry) => index.offset(entry))
   return Uint32Array.from(offsets.keys()).sort((a, b) => offsets[a]! - offsets[b]! || a - b)

@@ -1,4 +1,4 @@
-// What every operation of one open store works with. It holds no logic.
+// The context that all operations of an open store share. It has no logic.
 
 import type { Head, HeadJournal, HeadMark, HeadSnapshot } from '../format/head.ts'
 import type { BlobEntry } from '../format/manifest.ts'
@@ -15,7 +15,7 @@ export interface StoreContext {
   storage: Storage
   /** For the caller's own files: blob sources and targets. */
   fs: FileSystem
-  /** What this machine keeps beside the storage. */
+  /** Files that this machine keeps beside the storage. */
   local: Local
   packCache: PackCache
   reachable: ReachableCache

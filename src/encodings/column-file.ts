@@ -1,10 +1,10 @@
+// Shared by the adapters of engines that save one file. If the file has the expected structure, each column becomes a
+// blob. Otherwise the whole file becomes one blob, `index`.
+
 import { type Chunking, content, fixed, HoldfastError } from '../index.ts'
 import { type SavedFile, TEMPORARY_ADVICE, wholeBytes, withFile } from '../local/saved-file.ts'
 import { columnBlobs, joinColumns, measure, type Region } from './columns.ts'
 import type { EngineState, SavedEngine } from './engine-state.ts'
-
-// What the adapters of engines that save one file have in common: its columns as blobs if it is what it is taken for, else the file as the
-// one blob `index`.
 
 const WHOLE = 'index'
 

@@ -1,15 +1,16 @@
+// Splits the file of a vector engine into columns, and joins them again. Such a file has a record for each element: its
+// links, its vector and its label. One new element changes the links of many others, and so a few bytes in every chunk
+// of the file. In columns (all links, all vectors, all labels) only the links change, and they are a tenth of the
+// bytes.
+//
+// A file is a sequence of regions, a region is a sequence of records, and a record has fields of fixed size and perhaps
+// a tail. Each field and tail belongs to one column. A column holds its bytes in the order of the file. The split is
+// lossless if the regions add up to the file, which is checked before anything is stored.
+
 import { createYielder } from '../event-loop.ts'
 import type { BlobInput, Chunking } from '../index.ts'
 import { type SavedFile, STEP_BYTES } from '../local/saved-file.ts'
 import type { SavedEngine } from './engine-state.ts'
-
-// A vector engine's file has a record for each element: its links, its vector, its label. One new element changes the links of many others,
-// and so a little of every chunk of the file. Kept as columns (all links, all vectors, all labels), the change stays among the links, which
-// are a tenth of the bytes.
-//
-// A file is regions, one after the other; a region is so many records; a record is fields of fixed size and perhaps a tail. Each field and
-// tail belongs to a column, and a column is the bytes that belong to it, in the order of the file. So the split loses nothing if the regions
-// add up to the file, which is checked before anything is stored.
 
 interface Field {
   column: string

@@ -1,8 +1,9 @@
+// Writes and reads JSON values, one per line, a part at a time. So the data may exceed the maximum length of a string,
+// and no second copy of it is made. JSON text contains no line feed, and `JSON.stringify` escapes lone surrogates, so
+// any text survives as UTF-8.
+
 import { createYielder } from '../event-loop.ts'
 import { HoldfastError } from '../index.ts'
-
-// JSON values, a line each: written and read a part at a time, so that neither the length of a string nor a second copy of everything is in
-// the way. JSON text has no line feed of its own, and `JSON.stringify` escapes lone surrogates, so any text survives as UTF-8.
 
 /** Characters gathered into one part. */
 const PART = 128 * 1024

@@ -1,17 +1,17 @@
+// Encodes a JSON value of any size and depth as JSON lines. The JSON text of a value of 600 MB does not fit a string,
+// and parsing it would need its memory twice. What `JSON.stringify` keeps is kept, and so are NaN and the infinities.
+// Values that JSON cannot give back (a BigInt, a Map, a Set, a typed array) are refused.
+//
+//    [0]              ends the object or list that was begun last
+//    [1, key?]        an object begins; it has a key if it is in an object
+//    [2, key?]        a list begins
+//    [3, value, key?] a small value
+//    [4, [values]]    the next items of a list
+//    [5, text, key?]  a number without JSON text: "NaN", "Infinity", "-Infinity"
+
 import { HoldfastError } from '../index.ts'
 import { decodeLines } from './json-lines.ts'
 import { invalid } from './json-value.ts'
-
-// Any JSON value as JSON lines, however large and deep: a value of 600 MB has no JSON text that a string could hold, and parsing it would
-// need all of it twice. What `JSON.stringify` keeps is kept, and so are NaN and the infinities. What an engine could not get back from JSON (a
-// BigInt, a Map, a Set, a typed array) is refused.
-//
-//    [0]              the object or list that was begun last is complete
-//    [1, key?]        an object begins; it has a key if it is in an object
-//    [2, key?]        a list begins
-//    [3, value, key?] a value that is small
-//    [4, [values]]    the next items of a list
-//    [5, text, key?]  a number that JSON has no text for: "NaN", "Infinity", "-Infinity"
 
 const END = 0
 const OBJECT = 1

@@ -1,9 +1,13 @@
+// Turns an engine's documents and ids into JSON. A value that JSON cannot represent is refused, with the id of its
+// document, before anything is committed. As in the engines' own JSON, a `Date` in a document becomes text and a `NaN`
+// becomes null.
+
 import { HoldfastError } from '../index.ts'
 
-// What JSON can carry of an engine's documents and their ids. What it cannot carry is refused with the id of the document, before anything
-// is committed. As in the engines' own JSON, a document's `Date` becomes text, and a `NaN` in it becomes null.
-
-/** JSON text of a document, or of what else is kept of it. `ENGINE_VALUE_INVALID` when it has none: a BigInt, a cycle. */
+/**
+ * JSON text of a document, or of other data kept with it. `ENGINE_VALUE_INVALID` for a value without JSON text: a
+ * BigInt or a cycle.
+ */
 export function documentJson(engine: string, id: unknown, value: unknown): string {
   let text: string | undefined
   let cause: unknown

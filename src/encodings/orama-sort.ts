@@ -1,10 +1,10 @@
-// A sortable property of Orama: documents in the order of their values, and for each document its position, which may have gaps where others
-// were removed. The values are in the documents, so a line has only what they do not say:
+// A sortable property of an Orama index: documents in the order of their values, and a position for each document.
+// Positions may have gaps where documents were removed. The values are in the documents, so a line has only the rest:
 //
-//    id                       at the position after the one before, with the document's own value
-//    [id, position]           at another position; null: it has none
+//    id                       at the next position, with the document's own value
+//    [id, position]           at another position; null if it has none
 //    [id, position, value]    with another value
-//    [id, position, text, 0]  with a number that JSON has no text for: "NaN", "Infinity", "-Infinity"
+//    [id, position, text, 0]  with a number without JSON text: "NaN", "Infinity", "-Infinity"
 //    { id: position, … }      at the end: positions of documents that are not in the order
 
 export interface Sort {

@@ -1,26 +1,26 @@
-import { setOwn } from './json-tree.ts'
-import { byDocument, type PostingLists } from './postings.ts'
-import { decodeTermOrder, encodeTermOrder, sortedPositions } from './term-order.ts'
-
-// One text property of an Orama index: a radix tree from words to documents, and for each document its length and the frequency of each of
-// its words. Both know the same, so a document's cell in its line says it once:
+// One text property of an Orama index: a radix tree from words to documents, and for each document its length and the
+// frequency of each of its words. The tree and the frequencies mostly say the same, so a document's cell says it once:
 //
-//    null                               nothing is known of this property
+//    null                               the document has nothing in this property
 //    [length, word, …]                  its words, sorted; length null if there is none
 //
-// A word may be followed by what differs from a word that is there once:
+// A word that does not simply occur once is followed by one of these:
 //
-//    3          it is there three times: its frequency is 3 / length
+//    3          it occurs three times: its frequency is 3 / length
 //    [0.25]     its frequency is this
 //    null       the tree has it, and there is no frequency
 //    [0.25, 0]  there is a frequency, and the tree does not have it
 //
-// What follows from no document is in lines of its own ("leftovers"):
+// What follows from no document has lines of its own ("leftovers"):
 //
 //    [0, word]          a word of the tree in no document
 //    [1, word, count]   tokenOccurrences has this instead of the number of documents; null: it has nothing
 //    [3, word, count]   the same, where the count is NaN, as it gets for words like "constructor"
 //    [2, word, [ids]]   the documents of this word, in an order that the documents' own does not give
+
+import { setOwn } from './json-tree.ts'
+import { byDocument, type PostingLists } from './postings.ts'
+import { decodeTermOrder, encodeTermOrder, sortedPositions } from './term-order.ts'
 
 export interface RadixNodeLike {
   w: string

@@ -1,12 +1,13 @@
+// Encodes the order of children in a radix tree of terms. The set of terms determines the tree, except for the order in
+// which each node keeps its children. The encoding is small, so it may change in many places when terms are added.
+// Nodes with several children are visited depth-first. For each child, the encoding has its position among the node's
+// sorted children as a variable-length integer; a term that ends at the node sorts first. The number of children
+// follows from the terms.
+
 import { createYielder, STEPS } from '../event-loop.ts'
 import { HoldfastError } from '../index.ts'
 
-// A radix tree over a set of terms is given by the set, but for the order in which each node keeps its children. That order is what these
-// bytes hold; it is small, so it does not matter that new terms change it in many places. In depth-first order of the tree, for each node
-// with several children: how many they are minus 2 is known from the terms, so only a permutation is written: for each place the position of
-// the child that stands there among all the children when sorted (a term that ends at the node is the first), as a variable-length integer.
-
-/** Sorted at one go; runs of this length are merged then. */
+/** Terms are sorted in runs of this length without yielding, and the runs are then merged. */
 const RUN = 16_384
 
 /** The positions of `terms` in the order of their UTF-16 code units. Lets the event loop turn. */

@@ -1,4 +1,17 @@
+// How an engine becomes a snapshot and comes back. An adapter knows one engine; the two functions at the end know all
+// adapters. In the snapshot, an engine has the blobs `engine/<name>` and the metadata key `engine`:
+//
+//    record     1                     version of this map
+//    name       "minisearch"
+//    layout     1                     version of the adapter's blobs
+//    version?   "7.2.0"               of the engine, where it is known
+//    options    { … }                 what must be equal for the bytes to mean the same
+//    state?     { … }                 the adapter's own
+//
+// All other blobs and metadata of the snapshot are the caller's.
+
 import type { EngineState, SavedEngine } from '../encodings/engine-state.ts'
+import { endsWithin, orAborted } from '../foreign.ts'
 import {
   type BlobInput,
   HoldfastError,
@@ -26,21 +39,8 @@ import {
   RESTORE_ENGINE_OPTIONS,
   type RestoreEngineOptions,
 } from './engine-options.ts'
-import { endsWithin, orAborted } from './foreign.ts'
 
 export type { Alongside, EngineState, PersistEngineOptions, RestoreEngineOptions, SavedEngine }
-
-// How an engine becomes a snapshot and comes back. An adapter knows one engine; the two functions at the end know all
-// adapters. In the snapshot, an engine has the blobs `engine/<name>` and the metadata key `engine`:
-//
-//    record     1                     version of this map
-//    name       "minisearch"
-//    layout     1                     version of the adapter's blobs
-//    version?   "7.2.0"               of the engine, where it is known
-//    options    { … }                 what must be equal for the bytes to mean the same
-//    state?     { … }                 the adapter's own
-//
-// All other blobs and metadata of the snapshot are the caller's.
 
 /** Turns one kind of engine into named blobs and back. */
 export interface EngineAdapter<Engine> {

@@ -1,3 +1,6 @@
+// Saves an engine in the background. A save starts some time after a change, at a quiet moment if there is one. Only
+// one save runs at a time, a failed save is tried again, and nothing is saved when nothing changed.
+
 import { isMainThread } from 'node:worker_threads'
 import { type OpenOptions, openStore, type Store } from '../index.ts'
 import { isStore, pathOf } from '../location.ts'
@@ -8,9 +11,6 @@ import { assertAdapter, OPEN_OPTIONS } from './engine-options.ts'
 import { watchExit } from './exit-watch.ts'
 import { createSaveScheduler } from './save-scheduler.ts'
 import { type StartEngineOptions, type StartedEngine, startEngine } from './start.ts'
-
-// When to save. An engine that changes all day is saved in the background: some time after a change, at a quiet moment if there is one, one
-// save at a time, again and again until it worked, and never when there is nothing to save.
 
 export type { AutosaveOptions, Lag, StartEngineOptions, StartedEngine }
 export { startEngine }

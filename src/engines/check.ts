@@ -1,9 +1,9 @@
+// The `check` option: restores a captured engine before it is committed. The blobs are written to a store in a
+// temporary directory, restored from it, and committed from it. So exactly the bytes that were restored are committed.
+
 import { join } from 'node:path'
 import { type BlobInput, HoldfastError, isHoldfastError, openStore, type PersistOptions, type Store } from '../index.ts'
 import { makeDirectory, remove } from '../local/private-directory.ts'
-
-// Restores what was captured of an engine before it is committed. The blobs go into a store in a temporary directory, are restored from
-// there, and are committed from there: what is committed is what was restored.
 
 /**
  * Calls `commit` with the blobs of `captured`, after `restore` has restored them from a store. `ENGINE_CHECK_FAILED` if it could not.

@@ -1,3 +1,7 @@
+// What every adapter promises, as tests that any test runner can run:
+//
+//    for (const { name, run } of engineConformance({ adapter, create, add, answers })) test(name, run)
+
 import { deepStrictEqual, ok, strictEqual } from 'node:assert/strict'
 import { mkdtemp, open, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -6,10 +10,6 @@ import { isDeepStrictEqual } from 'node:util'
 import { clock } from '../clock.ts'
 import { isHoldfastError, memory, type Store } from '../index.ts'
 import { type EngineAdapter, engineRecord, persistEngine, restoreEngine } from './adapter.ts'
-
-// What every adapter promises, as tests for any runner:
-//
-//    for (const { name, run } of engineConformance({ adapter, create, add, answers })) test(name, run)
 
 /** One adapter, and an engine to try it on. */
 export interface ConformanceSubject<Engine> {

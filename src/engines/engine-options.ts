@@ -62,7 +62,7 @@ export const PERSIST_ENGINE_OPTIONS: OptionTable<PersistEngineOptions<unknown>> 
   message: 'any',
   chunking: 'any',
   keepLast: 'any',
-  expectedHead: 'any',
+  expectedHead: 'head',
   sourceVersion: 'function',
   lockWaitMs: 'ms',
   signal: 'signal',

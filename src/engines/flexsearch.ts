@@ -1,3 +1,15 @@
+// The adapter for FlexSearch. FlexSearch exports parts: for each field a map from terms to documents by score ("slots")
+// and a map of contexts (keyword, then term), then tags, stored documents, and the register of all ids. The boundaries
+// of the parts move with their number, so the adapter does not keep the parts. It saves one line per document, in the
+// order of the register, which is the order in which documents were added.
+//
+//    head        { fields, stored }      fields: [name, kind], kind being map, ctx or tag
+//    documents   [id, [cell, …], stored?]      a cell for each field; trailing nulls are left out
+//    lists       what does not follow from the register's order, and tags that are not text:
+//                [field, keyword or null, term, slot, [ids]], and [null, id, stored]
+//
+// A cell is null or [term, slot?, …, keyword, [term, slot?, …], …]; slot 0 is left out.
+
 import { decodeLines, encodeLines } from '../encodings/json-lines.ts'
 import { assertId, documentJson } from '../encodings/json-value.ts'
 import { byDocument, type PostingLists } from '../encodings/postings.ts'
@@ -7,17 +19,6 @@ import { type BlobInput, type Chunking, content, HoldfastError } from '../index.
 import { assertOptions } from '../misuse.ts'
 import type { EngineAdapter, EngineState, SavedEngine } from './adapter.ts'
 import { packageVersion } from './version.ts'
-
-// FlexSearch exports parts: for each field a map from terms to documents by score ("slots"), one of contexts (keyword, then term), tags, stored
-// documents, and the register of all ids. Where a part ends depends on how many there are, so parts are not kept: everything is turned round
-// to a line for each document, in the order of the register, which is the order in which documents were added.
-//
-//    head        { fields, stored }      fields: [name, kind], kind being map, ctx or tag
-//    documents   [id, [cell, …], stored?]      a cell for each field; trailing nulls are left out
-//    lists       what the order of the register does not give, and tags that are no text:
-//                [field, keyword or null, term, slot, [ids]], and [null, id, stored]
-//
-// A cell is null or [term, slot?, …, keyword, [term, slot?, …], …]; slot 0 is left out.
 
 /** What is called of an Index or a Document. */
 export interface FlexSearchLike {

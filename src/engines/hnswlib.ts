@@ -1,12 +1,6 @@
-import { type ColumnFormat, restoreColumns, saveColumns } from '../encodings/column-file.ts'
-import type { Region } from '../encodings/columns.ts'
-import { captureFile } from '../local/saved-file.ts'
-import { assertOptions } from '../misuse.ts'
-import type { EngineAdapter } from './adapter.ts'
-import { packageVersion } from './version.ts'
-
-// hnswlib-node writes its memory as it is: a header, a record for each element (links of the lowest level, vector, label), and for each
-// element the links of its upper levels, with their size before them. Deleted elements are marked in their links, and stay. The columns:
+// The adapter for hnswlib-node. It writes its memory as it is: a header, a record for each element (links of the lowest
+// level, vector, label), and for each element the links of its upper levels, with their size before them. Deleted
+// elements are marked in their links, and stay. The columns:
 //
 //    header    96 bytes: counts, sizes and offsets
 //    links     of the lowest level, with the mark of deleted elements
@@ -14,6 +8,13 @@ import { packageVersion } from './version.ts'
 //    labels
 //    levels    a 32-bit number for each element: bytes of its upper links
 //    upper     those links
+
+import { type ColumnFormat, restoreColumns, saveColumns } from '../encodings/column-file.ts'
+import type { Region } from '../encodings/columns.ts'
+import { captureFile } from '../local/saved-file.ts'
+import { assertOptions } from '../misuse.ts'
+import type { EngineAdapter } from './adapter.ts'
+import { packageVersion } from './version.ts'
 
 /** What is called of a `HierarchicalNSW`. */
 export interface HnswlibLike {

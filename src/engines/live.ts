@@ -1,3 +1,11 @@
+// An engine that loses nothing that was acknowledged: each change is applied, journalled and made durable, and
+// snapshots are made in the background. After a crash the newest snapshot is restored, and the changes after it are
+// replayed.
+//
+// What makes that hold: a change is decoded from the bytes that go into the journal, so that replay applies what was
+// applied. It is applied and appended in one turn of the event loop, and an engine is captured in one turn too. So what
+// a snapshot covers is exactly what it holds.
+
 import { encodeChange, readChange } from '../encodings/change.ts'
 import {
   HoldfastError,
@@ -14,12 +22,6 @@ import type { EngineAdapter, SaveContext } from './adapter.ts'
 import { type Autosave, autosave, startEngine } from './autosave.ts'
 import { AUTOSAVE_OPTIONS, type AutosaveOptions, type Lag } from './autosave-options.ts'
 import { assertAdapter, OPEN_OPTIONS } from './engine-options.ts'
-
-// An engine that loses nothing that was acknowledged: each change is applied, journalled and made durable, and snapshots are made in the
-// background. After a crash the newest snapshot is restored, and the changes after it are replayed.
-//
-// What makes that hold: a change is decoded from the bytes that go into the journal, so that replay applies what was applied. It is applied
-// and appended in one turn of the event loop, and an engine is captured in one turn too. So what a snapshot covers is exactly what it holds.
 
 /** What `apply` is told of a change. */
 export interface ChangeContext {

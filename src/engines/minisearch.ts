@@ -1,3 +1,16 @@
+// The adapter for MiniSearch. MiniSearch keeps an inverted index: for each term, the documents that contain it. Saved
+// in that form, one new document changes the postings of each of its terms, all over the file. So the adapter inverts
+// the index: it saves one line per document, with everything that belongs to the document. A new document adds a line
+// at the end. A changed document removes its line and adds one at the end. (Separate columns for ids, lengths, stored
+// fields and terms were tried: removing a document then changes a chunk in each column.)
+//
+//    head        { documentCount, nextId, fieldIds, … }: what `toJSON` gives beside the rest
+//    documents   [shortId, [id, lengths, stored?] or null, fieldId, [term, frequency?, …], fieldId, …]   by shortId; terms sorted, a
+//                frequency of 1 left out; null for a document discarded but not yet vacuumed, of which there are only terms
+//    termOrder   the order of each term tree node's children (`term-order.ts`)
+//
+// The term order must be kept: scores of prefix and fuzzy matches are floating-point sums, which depend on the order.
+
 import { decodeLines, encodeLines } from '../encodings/json-lines.ts'
 import { assertId, documentJson } from '../encodings/json-value.ts'
 import { byDocument, type PostingLists } from '../encodings/postings.ts'
@@ -7,18 +20,6 @@ import { type Chunking, content, HoldfastError } from '../index.ts'
 import { assertOptions } from '../misuse.ts'
 import type { EngineAdapter, SavedEngine } from './adapter.ts'
 import { packageVersion } from './version.ts'
-
-// MiniSearch keeps an inverted index: for each term the documents that it is in. Saved as it is, one new document touches the postings of
-// every term that it has, all over the file. So the index is turned round: a line for each document, with all there is to know of it. A new
-// document is a line at the end; a changed one is a line gone and a line at the end. (Ids, lengths, stored fields and terms as columns of
-// their own were tried: a document removed then touches a chunk in each.)
-//
-//    head        { documentCount, nextId, fieldIds, … }: what `toJSON` gives beside the rest
-//    documents   [shortId, [id, lengths, stored?] or null, fieldId, [term, frequency?, …], fieldId, …]   by shortId; terms sorted, a
-//                frequency of 1 left out; null for a document discarded but not yet vacuumed, of which there are only terms
-//    termOrder   in which order the nodes of the term tree have their children (`term-order.ts`)
-//
-// The term order is not for looks: scores of prefix and fuzzy matches are sums, and floating-point sums depend on the order.
 
 /** What is called of a MiniSearch. */
 export interface MiniSearchLike {

@@ -1,3 +1,19 @@
+// The adapter for Orama. Orama keeps every word three times (tree, frequencies, occurrences) and every sortable value
+// twice. The adapter saves one line per document, with everything that belongs to the document, in the order in which
+// documents were indexed. The other blobs hold only what cannot be derived from these lines.
+//
+//    head            settings, counts, averages, pinning
+//    ids             a line each: the document id of internal id 1, 2, …
+//    documents       [internalId, document or null, cell, …]   a cell for each text property (`orama-text.ts`)
+//    order/<n>       of text property n: the order of the tree's children (`term-order.ts`)
+//    words/<n>       of text property n: what follows from no document
+//    tree/<n>        of any other property n: its tree, as JSON (`json-tree.ts`)
+//    vectors/<n>     of vector property n: what differs from the documents' own (`orama-vectors.ts`)
+//    sort/<n>        of sortable property n: internal ids in order (`orama-sort.ts`)
+//
+// A database may use a plugin's index, sorter or documents store. The adapter does not know what such a component
+// saves, so it stores the whole result of Orama's `save` as JSON, in one blob `whole`.
+
 import { decodeLines, encodeLines } from '../encodings/json-lines.ts'
 import { readTree, treeLines } from '../encodings/json-tree.ts'
 import { asRestored, documentJson, invalid } from '../encodings/json-value.ts'
@@ -24,21 +40,6 @@ import { type BlobInput, type Chunking, content, HoldfastError } from '../index.
 import { assertOptions } from '../misuse.ts'
 import type { EngineAdapter, EngineState, SavedEngine } from './adapter.ts'
 import { packageVersion } from './version.ts'
-
-// Orama keeps every word three times (tree, frequencies, occurrences) and every sortable value twice. Here a document's line has all that is
-// known of it, in the order in which documents were indexed; the rest is what cannot be derived from that.
-//
-//    head            settings, counts, averages, pinning
-//    ids             a line each: the document id of internal id 1, 2, …
-//    documents       [internalId, document or null, cell, …]   a cell for each text property (`orama-text.ts`)
-//    order/<n>       of text property n: the order of the tree's children (`term-order.ts`)
-//    words/<n>       of text property n: what follows from no document
-//    tree/<n>        of any other property n: its tree, as JSON (`json-tree.ts`)
-//    vectors/<n>     of vector property n: what differs from the documents' own (`orama-vectors.ts`)
-//    sort/<n>        of sortable property n: internal ids in order (`orama-sort.ts`)
-//
-// A database with an index, a sorter or a documents store that is not Orama's own (a plugin's) is one blob, `whole`: all that Orama's `save`
-// gives, as JSON. What such a component saves is known to nobody else.
 
 /** What is called of the package: `import * as Orama from '@orama/orama'`. */
 export interface OramaModule<Db extends object, Options extends OramaOptions> {

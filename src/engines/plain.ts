@@ -1,4 +1,4 @@
-// For an engine that has no adapter of its own: it gives bytes, or saves to a path.
+// The adapter for engines that have none of their own. The caller turns the engine into bytes, or saves it to a path.
 
 import type { BlobInput, SnapshotBlob } from '../index.ts'
 import { assertOptions, type OptionTable, refusePromise } from '../misuse.ts'
@@ -14,12 +14,16 @@ export interface PlainOptions<Engine> {
   options?: Record<string, unknown> | undefined
   version?: string | undefined
   /**
-   * One blob, or several by name. Bytes, text, streams, `{ file }`, or `(path) => …` that saves into a path. Bytes are taken as they are
-   * now; what is read later (streams, functions, files) needs `revision` if the engine can change meanwhile. So does an asynchronous `save`
+   * One blob, or several by name. Bytes, text, streams, `{ file }`, or `(path) => …` that saves into a path. Bytes are
+   * taken as they are now; what is read later (streams, functions, files) needs `revision` if the engine can change
+   * meanwhile. So does an asynchronous `save`
    that looks at the engine after its first `await`: without `revision` nobody can know that its parts are of two states.
    */
   save(engine: Engine, context: SaveContext): PlainBlobs | Promise<PlainBlobs>
-  /** One blob comes as `blobs.blob('index')`: its `bytes()`, `text()`, `stream()` or, for engines that open paths, `file()`. */
+  /**
+   * One blob comes as `blobs.blob('index')`: its `bytes()`, `text()`, `stream()` or, for engines that open paths,
+   * `file()`.
+   */
   restore(blobs: SavedEngine, context: RestoreContext): Engine | Promise<Engine>
   /** See `EngineAdapter.revision`. */
   revision?(engine: Engine): unknown

@@ -1,15 +1,17 @@
+// The adapter for SQLite. It saves a database with SQLite's own online backup, which includes the write-ahead log, as
+// one blob `database`. A chunk is one page, because a transaction changes a few pages in place. The engine's version is
+// SQLite's version.
+//
+// The program may write while the backup runs. The backup would then contain those writes, and the data kept alongside
+// would not. So the adapter compares the database's change counters before and after. If they differ, the second try
+// copies the database in memory in one step.
+
 import { type BlobInput, type Chunking, fixed, HoldfastError } from '../index.ts'
 import { privateFile } from '../local/private-directory.ts'
 import { putDatabase } from '../local/put-database.ts'
 import { captureFileLater, type SavedFile, wholeBytes } from '../local/saved-file.ts'
 import { assertOptions } from '../misuse.ts'
 import type { EngineAdapter, EngineState, SaveContext } from './adapter.ts'
-
-// A database is saved by SQLite's own backup, while it is in use, and kept by pages: a transaction changes a few of them, where they are.
-// What lies in the write-ahead log is in the backup. So one blob `database`, in chunks of a page, and SQLite's version as the engine's.
-//
-// The backup takes a while, and what the program writes meanwhile would be in it, but not in what is kept alongside. So the database's
-// counters are looked at before and after. One that is written all the time is copied in memory at the second try, at one go.
 
 /** What is called of a database: `Database` of better-sqlite3, `DatabaseSync` of `node:sqlite`, and what is like them. */
 export interface SqliteLike {

@@ -1,21 +1,21 @@
+// The adapter for usearch. A usearch file holds a matrix of the vectors, two headers, the level of each node, and the
+// nodes. A node is its key, its level, the links of the lowest level, and the links of the levels above. The columns:
+//
+//    header    8 bytes before the matrix (rows, bytes of a row), 64 and 40 bytes after it
+//    vectors
+//    levels    a 16-bit number for each node
+//    keys      the key, and the level again
+//    links     of the lowest level
+//    upper     of the levels above
+//
+// usearch ends the process when a file is truncated or damaged. So every byte is verified before usearch reads it.
+
 import { type ColumnFormat, cutShort, restoreColumns, saveColumns } from '../encodings/column-file.ts'
 import type { Region } from '../encodings/columns.ts'
 import { captureBytes, captureFile, type SavedFile } from '../local/saved-file.ts'
 import { assertOptions } from '../misuse.ts'
 import type { EngineAdapter } from './adapter.ts'
 import { packageVersion } from './version.ts'
-
-// usearch writes a matrix of the vectors, two headers, the level of each node, and the nodes: key, level, links of the lowest level, links
-// of the levels above. The columns:
-//
-//    header    8 bytes before the matrix (rows, bytes of a row), 64 and 40 bytes after it
-//    vectors
-//    levels    a 16-bit number for each node
-//    keys      the key, and the level once more
-//    links     of the lowest level
-//    upper     of the levels above
-//
-// On a file that is cut short or damaged, usearch ends the process: what it is given here was verified to the last byte.
 
 /** What is called of an `Index`. */
 export interface UsearchLike {

@@ -1,3 +1,5 @@
+// The Gear table of content-defined chunking, derived from BLAKE3, and the loop that looks for chunk boundaries.
+
 import { blake3 } from './blake3.ts'
 
 // Halves of the Gear table, indexed by byte; signed views, as the loop adds with wrap-around. They are private constants

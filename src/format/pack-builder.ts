@@ -31,24 +31,27 @@ import { atOnce, type Steps } from './steps.ts'
 
 // Makes the index and the footer of a pack, whose bytes `pack.ts` describes.
 
+/** The index entry of a block to add. */
+interface NewEntry {
+  /** The block's digest is the 32 bytes of `digest` at `digestAt`, by default 0. */
+  digest: Uint8Array
+  digestAt?: number
+  /** From the start of the file, in bytes. */
+  offset: number
+  storedLength: number
+  rawLength: number
+  codec: number
+  compression: number
+  kind: number
+  /** The first 8 bytes of BLAKE3 over the stored bytes of a compressed block, else null. */
+  check: Uint8Array | null
+}
+
 export interface PackIndexBuilder {
   /** Blocks added. */
   readonly count: number
-  /**
-   * Adds a block whose digest is the 32 bytes of `digest` at `digestAt` (copied). `offset` is from the start of the
-   * file. `check`: the first 8 bytes of BLAKE3 over the stored bytes of a compressed block, else null.
-   */
-  add(
-    digest: Uint8Array,
-    digestAt: number,
-    offset: number,
-    storedLength: number,
-    rawLength: number,
-    codec: number,
-    compression: number,
-    kind: number,
-    check: Uint8Array | null,
-  ): void
+  /** Adds a block. Its digest is copied. */
+  add(entry: NewEntry): void
   /**
    * Sorts the entries and seals the pack. `trailer` is what follows the data, index and footer, in one buffer; `name`
    * is the pack's. `indexOffset`: where the data ends. No digest may have been added twice. The builder is empty then, for another
@@ -65,7 +68,7 @@ interface SealedIndex {
   index: PackIndex
 }
 
-/** Some milliseconds. */
+/** Takes a few milliseconds. */
 const STEP_BLOCKS = 4096
 
 export function createPackIndex(): PackIndexBuilder {
@@ -112,7 +115,7 @@ export function createPackIndex(): PackIndexBuilder {
     get count() {
       return count
     },
-    add(digest, digestAt, offset, storedLength, rawLength, codec, compression, kind, check) {
+    add({ digest, digestAt = 0, offset, storedLength, rawLength, codec, compression, kind, check }) {
       const at = count * ENTRY_BYTES
       if (at === entries.length) {
         const grown = new Uint8Array(2 * at)

@@ -19,7 +19,7 @@ import {
 } from './probe-directory.ts'
 import { removeTree } from './temps.ts'
 
-/** One thing that was tried. */
+/** The result of one check. */
 export interface DirectoryCheck {
   name:
     | 'directory'
@@ -42,31 +42,31 @@ export interface DirectoryCheck {
 
 /** What `checkDirectory` found. */
 export interface DirectoryReport {
-  /** All checks are. */
+  /** Whether all checks are ok. */
   ok: boolean
-  /** What was looked at, links resolved: the directory, or the nearest one above that exists. */
+  /** The directory that was checked, links resolved: the one given, or its nearest existing parent. */
   path: string
-  /** Its type, such as `ext4`; `unknown` where the system does not say (macOS, Windows). */
+  /** The type of its file system, such as `ext4`; `unknown` where the system does not report it (macOS, Windows). */
   fileSystem: string
   checks: DirectoryCheck[]
-  /** Bytes that this user may still write there; null when the system does not say. */
+  /** Bytes that this user may still write there; null when the system does not report it. */
   freeBytes: number | null
 }
 
-const freeBytesDefault = 64 * 1024 * 1024
+const FREE_BYTES_DEFAULT = 64 * 1024 * 1024
 
 /**
- * Tries out whether a directory keeps what the store relies on: exclusive creation, renames that replace, fsync of
- * directories, locks between processes that end with their process, deleted files that stay readable while open, one
- * file system, free space; and tells what file system it is and whether it is a network's. It works in a directory of
- * its own inside the one given, and removes that again. When the directory does not exist yet, the nearest one above
- * that does is looked at.
+ * Checks whether a directory provides what the store relies on: exclusive creation, renames that replace, fsync of
+ * directories, locks between processes that end with their process, deleted files that stay readable while open, a
+ * single file system, and free space. It also reports the type of the file system, and whether it is a network file
+ * system. The checks run in a temporary directory inside the given one, which is removed afterwards. If the directory
+ * does not exist yet, its nearest existing parent is checked.
  *
- * It starts one Node process for a moment, to contend for a lock. What it cannot find out is what the hardware does
- * with a flush, and whether locks exclude other machines.
+ * It briefly starts one Node process, to contend for a lock. It cannot find out what the hardware does with a flush, or
+ * whether locks exclude other machines.
  *
  * @param options.freeBytesMin less free space than this is not `ok`; default 64 MiB
- * @returns plain answers; failures of the file system are among them, and not thrown
+ * @returns a report; failures of the file system are part of it and are not thrown
  * @throws TypeError
  */
 export async function checkDirectory(
@@ -74,7 +74,7 @@ export async function checkDirectory(
   options: { freeBytesMin?: number | undefined } = {},
 ): Promise<DirectoryReport> {
   assertOptions('checkDirectory', options, { freeBytesMin: 'any' })
-  const { freeBytesMin = freeBytesDefault } = options
+  const { freeBytesMin = FREE_BYTES_DEFAULT } = options
   return await inspectDirectory(nodeFileSystem, thisSystem, resolve(pathOf(dir, 'checkDirectory')), freeBytesMin)
 }
 
@@ -153,13 +153,13 @@ async function nearestDirectory(fs: FileSystem, wanted: string): Promise<{ path:
   }
 }
 
-/** What a store keeps in directories of their own, and renames between. */
-const partsOfStore = ['packs', 'tmp', 'files', 'quarantine']
+/** The directories of a store. Files are renamed between them. */
+const STORE_FOLDERS = ['packs', 'tmp', 'files', 'quarantine']
 
 async function checkSameFileSystem(fs: FileSystem, path: string): Promise<Answer> {
   const { dev } = await fs.stat(path)
   const elsewhere: string[] = []
-  for (const part of partsOfStore) {
+  for (const part of STORE_FOLDERS) {
     const stat = await statOrNull(fs, join(path, part))
     if (stat !== null && stat.dev !== dev) elsewhere.push(part)
   }

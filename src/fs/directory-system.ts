@@ -1,4 +1,5 @@
-// What is asked of the operating system to judge a directory: mounts, free space, whether another process respects our locks.
+// Asks the operating system what it takes to judge a directory: mounts, free space, and whether another process
+// respects our locks.
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -8,10 +9,10 @@ import { createInterface } from 'node:readline'
 import { clock } from '../clock.ts'
 import { lockingChildArguments } from './lock.ts'
 
-/** What is asked of the system beside the file-system port. */
+/** What a check needs of the system beyond the file-system port. */
 export interface DirectorySystem {
   platform: string
-  /** fsync of a directory, with whatever the system answers. */
+  /** Fsyncs a directory. The system's error is thrown as it is. */
   syncDirectory(path: string): Promise<void>
   /** As statfs(2) counts: bytes this user may write; inodes in all (0 where none are counted, as on btrfs), and free. */
   freeSpace(path: string): Promise<FreeSpace>
@@ -55,15 +56,15 @@ export const thisSystem: DirectorySystem = {
   lockingProcess,
 }
 
-const answerMs = 10_000
+const ANSWER_MS = 10_000
 
 async function lockingProcess(path: string): Promise<LockingProcess> {
-  // In a single executable or Electron this is the application itself, and would start it once more.
+  // In a single executable or in Electron, execPath is the application itself, which must not be started again.
   if (!/^node(js)?[\d.]*(\.exe)?$/i.test(basename(process.execPath)) || process.versions.electron !== undefined) {
     throw new Error(`${process.execPath} is not node`)
   }
   const env = { ...process.env }
-  // Hooks, inspectors and loaders of this process are none of the child's.
+  // The child must not inherit hooks, inspectors and loaders of this process.
   delete env.NODE_OPTIONS
   const child = spawn(process.execPath, lockingChildArguments(path), {
     env,
@@ -82,7 +83,7 @@ async function lockingProcess(path: string): Promise<LockingProcess> {
   }
   async function answer(): Promise<string> {
     const line = once(lines, 'line') as Promise<[string]>
-    const late = clock.sleep(answerMs, { ref: false }).then(() => `no answer within ${answerMs} ms`)
+    const late = clock.sleep(ANSWER_MS, { ref: false }).then(() => `no answer within ${ANSWER_MS} ms`)
     return await Promise.race([line.then(([text]) => text), ended, late])
   }
   const ready = await answer()

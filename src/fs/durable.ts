@@ -2,9 +2,9 @@
 //
 //   write, all of it → open the target's directory → fsync of the file → rename → fsync of the directory
 //
-// Renamed before its fsync, the name can survive a power loss and the content not; without the directory's fsync an
-// acknowledged name is lost on ext4, xfs and btrfs (measured: docs/decisions, and section 4.4 of the design). After the
-// rename nothing is opened any more: a lack of descriptors fails a write before it has replaced anything.
+// If a file is renamed before its fsync, its name can survive a power loss that its content does not. Without the fsync
+// of the directory, an acknowledged name is lost on ext4, xfs and btrfs (measured: docs/durability.md). Nothing is
+// opened after the rename, so a lack of descriptors fails a write before it replaces anything.
 
 import { randomBytes } from 'node:crypto'
 import { basename, dirname, join, resolve } from 'node:path'
@@ -15,8 +15,8 @@ import { siblingAffixes } from './sibling-temps.ts'
 import { createTemp, createWorkDirectory, type Locking, removeTree, type Temp, type TempAffixes } from './temps.ts'
 
 /**
- * The rename was done, but its directory could not be fsynced: after a power loss the old file may be there or the new
- * one. Nothing that the old one needs may be deleted.
+ * The rename succeeded, but its directory could not be fsynced. After a power loss either the old or the new file may
+ * be there, so nothing that the old file needs may be deleted.
  *
  * @internal
  */
@@ -35,7 +35,7 @@ export class DirectorySyncFailed extends Error {
  *
  * @param path what was changed
  * @param was what was done, as in "was replaced"
- * @param may what a power loss may do to it, and the way out
+ * @param may what a power loss may do to it, and what to do
  */
 export function commitUnknown(error: unknown, path: string, was: string, may: string): unknown {
   if (!(error instanceof DirectorySyncFailed)) return error
@@ -47,8 +47,8 @@ export function commitUnknown(error: unknown, path: string, was: string, may: st
 }
 
 /**
- * Opens the directory of a name that `work` changes, for the fsync after the change. Opened only then, it could turn
- * out too late that this process has no descriptors left or may not read the directory.
+ * Opens the directory of a name that `work` changes, for the fsync after the change. It is opened before the change,
+ * because this process may have no descriptors left or may not read the directory.
  *
  * @throws IO_FAILED when it cannot be opened; what `work` throws
  */
@@ -85,12 +85,14 @@ export async function syncAfterRename(directory: Directory, path: string): Promi
 }
 
 /**
- * Makes a written temp durable as `target`, replacing what is there. Its descriptor stays open, and from the rename on
- * is the caller's to close. On any failure but `DirectorySyncFailed`, `target` is untouched and the temp still to be
- * discarded.
+ * Makes a written temp durable as `target`, replacing what is there. The temp's descriptor stays open; after the rename
+ * the caller must close it. On any failure but `DirectorySyncFailed`, `target` is untouched and the caller must discard
+ * the temp.
  *
- * @param options.synced true: the caller has fsynced it after its last write, and cannot spare the time between a check and the rename
- * @param options.directory the target's directory, if it is open already; null leaves its fsync to the caller, who has another rename to cover by it
+ * @param options.synced true: the caller has fsynced the temp after its last write. For callers that check something
+ *   right before the rename
+ * @param options.directory the target's directory, if it is open; null leaves its fsync to the caller, who has another
+ *   rename in it
  * @throws NO_SPACE, IO_FAILED; DirectorySyncFailed
  */
 export async function publish(
@@ -106,7 +108,8 @@ export async function publish(
     )
   }
   try {
-    // On the descriptor that wrote it: an error of an earlier write-back is reported to descriptors open at the time.
+    // The fsync uses the descriptor that wrote the file: the kernel reports write-back errors to descriptors that were
+    // open then.
     if (!synced) await temp.file.sync()
     await fs.rename(temp.path, target)
   } catch (error) {
@@ -122,11 +125,12 @@ type DurableContent =
   | { write: (file: File) => Promise<void>; bytes?: undefined }
 
 /**
- * Writes a file durably, replacing what is there: after a crash the old content or the new, never a part of it.
+ * Writes a file durably, replacing what is there. After a crash the file has the old content or the new, never a part
+ * of it.
  *
- * @param options.tempDirectory where it is written first; on the target's file system
+ * @param options.tempDirectory where the temp is written, on the target's file system
  * @param options.mode permission bits
- * @param options.keepMode a regular file that is replaced passes on its mode
+ * @param options.keepMode keep the mode of a regular file that is replaced
  * @param options.prefix of the temp's name, and `suffix`
  * @throws NO_SPACE, IO_FAILED, LOCK_UNAVAILABLE, what `write` throws; DirectorySyncFailed
  */
@@ -152,7 +156,7 @@ export async function writeDurable(
     await temp.discard()
     throw ioError(error, `writing ${target}`)
   } finally {
-    // After its fsync a close has nothing left to report; before it, the first error is the one that counts.
+    // After the fsync a close has nothing left to report. Before it, the first error is the one to report.
     await temp.file.close().catch(() => undefined)
   }
 }
@@ -172,9 +176,9 @@ export async function modeOf(fs: FileSystem, target: string, otherwise: number):
 }
 
 /**
- * Makes a directory and those above it, each one durable in its parent before anything is put into it.
+ * Makes a directory and its missing parents. Each becomes durable in its parent before anything is put into it.
  *
- * @param mode permission bits of the directories that are made, given exactly whatever the umask
+ * @param mode exact permission bits of the directories that are made, whatever the umask
  * @returns whether it was made; false if it was there
  * @throws IO_FAILED, also when something other than a directory is there; NO_SPACE
  */
@@ -192,7 +196,7 @@ async function makeWithParents(fs: FileSystem, path: string, mode: number): Prom
   if (parent !== path) await makeWithParents(fs, parent, mode)
   return await withDirectory(fs, parent, async (directory) => {
     const made = await makeOne(fs, path, mode)
-    // Also when another process was faster: it may not have come to its fsync yet, or never will.
+    // Needed even if another process made the directory: it may not have fsynced it yet, or may die before.
     await directory.sync()
     return made
   })
@@ -231,11 +235,11 @@ function notADirectory(path: string, found: string): HoldfastError {
 
 /**
  * Moves a doubtful file or directory into quarantine, as `<name>.<reason>.<UTC time>.<random>`, with a `.json` beside
- * it that says why. The quarantine directory is made when missing, with its parent's mode. Nothing is overwritten, and
- * both names are durable when this resolves. (The `.json` comes first: a crash may leave one without its file, never a
- * file that nobody can explain.)
+ * it that says why. A missing quarantine directory is made with its parent's mode. Nothing is overwritten, and both
+ * names are durable when this resolves. The `.json` is written first: a crash may leave a `.json` without its file, but
+ * never a file without an explanation.
  *
- * @param options.reason a few words; what does not fit a file name becomes `-`
+ * @param options.reason a few words; characters that file names cannot have become `-`
  * @param options.details facts for the `.json`
  * @param options.original what it is a copy of; default `from` itself
  * @returns the new path
@@ -260,14 +264,14 @@ export async function moveAside(
     const { mode } = await fs.stat(quarantineDirectory)
     await writeNote(fs, note, mode & 0o666, { ...options, original })
     try {
-      // The note's name too, or a crash could keep the rename and lose it.
+      // The note's name becomes durable first. Otherwise a crash could keep the rename and lose the note.
       await into.sync()
       await fs.rename(from, target)
     } catch (error) {
       await fs.unlink(note).catch(() => undefined)
       throw error
     }
-    // The new name before the loss of the old one: the reverse could lose both.
+    // The new name becomes durable before the loss of the old one. The reverse order could lose both.
     await syncAfterRename(into, quarantineDirectory)
     await syncAfterRename(outOf, dirname(from))
   }
@@ -285,7 +289,7 @@ export async function moveAside(
 }
 
 /**
- * As `moveAside`, of some of what lies in a directory that cannot be renamed itself.
+ * As `moveAside`, for some of the files in a directory that cannot itself be renamed.
  *
  * @param options.names paths below `from`, in the order in which they are moved
  * @returns the new directory, with the names below it
@@ -325,7 +329,7 @@ export async function moveIntoAside(
       `moving what is in ${from} into quarantine (${moved.length} of ${names.length} files were moved)`,
     )
   }
-  // The new names before the loss of the old ones.
+  // The new names become durable before the loss of the old ones.
   for (const place of [target, from]) {
     for (const folder of new Set(names.map(dirname))) {
       const path = join(place, folder)
@@ -336,7 +340,7 @@ export async function moveIntoAside(
 }
 
 /**
- * Renames what is to be deleted, so that a crash half-way does not leave half of it under its name.
+ * Renames something before it is deleted, so that a crash during the deletion leaves no part of it under its old name.
  *
  * @param ending of the new name
  * @returns the new path, in the same directory
@@ -352,18 +356,18 @@ export async function renameAway(fs: FileSystem, path: string, ending: string): 
   return away
 }
 
-/** Together with `.json` below the 255 bytes that file systems allow a name. */
-const nameBytesMax = 120
-const reasonLengthMax = 40
+/** Leaves room for `.json` within the 255 bytes that file systems allow a name. */
+const NAME_BYTES_MAX = 120
+const REASON_LENGTH_MAX = 40
 
 function asideName(original: string, reason: string, now: Date): string {
-  const name = Buffer.from(original).subarray(0, nameBytesMax).toString()
-  const word = reason.replaceAll(/[^A-Za-z0-9_-]+/g, '-').slice(0, reasonLengthMax)
+  const name = Buffer.from(original).subarray(0, NAME_BYTES_MAX).toString()
+  const word = reason.replaceAll(/[^A-Za-z0-9_-]+/g, '-').slice(0, REASON_LENGTH_MAX)
   const time = now.toISOString().replaceAll(':', '')
   return `${name}.${word}.${time}.${randomBytes(8).toString('hex')}`
 }
 
-/** Whether a file of that name was moved aside, or says why another one was. */
+/** Whether a name is that of a file in quarantine, or of its `.json`. */
 export function isAsideName(name: string): boolean {
   return /^.+\.[A-Za-z0-9_-]*\.\d{4}-\d\d-\d\dT\d{6}\.\d{3}Z\.[0-9a-f]{16}(\.json)?$/s.test(name)
 }
@@ -399,7 +403,7 @@ interface TreeTarget {
 }
 
 /**
- * Looks at what is at `path`: nothing, or an empty directory, also behind a link.
+ * Checks that `path`, links followed, is nothing or an empty directory.
  *
  * @throws TARGET_EXISTS for anything else, IO_FAILED
  */
@@ -425,8 +429,8 @@ function targetExists(path: string): HoldfastError {
 }
 
 /**
- * Makes a directory tree appear whole: `fill` writes into a temporary directory beside it, which then gets its name. Files must be made
- * durable by `fill`.
+ * Makes a directory tree appear as a whole. `fill` writes into a temporary directory beside it and makes its files
+ * durable; then that directory is renamed.
  *
  * @throws TARGET_EXISTS, IO_FAILED, NO_SPACE, what `fill` throws; DirectorySyncFailed
  */
@@ -446,9 +450,9 @@ export async function writeTree(
       else if (emptyMode === null && (await lstatOrNull(fs, path)) !== null) throw targetExists(path)
       await fs.rename(work.path, path)
     } catch (error) {
-      // Somebody put something there meanwhile.
+      // Another process put something there meanwhile.
       if (['ENOTEMPTY', 'EEXIST', 'ENOTDIR'].includes(errorCode(error) ?? '')) throw targetExists(path)
-      // What `fill` could not make durable is gone now, and nothing is in doubt.
+      // The unfinished tree is removed, so the outcome is known.
       throw ioError(error instanceof DirectorySyncFailed ? error.cause : error, `writing ${path}`)
     } finally {
       await work.discard()

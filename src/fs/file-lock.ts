@@ -1,4 +1,5 @@
-// A lock file that one writer holds, and others wait for. It is never deleted: a new one of its name would keep nobody out.
+// A lock file that one writer holds and others wait for. It is never deleted: a new file of that name would not exclude
+// the holder of the old one.
 
 import { clock } from '../clock.ts'
 import { HoldfastError } from '../errors.ts'
@@ -8,11 +9,11 @@ import type { File, FileStat, FileSystem } from './port.ts'
 /** An exclusive lock, held across processes. */
 export interface FileLock {
   file: File
-  /** Settles when the hint is written, or could not be. */
+  /** Settles when the hint was written, or could not be written. */
   hinted: Promise<void>
   /**
-   * Whether the path still is the locked file. If somebody deleted or replaced it, another writer may hold a lock of
-   * that name.
+   * Whether the path still leads to the locked file. If the file was deleted or replaced, another writer may hold a
+   * lock on a file of that name.
    *
    * @throws IO_FAILED
    */
@@ -22,23 +23,23 @@ export interface FileLock {
 }
 
 export interface FileLockOptions {
-  /** Permission bits for a lock file that is made. */
+  /** Permission bits of a new lock file. */
   mode: number
   /** How long to wait, in milliseconds; 0 tries once. */
   waitMs: number
   signal?: AbortSignal | undefined
   /** Called after each try that failed, with the milliseconds waited so far. */
   onWait?: ((waitedMs: number) => void) | undefined
-  /** Who holds it, as text for people: one line of at most 255 bytes. */
+  /** Who holds the lock, for people to read: one line of at most 255 bytes. */
   hint: Uint8Array
 }
 
-const pollMsMin = 5
-const pollMsMax = 50
+const POLL_MS_MIN = 5
+const POLL_MS_MAX = 50
 
 /**
- * Locks the file at `path`, made when missing and never deleted. It is polled, not waited for in the kernel: such a
- * wait could not be cancelled and would keep the process alive.
+ * Locks the file at `path`, which is made when missing and never deleted. The lock is polled: a wait in the kernel
+ * could not be cancelled and would keep the process alive.
  *
  * @throws STORE_LOCKED after `waitMs`, LOCK_UNAVAILABLE, IO_FAILED, NO_SPACE, `signal.reason`
  */
@@ -50,10 +51,10 @@ export async function acquireFileLock(fs: FileSystem, path: string, options: Fil
     try {
       await pollLock(file, path, startMs, options)
       const locked = await file.stat()
-      // Deleted or replaced while we waited: this lock keeps nobody out any more.
+      // If the file was deleted or replaced meanwhile, this lock excludes nobody.
       if (await isStill(fs, path, locked)) {
         options.signal?.throwIfAborted()
-        // The umask must not keep another user of the group from the lock. Only its owner can change that.
+        // The umask must not keep other users of the group from the lock. Only the owner can change the mode.
         if ((locked.mode & 0o777) !== options.mode) await file.chmod(options.mode).catch(() => undefined)
         return heldLock(fs, path, file, locked, writeHint(file, options.hint))
       }
@@ -99,18 +100,18 @@ async function isStill(fs: FileSystem, path: string, locked: FileStat): Promise<
 
 async function pollLock(file: File, path: string, startMs: number, options: FileLockOptions): Promise<void> {
   const { signal, waitMs } = options
-  for (let limitMs = pollMsMin; ; limitMs = Math.min(limitMs * 1.5, pollMsMax)) {
+  for (let limitMs = POLL_MS_MIN; ; limitMs = Math.min(limitMs * 1.5, POLL_MS_MAX)) {
     if (file.tryLock('exclusive')) return
     const waitedMs = clock.monotonicMs() - startMs
     if (waitedMs >= waitMs) throw await lockedError(file, path, Math.round(waitedMs))
     options.onWait?.(Math.round(waitedMs))
     // Jitter, so that waiters do not meet at every poll.
-    const pauseMs = pollMsMin + clock.random() * (limitMs - pollMsMin)
+    const pauseMs = POLL_MS_MIN + clock.random() * (limitMs - POLL_MS_MIN)
     await pause(Math.min(pauseMs, waitMs - waitedMs), signal)
   }
 }
 
-/** Waits; an abort ends it at once with the signal's own reason. */
+/** Waits. An abort ends the wait at once and throws the signal's reason. */
 async function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
   try {
     await clock.sleep(ms, signal === undefined ? {} : { signal })
@@ -130,27 +131,27 @@ async function lockedError(file: File, path: string, waitedMs: number): Promise<
   )
 }
 
-/** The hint's place in the file: padded, so that a short one hides all of a longer one before it. */
-const hintBytes = 256
+/** The hint is padded to this length, so that a short hint overwrites all of a longer one. */
+const HINT_BYTES = 256
 
 async function writeHint(file: File, hint: Uint8Array): Promise<void> {
-  const line = new Uint8Array(hintBytes).fill(0x20)
-  line.set(hint.subarray(0, hintBytes - 1))
-  line[hintBytes - 1] = 0x0a
+  const line = new Uint8Array(HINT_BYTES).fill(0x20)
+  line.set(hint.subarray(0, HINT_BYTES - 1))
+  line[HINT_BYTES - 1] = 0x0a
   try {
-    const there = new Uint8Array(hintBytes)
-    if ((await readFully(file, there, 0)) === hintBytes && Buffer.compare(there, line) === 0) return
+    const there = new Uint8Array(HINT_BYTES)
+    if ((await readFully(file, there, 0)) === HINT_BYTES && Buffer.compare(there, line) === 0) return
     await writeFully(file, [line], 0)
   } catch {
-    // It is for people only; a full disk must not keep a writer from the lock.
+    // The hint is only for people. A full disk must not keep a writer from the lock.
   }
 }
 
 async function readHint(file: File): Promise<string | null> {
   try {
-    const bytes = new Uint8Array(hintBytes)
+    const bytes = new Uint8Array(HINT_BYTES)
     const count = await readFully(file, bytes, 0)
-    // Whatever lies there goes into messages and terminals: printable text only.
+    // The content goes into messages and terminals, so only printable text is kept.
     const text = new TextDecoder()
       .decode(bytes.subarray(0, count))
       .replaceAll(/[^\p{L}\p{N}\p{P}\p{S}]+/gu, ' ')

@@ -3,21 +3,21 @@
 import { HoldfastError, isHoldfastError } from '../errors.ts'
 import type { File, FileStat, FileSystem } from './port.ts'
 
-// The helpers here let Node's errors through unwrapped, so that callers can look at their code; whoever gives up on
-// one wraps it with `ioError`, saying what was being done.
+// These helpers throw Node's errors unwrapped, so that callers can check their code. A caller that cannot handle an
+// error wraps it with `ioError`, which says what was being done.
 
-/** One read above 2 GiB is refused or cut by every platform. */
-const readBytesMax = 2 ** 30
+/** Every platform refuses or shortens a read above 2 GiB. */
+const READ_BYTES_MAX = 2 ** 30
 
 /**
- * Fills `target` from `position` (bytes), however few bytes each read gives.
+ * Fills `target` from `position` (bytes), with as many reads as it takes.
  *
  * @returns bytes read; less than `target.length` only at the end of the file
  */
 export async function readFully(file: File, target: Uint8Array, position: number): Promise<number> {
   let filled = 0
   while (filled < target.length) {
-    const count = await file.read(target.subarray(filled, filled + readBytesMax), position + filled)
+    const count = await file.read(target.subarray(filled, filled + READ_BYTES_MAX), position + filled)
     if (count === 0) break
     filled += count
   }
@@ -28,7 +28,7 @@ export async function readFully(file: File, target: Uint8Array, position: number
  * Writes all of `views` back to back from `position` (bytes), without copying them.
  *
  * @returns bytes written: the sum of the views' lengths
- * @throws IO_FAILED when the file system takes nothing and gives no reason
+ * @throws IO_FAILED when the file system writes nothing and reports no error
  */
 export async function writeFully(file: File, views: readonly Uint8Array[], position: number): Promise<number> {
   let left = views.filter((view) => view.byteLength > 0)
@@ -50,7 +50,7 @@ export async function writeFully(file: File, views: readonly Uint8Array[], posit
   return total
 }
 
-/** The views less their first `bytes` bytes. */
+/** The views without their first `bytes` bytes. */
 function without(views: Uint8Array[], bytes: number): Uint8Array[] {
   let whole = 0
   let rest = bytes
@@ -64,7 +64,7 @@ function without(views: Uint8Array[], bytes: number): Uint8Array[] {
 }
 
 /**
- * The whole content of a small file, as long as it was when opened.
+ * Reads a small file, up to the length that it had when it was opened.
  *
  * @throws LIMIT_EXCEEDED above `maxBytes`, before anything is allocated; else Node's errors
  */
@@ -114,7 +114,7 @@ export async function lstatOrNull(fs: FileSystem, path: string): Promise<FileSta
   return (await ignoreMissing(fs.lstat(path))) ?? null
 }
 
-/** Undefined in place of "no such file or directory"; other failures stay. */
+/** Resolves to undefined instead of throwing "no such file or directory". Other errors are thrown. */
 export async function ignoreMissing<T>(promise: Promise<T>): Promise<T | undefined> {
   try {
     return await promise
@@ -124,7 +124,7 @@ export async function ignoreMissing<T>(promise: Promise<T>): Promise<T | undefin
   }
 }
 
-/** Whether the system said that there is nothing under this path. */
+/** Whether the error says that nothing exists at the path. */
 export function isMissing(error: unknown): boolean {
   const code = errorCode(error)
   return code === 'ENOENT' || code === 'ENOTDIR'
@@ -132,12 +132,12 @@ export function isMissing(error: unknown): boolean {
 
 const ACCESS_DENIED = 'ERR_ACCESS_DENIED'
 
-/** The system's name for a failure, such as `ENOSPC`; undefined for errors that are not the system's. */
+/** The code of a system error, such as `ENOSPC`; undefined for other errors. */
 export function errorCode(error: unknown): string | undefined {
   if (typeof error !== 'object' || error === null || isHoldfastError(error)) return undefined
   const { code } = error as { code?: unknown }
-  // Node's own (`ERR_INVALID_ARG_TYPE`) have underscores and are mistakes in a program, not answers of a disk.
-  // One of them is: that of Node's permission model.
+  // Codes with underscores, such as `ERR_INVALID_ARG_TYPE`, are Node's own and mean a mistake in a program. The
+  // exception is the code of Node's permission model.
   return typeof code === 'string' && (/^E[A-Z0-9]+$/.test(code) || code === ACCESS_DENIED) ? code : undefined
 }
 
@@ -147,11 +147,11 @@ export function isSameFile(a: FileStat | null, b: FileStat | null): boolean {
 }
 
 /**
- * Turns a system's error into NO_SPACE or IO_FAILED, with `details` `{ code, syscall, path }` and the way out in the
- * message. Everything else (HoldfastErrors, abort reasons, programming mistakes) comes back as it is.
+ * Turns a system error into NO_SPACE or IO_FAILED, with `details` `{ code, syscall, path }` and advice in the message.
+ * Other errors (HoldfastErrors, abort reasons, programming mistakes) are returned as they are.
  *
  * @param doing what failed, as in "writing the new HEAD"
- * @param at the path, for errors that do not name one: those of open files
+ * @param at the path, for errors that do not name one, such as those of open files
  * @returns what to throw
  */
 export function ioError(error: unknown, doing: string, at?: string): unknown {
@@ -193,7 +193,10 @@ function advice(code: string): string {
     case 'ENOTDIR':
       return '. Something in that path is a file where a directory must be: check the path'
     case 'EXDEV':
-      return '. Both paths must be on the same file system: are tmp/ or packs/ mounts of their own?'
+      return (
+        '. Both paths must be on the same file system. If packs/, tmp/, files/ or quarantine/ of the store is a mount of its own, copy what is ' +
+        'in it into a plain directory of that name, or mount the whole store there'
+      )
     case 'ELOOP':
       return '. That path is a symbolic link, which holdfast does not follow there'
     case 'EFBIG':
@@ -210,7 +213,7 @@ function runningAs(): string {
   return user === undefined ? '' : `; this process runs as uid ${user}`
 }
 
-/** `promise`, with a failure of the system as a `HoldfastError` that says what was being done. */
+/** Awaits `promise`, and turns a system error into a `HoldfastError` that says what was being done. */
 export async function attempt<T>(promise: Promise<T>, doing: string, at?: string): Promise<T> {
   try {
     return await promise
@@ -219,7 +222,9 @@ export async function attempt<T>(promise: Promise<T>, doing: string, at?: string
   }
 }
 
-/** As `Promise.all`, but waits for all also when one fails: what they use is let go of afterwards. */
+/**
+ * As `Promise.all`, but waits for all promises even if one rejects, because callers then release what the work uses.
+ */
 export async function allSettledThenThrow<Work extends readonly unknown[]>(
   work: readonly [...Work],
 ): Promise<{ -readonly [Index in keyof Work]: Awaited<Work[Index]> }> {
@@ -227,12 +232,15 @@ export async function allSettledThenThrow<Work extends readonly unknown[]>(
   return await Promise.all(work)
 }
 
-/** Throws `STORE_DAMAGED` if a directory of a store's is a link: what is moved or written there would lie outside of the store. */
+/**
+ * Throws `IO_FAILED` if a directory of the store is a link: files moved or written there would lie outside the store.
+ * This is not damage: an older snapshot would be served no better.
+ */
 export async function assertNoLink(fs: FileSystem, path: string): Promise<void> {
   if ((await lstatOrNull(fs, path))?.kind !== 'link') return
   throw new HoldfastError(
-    'STORE_DAMAGED',
-    `${path} is a link, and nothing was written through it; it must be a real directory: put one in its place`,
-    { details: { path } },
+    'IO_FAILED',
+    `${path} is a symbolic link, and nothing was written through it; it must be a real directory: put one in its place`,
+    { details: { code: 'ELOOP', path } },
   )
 }

@@ -1,9 +1,10 @@
-// Judges what was found out about a directory: whether files kept there survive a crash. Decides only; probe-directory.ts measures.
+// Judges from the facts about a directory whether files in it survive a crash. It only decides; probe-directory.ts
+// finds the facts.
 
 import type { FreeSpace } from './directory-system.ts'
 import type { Mount } from './mounts.ts'
 
-/** What a check says; see `DirectoryCheck`. */
+/** The result of a check; see `DirectoryCheck`. */
 export interface Answer {
   ok: boolean
   detail: string
@@ -20,36 +21,36 @@ export function judgeFreeSpace({ bytes, files, filesFree }: FreeSpace, freeBytes
 }
 
 /** In these, no acknowledged save was lost in recorded power losses: docs/durability.md. */
-const measured = new Set(['ext4', 'xfs', 'btrfs'])
-const inMemory = new Set(['tmpfs', 'ramfs', 'devtmpfs'])
-const withoutJournal = new Set(['vfat', 'msdos', 'exfat', 'ext2', 'hfs', 'ufs'])
-const network = new Set(
+const MEASURED = new Set(['ext4', 'xfs', 'btrfs'])
+const IN_MEMORY = new Set(['tmpfs', 'ramfs', 'devtmpfs'])
+const WITHOUT_JOURNAL = new Set(['vfat', 'msdos', 'exfat', 'ext2', 'hfs', 'ufs'])
+const NETWORK = new Set(
   'nfs nfs4 cifs smb3 smbfs 9p ceph afs lustre gpfs beegfs glusterfs virtiofs orangefs davfs coda ncpfs vboxsf prl_fs vmhgfs'.split(
     ' ',
   ),
 )
-/** Options by which a flush does nothing: mount(8), ext4(5), and overlayfs' documentation. */
-const unflushed = ['nobarrier', 'barrier=0', 'volatile']
+/** Mount options that make a flush do nothing: mount(8), ext4(5), and the documentation of overlayfs. */
+const UNFLUSHED = ['nobarrier', 'barrier=0', 'volatile']
 
 function isNetwork(type: string): boolean {
-  // What a program in user space does with a file is unknown; most of them talk to a network.
-  return network.has(type) || type === 'fuse' || type.startsWith('fuse.')
+  // It is unknown what a FUSE program does with a file. Most of them use a network.
+  return NETWORK.has(type) || type === 'fuse' || type.startsWith('fuse.')
 }
 
 export function judgeFileSystem(mount: Mount | null, platform: string): Answer {
   if (mount === null) return { ok: true, detail: `unknown: it cannot be told on ${platform}` }
   const { type, options } = mount
-  const unsafe = options.find((option) => unflushed.includes(option))
+  const unsafe = options.find((option) => UNFLUSHED.includes(option))
   if (unsafe !== undefined) {
     const advice = 'after a power loss nothing written lately can be relied on: mount it without that option'
     return { ok: false, detail: `${type}, mounted with ${unsafe}: fsync does not reach the disk`, advice }
   }
-  if (measured.has(type)) return { ok: true, detail: `${type}: measured to keep what was acknowledged` }
-  if (inMemory.has(type)) {
+  if (MEASURED.has(type)) return { ok: true, detail: `${type}: measured to keep what was acknowledged` }
+  if (IN_MEMORY.has(type)) {
     const advice = 'everything in it is gone when the machine stops: use a disk for what is to be kept'
     return { ok: false, detail: `${type}: kept in memory`, advice }
   }
-  if (withoutJournal.has(type)) {
+  if (WITHOUT_JOURNAL.has(type)) {
     const advice = 'use a file system with a journal (ext4, xfs, btrfs)'
     return {
       ok: false,
@@ -61,7 +62,7 @@ export function judgeFileSystem(mount: Mount | null, platform: string): Answer {
     const advice = 'in a container this layer goes with the container: keep stores on a volume'
     return { ok: true, detail: 'overlay: it keeps what the file system under it keeps', advice }
   }
-  return { ok: true, detail: `${type}: not one of those that were measured (${[...measured].join(', ')})` }
+  return { ok: true, detail: `${type}: not one of those that were measured (${[...MEASURED].join(', ')})` }
 }
 
 export function judgeNetwork(mount: Mount | null, platform: string, path: string): Answer {

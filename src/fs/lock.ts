@@ -1,19 +1,19 @@
-// Locks of the operating system on open files. The only file that loads the lock addon.
+// Locks of the operating system on open files.
 
 import { HoldfastError } from '../errors.ts'
 import { requireNative, resolveNative, whyNotLoaded } from '../native.ts'
 import { errorCode } from './io.ts'
 
-// The only importer of `fs-native-extensions`, which gives the locks that the kernel drops when their process dies:
+// Only this file imports `fs-native-extensions`. It provides locks that the kernel drops when their process dies:
 // open-file-description locks on Linux (fcntl_locking(2)), flock(2) on macOS, LockFileEx on Windows.
 
 /** The byte that is locked. Windows' locks are mandatory, so it lies beyond any content, which stays readable. */
-const lockOffset = 2 ** 40
+const LOCK_OFFSET = 2 ** 40
 
-/** False: somebody else holds it. Throws the system's error for anything else. */
+/** Returns false if another descriptor holds the lock. Throws the system's error for any other failure. */
 type TryLock = (descriptor: number, exclusive: boolean) => boolean
 
-/** What decides which addon to load, if any. */
+/** The facts that decide which addon to load, if any. */
 interface LockEnvironment {
   platform: string
   arch: string
@@ -26,18 +26,17 @@ interface LockEnvironment {
 type LockAddon = { specifier: string; raw: boolean } | { unavailable: string }
 
 /**
- * Which module serves locks in such an environment.
+ * Decides which module provides locks in an environment.
  *
  * @internal
  */
 export function planLockAddon(environment: LockEnvironment): LockAddon {
-  // Both load it, and then die inside it at the first contended lock.
+  // Bun and Deno load the addon, and then crash in it at the first contended lock.
   if (environment.bun) return { unavailable: 'Bun crashes in the lock addon when a lock is contended; write from Node' }
   if (environment.deno)
     return { unavailable: 'Deno crashes in the lock addon when a lock is contended; write from Node' }
   if (environment.musl) {
-    // The wrapper looks for a `linux-x64-musl` prebuild, which is not shipped; the ordinary one needs nothing of glibc
-    // that musl lacks.
+    // The wrapper looks for a `linux-x64-musl` prebuild, which is not shipped. The glibc one works with musl, too.
     const host = `linux-${environment.arch}`
     return { specifier: `fs-native-extensions/prebuilds/${host}/fs-native-extensions.node`, raw: true }
   }
@@ -45,7 +44,7 @@ export function planLockAddon(environment: LockEnvironment): LockAddon {
 }
 
 /**
- * Gives the module named by `plan` one shape.
+ * Wraps the module named by `plan`, so that both kinds are called in the same way.
  *
  * @internal
  */
@@ -64,9 +63,9 @@ export function bindTryLock(plan: { specifier: string; raw: boolean }, module: u
   }
 }
 
-/** flock(2) knows whole files only, and the addon answers EINVAL to any range there. */
+/** flock(2) locks whole files only: with any other range the addon fails with EINVAL. */
 function lockRange(platform: string): [offset: number, length: number] {
-  return platform === 'darwin' || platform === 'ios' ? [0, 0] : [lockOffset, 1]
+  return platform === 'darwin' || platform === 'ios' ? [0, 0] : [LOCK_OFFSET, 1]
 }
 
 /**
@@ -87,14 +86,14 @@ export function tryLockDescriptor(fd: number, mode: 'exclusive' | 'shared'): boo
   }
 }
 
-/** Whether this process can lock files at all; loads the addon. A file system may still refuse. */
+/** Whether this process can lock files. Loads the addon. A file system may still refuse to lock. */
 export function locksAvailable(): { available: true } | { available: false; reason: string; cause?: unknown } {
   const state = loadOnce()
   return state.available ? { available: true } : state
 }
 
-// Node's `-e` puts what follows it into argv from 1 on.
-const childScript = `
+// After `-e`, Node puts the script's arguments into argv from index 1.
+const CHILD_SCRIPT = `
 const [, addon, raw, offset, length, path] = process.argv
 const { tryLock } = require(addon)
 const fd = require('fs').openSync(path, 'r+')
@@ -111,8 +110,8 @@ console.log('ready')
 `
 
 /**
- * Arguments for a Node process that says `ready`, then tries to lock the file at `path` exclusively each time it gets a
- * byte, and answers `locked`, `held` or `failed: <why>` in a line. It holds the lock until it ends.
+ * Arguments for a Node process that prints `ready`. Each time it then reads a byte, it tries to lock the file at `path`
+ * exclusively, and prints `locked`, `held` or `failed: <why>` as a line. It holds the lock until it ends.
  *
  * @throws when the addon cannot be resolved here
  */
@@ -120,7 +119,7 @@ export function lockingChildArguments(path: string): string[] {
   const plan = planLockAddon(currentEnvironment())
   if ('unavailable' in plan) throw new Error(plan.unavailable)
   const [offset, length] = lockRange(process.platform)
-  const flags = ['--input-type=commonjs', '-e', childScript]
+  const flags = ['--input-type=commonjs', '-e', CHILD_SCRIPT]
   return [...flags, resolveNative(plan.specifier), String(plan.raw), String(offset), String(length), path]
 }
 
@@ -155,7 +154,7 @@ function currentEnvironment(): LockEnvironment {
   }
 }
 
-/** Node's report names the C library's version when that is glibc. */
+/** Node's report has the version of glibc, if that is the C library. */
 function isMusl(): boolean {
   const report = process.report as (NodeJS.ProcessReport & { excludeNetwork?: boolean }) | undefined
   if (report === undefined) return false
@@ -171,11 +170,11 @@ function isMusl(): boolean {
 }
 
 // POSIX lets fcntl answer EACCES or EAGAIN for a lock that is held; LockFileEx answers ERROR_LOCK_VIOLATION, which
-// libuv calls EBUSY. The addon folds them into EAGAIN; all four are taken here in case a version does not.
-const held = new Set(['EAGAIN', 'EWOULDBLOCK', 'EACCES', 'EBUSY'])
+// libuv calls EBUSY. The addon maps them to EAGAIN. All four are accepted here, in case a version of it does not.
+const HELD = new Set(['EAGAIN', 'EWOULDBLOCK', 'EACCES', 'EBUSY'])
 
 function isHeld(error: unknown): boolean {
-  return held.has(errorCode(error) ?? '')
+  return HELD.has(errorCode(error) ?? '')
 }
 
 const ELSEWHERE =

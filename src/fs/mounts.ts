@@ -13,7 +13,7 @@ export interface Mount {
   options: string[]
 }
 
-/** The mounts listed, in order; lines that are not as described are left out. */
+/** The mounts listed, in order; malformed lines are skipped. */
 export function parseMounts(text: string): Mount[] {
   const mounts: Mount[] = []
   for (const line of text.split('\n')) {
@@ -28,9 +28,9 @@ export function parseMounts(text: string): Mount[] {
 }
 
 /**
- * The mount that `path` (real and absolute) lies on, null when none does. Of several the deepest; of those at one place
- * the last, which hides the others. Where mounts were hidden by one above them, the device tells them apart; btrfs
- * subvolumes and overlays have devices that are not listed.
+ * The mount that `path` (real and absolute) lies on, or null. The deepest mount point wins. Of several mounts at one
+ * point the last wins, because it hides the others. The device distinguishes mounts that were hidden by a mount above
+ * them; devices of btrfs subvolumes and overlays are not listed.
  */
 export function mountOf(mounts: readonly Mount[], path: string, dev: bigint): Mount | null {
   const above = mounts.filter(

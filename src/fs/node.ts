@@ -7,23 +7,26 @@ import { errorCode } from './io.ts'
 import { tryLockDescriptor } from './lock.ts'
 import type { Directory, DirectoryEntry, File, FileStat, FileSystem } from './port.ts'
 
-// The callback API on bare descriptors, not `node:fs/promises`: a FileHandle warns (and will one day throw) when it is
-// collected unclosed, and snapshots are closed by finalizers as a last resort.
+// This uses the callback API on bare descriptors instead of `node:fs/promises`. A FileHandle that is garbage-collected
+// unclosed causes a warning (and will one day throw), and finalizers close snapshots as a last resort.
 
 /** Linux caps one call at 2 GiB - 4 KiB, macOS refuses 2 GiB, Node's own argument check refuses 2^31. */
-const callBytesMax = 2 ** 30
+const CALL_BYTES_MAX = 2 ** 30
 /** IOV_MAX on Linux, macOS and the BSDs. */
-const viewsMax = 1024
+const VIEWS_MAX = 1024
 
 const { O_CREAT, O_EXCL, O_RDONLY, O_RDWR } = nodeFs.constants
 // Windows has no O_NOFOLLOW.
-const noFollow = nodeFs.constants.O_NOFOLLOW ?? 0
+const NO_FOLLOW = nodeFs.constants.O_NOFOLLOW ?? 0
+// Without it, opening a FIFO waits for its other end: no abort ends that, and it keeps a thread of the pool, or the event
+// loop. Regular files do not know it (open(2)). Nor does Windows.
+const NO_WAIT = nodeFs.constants.O_NONBLOCK ?? 0
 
-const openFlags = {
-  read: O_RDONLY,
-  create: O_CREAT | O_EXCL | O_RDWR | noFollow,
-  readWrite: O_CREAT | O_RDWR | noFollow,
-  update: O_RDWR | noFollow,
+const OPEN_FLAGS = {
+  read: O_RDONLY | NO_WAIT,
+  create: O_CREAT | O_EXCL | O_RDWR | NO_FOLLOW,
+  readWrite: O_CREAT | O_RDWR | NO_FOLLOW | NO_WAIT,
+  update: O_RDWR | NO_FOLLOW | NO_WAIT,
 } as const
 
 type Done<T> = (error: NodeJS.ErrnoException | null, value: T) => void
@@ -44,7 +47,7 @@ function completed(start: (done: (error: NodeJS.ErrnoException | null) => void) 
 /** The file system of this machine. Errors are Node's own, with `path` also where Node leaves it out (descriptors). */
 export const nodeFileSystem: FileSystem = {
   async open(path, how, mode = 0o600) {
-    const descriptor = await promised<number>((done) => nodeFs.open(path, openFlags[how], mode, done))
+    const descriptor = await promised<number>((done) => nodeFs.open(path, OPEN_FLAGS[how], mode, done))
     if (how === 'create' || how === 'readWrite') giveToOwner(descriptor, path, how)
     return descriptorFile(descriptor, path)
   },
@@ -87,8 +90,9 @@ export const nodeFileSystem: FileSystem = {
 }
 
 /**
- * What root makes in a directory of another user becomes that user's, before it gets its last name: a service must not be locked out of its
- * store by one save of root's. A file that root has made there before is given back too.
+ * Gives a file that root makes in another user's directory to that user, before it gets its final name. A service must
+ * not be locked out of its store because root saved once. A file that root made there earlier is given to the user,
+ * too.
  */
 function giveToOwner(descriptor: number, path: string, how: 'create' | 'readWrite'): void {
   if (process.geteuid?.() !== 0) return
@@ -97,15 +101,16 @@ function giveToOwner(descriptor: number, path: string, how: 'create' | 'readWrit
     if (uid !== 0 && nodeFs.fstatSync(descriptor).uid === 0) nodeFs.fchownSync(descriptor, uid, gid)
   } catch (error) {
     nodeFs.closeSync(descriptor)
-    // Nothing of a call that is refused stays. What `readWrite` opened may have been there before.
+    // A call that fails leaves no new file. A file that `readWrite` opened may have existed before, so it stays.
     if (how === 'create') nodeFs.unlinkSync(path)
     throw error
   }
 }
 
 /**
- * What root puts in the place of another user's file becomes that user's, before it gets the name. A file of root's in the directory of
- * another user was left by a save of root's: what replaces it stays the directory's owner's.
+ * When root replaces another user's file, the new file is given to that user before it gets the name. If the old file
+ * belongs to root but its directory to another user, root once saved there: the new file then belongs to the owner of
+ * the directory.
  */
 function keepOwner(from: string, to: string): void {
   if (process.geteuid?.() !== 0) return
@@ -116,15 +121,16 @@ function keepOwner(from: string, to: string): void {
   nodeFs.lchownSync(from, replaced.uid, replaced.gid)
 }
 
-/** The page cache takes or gives so much in 10 us. */
-const warmBytesMax = 64 * 1024
+/** Copying this much to or from the page cache takes 10 us. */
+const WARM_BYTES_MAX = 64 * 1024
 
 /**
- * The same disk, for small work on what the kernel has in memory because this process used it a moment ago: files opened and made, looks,
- * reads and writes of little. It is done at once, in 3 to 30 us. A way through the thread pool takes 30 to 90, of which the event loop itself
- * spends up to 60 waking a thread. Beside two processes that each fsync a thousand times a second, making a file took 0.3 ms at the 99th
- * percentile and 3.6 ms at the 99.9th (ext4); a rename 2 ms and 5 ms: those, unlinks and of course fsyncs stay with the threads. Any disk but this
- * machine's is its own.
+ * The same file system, with synchronous calls for small operations on files that this process used a moment ago and
+ * that the kernel therefore has in memory: open, create, stat, and small reads and writes. A synchronous call takes 3
+ * to 30 us. A call through the thread pool takes 30 to 90 us, of which the event loop spends up to 60 us on waking a
+ * thread. Renames, unlinks and fsyncs stay in the thread pool. (Measured on ext4 beside two processes that each fsync a
+ * thousand times a second: creating a file took 0.3 ms at the 99th percentile and 3.6 ms at the 99.9th, a rename 2 ms
+ * and 5 ms.) A file system other than `nodeFileSystem` is returned unchanged.
  */
 export function withSyncCalls(fs: FileSystem): FileSystem {
   return fs === nodeFileSystem ? warmFileSystem : fs
@@ -133,9 +139,9 @@ export function withSyncCalls(fs: FileSystem): FileSystem {
 const warmFileSystem: FileSystem = {
   ...nodeFileSystem,
   async open(path, how, mode) {
-    const descriptor = nodeFs.openSync(path, openFlags[how], mode ?? 0o600)
+    const descriptor = nodeFs.openSync(path, OPEN_FLAGS[how], mode ?? 0o600)
     if (how === 'create' || how === 'readWrite') giveToOwner(descriptor, path, how)
-    return descriptorFile(descriptor, path, warmBytesMax)
+    return descriptorFile(descriptor, path, WARM_BYTES_MAX)
   },
   link: async (existing, path) => nodeFs.linkSync(existing, path),
   openDirectory: (path) => openDirectory(path, async (flags) => nodeFs.openSync(path, flags)),
@@ -144,7 +150,7 @@ const warmFileSystem: FileSystem = {
   lstat: async (path) => toFileStat(nodeFs.lstatSync(path, { bigint: true })),
 }
 
-/** What reads or writes up to `atOnceMax` bytes does so at once. */
+/** Reads and writes of up to `atOnceMax` bytes are synchronous. */
 function descriptorFile(descriptor: number, path: string, atOnceMax = 0): File {
   let underWay = 0
   let idle: (() => void) | undefined
@@ -155,8 +161,8 @@ function descriptorFile(descriptor: number, path: string, atOnceMax = 0): File {
     throw Object.assign(new Error(`EBADF: file is closed, ${syscall} '${path}'`), { code: 'EBADF', syscall, path })
   }
 
-  // A descriptor closed under an operation that still waits for a thread may by then belong to another file, which
-  // would be read or, worse, overwritten: so `close` waits for all of them.
+  // An operation may still wait for a thread while its descriptor is closed. The number may then belong to another
+  // file, which would be read or overwritten. So `close` waits for all operations.
   async function operate<T>(syscall: string, operation: () => Promise<T>): Promise<T> {
     refuseClosed(syscall)
     underWay += 1
@@ -187,7 +193,7 @@ function descriptorFile(descriptor: number, path: string, atOnceMax = 0): File {
 
   return {
     async read(target, position) {
-      const length = Math.min(target.byteLength, callBytesMax)
+      const length = Math.min(target.byteLength, CALL_BYTES_MAX)
       if (length === 0) return 0
       return operate('read', async () =>
         length <= atOnceMax
@@ -212,9 +218,10 @@ function descriptorFile(descriptor: number, path: string, atOnceMax = 0): File {
       )
     },
     sync: () => operate('fsync', () => completed((done) => nodeFs.fsync(descriptor, done))),
-    // On macOS libuv asks for F_FULLFSYNC here too.
+    // On macOS libuv uses F_FULLFSYNC for this, too.
     dataSync: () => operate('fdatasync', () => completed((done) => nodeFs.fdatasync(descriptor, done))),
-    // The inode of an open file is in memory: 2 us, where the way through the thread pool takes 30 to 70.
+    // The inode of an open file is in memory, so a synchronous call takes 2 us. Through the thread pool it takes 30 to
+    // 70 us.
     stat: () => operate('fstat', async () => toFileStat(nodeFs.fstatSync(descriptor, { bigint: true }))),
     chmod: (mode) => operate('fchmod', () => completed((done) => nodeFs.fchmod(descriptor, mode, done))),
     tryLock(mode) {
@@ -232,18 +239,18 @@ function descriptorFile(descriptor: number, path: string, atOnceMax = 0): File {
       try {
         nodeFs.closeSync(descriptor)
       } catch {
-        // A finalizer has nobody to tell.
+        // A finalizer cannot report an error.
       }
     },
   }
 }
 
-/** As many of the views as one call may carry; an oversized view is cut, and the rest is a short write. */
+/** As many of the views as one call accepts. An oversized view is truncated, which makes the call a short write. */
 function firstCall(views: readonly Uint8Array[]): Uint8Array[] {
   const batch: Uint8Array[] = []
-  let room = callBytesMax
+  let room = CALL_BYTES_MAX
   for (const view of views) {
-    if (room === 0 || batch.length === viewsMax) break
+    if (room === 0 || batch.length === VIEWS_MAX) break
     if (view.byteLength === 0) continue
     const part = view.byteLength > room ? view.subarray(0, room) : view
     batch.push(part)
@@ -253,8 +260,8 @@ function firstCall(views: readonly Uint8Array[]): Uint8Array[] {
 }
 
 /**
- * Why this process may not fsync at all, or null. Node's permission model disables it, on whatever descriptor: this one
- * is nobody's, and EBADF says that it was allowed.
+ * The error if this process may not fsync at all, else null. Node's permission model disables fsync for every
+ * descriptor. This call uses a descriptor that is not open, so EBADF means that fsync is allowed.
  */
 export function syncRefused(): unknown {
   if ((process as { permission?: unknown }).permission === undefined) return null
@@ -266,12 +273,12 @@ export function syncRefused(): unknown {
   return null
 }
 
-// What file systems without directory fsync answer: EINVAL from fsync(2) "fd is bound to a special file which does not
-// support synchronization" (FUSE, 9p, CIFS), ENOSYS and ENOTSUP from user-space ones, EISDIR where a directory cannot
-// be opened at all. EIO, ENOSPC and EDQUOT mean that the name may be lost, and are errors.
-const syncUnsupported = new Set(['EINVAL', 'ENOSYS', 'ENOTSUP', 'EOPNOTSUPP'])
+// Errors of file systems that cannot fsync a directory: EINVAL from fsync(2) "fd is bound to a special file which does
+// not support synchronization" (FUSE, 9p, CIFS), ENOSYS and ENOTSUP from user-space ones, EISDIR where a directory
+// cannot be opened at all. EIO, ENOSPC and EDQUOT mean that the name may be lost, and are errors.
+const SYNC_UNSUPPORTED = new Set(['EINVAL', 'ENOSYS', 'ENOTSUP', 'EOPNOTSUPP'])
 
-/** For where there is nothing to fsync. */
+/** For platforms on which directories cannot be fsynced. */
 const unsynced: Directory = { sync: async () => undefined, closeSync() {} }
 
 async function openDirectory(
@@ -292,7 +299,7 @@ async function openDirectory(
       try {
         await file.sync()
       } catch (error) {
-        if (!syncUnsupported.has(errorCode(error) ?? '')) throw error
+        if (!SYNC_UNSUPPORTED.has(errorCode(error) ?? '')) throw error
       }
     },
     // Nothing was written through this descriptor, so its close has nothing to report.
@@ -301,11 +308,11 @@ async function openDirectory(
 }
 
 /** Virus scanners and indexers open new files without FILE_SHARE_DELETE, and Windows then refuses the rename. */
-const renameBusy = new Set(['EPERM', 'EBUSY', 'EACCES'])
-const renameRetryMs = 2_000
+const RENAME_BUSY = new Set(['EPERM', 'EBUSY', 'EACCES'])
+const RENAME_RETRY_MS = 2_000
 
 /**
- * Runs `rename`; on Windows repeats what is refused for a moment, up to about two seconds, with jittered backoff.
+ * Runs `rename`. On Windows, retries a refused rename for about two seconds, with jittered backoff.
  *
  * @internal
  */
@@ -319,8 +326,8 @@ export async function withRenameRetries(
     try {
       return await rename()
     } catch (error) {
-      const passing = options.platform === 'win32' && renameBusy.has(errorCode(error) ?? '')
-      if (!passing || spentMs >= renameRetryMs) throw error
+      const passing = options.platform === 'win32' && RENAME_BUSY.has(errorCode(error) ?? '')
+      if (!passing || spentMs >= RENAME_RETRY_MS) throw error
     }
     const waitMs = Math.ceil(stepMs * (0.5 + clock.random() / 2))
     await pause(waitMs)

@@ -1,4 +1,4 @@
-// Removes temporary files of writers that died, where there is no store.
+// Removes temporary files that dead writers left outside a store.
 
 import { basename, dirname, join } from 'node:path'
 import { isAsideName } from './durable.ts'
@@ -7,13 +7,13 @@ import type { DirectoryEntry, FileSystem } from './port.ts'
 import { isSiblingTemp, isTempName } from './sibling-temps.ts'
 import { reapTemp, reapWorkDirectory, type TempFate, workSuffix } from './temps.ts'
 
-/** What was removed, and what was found and left. */
+/** What was removed, and what was found and kept. */
 export interface ReapedOrphans {
   /** Paths removed; a work directory counts with its temp. */
   removed: string[]
   /**
-   * `young`: written to within `olderThanMs`. `in-use`: its writer lives, however old it is. `failed`: it could not be
-   * removed, `error` says why.
+   * `young`: written within the last `olderThanMs`. `in-use`: its writer is alive, whatever its age. `failed`: it could
+   * not be removed, for the reason in `error`.
    */
   kept: { path: string; why: 'young' | 'in-use' | 'failed'; error?: unknown }[]
 }
@@ -26,7 +26,7 @@ interface OrphanOptions {
   lockedAtAnyAge?: boolean
 }
 
-/** What temps of the file called `name` are called. */
+/** Gives the pattern of names of temps for the file called `name`. */
 type OrphanPattern = (name: string) => RegExp
 
 /** See `reapOrphans` in `src/durable.ts`. */
@@ -44,7 +44,7 @@ export async function reapSiblings(fs: FileSystem, path: string, options: Orphan
   return reaped
 }
 
-/** Temps of a file behind a link lie beside the file; those of other writers may lie beside the link. */
+/** Our temps lie beside the file that a link leads to. Temps of other writers may lie beside the link. */
 async function placesOf(fs: FileSystem, path: string): Promise<string[]> {
   if ((await lstatOrNull(fs, path))?.kind !== 'link') return [path]
   const target = await ignoreMissing(fs.realpath(path))
@@ -65,7 +65,7 @@ async function reapEntry(
   try {
     let fate: TempFate | null = null
     if (isSiblingTemp(entry.name, name)) fate = await reapOwn(fs, path, entry, options)
-    // A temp of ours for another file is never anybody's leftover, whatever the patterns say.
+    // Our own temps for another file are never removed here, whatever the patterns match.
     else if (isTempName(entry.name) || !foreign.some((pattern) => pattern.test(entry.name))) return
     else fate = await reapForeign(fs, path, options)
     if (fate === 'removed') reaped.removed.push(path)
@@ -84,12 +84,13 @@ async function reapOwn(
   if (entry.kind === 'file' && !entry.name.endsWith(workSuffix)) {
     return await reapTemp(fs, path, { ...options, lock: 'if-possible', ageCounts: options.lockedAtAnyAge !== true })
   }
-  // Its temp was made before it and is removed after it: without one it has no owner, however young it is.
+  // A work directory's temp is made before it and removed after it. So a work directory without a temp has no owner,
+  // whatever its age.
   const ownerless = entry.kind === 'directory' && entry.name.endsWith(workSuffix)
   return ownerless && (await reapWorkDirectory(fs, path)) ? 'removed' : null
 }
 
-/** Of other writers only the age is known, so it is looked at last of all before the file goes. */
+/** For temps of other writers only the age is known, so it is checked right before the removal. */
 async function reapForeign(
   fs: FileSystem,
   path: string,
@@ -101,13 +102,13 @@ async function reapForeign(
   return (await ignoreMissing(fs.unlink(path).then(() => true))) === true ? 'removed' : 'gone'
 }
 
-const placeholders = /\{name\}|\{digits\}|\{hex\}|\*/g
+const PLACEHOLDERS = /\{name\}|\{digits\}|\{hex\}|\*/g
 const wildcards: Readonly<Record<string, string>> = { '{digits}': '[0-9]+', '{hex}': '[0-9a-fA-F]+', '*': '.*' }
 
 /**
  * Compiles one pattern of `reapOrphans`.
  *
- * @throws TypeError when it does not say whose temps it means
+ * @throws TypeError when it does not say which file the temps belong to
  */
 export function orphanPattern(pattern: string): OrphanPattern {
   if (typeof pattern !== 'string' || !pattern.includes('{name}')) {
@@ -115,13 +116,13 @@ export function orphanPattern(pattern: string): OrphanPattern {
       `reapOrphans: ${JSON.stringify(pattern)} would match temps of other files too; put {name} where the file's name stands`,
     )
   }
-  if (pattern.replaceAll(placeholders, '') === '') {
+  if (pattern.replaceAll(PLACEHOLDERS, '') === '') {
     throw new TypeError(
       `reapOrphans: ${JSON.stringify(pattern)} would match files whose names only begin or end alike; add the letters that mark a temp`,
     )
   }
-  const literals = pattern.split(placeholders).map(literally)
-  const found = pattern.match(placeholders) ?? []
+  const literals = pattern.split(PLACEHOLDERS).map(literally)
+  const found = pattern.match(PLACEHOLDERS) ?? []
   return (name) => {
     const between = found.map((each) => (each === '{name}' ? literally(name) : wildcards[each]!))
     return new RegExp(`^${literals.map((literal, index) => literal + (between[index] ?? '')).join('')}$`, 's')

@@ -6,14 +6,14 @@
  */
 export interface FileSystem {
   /**
-   * `read`: existing file, links followed. The others open for reading and writing, never through a link, and never
-   * truncate: `create` refuses an existing file (O_CREAT|O_EXCL|O_NOFOLLOW), `readWrite` makes a missing one, `update`
-   * wants an existing one. `mode` (default 0600, less the umask) is for files made.
+   * `read` opens an existing file and follows links. The others open for reading and writing, never follow a link and
+   * never truncate: `create` refuses an existing file (O_CREAT|O_EXCL|O_NOFOLLOW), `readWrite` creates a missing file,
+   * `update` needs an existing file. `mode` (default 0600, less the umask) is for new files.
    */
   open(path: string, how: 'read' | 'create' | 'readWrite' | 'update', mode?: number): Promise<File>
-  /** Atomically replaces `to`. Retries what Windows refuses for a moment. */
+  /** Atomically replaces `to`. Retries when Windows refuses it for a moment. */
   rename(from: string, to: string): Promise<void>
-  /** Another name for a file. Not every file system can (EPERM, ENOTSUP, EMLINK …). */
+  /** Makes a hard link. Not every file system can (EPERM, ENOTSUP, EMLINK …). */
   link(existing: string, path: string): Promise<void>
   unlink(path: string): Promise<void>
   mkdir(path: string, mode: number): Promise<void>
@@ -26,7 +26,7 @@ export interface FileSystem {
   chmod(path: string, mode: number): Promise<void>
   /** fsync of a directory: makes the names in it durable. Does nothing where the platform is known not to support it. */
   syncDirectory(path: string): Promise<void>
-  /** Opens a directory to fsync it later, when it is too late to find out that it cannot be opened. */
+  /** Opens a directory, so that a later fsync of it cannot fail for want of a descriptor or a permission. */
   openDirectory(path: string): Promise<Directory>
 }
 
@@ -34,7 +34,7 @@ export interface FileSystem {
 export interface Directory {
   /** As `syncDirectory` of its path. */
   sync(): Promise<void>
-  /** Closing twice is harmless. Never throws: nothing was written through it. */
+  /** Closing twice is harmless. Never throws. */
   closeSync(): void
 }
 
@@ -43,7 +43,10 @@ export interface File {
   read(target: Uint8Array, position: number): Promise<number>
   /** Gathered write; may write fewer bytes than given. */
   write(views: readonly Uint8Array[], position: number): Promise<number>
-  /** fsync: content, length and mode durable. After a failure the file must be given up: the kernel forgets dirty pages. */
+  /**
+   * fsync: makes content, length and mode durable. After a failure the file must be discarded: the kernel has dropped
+   * its dirty pages.
+   */
   sync(): Promise<void>
   /** fdatasync: content and length durable; mode and times perhaps not. After a failure as after `sync`. */
   dataSync(): Promise<void>
@@ -54,9 +57,9 @@ export interface File {
    * Any other failure throws `LOCK_UNAVAILABLE`.
    */
   tryLock(mode: 'exclusive' | 'shared'): boolean
-  /** Waits for the operations under way, then closes. Closing twice is harmless. */
+  /** Waits for running operations, then closes. Closing twice is harmless. */
   close(): Promise<void>
-  /** Closes at once and without waiting: for finalizers, and for files whose close has nothing to do and nothing to report. */
+  /** Closes without waiting: for finalizers, and for files whose close cannot fail. */
   closeSync(): void
 }
 

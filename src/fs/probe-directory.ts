@@ -1,4 +1,5 @@
-// Tries out in a directory what a store needs: locks, links, renames, fsync. Leaves nothing behind.
+// Tries in a directory what a store needs: locks, links, renames and fsync. It works in a directory of its own and
+// removes it.
 
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
@@ -8,8 +9,6 @@ import { errorCode, lstatOrNull, readFully, writeFully } from './io.ts'
 import type { Answer } from './judge-directory.ts'
 import { locksAvailable } from './lock.ts'
 import type { File, FileSystem } from './port.ts'
-
-// Finds out by doing, in a directory of its own that is removed again.
 
 export async function makeProbe(
   fs: FileSystem,
@@ -46,7 +45,7 @@ export async function checkExclusiveCreate(fs: FileSystem, probe: string): Promi
 }
 
 export async function checkRename(fs: FileSystem, probe: string): Promise<Answer> {
-  // From a directory into another, as packs are: a quota project or a mount may stand between two directories.
+  // Renames between two directories, as packs are renamed: they may have different mounts or quota projects.
   const from = join(probe, 'tmp')
   await fs.mkdir(from, 0o700)
   await put(fs, join(from, 'new'), 'new')
@@ -63,7 +62,7 @@ export async function checkRename(fs: FileSystem, probe: string): Promise<Answer
   }
 }
 
-/** Readers keep packs open that a writer replaces and deletes. */
+/** Readers keep packs open while a writer deletes them. */
 export async function checkOpenFiles(fs: FileSystem, probe: string): Promise<Answer> {
   const path = join(probe, 'open')
   await put(fs, path, 'pinned')
@@ -104,7 +103,7 @@ export async function checkLocks(fs: FileSystem, system: DirectorySystem, probe:
     if (!file.tryLock('exclusive')) return lockFailed('a new file that nobody else knows counts as locked')
     return await contendWithProcess(file, fs, system, path)
   } catch (error) {
-    // Where the addon is missing no other place would help, and to do without locks is no answer.
+    // If the addon is missing, another directory does not help, and advice to use no locks would be wrong.
     const advice = locksAvailable().available
       ? LOCK_ADVICE
       : 'install the package fs-native-extensions where this program finds it'
@@ -142,7 +141,7 @@ async function contendWithProcess(held: File, fs: FileSystem, system: DirectoryS
   }
 }
 
-/** The kernel's locks belong to open files, so that two of one process contend as those of two processes do. */
+/** Kernel locks belong to open files, so two open files of one process contend as those of two processes do. */
 async function contendHere(fs: FileSystem, path: string, why: string): Promise<Answer> {
   const again = await fs.open(path, 'update')
   try {

@@ -1,4 +1,5 @@
-// Puts a finished file under its name, and keeps the one that was there, so that a crash never leaves half of either.
+// Puts a finished file under its name and keeps the old file under another, so that a crash never leaves a part of
+// either.
 
 import { basename, dirname } from 'node:path'
 import { HoldfastError } from '../errors.ts'
@@ -8,28 +9,29 @@ import type { Directory, FileSystem } from './port.ts'
 import { removeTree } from './temps.ts'
 
 interface PutInPlaceOptions {
-  /** A file that is durable already, in the directory of `path`. */
+  /** The new file: durable, in the directory of `path`. */
   fresh: string
   path: string
-  /** Where what was at `path` is kept, in the same directory. What was there goes. */
+  /** Where the old file of `path` is kept, in the same directory. An existing file there is removed. */
   kept: string
-  /** Ends of the names of files that belong to a file of that name, and mean something else beside another. */
+  /** Suffixes of the names of companion files, such as `-wal`. Beside another file they would be misread as its own. */
   companions: readonly string[]
 }
 
 /**
- * Puts `fresh` at `path`, and what was there at `kept`, each with its own companions and with no other's. When this resolves it survives
- * power loss. After a crash there is at `path` the old file with its companions, or the new one; or, if the old one has companions or no
- * second name can be had for it, none yet: then another call brings all of it to its end.
+ * Puts `fresh` at `path` and the old file at `kept`. Each has its own companions and never those of the other. The
+ * result is durable when this resolves. After a crash, `path` has the old file with its companions, or the new file. It
+ * may also have none, if the old file has companions or cannot have a second name; another call then completes the
+ * work.
  *
- * The order, of which each step is durable before the next:
+ * Each step is durable before the next:
  *
- *  1. companions that an earlier call left behind, which was cut short, follow their file;
- *  2. what was kept goes: its companions would be taken for those of what is kept next;
- *  3. the file goes to `kept`, and only then its companions: it is never seen without them. One that has none gets that name as its second;
- *  4. the new file comes when no companion of another is left for it to meet.
+ *  1. companions left behind by an interrupted call follow their file;
+ *  2. the previously kept file is removed, with its companions, which would be taken for those of the next kept file;
+ *  3. the old file moves to `kept`, and then its companions. A file without companions gets `kept` as a second name;
+ *  4. the new file moves to `path`, where no companion of another file is left.
  *
- * @throws IO_FAILED, NO_SPACE; COMMIT_UNKNOWN: the new file is there, and may be gone after a power loss
+ * @throws IO_FAILED, NO_SPACE; COMMIT_UNKNOWN: the new file is in place, but may be gone after a power loss
  */
 export async function putInPlace(fs: FileSystem, options: PutInPlaceOptions): Promise<void> {
   const { fresh, path, kept, companions } = options
@@ -56,7 +58,7 @@ export async function putInPlace(fs: FileSystem, options: PutInPlaceOptions): Pr
       await opened.sync()
       if ((await hasCompanions()) || !(await linked(fs, path, kept))) await fs.rename(path, kept)
     }
-    // Also when nothing was done here: another process may have been killed before it came to this.
+    // Needed even if nothing was moved: a process may have been killed before its fsync.
     await opened.sync()
     await moveCompanions(opened)
     await fs.rename(fresh, path)

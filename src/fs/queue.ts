@@ -14,7 +14,7 @@ export interface Queue {
 }
 
 /** Beyond 2^31 - 1, Node fires a timer at once. */
-const timerMsMax = 2 ** 31 - 1
+const TIMER_MS_MAX = 2 ** 31 - 1
 
 /** An empty queue of this process. */
 export function createQueue(): Queue {
@@ -42,7 +42,7 @@ export function createQueue(): Queue {
       }
       waiting.push(start)
       signal?.addEventListener('abort', onAbort, { once: true })
-      if (waitMs <= timerMsMax) timer = clock.startTimer(() => leave(onTimeout()), Math.max(0, waitMs))
+      if (waitMs <= TIMER_MS_MAX) timer = clock.startTimer(() => leave(onTimeout()), Math.max(0, waitMs))
     })
   }
 

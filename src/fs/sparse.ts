@@ -1,11 +1,12 @@
-// Writes a new file so that long runs of zeros become holes: a sparse file comes back as one, and fits where it came from.
+// Writes a new file so that long runs of zeros become holes: a sparse file comes back as one, and fits where it came
+// from.
 
 import { writeFully } from './io.ts'
 import type { File } from './port.ts'
 
 /**
- * Holes begin and end at multiples of this. A file of many small holes would be fragmented for little gain; preallocated pages and memory
- * maps have long ones.
+ * Holes begin and end at multiples of this. A file of many small holes would be fragmented for little gain;
+ * preallocated pages and memory maps have long ones.
  */
 const HOLE_BYTES = 64 * 1024
 const ZEROS = new Uint8Array(HOLE_BYTES)

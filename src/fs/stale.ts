@@ -1,4 +1,4 @@
-// Finds files that were derived from others and were not written since long before those were.
+// Finds derived files that were last written long before their sources.
 
 import { basename, join } from 'node:path'
 import { isAsideName } from './durable.ts'
@@ -6,7 +6,7 @@ import { ignoreMissing, ioError } from './io.ts'
 import type { FileStat, FileSystem } from './port.ts'
 import { isTempName } from './sibling-temps.ts'
 
-/** A derived directory or file that was not written to since long before its source was. */
+/** A derived file or directory that was last written long before its source. */
 export interface Stale {
   /** What lags. */
   path: string
@@ -57,7 +57,7 @@ async function lastWritten(fs: FileSystem, root: string, files: (path: string) =
     if (stat.kind !== 'directory') return null
     const found: (Written | null)[] = []
     for (const entry of (await ignoreMissing(fs.readdir(path))) ?? []) {
-      // What is in flight or was moved aside says nothing of what is used.
+      // Temps and quarantined files do not count: nobody uses them.
       if (isTempName(entry.name) || isAsideName(entry.name)) continue
       const below = join(path, entry.name)
       const there = await ignoreMissing(fs.lstat(below))

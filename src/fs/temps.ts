@@ -8,8 +8,8 @@ import type { DirectoryEntry, File, FileStat, FileSystem } from './port.ts'
 
 // Everything in flight lies in a `tmp/` directory, as
 //
-//   <24 hex digits>              a temp, exclusively locked by its creator for as long as it lives
-//   <24 hex digits>.d/           a work directory; it lives while the temp of the same name less `.d` does
+//   <24 hex digits>.holdfast-tmp      a temp, exclusively locked by its creator for as long as it lives
+//   <24 hex digits>.holdfast-tmp.d/   a work directory; it lives while the temp of the same name less `.d` does
 //
 // or, for files outside a store, beside the file that is written (`sibling-temps.ts` says under which names).
 //
@@ -28,6 +28,10 @@ export interface Temp {
   keep(): void
 }
 
+/**
+ * Digits alone would not do: caches and uploads are named by a hash as well, and what has a temp's name is deleted.
+ */
+const TEMP_SUFFIX = '.holdfast-tmp'
 /** @internal */
 export const workSuffix = '.d'
 const nameTriesMax = 16
@@ -45,7 +49,7 @@ export type Locking = boolean | 'if-possible'
  * Makes a temp under a name that cannot be guessed or collide (96 random bits, O_EXCL|O_NOFOLLOW).
  *
  * @param options.mode permission bits, given exactly whatever the umask
- * @param options.prefix goes before the random digits, `suffix` after them
+ * @param options.prefix goes before the random digits, `suffix` after them (default: `.holdfast-tmp`)
  * @throws NO_SPACE, IO_FAILED, LOCK_UNAVAILABLE
  */
 export async function createTemp(
@@ -53,7 +57,7 @@ export async function createTemp(
   directory: string,
   options: { mode: number; lock: Locking } & TempAffixes,
 ): Promise<Temp> {
-  const { prefix = '', suffix = '' } = options
+  const { prefix = '', suffix = TEMP_SUFFIX } = options
   try {
     for (let tries = 0; tries < nameTriesMax; tries += 1) {
       const path = join(directory, prefix + randomBytes(12).toString('hex') + suffix)
@@ -138,7 +142,7 @@ export async function linkTemp(
   existing: string,
   { file, stat }: { file: File; stat: FileStat },
 ): Promise<Temp | null> {
-  const path = join(directory, randomBytes(12).toString('hex'))
+  const path = join(directory, randomBytes(12).toString('hex') + TEMP_SUFFIX)
   // The owner's file is not closed with the name.
   const temp = asTemp(fs, path, { ...file, close: async () => undefined })
   try {
@@ -223,8 +227,8 @@ export async function createWorkDirectory(
 
 /** Whether a file or directory in `tmp/` is named as only ours are. */
 export function isOwnTempName(name: string, kind: DirectoryEntry['kind']): boolean {
-  if (kind === 'directory') return /^[0-9a-f]{24}\.d$/.test(name)
-  return kind === 'file' && /^[0-9a-f]{24}$/.test(name)
+  if (kind === 'directory') return /^[0-9a-f]{24}\.holdfast-tmp\.d$/.test(name)
+  return kind === 'file' && /^[0-9a-f]{24}\.holdfast-tmp$/.test(name)
 }
 
 /**

@@ -1,3 +1,6 @@
+// Replaces one file durably, for `holdfast/durable`: from data, from a stream, or from a callback that saves into a
+// path. After a crash the file holds the old content or the new content, never a part of it.
+
 import { basename, dirname, join } from 'node:path'
 import { HoldfastError } from '../errors.ts'
 import { openParts, usedUp } from '../one-pass.ts'
@@ -7,7 +10,7 @@ import type { File, FileSystem } from './port.ts'
 import { siblingAffixes } from './sibling-temps.ts'
 import { adoptTemp, createWorkDirectory } from './temps.ts'
 
-/** Text encodings that say for every character whether they have it. */
+/** Text encodings that can represent a character or refuse it. */
 export type TextEncoding = 'utf8' | 'utf16le' | 'latin1'
 
 /** What a file is to hold. */
@@ -20,7 +23,7 @@ export type DurableData =
   | AsyncIterable<string | Uint8Array>
   | ReadableStream<string | Uint8Array>
 
-/** Saves into `tempPath`, where there is nothing yet. Answering (or resolving to) false means that it failed. */
+/** Saves into `tempPath`, where no file exists yet. Returning (or resolving to) false means that it failed. */
 export type SaveToTemp = (tempPath: string, context: { signal: AbortSignal }) => unknown
 
 export interface WriteFileOptions {
@@ -63,7 +66,10 @@ function usedUpError(path: string, why: string): HoldfastError {
   })
 }
 
-/** The file to replace, behind all links. Only regular files are: a rename over a device or a pipe would remove it. */
+/**
+ * The file to replace, with all links followed. Only regular files are replaced: a rename over a device or a pipe would
+ * remove it.
+ */
 export async function resolveTarget(fs: FileSystem, path: string, symlinks: 'follow' | 'refuse'): Promise<string> {
   try {
     const there = await lstatOrNull(fs, path)
@@ -120,12 +126,12 @@ async function writeParts(
     })
     return bytes
   } catch (error) {
-    // Their own error, whatever it is: a system's error of the caller's stream is not one of our disk.
+    // The caller's own error is thrown as it is: a system error of the caller's stream is not an error of the target.
     throw failed === undefined ? error : failed.by
   }
 }
 
-/** What the caller's iterable threw, apart from what our disk throws. */
+/** Marks an error that the caller's iterable threw, to tell it from an error of the target's disk. */
 class SourceError extends Error {
   readonly thrown: unknown
   constructor(thrown: unknown) {
@@ -148,12 +154,13 @@ async function* fromSource<T>(parts: Iterable<T> | AsyncIterable<T>, signal: Abo
     done = error instanceof SourceError
     throw error
   } finally {
-    // Told to stop, but not waited for: after an abort it may be stuck, and its failure says less than why it had to.
+    // The iterator is told to stop but not awaited: after an abort it may hang, and the first error is the one to
+    // report.
     if (!done) Promise.resolve(iterator.return?.()).catch(() => undefined)
   }
 }
 
-/** An abort ends the wait for a source that gives nothing. */
+/** Waits for the next part. An abort ends the wait. */
 async function nextPart<T>(iterator: Iterator<T> | AsyncIterator<T>, signal: AbortSignal): Promise<IteratorResult<T>> {
   let onAbort: (() => void) | undefined
   const aborted = new Promise<never>((_resolve, reject) => {
@@ -198,17 +205,17 @@ async function* mixedParts(
 }
 
 /** In code units. */
-const textPart = 256 * 1024
+const TEXT_PART = 256 * 1024
 
-/** A long text never becomes one buffer as well. */
+/** Encodes a text in parts, so that a long text is never in memory twice. */
 function* textParts(text: string, encoding: TextEncoding): Generator<Uint8Array> {
   for (let at = 0; at < text.length; ) {
-    let end = Math.min(at + textPart, text.length)
+    let end = Math.min(at + TEXT_PART, text.length)
     const last = text.charCodeAt(end - 1)
     if (end < text.length && last >= 0xd800 && last <= 0xdbff) end -= 1
     const part = text.slice(at, end)
     const bytes = Buffer.from(part, encoding)
-    // Node would write U+FFFD for a lone surrogate, and the low byte of what latin1 does not have.
+    // Node would write U+FFFD for a lone surrogate, and the low byte of a character that latin1 lacks.
     if (encoding !== 'utf16le' && bytes.toString(encoding) !== part) {
       throw new TypeError(`writeFileDurable: the text has a character that ${encoding} cannot hold`)
     }
@@ -217,9 +224,9 @@ function* textParts(text: string, encoding: TextEncoding): Generator<Uint8Array>
   }
 }
 
-const bufferBytes = 256 * 1024
+const BUFFER_BYTES = 256 * 1024
 
-/** Gathers small parts: copied at once, since their owner may use the memory again for the next. */
+/** Buffers small parts. Each part is copied at once, because its owner may reuse the memory for the next. */
 function partSink(file: File): { write(part: Uint8Array): Promise<void>; end(): Promise<number> } {
   let buffer: Uint8Array | undefined
   let filled = 0
@@ -230,13 +237,13 @@ function partSink(file: File): { write(part: Uint8Array): Promise<void>; end(): 
   }
   return {
     async write(part) {
-      if (filled + part.byteLength > bufferBytes) await flush()
-      if (part.byteLength > bufferBytes / 4) {
+      if (filled + part.byteLength > BUFFER_BYTES) await flush()
+      if (part.byteLength > BUFFER_BYTES / 4) {
         await flush()
         position += await writeFully(file, [part], position)
         return
       }
-      buffer ??= new Uint8Array(bufferBytes)
+      buffer ??= new Uint8Array(BUFFER_BYTES)
       buffer.set(part, filled)
       filled += part.byteLength
     },
@@ -248,8 +255,8 @@ function partSink(file: File): { write(part: Uint8Array): Promise<void>; end(): 
 }
 
 /**
- * Lets the caller save below a directory of ours, then makes that file durable under its name. What an engine renames
- * over the path, or writes beside it, stays in that directory.
+ * Lets the caller save into a work directory, then makes that file durable under its name. Other files that an engine
+ * writes beside it stay in the work directory.
  */
 async function writeBySaving(
   fs: FileSystem,
@@ -313,7 +320,7 @@ async function publishSaved(fs: FileSystem, saved: string, target: string, optio
   try {
     const { size } = await temp.file.stat()
     options.signal.throwIfAborted()
-    // A failed write-back that nobody was told of yet is reported to this descriptor too (fsync(2), Linux 4.13).
+    // A failed write-back that was not yet reported is reported to this descriptor, too (fsync(2), Linux 4.13).
     await publish(fs, temp, target)
     return size
   } finally {

@@ -1,4 +1,5 @@
-// Deletes what nobody needs, before a write and after it. A pack goes only when both HEADs know that it is retired.
+// Deletes what is not needed any more, before and after a write. A pack is deleted only when both HEADs record it as
+// retired.
 
 import { lazySourceOf, openPacks } from '../blocks/open-packs.ts'
 import type { StoreContext } from '../blocks/store-context.ts'
@@ -9,24 +10,24 @@ import type { StoredHead, WriteSession } from '../storage/port.ts'
 import { inspectPacks, type PackClaim } from './pack-claims.ts'
 import { applySweep, planSweep, rolledBack, type SweepPlan } from './plan-sweep.ts'
 
-/** What a clean-up saw and left: in a session whose lock keeps others out, it need not be looked for again. */
+/** What a clean-up found and kept. While the lock keeps other writers out, the session need not list it again. */
 export interface Seen {
-  /** Packs that lie there, and what those that HEAD does not name say of themselves. */
+  /** The packs in the store, with the headers of those that HEAD does not name. */
   packs: ReadonlyMap<string, PackClaim | null>
-  /** Blobs are laid out as files. */
+  /** Whether blobs are laid out as files. */
   files: boolean
 }
 
 /**
- * Removes what nobody needs: dead temps, packs whose retirement both HEADs know, orphans, unused laid-out files. It is done before a write,
- * so that a full disk gets room without a HEAD write. Only an old HEAD stops the write; what cannot be deleted is a warning. Null when nothing
- * could be looked at.
+ * Removes what is not needed: dead temps, packs that both HEADs record as retired, orphans, and unused laid-out files.
+ * It runs before a write, so that a full disk gets room without a HEAD write. Only an old HEAD stops the write; a
+ * failed deletion is a warning. Returns null if nothing could be listed.
  */
 export async function cleanUp(ctx: StoreContext, session: WriteSession): Promise<Seen | null> {
-  // After an uncertain commit either HEAD may be the one that survives: nothing is deleted under it.
+  // After an uncertain commit either HEAD may survive a power loss, so nothing is deleted.
   if (session.stored === null || session.uncertain) return null
   const { head } = session.stored
-  // Looked for at once; nothing is removed before it is known that HEAD is no old copy.
+  // Everything is listed at once. Nothing is removed before HEAD is known not to be an old copy.
   const looking = Promise.all([session.listTemps(), ctx.local.files?.list()])
   looking.catch(() => undefined)
   const packs = await inspectPacks(session, head)
@@ -51,8 +52,9 @@ export async function cleanUp(ctx: StoreContext, session: WriteSession): Promise
 }
 
 /**
- * After a commit, which is durable and stays so: what fails from here on is a warning. Removes what the write before and this one have made useless, known by name. What came to lie there meanwhile was made by
- * somebody who shut the lock out, and is for the next clean-up.
+ * Runs after a durable commit, so a failure is only a warning. Removes by name what this write and the previous one
+ * made unnecessary. Files that appeared meanwhile were made by a writer without the lock; the next clean-up handles
+ * them.
  */
 export async function cleanUpAfter(ctx: StoreContext, session: WriteSession, seen: Seen | null): Promise<void> {
   if (session.stored === null) return
@@ -86,7 +88,10 @@ function warnOfFailure(ctx: StoreContext, error: unknown): void {
   })
 }
 
-/** A writer that was stopped for long, and whose lock file was deleted meanwhile, has an old HEAD in hand; the store has not. */
+/**
+ * If this writer was suspended for long and its lock file was deleted, another writer may have replaced the HEAD that
+ * it read.
+ */
 async function assertNotOvertaken(ctx: StoreContext, stored: StoredHead): Promise<void> {
   const now = await ctx.storage.readHead()
   if (now !== null && now.head.revision === stored.head.revision) return
@@ -97,7 +102,7 @@ async function assertNotOvertaken(ctx: StoreContext, stored: StoredHead): Promis
   )
 }
 
-/** Removes laid-out files of blobs that no kept snapshot has, unless somebody uses them. */
+/** Removes laid-out files of blobs that no kept snapshot has, unless they are in use. */
 async function collectFiles(ctx: StoreContext, stored: StoredHead): Promise<void> {
   const { files } = ctx.local
   if (files === null) return

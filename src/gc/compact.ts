@@ -14,23 +14,23 @@ import type { OnProgress } from '../progress.ts'
 import { markSnapshots } from './mark.ts'
 import { type CompactionPlan, chooseCompacted } from './plan-compaction.ts'
 
-/** What a compaction did, for the HEAD that is to name it. */
+/** The result of a compaction, for the next HEAD. */
 export interface Compaction {
-  /** Snapshots as given, with the packs they need now. */
+  /** The given snapshots, with the packs that they need now. */
   snapshots: HeadSnapshot[]
-  /** Newly measured, by pack id. */
+  /** Newly measured live bytes, by pack id. */
   live: Map<number, number>
-  /** Sequences of snapshots whose packs changed: their commit records are written anew. */
+  /** Sequences of snapshots whose packs changed. Their commit records are written again. */
   changed: Set<number>
   movedBytes: number
 }
 
 interface CompactOptions {
   plan: CompactionPlan
-  /** As HEAD names them, in the order of `source`'s packs. */
+  /** HEAD's entries for the packs of `source`, in the same order. */
   packs: readonly HeadPack[]
   source: BlockSource
-  /** Names of packs with blocks known to be bad: evidence, left as they are. */
+  /** Names of packs with known bad blocks. They are evidence and are not changed. */
   damaged: ReadonlySet<string>
   /** The kept snapshots, without the one being written. */
   snapshots: readonly HeadSnapshot[]
@@ -38,16 +38,16 @@ interface CompactOptions {
   writer: PackWriter
   signal: AbortSignal
   onProgress: OnProgress | undefined
-  /** Called for a block that is not what was written. From the next persist on its pack is left as it is. */
+  /** Called for a bad block. From the next persist on, its pack is not compacted. */
   onBadBlock: (pack: string, digest: Uint8Array) => void
   reachable: ReachableCache
 }
 
 /**
- * Measures which blocks are alive, and copies those of small and mostly dead packs into the pack being written. The same HEAD swap can
- * then retire the old packs. A snapshot that cannot be read completely keeps all its packs, since it is unknown what of them is alive;
- * the other packs are still compacted, so that they do not grow without bound. Damage met while copying is thrown: then nothing is
- * compacted this time.
+ * Measures which blocks are live, and copies those of small packs and of packs with much garbage into the pack being
+ * written. The same HEAD swap can then retire the old packs. A snapshot that cannot be read completely keeps all its
+ * packs, because its live blocks are unknown. The other packs are still compacted, so that their number stays bounded.
+ * Damage met while copying is thrown, and nothing is compacted this time.
  */
 export async function compactPacks(options: CompactOptions): Promise<Compaction> {
   const { plan, packs, source, damaged, snapshots, blocks: dedup, writer, signal } = options
@@ -72,7 +72,10 @@ export async function compactPacks(options: CompactOptions): Promise<Compaction>
   let movedBytes = 0
   const moved = createDigestMap()
 
-  /** Blocks that this persist wrote itself, before it had searched all packs, are not written twice: a pack has no digest twice. */
+  /**
+   * A block that this persist wrote before it had searched all packs is not written again: a pack must not have a
+   * digest twice.
+   */
   function writtenIn(digest: Uint8Array): number {
     const id = dedup.ownPack(digest)
     if (id !== -1) from = Math.min(from, id)
@@ -89,13 +92,13 @@ export async function compactPacks(options: CompactOptions): Promise<Compaction>
     options.onProgress?.({ phase: 'compacting', bytes: movedBytes, totalBytes })
   }
   await dedup.drain()
-  // Only once all blocks are copied: a failure half-way leaves every snapshot as it was.
+  // Snapshots change only when all blocks are copied, so a failure leaves every snapshot as it was.
   const into = chosen.size === 0 ? [] : range(from, writer.packId)
   dedup.moved(chosen, moved)
   for (const id of into) dedup.needed().add(id)
   for (const id of chosen) live.delete(id)
 
-  /** The pack of the copy that was marked: another copy may be in a pack that the snapshot does not need. */
+  /** Finds the pack of the marked copy: another copy may be in a pack that the snapshot does not need. */
   function packOf(manifest: string): number {
     const { digest } = parseCid(manifest)
     const { id } = packs[packNumberOf(source.find(digest, 0))]!
@@ -119,7 +122,7 @@ function range(from: number, to: number): number[] {
   return Array.from({ length: to - from + 1 }, (_, i) => from + i)
 }
 
-/** Live bytes of a pack: all of it, less its unmarked blocks and their index entries. */
+/** Live bytes of a pack: its size without its unmarked blocks and their index entries. */
 function liveBytes(index: PackIndex, fileBytes: number, marks: Uint8Array): number {
   let dead = 0
   for (let entry = 0; entry < index.blocks; entry++) {

@@ -76,7 +76,7 @@ export async function markSnapshots(
     let marked = 0
     mark(digest, 0)
     for (const entry of decodeManifest(await source.read(digest, damageContext)).blobs.values()) {
-      // A blob loads without it.
+      // A blob can be loaded without its segments block, so it need not exist.
       if (entry.segments !== undefined && source.find(entry.segments, 0) !== -1) mark(entry.segments, 0)
       await visitBlob(source, entry.root, damageContext, {
         node(node) {
@@ -93,7 +93,7 @@ export async function markSnapshots(
 
     function mark(digests: Uint8Array, at: number): void {
       const place = source.find(digests, at)
-      // A snapshot that lacks a block is damaged, and its other blocks are not garbage.
+      // A snapshot that lacks a block is damaged, but its other blocks are not garbage.
       if (place === -1) throw new BadBlock(`${damageContext.what} needs a block that no pack has`)
       marks[packNumberOf(place)]![entryOf(place)] = 1
       mine.add(packNumberOf(place))

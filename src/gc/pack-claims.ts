@@ -1,4 +1,4 @@
-// Reads what packs say of themselves in their headers: which store they belong to, and which revision was to name them.
+// Reads the headers of packs: which store they belong to, and which revision was to name them.
 
 import type { Head } from '../format/head.ts'
 import { HEADER_BYTES } from '../format/limits.ts'
@@ -7,7 +7,10 @@ import type { WriteSession } from '../storage/port.ts'
 
 export type PackClaim = { storeId: string; revision: number } | { unreadable: string }
 
-/** Lists the packs, and reads the header of each that HEAD does not need: of retired ones too, before they are deleted by their name. */
+/**
+ * Lists the packs, and reads the header of each pack that HEAD does not need. Retired packs are included, because their
+ * headers are checked before they are deleted.
+ */
 export async function inspectPacks(session: WriteSession, head: Head): Promise<Map<string, PackClaim | null>> {
   const known = new Set(head.packs.map(({ name }) => name))
   const packs = new Map<string, PackClaim | null>()
@@ -25,7 +28,7 @@ async function claimOf(session: WriteSession, name: string): Promise<PackClaim |
   return got === null ? undefined : claimIn(bytes.subarray(0, got), name)
 }
 
-/** What the first bytes of a pack say. */
+/** Decodes the header of a pack. */
 export function claimIn(bytes: Uint8Array, name: string): PackClaim {
   if (bytes.length < HEADER_BYTES) return { unreadable: `it has ${bytes.length} bytes` }
   try {

@@ -1,31 +1,37 @@
-// Decides which packs to merge. Pure: it knows only what HEAD says of them.
+// Decides which packs to merge and which to rewrite, from HEAD alone. Pure.
 
 import type { HeadPack } from '../format/head.ts'
 import { PACK_BLOCKS_MAX } from '../format/limits.ts'
 
-/** Packs from this size on, or with so many blocks, are left alone until half of them is garbage. */
+/**
+ * Packs of at least this size, or with at least this many blocks, are left alone until half of their bytes are garbage.
+ */
 const SMALL_PACK_BYTES = 64 * 1024 * 1024
 const SMALL_PACK_BLOCKS = PACK_BLOCKS_MAX / 2
-/** So many packs of about the same size become one: their number grows with the logarithm of what was written. */
+/**
+ * This many packs of about the same size are merged, so the number of packs grows with the logarithm of what was
+ * written.
+ */
 const TIER_PACKS = 8
 const TIER_BASE_BYTES = 64 * 1024
 const TIER_FACTOR = 4
-/** Below this, garbage is not worth looking for. */
+/** Less garbage than this is not worth a measurement. */
 const GARBAGE_BYTES_MIN = 4 * 1024 * 1024
-/** Garbage collection moves at most this much in one persist, or an eighth of the store. */
+/** In one persist, compaction copies at most this much for garbage collection, or an eighth of the store. */
 const MOVE_BYTES_MAX = 64 * 1024 * 1024
 
-/** What is worth finding out before a persist commits. */
+/** What a persist compacts and measures before it commits. */
 export interface CompactionPlan {
   /** Ids of small packs to merge into the pack being written. */
   small: number[]
-  /** Whether to measure how much of each pack is alive. */
+  /** Whether to measure the live bytes of each pack. */
   measure: boolean
 }
 
 /**
- * Decides from HEAD alone. Without it a store that is persisted to for ever would gather packs without bound, each held by its last
- * live block. Measuring reachable every kept snapshot, so it waits until half as much was written as was alive the last time.
+ * Plans the compaction of one persist. Without compaction, packs would accumulate without bound, each kept for its last
+ * live block. Measuring live bytes walks every kept snapshot, so it waits until the bytes written since the last
+ * measurement are half of the live bytes then.
  */
 export function planCompaction(packs: readonly HeadPack[], damaged: ReadonlySet<string>): CompactionPlan {
   const healthy = packs.filter(({ name }) => !damaged.has(name))
@@ -48,7 +54,10 @@ function isMostlyGarbage({ bytes, live }: HeadPack): boolean {
   return live !== null && live * 2 < bytes
 }
 
-/** Which packs to rewrite, once it is known how much of each is alive: the small ones, and the emptiest up to a budget. */
+/**
+ * Chooses the packs to rewrite once their live bytes are known: the small ones, and those with the most garbage, up to
+ * a budget.
+ */
 export function chooseCompacted(
   plan: CompactionPlan,
   packs: readonly HeadPack[],

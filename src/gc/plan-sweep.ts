@@ -1,4 +1,4 @@
-// Plans which packs to delete or to quarantine, from HEAD and from what the packs say of themselves, and carries the plan out.
+// Plans which packs to delete or to quarantine, from HEAD and from the headers of the packs, and carries out the plan.
 
 import { HoldfastError } from '../errors.ts'
 import type { Head } from '../format/head.ts'
@@ -8,17 +8,21 @@ import type { PackClaim } from './pack-claims.ts'
 export interface SweepPlan {
   delete: string[]
   quarantine: { name: string; reason: 'not-a-pack' | 'other-store'; details: Record<string, unknown> }[]
-  /** What is of a later revision than this HEAD could have written: HEAD is an old copy. Nothing may be deleted. */
+  /**
+   * Files of a later revision than the writer after this HEAD could use: HEAD is an old copy, and nothing may be
+   * deleted.
+   */
   future: { name: string; revision: number }[]
 }
 
 /**
- * What to do with each pack that lies there. Retired packs go once `HEAD.prev.json` says too that they are retired: whichever of
- * the two is read after a crash, nothing it needs is gone.
+ * Plans what to do with each pack in the store. A retired pack is deleted only when `HEAD.prev.json` also records it as
+ * retired. So whichever of the two is read after a crash, everything that it needs exists.
  *
- * @param options.alone no other writer can be at work, so that what is meant for the next revision and has no name was left by one that
- *   died; without that a process that dies in every persist would fill the disk
- * @param options.putBack HEAD seems to be a copy of the one before: what is meant for the next revision may have been acknowledged
+ * @param options.alone no other writer can be running, so a pack for the next revision that HEAD does not name was left
+ *   by a dead writer. Without this deletion, a process that dies in every persist would fill the disk
+ * @param options.putBack HEAD seems to be a copy of the HEAD before it: packs of the next revision may belong to an
+ *   acknowledged snapshot
  */
 export function planSweep(
   head: Head,
@@ -30,7 +34,7 @@ export function planSweep(
   const retired = new Set(head.retired.map(({ name }) => name))
   const retiredBefore = new Set(previous?.retired.map(({ name }) => name))
   const plan: SweepPlan = { delete: [], quarantine: [], future: [] }
-  // It is copied from HEAD before HEAD is replaced, so it is never the newer one.
+  // HEAD.prev.json is made from HEAD before HEAD is replaced, so it is never the newer one.
   if (previous !== null && previous.revision > head.revision) {
     plan.future.push({ name: 'HEAD.prev.json', revision: previous.revision })
   }
@@ -38,11 +42,11 @@ export function planSweep(
     if (named.has(name)) continue
     if (retired.has(name)) {
       if (claim !== null && 'unreadable' in claim) {
-        // Somebody else's file, under the name of a pack.
+        // A foreign file with the name of a pack.
         plan.quarantine.push({ name, reason: 'not-a-pack', details: { why: claim.unreadable } })
       } else if (retiredBefore.has(name)) plan.delete.push(name)
     } else if (claim === null) {
-      // Not looked at.
+      // The header was not read.
     } else if ('unreadable' in claim) {
       plan.quarantine.push({ name, reason: 'not-a-pack', details: { why: claim.unreadable } })
     } else if (claim.storeId !== head.storeId) {
@@ -54,13 +58,13 @@ export function planSweep(
     } else if (claim.revision > head.revision + 1) {
       plan.future.push({ name, revision: claim.revision })
     }
-    // For the next revision, and not alone: its writer may be about to name it.
+    // A pack for the next revision: another writer may be about to name it.
   }
   if (plan.future.length > 0) return { ...plan, delete: [], quarantine: [] }
   return plan
 }
 
-/** Carries a plan out. Answers what was moved to quarantine. */
+/** Carries out a plan. Returns what was moved to quarantine. */
 export async function applySweep(
   session: WriteSession,
   plan: SweepPlan,

@@ -21,7 +21,7 @@ export interface HistoryOptions {
 }
 
 export const HISTORY_OPTIONS: OptionTable<HistoryOptions> = {
-  expectedHead: 'any',
+  expectedHead: 'head',
   lockWaitMs: 'ms',
   signal: 'signal',
 }
@@ -41,7 +41,7 @@ export async function tag(
 ): Promise<SnapshotInfo> {
   assertTag(name)
   return await changeHead(ctx, options, async (head) => {
-    const target = find(ctx.storage.location, head, at ?? head.current ?? 0)
+    const target = find(ctx.storage.location, head, at === undefined ? (head.current ?? 0) : at)
     if (target.tags.includes(name)) return { sequence: target.sequence, change: null }
     const snapshots = head.snapshots.map((entry) => {
       const others = entry.tags.filter((tag) => tag !== name)
@@ -85,7 +85,7 @@ export async function rollback(
   return await changeHead(ctx, options, async (head, stored) => {
     const target = find(ctx.storage.location, head, to)
     if (target.sequence === head.current) return { sequence: target.sequence, change: null }
-    // What cannot be read must not become the current snapshot.
+    // An unreadable snapshot must not become the current one.
     await (await openSnapshot(ctx, stored, target)).dispose()
     const sequence = head.sequence + 1
     const covers = journalEnd === null ? undefined : coversOfRollback(head, target, journalEnd, discard)

@@ -13,7 +13,7 @@ interface Chain {
 
 const chains = new Map<string, Chain>()
 
-/** This process replaced the snapshot `from` by its own `to`. */
+/** Notes that this process replaced the snapshot `from` by its own snapshot `to`. */
 export function noteSave(storeId: string, from: number | null, to: number): void {
   if (from === to) return
   let chain = chains.get(storeId)
@@ -21,7 +21,7 @@ export function noteSave(storeId: string, from: number | null, to: number): void
   chain.sequences.add(to)
   chain.last = to
   if (chain.sequences.size > SAVES_MAX) chain.sequences.delete(chain.sequences.values().next().value!)
-  // The store that was saved last is the last to be forgotten.
+  // The least recently saved store is forgotten first.
   chains.delete(storeId)
   chains.set(storeId, chain)
   if (chains.size > STORES_MAX) chains.delete(chains.keys().next().value!)

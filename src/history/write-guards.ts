@@ -45,7 +45,7 @@ export function assertWritable(ctx: StoreContext, stored: StoredHead): void {
   )
 }
 
-/** Refuses a store whose next numbers no reader would take: no honest one comes near them. */
+/** Refuses a store whose next numbers would be too large for readers. An intact store never reaches them. */
 function assertCountable(ctx: StoreContext, { revision, sequence, packs }: Head): void {
   const id = packs.reduce((largest, pack) => Math.max(largest, pack.id), 0)
   refuseBeyond('revision', revision, COUNTER_MAX - COUNTERS_AHEAD)

@@ -19,8 +19,9 @@ export interface BlobDirectory {
   /** Relative paths of the directories in it that are empty. */
   readonly emptyDirectories: readonly string[]
   /**
-   * Lays all of it out as the directory `path`: all or nothing, durable. There may be an empty directory, which keeps its mode; anything
-   * else is `TARGET_EXISTS`. `BLOB_NAME_INVALID` for names that this system, or the file system there, cannot have or tell apart.
+   * Lays all of it out as the directory `path`: all or nothing, durable. There may be an empty directory, which keeps
+   * its mode; anything else is `TARGET_EXISTS`. `BLOB_NAME_INVALID` for names that this system, or the file system
+   * there, cannot have or tell apart.
    */
   writeTo(path: string | URL, options?: BlobReadOptions): Promise<void>
 }
@@ -66,7 +67,9 @@ export function createBlobDirectory(
   }
 }
 
-/** A blob name is any text; as a path it must not lead out of the directory, and must be one that this system can have. */
+/**
+ * A blob name is any text; as a path it must not lead out of the directory, and must be one that this system can have.
+ */
 function assertNames(files: ReadonlySet<string>, directories: readonly string[]): void {
   for (const path of [...files, ...directories]) {
     const part = wrongPart(path, process.platform)

@@ -1,6 +1,7 @@
 // One blob of an open snapshot: bytes, text, JSON, a stream, a range, or a laid-out file. Every byte is verified.
 
 import { constants } from 'node:buffer'
+import { inspect } from 'node:util'
 import { chunkRuns } from '../blocks/blob-dag.ts'
 import type { BlockSource, DamageContext } from '../blocks/block-source.ts'
 import { HoldfastError, isDamage } from '../errors.ts'
@@ -131,8 +132,11 @@ export function createBlob(
   ): AsyncGenerator<Uint8Array<ArrayBuffer>> {
     const start = options.start ?? 0
     const end = Math.min(options.end ?? entry.size, entry.size)
-    if (!Number.isSafeInteger(start) || start < 0 || Number.isNaN(end) || end < 0 || !Number.isInteger(end)) {
-      throw new RangeError(`stream: start and end are byte positions, got ${options.start} and ${options.end}`)
+    const isEnd = options.end === undefined || typeof options.end === 'number'
+    if (!Number.isSafeInteger(start) || start < 0 || !isEnd || end < 0 || !Number.isInteger(end)) {
+      throw new RangeError(
+        `stream: start and end are byte positions, got ${inspect(options.start)} and ${inspect(options.end)}`,
+      )
     }
     let bytes = 0
     const { signal, onBytes } = reading(options)

@@ -11,8 +11,8 @@ export interface SourcePosition {
   /** The source has more than the snapshot: replay it. Default `accept`. */
   behind?: 'accept' | 'refuse' | undefined
   /**
-   * The snapshot knows of things that the source does not: wrong results. Default `refuse`; `fallback` takes the newest snapshot that is
-   * not ahead.
+   * The snapshot has entries that the source does not have, so results would be wrong. Default `refuse`; `fallback`
+   * takes the newest snapshot that is not ahead.
    */
   ahead?: 'accept' | 'refuse' | 'fallback' | undefined
 }
@@ -45,7 +45,7 @@ export function compareWatermarks(persisted: unknown, source: Watermark): Freshn
   return behind.length > 0 ? { state: 'behind', by: Object.fromEntries(behind) } : { state: 'current' }
 }
 
-/** A policy that is misspelt, or a position that compares with nothing, must not pass for "accepted". */
+/** A misspelt policy, or a position that cannot be compared, must not count as "accepted". */
 export function assertSource(source: SourcePosition): void {
   assertOptions('load: source', source, { watermark: 'any', behind: 'any', ahead: 'any' })
   const { watermark, behind, ahead } = source

@@ -91,7 +91,7 @@ export async function restore<Value, Names extends string, Metadata>(
   })
 }
 
-/** Internal: `use` failed because of damage, in words of its own. */
+/** Internal: `use` failed because of damage, with an error of its own. */
 class DamageBehind extends Error {
   readonly damage: HoldfastError
   constructor(damage: HoldfastError, cause: unknown) {
@@ -210,7 +210,7 @@ async function readHeadOrSpare(ctx: StoreContext, fallback: boolean, warn = ctx.
     const { store, previous } = await ctx.storage.inspect()
     if (previous.state !== 'good' || store.state !== 'good' || previous.value.head.storeId !== store.value) throw error
     const { revision, current } = previous.value.head
-    // It knows nothing to fall back to, and a fresh start would be wrong.
+    // HEAD.prev.json has no snapshot to fall back to, and a fresh start would be wrong.
     if (current === null) throw error
     warn({
       code: 'FALLBACK',
@@ -271,6 +271,9 @@ export function nothingThere(location: string): HoldfastError {
 
 /** A snapshot by sequence or tag; `SNAPSHOT_NOT_FOUND` says what there is. */
 export function find(location: string, head: Head, at: number | string): HeadSnapshot {
+  if (typeof at !== 'string' && !Number.isSafeInteger(at)) {
+    throw new TypeError(`a snapshot is named by its sequence or a tag, got ${String(at)}`)
+  }
   const found = head.snapshots.find(({ sequence, tags }) =>
     typeof at === 'number' ? sequence === at : tags.includes(at),
   )

@@ -24,7 +24,7 @@ export async function lookOn(source: BlockSource, entry: BlobEntry, damageContex
       }
     }
   } catch (error) {
-    // A node is damaged, or the disk fails: what lies below cannot be looked at.
+    // A node is damaged or the disk fails, so the chunks below cannot be read.
     if (!isHoldfastError(error)) throw error
   }
 }

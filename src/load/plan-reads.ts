@@ -14,10 +14,10 @@ import { blake3, digestsEqual } from '../format/blake3.ts'
 import { COMPRESSION } from '../format/compression.ts'
 import { DIGEST_BYTES } from '../format/limits.ts'
 
-/** Chunks that lie one behind the other both in a pack and in the blob. */
+/** Chunks that are adjacent both in a pack and in the blob. */
 export interface Piece {
   /** -1: in no pack. */
-  slot: number
+  packNumber: number
   /** In the pack. */
   offset: number
   bytes: number
@@ -33,12 +33,12 @@ export interface Piece {
 
 /** One read of a pack, and the pieces that are in it. */
 interface Read {
-  slot: number
+  packNumber: number
   offset: number
   bytes: number
   compressed: boolean
   pieces: Piece[]
-  /** Bytes of the pieces in the pack, and what they give. */
+  /** Bytes of the pieces in the pack, and their decompressed size. */
   useful: number
   length: number
 }
@@ -64,18 +64,18 @@ export function findPieces(source: BlockSource, run: ChunkRun, first: number, la
     // A copy of another length is a bad copy: `readChunk` asks the others, and tells when it is the list that is wrong.
     const fits = found !== -1 && source.indexes[packNumberOf(found)]!.rawLength(entryOf(found)) === length
     const place = fits ? found : -1
-    const slot = fits ? packNumberOf(place) : -1
-    const index = source.indexes[slot]
+    const packNumber = fits ? packNumberOf(place) : -1
+    const index = source.indexes[packNumber]
     const entry = fits ? entryOf(place) : -1
     const offset = index?.offset(entry) ?? 0
     const bytes = index?.storedLength(entry) ?? 0
     const compressed = index !== undefined && index.compression(entry) !== COMPRESSION.none
-    // What is compressed may grow a thousandfold.
+    // Compressed data may expand a thousandfold.
     const max = Math.min(bytesMax, compressed ? COMPRESSED_READ_BYTES_MAX : READ_BYTES_MAX)
     const joins =
       current !== null &&
-      slot !== -1 &&
-      current.slot === slot &&
+      packNumber !== -1 &&
+      current.packNumber === packNumber &&
       current.compressed === compressed &&
       current.offset + current.bytes === offset &&
       current.bytes + bytes <= max &&
@@ -85,7 +85,7 @@ export function findPieces(source: BlockSource, run: ChunkRun, first: number, la
       current!.length += length
       current!.last = i + 1
     } else {
-      current = { slot, offset, bytes, compressed, run, first: i, last: i + 1, position, length }
+      current = { packNumber, offset, bytes, compressed, run, first: i, last: i + 1, position, length }
       pieces.push(current)
     }
     position += length
@@ -102,15 +102,15 @@ export function findPieces(source: BlockSource, run: ChunkRun, first: number, la
 export function planReads(pieces: readonly Piece[]): Read[] {
   const reads: Read[] = []
   let current: Read | undefined
-  for (const piece of [...pieces].sort((a, b) => a.slot - b.slot || a.offset - b.offset)) {
+  for (const piece of [...pieces].sort((a, b) => a.packNumber - b.packNumber || a.offset - b.offset)) {
     if (current !== undefined && joins(current, piece)) {
       current.bytes = Math.max(current.bytes, piece.offset + piece.bytes - current.offset)
       current.useful += piece.bytes
       current.length += piece.length
       current.pieces.push(piece)
     } else {
-      const { slot, offset, bytes, compressed, length } = piece
-      current = { slot, offset, bytes, compressed, pieces: [piece], useful: bytes, length }
+      const { packNumber, offset, bytes, compressed, length } = piece
+      current = { packNumber, offset, bytes, compressed, pieces: [piece], useful: bytes, length }
       reads.push(current)
     }
   }
@@ -118,7 +118,7 @@ export function planReads(pieces: readonly Piece[]): Read[] {
 }
 
 function joins(read: Read, piece: Piece): boolean {
-  if (!read.compressed || !piece.compressed || read.slot !== piece.slot) return false
+  if (!read.compressed || !piece.compressed || read.packNumber !== piece.packNumber) return false
   const bytes = Math.max(read.bytes, piece.offset + piece.bytes - read.offset)
   const gap = piece.offset - (read.offset + read.bytes)
   return (
@@ -141,9 +141,9 @@ export async function executeRead(
   const placeOf = ({ position, length }: Piece): Uint8Array =>
     target.subarray(position - base, position - base + length)
   try {
-    if (read.slot === -1) throw new BadBlock('in no pack')
+    if (read.packNumber === -1) throw new BadBlock('in no pack')
     if (read.compressed) await readCompressed(source, read, placeOf)
-    else await source.packs[read.slot]!.file.read(placeOf(read.pieces[0]!), read.offset)
+    else await source.packs[read.packNumber]!.file.read(placeOf(read.pieces[0]!), read.offset)
   } catch (error) {
     if (!isBadCopy(error)) throw error
     // One chunk at a time, so that only chunks that are really bad are looked up elsewhere.
@@ -158,8 +158,8 @@ export async function executeRead(
 }
 
 async function readCompressed(source: BlockSource, read: Read, placeOf: (piece: Piece) => Uint8Array): Promise<void> {
-  const index = source.indexes[read.slot]!
-  const { file } = source.packs[read.slot]!
+  const index = source.indexes[read.packNumber]!
+  const { file } = source.packs[read.packNumber]!
   const entries: number[] = []
   const places: Uint8Array[] = []
   for (const piece of read.pieces) {
@@ -214,7 +214,7 @@ export async function verifyChunks(
   }
 }
 
-/** One chunk, verified, from wherever there is a good copy. */
+/** Reads one chunk from any good copy, and verifies it. */
 export async function readChunk(
   source: BlockSource,
   run: ChunkRun,

@@ -9,6 +9,7 @@ import { parseCid } from '../format/cid.ts'
 import type { Head, HeadSnapshot } from '../format/head.ts'
 import { decodeManifest, type Manifest } from '../format/manifest.ts'
 import { pathOf } from '../location.ts'
+import { emitProcessWarning } from '../progress.ts'
 import type { StoredHead } from '../storage/port.ts'
 import { type BlobContext, createBlob, type SnapshotBlob } from './blob.ts'
 import { type BlobDirectory, createBlobDirectory } from './blob-directory.ts'
@@ -75,6 +76,8 @@ export interface OpenedSnapshot extends Snapshot {
 }
 
 interface Resources {
+  sequence: number
+  location: string
   packs: OpenPack[]
   files: { release(): Promise<void>; releaseSync(): void }[]
   disposed: boolean
@@ -86,7 +89,23 @@ const forgotten = new FinalizationRegistry<Resources>((resources) => {
   resources.disposed = true
   for (const pack of resources.packs) pack.releaseSync()
   for (const file of resources.files) file.releaseSync()
+  warnOnce(resources)
 })
+
+let warned = false
+
+/** Not through the store's own `onWarning`: a function that the registry holds could hold the snapshot, which would then never be forgotten. */
+function warnOnce({ sequence, location }: Resources): void {
+  if (warned) return
+  warned = true
+  emitProcessWarning({
+    code: 'SNAPSHOT_NOT_DISPOSED',
+    message:
+      `snapshot ${sequence} of ${location} was never disposed: it kept its files open, and deleted packs on the disk, until it was collected as ` +
+      'garbage. Write `await using snapshot = …`, or call snapshot.dispose(). This is said once per process',
+    details: { sequence, location },
+  })
+}
 
 /**
  * Opens the snapshot `entry` of `stored`: pins its packs, reads its manifest. Damage of the manifest is `SNAPSHOT_DAMAGED`; packs
@@ -101,7 +120,8 @@ export async function openSnapshot(
   const { head } = stored
   const needed = new Set(entry.packs)
   const { packs, failures } = await openPacks(ctx, stored, packsByLikelihood(head, entry).slice(0, needed.size))
-  const resources: Resources = { packs, files: [], disposed: false }
+  const { location } = ctx.storage
+  const resources: Resources = { sequence: entry.sequence, location, packs, files: [], disposed: false }
   try {
     const source = lazySourceOf(
       ctx,
@@ -193,7 +213,7 @@ function assemble(
     hold(file) {
       resources.files.push(file)
     },
-    writeFile: (path, parts) => writeBlob(ctx.fs, pathOf(path, 'writeTo'), parts),
+    writeFile: (path, parts) => writeBlob(ctx.fs, pathOf(path, 'writeTo'), parts, ctx.storage.location),
   }
 
   function assertOpen(): void {

@@ -4,12 +4,14 @@ import { nodeFileSystem } from '../fs/node.ts'
 import { assertReplaceable, putInPlace } from '../fs/put-in-place.ts'
 import { resolveTarget } from '../fs/write-file.ts'
 
-/** What belongs to an SQLite database of that name. A log beside a database that is not its own would be played into it. */
+/**
+ * What belongs to an SQLite database of that name. A log beside a database that is not its own would be played into it.
+ */
 const COMPANIONS = ['-wal', '-shm', '-journal']
 
 /**
- * Has `write` make a new database, durably, and puts it at `path`, or behind it if that is a link; what was there is beside it as `<name>.old`
- * then.
+ * Has `write` make a new database, durably, and puts it at `path`, or behind it if that is a link; what was there is
+ * beside it as `<name>.old` then.
  *
  * @throws IO_FAILED before anything is written, if something other than a regular file is at one of the names
  */

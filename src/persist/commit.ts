@@ -28,7 +28,7 @@ import { type IngestRequest, ingestBlobs, isReadable } from './ingest.ts'
 import { openKnownPacks } from './known-packs.ts'
 import { assertPacksPresent } from './packs-present.ts'
 
-/** What is to become a snapshot. */
+/** What a commit makes a snapshot of. */
 interface CommitRequest extends IngestRequest {
   metadata: Record<string, unknown>
   watermark?: unknown
@@ -56,7 +56,7 @@ interface Blocks {
   damaged: ReadonlyMap<string, ReadonlySet<string>>
 }
 
-/** The new snapshot's content, whose blocks are all stored or on their way. */
+/** The content of the new snapshot. Its blocks are stored or being written. */
 interface Content {
   blobs: ReadonlyMap<string, BlobEntry>
   manifest: string
@@ -66,7 +66,7 @@ interface Content {
   total: number
 }
 
-/** Steps 3 to 6 of a persist. `seen` is what the clean-up before it saw. */
+/** Steps 3 to 6 of a persist. `seen` is the result of the clean-up before it. */
 export async function commitSnapshot(
   ctx: StoreContext,
   session: WriteSession,
@@ -211,7 +211,7 @@ async function ingest(
   return { blobs, manifest: cidText({ codec: CODEC_DAG_CBOR, digest }), digest, block, total }
 }
 
-/** Whether the current snapshot is exactly this, and nothing had to be written again for it. */
+/** Whether the current snapshot has exactly this content, and no block of it had to be written again. */
 async function isCurrent(
   current: HeadSnapshot | null,
   { manifest, digest, block }: Content,
@@ -264,7 +264,7 @@ async function raiseCovers(
   return true
 }
 
-/** The older snapshots that stay beside the new one. */
+/** The older snapshots that are kept beside the new one. */
 function planKept(head: Head, sequence: number, keepLast: number): HeadSnapshot[] {
   const newest = { sequence, tags: [], abandoned: false }
   const stay = new Set(planRetention([newest, ...head.snapshots], sequence, keepLast).map((kept) => kept.sequence))

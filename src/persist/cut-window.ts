@@ -1,4 +1,5 @@
-// Finds the chunk boundaries of a blob, window by window: the previous snapshot's where the bytes are the same, new ones elsewhere.
+// Finds the chunk boundaries of a blob, window by window. Where the bytes are unchanged, the boundaries of the previous
+// snapshot are reused.
 
 import type { DedupWriter } from '../blocks/dedup-writer.ts'
 import { type Chunking, chunkBytesMax } from '../format/chunking.ts'
@@ -56,7 +57,8 @@ export function createWindowCutter(options: CutterOptions): WindowCutter {
   let rest: Uint8Array = new Uint8Array(0)
 
   async function cut(given: Filled): Promise<SameChunks | CutChunks> {
-    // What the window before left uncut goes in front of the segment. Before anything is awaited: that window may be filled again then.
+    // The uncut rest of the previous window is put in front of the segment. This happens before any await, because that
+    // window may be refilled then.
     const from = given.window.origin - rest.length
     given.window.bytes.set(rest, from)
     const filled = await takeIn(given)
@@ -73,7 +75,7 @@ export function createWindowCutter(options: CutterOptions): WindowCutter {
     return await cutAnew(filled, from)
   }
 
-  /** Decides about a segment that was only looked at: passed over when all of it is chunks that the store has, else copied. */
+  /** Decides about a peeked segment: it is skipped if the store has all of its chunks, else copied. */
   async function takeIn(filled: Filled): Promise<Filled> {
     if (!filled.peeked) return filled
     if (!canPassOver(filled)) return await filler.copy(filled)
@@ -94,7 +96,7 @@ export function createWindowCutter(options: CutterOptions): WindowCutter {
     sameFrom = same ? Math.min(sameFrom, start) : Number.POSITIVE_INFINITY
   }
 
-  /** The previous snapshot's chunks, where they reach so far that what is left uncut may still be one chunk. */
+  /** The previous snapshot's chunks, if they reach so far that the uncut rest fits into one chunk. */
   function runOfPrevious({ start, length, final }: Filled): KnownRun | null {
     if (previous === null || uncut < sameFrom) return null
     const end = start + length

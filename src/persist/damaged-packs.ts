@@ -1,5 +1,5 @@
-// Reads packs in which this process met damage, whole, before a persist relies on them: rot comes in pages, and what lies beside a bad
-// block is often bad too.
+// Reads every block of packs in which this process found damage, before a persist relies on them. Disks lose whole
+// pages, so blocks beside a bad one are often bad, too.
 
 import type { BlockSource } from '../blocks/block-source.ts'
 import type { DedupWriter } from '../blocks/dedup-writer.ts'
@@ -50,8 +50,8 @@ async function openUnlessDamaged(ctx: StoreContext, name: string, storeId: Uint8
 }
 
 /**
- * Once all blobs are ingested: damage that was met meanwhile may lie in a pack of which blocks had been reused before. Throws
- * `PACK_DAMAGED` if one of those is bad. The next persist knows, and writes it again.
+ * Runs after all blobs are ingested. Damage found meanwhile may be in a pack whose blocks were already reused. Throws
+ * `PACK_DAMAGED` if a reused block is bad. The next persist writes that block again.
  */
 export async function assertReusedIsGood(
   ctx: StoreContext,

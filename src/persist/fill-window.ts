@@ -1,4 +1,5 @@
-// Fills windows with the segments of a blob: copies each into its window, or only looks at one that is as it was.
+// Fills windows with the segments of a blob. Copies each segment into its window, or only peeks at it if it is
+// unchanged.
 
 import { HoldfastError } from '../errors.ts'
 import { type Chunking, chunkBytesMax } from '../format/chunking.ts'
@@ -22,13 +23,13 @@ export interface Filled {
 }
 
 export interface WindowFiller {
-  /** Blob position up to which segments were copied or looked at. */
+  /** Blob position up to which segments were copied or peeked at. */
   readonly size: number
   /** The next segment. */
   fill(window: Window): Promise<Filled>
-  /** A segment that was only looked at is needed after all. */
+  /** Copies a peeked segment whose bytes are needed. */
   copy(filled: Filled): Promise<Filled>
-  /** A segment that was only looked at is not needed. */
+  /** Skips a peeked segment whose bytes are not needed. */
   skip(filled: Filled): void
 }
 
@@ -48,7 +49,8 @@ export function createWindowFiller({ name, reader, chunking, windows, previous, 
 
   /** The next segment without a copy, when it is the previous snapshot's; null otherwise. */
   function look(window: Window): Filled | null {
-    // To copy costs a sixth of hashing: threads that are up hash two copies while this one would hash the original.
+    // Copying costs a sixth of hashing. Running threads hash two copies in the time in which this thread hashes the
+    // original.
     if (previous === null || windows.isThreaded) return null
     const segment = window.bytes.subarray(window.origin)
     const seen = reader.peek(segment.length)

@@ -18,7 +18,7 @@ import { addFailures, type CompressFailures, NO_FAILURES } from '../workers/fram
 import { openSource } from './open-source.ts'
 import { ingestBlob } from './pipeline.ts'
 import type { PreviousBlob } from './previous-blob.ts'
-import { assertUnchanged } from './source-directory.ts'
+import { assertUnchanged, goneSinceListed } from './source-directory.ts'
 import type { NamedSource } from './sources.ts'
 
 /** The blobs to ingest, and how. */
@@ -55,7 +55,9 @@ export async function ingestBlobs(
   const before = await sourceVersion?.()
   for (const named of sources) {
     const chunking = named.chunking ?? request.chunking ?? content()
-    const reader = await openSource(ctx.fs, named, signal, () => ctx.local.workDirectory())
+    const reader = await openSource(ctx.fs, named, signal, () => ctx.local.workDirectory()).catch((error: unknown) => {
+      throw named.directory === undefined ? error : goneSinceListed(error, named.directory, named.name)
+    })
     try {
       const entry = await ingestBlob({
         name: named.name,
@@ -112,7 +114,7 @@ function warnOfFailures(warn: OnWarning, { chunks, reason }: CompressFailures): 
 
 type Blobs = ReadonlyMap<string, BlobEntry>
 
-/** Whether the store has the block as it was written. What is found to be bad is noted, and counts no more. */
+/** Whether the store has a good copy of the block. A bad copy is noted and not reused. */
 export async function isReadable(source: BlockSource, digest: Uint8Array): Promise<boolean> {
   const damageContext = { code: 'SNAPSHOT_DAMAGED' as const, what: 'the snapshot before', details: {} }
   return (await unlessDamaged(() => source.read(digest, damageContext))) !== null
@@ -152,7 +154,10 @@ async function previousBlob(
   })
 }
 
-/** Its chunks node by node, looked up as they come. What is damaged ends them: from there on all is cut and hashed anew. */
+/**
+ * Yields the chunks node by node, and looks them up in the store. It ends at a damaged node; the rest of the blob is
+ * cut and hashed again.
+ */
 async function* located(
   source: BlockSource,
   entry: BlobEntry,
@@ -168,7 +173,7 @@ async function* located(
   }
 }
 
-/** What cannot be read of the snapshot before is taken in afresh: a persist heals what it can. */
+/** Returns null if the previous snapshot is damaged there. Its content is then ingested as new, which repairs it. */
 async function unlessDamaged<T>(read: () => Promise<T>): Promise<T | null> {
   try {
     return await read()

@@ -1,9 +1,9 @@
-// Keeps account of what is in flight, so that nothing outlives the memory it works on.
+// Tracks running work, so that its memory is not reused or freed before it settles.
 
 export interface Lanes {
   /** Counts `work` as in flight until it settles. */
   track<T>(work: Promise<T>): Promise<T>
-  /** Waits until nothing is in flight. Never rejects: whoever started the work has its error. */
+  /** Waits until no tracked work is running. Never rejects: the caller that started the work gets its error. */
   drain(): Promise<void>
 }
 

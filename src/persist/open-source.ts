@@ -3,6 +3,7 @@
 
 import { join } from 'node:path'
 import { HoldfastError, isHoldfastError } from '../errors.ts'
+import { orAborted } from '../foreign.ts'
 import { attempt, ioError, statOrNull } from '../fs/io.ts'
 import type { File, FileStat, FileSystem } from '../fs/port.ts'
 import type { WorkDirectory } from '../fs/temps.ts'
@@ -20,8 +21,8 @@ export interface ByteReader {
   /** Fills `target` as far as there are bytes; fewer than asked only at the end. */
   read(target: Uint8Array): Promise<number>
   /**
-   * The next bytes where they lie, without taking them; null when the source cannot show them, or when another thread might change them
-   * while they are looked at.
+   * The next bytes where they lie, without taking them; null when the source cannot show them, or when another thread
+   * might change them while they are looked at.
    */
   peek(bytes: number): Uint8Array | null
   /** Passes over bytes that were peeked at. */
@@ -270,7 +271,8 @@ async function savedReader(
     // One that is aborted before it begins never hears of it.
     signal.throwIfAborted()
     try {
-      answer = await save(path, { signal })
+      // One that does not hear the signal may write on for a while, into a directory that is gone by then.
+      answer = await orAborted(save(path, { signal }), signal)
     } catch (cause) {
       signal.throwIfAborted()
       throw sourceFailed(name, 'saving into a path failed', cause)

@@ -45,7 +45,7 @@ export const PERSIST_OPTIONS: OptionTable<PersistOptions> = {
   message: 'any',
   chunking: 'any',
   keepLast: 'any',
-  expectedHead: 'any',
+  expectedHead: 'head',
   sourceVersion: 'function',
   lockWaitMs: 'ms',
   signal: 'signal',

@@ -26,7 +26,7 @@ interface PipelineOptions {
   onCompressFailures: (failures: CompressFailures) => void
 }
 
-/** What the steps share: the memory, the previous snapshot's chunks, and the account of what is in flight. */
+/** What the steps share: the memory, the previous snapshot's chunks, and the running work. */
 interface Shared {
   windows: Windows
   previous: PreviousChunks | null
@@ -85,13 +85,13 @@ async function ingest(options: PipelineOptions, shared: Shared): Promise<BlobEnt
     const filled = await filler.fill(windows.at(turn))
     final = filled.final
     await cutting
-    // Here and not in `cut`, which must have taken what was only looked at before the next window is filled.
+    // This is not done in `cut`, which must decide about a peeked segment before the next window is filled.
     await previous?.advance(cutter.uncut, filler.size)
     const outcome = lanes.track(cutter.cut(filled))
     cutting = lanes.track(outcome.then(() => undefined))
     const stored = lanes.track(store(outcome, storing))
     storing = stored
-    // Where nothing is copied nothing is waited for either: the event loop gets its turn here.
+    // A peeked segment involves no wait, so the pipeline yields to the event loop here.
     if (filled.peeked) await clock.nextTurn()
     busy[turn % windows.count] = lanes.track(stored.then(() => dedup.written()))
   }

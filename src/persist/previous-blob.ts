@@ -1,4 +1,4 @@
-// Tells which chunks of the previous snapshot a blob still has, so that they need not be cut and hashed again.
+// Finds which chunks of the previous snapshot a blob still has, so that they are not cut and hashed again.
 
 import type { ChunkRun } from '../blocks/blob-dag.ts'
 import type { DedupWriter } from '../blocks/dedup-writer.ts'
@@ -63,7 +63,7 @@ export interface PreviousChunks {
   settled(): Promise<void>
 }
 
-/** More than windows and what is read ahead can have. Only nodes made to do harm list more: they are not followed. */
+/** More chunks than windows and read-ahead can have. Only hostile nodes list more, and they are not followed. */
 const CHUNKS_HELD_MAX = 65_536
 
 /** Nodes are read while windows before them are cut; a busy machine takes its time for it. */
@@ -77,10 +77,10 @@ interface Leaf {
 }
 
 export function createPreviousChunks({ size, chunks, segments, isChecked }: PreviousBlob): PreviousChunks {
-  /** From the first that is not behind us, as far as they are read. */
+  /** The nodes that were read, from the first one that is still needed. */
   let leaves: Leaf[] = []
   let held = 0
-  /** Up to here all of them are read. */
+  /** Blob position up to which all nodes are read. */
   let readTo = 0
   let ended = size === 0
   let failure: { error: unknown } | null = null
@@ -88,7 +88,7 @@ export function createPreviousChunks({ size, chunks, segments, isChecked }: Prev
   let wanted = 0
   let reading: Promise<void> | null = null
 
-  /** Reads on, one node at a time, as far as is wanted; nobody need wait for it. */
+  /** Reads ahead, one node at a time, up to `wanted`. Callers need not wait for it. */
   function readOn(): void {
     if (reading !== null || ended || readTo >= wanted) return
     reading = readLeaf()

@@ -1,7 +1,7 @@
 // A directory as a source: lists what is in it, and sees whether it was one state while its files were read.
 
 import { join } from 'node:path'
-import { HoldfastError } from '../errors.ts'
+import { HoldfastError, isHoldfastError } from '../errors.ts'
 import { attempt, lstatOrNull } from '../fs/io.ts'
 import type { DirectoryEntry, FileStat, FileSystem } from '../fs/port.ts'
 
@@ -10,13 +10,16 @@ export interface SourceDirectory {
   root: string
   /** Of the blobs, before the first `/`. */
   name: string
-  /** Paths below `root` with `/`, sorted; directories with nothing in them end in `/`, and `root` itself is empty text then. */
+  /**
+   * Paths below `root` with `/`, sorted; directories with nothing in them end in `/`, and `root` itself is empty text
+   * then.
+   */
   entries: readonly string[]
 }
 
 /**
- * Regular files and empty directories below `root`, as in `SourceDirectory`. Links and devices are refused: a snapshot could not restore
- * them.
+ * Regular files and empty directories below `root`, as in `SourceDirectory`. Links and devices are refused: a snapshot
+ * could not restore them.
  *
  * @throws SOURCE_FAILED, BLOB_NAME_INVALID, IO_FAILED
  */
@@ -58,8 +61,8 @@ function notAFile(path: string, kind: DirectoryEntry['kind'], blob: string): Hol
 }
 
 /**
- * Files that were read one after the other are one state of their directory if none of them changed until the last was read, and none
- * came or went.
+ * Files that were read one after the other are one state of their directory if none of them changed until the last was
+ * read, and none came or went.
  *
  * @param read each file as it was when it was opened, by its path
  * @throws SOURCE_CHANGED
@@ -85,6 +88,20 @@ export async function assertUnchanged(
     `blob ${JSON.stringify(name)}: ${changed.slice(0, 10).join(', ')} in ${root} changed while the directory was being read; ` +
       'persist when nothing writes to it',
     { details: { blob: name, path: root, files: changed.slice(0, 100) } },
+  )
+}
+
+/**
+ * The error for a file that could not be opened: one that went since its directory was listed is no failure of the
+ * disk.
+ */
+export function goneSinceListed(error: unknown, { root, name }: SourceDirectory, blob: string): unknown {
+  if (!isHoldfastError(error, 'IO_FAILED') || error.details.code !== 'ENOENT') return error
+  const file = blob.slice(name.length + 1)
+  return new HoldfastError(
+    'SOURCE_CHANGED',
+    `blob ${JSON.stringify(name)}: ${file} in ${root} is gone since the directory was listed; persist when nothing writes to it`,
+    { details: { blob: name, path: root, files: [file] }, cause: error },
   )
 }
 

@@ -1,4 +1,5 @@
-// What a blob may come from: names the sources of a persist, and refuses what cannot be one before anything is locked or read.
+// What a blob may come from: names the sources of a persist, and refuses what cannot be one before anything is locked
+// or read.
 
 import { join } from 'node:path'
 import { HoldfastError } from '../errors.ts'
@@ -16,8 +17,9 @@ import { listDirectory, type SourceDirectory } from './source-directory.ts'
 export type SaveToPath = (path: string, context: { signal: AbortSignal }) => unknown
 
 /**
- * Where a blob's bytes come from. They are copied once, as they are read. A stream, generator or iterator gives them only once: make a new
- * one for each persist. A blob of a snapshot is streamed, and cut as it was unless you say otherwise.
+ * Where a blob's bytes come from. They are copied once, as they are read. A stream, generator or iterator gives them
+ * only once: make a new one for each persist. A blob of a snapshot is streamed, and cut as it was unless you say
+ * otherwise.
  */
 export type BlobSource =
   | Uint8Array
@@ -158,19 +160,35 @@ function assertSource(name: string, source: BlobSource): void {
       `persist: blob ${JSON.stringify(name)} is a ${given.constructor.name}; give new Uint8Array(a.buffer, a.byteOffset, a.byteLength)`,
     )
   }
+  const buffer = ArrayBuffer.isView(given) ? given.buffer : given
+  if (buffer instanceof ArrayBuffer && isDetached(buffer)) {
+    throw new TypeError(
+      `persist: blob ${JSON.stringify(name)} is a detached buffer: it was transferred, to another thread perhaps; give a copy of its bytes`,
+    )
+  }
   if (typeof source === 'string' && !isWellFormed(source)) {
     throw new TypeError(`persist: blob ${JSON.stringify(name)} is text with a lone surrogate, which UTF-8 cannot hold`)
   }
 }
 
 /**
- * A Node stream that fails before it is read (while another blob is, or while we wait for the lock) would end the process for want of a
- * listener. Reading it gives the error again.
+ * A Node stream that fails before it is read (while another blob is, or while we wait for the lock) would end the
+ * process for want of a listener. Reading it gives the error again.
  */
 function expectErrors(input: unknown): void {
   const source = hasKey(input, 'source') ? (input as { source: unknown }).source : input
   const { on, pipe } = (source ?? {}) as { on?: unknown; pipe?: unknown }
   if (typeof on === 'function' && typeof pipe === 'function') on.call(source, 'error', () => {})
+}
+
+function isDetached(buffer: ArrayBuffer): boolean {
+  try {
+    // Node 20 has no `detached`.
+    new Uint8Array(buffer)
+    return false
+  } catch {
+    return true
+  }
 }
 
 function isBytesLike(source: unknown): boolean {

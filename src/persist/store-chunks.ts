@@ -142,7 +142,9 @@ export function createChunkSink(options: ChunkSinkOptions): ChunkSink {
   }
 }
 
-/** A read beside this persist found a chunk to be bad that was counted on, and whose bytes are past. */
+/**
+ * A concurrent read found a reused chunk to be bad after its window was released, so its bytes are no longer at hand.
+ */
 function becameBad(name: string): HoldfastError {
   return new HoldfastError(
     'PACK_DAMAGED',

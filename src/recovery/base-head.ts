@@ -11,26 +11,29 @@ import { assertWritable } from '../history/write-guards.ts'
 import type { Found, Inspection, PackFile, StoredHead, StoreFileName } from '../storage/port.ts'
 import { readHeader } from './salvage.ts'
 
-/** What a repair goes on from: the newest HEAD that can be believed, or an empty one. */
+/** The HEAD that a repair starts from: the newest one that is trustworthy, or an empty one. */
 export interface BaseHead {
   storeId: Uint8Array
-  /** Store ids (hex) that packs claim, by name. */
+  /** Store ids (hex) in the headers of packs, by pack name. */
   owners: ReadonlyMap<string, string>
   base: Head
   from: 'HEAD.json' | 'HEAD.prev.json' | 'commit records'
-  /** HEAD.json as it lies there, if it is good and this store's. */
+  /** HEAD.json as found, if it is good and of this store. */
   currentHead: Head | null
-  /** What HEAD.json says whose line ends or layout alone were changed; it is this store's. */
+  /** The content of a HEAD.json of this store in which only line ends or layout were changed. */
   relaid: Head | null
-  /** In words, when it is not. */
+  /** Why `currentHead` is null, in words. */
   whyNoHead: string
-  /** HEAD.json seems to be a copy of HEAD.prev.json: what is of the next revision may have been acknowledged. */
+  /**
+   * HEAD.json seems to be a copy of HEAD.prev.json, so packs of the next revision may belong to an acknowledged
+   * snapshot.
+   */
   putBack: boolean
-  /** HEAD.prev.json, likewise. */
+  /** HEAD.prev.json, if it is good and of this store. */
   previous: Head | null
-  /** STORE.json is good and this store's. */
+  /** STORE.json is good and of this store. */
   storeFileIsGood: boolean
-  /** Files that are damaged or another store's. */
+  /** Files that are damaged or of another store. */
   toQuarantine: { file: StoreFileName; reason: 'damaged' | 'other-store' | 'older-than-spare'; why: string }[]
 }
 
@@ -46,7 +49,7 @@ export async function findBaseHead(
   const there = good(found.head)
   const relaid = original(found.head, storeId)
   const previous = good(found.previous) ?? original(found.previous, storeId)
-  // A newer version's HEAD holds fields that this version would drop.
+  // A HEAD of a newer version has fields that this version would drop.
   for (const stored of [there, relaid, previous]) if (stored !== null) assertWritable(ctx, stored)
   const aside: BaseHead['toQuarantine'] = []
   const look = (file: StoreFileName, state: Found<unknown>, owner: string | undefined): void => {
@@ -79,7 +82,7 @@ function original(file: Found<StoredHead>, storeId: string): StoredHead | null {
   return stored?.head.storeId === storeId ? stored : null
 }
 
-/** Treats HEAD.json as lost, because HEAD.prev.json is newer. */
+/** Treats HEAD.json as lost when HEAD.prev.json is newer. */
 export function withoutHead(start: BaseHead, previous: Head): BaseHead {
   const why = `it is of revision ${start.currentHead?.revision}, HEAD.prev.json of ${previous.revision}`
   return {
@@ -98,9 +101,10 @@ function ownerOf(found: Found<StoredHead>): string | undefined {
 }
 
 /**
- * The store id that these files belong to. Of the ids that STORE.json or a HEAD has, one that packs have goes before one that none
- * has: both HEADs of another store may have been copied here, and they name nothing that is here. Then it is what most of the files
- * say, then what most packs say. Packs alone do not decide: another store's may have been copied into this one.
+ * Decides which store id is this store's. Candidates are the ids in STORE.json and the HEADs. An id that packs have
+ * wins over one that no pack has, because the HEADs of another store may have been copied here without its packs. Then
+ * the id in most of the files wins, then the id in most packs. Packs alone do not decide, because packs of another
+ * store may have been copied here.
  */
 function ownStoreId(ctx: StoreContext, found: Inspection, owners: ReadonlyMap<string, string>): string {
   const files = new Map<string, number>()
@@ -145,7 +149,7 @@ async function packOwners(
   return owners
 }
 
-/** Without the lock, a pack may be deleted before it is opened. */
+/** Without the lock, a pack may be deleted before it is opened; that gives null. */
 async function openIfThere(ctx: StoreContext, name: string): Promise<PackFile | null> {
   try {
     return await ctx.storage.openPack(name)

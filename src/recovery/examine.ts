@@ -14,11 +14,11 @@ import { readSegmentsOrNull } from '../load/read-blob.ts'
 export interface SnapshotHealth {
   sequence: number
   manifest: string
-  /** Every byte of it is there. */
+  /** Every byte of it can be read. */
   intact: boolean
-  /** Names of blobs that cannot be read in full; the others can. */
+  /** Names of the blobs that cannot be read in full. */
   damagedBlobs: string[]
-  /** The manifest itself cannot be read: nothing of the snapshot can. */
+  /** The manifest cannot be read, so nothing of the snapshot can be. */
   manifestLost: boolean
 }
 
@@ -28,7 +28,7 @@ interface Examination {
   errors: HoldfastError[]
   /** Sum of the blobs' sizes, as the manifest says. */
   size: number
-  /** Blobs that load, and whose segments block is lost: their chunks tell what it was. */
+  /** Intact blobs whose segments block is lost. It can be rebuilt from their chunks. */
   lostSegments: BlobEntry[]
 }
 
@@ -37,15 +37,15 @@ interface ExamineOptions {
   location: string
   /** Whether the copy of a chunk at `place` is good. */
   isGood(place: number): boolean
-  /** Told of each block that the snapshot needs. */
+  /** Called for each block that the snapshot needs. */
   onBlock?: (snapshot: HeadSnapshot, digests: Uint8Array, at: number) => void
   signal?: AbortSignal | undefined
 }
 
 /**
- * Returns a function that follows every link of a snapshot. Each block must be there, be good, and have the length that its
- * parent says. Manifests, nodes and segments are read; chunks are only looked up in the index. A blob that several snapshots
- * share is followed once.
+ * Returns a function that follows every link of a snapshot. Each block must exist, be good, and have the length that
+ * its parent records. Manifests, nodes and segments are read; chunks are only looked up in the index. A blob that
+ * several snapshots share is followed once.
  */
 export function createSnapshotCheck(
   source: BlockSource,
@@ -73,7 +73,7 @@ export function createSnapshotCheck(
     }
     for (const [name, entry] of blobs) {
       size += entry.size
-      // Which packs must hold a blob depends on the snapshot, too.
+      // The packs that must hold a blob depend on the snapshot, too.
       const { root, segments } = entry
       const key = [cidText(root), entry.size, segments === undefined ? '' : toHex(segments), snapshot.packs].join()
       const before = seen.get(key)
@@ -161,7 +161,7 @@ export function listingCheck(packs: readonly HeadPack[], source: BlockSource) {
 
   return {
     onBlock(snapshot: HeadSnapshot, digests: Uint8Array, at: number): void {
-      // It is in no HEAD yet.
+      // No HEAD has the snapshot yet.
       if (snapshot.packs.length === 0) return
       if (snapshot !== last) {
         last = snapshot
@@ -169,11 +169,11 @@ export function listingCheck(packs: readonly HeadPack[], source: BlockSource) {
       }
       const place = source.find(digests, at)
       if (place === -1 || isListed[packNumberOf(place)]) return
-      if (source.indexes.some((index, slot) => isListed[slot] && index.find(digests, at) !== -1)) return
+      if (source.indexes.some((index, packNumber) => isListed[packNumber] && index.find(digests, at) !== -1)) return
       const names = unlisted.get(snapshot.sequence) ?? new Set()
       unlisted.set(snapshot.sequence, names.add(source.packs[packNumberOf(place)]!.name))
     },
-    /** By sequence, in words. */
+    /** The snapshots whose list is wrong: sequence, and what is wrong in words. */
     wrong: (): [number, string][] =>
       [...unlisted].map(([sequence, names]) => [
         sequence,

@@ -12,14 +12,14 @@ import { planSweep, rolledBack } from '../gc/plan-sweep.ts'
 import type { Inspection, StoredHead } from '../storage/port.ts'
 import type { Problem } from './problem.ts'
 
-/** A store as verify looks at it, held so that a writer cannot take it away meanwhile. */
+/** The store that verify reads. Its packs stay readable even if a writer deletes them meanwhile. */
 export interface Pinned {
   problems: Problem[]
-  /** Null, and no problems: no store was ever made here. */
+  /** Null, without problems: no store was ever made here. */
   stored: StoredHead | null
-  /** Open, with a good index. */
+  /** Open packs with a good index. */
   packs: OpenPack[]
-  /** All others that HEAD names. */
+  /** All other packs that HEAD names. */
   failures: { pack: string; error: HoldfastError }[]
 }
 
@@ -53,7 +53,7 @@ async function readHeads(ctx: StoreContext): Promise<Pick<Pinned, 'problems' | '
   const problems: Problem[] = []
   let found: Inspection | null = null
   try {
-    // Before HEAD is read: what lies there now is no newer than that HEAD.
+    // The files are inspected before HEAD is read, so they are no newer than that HEAD.
     found = await ctx.storage.inspect()
     const stored = await ctx.storage.readHead()
     if (stored !== null) problems.push(...(await besideHead(ctx, found, stored.head)))
@@ -67,14 +67,14 @@ async function readHeads(ctx: StoreContext): Promise<Pick<Pinned, 'problems' | '
   }
 }
 
-/** Whether the error says something about a store; otherwise there is none to look at. */
+/** Whether the error concerns a store. Otherwise there is no store to report on. */
 function isVerdict(error: HoldfastError, found: Inspection | null): boolean {
   const isStore = found !== null && (found.store.state === 'good' || found.previous.state === 'good')
   if (isHoldfastError(error, 'NOT_A_STORE')) return isStore
   return error.kind === 'damaged' || error.code === 'IO_FAILED'
 }
 
-/** The spare HEAD, and the packs that HEAD does not name. */
+/** Checks the spare HEAD, and the packs that HEAD does not name. */
 async function besideHead(ctx: StoreContext, found: Inspection, head: Head): Promise<Problem[]> {
   const problems: Problem[] = []
   const { previous } = found
@@ -97,7 +97,7 @@ async function besideHead(ctx: StoreContext, found: Inspection, head: Head): Pro
   return problems
 }
 
-/** Null if the pack was deleted meanwhile, as an orphan may be, or cannot be read. */
+/** Reads a pack's header. Null if the pack was deleted meanwhile, as an orphan may be, or cannot be read. */
 async function claimOf(ctx: StoreContext, name: string, problems: Problem[]): Promise<PackClaim | null> {
   try {
     const file = await ctx.storage.openPack(name)
@@ -116,7 +116,7 @@ async function claimOf(ctx: StoreContext, name: string, problems: Problem[]): Pr
   }
 }
 
-/** Bypasses the pack cache: an index that was read earlier says nothing about the disk now. */
+/** Bypasses the pack cache, because a cached index says nothing about the disk. */
 async function openAll(ctx: StoreContext, head: Head, into: Pick<Pinned, 'packs' | 'failures'>): Promise<void> {
   const packCache = createPackCache(ctx.storage)
   const storeId = fromHex(head.storeId, STORE_ID_BYTES)

@@ -1,4 +1,4 @@
-// Plans what becomes of each pack in a repair: kept, adopted, copied from, or moved to quarantine. Pure.
+// Plans for each pack of a repair whether it is kept, adopted, copied from, or moved to quarantine. Pure.
 
 import type { Head } from '../format/head.ts'
 import type { Direction, KeptSnapshot, PackPlan } from './repair-plan.ts'
@@ -10,7 +10,7 @@ export function knownPacks(head: Head): Set<string> {
 
 /**
  * Orders packs by trust: first those that HEAD names, then those that it could name, newest first (the results of
- * compactions). A block stays in the first pack that has it. From all other packs it must be copied.
+ * compactions). A block is used from the first pack that has it.
  */
 export function inOrderOfTrust(packs: readonly SalvagedPack[], base: Head): SalvagedPack[] {
   const named = new Set(base.packs.map(({ name }) => name))
@@ -43,17 +43,17 @@ export function planPacks(
   const retired = new Set(base.retired.map(({ name }) => name))
   const listed = new Set(kept.flatMap(({ snapshot }) => snapshot.packs))
 
-  for (const [slot, { name, intact: whole, why, bytes, intactIndex: good, header }] of packs.entries()) {
+  for (const [packNumber, { name, intact: whole, why, bytes, intactIndex: good, header }] of packs.entries()) {
     const said = saidOf.get(name)
-    const needed = kept.some(({ slots }) => slots.has(slot))
-    const hasBlocks = marks[slot]!.includes(1)
+    const needed = kept.some(({ packNumbers }) => packNumbers.has(packNumber))
+    const hasBlocks = marks[packNumber]!.includes(1)
     const aside = (reason: string, because: string): void =>
-      void packPlan.toQuarantine.push({ slot, reason, why: because })
+      void packPlan.toQuarantine.push({ packNumber, reason, why: because })
     if (retired.has(name)) {
-      // A name never comes back from there: it is deleted soon.
-      if (hasBlocks) packPlan.rescued.add(slot)
+      // A retired pack cannot be named again, because it is deleted soon.
+      if (hasBlocks) packPlan.rescued.add(packNumber)
     } else if (!whole) {
-      if (hasBlocks) packPlan.rescued.add(slot)
+      if (hasBlocks) packPlan.rescued.add(packNumber)
       if (said !== undefined) packPlan.lost.add(said.id)
       aside('damaged', why)
     } else if (said !== undefined) {
@@ -61,21 +61,21 @@ export function planPacks(
         aside('unneeded', 'only snapshots that are dropped needed it')
         continue
       }
-      packPlan.named.add(slot)
+      packPlan.named.add(packNumber)
       if (said.bytes !== bytes || said.blocks !== good.blocks) {
         packPlan.wrong.push(
           `pack ${name} has ${bytes} bytes and ${good.blocks} blocks, HEAD says ${said.bytes} and ${said.blocks}`,
         )
       }
     } else if (needed) {
-      packPlan.named.add(slot)
-      packPlan.adopted.push(slot)
+      packPlan.named.add(packNumber)
+      packPlan.adopted.push(packNumber)
     } else if (adopting) {
       aside('unneeded', 'no snapshot that could be rebuilt needs it')
     } else if (rolledBack && header!.revision > base.revision) {
       aside('newer-than-head', 'the store goes on from the older HEAD')
     }
-    // What is left is what a writer that died left behind: the next one deletes it.
+    // A pack that is left was written by a writer that died. The next writer deletes it.
   }
   const there = new Set(packs.map(({ name }) => name))
   for (const { id, name } of base.packs) {

@@ -1,4 +1,4 @@
-// Reads a damaged store and makes the plan of its repair. It changes nothing: `repair.ts` applies the plan.
+// Reads a damaged store and plans its repair. It changes nothing; `repair.ts` applies the plan.
 
 import { type BlockSource, openBlockSource } from '../blocks/block-source.ts'
 import { createPackCache } from '../blocks/pack-cache.ts'
@@ -14,7 +14,7 @@ import { type RebuiltSegments, rebuildSegments } from './rebuild-segments.ts'
 import type { Direction, KeptSnapshot, PreparedRepair, RepairAction, RepairOptions, RepairPlan } from './repair-plan.ts'
 import { type SalvagedPack, salvagePack } from './salvage.ts'
 
-/** Reads everything, changes nothing. Null when no store was ever made here. */
+/** Reads the whole store and changes nothing. Null if no store was ever made here. */
 export async function prepareRepair(ctx: StoreContext, options: RepairOptions): Promise<PreparedRepair | null> {
   if (await isUnmade(ctx)) return null
   const inspection = await ctx.storage.inspect()
@@ -43,8 +43,9 @@ export async function prepareRepair(ctx: StoreContext, options: RepairOptions): 
     const current = chooseCurrent(direction, kept)
     const prepared = { start, direction, packs, source, marks, kept, rebuilt, current: current.to, packPlan, release }
     const renewRecords = kept.some(
-      ({ snapshot, slots }) =>
-        snapshot.packs.some((id) => packPlan.lost.has(id)) || [...slots].some((slot) => !packPlan.named.has(slot)),
+      ({ snapshot, packNumbers }) =>
+        snapshot.packs.some((id) => packPlan.lost.has(id)) ||
+        [...packNumbers].some((packNumber) => !packPlan.named.has(packNumber)),
     )
     const plan = describePlan(ctx.storage.location, { ...prepared, renewRecords }, candidates, current)
     return { ...prepared, renewRecords, plan }
@@ -64,7 +65,9 @@ async function isUnmade(ctx: StoreContext): Promise<boolean> {
   }
 }
 
-/** Those that HEAD knows, that say they are this store's, or that a commit record of this store names. */
+/**
+ * Salvages the packs that HEAD names, whose header has this store's id, or that a commit record of this store names.
+ */
 async function salvageAll(
   ctx: StoreContext,
   start: BaseHead,
@@ -72,7 +75,7 @@ async function salvageAll(
   into: SalvagedPack[],
   { signal, onProgress, unreadable }: RepairOptions,
 ): Promise<void> {
-  // A cache of its own: what this process has in memory says nothing about the disk.
+  // Uses a cache of its own, because what this process has in memory says nothing about the disk.
   const packCache = createPackCache(ctx.storage)
   const heads = [start.previous, start.currentHead, start.relaid].filter((head) => head !== null)
   const said = new Map(heads.flatMap((head) => head.packs.map((pack) => [pack.name, pack] as const)))
@@ -128,13 +131,13 @@ async function needsOf(
   rebuilt: readonly RebuiltSegments[],
 ): Promise<KeptSnapshot[]> {
   const snapshots = kept.map(({ snapshot }) => snapshot)
-  const { packNumbers: slots } = await markSnapshots(source, snapshots, [...marks])
+  const { packNumbers } = await markSnapshots(source, snapshots, [...marks])
   return kept.map(({ snapshot, record, lostSegments }) => {
-    const needed = slots.get(snapshot.sequence)!
+    const needed = packNumbers.get(snapshot.sequence)!
     const needsRebuilt = lostSegments.some(({ segments }) =>
       rebuilt.some(({ digest }) => digestsEqual(digest, 0, segments!, 0)),
     )
-    return { snapshot, slots: record === null ? needed : new Set([...needed, record]), needsRebuilt }
+    return { snapshot, packNumbers: record === null ? needed : new Set([...needed, record]), needsRebuilt }
   })
 }
 
@@ -143,7 +146,10 @@ interface Current {
   why: string
 }
 
-/** The current snapshot stays, unless it is lost or newer ones are adopted. Then it is the newest that no rollback stepped over. */
+/**
+ * Chooses the current snapshot. It stays, unless it is lost or newer snapshots are adopted. Then the newest snapshot
+ * that no rollback stepped over is chosen.
+ */
 function chooseCurrent({ base, adopting }: Direction, kept: readonly KeptSnapshot[]): Current {
   const isThere = kept.some(({ snapshot }) => snapshot.sequence === base.current)
   if (isThere && !adopting) return { to: base.current, why: '' }
@@ -164,19 +170,19 @@ function describePlan(
   const snapshots = kept.map(({ snapshot }) => snapshot.sequence)
   if (direction.choice !== null) return { location, ok: false, actions: [], snapshots, choice: direction.choice }
   const { base } = direction
-  const nameOf = (slot: number): string => packs[slot]!.name
+  const nameOf = (packNumber: number): string => packs[packNumber]!.name
   const changes: RepairAction[] = [
-    ...packPlan.toQuarantine.map(({ slot, reason, why }) => ({
+    ...packPlan.toQuarantine.map(({ packNumber, reason, why }) => ({
       action: 'quarantine-pack' as const,
-      pack: nameOf(slot),
+      pack: nameOf(packNumber),
       reason,
       why,
     })),
     ...restoreActions(prepared),
-    ...packPlan.adopted.map((slot) => ({
+    ...packPlan.adopted.map((packNumber) => ({
       action: 'adopt-pack' as const,
-      pack: nameOf(slot),
-      blocks: packs[slot]!.intactIndex.blocks,
+      pack: nameOf(packNumber),
+      blocks: packs[packNumber]!.intactIndex.blocks,
     })),
     ...packPlan.missing.map((pack) => ({ action: 'forget-pack' as const, pack })),
     ...[...packPlan.wrong, ...candidates.wrong].map((why) => ({ action: 'correct-head' as const, why })),
@@ -190,10 +196,10 @@ function describePlan(
   if (current.to !== base.current) {
     changes.push({ action: 'set-current', from: base.current, to: current.to, why: current.why })
   }
-  const rescues = [...packPlan.rescued].map((slot) => ({
+  const rescues = [...packPlan.rescued].map((packNumber) => ({
     action: 'rescue-blocks' as const,
-    pack: nameOf(slot),
-    blocks: marks[slot]!.reduce((sum, mark) => sum + mark, 0),
+    pack: nameOf(packNumber),
+    blocks: marks[packNumber]!.reduce((sum, mark) => sum + mark, 0),
   }))
   const rebuilds =
     prepared.rebuilt.length === 0 ? [] : [{ action: 'rebuild-segments' as const, blocks: prepared.rebuilt.length }]
@@ -214,10 +220,10 @@ function describePlan(
   }
 }
 
-/** The reason of files of which a copy is put aside. */
+/** The quarantine reason of copies made before the repair. */
 export const BEFORE_REPAIR = 'before-repair'
 
-/** A repair removes entries from HEAD that exist nowhere else, so copies of both HEADs are kept. */
+/** A repair may remove entries from HEAD that exist nowhere else, so copies of both HEADs are kept. */
 function beforeRepair({ currentHead: there, previous }: BaseHead) {
   if (there === null) return []
   const facts = { reason: BEFORE_REPAIR, why: 'as it was before the repair' }

@@ -1,4 +1,4 @@
-// Plans which snapshots a repair keeps: those that HEAD or commit records name and whose blocks are all there.
+// Plans which snapshots a repair keeps: those that HEAD or commit records name and whose blocks are all good.
 
 import type { BlockSource } from '../blocks/block-source.ts'
 import { isDamage } from '../errors.ts'
@@ -10,12 +10,12 @@ import type { BlobEntry } from '../format/manifest.ts'
 import { createSnapshotCheck, listingCheck } from './examine.ts'
 import type { SalvagedPack } from './salvage.ts'
 
-/** Snapshots that a repaired HEAD may have: which are whole, and which are not. */
+/** The snapshots that a repaired HEAD may have: the intact ones, and those that are dropped. */
 export interface SnapshotPlan {
-  /** Newest first. `record`: the slot of the pack that tells of it, when HEAD does not. */
+  /** Newest first. `record`: the number of the pack with its commit record, when HEAD does not name the snapshot. */
   kept: KeptCandidate[]
   dropped: { sequence: number; manifest: string; why: string }[]
-  /** What HEAD says of kept ones that is not so, in words. */
+  /** What HEAD records wrongly of kept snapshots, in words. */
   wrong: string[]
 }
 
@@ -25,7 +25,7 @@ interface Candidate {
 }
 
 interface KeptCandidate extends Candidate {
-  /** Its blobs whose segments block is lost. */
+  /** Its blobs with a lost segments block. */
   lostSegments: BlobEntry[]
 }
 
@@ -38,7 +38,7 @@ export async function planSnapshots(
   adopting: boolean,
 ): Promise<SnapshotPlan> {
   const listing = listingCheck(base.packs, source)
-  // Whatever is not good is not in the source.
+  // The source has good blocks only.
   const examine = createSnapshotCheck(source, { location, isGood: () => true, onBlock: listing.onBlock })
   const result: SnapshotPlan = { kept: [], dropped: [], wrong: [] }
   const ofBase = base.snapshots.map((snapshot) => ({ snapshot, record: null }))
@@ -71,15 +71,15 @@ export async function planSnapshots(
 }
 
 /**
- * Snapshots that commit records tell of and that HEAD is too old to know. A writer that died before its HEAD and the one after it may have
- * given the same sequence to different snapshots: the later one first.
+ * Snapshots that commit records name and that are newer than HEAD. A writer that died before its HEAD swap and the
+ * writer after it may have given the same sequence to different snapshots: the later one comes first.
  */
 function recorded(packs: readonly SalvagedPack[], base: Head): Candidate[] {
   const known = base.sequence
   // They were made on this line, as far as anybody knows.
   const skips = base.snapshots.find(({ sequence }) => sequence === base.current)?.covers?.skips ?? []
   const found = new Map<string, Candidate & { revision: number }>()
-  for (const [slot, { header, records }] of packs.entries()) {
+  for (const [packNumber, { header, records }] of packs.entries()) {
     for (const { sequence, manifest, time, message, covers } of records) {
       const key = `${sequence} ${cidText(manifest)}`
       if (sequence <= known || found.has(key)) continue
@@ -98,7 +98,7 @@ function recorded(packs: readonly SalvagedPack[], base: Head): Candidate[] {
           ? {}
           : { covers: { journal: toHex(covers.journal), sequence: covers.sequence, mark: null, skips } }),
       }
-      found.set(key, { snapshot, record: slot, revision: header?.revision ?? 0 })
+      found.set(key, { snapshot, record: packNumber, revision: header?.revision ?? 0 })
     }
   }
   return [...found.values()].sort(

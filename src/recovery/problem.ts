@@ -7,34 +7,37 @@ import type { Head } from '../format/head.ts'
 import { toHex } from '../format/hex.ts'
 import type { PackIndex } from '../format/pack.ts'
 
-/** One thing that is wrong. */
+/** One problem of a store. */
 export interface Problem {
-  /** What a load that met this would throw. `IO_FAILED`: it could not be read, which says nothing about what is in it. */
+  /** The code that a load would throw. `IO_FAILED`: it could not be read, so it may still be intact. */
   code: ErrorCode
-  /** What it is about: `HEAD.json`, `pack …`, `snapshot 7`. */
+  /** The subject: `HEAD.json`, `pack …`, `snapshot 7`. */
   what: string
   message: string
   /** Name of the pack, if it is about one. */
   pack?: string
-  /** Hex digests of the bad blocks, if it is about blocks: the first 100 of `blockCount`. */
+  /** Hex digests of the bad blocks, if it is about blocks: at most the first 100 of `blockCount`. */
   blocks?: string[]
   blockCount?: number
   /** Whether other packs have good copies of all these blocks, so that nothing is lost. A scrub does not find out. */
   hasGoodCopy?: boolean
-  /** HEAD records it: persists do not count on these blocks any more. Nothing is left to do once every snapshot is intact without them. */
+  /**
+   * HEAD records the blocks as bad, so persists do not reuse them. Nothing is left to do once every snapshot is intact
+   * without them.
+   */
   recorded?: boolean
 }
 
 const BLOCKS_LISTED = 100
 
-/** Whether HEAD records blocks of a pack as bad: the block, or all of it. */
+/** Whether HEAD records a block of a pack, or the whole pack, as bad. */
 function isRecorded(head: Head, pack: string, digest: Uint8Array | null): boolean {
   const digests = head.damaged.find((damaged) => damaged.pack === pack)?.digests
   if (digests === undefined) return false
   return digests.length === 0 || (digest !== null && digests.includes(toHex(digest)))
 }
 
-/** A pack that is missing, cannot be read, or whose index is not what was written. */
+/** The problem of a pack that is missing or unreadable, or whose index is damaged. */
 export function packProblem(head: Head, pack: string, error: HoldfastError): Problem {
   const recorded = isRecorded(head, pack, null)
   return {
@@ -46,14 +49,14 @@ export function packProblem(head: Head, pack: string, error: HoldfastError): Pro
   }
 }
 
-/** Bad blocks of one pack, by entry of its index. */
+/** The bad blocks of one pack, by entry of its index. */
 export interface BadBlocksOf {
   states: Uint8Array
-  /** Why the first unreadable one is. */
+  /** Why the first unreadable block could not be read. */
   failure: unknown
 }
 
-/** Notes bad blocks: persists of this store object do not reuse them from now on, and record them in HEAD. */
+/** Notes bad blocks. From now on persists of this store object do not reuse them, and record them in HEAD. */
 export function noteBadBlocks(ctx: StoreContext, head: Head, pack: string, index: PackIndex, states: Uint8Array): void {
   for (const [entry, state] of states.entries()) {
     if (state === BLOCK.good) continue
@@ -62,7 +65,7 @@ export function noteBadBlocks(ctx: StoreContext, head: Head, pack: string, index
   }
 }
 
-/** One problem for blocks with wrong bytes, and one for blocks that the disk could not read. */
+/** Makes one problem for blocks with wrong bytes, and one for blocks that the disk could not read. */
 export function blockProblems(
   head: Head,
   pack: { name: string; index: PackIndex },

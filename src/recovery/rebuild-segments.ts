@@ -1,4 +1,4 @@
-// Makes lost segments blocks anew from the chunks of their blobs. It reads and changes nothing: `repair.ts` writes the blocks.
+// Rebuilds lost segments blocks from the chunks of their blobs. It only reads; `repair.ts` writes the blocks.
 
 import type { BlockSource } from '../blocks/block-source.ts'
 import { blake3, digestsEqual } from '../format/blake3.ts'
@@ -7,15 +7,15 @@ import type { BlobEntry } from '../format/manifest.ts'
 import { encodeSegments } from '../format/segments.ts'
 import { readRange } from '../load/read-blob.ts'
 
-/** A segments block, by the digest that manifests name it by. */
+/** A segments block, and the digest under which manifests name it. */
 export interface RebuiltSegments {
   digest: Uint8Array
   block: Uint8Array
 }
 
 /**
- * The segments blocks that the chunks of `entries` give. One that comes out other than its manifest says is left out: that manifest
- * is wrong, and the blob loads without. Reads every byte of those blobs.
+ * Rebuilds the segments blocks of `entries`. Reads every byte of those blobs. A rebuilt block that differs from its
+ * manifest's digest is left out: the manifest is wrong, and the blob can be loaded without it.
  */
 export async function rebuildSegments(source: BlockSource, entries: readonly BlobEntry[]): Promise<RebuiltSegments[]> {
   const rebuilt: RebuiltSegments[] = []

@@ -1,4 +1,4 @@
-// What a repair would do, as plain data: `plan-repair.ts` makes it, `repair.ts` obeys it, a dry run answers it.
+// The plan of a repair, as plain data: `plan-repair.ts` makes it, `repair.ts` applies it, and a dry run returns it.
 
 import type { BlockSource } from '../blocks/block-source.ts'
 import type { Head, HeadSnapshot } from '../format/head.ts'
@@ -11,49 +11,52 @@ import type { SalvagedPack } from './salvage.ts'
 
 /** One step of a repair. Nothing is ever deleted. */
 export type RepairAction =
-  /** Good blocks of a pack that goes are copied into a new one. */
+  /** Copies the good blocks of a pack that HEAD will not name into a new pack. */
   | { action: 'rescue-blocks'; pack: string; blocks: number }
-  /** Segments blocks that are lost are made anew from the chunks of their blobs. */
+  /** Rebuilds lost segments blocks from the chunks of their blobs. */
   | { action: 'rebuild-segments'; blocks: number }
-  /** Commit records, from which a lost HEAD is rebuilt, are written anew. */
+  /** Writes commit records again. A lost HEAD is rebuilt from them. */
   | { action: 'renew-records'; snapshots: number }
-  /** Moves a file aside; with reason `before-repair`, a copy of it. */
+  /** Moves a file to quarantine, or, with reason `before-repair`, a copy of it. */
   | { action: 'quarantine-file'; file: StoreFileName; reason: string; why: string }
   | { action: 'quarantine-pack'; pack: string; reason: string; why: string }
-  /** HEAD is made from something else than the HEAD before. */
+  /** Replaces HEAD by one that is not made from HEAD.json. */
   | { action: 'restore-head'; from: BaseHead['from']; why: string; loses: string }
   | { action: 'restore-store-file'; why: string }
-  /** HEAD names a pack that it did not name. */
+  /** Adds a pack to HEAD. */
   | { action: 'adopt-pack'; pack: string; blocks: number }
-  /** HEAD no longer names a pack that is not there. */
+  /** Removes a missing pack from HEAD. */
   | { action: 'forget-pack'; pack: string }
-  /** HEAD says something that is not so. */
+  /** Corrects something that HEAD records wrongly. */
   | { action: 'correct-head'; why: string }
-  /** A snapshot that cannot be completed leaves the history. */
+  /** Removes an incomplete snapshot from the history. */
   | { action: 'drop-snapshot'; sequence: number; manifest: string; why: string }
-  /** Another snapshot becomes the current one. */
+  /** Makes another snapshot the current one. */
   | { action: 'set-current'; from: number | null; to: number | null; why: string }
 
-/** What a repair would do. It is made from what was read and changes nothing. */
+/** What a repair would do. Making a plan changes nothing. */
 export interface RepairPlan {
   location: string
-  /** Nothing to do. */
+  /** There is nothing to do. */
   ok: boolean
-  /** In the order in which they are carried out. */
+  /** In the order in which they are applied. */
   actions: RepairAction[]
-  /** Sequences that will be there and whole, newest first. */
+  /** Sequences of the snapshots that will be kept, newest first. */
   snapshots: number[]
-  /** An old HEAD was put back: nothing is planned until `rolledBack` says which way to go on. */
+  /** An old HEAD was put back. Nothing is planned until `rolledBack` says how to continue. */
   choice: 'newer-or-older' | null
 }
 
-/** Which way a repair goes on where it must not decide by itself. */
+/** Decisions that a repair must not make by itself. */
 export interface RepairOptions {
   /** When an old HEAD was put back: `newer` adopts the snapshots made after it, `older` goes on without them. */
   rolledBack?: 'newer' | 'older' | undefined
-  /** `lost`: go on without what the disk fails to give (EIO). By default a repair stops there: the disk may give it tomorrow. */
+  /**
+   * `lost`: treat what the disk cannot read (EIO) as lost. By default the repair fails, because the disk may be
+   * readable later.
+   */
   unreadable?: 'lost' | undefined
-  /** False: `SNAPSHOT_DAMAGED`, and nothing is changed, when the repair would drop a snapshot. Default true. */
+  /** False: if the repair would drop a snapshot, throw `SNAPSHOT_DAMAGED` and change nothing. Default true. */
   mayDrop?: boolean | undefined
   onProgress?: OnProgress | undefined
   signal?: AbortSignal | undefined
@@ -67,18 +70,18 @@ export const REPAIR_OPTIONS: OptionTable<RepairOptions> = {
   signal: 'signal',
 }
 
-/** A plan with what it takes to carry it out. */
+/** A plan, with everything needed to apply it. */
 export interface PreparedRepair {
   plan: RepairPlan
   start: BaseHead
   direction: Direction
-  /** Packs of this store, in step with `source` and `marks`. */
+  /** Packs of this store, in the order of `source` and `marks`. */
   packs: readonly SalvagedPack[]
   source: BlockSource
-  /** Blocks that kept snapshots need. */
+  /** The blocks that kept snapshots need. */
   marks: readonly Uint8Array[]
   kept: readonly KeptSnapshot[]
-  /** Segments blocks made anew, which kept snapshots need. */
+  /** Rebuilt segments blocks that kept snapshots need. */
   rebuilt: readonly RebuiltSegments[]
   current: number | null
   packPlan: PackPlan
@@ -88,37 +91,37 @@ export interface PreparedRepair {
 
 export interface KeptSnapshot {
   snapshot: HeadSnapshot
-  /** Slots of packs that hold its blocks, or its commit record. */
-  slots: ReadonlySet<number>
-  /** It needs a segments block that is made anew. */
+  /** Numbers of packs that hold its blocks, or its commit record. */
+  packNumbers: ReadonlySet<number>
+  /** It needs a rebuilt segments block. */
   needsRebuilt: boolean
 }
 
-/** Which HEAD the new one goes on from, and what of the rest comes into it. */
+/** Which HEAD the new one is made from, and what else goes into it. */
 export interface Direction {
   base: Head
   /** HEAD went back in time. */
   rolledBack: boolean
   choice: RepairPlan['choice']
-  /** Snapshots that only commit records tell of come into the history. */
+  /** Snapshots that only commit records name are added to the history. */
   adopting: boolean
-  /** Revision and sequence go far ahead: numbers were given out that nobody remembers. */
+  /** Revision and sequence skip far ahead, because unrecorded numbers may have been used. */
   jump: boolean
 }
 
-/** What becomes of each pack of the store, by slot. */
+/** What a repair does with each pack, by pack number. */
 export interface PackPlan {
-  /** HEAD will name them. */
+  /** Packs that HEAD will name. */
   named: Set<number>
-  /** Of those, the ones that it did not name before. */
+  /** Those of them that HEAD did not name before. */
   adopted: number[]
-  /** HEAD will not name them, and they have blocks that are needed: these are copied. */
+  /** Packs that HEAD will not name and whose needed blocks are copied. */
   rescued: Set<number>
-  toQuarantine: { slot: number; reason: string; why: string }[]
-  /** Names of packs that HEAD names and that are not there. */
+  toQuarantine: { packNumber: number; reason: string; why: string }[]
+  /** Names of missing packs that HEAD names. */
   missing: string[]
-  /** Ids of packs that HEAD names and that it cannot name any more. */
+  /** Ids of packs that HEAD names now and will not name. */
   lost: Set<number>
-  /** What HEAD says of packs that is not so, in words. */
+  /** What HEAD records wrongly of packs, in words. */
   wrong: string[]
 }

@@ -1,4 +1,5 @@
-// Applies a repair's plan: quarantine, copies of good blocks, commit records, a new HEAD. Nothing is deleted.
+// Applies the plan of a repair: moves files to quarantine, copies good blocks, writes commit records and a new HEAD.
+// Nothing is deleted.
 
 import { packNumberOf } from '../blocks/block-source.ts'
 import { appendCommitRecord } from '../blocks/commit-record.ts'
@@ -15,15 +16,15 @@ import type { WriteSession } from '../storage/port.ts'
 import { BEFORE_REPAIR, prepareRepair } from './plan-repair.ts'
 import type { PreparedRepair, RepairOptions, RepairPlan } from './repair-plan.ts'
 
-/** The plan of a repair, and whether it was carried out. */
+/** The plan of a repair, and whether it was applied. */
 export interface RepairReport extends RepairPlan {
-  /** The plan was carried out; false for a dry run, and when there was nothing to do. */
+  /** The plan was applied. False for a dry run, and when there was nothing to do. */
   applied: boolean
-  /** Where things were moved to, by the name of the file or pack. */
+  /** The new paths of quarantined files, by the name of the file or pack. */
   quarantined: Record<string, string>
 }
 
-/** What `repair` takes of its store. */
+/** The settings that `repair` takes from its store. */
 interface RepairSettings {
   dryRun?: boolean | undefined
   lockWaitMs: number
@@ -35,8 +36,8 @@ const REVISION_JUMP = 1_000_000
 const SEQUENCE_JUMP = 1_000
 
 /**
- * Brings a damaged store back to where it loads and can be written. Nothing is deleted: what is bad moves to quarantine. A store in which
- * nothing is wrong is left exactly as it is. With `dryRun` the answer is what would be done.
+ * Makes a damaged store loadable and writable again. Nothing is deleted: damaged files move to quarantine. An intact
+ * store is not changed at all. With `dryRun`, only returns what would be done.
  */
 export async function repair(ctx: StoreContext, options: RepairOptions & RepairSettings): Promise<RepairReport> {
   assertChoices(options)
@@ -81,7 +82,7 @@ function assertChoices({ rolledBack, unreadable, mayDrop }: RepairOptions): void
   }
 }
 
-/** Snapshots that went with a dead disk may be on another one: the caller wants to look before they leave the history. */
+/** Missing packs may be on another disk, so the caller may want to look for them before their snapshots are dropped. */
 function assertMayDrop({ location, actions }: RepairPlan, { mayDrop }: RepairOptions): void {
   if (mayDrop !== false) return
   const sequences = actions.flatMap((action) => (action.action === 'drop-snapshot' ? [action.sequence] : []))
@@ -100,7 +101,7 @@ function unchanged(plan: RepairPlan): RepairReport {
 
 const PLAN_TRIES = 4
 
-/** Plans without the lock, because taking it is a write. Null: other writers kept committing meanwhile. */
+/** Plans without the lock, because taking the lock is a write. Null if other writers kept committing meanwhile. */
 async function planUnlocked(ctx: StoreContext, options: RepairOptions): Promise<RepairPlan | null> {
   for (let tries = 0; tries < PLAN_TRIES; tries++) {
     const before = await headBytes(ctx)
@@ -139,17 +140,19 @@ function mustChoose(ctx: StoreContext): HoldfastError {
 }
 
 /**
- * In this order, so that whatever was readable before is readable after a crash at any point, and nothing that is evidence can be taken
- * for garbage by the next writer:
+ * The order ensures that what was readable before is readable after a crash at any point, and that the next writer does
+ * not delete evidence as garbage:
  *
- *  1. needed blocks of packs that will go are copied, and durable in new packs;
- *  2. files that are damaged move aside, and of good HEADs there is a copy aside;
- *  3. where there is a good HEAD, it names the new packs too: without that they would be an orphan, and the packs they were copied from
- *     could not go;
- *  4. packs move aside: before HEAD stops naming them, since what it does not name is deleted by the next writer;
- *  5. the repaired HEAD replaces what is there.
+ *  1. needed blocks of packs that HEAD will not name are copied, and become durable in new packs;
+ *  2. damaged files move to quarantine, and so do copies of good HEADs;
+ *  3. a good HEAD gets the new packs added: without that they would be orphans, and the packs that they were copied
+ *     from would have to stay;
+ *  4. packs move to quarantine before HEAD stops naming them, because the next writer deletes packs that HEAD does not
+ *     name;
+ *  5. the repaired HEAD replaces the old one.
  *
- * (A HEAD that gives way to a newer spare moves aside in step 2. A crash before step 5 then leaves none, which any repair rebuilds.)
+ * A HEAD that is older than its spare moves to quarantine in step 2. A crash before step 5 then leaves no HEAD; the
+ * next repair rebuilds it.
  */
 async function applyRepair(
   session: WriteSession,
@@ -161,7 +164,7 @@ async function applyRepair(
   const far = numbersFarAhead(prepared)
   const firstFree = 1 + largest([direction.base, ...(there === null ? [] : [there])].flatMap(packIds))
   const ids = packs.map(
-    ({ name }, slot) => direction.base.packs.find((pack) => pack.name === name)?.id ?? firstFree + slot,
+    ({ name }, packNumber) => direction.base.packs.find((pack) => pack.name === name)?.id ?? firstFree + packNumber,
   )
   const rescued = await writeRescued(session, prepared, ids, {
     revision: there === null ? far.revision : there.revision + 1,
@@ -200,7 +203,7 @@ interface Numbers {
   sequence: number
 }
 
-/** Numbers above all that HEADs and packs show to have been given out. */
+/** Numbers above all those that HEADs and packs record. */
 function numbersFarAhead({ start, direction, packs }: PreparedRepair): Numbers {
   const heads = [direction.base, start.currentHead, start.previous].filter((head) => head !== null)
   const revisions = packs.map(({ intact: whole, header }) => (whole ? header!.revision : 0))
@@ -217,11 +220,11 @@ function largest(numbers: readonly number[]): number {
 
 interface Rescued {
   written: WrittenPack[]
-  /** Kept snapshots with the packs that they need from now on. */
+  /** The kept snapshots, with the packs that they need now. */
   snapshots: HeadSnapshot[]
 }
 
-/** Copies what is needed of packs that go, and says of each kept snapshot which packs it needs. */
+/** Copies the needed blocks of packs that HEAD will not name, and gives each kept snapshot its new list of packs. */
 async function writeRescued(
   session: WriteSession,
   prepared: PreparedRepair,
@@ -245,29 +248,35 @@ async function rescueBlocks(prepared: PreparedRepair, ids: readonly number[], wr
   const { direction, packs, source, marks, kept, packPlan } = prepared
   const moved = createDigestMap()
   const firstId = writer.packId
-  for (const slot of packPlan.rescued) {
-    const pack = { file: source.packs[slot]!, index: source.indexes[slot]!, marks: marks[slot]! }
+  for (const packNumber of packPlan.rescued) {
+    const pack = { file: source.packs[packNumber]!, index: source.indexes[packNumber]!, marks: marks[packNumber]! }
     await copyBlocks(pack, writer, moved, flush, new AbortController().signal)
   }
   for (const { block, digest } of prepared.rebuilt) {
     writer.append(block, digest, CODEC_DAG_CBOR, KIND.segments, null)
     await flush()
   }
-  const named = new Set([...packPlan.named].map((slot) => ids[slot]!))
+  const named = new Set([...packPlan.named].map((packNumber) => ids[packNumber]!))
   const lastId = writer.packId
   const into = Array.from({ length: lastId - firstId + 1 }, (_, i) => firstId + i)
-  const snapshots = kept.map(({ snapshot, slots, needsRebuilt }) => {
-    const stay = [...snapshot.packs, ...[...slots].map((slot) => ids[slot]!)].filter((id) => named.has(id))
-    const copied = needsRebuilt || [...slots].some((slot) => packPlan.rescued.has(slot))
-    // The records are in the last pack, so every snapshot they speak of needs it.
+  const snapshots = kept.map(({ snapshot, packNumbers, needsRebuilt }) => {
+    const stay = [...snapshot.packs, ...[...packNumbers].map((packNumber) => ids[packNumber]!)].filter((id) =>
+      named.has(id),
+    )
+    const copied = needsRebuilt || [...packNumbers].some((packNumber) => packPlan.rescued.has(packNumber))
+    // The records are in the last pack, so every snapshot with a record there needs it.
     const written = copied ? into : prepared.renewRecords ? [lastId] : []
     const packIds = [...new Set([...stay, ...written])].sort((a, b) => a - b)
     const { digest } = parseCid(snapshot.manifest)
-    const slot = packNumberOf(source.find(digest, 0))
-    return { ...snapshot, packs: packIds, pack: packPlan.rescued.has(slot) ? moved.get(digest, 0) : ids[slot]! }
+    const packNumber = packNumberOf(source.find(digest, 0))
+    return {
+      ...snapshot,
+      packs: packIds,
+      pack: packPlan.rescued.has(packNumber) ? moved.get(digest, 0) : ids[packNumber]!,
+    }
   })
   if (prepared.renewRecords) {
-    const names = new Map([...packs.map(({ name }, slot) => [ids[slot]!, name] as const)])
+    const names = new Map([...packs.map(({ name }, packNumber) => [ids[packNumber]!, name] as const)])
     for (const { id, name } of writer.packs) names.set(id, name)
     for (const snapshot of snapshots) appendCommitRecord(writer, direction.base.storeId, snapshot, names)
   }
@@ -298,9 +307,9 @@ function repairedHead(prepared: PreparedRepair, ids: readonly number[], rescued:
   const { direction, packs, current, packPlan } = prepared
   const { base } = direction
   const lives = new Map(base.packs.map(({ name, live }) => [name, live]))
-  const named: HeadPack[] = [...packPlan.named].map((slot) => {
-    const { name, bytes, intactIndex: good } = packs[slot]!
-    return { id: ids[slot]!, name, bytes, blocks: good.blocks, live: lives.get(name) ?? null }
+  const named: HeadPack[] = [...packPlan.named].map((packNumber) => {
+    const { name, bytes, intactIndex: good } = packs[packNumber]!
+    return { id: ids[packNumber]!, name, bytes, blocks: good.blocks, live: lives.get(name) ?? null }
   })
   const there = new Set(packs.map(({ name }) => name))
   const next = nextHead(
@@ -311,7 +320,7 @@ function repairedHead(prepared: PreparedRepair, ids: readonly number[], rescued:
       snapshots: [],
       packs: named,
       retired: base.retired.filter(({ name }) => there.has(name)),
-      // All packs that it will name are whole.
+      // All packs that HEAD will name are intact.
       damaged: [],
     },
     { snapshots: rescued.snapshots, written: rescued.written.map((pack) => ({ ...pack, live: pack.bytes })) },

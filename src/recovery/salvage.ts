@@ -1,4 +1,4 @@
-// Reads all that is good in a pack, even if its index is damaged: the blocks whose bytes match their digests, and the
+// Finds everything good in a pack, even if its index is damaged: the blocks whose bytes match their digests, and the
 // commit records among them.
 
 import { decompressStored } from '../blocks/block-source.ts'
@@ -20,29 +20,29 @@ import { KIND, type PackHeader, type PackIndex, parsePackFooter, parsePackHeader
 import { createPackIndex, type PackIndexBuilder } from '../format/pack-builder.ts'
 import type { PackFile } from '../storage/port.ts'
 
-/** A pack as it was found, and what of it can be used. */
+/** A pack as found, and the part of it that can be used. */
 export interface SalvagedPack {
   name: string
   bytes: number
   pack: OpenPack
-  /** What its first bytes say; null when that is nothing. */
+  /** Its header; null if it has none. */
   header: PackHeader | null
-  /** The blocks whose bytes are good, wherever the index came from. */
+  /** The good blocks, whatever index they were found by. */
   intactIndex: PackIndex
-  /** Header, index and every block are as they were written. */
+  /** Header, index and every block are intact. */
   intact: boolean
-  /** What is wrong, in words; empty when whole. */
+  /** What is wrong, in words; empty if the pack is intact. */
   why: string
-  /** Of this store. */
+  /** The commit records of this store. */
   records: CommitRecord[]
 }
 
 export interface SalvageOptions {
   packCache: PackCache
   storeId: Uint8Array
-  /** What HEAD says of the pack: where its index lies, when the pack itself no longer tells. */
+  /** HEAD's record of the pack. It gives the place of the index if the pack's footer is damaged. */
   recorded: { bytes: number; blocks: number } | undefined
-  /** What the disk does not give counts as lost. */
+  /** Whether unreadable bytes count as lost. */
   unreadableIsLost: boolean
   onBytes?: ((bytes: number) => void) | undefined
 }
@@ -72,7 +72,7 @@ export async function salvagePack(name: string, options: SalvageOptions): Promis
   }
 }
 
-/** Null when it is not a pack's. It has no checksum of its own. */
+/** Null if the file does not begin as a pack. The header has no checksum of its own. */
 export async function readHeader(file: PackFile, options: { unreadableIsLost: boolean }): Promise<PackHeader | null> {
   const bytes = new Uint8Array(HEADER_BYTES)
   try {
@@ -84,7 +84,7 @@ export async function readHeader(file: PackFile, options: { unreadableIsLost: bo
   }
 }
 
-/** Errors of a disk that will not give these bytes again: EIO, and what file systems with checksums answer. */
+/** Errors of a disk that has lost the bytes: EIO, and the errors of file systems with checksums. */
 const MEDIA_ERRORS = ['EIO', 'EUCLEAN', 'EBADMSG', 'ENODATA']
 
 function isLost(error: unknown, { unreadableIsLost }: { unreadableIsLost: boolean }): boolean {
@@ -106,8 +106,8 @@ async function goodBlocks(pack: OpenPack, options: SalvageOptions): Promise<{ in
 }
 
 /**
- * The index of those blocks whose bytes are what it says; itself when all are. `indexOffset`: where the data ends, which is not where the
- * index of this file begins when the file was cut short.
+ * Reduces an index to its good blocks; returns the same index if all are good. `indexOffset` is the end of the data; in
+ * a truncated file it is not the start of the index.
  */
 async function onlyGood(
   file: PackFile,
@@ -140,17 +140,17 @@ function unreadable(file: PackFile, cause: unknown): unknown {
 
 function addEntry(builder: PackIndexBuilder, index: PackIndex, entry: number): void {
   const compression = index.compression(entry)
-  builder.add(
-    index.bytes,
-    index.digestAt(entry),
-    index.offset(entry),
-    index.storedLength(entry),
-    index.rawLength(entry),
-    index.codec(entry),
+  builder.add({
+    digest: index.bytes,
+    digestAt: index.digestAt(entry),
+    offset: index.offset(entry),
+    storedLength: index.storedLength(entry),
+    rawLength: index.rawLength(entry),
+    codec: index.codec(entry),
     compression,
-    index.kind(entry),
-    compression === 0 ? null : index.check(entry),
-  )
+    kind: index.kind(entry),
+    check: compression === 0 ? null : index.check(entry),
+  })
 }
 
 function finish(builder: PackIndexBuilder, indexOffset: number): PackIndex {
@@ -158,8 +158,8 @@ function finish(builder: PackIndexBuilder, indexOffset: number): PackIndex {
 }
 
 /**
- * Blocks of a pack whose index is damaged: every 56 bytes that may be an entry are tried, and count when the bytes they point to have
- * the digest they say. Nothing of a damaged index is believed otherwise.
+ * Finds the blocks of a pack with a damaged index. Each 56 bytes that may be an entry are tried. An entry counts only
+ * if the bytes that it points to match its digest.
  */
 async function salvage(file: PackFile, options: SalvageOptions): Promise<PackIndex> {
   await prepareDecompression()
@@ -167,7 +167,8 @@ async function salvage(file: PackFile, options: SalvageOptions): Promise<PackInd
   const place = await indexPlace(file, options)
   if (place === null) return finish(builder, HEADER_BYTES)
   const entries = await possibleEntries(file, place, options)
-  // The blocks of a pack do not overlap. An index that says otherwise must not make a day's work of it: the longest are left out.
+  // The blocks of a pack do not overlap. A damaged index with overlapping entries must not cause unbounded work, so the
+  // longest entries are left out.
   let bytes = entries.reduce((sum, entry) => sum + storedLengthOf(entry), 0)
   if (bytes > 2 * file.bytes) entries.sort((a, b) => storedLengthOf(b) - storedLengthOf(a))
   const seen = new Set<string>()
@@ -182,18 +183,17 @@ async function salvage(file: PackFile, options: SalvageOptions): Promise<PackInd
     seen.add(digest)
     const view = viewOf(entry)
     const check = entry[45] === 0 ? null : entry.subarray(48, 56)
-    builder.add(
-      entry,
-      0,
-      view.getUint32(32, true),
-      length,
-      view.getUint32(40, true),
-      entry[44]!,
-      entry[45]!,
-      // What it is for says nothing about its bytes.
-      entry[46]! <= KIND.commit ? entry[46]! : KIND.chunk,
+    builder.add({
+      digest: entry,
+      offset: view.getUint32(32, true),
+      storedLength: length,
+      rawLength: view.getUint32(40, true),
+      codec: entry[44]!,
+      compression: entry[45]!,
+      // A wrong kind does not make the bytes wrong.
+      kind: entry[46]! <= KIND.commit ? entry[46]! : KIND.chunk,
       check,
-    )
+    })
   }
   const { indexOffset } = place
   return await onlyGood(file, { index: finish(builder, indexOffset), indexOffset }, options)
@@ -201,7 +201,7 @@ async function salvage(file: PackFile, options: SalvageOptions): Promise<PackInd
 
 async function possibleEntries(file: PackFile, place: IndexPlace, options: SalvageOptions): Promise<Uint8Array[]> {
   const start = place.indexOffset + FANOUT_BYTES
-  // A pack that was cut short may have lost the end of it.
+  // A truncated pack may have lost the end of its index.
   const count = Math.min(place.blocks, Math.floor((file.bytes - start) / ENTRY_BYTES))
   if (count <= 0) return []
   const bytes = new Uint8Array(count * ENTRY_BYTES)
@@ -221,7 +221,7 @@ interface IndexPlace {
   blocks: number
 }
 
-/** Where the index begins and how many blocks it lists: as the footer says, else as HEAD does; null when nobody knows. */
+/** Where the index begins and how many blocks it lists: from the footer, else from HEAD; null if neither tells. */
 async function indexPlace(file: PackFile, options: SalvageOptions): Promise<IndexPlace | null> {
   try {
     const footer = new Uint8Array(FOOTER_BYTES)
@@ -259,7 +259,7 @@ function viewOf(bytes: Uint8Array): DataView {
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 }
 
-/** The commit records of this store among a pack's good blocks. */
+/** Reads the commit records of this store among a pack's good blocks. */
 async function commitRecords(
   { intactIndex, pack }: { intactIndex: PackIndex; pack: OpenPack },
   storeId: Uint8Array,

@@ -1,4 +1,4 @@
-// Verifies the stored bytes a slice at a time and goes on where the slice before stopped.
+// Verifies the stored bytes a slice at a time. Each slice starts where the previous one stopped.
 
 import { createPackCache, type OpenPack } from '../blocks/pack-cache.ts'
 import { scanPack } from '../blocks/scan-pack.ts'
@@ -11,13 +11,16 @@ import { STORE_ID_BYTES } from '../format/limits.ts'
 import type { OptionTable } from '../misuse.ts'
 import { type BadBlocksOf, blockProblems, noteBadBlocks, type Problem, packProblem } from './problem.ts'
 
-/** How far one slice goes. Without a limit a slice is a whole round. */
+/** Limits of one slice. Without limits a slice is a whole round. */
 export interface ScrubOptions {
   /** Stop after about this many stored bytes; at least one step of a few MiB is made. */
   maxBytes?: number | undefined
   /** Stop after about this many milliseconds. */
   maxMs?: number | undefined
-  /** Where the slice before stopped; default: where this store object's last slice did. Keep it across restarts. null: from the start. */
+  /**
+   * Where the previous slice stopped; default: where this store object's last slice stopped. Keep it across restarts.
+   * null: from the start.
+   */
   cursor?: string | null | undefined
   /** Rejects with `signal.reason`. */
   signal?: AbortSignal | undefined
@@ -30,21 +33,22 @@ export const SCRUB_OPTIONS: OptionTable<ScrubOptions> = {
   signal: 'signal',
 }
 
-/** What one slice of a scrub found. */
+/** The result of one slice of a scrub. */
 export interface ScrubReport {
-  /** Nothing is wrong in this slice but, at most, what HEAD records already. */
+  /** Nothing is wrong in this slice, except what HEAD already records. */
   ok: boolean
   problems: Problem[]
-  /** `bytes` are stored ones. */
+  /** `bytes` are stored bytes. */
   checked: { blocks: number; bytes: number }
-  /** Give it to the next slice; null when the round is complete. */
+  /** The cursor for the next slice; null when the round is complete. */
   cursor: string | null
 }
 
 /**
- * Verifies the stored bytes a slice at a time, pack after pack in the order of their names, so that a server can check a large store
- * over days. Packs that come and go between slices are met in the next round. Changes nothing; what is found bad is not counted on
- * by later persists of the same store object, which record it. Whether each snapshot is complete is for `verify` to say.
+ * Verifies the stored bytes a slice at a time, in the order of the packs' names, so that a server can check a large
+ * store over days. Packs that are added between slices are checked in this round or the next. Scrub changes nothing.
+ * Later persists of the same store object do not reuse the bad blocks, and record them in HEAD. Scrub does not check
+ * whether snapshots are complete; `verify` does.
  */
 export async function scrub(ctx: StoreContext, options: ScrubOptions = {}): Promise<ScrubReport> {
   const startMs = clock.monotonicMs()
@@ -73,7 +77,7 @@ export async function scrub(ctx: StoreContext, options: ScrubOptions = {}): Prom
   }
 }
 
-/** Answers the number of the block to go on with when `isEnough`; null when the pack is done. */
+/** Returns the number of the next block when `isEnough` stops it; null when the pack is done. */
 async function scrubPack(
   ctx: StoreContext,
   head: Head,
@@ -84,7 +88,7 @@ async function scrubPack(
 ): Promise<number | null> {
   let pack: OpenPack | null = null
   try {
-    // A cache of its own: what this process has in memory of the pack says nothing about the disk.
+    // Uses a cache of its own, because what this process has in memory says nothing about the disk.
     pack = await createPackCache(ctx.storage).open(name, fromHex(head.storeId, STORE_ID_BYTES))
     const index = await pack.index()
     const bad: BadBlocksOf = { states: new Uint8Array(index.blocks), failure: null }
@@ -113,7 +117,7 @@ async function scrubPack(
   }
 }
 
-/** A pack that went while we came to it is not missing. */
+/** A pack that HEAD no longer names was deleted by a writer and is not missing. */
 async function isNamed(ctx: StoreContext, name: string): Promise<boolean> {
   const stored = await ctx.storage.readHead()
   return stored?.head.packs.some((pack) => pack.name === name) ?? false

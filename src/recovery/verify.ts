@@ -11,13 +11,14 @@ import { ENTRY_BYTES, FANOUT_BYTES, FOOTER_BYTES, HEADER_BYTES } from '../format
 import type { PackIndex } from '../format/pack.ts'
 import type { OptionTable } from '../misuse.ts'
 import type { OnProgress } from '../progress.ts'
+import { checkRecords } from './check-records.ts'
 import { createSnapshotCheck, listingCheck, type SnapshotHealth } from './examine.ts'
 import { type Pinned, pinStore } from './pin-store.ts'
 import { type BadBlocksOf, blockProblems, noteBadBlocks, type Problem, packProblem } from './problem.ts'
 
-/** How deep `verify` looks. */
+/** How much `verify` reads. */
 export interface VerifyOptions {
-  /** `quick`: every structure, no blob bytes. `full` (default): every stored byte as well. */
+  /** `quick`: every structure, but no blob bytes. `full` (default): every stored byte, too. */
   level?: 'quick' | 'full' | undefined
   /** Rejects with `signal.reason`. */
   signal?: AbortSignal | undefined
@@ -29,24 +30,24 @@ export const VERIFY_OPTIONS: OptionTable<VerifyOptions> = { level: 'any', signal
 /** What `verify` found. It changes nothing. */
 export interface VerifyReport {
   /**
-   * Every snapshot can be loaded, and nothing is wrong but, at most, what HEAD records already (problems that are `known`): those blocks are
-   * not counted on any more, and every snapshot does without them.
+   * Every snapshot can be loaded, and nothing is wrong except what HEAD already records (problems with `recorded`). No
+   * persist reuses those blocks, and no snapshot needs them.
    */
   ok: boolean
   location: string
   level: 'quick' | 'full'
-  /** HEAD's revision that was verified; null when there is no store, or no HEAD that can be read. */
+  /** The verified revision of HEAD; null if there is no store or no readable HEAD. */
   revision: number | null
   problems: Problem[]
   /** Newest first. */
   snapshots: SnapshotHealth[]
-  /** `blocks` and their stored `bytes`: at level `full` only. */
+  /** `blocks` and their stored `bytes` are counted at level `full` only. */
   checked: { packs: number; blocks: number; bytes: number }
   /**
    * `none`: there is no journal. `skipped`: its owner has it open and wrote while it was looked at; the owner looked when it opened it.
    */
   journal: 'none' | 'checked' | 'skipped'
-  /** What to do, in words; empty when there is nothing. */
+  /** What to do, in words; empty if there is nothing to do. */
   advice: string
   durationMs: number
 }
@@ -55,9 +56,9 @@ export interface VerifyReport {
 type CheckJournal = () => Promise<{ state: VerifyReport['journal']; error: HoldfastError | null }>
 
 /**
- * Looks at everything and changes nothing. What is damaged, missing or unreadable is in the report; it throws only when there is nothing to
- * look at. Packs are read from the disk even when this process has them in memory. Holds every pack open, and in memory their
- * indexes (40 to 52 bytes a block) and a few MiB more.
+ * Verifies the whole store and changes nothing. Damaged, missing and unreadable files are in the report; it throws only
+ * if there is nothing to verify. Packs are read from the disk even if this process has them in memory. It holds every
+ * pack open, and keeps their indexes (40 to 52 bytes a block) and a few MiB more in memory.
  */
 export async function verify(
   ctx: StoreContext,
@@ -116,15 +117,15 @@ async function verifyPacks(
   const source: BlockSource = await openBlockSource(packs, {
     failures: failures.map(({ error }) => error),
     onBadBlock(pack, digest, error) {
-      const slot = packs.findIndex(({ name }) => name === pack)
-      const entry = source.indexes[slot]!.find(digest, 0)
-      if (marks.has(slot, entry)) return
-      if (isHoldfastError(error, 'IO_FAILED')) marks.add(slot, entry, BLOCK.unreadable, error)
-      else marks.add(slot, entry, BLOCK.wrong)
+      const packNumber = packs.findIndex(({ name }) => name === pack)
+      const entry = source.indexes[packNumber]!.find(digest, 0)
+      if (marks.has(packNumber, entry)) return
+      if (isHoldfastError(error, 'IO_FAILED')) marks.add(packNumber, entry, BLOCK.unreadable, error)
+      else marks.add(packNumber, entry, BLOCK.wrong)
     },
   })
   await source.expectLookups(Number.POSITIVE_INFINITY)
-  for (const [slot, pack] of packs.entries()) comparePack(head, pack, source.indexes[slot]!, report)
+  for (const [packNumber, pack] of packs.entries()) comparePack(head, pack, source.indexes[packNumber]!, report)
   if (report.level === 'full') await scanAll(source, marks, report, options)
   else markRecorded(head, source, marks)
 
@@ -149,6 +150,8 @@ async function verifyPacks(
   for (const [sequence, message] of listing.wrong()) {
     report.problems.push({ code: 'HEAD_DAMAGED', what: `snapshot ${sequence}`, message })
   }
+  const isGood = (slot: number, entry: number): boolean => !marks.has(slot, entry)
+  report.problems.push(...(await checkRecords(ctx, head, source, { isGood, signal: options.signal })))
   reportBadBlocks(ctx, head, source, marks, report)
 }
 
@@ -166,13 +169,16 @@ async function scanAll(
   { signal, onProgress }: VerifyOptions,
 ): Promise<void> {
   const { checked } = report
-  const totalBytes = source.packs.reduce((sum, { file }, slot) => sum + dataBytes(file.bytes, source.indexes[slot]!), 0)
-  for (const [slot, { file }] of source.packs.entries()) {
-    for await (const step of scanPack(file, source.indexes[slot]!)) {
+  const totalBytes = source.packs.reduce(
+    (sum, { file }, packNumber) => sum + dataBytes(file.bytes, source.indexes[packNumber]!),
+    0,
+  )
+  for (const [packNumber, { file }] of source.packs.entries()) {
+    for await (const step of scanPack(file, source.indexes[packNumber]!)) {
       signal?.throwIfAborted()
       checked.blocks += step.blocks
       checked.bytes += step.bytes
-      for (const [entry, state] of step.bad) marks.add(slot, entry, state, step.failure)
+      for (const [entry, state] of step.bad) marks.add(packNumber, entry, state, step.failure)
       onProgress?.({ phase: 'verifying', bytes: checked.bytes, totalBytes })
     }
     checked.packs += 1
@@ -183,26 +189,26 @@ function dataBytes(fileBytes: number, { blocks }: PackIndex): number {
   return fileBytes - HEADER_BYTES - FANOUT_BYTES - blocks * ENTRY_BYTES - FOOTER_BYTES
 }
 
-/** Nothing is read that could tell, so HEAD is believed. */
+/** Marks the blocks that HEAD records as bad. At level `quick` their bytes are not read. */
 function markRecorded(head: Head, source: BlockSource, marks: BadMarks): void {
   for (const { pack, digests } of head.damaged) {
-    const slot = source.packs.findIndex(({ name }) => name === pack)
-    if (slot === -1) continue
+    const packNumber = source.packs.findIndex(({ name }) => name === pack)
+    if (packNumber === -1) continue
     for (const hex of digests) {
-      const entry = source.indexes[slot]!.find(Buffer.from(hex, 'hex'), 0)
-      if (entry !== -1) marks.add(slot, entry, BLOCK.wrong)
+      const entry = source.indexes[packNumber]!.find(Buffer.from(hex, 'hex'), 0)
+      if (entry !== -1) marks.add(packNumber, entry, BLOCK.wrong)
     }
   }
 }
 
 function hasGoodCopy(source: BlockSource, marks: BadMarks, digests: Uint8Array, at: number): boolean {
-  return source.indexes.some((index, slot) => {
+  return source.indexes.some((index, packNumber) => {
     const entry = index.find(digests, at)
-    return entry !== -1 && !marks.has(slot, entry)
+    return entry !== -1 && !marks.has(packNumber, entry)
   })
 }
 
-/** From now on persists of this store object do not count on these blocks, and record them. */
+/** Reports bad blocks. From now on persists of this store object do not reuse them, and record them in HEAD. */
 function reportBadBlocks(
   ctx: StoreContext,
   head: Head,
@@ -210,33 +216,36 @@ function reportBadBlocks(
   marks: BadMarks,
   report: VerifyReport,
 ): void {
-  for (const [slot, bad] of marks.all()) {
-    const { name } = source.packs[slot]!
-    const index = source.indexes[slot]!
+  for (const [packNumber, bad] of marks.all()) {
+    const { name } = source.packs[packNumber]!
+    const index = source.indexes[packNumber]!
     noteBadBlocks(ctx, head, name, index, bad.states)
     const isCopied = (entry: number): boolean => hasGoodCopy(source, marks, index.bytes, index.digestAt(entry))
     report.problems.push(...blockProblems(head, { name, index }, bad, isCopied))
   }
 }
 
-/** Bad blocks, by the slot of their pack. */
+/** Bad blocks, by the number of their pack. */
 interface BadMarks {
-  add(slot: number, entry: number, state: BlockState, failure?: unknown): void
-  has(slot: number, entry: number): boolean
+  add(packNumber: number, entry: number, state: BlockState, failure?: unknown): void
+  has(packNumber: number, entry: number): boolean
   all(): Iterable<[number, BadBlocksOf]>
 }
 
 function createBadMarks(source: () => BlockSource): BadMarks {
-  const bySlot = new Map<number, BadBlocksOf>()
+  const byPack = new Map<number, BadBlocksOf>()
   return {
-    add(slot, entry, state, failure = null) {
-      const bad = bySlot.get(slot) ?? { states: new Uint8Array(source().indexes[slot]!.blocks), failure: null }
+    add(packNumber, entry, state, failure = null) {
+      const bad = byPack.get(packNumber) ?? {
+        states: new Uint8Array(source().indexes[packNumber]!.blocks),
+        failure: null,
+      }
       bad.states[entry] = state
       bad.failure ??= failure
-      bySlot.set(slot, bad)
+      byPack.set(packNumber, bad)
     },
-    has: (slot, entry) => bySlot.size > 0 && (bySlot.get(slot)?.states[entry] ?? BLOCK.good) !== BLOCK.good,
-    all: () => bySlot,
+    has: (packNumber, entry) => byPack.size > 0 && (byPack.get(packNumber)?.states[entry] ?? BLOCK.good) !== BLOCK.good,
+    all: () => byPack,
   }
 }
 

@@ -1,4 +1,4 @@
-// A store in memory, for tests. It keeps the promises of the port but durability, and never touches a disk.
+// A store in memory, for tests. It keeps all promises of the port except durability, and never touches a disk.
 
 import { HoldfastError } from '../errors.ts'
 import { emptyHead } from '../format/empty-head.ts'
@@ -6,7 +6,7 @@ import { encodeHead, type Head, parseHead } from '../format/head.ts'
 import { createQueue } from '../fs/queue.ts'
 import type { Inspection, PackFile, Storage, StoredHead, WriteSession } from './port.ts'
 
-/** A store that lives and dies with this process; for tests. */
+/** A store in the memory of this process, for tests. */
 export function memoryStorage(): Storage {
   const packs = new Map<string, Uint8Array>()
   const queue = createQueue()

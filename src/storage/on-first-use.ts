@@ -1,8 +1,9 @@
-// Loads a storage's code on the first call: to import the package costs no schema library, and no storage that is never opened.
+// Loads a storage's code on the first call, so that importing the package loads neither a schema library nor a storage
+// that is never opened.
 
 import type { Storage } from './port.ts'
 
-/** A storage at `location` whose code is loaded by the first call. */
+/** A storage at `location`. Its code is loaded by the first call. */
 export function onFirstUse(location: string, load: () => Promise<Storage>): Storage {
   let loading: Promise<Storage> | null = null
   const storage = () => (loading ??= load())

@@ -4,19 +4,22 @@ import type { HoldfastError } from '../errors.ts'
 import type { Head } from '../format/head.ts'
 
 /**
- * What a store lies on. Two kinds of things exist: immutable packs, and HEAD, the one cell that changes. Everything
- * above this port is the same for a directory, memory or an object store.
+ * Where a store keeps its data: immutable packs, and HEAD, the one cell that changes. Everything above this port is the
+ * same for a directory, memory or an object store.
  *
- * Errors are `HoldfastError`s: an unreadable thing is never reported as a missing one.
+ * Errors are `HoldfastError`s: an unreadable file is never reported as missing.
  */
 export interface Storage {
   /** For messages: a path, a URL. */
   readonly location: string
-  /** Null when no store was ever made here. HEAD missing or damaged in a store that was made is an error. */
+  /** Null if no store was ever made here. A missing or damaged HEAD in an existing store is an error. */
   readHead(): Promise<StoredHead | null>
-  /** What lies there, good or bad; throws only for what cannot be read at all. For verify and repair. */
+  /** Reports the store's files, good or damaged, for verify and repair. Throws only for files that cannot be read. */
   inspect(): Promise<Inspection>
-  /** Pins a pack: it stays readable until closed, even when deleted meanwhile. `PACK_MISSING` when it is not there. */
+  /**
+   * Opens a pack. It stays readable until it is closed, even if it is deleted meanwhile. `PACK_MISSING` if it does not
+   * exist.
+   */
   openPack(name: string): Promise<PackFile>
   /** Runs `task` as the only writer. */
   write<T>(options: WriteOptions, task: (session: WriteSession) => Promise<T>): Promise<T>
@@ -24,17 +27,17 @@ export interface Storage {
 
 export interface StoredHead {
   head: Head
-  /** Exactly as stored: the compare-and-swap token. */
+  /** The stored bytes, which are the compare-and-swap token. */
   bytes: Uint8Array
-  /** Fields or `requires` of a newer version: such a store is read, not written. */
+  /** Fields or `requires` of a newer version. Such a store can be read, but not written. */
   unknown: readonly string[]
 }
 
-/** A file of a store as it was found. */
+/** A file of a store, as found. */
 export type Found<T> =
   | { state: 'good'; value: T }
   | { state: 'missing' }
-  /** `original`: what it says, when only its layout was changed. */
+  /** `original`: the content, if only the layout of the file was changed. */
   | { state: 'damaged'; error: HoldfastError; original?: T | undefined }
 
 /** The files of a store that are not packs. */
@@ -51,66 +54,73 @@ export interface Inspection {
 }
 
 interface WriteOptions {
-  /** How long to wait for the writer before us. `STORE_LOCKED` after that. */
+  /** How long to wait for another writer; then `STORE_LOCKED`. */
   waitMs: number
-  /** Opens the session also when HEAD or STORE.json is missing or damaged; `stored` is null then. */
+  /** Opens the session even if HEAD or STORE.json is missing or damaged. `stored` is then null. */
   repair?: boolean
   signal?: AbortSignal | undefined
   onWait?: ((waitedMs: number) => void) | undefined
 }
 
-/** Held by the one writer. */
+/** The operations of the one writer. */
 export interface WriteSession {
-  /** HEAD, durable: what was read is fsynced before it is shown here. Null when there is no store yet. */
+  /** HEAD. It was made durable before this session could see it. Null if there is no store yet. */
   readonly stored: StoredHead | null
-  /** The HEAD before, from `HEAD.prev.json`; null when there is none that can be believed. */
+  /** The previous HEAD, from `HEAD.prev.json`; null if there is no trustworthy one. */
   readonly previous: Head | null
-  /** HEAD seems to be a copy of HEAD.prev.json, put there by hand: packs of the next revision may be an acknowledged snapshot's. */
+  /**
+   * HEAD seems to be a copy of HEAD.prev.json that somebody put there. Packs of the next revision may belong to an
+   * acknowledged snapshot.
+   */
   readonly putBack: boolean
   /** An earlier swap's outcome is unknown: "unchanged" must not be acknowledged without a new revision. */
   readonly uncertain: boolean
-  /** A lock keeps every other writer out: packs without a name are nobody's. */
+  /** A lock excludes every other writer, so packs that HEAD does not name belong to nobody. */
   readonly alone: boolean
-  /** Makes an empty store at revision 0. Only when `stored` is null. */
+  /** Makes an empty store at revision 0. Only if `stored` is null. */
   create(storeId: string, created: string): Promise<void>
   createPack(): Promise<PackSink>
-  /** Size in bytes of a committed pack, null when it is not there. */
+  /** Size in bytes of a committed pack; null if it does not exist. */
   packBytes(name: string): Promise<number | null>
   listPacks(): Promise<string[]>
-  /** The first `target.length` bytes of a pack; fewer when it is shorter. Null: it is gone, though it was listed. */
+  /**
+   * Reads the first `target.length` bytes of a pack, or fewer if it is shorter. Null if it was deleted since it was
+   * listed.
+   */
   readPackStart(name: string, target: Uint8Array): Promise<number | null>
   /**
-   * Puts a new HEAD in the place of whatever is there, and a STORE.json beside it unless a good one of the same store is. What is damaged or
-   * another store's must be in quarantine by then.
+   * Replaces HEAD, whatever its state, and writes STORE.json unless a good one of the same store exists. Files that are
+   * damaged or of another store must be in quarantine before.
    */
   restoreHead(next: Head): Promise<void>
   /**
-   * Replaces HEAD, atomically and durably. What it names must be durable before: when what `ready` answers resolves. Until then nothing is
-   * replaced, and when it rejects nothing will be. It is called once the new HEAD is written, so that fsyncs it begins run beside HEAD's.
-   * `HEAD_CONFLICT`: another writer was there. `COMMIT_UNKNOWN`: perhaps done.
+   * Replaces HEAD atomically and durably. Everything that the new HEAD names must be durable when the promise of
+   * `ready` resolves. HEAD is not replaced before that, nor if it rejects. `ready` is called after the new HEAD is
+   * written, so that its fsyncs run beside HEAD's. `HEAD_CONFLICT`: another writer changed HEAD. `COMMIT_UNKNOWN`: HEAD
+   * may or may not be replaced.
    */
   swapHead(next: Head, ready?: () => Promise<unknown>): Promise<void>
   deletePack(name: string): Promise<void>
-  /** Moves a pack aside; answers where it went. */
+  /** Moves a pack to quarantine. Returns its new path. */
   quarantinePack(name: string, reason: string, details: Record<string, unknown>): Promise<string>
-  /** Moves one of the store's own files aside, or with `copy` leaves it and puts a copy there; answers where. */
+  /** Moves one of the store's own files to quarantine, or, with `copy`, a copy of it. Returns the new path. */
   quarantineFile(
     name: StoreFileName,
     reason: string,
     details: Record<string, unknown>,
     options?: { copy?: boolean },
   ): Promise<string>
-  /** What writers have in flight, or left behind. */
+  /** Lists the temporary files of living and dead writers. */
   listTemps(): Promise<Temps>
 }
 
 interface Temps {
-  /** Removes what dead writers left behind; leaves what a living one still uses. */
+  /** Removes the temporary files of dead writers. Those of living writers stay. */
   reap(): Promise<void>
 }
 
 export interface PackSink {
-  /** Appends at `position`; the views are not kept after the promise settles. */
+  /** Appends at `position`. The views are not used after the promise settles. */
   write(views: readonly Uint8Array[], position: number): Promise<void>
   /** Makes the pack durable under its name. */
   commit(name: string): Promise<void>
@@ -122,7 +132,7 @@ export interface PackFile {
   readonly name: string
   /** Size of the file in bytes. */
   readonly bytes: number
-  /** Fills `target`; `PACK_DAMAGED` when the file ends before. */
+  /** Fills `target`. `PACK_DAMAGED` if the file is too short. */
   read(target: Uint8Array, position: number): Promise<void>
   close(): Promise<void>
   closeSync(): void

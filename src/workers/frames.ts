@@ -1,8 +1,9 @@
+// Compresses and decompresses a few hundred blocks at a time with zstd. Like `jobs.ts`, it runs in a worker, or on the
+// main thread where there are no workers.
+
 import { compressBlock, viewBlock } from '../format/compress.ts'
 import { CHECK_BYTES } from '../format/limits.ts'
 import type { Tools } from './jobs.ts'
-
-// zstd, a few hundred blocks at a time. Like `jobs.ts` this runs in a worker, and on the main thread where there is none.
 
 /** Chunks to compress. */
 export interface CompressJob {

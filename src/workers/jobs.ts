@@ -1,8 +1,8 @@
+// The jobs of a worker that cut windows into chunks and hash them. Without workers the main thread runs the same
+// functions. This module imports no package, because it is bundled into the worker's source.
+
 import type { Chunking } from '../format/chunking.ts'
 import { DIGEST_BYTES } from '../format/limits.ts'
-
-// What a worker does, and the main thread where there is none: the same functions over the same memory. Nothing here imports a package,
-// because this module is bundled into the worker's source.
 
 /** Where a window's parts lie: byte positions in one buffer. */
 export interface Region {

@@ -1,3 +1,6 @@
+// The entry point of a worker thread: it receives jobs from the pool and runs them with the functions of `jobs.ts` and
+// `frames.ts`. The build bundles it into a string, so that the package can itself be bundled.
+
 import { createRequire } from 'node:module'
 import { parentPort, workerData } from 'node:worker_threads'
 import { useCompressor, useDecompressor, zstdIsNative } from '../format/codec.ts'
@@ -6,7 +9,7 @@ import { type Compressed, type CompressJob, compressChunks, type DecompressJob, 
 import { type Job, runJob, type Tools } from './jobs.ts'
 import { chunkerOver, type SharedMemory } from './wasm.ts'
 
-// Bundled into a string by `assembly/build.mjs`. The main thread has found the packages.
+// The main thread has resolved the packages and passes their paths.
 
 export interface WorkerData {
   blake3Path: string

@@ -17,7 +17,8 @@ function digestsOf(count: number, seed: number): Uint8Array {
 function indexOf(digests: Uint8Array): PackIndex {
   const builder = createPackIndex()
   const count = digests.length / DIGEST
-  for (let i = 0; i < count; i++) builder.add(digests, i * DIGEST, 64 + i, 1, 1, CODEC_RAW, 0, KIND.chunk, null)
+  const entry = { storedLength: 1, rawLength: 1, codec: CODEC_RAW, compression: 0, kind: KIND.chunk, check: null }
+  for (let i = 0; i < count; i++) builder.add({ ...entry, digest: digests, digestAt: i * DIGEST, offset: 64 + i })
   return builder.finish(new Uint8Array(64), 64 + count).index
 }
 

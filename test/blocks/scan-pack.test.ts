@@ -12,7 +12,9 @@ test('a hundred and fifty thousand compressed blocks of no bytes are found to be
   const view = new DataView(digest.buffer)
   for (let i = 0; i < blocks; i++) {
     view.setUint32(0, i)
-    builder.add(digest, 0, HEADER_BYTES, 0, 0, 0x55, 1, 0, new Uint8Array(8))
+    const lengths = { storedLength: 0, rawLength: 0 }
+    const check = new Uint8Array(8)
+    builder.add({ digest, offset: HEADER_BYTES, ...lengths, codec: 0x55, compression: 1, kind: 0, check })
   }
   const { index } = builder.finish(new Uint8Array(HEADER_BYTES), HEADER_BYTES)
   const file = { name: 'x', bytes: 1000, read: async () => undefined, close: async () => undefined, closeSync() {} }

@@ -49,6 +49,11 @@ test('every file of src/ belongs to a layer of docs/architecture.md, and every l
   expect([...new Set(files.map(layerOf))].sort()).toEqual([...rules.keys()].sort())
 })
 
+test('every file of src/ opens with a comment that says what it is for', () => {
+  const headless = [...sources].filter(([, source]) => !/^\/[/*]/.test(source)).map(([path]) => path)
+  expect(headless).toEqual([])
+})
+
 test('a layer imports only what docs/architecture.md allows it', () => {
   const forbidden = imports.filter(({ from, to }) => !isAllowed(from, to))
   expect(forbidden).toEqual([])

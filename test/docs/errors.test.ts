@@ -44,7 +44,9 @@ test('docs/errors.md lists the details that each code is thrown with', () => {
 })
 
 test('docs/errors.md lists the warnings that are given', () => {
-  const given = sources.flatMap((source) => [...source.matchAll(/warn\(\{\s*code: '(\w+)'/g)].map(([, code]) => code!))
+  const given = sources.flatMap((source) =>
+    [...source.matchAll(/(?:warn|emitProcessWarning)\(\{\s*code: '(\w+)'/g)].map(([, code]) => code!),
+  )
   const table = page.slice(page.indexOf('## Warnings'))
   const listed = [...table.matchAll(/^\| `(\w+)` \|/gm)].map(([, code]) => code!)
   expect(listed.sort()).toEqual([...new Set(given)].sort())

@@ -100,6 +100,33 @@ test.each(
   expect(tree(target)).toEqual(before)
 })
 
+test.each(['files', 'files/.tmp'])(
+  'a link at %s is no damage, for which an older snapshot would be taken',
+  async (link) => {
+    const place = mkdtempSync(join(root, 'linked-'))
+    const path = join(place, 'store')
+    cpSync(sound, path, { recursive: true })
+    const target = join(place, 'outside')
+    mkdirSync(target)
+    rmSync(join(path, link), { recursive: true, force: true })
+    symlinkSync(target, join(path, link))
+    await using store = await openStore(path, { onWarning: () => undefined })
+    let tried = 0
+    const restoring = store.restore(
+      async (snapshot) => {
+        tried += 1
+        return await snapshot.blob('many').file()
+      },
+      { fallback: true },
+    )
+    await expect(restoring).rejects.toMatchObject({
+      code: 'IO_FAILED',
+      details: { code: 'ELOOP', path: join(path, link) },
+    })
+    expect(tried).toBe(1)
+  },
+)
+
 /** Spoils a file of the store, and nothing that a link leads to. */
 function spoil(path: string): void {
   rmSync(path)

@@ -34,9 +34,10 @@ test('an index in less memory says the same of each block, compressed or not, an
       const builder = createPackIndex()
       const digests = noise(blocks.length * 32, seed)
       for (const [i, { offset, stored, raw, codec, kind, compressed }] of blocks.entries()) {
+        const entry = { digest: digests, digestAt: i * 32, offset, rawLength: raw, codec, kind }
         if (mayCompress && compressed) {
-          builder.add(digests, i * 32, offset, stored, raw, codec, 1, kind, noise(8, i + 1))
-        } else builder.add(digests, i * 32, offset, raw, raw, codec, 0, kind, null)
+          builder.add({ ...entry, storedLength: stored, compression: 1, check: noise(8, i + 1) })
+        } else builder.add({ ...entry, storedLength: raw, compression: 0, check: null })
       }
       const { index } = builder.finish(new Uint8Array(64), DATA_BYTES)
       const compact = atOnce(compactingIndex(index))

@@ -40,7 +40,8 @@ function seal(blocks: Block[], dataBytes = 0): PackParts & { built: PackIndex } 
   const scratch = new Uint8Array(34)
   for (const { digest, stored, raw, codec, compression, kind, check } of blocks) {
     scratch.set(digest, 2)
-    builder.add(scratch, 2, offset, stored, raw, codec, compression, kind, check)
+    const lengths = { storedLength: stored, rawLength: raw }
+    builder.add({ digest: scratch, digestAt: 2, offset, ...lengths, codec, compression, kind, check })
     offset += stored
   }
   expect(builder.count).toBe(blocks.length)
@@ -176,15 +177,44 @@ describe('index', () => {
   test('a digest twice, or a block outside the data, is a bug', () => {
     expect(() => seal([block(pattern(32, 1)), block(pattern(32, 1))])).toThrow(/bug/)
     const builder = createPackIndex()
-    builder.add(pattern(32, 1), 0, 64, 100, 100, CODEC_RAW, 0, KIND.chunk, null)
+    builder.add({
+      digest: pattern(32, 1),
+      offset: 64,
+      storedLength: 100,
+      rawLength: 100,
+      codec: CODEC_RAW,
+      compression: 0,
+      kind: KIND.chunk,
+      check: null,
+    })
     expect(() => builder.finish(header, 163)).toThrow(/bug/)
     expect(() => createPackIndex().finish(header, 2 ** 32)).toThrow(/bug/)
-    expect(() => createPackIndex().add(pattern(32, 1), 0, 64, 1, 9, CODEC_RAW, 1, 0, pattern(7, 1))).toThrow(/bug/)
+    expect(() =>
+      createPackIndex().add({
+        digest: pattern(32, 1),
+        offset: 64,
+        storedLength: 1,
+        rawLength: 9,
+        codec: CODEC_RAW,
+        compression: 1,
+        kind: 0,
+        check: pattern(7, 1),
+      }),
+    ).toThrow(/bug/)
   })
 
   test('the trailer is one buffer: index, then footer', () => {
     const builder = createPackIndex()
-    builder.add(pattern(32, 1), 0, 64, 10, 10, CODEC_RAW, 0, KIND.chunk, null)
+    builder.add({
+      digest: pattern(32, 1),
+      offset: 64,
+      storedLength: 10,
+      rawLength: 10,
+      codec: CODEC_RAW,
+      compression: 0,
+      kind: KIND.chunk,
+      check: null,
+    })
     const { trailer, name, index } = builder.finish(header, 74)
     expect(trailer.length).toBe(1024 + 56 + 64)
     expect(index.bytes).toEqual(trailer.subarray(0, 1080))
@@ -195,9 +225,29 @@ describe('index', () => {
   test('a builder serves for pack after pack, and nothing of the one before is in the next', () => {
     const builder = createPackIndex()
     const packs = [1, 2].map((n) => {
-      for (let i = 0; i < 90; i++) builder.add(pattern(32, n * 100 + i), 0, 64, 3, 9, CODEC_RAW, 1, 0, pattern(8, i))
+      for (let i = 0; i < 90; i++)
+        builder.add({
+          digest: pattern(32, n * 100 + i),
+          offset: 64,
+          storedLength: 3,
+          rawLength: 9,
+          codec: CODEC_RAW,
+          compression: 1,
+          kind: 0,
+          check: pattern(8, i),
+        })
       builder.finish(header, 67)
-      for (let i = 0; i < 80; i++) builder.add(pattern(32, i), 0, 64, 9, 9, CODEC_RAW, 0, 0, null)
+      for (let i = 0; i < 80; i++)
+        builder.add({
+          digest: pattern(32, i),
+          offset: 64,
+          storedLength: 9,
+          rawLength: 9,
+          codec: CODEC_RAW,
+          compression: 0,
+          kind: 0,
+          check: null,
+        })
       return builder.finish(header, 73)
     })
     expect(packs[0]!.index.blocks).toBe(80)

@@ -1,7 +1,8 @@
+import { execFileSync, spawn } from 'node:child_process'
 import { linkSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { nodeFileSystem as fs, withRenameRetries } from '../../src/fs/node.ts'
+import { nodeFileSystem as fs, withRenameRetries, withSyncCalls } from '../../src/fs/node.ts'
 import { scratch } from '../support/scratch.ts'
 import { systemError } from '../support/watched-disk.ts'
 
@@ -31,6 +32,21 @@ describe('opening', () => {
     symlinkSync(join(root, 'a'), join(root, 'link'))
     await expect(fs.open(join(root, 'link'), 'update')).rejects.toMatchObject({ code: 'ELOOP' })
     await (await fs.open(join(root, 'link'), 'read')).close()
+  })
+
+  test.skipIf(process.platform === 'win32')('a FIFO is opened without waiting for its other end', async () => {
+    const path = join(scratch(), 'fifo')
+    execFileSync('mkfifo', [path])
+    for (const disk of [fs, withSyncCalls(fs)]) {
+      // An open that waits would wait for ever, the synchronous one together with this test.
+      const rescue = spawn('sh', ['-c', 'sleep 3; exec 3<>"$0"; sleep 1', path], { stdio: 'ignore' })
+      const startedMs = performance.now()
+      const file = await disk.open(path, 'read')
+      expect((await file.stat()).kind).not.toBe('file')
+      await file.close()
+      expect(performance.now() - startedMs).toBeLessThan(2_500)
+      rescue.kill()
+    }
   })
 
   test('modes are those asked for', async () => {

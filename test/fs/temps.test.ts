@@ -148,23 +148,19 @@ describe('a work directory', () => {
 })
 
 /** Names as temps have. */
-const [A, B, C, OLD, YOUNG, BUSY] = ['a', 'b', 'c', 'd', 'e', 'f'].map((digit) => digit.repeat(24)) as [
-  string,
-  string,
-  string,
-  string,
-  string,
-  string,
-]
+const [A, B, C, OLD, YOUNG, BUSY] = ['a', 'b', 'c', 'd', 'e', 'f'].map(
+  (digit) => `${digit.repeat(24)}.holdfast-tmp`,
+) as [string, string, string, string, string, string]
 
 describe('reaping', () => {
   test('leaves what has another name than temps have', async () => {
     const root = scratch()
-    const names = ['notes.txt', 'a', A.toUpperCase(), `${A}0`, `${A}.txt`]
+    const digits = 'a'.repeat(24)
+    const names = ['notes.txt', 'a', digits, A.toUpperCase(), `0${A}`, `${A}.txt`, `${digits}.tmp`]
     for (const name of names) writeFileSync(join(root, name), 'mine')
-    for (const name of ['conf.d', `${A}.dir`]) mkdirSync(join(root, name))
+    for (const name of ['conf.d', `${digits}.d`, `${A}.dir`]) mkdirSync(join(root, name))
     expect(await reapTemps(fs, root, reaping)).toEqual([])
-    expect(readdirSync(root).sort()).toEqual([...names, 'conf.d', `${A}.dir`].sort())
+    expect(readdirSync(root).sort()).toEqual([...names, 'conf.d', `${digits}.d`, `${A}.dir`].sort())
   })
 
   test('spares what a living process holds and removes what a killed one left', async () => {
@@ -287,7 +283,9 @@ describe('reaping', () => {
 
   test('by many at once, while temps are made, takes none from its owner', async () => {
     const root = scratch()
-    for (let index = 0; index < 50; index += 1) writeFileSync(join(root, `${index}`.padStart(24, 'd')), '')
+    for (let index = 0; index < 50; index += 1) {
+      writeFileSync(join(root, `${String(index).padStart(24, 'd')}.holdfast-tmp`), '')
+    }
     const making = Array.from({ length: 50 }, () => createTemp(fs, root, locked))
     await Promise.all(Array.from({ length: 10 }, () => reapTemps(fs, root, reaping)))
     const temps = await Promise.all(making)

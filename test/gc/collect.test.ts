@@ -162,7 +162,7 @@ test.each(['packs', 'tmp'])(
     const elsewhere = join(quickScratch(), 'elsewhere')
     renameSync(join(path, name), elsewhere)
     symlinkSync(elsewhere, join(path, name))
-    writeFileSync(join(elsewhere, `${'1'.repeat(24)}`), 'somebody else')
+    writeFileSync(join(elsewhere, `${'1'.repeat(24)}.holdfast-tmp`), 'somebody else')
     const before = filesOf(elsewhere)
     await using store = storeAt(path, { keepLast: 1 })
     await expect(store.persist(generation(2))).rejects.toMatchObject({

@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest'
 import type { Head } from '../../src/format/head.ts'
 import { COUNTER_MAX } from '../../src/format/limits.ts'
 import { nodeFileSystem } from '../../src/fs/node.ts'
-import { openStore, type Store } from '../../src/index.ts'
+import { memory, openStore, type Store } from '../../src/index.ts'
 import { noise, sameBytes } from '../support/bytes.ts'
 import {
   build,
@@ -147,6 +147,32 @@ describe.each(kinds)('the history of a $name store', ({ open, storage }) => {
       await rejects(store.untag('x', { expectedHead: null }), 'HEAD_CONFLICT')
       expect((await store.snapshots())[0]!.tags).toEqual(['x'])
     })
+  })
+
+  test.each([undefined, null, 1n, 1.5, Number.NaN])('%s names no snapshot, and that is a TypeError', async (at) => {
+    const store = memory()
+    await store.persist({ blobs: { a: 'x' } })
+    expect(await failure(store.rollback(at as number))).toMatchObject({
+      name: 'TypeError',
+      message: expect.stringMatching(/sequence or a tag/),
+    })
+    if (at !== undefined) expect(await failure(store.tag('t', { at: at as number }))).toBeInstanceOf(TypeError)
+    await store.close()
+  })
+
+  test.each(['1', 1.5, Number.NaN])('expectedHead: %j is a TypeError, and no conflict', async (expectedHead) => {
+    const store = memory()
+    const options = { expectedHead: expectedHead as number }
+    await store.persist({ blobs: { a: 'x' } })
+    for (const call of [
+      store.persist({ blobs: { a: 'y' }, ...options }),
+      store.tag('t', options),
+      store.untag('t', options),
+      store.rollback(1, options),
+    ]) {
+      expect(await failure(call)).toBeInstanceOf(TypeError)
+    }
+    await store.close()
   })
 
   describe('a rollback', () => {

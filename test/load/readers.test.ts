@@ -1,6 +1,6 @@
 import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { join } from 'node:path'
-import { describe, expect, test, vi } from 'vitest'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { nodeFileSystem } from '../../src/fs/node.ts'
 import type { FileSystem } from '../../src/fs/port.ts'
 import { loadSnapshot, openStore, persistSnapshot, type Snapshot } from '../../src/index.ts'
@@ -170,8 +170,10 @@ test.runIf(process.platform === 'linux')(
 )
 
 test.runIf(process.platform === 'linux')(
-  'snapshots that are forgotten give their descriptors back some day, blobs that are not keep them',
+  'snapshots that are forgotten give their descriptors back some day and are warned of once, blobs that are not keep them',
   async () => {
+    const warnings = vi.spyOn(process, 'emitWarning').mockImplementation(() => undefined)
+    onTestFinished(() => warnings.mockRestore())
     const path = join(scratch(), 'store')
     await persistSnapshot(path, { blobs: { a: 'text' } })
     const before = openIn(path)
@@ -187,6 +189,12 @@ test.runIf(process.platform === 'linux')(
     await vi.waitFor(async () => expect(await collected()).toBeLessThan(held), { timeout: 10_000 })
     expect(await blob.text()).toBe('text')
     expect(openIn(path)).toBeGreaterThan(before)
+    await (async () => void (await loadSnapshot(path)))()
+    await (await loadSnapshot(path))!.dispose()
+    await vi.waitFor(async () => expect(await collected()).toBeLessThan(held), { timeout: 10_000 })
+    const codes = warnings.mock.calls.map(([, options]) => (options as { code?: string }).code)
+    expect(codes).toEqual(['SNAPSHOT_NOT_DISPOSED'])
+    expect(warnings.mock.calls[0]![0]).toContain(`of ${path} was never disposed`)
   },
 )
 

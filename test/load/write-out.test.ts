@@ -198,3 +198,29 @@ test.runIf(posix)('a blob is not written over a pipe or through a link that lead
   for (const name of ['pipe', 'link']) await rejects(snapshot.blob('a').writeTo(join(parent, name)), 'IO_FAILED')
   expect(readdirSync(parent)).toEqual(['link', 'pipe'])
 })
+
+test('a file of the store itself is not replaced, by whatever name', async () => {
+  const root = scratch()
+  const path = join(root, 'store')
+  await using store = storeOver(
+    directoryStorage({ fs: nodeFileSystem, path, readOnly: false, lock: 'os' }),
+    nodeFileSystem,
+  )
+  await store.persist({ blobs: { a: 'of the caller' } })
+  const before = readFileSync(join(path, 'HEAD.json'))
+  symlinkSync(path, join(root, 'link'))
+  symlinkSync(join(path, 'HEAD.json'), join(root, 'head'))
+  await using snapshot = (await store.load({ required: true }))!
+  const blob = snapshot.blob('a')
+  for (const target of [
+    join(path, 'HEAD.json'),
+    join(path, 'packs', 'new'),
+    join(root, 'link', 'x'),
+    join(root, 'head'),
+  ]) {
+    await expect(blob.writeTo(target), target).rejects.toThrow(/TypeError|files are its own/)
+  }
+  expect(readFileSync(join(path, 'HEAD.json'))).toEqual(before)
+  await blob.writeTo(join(root, 'store-2'))
+  expect(readFileSync(join(root, 'store-2'), 'utf8')).toBe('of the caller')
+})

@@ -62,10 +62,10 @@ export const durability = [
   },
   {
     file: 'src/fs/durable.ts',
-    find: `or never will.
+    find: `or may die before.
     await directory.sync()
 `,
-    replace: `or never will.
+    replace: `or may die before.
 `,
     why: 'a directory that was made and not made durable takes with it what is put into it',
   },
@@ -372,7 +372,7 @@ export const durability = [
     tests: ['test/explore/crash-cycles.test.ts'],
   },
   {
-    file: 'src/storage/directory/storage.ts',
+    file: 'src/storage/directory/read-store.ts',
     find: `    const store = await readStoreFile(quickFs)
     const bytes = await whole(readBytes(), at.head, 'HEAD_DAMAGED')`,
     replace: `    const bytes = await whole(readBytes(), at.head, 'HEAD_DAMAGED')
@@ -381,14 +381,14 @@ export const durability = [
     tests: ['test/load/readers.test.ts'],
   },
   {
-    file: 'src/storage/directory/storage.ts',
+    file: 'src/storage/directory/read-store.ts',
     find: 'if (!evidence) return null',
     replace: 'if (evidence !== undefined) return null',
     why: 'a store without STORE.json is silently empty',
     tests: ['test/storage/head.test.ts', 'test/storage', 'test/explore/machines.test.ts'],
   },
   {
-    file: 'src/storage/directory/storage.ts',
+    file: 'src/storage/directory/read-store.ts',
     find: `    if (bytes === null) {
       throw new HoldfastError(
         'HEAD_MISSING',`,
@@ -400,7 +400,7 @@ export const durability = [
     tests: ['test/storage/head.test.ts', 'test/storage', 'test/explore/machines.test.ts'],
   },
   {
-    file: 'src/storage/directory/storage.ts',
+    file: 'src/storage/directory/read-store.ts',
     find: 'if (head.storeId !== store.storeId) {',
     replace: 'if (false as boolean) {',
     why: "another store's HEAD is believed",
@@ -685,9 +685,9 @@ export const durability = [
   },
   {
     file: 'src/fs/put-in-place.ts',
-    find: `came to this.
+    find: `before its fsync.
     await opened.sync()`,
-    replace: 'came to this.',
+    replace: 'before its fsync.',
     why: 'a database is without its log after a power loss',
     tests: ['test/explore/put-in-place.test.ts'],
   },

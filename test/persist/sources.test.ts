@@ -6,6 +6,7 @@ import {
   readdirSync,
   readFileSync,
   renameSync,
+  rmSync,
   symlinkSync,
   truncateSync,
   utimesSync,
@@ -336,6 +337,12 @@ describe('a source that fails', () => {
     expect(await failing({ a: { directory: join(directory, 'nothing') } })).toMatchObject({ code: 'IO_FAILED' })
   })
 
+  test.skipIf(process.platform === 'win32')('a FIFO, which nobody may ever write to', async () => {
+    const fifo = join(scratch(), 'fifo')
+    execFileSync('mkfifo', [fifo])
+    expect(await failing({ a: { file: fifo } })).toMatchObject({ code: 'SOURCE_FAILED', details: { blob: 'a' } })
+  })
+
   test('a directory with something in it that is not a file', async () => {
     const directory = scratch()
     writeFileSync(join(directory, 'fine'), 'x')
@@ -373,6 +380,7 @@ describe('a source that fails', () => {
 
   test.each<[string, (root: string) => void, string]>([
     ['one that was read is written to', (root) => appendFileSync(join(root, 'a'), 'more'), 'a'],
+    ['one goes before it is read', (root) => rmSync(join(root, 'ünï 漢')), 'ünï 漢'],
     ['one comes', (root) => writeFileSync(join(root, 'deep', 'new'), ''), 'deep/new'],
     ['one that was read goes', (root) => renameSync(join(root, 'a'), join(root, '..', 'gone')), 'a'],
     ['an empty directory gets a file', (root) => writeFileSync(join(root, 'empty', 'x'), ''), 'empty/x'],
@@ -671,4 +679,26 @@ test('a directory that is written and cannot be made durable is said to be there
   expect(error.details).toEqual({ path: target })
   expect(error.message).toContain('Remove it and write it again')
   expect(readFileSync(join(target, 'b/c'), 'utf8')).toBe('C')
+})
+
+test('an abort answers, and frees the store, though a save function never does', async () => {
+  await using store = memory()
+  const abort = new AbortController()
+  const reason = new Error('enough')
+  const save = () => {
+    setTimeout(() => abort.abort(reason), 5)
+    return new Promise(() => {})
+  }
+  await expect(store.persist({ blobs: { a: save }, signal: abort.signal })).rejects.toBe(reason)
+  await store.persist({ blobs: { a: 'the next one' } })
+}, 10_000)
+
+test('a buffer that was transferred is refused by the name of its blob', async () => {
+  const buffer = new ArrayBuffer(10)
+  const view = new Uint8Array(10)
+  structuredClone(buffer, { transfer: [buffer] })
+  structuredClone(view.buffer, { transfer: [view.buffer] })
+  for (const a of [buffer, view]) {
+    await expect(memory().persist({ blobs: { a } })).rejects.toThrow(/blob "a" is a detached buffer/)
+  }
 })

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest'
+import { isHoldfastError } from '../../src/errors.ts'
 import { blake3 } from '../../src/format/blake3.ts'
 import { fixed } from '../../src/format/chunking.ts'
 import { CODEC_DAG_CBOR, cidText, parseCid } from '../../src/format/cid.ts'
@@ -13,6 +14,7 @@ import { createPackIndex } from '../../src/format/pack-builder.ts'
 import { encodeSegments } from '../../src/format/segments.ts'
 import type { DirectoryImage } from '../faulty-disk/image.ts'
 import { noise } from '../support/bytes.ts'
+import * as crafted from '../support/craft.ts'
 import { build, fileOf, headBytes, headOf, persisted, repaired, visit, withFiles } from '../support/lab.ts'
 import { rejects } from '../support/rejects.ts'
 
@@ -31,7 +33,16 @@ function packOf(image: DirectoryImage, blocks: readonly Block[]): { name: string
   let position = HEADER_BYTES
   for (const { bytes, kind, length = bytes.length } of blocks) {
     const codec = kind === KIND.chunk ? 0x55 : CODEC_DAG_CBOR
-    builder.add(blake3(bytes), 0, position, length, length, codec, 0, kind, null)
+    builder.add({
+      digest: blake3(bytes),
+      offset: position,
+      storedLength: length,
+      rawLength: length,
+      codec,
+      compression: 0,
+      kind,
+      check: null,
+    })
     position += bytes.length
   }
   const { trailer, name } = builder.finish(header, position)
@@ -78,6 +89,7 @@ function blobOf(
   size: number,
   segments: readonly Uint8Array[],
   indexLength?: number,
+  extra: (manifest: Uint8Array) => readonly Block[] = () => [],
 ): DirectoryImage {
   const nodes: Uint8Array[] = []
   const dag = createDagBuilder((block) => nodes.push(block))
@@ -90,9 +102,78 @@ function blobOf(
     ...chunks.map((bytes) => ({ bytes, kind: KIND.chunk, length: indexLength })),
     ...nodes.map((bytes) => ({ bytes, kind: KIND.node })),
     { bytes: list, kind: KIND.segments },
+    ...extra(manifest),
   ]
   return withSnapshot(one, blocks, manifest, size)
 }
+
+describe('a node that says a length at a limit', () => {
+  const shared = { x: { source: content, chunking: fixed(512) } }
+  const lengths = [2 ** 31 - 1, 2 ** 31, 2 ** 32 - 1, 2 ** 32, 2 ** 32 + 512, Number.MAX_SAFE_INTEGER - 512]
+
+  test.each(
+    lengths.flatMap((length): [number, number][] => [
+      [length, length + 512],
+      [length, 1_024],
+    ]),
+  )('%i, in a blob of %i bytes: a repair keeps the snapshot that shares its chunks', async (length, size) => {
+    const sound = await build((store) => store.persist({ blobs: shared }))
+    const [first, second] = chunks.map((bytes) => crafted.chunk(bytes))
+    const lying = crafted.node([
+      [length, first!],
+      [512, second!],
+    ])
+    const list = crafted.segments(blake3(content))
+    const blob = { root: crafted.linkTo(lying), size, segments: crafted.linkTo(list), chunking: fixed(512) }
+    const blocks = [
+      { bytes: lying.bytes, kind: KIND.node },
+      { bytes: list.bytes, kind: KIND.segments },
+    ]
+    const image = withSnapshot(sound, blocks, crafted.manifest({ x: blob }).bytes, 1_024)
+    expect(await loadsAt(image, 1)).toBe(true)
+    expect(await loadsAt(image, 2)).toBe(false)
+    const { image: after } = await visit(image, (store) => store.repair())
+    expect(await loadsAt(after, 1)).toBe(true)
+    const { result } = await visit(after, async (store) => [await store.snapshots(), await store.verify()] as const)
+    expect(result[0].map(({ sequence }) => sequence)).toEqual([1])
+    expect(result[1]).toMatchObject({ ok: true, problems: [] })
+  })
+
+  async function loadsAt(image: DirectoryImage, at: number): Promise<boolean> {
+    const { result } = await visit(image, async (store) => {
+      try {
+        await using snapshot = await store.load({ at })
+        return Buffer.compare(await snapshot!.blob('x').bytes(), content) === 0
+      } catch (error) {
+        if (isHoldfastError(error)) return false
+        throw error
+      }
+    })
+    return result
+  }
+})
+
+/** The commit record of snapshot 2, for a manifest. */
+function recordOf(manifest: Uint8Array): Block {
+  const store = fromHex(headOf(one).storeId, 16)
+  const [{ time }] = headOf(one).snapshots as [HeadSnapshot]
+  const block = { codec: CODEC_DAG_CBOR, digest: blake3(manifest) } as const
+  return { bytes: encodeCommit({ store, sequence: 2, manifest: block, time, packs: [] }), kind: KIND.commit }
+}
+
+test.each<[string, (manifest: Uint8Array) => readonly Block[], object[]]>([
+  ['that agrees', (manifest) => [recordOf(manifest)], []],
+  ['that agrees beside one of a writer that died', (manifest) => [recordOf(noise(9, 9)), recordOf(manifest)], []],
+  ['of another manifest', () => [recordOf(noise(9, 9))], [{ code: 'HEAD_DAMAGED', what: 'snapshot 2' }]],
+  ['that is none', () => [{ bytes: noise(99, 9), kind: KIND.commit }], [{ code: 'PACK_DAMAGED' }]],
+])('verify reads commit records, at both levels: one %s', async (_name, extra, problems) => {
+  const image = blobOf([512, 512], 1024, [blake3(content)], undefined, extra)
+  for (const level of ['quick', 'full'] as const) {
+    const { result } = await visit(image, (store) => store.verify({ level }))
+    expect(result.problems).toMatchObject(problems)
+    expect(result.problems).toHaveLength(problems.length)
+  }
+})
 
 describe('sizes that do not add up', () => {
   test('a blob as it should be is the one that the others are compared with', async () => {

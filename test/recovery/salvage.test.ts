@@ -32,17 +32,16 @@ function buildPack(blocks: readonly Uint8Array[], kind: number = KIND.chunk): Bu
   const builder = createPackIndex()
   let position = HEADER_BYTES
   for (const block of blocks) {
-    builder.add(
-      blake3(block),
-      0,
-      position,
-      block.length,
-      block.length,
-      kind === KIND.chunk ? 0x55 : 0x71,
-      0,
+    builder.add({
+      digest: blake3(block),
+      offset: position,
+      storedLength: block.length,
+      rawLength: block.length,
+      codec: kind === KIND.chunk ? 0x55 : 0x71,
+      compression: 0,
       kind,
-      null,
-    )
+      check: null,
+    })
     position += block.length
   }
   const { trailer, name, index } = builder.finish(header, position)
@@ -263,7 +262,16 @@ describe('compressed blocks', () => {
     const header = encodePackHeader({ storeId, revision: 1, nonce: noise(16, 2) })
     const builder = createPackIndex()
     const check = blake3(stored).subarray(0, 8)
-    builder.add(Buffer.from(digest, 'hex'), 0, HEADER_BYTES, stored.length, rawLength, 0x55, 1, KIND.chunk, check)
+    builder.add({
+      digest: Buffer.from(digest, 'hex'),
+      offset: HEADER_BYTES,
+      storedLength: stored.length,
+      rawLength,
+      codec: 0x55,
+      compression: 1,
+      kind: KIND.chunk,
+      check,
+    })
     const { trailer, name } = builder.finish(header, HEADER_BYTES + stored.length)
     const bytes = new Uint8Array(Buffer.concat([header, stored, trailer]))
     damage(bytes, HEADER_BYTES)

@@ -2,6 +2,7 @@
 
 import { execFileSync } from 'node:child_process'
 import {
+  cpSync,
   existsSync,
   lstatSync,
   mkdirSync,
@@ -9,6 +10,7 @@ import {
   readdirSync,
   readFileSync,
   realpathSync,
+  renameSync,
   rmSync,
   statSync,
   symlinkSync,
@@ -54,7 +56,10 @@ describe('a first persist', () => {
     '.git/config',
     'src/main.ts',
     'tmp/notes.txt',
+    `tmp/${HEX}`,
     `tmp/${HEX}.txt`,
+    `tmp/${HEX}.d/x`,
+    `tmp/${HEX}.holdfast-tmp.txt`,
     'tmp/conf.d/x',
     'packs/textures.pack',
     `packs/${'ab'.repeat(32)}.pack`,
@@ -93,14 +98,25 @@ describe('a first persist', () => {
 
   test('is done in what another one left that was killed', async () => {
     const path = scratch()
-    for (const name of ['writer.lock', `tmp/${HEX}`, `tmp/${HEX}.d/saved`]) put(path, name, '')
+    for (const name of ['writer.lock', `tmp/${HEX}.holdfast-tmp`, `tmp/${HEX}.holdfast-tmp.d/saved`])
+      put(path, name, '')
     mkdirSync(join(path, 'packs'))
     await makeStore(path)
     expect(await textIn(path)).toBe('one')
   })
 })
 
-const FOREIGN = ['notes.txt', 'tmp/notes.txt', 'tmp/conf.d/x', 'packs/README', 'files/upload.pdf', 'quarantine/q.txt']
+const FOREIGN = [
+  'notes.txt',
+  'tmp/notes.txt',
+  'tmp/conf.d/x',
+  // As caches and uploads are named.
+  `tmp/${HEX}`,
+  `tmp/${HEX}.d/x`,
+  'packs/README',
+  'files/upload.pdf',
+  'quarantine/q.txt',
+]
 
 describe('files that came into a store', () => {
   test('are not cleaned up', async () => {
@@ -277,6 +293,36 @@ describe.skipIf(!canMount)('on a mount point', () => {
       expect(await textIn(path)).toBe('one')
     })
   })
+
+  test.each(['packs', 'quarantine', 'tmp'])(
+    'a store whose %s is a mount loses nothing, and errors name the next step',
+    async (name) => {
+      const path = join(scratch(), 'store')
+      await makeStore(path)
+      renameSync(join(path, 'packs'), join(path, '..', 'kept'))
+      mkdirSync(join(path, 'packs'))
+      mounted(join(path, name))
+      try {
+        cpSync(join(path, '..', 'kept'), join(path, 'packs'), { recursive: true })
+        const before = filesIn(path)
+        const failed = await setAside(path, { reason: 'x' }).catch((error) => error)
+        // What lies on a mount of its own need not be moved from there.
+        if (name === 'tmp') expect(await textIn(failed)).toBe('one')
+        else {
+          expect(failed).toMatchObject({
+            code: 'IO_FAILED',
+            message: expect.stringContaining('copy what is in it into a plain'),
+          })
+          expect(filesIn(path)).toEqual(before)
+          expect(await textIn(path)).toBe('one')
+          expect(await destroyStore(path)).toBe(true)
+          expect(filesIn(path)).toEqual([])
+        }
+      } finally {
+        execFileSync('umount', ['-l', join(path, name)])
+      }
+    },
+  )
 
   test('an unmounted volume is not an empty store', async () => {
     const path = join(scratch(), 'volume')

@@ -193,6 +193,13 @@ describe('a store that is open while its directory', () => {
       },
     ],
     [
+      'is replaced by an empty one',
+      (path) => {
+        renameSync(path, `${path}.away`)
+        mkdirSync(path)
+      },
+    ],
+    [
       'loses its files but not its folders',
       (path) => {
         for (const name of readdirSync(path, { recursive: true, encoding: 'utf8' })) {
@@ -213,6 +220,11 @@ describe('a store that is open while its directory', () => {
       await expect(store.persist({ blobs: { text: 'four' } })).rejects.toMatchObject(missing)
       await expect(store.tag('good')).rejects.toMatchObject(missing)
       await expect(store.rollback(1)).rejects.toMatchObject(missing)
+      await expect(store.materialize()).rejects.toMatchObject(missing)
+      await expect(store.snapshots()).rejects.toMatchObject(missing)
+      await expect(store.scrub()).rejects.toMatchObject(missing)
+      await expect(store.repair()).rejects.toMatchObject({ code: 'NOT_A_STORE' })
+      expect(await store.verify()).toMatchObject({ ok: false, problems: [missing] })
       const after = existsSync(path) ? readdirSync(path, { recursive: true }).sort() : null
       expect(after?.filter((name) => name !== 'writer.lock') ?? null).toEqual(before)
       // Opened anew, it does.

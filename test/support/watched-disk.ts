@@ -252,7 +252,7 @@ const LINES: Readonly<Record<string, (operation: Operation) => string>> = {
 /** Logs what the disk is asked, and fails where `fault` throws, which sees each line before the operation is done. */
 export function observe(root: string, fault: (line: string) => void = () => undefined): Observed {
   const log: string[] = []
-  const short = (path: string) => path.replace(root, '').replace(/[0-9a-f]{24}/, '#')
+  const short = (path: string) => path.replace(root, '').replace(/[0-9a-f]{24}(\.holdfast-tmp)?/, '#')
   const { fs } = watchedDisk(async (operation, proceed) => {
     const lineOf = LINES[operation.name]
     if (lineOf !== undefined) {

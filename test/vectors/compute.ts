@@ -208,7 +208,8 @@ export function packVector(): PackVector {
   for (const text of ['hold', 'fast']) {
     const { length } = text
     const digest = digestOf(text)
-    builder.add(digest, 0, offset, length, length, CODEC_RAW, 0, KIND.chunk, null)
+    const lengths = { storedLength: length, rawLength: length }
+    builder.add({ digest, offset, ...lengths, codec: CODEC_RAW, compression: 0, kind: KIND.chunk, check: null })
     blocks.push({ text, digest: toHex(digest), offset, length, kind: KIND.chunk })
     offset += length
   }

@@ -1,16 +1,19 @@
-// What one process knows of whether a store's HEAD is durable. It is shared by all who write to that store in this process.
+// What this process knows about whether a store's HEAD is durable. All writers to that store in this process share it.
 
 import { equal } from './parse-cache.ts'
 
 export interface HeadOutcome {
-  /** A swap's outcome is not known: HEAD was replaced, perhaps, and perhaps not durably. Until the next swap that succeeds. */
+  /**
+   * The outcome of a swap is unknown: HEAD may be replaced, and may not be durable. True until the next successful
+   * swap.
+   */
   readonly uncertain: boolean
   isDurable(bytes: Uint8Array): boolean
-  /** The HEAD that was found was made durable. An earlier swap is no more certain by that. */
+  /** Notes that the HEAD that was found has been made durable. This does not resolve an earlier uncertain swap. */
   durable(bytes: Uint8Array): void
-  /** HEAD may be another than was known, or not be durable. */
+  /** Notes that HEAD may have changed, or may not be durable. */
   unknown(): void
-  /** A swap succeeded: this is HEAD, and durable. */
+  /** Notes that a swap succeeded: this is the durable HEAD. */
   swapped(bytes: Uint8Array): void
 }
 

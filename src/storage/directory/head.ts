@@ -1,16 +1,18 @@
 // HEAD.json and HEAD.prev.json, for the one writer who holds the lock. A swap replaces HEAD in this order and no other:
 //
-//   1  stage: the new HEAD as a file in `tmp/`, a second name of HEAD for HEAD.prev.json, the directory open   (stage-head.ts)
+//   1  stage: a temp for the new HEAD, a second name of HEAD for HEAD.prev.json, the directory open   (stage-head.ts)
 //   2  write the new HEAD and fsync it, beside the fsyncs of the packs that it names
-//   3  check that HEAD is the file that was read, and the lock still ours                                     (pinned-head.ts)
+//   3  check that HEAD is the file that was read, and that we hold the lock
+//   (pinned-head.ts)
 //   4  rename the second name to HEAD.prev.json
 //   5  check again; rename the new HEAD to HEAD.json
 //   6  fsync the directory, which makes both renames durable
-//   7  check that the lock was ours all along
+//   7  check that we held the lock all along
 //
-// What holds at every moment: HEAD.json is a whole HEAD, and all that it names is durable. A HEAD that was found is made durable before
-// anything is built on it. A failure before the rename of step 5 changes nothing; from there on to the end of step 7 the outcome is unknown
-// (`COMMIT_UNKNOWN`, head-outcome.ts), and nothing that either HEAD needs may be deleted.
+// Invariant: at every moment HEAD.json is a complete HEAD, and everything that it names is durable. A HEAD that was
+// found is made durable before anything is built on it. A failure before the rename of step 5 changes nothing. From
+// there to the end of step 7 the outcome of a failure is unknown (`COMMIT_UNKNOWN`, head-outcome.ts), and nothing that
+// either HEAD needs may be deleted.
 
 import { dirname } from 'node:path'
 import { HoldfastError } from '../../errors.ts'
@@ -30,7 +32,7 @@ import { createHeadStage } from './stage-head.ts'
 
 export interface HeadCellOptions {
   fs: FileSystem
-  /** The same, for small work on what was just used. */
+  /** The same disk, with synchronous calls for small operations on recently used files. */
   quickFs: FileSystem
   root: string
   modes: { fileMode: number }
@@ -38,28 +40,28 @@ export interface HeadCellOptions {
   outcome: HeadOutcome
   heads: Parsed<{ head: Head; unknown: string[] }>
   held: FileLock | null
-  /** Judges the bytes of HEAD by what else lies there. */
+  /** Reads HEAD, and judges it together with the other files of the store. */
   readHead: (bytes: () => Promise<Uint8Array | null>, quickFs: FileSystem) => Promise<StoredHead | null>
 }
 
-/** HEAD.json and the one before, for one writer who holds the lock. */
+/** HEAD.json and HEAD.prev.json, for the one writer who holds the lock. */
 interface HeadCell {
   readonly stored: StoredHead | null
   readonly previous: Head | null
   /** See `WriteSession.putBack`. */
   readonly putBack: boolean
-  /** Begins what a swap needs of the disk before it is known what HEAD will say. */
+  /** Starts to stage a swap, before the content of the new HEAD is known. */
   prepare(): void
   /** See `WriteSession.swapHead`. */
   swap(next: Head, ready?: () => Promise<unknown>): Promise<void>
-  /** Goes on from another HEAD than the one that was found: a good one, or none. */
+  /** Continues from another HEAD than the one that was found: a good one, or none. */
   reset(to: StoredHead | null): Promise<void>
-  /** The store's directory may have been made by somebody who died before its name was durable. */
+  /** Makes the name of the store's directory durable. Whoever made it may have died before. */
   makeNameDurable(): Promise<void>
   close(): Promise<void>
 }
 
-/** Reads HEAD and the one before. What was read is durable before it is shown. */
+/** Reads HEAD and the previous HEAD, and makes them durable before it returns them. */
 export async function openHeadCell(options: HeadCellOptions): Promise<HeadCell> {
   const { fs, quickFs, root, modes, lock, outcome, heads, held, readHead } = options
   const at = paths(root)
@@ -67,7 +69,7 @@ export async function openHeadCell(options: HeadCellOptions): Promise<HeadCell> 
   let previousStat: FileStat | null = null
   let putBack = false
 
-  // Both at once: each is three ways through the thread pool.
+  // Both are read at once, because each takes three calls through the thread pool.
   const pinned = pinHead(fs, quickFs, at.head, isInUse)
   const pinningPrevious = pin(quickFs, at.previous)
   pinningPrevious.catch(() => undefined)
@@ -92,7 +94,7 @@ export async function openHeadCell(options: HeadCellOptions): Promise<HeadCell> 
     await pinned.close()
   }
 
-  /** A HEAD of revision 0 without STORE.json is what an earlier creation left when it was cut short. */
+  /** A HEAD of revision 0 without STORE.json was left by an interrupted creation. */
   function isInUse(bytes: Uint8Array): boolean {
     return heads.parse(bytes, at.head).head.revision > 0
   }
@@ -111,7 +113,7 @@ export async function openHeadCell(options: HeadCellOptions): Promise<HeadCell> 
       if (head.storeId === stored.head.storeId) previous = head
       noteIfPutBack({ head, stat: found.stat })
     } catch (error) {
-      // It is only a copy: without it nothing is deleted early.
+      // HEAD.prev.json is only a copy. Without it, retired packs are kept longer.
       if (errorCode(error) !== undefined) throw ioError(error, `reading ${at.previous}`)
     }
   }
@@ -122,8 +124,8 @@ export async function openHeadCell(options: HeadCellOptions): Promise<HeadCell> 
   }
 
   /**
-   * A writer may have died between HEAD's rename and the fsync of its directory. What this process builds on, acknowledges or deletes
-   * under must not be taken back by a power loss, so it is made durable first.
+   * A writer may have died between HEAD's rename and the fsync of its directory. A power loss must not take back a HEAD
+   * that this process builds on, acknowledges, or deletes files after. So it is made durable first.
    */
   async function makeHeadDurable(current: StoredHead): Promise<void> {
     if (outcome.isDurable(current.bytes)) return
@@ -144,8 +146,8 @@ export async function openHeadCell(options: HeadCellOptions): Promise<HeadCell> 
   }
 
   /**
-   * A failed fsync of a directory is reported once; the kernel may then have forgotten the rename and take the directory for clean, so that
-   * the next fsync succeeds and writes nothing. Another rename gives it something to write.
+   * A failed fsync of a directory is reported once. The kernel may then consider the directory clean, so that the next
+   * fsync succeeds without writing the rename. Another rename makes the directory dirty again.
    */
   async function renameAgain(current: StoredHead): Promise<void> {
     const temp = await stage.write(current.bytes, at.head, pinned.current?.stat.mode)
@@ -161,8 +163,8 @@ export async function openHeadCell(options: HeadCellOptions): Promise<HeadCell> 
   }
 
   /**
-   * Whoever made the store's directory, or one above it, may have died before fsyncing its parent; who may not read the parent did not
-   * make it.
+   * Whoever made the store's directory, or one of its parents, may have died before fsyncing the parent. A process that
+   * may not read the parent did not make the directory.
    */
   async function makeNameDurable(): Promise<void> {
     for (let path = root; path !== dirname(path); path = dirname(path)) {
@@ -174,7 +176,7 @@ export async function openHeadCell(options: HeadCellOptions): Promise<HeadCell> 
     }
   }
 
-  /** This writer may have been stopped for long: its lock file deleted, another writer at work. */
+  /** This writer may have been suspended for long, its lock file deleted, and another writer let in. */
   async function assertUnchallenged(expected: Uint8Array | null): Promise<void> {
     const [same, alone] = await allSettledThenThrow([pinned.isStill(expected), held === null || held.stillHeld()])
     if (same && alone) return
@@ -193,16 +195,16 @@ export async function openHeadCell(options: HeadCellOptions): Promise<HeadCell> 
     let replacing = false
     try {
       await writeFully(temp.file, [bytes], 0)
-      // At once, and beside those of the packs: fsyncs that are under way together share the file system's work. What HEAD will name is
-      // durable before HEAD names it.
+      // These fsyncs run beside those of the packs, because concurrent fsyncs share the file system's work. Everything
+      // that HEAD will name is durable before HEAD names it.
       await allSettledThenThrow([temp.file.sync(), copied && copy?.file.sync(), ready()])
       stat = await temp.file.stat()
       if (before !== null && copy !== null) {
-        // Known by its identity from now on: the number of a file that is gone may soon be another's.
+        // Its identity is read from the open file: the inode number of a deleted file may be reused.
         previousStat = await copy.file.stat()
         await assertUnchallenged(before.bytes)
         await publish(fs, copy, at.previous, { synced: true, directory: null }).catch(async (error: unknown) => {
-          // A writer who was let in all the same took the name in `tmp/` for a dead one's.
+          // A writer that was let in despite the lock removed our temp as a dead writer's.
           await assertUnchallenged(before.bytes)
           throw error
         })
@@ -236,8 +238,9 @@ export async function openHeadCell(options: HeadCellOptions): Promise<HeadCell> 
   }
 
   /**
-   * Between the last check and the rename this writer may have been stopped, its lock file deleted, and another let in: what that one
-   * committed is then overwritten, and it may have taken our packs for garbage. That cannot be prevented, but it is not acknowledged.
+   * Between the last check and the rename this writer may have been suspended, its lock file deleted, and another
+   * writer let in. The rename then overwrote what the other committed, and the other may have deleted our packs as
+   * garbage. This cannot be prevented, but the commit is not acknowledged.
    */
   async function assertAlone(): Promise<void> {
     if (held === null) return
@@ -256,8 +259,8 @@ export async function openHeadCell(options: HeadCellOptions): Promise<HeadCell> 
   }
 
   /**
-   * A rename that failed may have been done all the same (network file systems answer so). Unless HEAD can be seen to be another, the
-   * outcome is unknown, and the packs that it may name must stay.
+   * A rename that failed may still have happened (on network file systems). Unless HEAD is seen to be another file, the
+   * outcome is unknown, and the packs that the new HEAD names must stay.
    */
   async function assertNotReplaced(bytes: Uint8Array, cause: unknown): Promise<void> {
     const now = await readFileOrNull(fs, at.head, JSON_BYTES_MAX).catch(() => 'unreadable' as const)

@@ -1,10 +1,10 @@
-// Where things lie in a store directory.
+// The paths in a store's directory.
 
 import { join } from 'node:path'
 import { ioError, isMissing } from '../../fs/io.ts'
 import type { FileSystem } from '../../fs/port.ts'
 
-/** Where things lie in a store's directory. */
+/** The paths of a store in the directory `root`. */
 export function paths(root: string) {
   return {
     store: join(root, 'STORE.json'),

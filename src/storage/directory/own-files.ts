@@ -1,5 +1,5 @@
-// Tells a store's own files from everybody else's, by name and by header: only its own may be moved or deleted, and a
-// new store is made only where there is nothing else.
+// Distinguishes a store's own files from foreign files, by name and header. Only own files may be moved or deleted, and
+// a new store is made only in a directory without foreign files.
 
 import { basename, dirname, join } from 'node:path'
 import { isHoldfastError } from '../../errors.ts'
@@ -14,32 +14,33 @@ import { isOwnTempName } from '../../fs/temps.ts'
 import { JOURNAL_LOCK } from '../../journal/lock.ts'
 import { parseSegmentFileName } from '../../journal/segment.ts'
 
-/** Paths below the store's directory. A path that ends with a folder stands for all that is in it. */
+/** Paths below the store's directory. The path of a folder stands for everything in it. */
 interface SortedFiles {
   /** Files of the store. */
   own: string[]
   /** The store's folders that are real directories. */
   folders: string[]
-  /** What the store did not make. */
+  /** Files that the store did not make. */
   foreign: string[]
 }
 
 const FOLDERS = ['packs', 'tmp', 'files', 'quarantine', 'journal'] as const
 const JSON_FILES = ['STORE.json', 'HEAD.json', 'HEAD.prev.json']
 const LOCK = 'writer.lock'
-/** How a writer's line in the lock file begins. */
+/** The start of a writer's line in the lock file. */
 const LOCK_LINE = 'pid '
-/** The length that a writer's line in the lock file is padded to. */
+/** The padded length of a writer's line in the lock file. */
 const LOCK_BYTES = 256
 
-/** What file systems and their tools make by themselves, and what keeps an empty directory in version control. */
+/** Files that file systems and their tools create, and files that keep an empty directory in version control. */
 const HARMLESS =
   /^(lost\+found|\.(DS_Store|Trash.*|Trashes|fseventsd|Spotlight-V100|TemporaryItems|snapshots?|zfs|nfs.*|fuse_hidden.*|gitkeep|keep|gitignore|stfolder)|System Volume Information|\$RECYCLE\.BIN)$/
 
 /**
- * Sorts what lies in `root`.
+ * Sorts the files in `root` into own and foreign ones.
  *
- * @param isStore it is known to be one: HEAD.json and its like are the store's even when their bytes are damaged
+ * @param isStore `root` is known to be a store: HEAD.json and similar names are the store's even if their content is
+ *   damaged
  * @throws Node's errors
  */
 export async function sortFiles(fs: FileSystem, root: string, isStore: boolean): Promise<SortedFiles> {
@@ -56,7 +57,7 @@ export async function sortFiles(fs: FileSystem, root: string, isStore: boolean):
   return sorted
 }
 
-/** Whether a new store may be made beside it: nobody's file, or one that was set aside. */
+/** Whether a new store may be made beside the file: a file of no value, or one that was set aside. */
 export function isHarmless(path: string): boolean {
   const name = basename(path)
   return HARMLESS.test(name) || (dirname(path) === 'quarantine' && isAsideName(name))
@@ -89,7 +90,7 @@ type Judge = (
 const isOwnInside: Record<(typeof FOLDERS)[number], Judge> = {
   async packs(fs, path, { name, kind }, _beside, named) {
     if (kind !== 'file' || !isPackName(name)) return false
-    // What HEAD names is the store's, even when its bytes are damaged.
+    // A pack that HEAD names is the store's, even if its content is damaged.
     return named.includes(name.slice(0, -'.pack'.length)) || (await isPack(fs, path, name))
   },
   async tmp(_fs, _path, { name, kind }) {
@@ -99,7 +100,7 @@ const isOwnInside: Record<(typeof FOLDERS)[number], Judge> = {
     if (kind === 'directory') {
       return name === '.tmp' && (await fs.readdir(path)).every((temp) => isOwnTempName(temp.name, temp.kind))
     }
-    // Whatever is laid out has its lock beside it.
+    // A laid-out file has its lock file beside it.
     if (kind !== 'file') return false
     return name.endsWith('.lock') ? isCid(name.slice(0, -'.lock'.length)) : isCid(name) && beside.has(`${name}.lock`)
   },
@@ -113,26 +114,27 @@ const isOwnInside: Record<(typeof FOLDERS)[number], Judge> = {
   },
 }
 
-/** What went to quarantine because it is not the store's, with its note. */
+/** Names of foreign files in quarantine, and of their notes. */
 const OTHERS = /\.(not-a-pack|other-store|not-the-blob)\.[^.]+\.[^.]+\.[0-9a-f]{16}(\.json)?$/
 
 async function isOwnAtRoot(fs: FileSystem, path: string, name: string, isStore: boolean): Promise<boolean> {
   if (name === LOCK || name === JOURNAL_LOCK) {
     const { size } = await fs.lstat(path)
-    // The line is never fsynced: after a power loss its bytes may be anything. A killed writer may have written a part.
+    // The line is never fsynced, so after a power loss it may have any content. A killed writer may have written a part
+    // of it.
     return isStore || size === LOCK_BYTES || (size < LOCK_BYTES && (await beginsWith(fs, path, LOCK_LINE)))
   }
   return JSON_FILES.includes(name) && (isStore || (await hasHeader(fs, path)))
 }
 
-/** Whether a file begins with `text`, is a part of it, or begins with zeros. */
+/** Whether a file begins with `text`, is a prefix of it, or begins with zeros. */
 async function beginsWith(fs: FileSystem, path: string, text: string): Promise<boolean> {
   const bytes = await readFileOrNull(fs, path, LOCK_BYTES)
   if (bytes === null) return false
   return bytes[0] === 0 || text.startsWith(Buffer.from(bytes.subarray(0, text.length)).toString('latin1'))
 }
 
-/** In which the store's packs are named. */
+/** The text of both HEADs, which name the store's packs. */
 async function textOfHeads(fs: FileSystem, root: string): Promise<string> {
   let text = ''
   for (const name of ['HEAD.json', 'HEAD.prev.json']) {
@@ -142,7 +144,7 @@ async function textOfHeads(fs: FileSystem, root: string): Promise<string> {
   return text
 }
 
-/** Whether a JSON file says that it is a store's. One that is far too long is somebody else's. */
+/** Whether a JSON file has the header of a store's file. A file that is far too long is foreign. */
 export async function hasHeader(fs: FileSystem, path: string): Promise<boolean> {
   try {
     const bytes = await readFileOrNull(fs, path, JSON_BYTES_MAX)
@@ -158,7 +160,7 @@ export function isPackName(name: string): boolean {
   return name.endsWith('.pack') && isHex(name.slice(0, -'.pack'.length), DIGEST_BYTES)
 }
 
-/** Whether the file begins as packs do. */
+/** Whether the file begins as a pack does. */
 export async function isPack(fs: FileSystem, path: string, name: string): Promise<boolean> {
   const bytes = new Uint8Array(HEADER_BYTES)
   try {
@@ -176,7 +178,7 @@ export async function isPack(fs: FileSystem, path: string, name: string): Promis
     parsePackHeader(bytes, name)
     return true
   } catch (error) {
-    // A newer version's is a pack all the same.
+    // A pack of a newer version is a pack, too.
     return isHoldfastError(error, 'VERSION_UNSUPPORTED')
   }
 }

@@ -1,4 +1,5 @@
-// Writes one pack: in `tmp/` first, then fsynced and renamed into `packs/`. No pack has its name before its bytes are durable.
+// Writes one pack: into `tmp/` first, then fsynced and renamed into `packs/`. A pack gets its name only when its bytes
+// are durable.
 
 import { publish } from '../../fs/durable.ts'
 import { attempt, writeFully } from '../../fs/io.ts'
@@ -7,19 +8,19 @@ import type { Temp } from '../../fs/temps.ts'
 import type { PackSink } from '../port.ts'
 import { packPath } from './layout.ts'
 
-/** Written back in steps of this size, so that the last fsync of a large pack has little left to do. */
+/** A large pack is fsynced in steps of this size, so that its last fsync has little left to do. */
 const EARLY_SYNC_BYTES = 32 * 1024 * 1024
 
 interface PackSinkOptions {
   fs: FileSystem
-  /** Where it is written. */
+  /** The file that is written. */
   temp: Temp
-  /** `packs/`, and open. */
+  /** `packs/`: its path, and the open directory. */
   packs: string
   directory: Directory
-  /** Wraps the commit: says that nothing was committed when `packs/` cannot be fsynced. */
+  /** Wraps the commit: if `packs/` cannot be fsynced, its error says that nothing was committed. */
   unlessUnsynced<T>(work: Promise<T>): Promise<T>
-  /** The temp is no more: committed or discarded. */
+  /** Called when the temp has been committed or discarded. */
   done(): void
 }
 
@@ -29,7 +30,10 @@ export function createPackSink({ fs, temp, packs, directory, unlessUnsynced, don
   let syncing: Promise<void> | null = null
   let early: { error: unknown } | null = null
 
-  /** Sets the disk to work while there is still more to come. A failure counts: the kernel reports it once, here. */
+  /**
+   * Starts an fsync while more is being written. Its failure must not be ignored, because the kernel reports it only
+   * once.
+   */
   function syncEarly(): void {
     unsynced = 0
     syncing = attempt(temp.file.sync(), `writing ${temp.path}`)
@@ -50,7 +54,7 @@ export function createPackSink({ fs, temp, packs, directory, unlessUnsynced, don
       await syncing
       if (early !== null) throw early.error
       const target = packPath(packs, name)
-      // Known from before the rename on, so that a failure after it can be cleaned up.
+      // Set before the rename, so that a failure after it can be cleaned up.
       committed = target
       await unlessUnsynced(publish(fs, temp, target, { directory }))
       done()

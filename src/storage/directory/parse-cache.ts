@@ -1,13 +1,13 @@
-// Remembers what the last bytes said, so that the same bytes are not parsed again.
+// Caches parsed files, so that the same bytes are not parsed again.
 
-/** What some bytes say, kept: the store's own files are read by every operation, and mostly say what they said before. */
+/** A cache of parsed content by its bytes. Every operation reads the store's own files, which are mostly unchanged. */
 export interface Parsed<T> {
   parse(bytes: Uint8Array, where: string): T
-  /** What these bytes would be parsed to is known. */
+  /** Adds the known content of these bytes. */
   know(bytes: Uint8Array, value: T): void
 }
 
-/** HEAD and the one before. */
+/** HEAD and the previous HEAD. */
 const KEPT = 2
 
 export function createParsed<T>(parse: (bytes: Uint8Array, where: string) => T): Parsed<T> {

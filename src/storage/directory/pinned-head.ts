@@ -1,5 +1,5 @@
-// HEAD, held open by its one writer. An open file cannot be taken for another one: numbers of files are used again, and contents may be
-// equal. So a writer that was stopped for long notices that HEAD is not the file that it read.
+// HEAD, held open by its one writer. While the file is open, its inode number is not reused, so another file cannot be
+// mistaken for it. Thus a writer that was suspended for long notices that HEAD is not the file that it read.
 
 import { JSON_BYTES_MAX } from '../../format/limits.ts'
 import {
@@ -15,7 +15,7 @@ import {
 import type { File, FileStat, FileSystem } from '../../fs/port.ts'
 import { equal } from './parse-cache.ts'
 
-/** An open file, and what was in it. */
+/** An open file, and its content when it was read. */
 export interface Pinned {
   file: File
   stat: FileStat
@@ -23,22 +23,25 @@ export interface Pinned {
 }
 
 export interface PinnedHead {
-  /** Null until `settle`, and when there is no HEAD. */
+  /** Null before `settle`, and if there is no HEAD. */
   readonly current: Pinned | null
-  /** What was read of HEAD; null when there is none. */
+  /** The content of HEAD; null if there is none. */
   bytes(): Promise<Uint8Array | null>
-  /** Takes what was read as the current HEAD; a HEAD that could not be read is not pinned. */
+  /** Makes the file that was read the current HEAD. A HEAD that could not be read is not pinned. */
   settle(): Promise<void>
-  /** HEAD is another file now. `named`: the old one still has a name. */
+  /** Notes that HEAD is another file now. `named`: the old file still has a name. */
   replace(now: Pinned, named?: boolean): void
-  /** Whether HEAD is the file that was read, and still says the same; with null, whether there is none. */
+  /** Whether HEAD is the file that was read, with the same content; with null, whether there is no HEAD. */
   isStill(expected: Uint8Array | null): Promise<boolean>
-  /** Closes a file without a name, which is freed by that. Not waited for before `close`; a close of any other file takes 2 us. */
+  /**
+   * Closes a file that has no name any more. Closing it frees its space, which takes long, so only `close` waits for
+   * it. Closing any other file takes 2 us.
+   */
   closeSoon(file: Pick<File, 'close'>): void
   close(): Promise<void>
 }
 
-/** Opens a file and reads it; null when it is missing. */
+/** Opens a file and reads it; null if it is missing. */
 export async function pin(quickFs: FileSystem, path: string): Promise<Pinned | null> {
   const file = await ignoreMissing(quickFs.open(path, 'read'))
   if (file === undefined) return null
@@ -53,7 +56,7 @@ export async function pin(quickFs: FileSystem, path: string): Promise<Pinned | n
 /**
  * Starts to read HEAD.
  *
- * @param isInUse whether these bytes are the HEAD of a store, not what a creation left that was cut short
+ * @param isInUse whether these bytes are the HEAD of a store, and not of an interrupted creation
  */
 export function pinHead(
   fs: FileSystem,

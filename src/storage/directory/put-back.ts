@@ -1,5 +1,5 @@
-// Tells a HEAD.json that somebody put back (a copy of HEAD.prev.json, where the newest HEAD was lost) from one that a writer left. What
-// lies beside a HEAD that was put back may be the newest acknowledged snapshot.
+// Distinguishes a HEAD.json that somebody restored from HEAD.prev.json, after the newest HEAD was lost, from one that a
+// writer left. Packs beside a restored HEAD may belong to the newest acknowledged snapshot.
 
 import type { Head } from '../../format/head.ts'
 import { WRITES_KEPT } from '../../format/limits.ts'
@@ -12,12 +12,13 @@ interface HeadFile {
 }
 
 /**
- * Whether HEAD.json seems to be what HEAD.prev.json was.
+ * Whether HEAD.json seems to be a copy of HEAD.prev.json.
  *
- * A writer that died between its two renames leaves equal files too. But then they are two names of one file; or, where a file cannot have
- * two names, HEAD.json is the older of the two. `cp` makes HEAD.json the newer one.
+ * A writer that died between its two renames leaves equal files, too. But then they are two names of one file or, where
+ * hard links are unsupported, HEAD.json is the older file. After `cp` HEAD.json is the newer file.
  *
- * @param previous null: there is no HEAD.prev.json. Every write leaves one, but for a repair without any HEAD: it counts few `writes`.
+ * @param previous null: there is no HEAD.prev.json. Every write leaves one, except a repair without any HEAD, after
+ *   which `writes` is small.
  */
 export function isPutBack(current: HeadFile, previous: HeadFile | null): boolean {
   const { head, stat } = current

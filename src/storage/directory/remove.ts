@@ -1,4 +1,5 @@
-// Takes a whole store away: into quarantine, or for good. Only the store's own files go; what else lies in its directory stays.
+// Removes a whole store: moves it to quarantine, or deletes it. Only the store's own files are removed; other files in
+// its directory stay.
 
 import { hostname } from 'node:os'
 import { basename, dirname, join } from 'node:path'
@@ -14,7 +15,7 @@ import { JOURNAL_LOCK, takeLockIfThere } from '../../journal/lock.ts'
 import { listPackNames, packPath, paths } from './layout.ts'
 import { hasHeader, isPack, isPackName, sortFiles } from './own-files.ts'
 
-/** Moves a whole store into `<path>.quarantine/`. Answers where it went; null when there was nothing. */
+/** Moves a whole store into `<path>.quarantine/`. Returns its new path; null if there was no store. */
 export async function setDirectoryAside(
   fs: FileSystem,
   path: string,
@@ -25,10 +26,10 @@ export async function setDirectoryAside(
     const sorted = await sortFiles(fs, root, true)
     const about = { reason, now: clock.now(), details: {} }
     const quarantineDirectory = join(dirname(root), `${basename(root)}.quarantine`)
-    if (sorted.foreign.every(mayBePack) && (await canMove(fs, path, root))) {
+    if (sorted.foreign.every(mayBePack) && (await canMove(fs, path, root, sorted.folders))) {
       const to = await unlessRefused(moveAside(fs, { ...about, from: root, quarantineDirectory }))
       if (to !== null) return to
-      // Made for nothing.
+      // The quarantine directory is not needed.
       await fs.rmdir(quarantineDirectory).catch(() => undefined)
     }
     await attempt(assertNoLink(fs, paths(root).quarantine), `looking at ${paths(root).quarantine}`)
@@ -36,7 +37,7 @@ export async function setDirectoryAside(
     const locks = [basename(paths(root).lock), JOURNAL_LOCK]
     const isJournal = (file: string): boolean => dirname(file) === 'journal'
     const files = sorted.own.filter((file) => isJournal(file) || (!file.includes('/') && !locks.includes(file)))
-    // Packs first: what cannot be moved is found out while HEAD is still there.
+    // Packs are moved first, so that a failure leaves HEAD in its place.
     return await moveIntoAside(fs, {
       ...about,
       from: root,
@@ -46,11 +47,14 @@ export async function setDirectoryAside(
   })
 }
 
-/** Deletes a whole store, and what is left of those that were being deleted under that name when a crash came. False: there was none. */
+/**
+ * Deletes a whole store, and the remains of earlier deletions at that path that a crash interrupted. False if there was
+ * nothing.
+ */
 export async function destroyDirectory(fs: FileSystem, path: string, lockWaitMs: number): Promise<boolean> {
   const doomed = await withStoreLocked(fs, path, lockWaitMs, async (root) => {
-    const { foreign } = await sortFiles(fs, root, true)
-    if (foreign.length === 0 && (await canMove(fs, path, root))) {
+    const { foreign, folders } = await sortFiles(fs, root, true)
+    if (foreign.length === 0 && (await canMove(fs, path, root, folders))) {
       const renamed = await unlessRefused(renameAway(fs, root, DELETED))
       if (renamed !== null) return renamed
     }
@@ -62,7 +66,7 @@ export async function destroyDirectory(fs: FileSystem, path: string, lockWaitMs:
   return doomed !== null
 }
 
-/** A crash half-way leaves a store that is seen to be damaged, and another call deletes the rest. */
+/** A crash during the deletion leaves a store that is recognised as damaged. Another call deletes the rest. */
 async function destroyContents(fs: FileSystem, root: string, path: string): Promise<void> {
   const at = paths(root)
   const sorted = await sortFiles(fs, root, true)
@@ -81,29 +85,33 @@ async function destroyContents(fs: FileSystem, root: string, path: string): Prom
   await reapTemps(fs, at.tmp, { lock: true, olderThanMs: UNLOCKED_TEMP_AGE_MS, nowMs: clock.nowMs(), entries })
   await ignoreMissing(fs.unlink(at.lock))
   for (const folder of sorted.folders) await removeIfEmpty(fs, join(root, folder))
-  // At the end of a link there must be a directory for the next store.
+  // A directory that a link leads to stays, so that the next store can be made there.
   if ((await lstatOrNull(fs, path))?.kind !== 'link') await removeIfEmpty(fs, root)
   else await fs.syncDirectory(root)
 }
 
-/** What else lies there stays; a mount point stays too. */
+/** Removes a directory if it is empty and no mount point. */
 async function removeIfEmpty(fs: FileSystem, path: string): Promise<void> {
   await fs.rmdir(path).catch(() => undefined)
 }
 
-/** A file that looks like a pack by its name, whatever is in it. */
+/** Whether a file has the name of a pack, whatever its content. */
 function mayBePack(file: string): boolean {
   return dirname(file) === 'packs' && isPackName(basename(file))
 }
 
-/** A directory at the end of a link stays, for the next store; a mount point cannot be renamed. */
-async function canMove(fs: FileSystem, path: string, root: string): Promise<boolean> {
+/**
+ * A directory at the end of a link stays, for the next store; a mount point cannot be renamed. A mount in one of the folders would go along
+ * with a rename: it could not be deleted there, and would be back in its old place when it is next mounted.
+ */
+async function canMove(fs: FileSystem, path: string, root: string, folders: readonly string[]): Promise<boolean> {
   if ((await lstatOrNull(fs, path))?.kind === 'link') return false
-  const [itself, above] = await Promise.all([fs.stat(root), fs.stat(dirname(root))])
-  return itself.dev === above.dev
+  const { dev } = await fs.stat(root)
+  const around = await Promise.all([dirname(root), ...folders.map((folder) => join(root, folder))].map(fs.stat))
+  return around.every((stat) => stat.dev === dev)
 }
 
-/** Answers of a mount point, and of a parent directory that is not ours. */
+/** Errors of renaming a mount point, or a directory in a parent that we may not change. */
 const REFUSED = ['EBUSY', 'EACCES', 'EPERM', 'EXDEV', 'EROFS']
 
 async function unlessRefused(work: Promise<string>): Promise<string | null> {
@@ -118,7 +126,7 @@ async function unlessRefused(work: Promise<string>): Promise<string | null> {
 
 const DELETED = '.deleted'
 
-/** What crashes left. It is in nobody's way. */
+/** Removes the remains of deletions that a crash interrupted. A failure is ignored. */
 async function removeDoomed(fs: FileSystem, path: string): Promise<void> {
   const before = `${basename(path)}.`
   for (const { name } of await fs.readdir(dirname(path))) {
@@ -158,7 +166,7 @@ async function withStoreLocked<T>(
   }
 }
 
-/** A disk that is not mounted, most often. */
+/** The error of a dangling link, which often means that a disk is not mounted. */
 export function leadsNowhere(link: string): HoldfastError {
   return new HoldfastError(
     'IO_FAILED',
@@ -168,8 +176,8 @@ export function leadsNowhere(link: string): HoldfastError {
 }
 
 /**
- * A damaged store is still one, whichever of its files is left. But a directory that merely has a `packs` folder or somebody else's
- * HEAD.json in it must not be taken for one: it is about to be deleted.
+ * Refuses a directory that is no store. A damaged store counts as one, whichever of its files is left. A directory with
+ * just a `packs` folder or a foreign HEAD.json does not count, because it is about to be removed.
  */
 async function assertStore(fs: FileSystem, path: string): Promise<void> {
   const { store, head, previous, packs } = paths(path)
@@ -182,7 +190,7 @@ async function assertStore(fs: FileSystem, path: string): Promise<void> {
   for (const name of (await listPackNames(fs, packs).catch(failed)) || []) {
     if (isPackName(`${name}.pack`) && (await isPack(fs, packPath(packs, name), name).catch(failed))) return
   }
-  // What cannot be read may be a store.
+  // An unreadable file may belong to a store.
   if (failures.length > 0) throw failures[0]
   throw new HoldfastError('NOT_A_STORE', `${path} is not a holdfast store; it was left as it is`, { details: { path } })
 }

@@ -1,5 +1,5 @@
-// The steps that the one writer of a store directory takes: packs, HEAD, quarantine, temporary files. Only called with the lock held,
-// or by a caller who vouches that there is no other writer.
+// The steps of the one writer of a store directory: packs, HEAD, quarantine, temporary files. They are called only with
+// the lock held, or if the caller guarantees that there is no other writer.
 
 import { join } from 'node:path'
 import { clock } from '../../clock.ts'
@@ -30,7 +30,7 @@ interface SessionOptions extends HeadCellOptions {
   inspect: () => Promise<Inspection>
 }
 
-/** The steps of one writer, who holds the lock. Their order is the commit protocol: see `snapshot/persist.ts`. */
+/** The steps of one writer, who holds the lock. Their order is the commit protocol: see `persist/persist.ts`. */
 export async function openSession(
   options: SessionOptions,
 ): Promise<{ session: WriteSession; close: () => Promise<void> }> {
@@ -60,9 +60,9 @@ export async function openSession(
 
   async function restoreHead(next: Head): Promise<void> {
     const { store, head } = await inspect()
-    // A good HEAD is replaced as by any other write, and stays as the one before.
+    // A good HEAD is replaced as in any other write, and becomes HEAD.prev.json.
     await cell.reset(head.state === 'good' ? head.value : null)
-    // Whoever wrote a pack that is adopted now may have died before this.
+    // The writer of a pack that is adopted now may have died before this fsync.
     await attempt(fs.syncDirectory(at.packs), `making ${at.packs} durable`)
     await cell.swap(next)
     if (store.state === 'good' && store.value === next.storeId) return
@@ -77,7 +77,7 @@ export async function openSession(
     )
   }
 
-  /** A good HEAD must stay until it is replaced: of it there is a copy to keep. */
+  /** Puts a copy into quarantine, because a good HEAD must stay in its place until it is replaced. */
   async function quarantineCopy(path: string, reason: string, details: object): Promise<string> {
     const bytes = await attempt(readFileOrNull(fs, path, JSON_BYTES_MAX), `reading ${path}`)
     const copy = await createTemp(fs, at.tmp, { mode: modes.fileMode, lock })
@@ -95,7 +95,10 @@ export async function openSession(
     }
   }
 
-  /** A rename into the store that may be lost again: HEAD does not name the file. */
+  /**
+   * Turns the failed fsync after a rename into an error that says that nothing was committed: HEAD does not name the
+   * file.
+   */
   async function notCommittedIfUnsynced<T>(work: Promise<T>): Promise<T> {
     try {
       return await work
@@ -122,7 +125,7 @@ export async function openSession(
       throw opened.reason
     }
     sinks.add(temp)
-    // Who writes a pack replaces HEAD in the end.
+    // A writer of a pack will replace HEAD, so staging starts now.
     cell.prepare()
     return createPackSink({
       fs,
@@ -160,11 +163,11 @@ export async function openSession(
     listPacks: () => listPackNames(quickFs, at.packs),
     async readPackStart(name, target) {
       const path = packPath(at.packs, name)
-      // A directory, a link or a pipe of that name is no pack: opening it might fail for ever, or never return.
+      // A directory, a link or a pipe of that name is no pack. Opening it could fail each time, or never return.
       const stat = await attempt(lstatOrNull(fs, path), `looking at ${path}`)
       if (stat === null) return null
       if (stat.kind !== 'file') return 0
-      // A writer that was let in while this one was stopped may delete it in between.
+      // Another writer, let in while this one was suspended, may delete the pack in between.
       const file = await attempt(ignoreMissing(fs.open(path, 'read')), `opening ${path}`)
       if (file === undefined) return null
       try {

@@ -1,5 +1,5 @@
-// What a swap replaces HEAD.json and HEAD.prev.json by, prepared in `tmp/` while packs are still being written. Everything that can fail for
-// want of descriptors, permissions or space is done here, before anything is replaced.
+// Prepares the files of a HEAD swap in `tmp/` while packs are still being written. Everything that can fail for lack of
+// descriptors, permissions or space happens here, before anything is replaced.
 
 import { attempt, ioError, isSameFile, writeFully } from '../../fs/io.ts'
 import type { Directory, FileStat, FileSystem } from '../../fs/port.ts'
@@ -9,24 +9,27 @@ import { paths } from './layout.ts'
 import { equal } from './parse-cache.ts'
 import type { PinnedHead } from './pinned-head.ts'
 
-/** Files in `tmp/`: the new HEAD, still empty, and for the one before a second name of HEAD, or a copy. */
+/** Files in `tmp/`: the new HEAD, still empty, and a second name or a copy of HEAD for HEAD.prev.json. */
 interface Staged {
   temp: Temp
   copy: Temp | null
-  /** The copy was written just now, and is to be fsynced. */
+  /** The copy was just written and must be fsynced. */
   copied: boolean
-  /** The store's directory, open before the rename: after it, failing to open it would come too late. */
+  /**
+   * The store's directory. It is opened before the rename, because a failure to open it after the rename would come too
+   * late.
+   */
   opened: Directory
 }
 
 interface HeadStage {
-  /** Starts staging, unless it is under way. */
+  /** Starts staging, unless it has started. */
   prepare(): void
-  /** The staged files, which are the caller's from then on. */
+  /** Returns the staged files, which then belong to the caller. */
   take(): Promise<Staged>
-  /** Writes what is to replace `target`, in `tmp/`, not fsynced. */
+  /** Writes a replacement of `target` into `tmp/`, without an fsync. */
   write(bytes: Uint8Array | null, target: string, replacedMode: number | undefined): Promise<Temp>
-  /** Removes what was staged and not taken. */
+  /** Removes staged files that were not taken. */
   close(): Promise<void>
 }
 
@@ -35,10 +38,13 @@ interface StageOptions {
   root: string
   modes: { fileMode: number }
   lock: boolean
-  /** The lock keeps other writers out. Without it they may take a second name of HEAD for a dead writer's, by its age. */
+  /**
+   * The lock excludes other writers. Without it, they may remove a second name of HEAD as a dead writer's temp, because
+   * of its age.
+   */
   alone: boolean
   pinned: PinnedHead
-  /** What is to be replaced, as known when staging starts. */
+  /** The files to replace, as known when staging starts. */
   replaced: () => { stored: StoredHead | null; previousStat: FileStat | null }
 }
 
@@ -75,13 +81,16 @@ export function createHeadStage(options: StageOptions): HeadStage {
     throw staged.find((each) => each.status === 'rejected')!.reason
   }
 
-  /** HEAD is durable and will not be written to again: a second name for it is as good as a copy, and costs no fsync. */
+  /**
+   * HEAD is durable and is never written to again, so a second name for it is as good as a copy, and needs no fsync.
+   */
   async function stagePrevious(): Promise<{ copy: Temp | null; copied: boolean }> {
     const { stored, previousStat } = replaced()
     if (stored === null) return { copy: null, copied: false }
     const head = pinned.current
     if (alone && head !== null && equal(head.bytes, stored.bytes)) {
-      // A writer died between the two renames: it is HEAD already, and a rename of one name of a file over another does nothing.
+      // A writer died between the two renames, so HEAD.prev.json already is a name of HEAD. A rename between two names
+      // of one file does nothing.
       if (isSameFile(head.stat, previousStat)) return { copy: null, copied: false }
       const linked = await linkTemp(quickFs, at.tmp, at.head, head)
       if (linked !== null) return { copy: linked, copied: false }

@@ -1,25 +1,18 @@
-// A store in a directory: who may write, and in what order writers take their turns. It reads; session.ts writes.
+// A store in a directory: who may write, and in what order writers take their turns. read-store.ts reads it, session.ts writes it.
 
 import { hostname } from 'node:os'
-import { dirname, join, resolve } from 'node:path'
+import { resolve } from 'node:path'
 import { clock } from '../../clock.ts'
-import { HoldfastError, isDamage, isHoldfastError } from '../../errors.ts'
-import { parseHead } from '../../format/head.ts'
-import { isHex } from '../../format/hex.ts'
-import { originalOf } from '../../format/json-file.ts'
-import { DIGEST_BYTES, JSON_BYTES_MAX } from '../../format/limits.ts'
-import { parseStoreFile, type StoreFile } from '../../format/store-file.ts'
+import { HoldfastError } from '../../errors.ts'
 import { makeDirectory } from '../../fs/durable.ts'
 import { acquireFileLock } from '../../fs/file-lock.ts'
 import {
   assertNoLink,
   attempt,
-  ignoreMissing,
   ioError,
   isMissing,
   isSameFile,
   lstatOrNull,
-  readFileOrNull,
   readFully,
   statOrNull,
 } from '../../fs/io.ts'
@@ -27,30 +20,27 @@ import { locksAvailable } from '../../fs/lock.ts'
 import { syncRefused, withSyncCalls } from '../../fs/node.ts'
 import type { FileStat, FileSystem } from '../../fs/port.ts'
 import { createQueue, type Queue } from '../../fs/queue.ts'
-import type { Found, Inspection, PackFile, Storage, StoredHead } from '../port.ts'
+import type { PackFile, Storage } from '../port.ts'
 import { createHeadOutcome, type HeadOutcome } from './head-outcome.ts'
-import { listPackNames, packPath, paths } from './layout.ts'
-import { hasHeader, isHarmless, isPack, sortFiles } from './own-files.ts'
-import { createParsed } from './parse-cache.ts'
-import { isPutBack } from './put-back.ts'
-import { leadsNowhere } from './remove.ts'
+import { packPath, paths } from './layout.ts'
+import { createStoreReader } from './read-store.ts'
 import { openSession } from './session.ts'
 
 interface DirectoryStorageOptions {
   fs: FileSystem
   path: string
   readOnly: boolean
-  /** `none`: the caller vouches that there is one writer. */
+  /** `none`: the caller guarantees that there is one writer. */
   lock: 'os' | 'none'
 }
 
-/** What this process knows of a store directory, whoever opened it here and however often. */
+/** State of a store directory that all store objects of this process share. */
 interface Shared {
   queue: Queue
   outcome: HeadOutcome
 }
 
-/** What a write needs of the store's directory. */
+/** The facts about the store's directory that a write needs. */
 interface Prepared {
   stat: FileStat
   shared: Shared
@@ -60,7 +50,7 @@ function modesOf({ mode }: FileStat): { fileMode: number; directoryMode: number 
   return { directoryMode: mode & 0o777, fileMode: mode & 0o666 }
 }
 
-/** What a name leads to, in words. */
+/** Kinds of directory entries, in words. */
 const KINDS = {
   file: 'is a file',
   directory: 'is a directory',
@@ -69,7 +59,7 @@ const KINDS = {
   missing: 'is gone',
 } as const
 
-/** For so long after a write the kernel is taken to have the store's own files and directories in memory. */
+/** For this long after a write, the kernel is assumed to have the store's own files and directories in memory. */
 const WARM_MS = 10_000
 
 const sharedByPath = new Map<string, Shared>()
@@ -90,174 +80,15 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
   const at = paths(root)
   const lock = options.lock === 'os'
 
-  const storeFiles = createParsed(parseStoreFile)
-  const heads = createParsed(parseHead)
+  const reader = createStoreReader(fs, root)
   let writtenMs = Number.NEGATIVE_INFINITY
-  /** This object has seen snapshots: where they are gone, nothing is begun afresh. */
-  let seen = false
-
-  function bytesOf(path: string, quickFs = fs): Promise<Uint8Array | null> {
-    return readFileOrNull(quickFs, path, JSON_BYTES_MAX)
-  }
 
   function isWarm(): boolean {
     return clock.monotonicMs() - writtenMs < WARM_MS
   }
 
-  async function readStoreFile(quickFs?: FileSystem): Promise<StoreFile | null> {
-    const bytes = await whole(bytesOf(at.store, quickFs), at.store, 'STORE_DAMAGED')
-    return bytes === null ? null : storeFiles.parse(bytes, at.store)
-  }
-
-  async function readHead(
-    readBytes?: () => Promise<Uint8Array | null>,
-    quickFs?: FileSystem,
-  ): Promise<StoredHead | null> {
-    const stored = await readHeadThatIsThere(readBytes, quickFs).catch((error: unknown) => {
-      throw adviseOnHead(error)
-    })
-    if (stored === null && seen) throw gone()
-    seen ||= stored !== null && stored.head.snapshots.length > 0
-    return stored
-  }
-
-  function gone(): HoldfastError {
-    return new HoldfastError(
-      'HEAD_MISSING',
-      `${root} had snapshots when this store object last looked, and now there is no store: is its disk unmounted, or was the directory ` +
-        'renamed or emptied? Nothing was written. Bring it back; or, to start afresh, open the store anew',
-      { details: { path: root } },
-    )
-  }
-
-  async function readHeadThatIsThere(
-    readBytes = () => bytesOf(at.head),
-    quickFs?: FileSystem,
-  ): Promise<StoredHead | null> {
-    // STORE.json is written after the first HEAD: seen before HEAD is looked for, HEAD must be there.
-    const store = await readStoreFile(quickFs)
-    const bytes = await whole(readBytes(), at.head, 'HEAD_DAMAGED')
-    if (store === null) return await withoutStoreFile(bytes)
-    if (bytes === null) {
-      throw new HoldfastError(
-        'HEAD_MISSING',
-        `${at.head} is missing, but ${at.store} says that a store was made here: its snapshots are not lost. repair() rebuilds it, and until ` +
-          'then load({ fallback: true }) goes on from HEAD.prev.json; or ' +
-          'move the directory aside with setAside() to start afresh',
-        { details: { path: at.head } },
-      )
-    }
-    const { head, unknown } = heads.parse(bytes, at.head)
-    if (head.storeId !== store.storeId) {
-      throw new HoldfastError(
-        'STORE_DAMAGED',
-        `${at.head} belongs to store ${head.storeId}, but ${at.store} to ${store.storeId}: two stores were mixed`,
-        { details: { path: root, head: head.storeId, store: store.storeId } },
-      )
-    }
-    return { head, bytes, unknown }
-  }
-
-  /** No STORE.json: nothing yet, or a creation under way or cut short, or damage. */
-  async function withoutStoreFile(head: Uint8Array | null): Promise<StoredHead | null> {
-    const stat = await attempt(statOrNull(fs, root), `looking at ${root}`)
-    if (stat !== null && stat.kind !== 'directory') {
-      throw new HoldfastError('NOT_A_STORE', `${root} is not a directory`, { details: { path: root } })
-    }
-    if (stat === null) await attempt(assertNoDanglingLink(fs, root), `looking at ${root}`)
-    // A creation that was cut short leaves a HEAD of revision 0, and nothing else.
-    const evidence =
-      (head !== null && parseHead(head, at.head).head.revision > 0) ||
-      (await listPackNames(fs, at.packs)).some((name) => isHex(name, DIGEST_BYTES)) ||
-      (await attempt(lstatOrNull(fs, at.previous), `looking at ${at.previous}`)) !== null
-    if (!evidence) return null
-    // The creator may have finished between the two reads.
-    if ((await readStoreFile()) !== null) return await readHead()
-    throw new HoldfastError(
-      'STORE_DAMAGED',
-      `${at.store} is missing, but there are snapshots in ${root}: repair() writes it anew; or move the directory aside with ` +
-        'setAside() to start afresh',
-      { details: { path: at.store } },
-    )
-  }
-
-  /** For a repair, which starts where others refuse. */
-  async function readHeadIfGood(
-    readBytes?: () => Promise<Uint8Array | null>,
-    quickFs?: FileSystem,
-  ): Promise<StoredHead | null> {
-    try {
-      return await readHead(readBytes, quickFs)
-    } catch (error) {
-      if (isDamage(error) || isHoldfastError(error, 'NOT_A_STORE')) return null
-      throw error
-    }
-  }
-
-  async function inspect(): Promise<Inspection> {
-    const packs: Inspection['packs'] = []
-    for (const name of await listPackNames(fs, at.packs)) {
-      const path = packPath(at.packs, name)
-      const stat = await attempt(lstatOrNull(fs, path), `looking at ${path}`)
-      if (stat !== null) packs.push({ name, bytes: stat.size })
-    }
-    // Before HEAD is read, and after the one before: a writer that replaces both meanwhile does not look like somebody who put one back.
-    const headStat = await attempt(statOrNull(fs, at.head), `looking at ${at.head}`)
-    const store = await found(at.store, (bytes) => parseStoreFile(bytes, at.store).storeId)
-    const head = await found(at.head, (bytes) => ({ ...parseHead(bytes, at.head), bytes }))
-    const previous = await found(at.previous, (bytes) => ({ ...parseHead(bytes, at.previous), bytes }))
-    const previousStat = await attempt(statOrNull(fs, at.previous), `looking at ${at.previous}`)
-    const current = head.state === 'good' && headStat !== null ? { head: head.value.head, stat: headStat } : null
-    const spare =
-      previous.state === 'good' && previousStat !== null ? { head: previous.value.head, stat: previousStat } : null
-    const putBack = current !== null && previous.state !== 'damaged' && isPutBack(current, spare)
-    return { store, head, previous, putBack, packs }
-  }
-
-  async function found<T>(path: string, parse: (bytes: Uint8Array) => T): Promise<Found<T>> {
-    let bytes: Uint8Array | null = null
-    try {
-      bytes = await whole(bytesOf(path), path, path === at.store ? 'STORE_DAMAGED' : 'HEAD_DAMAGED')
-      return bytes === null ? { state: 'missing' } : { state: 'good', value: parse(bytes) }
-    } catch (error) {
-      if (!isDamage(error) && !isHoldfastError(error, 'NOT_A_STORE', 'LIMIT_EXCEEDED')) throw error
-      const original = bytes === null ? null : originalOf(bytes)
-      return { state: 'damaged', error, original: original === null ? undefined : parsedOrUndefined(parse, original) }
-    }
-  }
-
-  /** Refuses, before anything is made, to begin a store among other files, or where there was one. */
-  async function assertRoomForStore(): Promise<void> {
-    if ((await attempt(lstatOrNull(fs, at.store), `looking at ${at.store}`)) !== null) return
-    if (seen && (await readHeadIfGood()) === null && !(await isBegun())) throw gone()
-    const entries = await attempt(ignoreMissing(sortFiles(fs, root, await isBegun())), `looking at ${root}`)
-    const foreign = entries?.foreign.filter((path) => !isHarmless(path)) ?? []
-    if (foreign.length === 0) return
-    // With a HEAD that is good it is a store, which lost its STORE.json. A repair writes it anew, whatever lies beside it.
-    if ((await found(at.head, (bytes) => parseHead(bytes, at.head))).state === 'good') return
-    const some = foreign.slice(0, 5).join(', ') + (foreign.length > 5 ? ` and ${foreign.length - 5} more` : '')
-    throw new HoldfastError(
-      'NOT_A_STORE',
-      `${root} is no store, and there are other files in it (${some}): nothing was written. Give a directory of its own, such as ` +
-        `${join(root, 'store')}`,
-      { details: { path: root, found: foreign.slice(0, 100) } },
-    )
-  }
-
-  /** Whether a store without STORE.json was begun, or lost it. */
-  async function isBegun(): Promise<boolean> {
-    if ((await attempt(lstatOrNull(fs, at.previous), `looking at ${at.previous}`)) !== null) {
-      return await attempt(hasHeader(fs, at.previous), `reading ${at.previous}`)
-    }
-    if (await attempt(hasHeader(fs, at.head), `reading ${at.head}`)) return true
-    for (const name of await listPackNames(fs, at.packs)) {
-      if (isHex(name, DIGEST_BYTES) && (await isPack(fs, packPath(at.packs, name), name))) return true
-    }
-    return false
-  }
-
   async function prepare(): Promise<FileStat> {
-    await assertRoomForStore()
+    await reader.assertRoomForStore()
     await makeDirectory(fs, root, 0o700)
     const stat = await attempt(fs.stat(root), `looking at ${root}`)
     for (const path of [at.packs, at.tmp]) {
@@ -277,8 +108,8 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
   }
 
   /**
-   * What `prepare` found the last time, if it is still so: the same directory, with real directories in it. This takes three
-   * calls at once, where `prepare` makes seven in turn.
+   * The result of the last `prepare`, if it still holds: the same directory, with real directories in it. This takes
+   * three concurrent calls, where `prepare` makes seven in sequence.
    */
   async function stillPrepared({ stat, shared }: Prepared, quickFs: FileSystem): Promise<Prepared | null> {
     const [now, ...inside] = await attempt(
@@ -292,7 +123,10 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
   let prepared: Prepared | null = null
   let entered: Promise<unknown> = Promise.resolve()
 
-  /** One after the other, so that writes queue in the order in which they were asked for: the last state given must be the last kept. */
+  /**
+   * Runs one at a time, so that writes queue in the order of their calls: the last state persisted must be the last one
+   * kept.
+   */
   function enter(quickFs: FileSystem): Promise<Prepared> {
     const before = entered
     async function next(): Promise<Prepared> {
@@ -310,8 +144,8 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
 
   return {
     location: root,
-    readHead: () => readHead(),
-    inspect,
+    readHead: () => reader.readHead(),
+    inspect: reader.inspect,
     openPack: (name) => openPack(fs, packPath(at.packs, name), name),
     async write(write, task) {
       if (readOnly) {
@@ -337,7 +171,7 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
               })
             : null
           try {
-            // Known before anything is changed: a repair moves things there at its end, too.
+            // Checked before anything is changed, because a repair moves files there even at its end.
             if (write.repair === true) await attempt(assertNoLink(fs, at.quarantine), `looking at ${at.quarantine}`)
             const opening = openSession({
               fs,
@@ -346,16 +180,16 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
               modes,
               lock,
               outcome: shared.outcome,
-              heads,
+              heads: reader.heads,
               held,
-              readHead: write.repair === true ? readHeadIfGood : readHead,
-              inspect,
+              readHead: write.repair === true ? reader.readHeadIfGood : reader.readHead,
+              inspect: reader.inspect,
             })
             const [{ session, close }] = await Promise.all([opening, held?.hinted])
             try {
               return await task(session)
             } finally {
-              seen ||= (session.stored?.head.snapshots.length ?? 0) > 0
+              reader.noteSeen(session.stored)
               await close()
             }
           } finally {
@@ -376,21 +210,7 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
   }
 }
 
-/** A link that leads nowhere, on the way to a store, is a disk that is not mounted, and not a store that was never made. */
-async function assertNoDanglingLink(fs: FileSystem, root: string): Promise<void> {
-  for (let path = root; path !== dirname(path); path = dirname(path)) {
-    const there = await lstatOrNull(fs, path)
-    if (there?.kind === 'link' && (await statOrNull(fs, path)) === null) throw leadsNowhere(path)
-    if (there !== null && (there.kind === 'file' || there.kind === 'other')) {
-      throw new HoldfastError('NOT_A_STORE', `${root} lies below ${path}, which is not a directory: check the path`, {
-        details: { path: root },
-      })
-    }
-    if (there !== null) return
-  }
-}
-
-/** Before anything is made: the first fsync would fail in the middle of it. */
+/** Throws if fsync is refused, before anything is made: otherwise the first fsync would fail midway. */
 function assertSyncAllowed(root: string): void {
   const refused = syncRefused()
   if (refused !== null) throw ioError(refused, `writing to ${root}; nothing was written`, root)
@@ -415,12 +235,12 @@ async function openPack(fs: FileSystem, path: string, name: string): Promise<Pac
     await file.close().catch(() => undefined)
     throw ioError(error, `looking at ${path}`)
   })
-  // Its size would say that the pack is cut short, and nothing is known of the pack.
+  // The size of a non-file would make the pack look truncated, although nothing is known about the pack.
   if (kind !== 'file') {
     await file.close().catch(() => undefined)
     throw new HoldfastError(
       'IO_FAILED',
-      `pack ${path} cannot be read: there is a ${kind} in its place. Put the file back, or move what is there away`,
+      `pack ${path} cannot be read: it ${KINDS[kind]}. Put the file back, or move what is there away`,
       { details: { code: kind === 'directory' ? 'EISDIR' : 'EINVAL', syscall: 'open', path } },
     )
   }
@@ -435,42 +255,8 @@ async function openPack(fs: FileSystem, path: string, name: string): Promise<Pac
         })
       }
     },
-    // Nothing was written through it: its close has nothing to report.
+    // The file was only read, so its close has no error to report.
     close: () => file.close().catch(() => undefined),
     closeSync: () => file.closeSync(),
-  }
-}
-
-function parsedOrUndefined<T>(parse: (bytes: Uint8Array) => T, bytes: Uint8Array): T | undefined {
-  try {
-    return parse(bytes)
-  } catch (error) {
-    if (isHoldfastError(error)) return undefined
-    throw error
-  }
-}
-
-/** A HEAD that is damaged says what to do. */
-function adviseOnHead(error: unknown): unknown {
-  if (!isHoldfastError(error, 'HEAD_DAMAGED')) return error
-  const advice = 'repair() rebuilds it; until then load({ fallback: true }) goes on from HEAD.prev.json'
-  return new HoldfastError('HEAD_DAMAGED', `${error.message}. ${advice}`, { details: error.details, cause: error })
-}
-
-/** A file too large to be what it should is damaged, as any other that is not what was written. */
-async function whole(
-  reading: Promise<Uint8Array | null>,
-  path: string,
-  damaged: 'HEAD_DAMAGED' | 'STORE_DAMAGED',
-): Promise<Uint8Array | null> {
-  try {
-    return await reading
-  } catch (error) {
-    if (!isHoldfastError(error, 'LIMIT_EXCEEDED')) throw ioError(error, `reading ${path}`, path)
-    const reason = error.message
-    throw new HoldfastError(damaged, `${path} is damaged: ${reason}`, {
-      details: { where: path, reason },
-      cause: error,
-    })
   }
 }

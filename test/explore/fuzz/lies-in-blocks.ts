@@ -50,7 +50,8 @@ function targetOf(loose: LooseStore, link: unknown): Content | undefined {
 function lieAboutChildren(loose: LooseStore, random: Random): string | null {
   const node = some(loose, random, KIND.node)
   if (node === null) return null
-  const children = (node.value as Children).map(([length, link]): [number, CID] => [length, link])
+  const children = childrenOf(node).map(([length, link]): [number, CID] => [length, link])
+  if (children.length === 0) return null
   const at = random.below(children.length)
   const other = random.below(children.length)
   const child = children[at]!
@@ -91,8 +92,13 @@ function otherCodec(link: CID): CID {
   return cidOf({ codec: codec === CODEC_RAW ? CODEC_DAG_CBOR : CODEC_RAW, digest })
 }
 
-function totalOf({ value }: Content): number {
-  return (value as Children).reduce((sum, [length]) => sum + length, 0)
+function totalOf(node: Content): number {
+  return childrenOf(node).reduce((sum, [length]) => sum + length, 0)
+}
+
+/** What an earlier lie left of a node's children. */
+function childrenOf({ value }: Content): Children {
+  return Array.isArray(value) ? value.filter((child) => Array.isArray(child) && child.length === 2) : []
 }
 
 function emptyIn({ packs, contents }: LooseStore): Uint8Array {
@@ -107,11 +113,11 @@ function emptyIn({ packs, contents }: LooseStore): Uint8Array {
 /** What stands above a node says its size, so that only the node itself lies. */
 function resizeAbove(loose: LooseStore, node: Content): void {
   const total = totalOf(node)
-  for (const { kind, value } of loose.contents.values()) {
-    if (kind === KIND.node) {
-      for (const child of value as Children) if (targetOf(loose, child[1]) === node) child[0] = total
-    } else if (kind === KIND.manifest) {
-      for (const blob of blobsIn(value)) if (targetOf(loose, blob.root) === node) blob.size = total
+  for (const content of loose.contents.values()) {
+    if (content.kind === KIND.node) {
+      for (const child of childrenOf(content)) if (targetOf(loose, child[1]) === node) child[0] = total
+    } else if (content.kind === KIND.manifest) {
+      for (const blob of blobsIn(content.value)) if (targetOf(loose, blob.root) === node) blob.size = total
     }
   }
 }
@@ -244,14 +250,27 @@ function resegment(loose: LooseStore, blob: LooseBlob): void {
   const segments = targetOf(loose, blob.segments)
   if (segments?.kind !== KIND.segments || blob.size > SEGMENT_BYTES) return
   const bytes = bytesBelow(loose, blob.root)
-  if (bytes.length > 0) segments.value = { length: SEGMENT_BYTES, digests: blake3(bytes) }
+  if (bytes !== null && bytes.length > 0) segments.value = { length: SEGMENT_BYTES, digests: blake3(bytes) }
 }
 
-function bytesBelow(loose: LooseStore, link: unknown): Uint8Array {
-  const content = targetOf(loose, link)
-  if (content === undefined) return new Uint8Array(0)
-  if (content.kind !== KIND.node || !Array.isArray(content.value)) return content.bytes
-  return Buffer.concat((content.value as Children).map(([, below]) => bytesBelow(loose, below)))
+/** Null: an earlier lie makes it endless, or too much for one segment. */
+function bytesBelow(loose: LooseStore, root: unknown): Uint8Array | null {
+  const parts: Uint8Array[] = []
+  let [steps, left] = [10_000, SEGMENT_BYTES]
+  return gather(root, 8) ? Buffer.concat(parts) : null
+
+  function gather(link: unknown, levels: number): boolean {
+    steps -= 1
+    if (levels === 0 || steps < 0 || left < 0) return false
+    const content = targetOf(loose, link)
+    if (content === undefined) return true
+    if (content.kind === KIND.node && Array.isArray(content.value)) {
+      return childrenOf(content).every(([, below]) => gather(below, levels - 1))
+    }
+    parts.push(content.bytes)
+    left -= content.bytes.length
+    return left >= 0
+  }
 }
 
 /** One block stands where another of any kind was, under its own digest: what names the one names the other. */
@@ -269,8 +288,8 @@ function replaceBlock(loose: LooseStore, random: Random): string | null {
 /** The children of a node are those of two nodes below it: a tree that no writer makes, and that says the same. */
 function regroupChildren(loose: LooseStore, random: Random): string | null {
   const node = some(loose, random, KIND.node)
-  if (node === null || (node.value as Children).length < 2) return null
-  const children = node.value as Children
+  if (node === null || childrenOf(node).length < 2) return null
+  const children = childrenOf(node)
   const cut = 1 + random.below(children.length - 1)
   const pack = loose.packs.find(({ copies }) => copies.some(({ content }) => content === node))!
   node.value = [children.slice(0, cut), children.slice(cut)].map((part, i) => {
