@@ -22,6 +22,7 @@ export interface Warning {
     | 'COMPRESSION_FAILED'
     | 'SNAPSHOT_NOT_DISPOSED'
     | 'JOURNAL_GROWS'
+    | 'JOURNAL_AHEAD'
   message: string
   details: Readonly<Record<string, unknown>>
 }

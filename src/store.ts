@@ -24,6 +24,8 @@ import { SCRUB_OPTIONS, type ScrubOptions, type ScrubReport, scrub } from './rec
 import { VERIFY_OPTIONS, type VerifyOptions, type VerifyReport, verify } from './recovery/verify.ts'
 import type { Storage } from './storage/port.ts'
 import {
+  aheadWarning,
+  checkStoreJournal,
   JOURNAL_OPTIONS,
   type Journal,
   type JournalFiles,
@@ -203,6 +205,7 @@ export function createStore({ storage, fs, local, journal }: Place, options: Sto
     lastPersisted: null,
     journal: null,
   }
+  ctx.loaded = aheadWarning(ctx, journal)
   const running = new Set<Promise<unknown>>()
   let closed = false
   let scrubbed: string | null = null
@@ -288,7 +291,8 @@ export function createStore({ storage, fs, local, journal }: Place, options: Sto
           rollback(ctx, to, { ...request, ...lockWait(request), journalEnd }),
         ),
       ),
-    verify: (request) => runChecked('verify', request, VERIFY_OPTIONS, () => verify(ctx, request)),
+    verify: (request) =>
+      runChecked('verify', request, VERIFY_OPTIONS, () => verify(ctx, request, () => checkStoreJournal(ctx, journal))),
     scrub: (request = {}) =>
       runChecked('scrub', request, SCRUB_OPTIONS, async () => {
         const report = await scrub(ctx, {

@@ -1,6 +1,6 @@
 // The context that all operations of an open store share. It has no logic.
 
-import type { HeadJournal, HeadMark } from '../format/head.ts'
+import type { Head, HeadJournal, HeadMark, HeadSnapshot } from '../format/head.ts'
 import type { BlobEntry } from '../format/manifest.ts'
 import type { FileSystem } from '../fs/port.ts'
 import type { Local } from '../local/local.ts'
@@ -26,6 +26,8 @@ export interface StoreContext {
   lastPersisted: { manifest: string; blobs: ReadonlyMap<string, BlobEntry> } | null
   /** The journal of this store, while this store object has it open. */
   journal: JournalOwner | null
+  /** Called with the snapshot that was loaded as the current one. Never rejects. */
+  loaded?: (head: Head, snapshot: HeadSnapshot) => Promise<void>
 }
 
 /** What a persist asks of the open journal. */

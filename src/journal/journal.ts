@@ -139,6 +139,20 @@ export async function readJournalEnd(place: JournalPlace): Promise<{ last: numbe
   return { last: plan.last, mark: markIn(foundMarks(plan, foundRanges(plan, null)), plan.last) }
 }
 
+/**
+ * Looks at a whole journal, and changes nothing. An owner that writes meanwhile may make it look damaged.
+ *
+ * @throws JOURNAL_DAMAGED, STORE_ROLLED_BACK, IO_FAILED, VERSION_UNSUPPORTED
+ */
+export async function checkJournal(
+  place: Pick<JournalPlace, 'fs' | 'directory'>,
+  head: JournalHead | null,
+): Promise<void> {
+  const names = await listSegments(place.fs, place.directory)
+  if (head === null) await assertNoFrames(place, names)
+  else await recover(place, names, head, null, 1)
+}
+
 async function openLocked(
   place: JournalPlace,
   options: OpenJournalOptions,
@@ -184,7 +198,7 @@ async function openLocked(
 
 /** Reads what may matter, and refuses what is not whole. */
 async function recover(
-  { fs, directory }: JournalPlace,
+  { fs, directory }: Pick<JournalPlace, 'fs' | 'directory'>,
   names: readonly SegmentName[],
   head: JournalHead,
   from: Mark | null,
@@ -223,7 +237,10 @@ async function recover(
 }
 
 /** A HEAD that names no journal was rebuilt or put back, when there are entries. What died before it was named has none. */
-async function assertNoFrames({ fs, directory }: JournalPlace, names: readonly SegmentName[]): Promise<void> {
+async function assertNoFrames(
+  { fs, directory }: Pick<JournalPlace, 'fs' | 'directory'>,
+  names: readonly SegmentName[],
+): Promise<void> {
   for (const name of names) {
     const { places } = await readSegment(fs, directory, name, null)
     if (places.every(isFlaw)) continue

@@ -6,7 +6,7 @@ import { HoldfastError } from '../errors.ts'
 import { errorCode, ioError, isMissing, readFully } from '../fs/io.ts'
 import type { File, FileSystem } from '../fs/port.ts'
 import { checkFrame, decodeFrameHeader, entriesIn, FRAME_HEADER_BYTES, frameEnd } from './frame.ts'
-import { missingSegment, type ReadAt, type SegmentFacts, scanSegment } from './scan.ts'
+import { findEntryAfter, missingSegment, type ReadAt, type SegmentFacts, scanSegment } from './scan.ts'
 import { BOUNDARY_BYTES, parseSegmentFileName, type SegmentName, segmentFileName } from './segment.ts'
 
 /** Read ahead, since frames of small batches are read one page at a time. */
@@ -43,6 +43,24 @@ export async function readSegment(
     (await withSegment(fs, directory, name, (read, size) => scanSegment(name, size, read, from))) ??
     missingSegment(name)
   )
+}
+
+/** The first entry after `after` that the journal has, from a frame on that is at or before it; null when it has none. */
+export async function firstEntryAfter(
+  fs: FileSystem,
+  directory: string,
+  from: { segment: SegmentName; offset: number },
+  after: number,
+): Promise<number | null> {
+  const { segment, offset } = from
+  for (const name of await listSegments(fs, directory)) {
+    if (name.number < segment.number) continue
+    const isHint = name.number === segment.number && name.id === segment.id && offset > 0
+    const find = (read: ReadAt, size: number) => findEntryAfter(name, size, read, isHint ? offset : null, after)
+    const found = await withSegment(fs, directory, name, find)
+    if (found !== null) return found
+  }
+  return null
 }
 
 /**

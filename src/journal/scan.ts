@@ -83,6 +83,29 @@ export async function scanSegment(
   return facts
 }
 
+/**
+ * The first entry after `after` that a good frame of this segment has; null when there is none before the first flaw. Reads no further than
+ * that frame.
+ */
+export async function findEntryAfter(
+  name: SegmentName,
+  size: number,
+  read: ReadAt,
+  from: number | null,
+  after: number,
+): Promise<number | null> {
+  const header = await scanHeader(name, read)
+  let at = from ?? (header.state === 'good' ? header.read.end : BOUNDARY_BYTES)
+  while (at < size) {
+    const place = await scanPlace(name, at, size, read, null)
+    if (isFlaw(place)) return null
+    const { first, count } = place.header
+    if (count > 0 && first + count - 1 > after) return Math.max(first, after + 1)
+    at = place.end
+  }
+  return null
+}
+
 async function scanHeader(name: SegmentName, read: ReadAt): Promise<SegmentFacts['header']> {
   let bytes = new Uint8Array(BOUNDARY_BYTES)
   let got = await read(bytes, 0)

@@ -144,7 +144,9 @@ async function tryOne<Result, Names extends string, Metadata>(
   for (const candidate of candidates) {
     if (skipped.length > 0 && candidate.sequence < (options.minSequence ?? 0)) break
     try {
-      return await openAndTake(ctx, stored, candidate, skipped, options, take)
+      const taken = await openAndTake(ctx, stored, candidate, skipped, options, take)
+      if (options.at === undefined) await ctx.loaded?.(stored.head, candidate)
+      return taken
     } catch (error) {
       const damage = error instanceof DamageBehind ? error.damage : error
       const ahead = isHoldfastError(damage, 'SNAPSHOT_AHEAD') && options.source?.ahead === 'fallback'

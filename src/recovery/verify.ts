@@ -5,7 +5,7 @@ import type { OpenPack } from '../blocks/pack-cache.ts'
 import { BLOCK, type BlockState, scanPack } from '../blocks/scan-pack.ts'
 import type { StoreContext } from '../blocks/store-context.ts'
 import { clock } from '../clock.ts'
-import { isDamage, isHoldfastError } from '../errors.ts'
+import { type HoldfastError, isDamage, isHoldfastError } from '../errors.ts'
 import type { Head } from '../format/head.ts'
 import { ENTRY_BYTES, FANOUT_BYTES, FOOTER_BYTES, HEADER_BYTES } from '../format/limits.ts'
 import type { PackIndex } from '../format/pack.ts'
@@ -43,17 +43,28 @@ export interface VerifyReport {
   snapshots: SnapshotHealth[]
   /** `blocks` and their stored `bytes` are counted at level `full` only. */
   checked: { packs: number; blocks: number; bytes: number }
+  /**
+   * `none`: there is no journal. `skipped`: its owner has it open and wrote while it was looked at; the owner looked when it opened it.
+   */
+  journal: 'none' | 'checked' | 'skipped'
   /** What to do, in words; empty if there is nothing to do. */
   advice: string
   durationMs: number
 }
+
+/** Looks at the journal of the store, if it has one. */
+type CheckJournal = () => Promise<{ state: VerifyReport['journal']; error: HoldfastError | null }>
 
 /**
  * Verifies the whole store and changes nothing. Damaged, missing and unreadable files are in the report; it throws only
  * if there is nothing to verify. Packs are read from the disk even if this process has them in memory. It holds every
  * pack open, and keeps their indexes (40 to 52 bytes a block) and a few MiB more in memory.
  */
-export async function verify(ctx: StoreContext, options: VerifyOptions = {}): Promise<VerifyReport> {
+export async function verify(
+  ctx: StoreContext,
+  options: VerifyOptions = {},
+  checkJournal: CheckJournal = async () => ({ state: 'none', error: null }),
+): Promise<VerifyReport> {
   const startMs = clock.monotonicMs()
   const level = options.level ?? 'full'
   if (level !== 'quick' && level !== 'full') {
@@ -70,6 +81,7 @@ export async function verify(ctx: StoreContext, options: VerifyOptions = {}): Pr
     problems: pinned.problems,
     snapshots: [],
     checked: { packs: 0, blocks: 0, bytes: 0 },
+    journal: 'none',
     advice: '',
     durationMs: 0,
   }
@@ -77,6 +89,11 @@ export async function verify(ctx: StoreContext, options: VerifyOptions = {}): Pr
     if (stored !== null) await verifyPacks(ctx, stored.head, pinned, report, options)
   } finally {
     for (const pack of pinned.packs) await pack.release()
+  }
+  if (stored !== null) {
+    const { state, error } = await checkJournal()
+    report.journal = state
+    if (error !== null) report.problems.push({ code: error.code, what: 'journal', message: error.message })
   }
   report.ok = report.problems.every(({ recorded: known }) => known === true)
   report.advice = adviceFor(report)
@@ -240,6 +257,12 @@ function adviceFor(report: VerifyReport): string {
       'Something could not be read, which says nothing about what is in it: look at the disk, the mount and the permissions first, and ' +
       'verify again before anything is repaired.'
     )
+  }
+  if (problems.some(({ what, code }) => what === 'journal' && code !== 'IO_FAILED')) {
+    const rest = problems.filter(({ what }) => what !== 'journal')
+    const others = rest.length === 0 ? '' : ` ${adviceFor({ ...report, problems: rest })}`
+    const start = 'A start needs only the entries after the current snapshot.'
+    return `Something is wrong with the journal; its problem says what is lost and how to go on. ${start}${others}`
   }
   if (problems.some(({ code }) => code === 'STORE_ROLLED_BACK')) {
     return "HEAD is older than what lies beside it. Nothing can be persisted until repair({ rolledBack: 'newer' }) or ('older') says how to go on."

@@ -295,6 +295,103 @@ test('a journal that is damaged is started over, and nothing of the old one is r
   expect(existsSync(path)).toBe(false)
 })
 
+test('a load that leaves out entries of the journal warns, once', async () => {
+  const path = directory()
+  const store = await openAt(path)
+  await store.persist({ blobs: { state: text('') } })
+  const journal = await store.openJournal()
+  await append(journal, 'a', 'b')
+  const warnings: unknown[] = []
+  const another = async (): Promise<Store> => {
+    warnings.length = 0
+    const opened = await openStore(path, { readOnly: true, onWarning: (warning) => warnings.push(warning) })
+    onTestFinished(() => opened.close())
+    return opened
+  }
+  const early = await another()
+  await (await early.load())!.dispose()
+  await (await early.load())!.dispose()
+  expect(warnings).toMatchObject([{ code: 'JOURNAL_AHEAD', details: { covers: 0, first: 1 } }])
+  await save(store, 2, 'ab')
+  await (await (await another()).load())!.dispose()
+  expect(warnings).toEqual([])
+  await append(journal, 'c')
+  await (await another()).restore(() => 'engine')
+  expect(warnings).toMatchObject([{ code: 'JOURNAL_AHEAD', details: { covers: 2, first: 3 } }])
+  // An older one was asked for.
+  await (await (await another()).load({ at: 1 }))!.dispose()
+  expect(warnings).toEqual([])
+  // The owner replays.
+  const own: string[] = []
+  await journal.close()
+  const owner = await openStore(path, { onWarning: ({ code }) => own.push(code) })
+  onTestFinished(() => owner.close())
+  await owner.openJournal()
+  await (await owner.load())!.dispose()
+  expect(own).toEqual([])
+})
+
+describe('verify looks at the journal', () => {
+  async function withJournal(): Promise<{ path: string; store: Store; segment: string }> {
+    const path = directory()
+    const store = await openAt(path)
+    const journal = await store.openJournal()
+    // A reading begins at one of some frames, 256 KiB from each other.
+    await append(journal, 'a'.repeat(300_000))
+    await save(store, 1, 'a')
+    for (const value of ['b', 'c', 'd']) await append(journal, value)
+    await save(store, 3, 'abc')
+    await journal.close()
+    return { path, store, segment: join(path, 'journal', readdirSync(join(path, 'journal'))[0]!) }
+  }
+
+  function flip(path: string, at: number): void {
+    const bytes = readFileSync(path)
+    bytes[at]! ^= 1
+    writeFileSync(path, bytes)
+  }
+
+  test('and finds damage, also in what a start does not read', async () => {
+    const { store, segment } = await withJournal()
+    expect(await store.verify()).toMatchObject({ ok: true, journal: 'checked', problems: [] })
+    // The frame of entry 1.
+    flip(segment, 4096 + 130)
+    const report = await store.verify({ level: 'quick' })
+    expect(report).toMatchObject({
+      ok: false,
+      journal: 'checked',
+      problems: [{ code: 'JOURNAL_DAMAGED', what: 'journal' }],
+    })
+    expect(report.problems[0]!.message).toContain('lost are entries 1')
+    expect(report.advice).toContain('the journal')
+    const journal = await store.openJournal()
+    expect(await entries(journal)).toEqual(['d'])
+    await journal.close()
+  })
+
+  test('while its owner writes, and never calls that damage', async () => {
+    const { path, store, segment } = await withJournal()
+    const journal = await store.openJournal()
+    const reader = await openStore(path, { readOnly: true })
+    onTestFinished(() => reader.close())
+    const other = await openAt(path)
+    const before = journal.append(text('e'))
+    for (const each of [store, other, reader]) expect(await each.verify()).toMatchObject({ ok: true, problems: [] })
+    await before.durable
+    flip(segment, 4096 + 130)
+    for (const each of [store, other]) expect(await each.verify()).toMatchObject({ ok: true, journal: 'skipped' })
+    expect(await reader.verify()).toMatchObject({ ok: false, journal: 'checked' })
+    await journal.close()
+    expect(await other.verify()).toMatchObject({ ok: false, journal: 'checked' })
+  })
+
+  test('and says when there is none', async () => {
+    const store = await openAt(directory())
+    await store.persist({ blobs: { a: text('a') } })
+    expect(await store.verify()).toMatchObject({ ok: true, journal: 'none' })
+  })
+})
+
 test('a store without a directory has no journal, and a read-only one takes no entries', async () => {
   await expect(memory().openJournal()).rejects.toMatchObject({ code: 'JOURNAL_UNSUPPORTED' })
   const path = directory()
