@@ -16,6 +16,22 @@ function isWhole(index: PackIndex, entry: number, stored: Uint8Array): boolean {
   }
 }
 
+/**
+ * Reads one block of a pack, and throws `BadBlock` if it is not what was written. For a copy that is to be relied on
+ * because another one goes.
+ */
+export async function assertCopyIsWhole(
+  { file, index }: { file: OpenPack; index: PackIndex },
+  entry: number,
+  onBadBlock: (pack: string, digest: Uint8Array) => void,
+): Promise<void> {
+  const stored = Buffer.allocUnsafeSlow(index.storedLength(entry))
+  await file.file.read(stored, index.offset(entry))
+  if (isWhole(index, entry, stored)) return
+  onBadBlock(file.name, index.digest(entry))
+  throw new BadBlock(`a block of pack ${file.name} is not what was written`)
+}
+
 const COPY_READ_BYTES = 4 * 1024 * 1024
 
 /**

@@ -1,7 +1,7 @@
 // Merges small packs and rewrites those that are mostly garbage, so that their old files can go.
 
-import { type BlockSource, packNumberOf } from '../blocks/block-source.ts'
-import { copyBlocks } from '../blocks/copy-blocks.ts'
+import { type BlockSource, entryOf, packNumberOf } from '../blocks/block-source.ts'
+import { assertCopyIsWhole, copyBlocks } from '../blocks/copy-blocks.ts'
 import type { DedupWriter } from '../blocks/dedup-writer.ts'
 import { createDigestMap } from '../blocks/digest-map.ts'
 import type { PackWriter } from '../blocks/pack-writer.ts'
@@ -82,8 +82,25 @@ export async function compactPacks(options: CompactOptions): Promise<Compaction>
     return id
   }
 
+  /** A block that is dropped here because another pack has it: that copy may have rotted, and nobody has read it. */
+  async function assertOtherCopies(packNumber: number): Promise<void> {
+    const index = source.indexes[packNumber]!
+    for (let entry = 0; entry < index.blocks; entry++) {
+      if (marks[packNumber]![entry] === 1) continue
+      const place = source.find(index.digest(entry), 0)
+      if (place === -1 || packNumberOf(place) === packNumber) continue
+      const other = packNumberOf(place)
+      // A copy in a pack that is compacted too is read when it is moved.
+      if (marks[other]![entryOf(place)] === 0 || chosen.has(packs[other]!.id)) continue
+      signal.throwIfAborted()
+      const copy = { file: source.packs[other]!, index: source.indexes[other]! }
+      await assertCopyIsWhole(copy, entryOf(place), options.onBadBlock)
+    }
+  }
+
   for (const [packNumber, { id }] of packs.entries()) {
     if (!chosen.has(id)) continue
+    await assertOtherCopies(packNumber)
     const pack = { file: source.packs[packNumber]!, index: source.indexes[packNumber]!, marks: marks[packNumber]! }
     movedBytes += await copyBlocks(pack, writer, moved, dedup.flush, signal, {
       writtenIn,

@@ -809,4 +809,11 @@ export const checks = [
     tests: ['test/workers/pool.test.ts'],
     children: true,
   },
+  {
+    file: 'src/gc/compact.ts',
+    find: 'await assertOtherCopies(packNumber)',
+    replace: '',
+    why: 'the good copy of a block goes while the other one has rotted',
+    tests: ['test/explore/stores.test.ts'],
+  },
 ]
