@@ -5,7 +5,7 @@ import { nodeFileSystem } from '../../src/fs/node.ts'
 import { fixed, type Progress, type Store } from '../../src/index.ts'
 import { memoryStorage } from '../../src/storage/memory.ts'
 import { noise, sameBytes } from '../support/bytes.ts'
-import { effort, share } from '../support/effort.ts'
+import { effort, randomFor, share } from '../support/effort.ts'
 import { createRandom } from '../support/random.ts'
 import { storeOver } from '../support/store-over.ts'
 import { type Watched, watch } from '../support/watched.ts'
@@ -70,7 +70,8 @@ test(`${PERSISTS} persists leave a store as small as the first tenth of them did
   expect(median(times.slice(-tenth))).toBeLessThan(3 * median(times.slice(tenth, 2 * tenth)))
 }, 240_000)
 
-describe('a large blob of which little changes', () => {
+// At full effort, and in each third quick run.
+describe.runIf(effort === 1 || randomFor('growth').below(3) === 0)('a large blob of which little changes', () => {
   test('is folded again and again, and stays below three times what is alive; all that is kept stays whole', async () => {
     const watched = watch(memoryStorage())
     const store = storeOver(watched.storage, nodeFileSystem, { compression: 'none', keepLast: 3 })

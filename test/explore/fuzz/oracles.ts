@@ -336,8 +336,11 @@ async function judgeRepair(court: Court, image: DirectoryImage, seen: Seen): Pro
   if (!result.ok) return null
   await court.reading(repaired.image, 'verify after repair', async (store) => {
     const verified = await court.attempt('verify', () => store.verify())
-    if (verified.ok && !verified.value.ok) {
-      const { problems } = verified.value
+    // A record that was sealed with nonsense in it stays where it is: the snapshot is whole, and only a lost HEAD would need it.
+    const problems = verified.ok
+      ? verified.value.problems.filter(({ what }) => !what.startsWith('a commit record of pack'))
+      : []
+    if (problems.length > 0) {
       court.fail(
         'a repaired store is clean',
         `${result.value.applied ? 'applied' : 'nothing to do'}: ${problems
