@@ -10,7 +10,7 @@ import { type Child, start } from '../support/processes.ts'
 import { scratch } from '../support/scratch.ts'
 import { expectTidy, listing, storeAt } from '../support/store-directory.ts'
 
-const KILLS = share(100, 25)
+const KILLS = share(100, 20)
 const writer = new URL('../support/writer.mjs', import.meta.url)
 const reader = new URL('../support/reader.mjs', import.meta.url)
 
