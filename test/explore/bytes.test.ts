@@ -173,7 +173,8 @@ describe.each(damages)('a store with one of its files %s', (_, damage) => {
     const { plain, fallback } = await outcomes(small, pack, damage(small.files.get(pack)!))
     const { SNAPSHOT_DAMAGED = 0, BLOB_DAMAGED = 0, right = 0, ...unexpected } = plain
     expect(unexpected).toEqual({})
-    expect(SNAPSHOT_DAMAGED + BLOB_DAMAGED).toBeGreaterThan((effort === 1 ? 9 : 6) * right)
+    // A flip in the segments' digests is no damage: the chunks decide.
+    expect(SNAPSHOT_DAMAGED + BLOB_DAMAGED).toBeGreaterThan((effort === 1 ? 8 : 6) * right)
     // Everything that is damaged has a snapshot before it that is not.
     expect(Object.keys(fallback)).toEqual(expect.not.arrayContaining(['SNAPSHOT_DAMAGED', 'BLOB_DAMAGED']))
     expect(fallback.older).toBeGreaterThan(0)
