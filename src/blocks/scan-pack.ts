@@ -127,25 +127,33 @@ async function checkStep(index: PackIndex, order: Uint32Array, read: StepRead): 
     else if (index.compression(entry) !== COMPRESSION.none) compressed.push(entry)
     else check(entry, bytes.subarray(at, at + index.storedLength(entry)))
   }
-  await Promise.all(
-    batches(index, compressed).map(async (entries) => {
-      const from = index.offset(entries[0]!)
-      const to = entries.reduce((end, entry) => Math.max(end, index.offset(entry) + index.storedLength(entry)), from)
-      const rawBytes = entries.reduce((sum, entry) => sum + index.rawLength(entry), 0)
-      const part = bytes.subarray(from - start, to - start)
-      async function stored(target: Uint8Array | null): Promise<Uint8Array> {
-        target?.set(part)
-        return target ?? part
-      }
-      const blocks: PackedBlocks = { index, entries, start: from, storedBytes: to - from, rawBytes, stored }
-      await decompressBlocks(blocks, (i, block) => check(entries[i]!, block))
-    }),
-  )
+  async function checkBatches(queue: Iterator<number[], undefined>): Promise<void> {
+    for (let next = queue.next(); !next.done; next = queue.next()) await checkBatch(next.value)
+  }
+
+  async function checkBatch(entries: readonly number[]): Promise<void> {
+    const from = index.offset(entries[0]!)
+    const to = entries.reduce((end, entry) => Math.max(end, index.offset(entry) + index.storedLength(entry)), from)
+    const rawBytes = entries.reduce((sum, entry) => sum + index.rawLength(entry), 0)
+    const part = bytes.subarray(from - start, to - start)
+    async function stored(target: Uint8Array | null): Promise<Uint8Array> {
+      target?.set(part)
+      return target ?? part
+    }
+    const blocks: PackedBlocks = { index, entries, start: from, storedBytes: to - from, rawBytes, stored }
+    await decompressBlocks(blocks, (i, block) => check(entries[i]!, block))
+  }
+
+  // A few at a time: a step of 4 MiB may hold thousands of frames that decompress to 16 MiB each.
+  const queue = batches(index, compressed)[Symbol.iterator]()
+  await Promise.all(Array.from({ length: BATCHES_AT_ONCE }, () => checkBatches(queue)))
   return { done: last, blocks: last - first, bytes: checkedBytes, bad, failure }
 }
 
 /** Decompressed bytes of the blocks of one batch. */
 const BATCH_BYTES = 1024 * 1024
+/** So many batches are decompressed at a time: enough for the worker threads. */
+const BATCHES_AT_ONCE = 4
 /** Limits a batch of blocks that decompress to few or no bytes. */
 const BATCH_BLOCKS = 4096
 

@@ -61,8 +61,19 @@ export function originalOf(bytes: Uint8Array): Uint8Array | null {
   const found = parseJsonObject(hasMark ? bytes.subarray(3) : bytes)
   if (found === null || typeof found.checksum !== 'string') return null
   const { checksum, ...fields } = found
-  const original = sealJson(fields)
+  const original = sealedOrNull(fields)
+  if (original === null) return null
   return Buffer.from(original.subarray(-TAIL_BYTES)).toString('latin1') === `${KEY}${checksum}${END}` ? original : null
+}
+
+/** Null for fields that are nested more deeply than the stack is. They are not ours. */
+function sealedOrNull(fields: Record<string, unknown>): Uint8Array | null {
+  try {
+    return sealJson(fields)
+  } catch (error) {
+    if (error instanceof RangeError) return null
+    throw error
+  }
 }
 
 function openSealed(bytes: Uint8Array): OpenedJson {

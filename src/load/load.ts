@@ -293,12 +293,9 @@ function olderThan(head: Head, wanted: HeadSnapshot): HeadSnapshot[] {
   return head.snapshots.filter(({ sequence, abandoned }) => sequence < wanted.sequence && !abandoned)
 }
 
-async function readAll(snapshot: Snapshot, options: LoadOptions<string, unknown>): Promise<void> {
+async function readAll(snapshot: OpenedSnapshot, options: LoadOptions<string, unknown>): Promise<void> {
   const { signal, onProgress } = options
-  for (const name of options.blobs ?? snapshot.names) {
-    const parts = snapshot.blob(name).stream({ signal, onProgress })
-    for await (const _part of parts) signal?.throwIfAborted()
-  }
+  for (const name of options.blobs ?? snapshot.names) await snapshot.check(name, { signal, onProgress })
 }
 
 function assertChoices(options: LoadOptions<string, unknown>): void {

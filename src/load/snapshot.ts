@@ -11,8 +11,9 @@ import { decodeManifest, type Manifest } from '../format/manifest.ts'
 import { pathOf } from '../location.ts'
 import { emitProcessWarning } from '../progress.ts'
 import type { StoredHead } from '../storage/port.ts'
-import { type BlobContext, createBlob, type SnapshotBlob } from './blob.ts'
+import { type BlobContext, type BlobReadOptions, createBlob, type SnapshotBlob } from './blob.ts'
 import { type BlobDirectory, createBlobDirectory } from './blob-directory.ts'
+import { isMostlyRepeats, readDistinctChunks } from './distinct-chunks.ts'
 import type { Freshness } from './freshness.ts'
 import { writeBlob } from './write-out.ts'
 
@@ -73,6 +74,8 @@ export interface Snapshot<Names extends string = string, Metadata = Record<strin
 export interface OpenedSnapshot extends Snapshot {
   /** The first damage that reading it met. */
   damage(): HoldfastError | null
+  /** Reads and verifies a blob, and gives nothing. */
+  check(name: string, options: BlobReadOptions): Promise<void>
 }
 
 interface Resources {
@@ -223,14 +226,26 @@ function assemble(
     })
   }
 
-  const blobs = new Map<string, SnapshotBlob>()
-  for (const [name, blob] of manifest.blobs) {
-    const damageContext: DamageContext = {
+  function damageOf(name: string): DamageContext {
+    return {
       code: 'BLOB_DAMAGED',
       what: `blob ${JSON.stringify(name)} of snapshot ${entry.sequence} in ${ctx.storage.location}`,
       details: { location: ctx.storage.location, sequence: entry.sequence, blob: name },
     }
-    blobs.set(name, createBlob(name, blob, damageContext, context))
+  }
+
+  const blobs = new Map<string, SnapshotBlob>()
+  for (const [name, blob] of manifest.blobs) blobs.set(name, createBlob(name, blob, damageOf(name), context))
+
+  async function check(name: string, options: BlobReadOptions): Promise<void> {
+    const blob = manifest.blobs.get(name)!
+    const repeats = await context.use(async (source) => {
+      if (!(await isMostlyRepeats(source, blob, damageOf(name)))) return false
+      await readDistinctChunks(source, blob, damageOf(name), options.signal)
+      return true
+    })
+    if (repeats) return
+    for await (const _part of snapshot.blob(name).stream(options)) options.signal?.throwIfAborted()
   }
 
   async function dispose(): Promise<void> {
@@ -261,6 +276,7 @@ function assemble(
     },
     directory: (name) => createBlobDirectory(ctx.fs, name, blobs),
     damage: () => damage,
+    check,
     dispose,
     [Symbol.asyncDispose]: dispose,
   }

@@ -5,10 +5,23 @@ import type { StoreContext } from '../blocks/store-context.ts'
 import { isDamage, isHoldfastError } from '../errors.ts'
 import { cidText } from '../format/cid.ts'
 import { type CommitRecord, decodeCommit } from '../format/commit.ts'
-import type { Head } from '../format/head.ts'
+import type { Head, HeadSnapshot } from '../format/head.ts'
 import { toHex } from '../format/hex.ts'
 import { KIND } from '../format/pack.ts'
 import type { Problem } from './problem.ts'
+
+/**
+ * Whether a snapshot is in no commit record, though there is one of its sequence, or one that cannot be read and may have been its own.
+ */
+export function lacksRecord(
+  { sequence, manifest }: Pick<HeadSnapshot, 'sequence' | 'manifest'>,
+  records: readonly CommitRecord[],
+  hasOddRecords: boolean,
+): boolean {
+  const own = records.filter((record) => record.sequence === sequence)
+  if (own.some((record) => cidText(record.manifest) === manifest)) return false
+  return own.length > 0 || hasOddRecords
+}
 
 /**
  * Records that cannot be read, and snapshots that no record of their sequence agrees with. A writer that died before its HEAD may have
@@ -41,6 +54,9 @@ export async function checkRecords(
       }
     }
   }
+  const all = [...bySequence.values()].flat()
+  // One that cannot be read is no loss as long as each snapshot has another.
+  if (!head.snapshots.some((snapshot) => lacksRecord(snapshot, all, problems.length > 0))) return []
   for (const { sequence, manifest } of head.snapshots) {
     const records = bySequence.get(sequence)
     if (records === undefined || records.some((record) => cidText(record.manifest) === manifest)) continue

@@ -8,6 +8,7 @@ import { digestsEqual } from '../format/blake3.ts'
 import { toHex } from '../format/hex.ts'
 import { markSnapshots } from '../gc/mark.ts'
 import { type BaseHead, findBaseHead, withoutHead } from './base-head.ts'
+import { lacksRecord } from './check-records.ts'
 import { inOrderOfTrust, knownPacks, planPacks } from './plan-packs.ts'
 import { planSnapshots, type SnapshotPlan } from './plan-snapshots.ts'
 import { type RebuiltSegments, rebuildSegments } from './rebuild-segments.ts'
@@ -42,13 +43,18 @@ export async function prepareRepair(ctx: StoreContext, options: RepairOptions): 
     const packPlan = planPacks(packs, direction, marks, kept)
     const current = chooseCurrent(direction, kept)
     const prepared = { start, direction, packs, source, marks, kept, rebuilt, current: current.to, packPlan, release }
-    const renewRecords = kept.some(
-      ({ snapshot, packNumbers }) =>
-        snapshot.packs.some((id) => packPlan.lost.has(id)) ||
-        [...packNumbers].some((packNumber) => !packPlan.named.has(packNumber)),
-    )
-    const plan = describePlan(ctx.storage.location, { ...prepared, renewRecords }, candidates, current)
-    return { ...prepared, renewRecords, plan }
+    const records = packs.flatMap((pack) => pack.records)
+    const hasOddRecords = packs.some((pack) => pack.hasOddRecords)
+    const wrongRecords = kept.some(({ snapshot }) => lacksRecord(snapshot, records, hasOddRecords))
+    const renewRecords =
+      wrongRecords ||
+      kept.some(
+        ({ snapshot, packNumbers }) =>
+          snapshot.packs.some((id) => packPlan.lost.has(id)) ||
+          [...packNumbers].some((packNumber) => !packPlan.named.has(packNumber)),
+      )
+    const plan = describePlan(ctx.storage.location, { ...prepared, wrongRecords, renewRecords }, candidates, current)
+    return { ...prepared, wrongRecords, renewRecords, plan }
   } catch (error) {
     await release()
     throw error
@@ -203,7 +209,7 @@ function describePlan(
   }))
   const rebuilds =
     prepared.rebuilt.length === 0 ? [] : [{ action: 'rebuild-segments' as const, blocks: prepared.rebuilt.length }]
-  if ([changes, rescues, rebuilds, start.toQuarantine].every(({ length }) => length === 0)) {
+  if (!prepared.wrongRecords && [changes, rescues, rebuilds, start.toQuarantine].every(({ length }) => length === 0)) {
     return { location, ok: true, actions: [], snapshots, choice: null }
   }
   const records = prepared.renewRecords ? [{ action: 'renew-records' as const, snapshots: kept.length }] : []

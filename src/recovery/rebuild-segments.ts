@@ -5,6 +5,7 @@ import { blake3, digestsEqual } from '../format/blake3.ts'
 import { DIGEST_BYTES, SEGMENT_BYTES } from '../format/limits.ts'
 import type { BlobEntry } from '../format/manifest.ts'
 import { encodeSegments } from '../format/segments.ts'
+import { isMostlyRepeats } from '../load/distinct-chunks.ts'
 import { readRange } from '../load/read-blob.ts'
 
 /** A segments block, and the digest under which manifests name it. */
@@ -15,18 +16,22 @@ export interface RebuiltSegments {
 
 /**
  * Rebuilds the segments blocks of `entries`. Reads every byte of those blobs. A rebuilt block that differs from its
- * manifest's digest is left out: the manifest is wrong, and the blob can be loaded without it.
+ * manifest's digest is left out: the manifest is wrong, and the blob can be loaded without it. So is that of a blob which
+ * is far longer than its chunks: it would cost more than the bytes that are there.
  */
 export async function rebuildSegments(source: BlockSource, entries: readonly BlobEntry[]): Promise<RebuiltSegments[]> {
   const rebuilt: RebuiltSegments[] = []
   for (const entry of entries) {
     const { segments: digest } = entry
     if (digest === undefined || rebuilt.some((known) => digestsEqual(known.digest, 0, digest, 0))) continue
+    if (await isMostlyRepeats(source, entry, DAMAGE)) continue
     const block = encodeSegments(await segmentDigests(source, entry))
     if (digestsEqual(blake3(block), 0, digest, 0)) rebuilt.push({ digest, block })
   }
   return rebuilt
 }
+
+const DAMAGE = { code: 'BLOB_DAMAGED' as const, what: 'a blob', details: {} }
 
 async function segmentDigests(source: BlockSource, entry: BlobEntry): Promise<Uint8Array> {
   const digests = new Uint8Array(DIGEST_BYTES * Math.ceil(entry.size / SEGMENT_BYTES))
@@ -34,8 +39,7 @@ async function segmentDigests(source: BlockSource, entry: BlobEntry): Promise<Ui
     const end = Math.min(start + SEGMENT_BYTES, entry.size)
     const segment = new Uint8Array(end - start)
     let filled = 0
-    const damageContext = { code: 'BLOB_DAMAGED' as const, what: 'a blob', details: {} }
-    for await (const part of readRange(source, entry, damageContext, start, end)) {
+    for await (const part of readRange(source, entry, DAMAGE, start, end)) {
       segment.set(part, filled)
       filled += part.length
     }

@@ -86,6 +86,8 @@ export interface PreparedRepair {
   current: number | null
   packPlan: PackPlan
   renewRecords: boolean
+  /** A kept snapshot has no commit record that agrees with HEAD. */
+  wrongRecords: boolean
   release(): Promise<void>
 }
 

@@ -35,6 +35,8 @@ export interface SalvagedPack {
   why: string
   /** The commit records of this store. */
   records: CommitRecord[]
+  /** It has blocks that are good, should be commit records, and are none. */
+  hasOddRecords: boolean
 }
 
 export interface SalvageOptions {
@@ -65,7 +67,7 @@ export async function salvagePack(name: string, options: SalvageOptions): Promis
     const found = await goodBlocks(pack, options)
     const header = await readHeader(pack.file, options)
     const salvaged = { name, bytes: pack.file.bytes, pack, header, intact: found.why === '', ...found }
-    return { ...salvaged, records: await commitRecords(salvaged, options.storeId) }
+    return { ...salvaged, ...(await commitRecords(salvaged, options.storeId)) }
   } catch (error) {
     await pack.release()
     throw error
@@ -172,6 +174,7 @@ async function salvage(file: PackFile, options: SalvageOptions): Promise<PackInd
   let bytes = entries.reduce((sum, entry) => sum + storedLengthOf(entry), 0)
   if (bytes > 2 * file.bytes) entries.sort((a, b) => storedLengthOf(b) - storedLengthOf(a))
   const seen = new Set<string>()
+  const atPlace = new Map<string, number>()
   for (const entry of entries) {
     const length = storedLengthOf(entry)
     if (bytes > 2 * file.bytes) {
@@ -182,6 +185,11 @@ async function salvage(file: PackFile, options: SalvageOptions): Promise<PackInd
     if (seen.has(digest)) continue
     seen.add(digest)
     const view = viewOf(entry)
+    // The same bytes have one digest, and a few stored bytes may decompress to 16 MiB.
+    const place = `${view.getUint32(32, true)} ${length} ${view.getUint32(40, true)} ${entry[45]}`
+    const tried = atPlace.get(place) ?? 0
+    if (length > 0 && tried >= TRIES_AT_PLACE) continue
+    atPlace.set(place, tried + 1)
     const check = entry[45] === 0 ? null : entry.subarray(48, 56)
     builder.add({
       digest: entry,
@@ -198,6 +206,9 @@ async function salvage(file: PackFile, options: SalvageOptions): Promise<PackInd
   const { indexOffset } = place
   return await onlyGood(file, { index: finish(builder, indexOffset), indexOffset }, options)
 }
+
+/** So many entries that point to the same bytes are tried. Of an honest index there is one. */
+const TRIES_AT_PLACE = 4
 
 async function possibleEntries(file: PackFile, place: IndexPlace, options: SalvageOptions): Promise<Uint8Array[]> {
   const start = place.indexOffset + FANOUT_BYTES
@@ -263,8 +274,9 @@ function viewOf(bytes: Uint8Array): DataView {
 async function commitRecords(
   { intactIndex, pack }: { intactIndex: PackIndex; pack: OpenPack },
   storeId: Uint8Array,
-): Promise<CommitRecord[]> {
+): Promise<Pick<SalvagedPack, 'records' | 'hasOddRecords'>> {
   const records: CommitRecord[] = []
+  let hasOddRecords = false
   for (let entry = 0; entry < intactIndex.blocks; entry++) {
     if (intactIndex.kind(entry) !== KIND.commit) continue
     const stored = new Uint8Array(intactIndex.storedLength(entry))
@@ -276,7 +288,8 @@ async function commitRecords(
       if (Buffer.compare(record.store, storeId) === 0) records.push(record)
     } catch (error) {
       if (!isHoldfastError(error)) throw error
+      hasOddRecords ||= isDamage(error)
     }
   }
-  return records
+  return { records, hasOddRecords }
 }

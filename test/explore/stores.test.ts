@@ -50,7 +50,7 @@ test.each(REGRESSIONS)('%s, seed %i: %s', async (kind, seed, done) => {
 test.each(KINDS)(
   'any store, whatever happened to it, is judged alike by all operations: %s',
   async (kind) => {
-    await searchStores(kind, 400, effort === 1 ? 200 : share(75))
+    await searchStores(kind, 200, effort === 1 ? 200 : share(75))
   },
   600_000,
 )

@@ -16,11 +16,17 @@ function someHead({ json }: LooseStore, random: Random): [string, Json] | null {
   return [name, json.get(name)!]
 }
 
+function isListOfEntries(value: unknown): boolean {
+  return Array.isArray(value) && value.every((entry) => typeof entry === 'object' && entry !== null)
+}
+
 function lieInHead(loose: LooseStore, random: Random): string | null {
   const found = someHead(loose, random)
   if (found === null) return null
   const [file, fields] = found
   const head = structuredClone(fields) as Json & Record<'snapshots' | 'packs' | 'retired' | 'damaged', Entry[]>
+  // An earlier lie may have left something else in their place.
+  if (![head.snapshots, head.packs, head.retired, head.damaged].every(isListOfEntries)) return null
   const numbers = ['revision', 'sequence', 'current'] as const
   const snapshot = head.snapshots.length === 0 ? null : random.pick(head.snapshots)
   const pack = head.packs.length === 0 ? null : random.pick(head.packs)
