@@ -1,34 +1,50 @@
 // Remembers the saves that this process made, so that `HEAD_CONFLICT` can tell its own saves from somebody else's. It knows only what moved
 // HEAD from one snapshot to the next; a rollback or another process's save breaks the chain.
 
+import type { Head } from '../format/head.ts'
+
 /** How many stores, and how many saves of each, are remembered. An older one counts as somebody else's. */
 const STORES_MAX = 1000
 const SAVES_MAX = 1000
 
-interface Chain {
-  /** Sequences that were current one after the other, oldest first. Null: the store had no snapshot. */
-  sequences: Set<number | null>
-  last: number | null
+interface OwnSave {
+  /** Of the write, random: it is in a HEAD only if the swap was done, whatever was reported of it. */
+  id: string
+  /** What was current before, null for none, and the snapshot that was to be current after it. */
+  from: number | null
+  to: number | null
+  isDone: boolean
 }
 
-const chains = new Map<string, Chain>()
+/** Newest first, by store id. */
+const ownSaves = new Map<string, OwnSave[]>()
 
-/** Notes that this process replaced the snapshot `from` by its own snapshot `to`. */
-export function noteSave(storeId: string, from: number | null, to: number): void {
-  if (from === to) return
-  let chain = chains.get(storeId)
-  if (chain === undefined || chain.last !== from) chain = { sequences: new Set([from]), last: from }
-  chain.sequences.add(to)
-  chain.last = to
-  if (chain.sequences.size > SAVES_MAX) chain.sequences.delete(chain.sequences.values().next().value!)
-  // The least recently saved store is forgotten first.
-  chains.delete(storeId)
-  chains.set(storeId, chain)
-  if (chains.size > STORES_MAX) chains.delete(chains.keys().next().value!)
+/** Notes a save that is about to be tried: `next` is to take the place of a HEAD whose current snapshot was `from`. */
+export function noteSave(next: Head, from: number | null): { done(): void } {
+  const save = { id: next.writes[0]!, from, to: next.current, isDone: false }
+  const before = ownSaves.get(next.storeId) ?? []
+  // The store that was saved last is the last to be forgotten.
+  ownSaves.delete(next.storeId)
+  ownSaves.set(next.storeId, [save, ...before].slice(0, SAVES_MAX))
+  if (ownSaves.size > STORES_MAX) ownSaves.delete(ownSaves.keys().next().value!)
+  return {
+    done() {
+      save.isDone = true
+    },
+  }
 }
 
-/** Whether nobody but this process moved HEAD from `from` to `to`, and only by saves. */
-export function isOwnSave(storeId: string, from: number | null, to: number | null): boolean {
-  const chain = chains.get(storeId)
-  return chain !== undefined && chain.last === to && chain.sequences.has(from)
+/**
+ * Whether nobody but this process moved HEAD from the snapshot `from` to its current one, and only by saves. A save whose outcome was not
+ * known counts if HEAD names its write: another process may have given its sequence to a snapshot of its own.
+ */
+export function isOwnSave({ storeId, current, writes }: Head, from: number | null): boolean {
+  let to = current
+  for (const save of ownSaves.get(storeId) ?? []) {
+    if (to === from) return true
+    if (!save.isDone && !writes.includes(save.id)) continue
+    if (save.to !== to) return false
+    to = save.from
+  }
+  return to === from
 }

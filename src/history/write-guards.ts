@@ -67,7 +67,7 @@ function assertCountable(ctx: StoreContext, { revision, sequence, packs }: Head)
 export function assertExpected(ctx: StoreContext, head: Head | null, expected: number | null | undefined): void {
   const current = head?.current ?? null
   if (expected === undefined || expected === current) return
-  const own = head !== null && isOwnSave(head.storeId, expected, current)
+  const own = head !== null && isOwnSave(head, expected)
   throw new HoldfastError(
     'HEAD_CONFLICT',
     `${ctx.storage.location}: expected snapshot ${expected} to be the current one, but it is ${current}; load it and try again`,

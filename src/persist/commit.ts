@@ -79,14 +79,11 @@ export async function commitSnapshot(
     await scanDamagedPacks(ctx, head, request.signal)
     const blocks = openBlocks(ctx, session, head, known.source, request.packBytesMax)
     try {
-      const committed = await commit(ctx, session, head, seen, blocks, request, known.release)
-      noteSave(head.storeId, head.current, committed.sequence)
-      return committed
+      return await commit(ctx, session, head, seen, blocks, request, known.release)
     } catch (error) {
       await blocks.dedup.drain().catch(() => undefined)
-      // After COMMIT_UNKNOWN HEAD may name the new packs, and the new snapshot is ours.
+      // After COMMIT_UNKNOWN HEAD may name the new packs.
       if (!isHoldfastError(error, 'COMMIT_UNKNOWN')) await blocks.writer.discard()
-      else noteSave(head.storeId, head.current, head.sequence + 1)
       throw error
     }
   } finally {
@@ -170,18 +167,18 @@ async function commit(
   // All of a first pack is alive. Of later packs this is unknown once snapshots go.
   const isAllAlive = compaction === null && head.packs.length === 0
   const gone = await missing(session, head, seen)
-  await session.swapHead(
-    nextHead(head, {
-      current: sequence,
-      snapshots: [snapshot, ...older],
-      written: written.map((pack) => ({ ...pack, live: isAllAlive ? pack.bytes : null })),
-      ...(compaction === null ? {} : { live: compaction.live }),
-      damaged: ctx.badBlocks.noted,
-      gone,
-      journal: journalAfter(ctx, head, [snapshot, ...older]),
-    }),
-    () => ready,
-  )
+  const next = nextHead(head, {
+    current: sequence,
+    snapshots: [snapshot, ...older],
+    written: written.map((pack) => ({ ...pack, live: isAllAlive ? pack.bytes : null })),
+    ...(compaction === null ? {} : { live: compaction.live }),
+    damaged: ctx.badBlocks.noted,
+    gone,
+    journal: journalAfter(ctx, head, [snapshot, ...older]),
+  })
+  const save = noteSave(next, head.current)
+  await session.swapHead(next, () => ready)
+  save.done()
   if (covers !== undefined) await ctx.journal?.committed(covers.sequence, sequence, head.journal?.first ?? null)
 
   ctx.badBlocks.clear()

@@ -328,7 +328,7 @@ export const checks = [
   },
   {
     file: 'src/persist/commit.ts',
-    find: '      damaged: ctx.badBlocks.noted,\n',
+    find: '    damaged: ctx.badBlocks.noted,\n',
     replace: '',
     why: 'what loads found bad is not recorded',
     tests: ['test/persist/heal.test.ts', 'test/recovery/verify.test.ts'],
@@ -746,10 +746,17 @@ export const checks = [
   },
   {
     file: 'src/history/own-saves.ts',
-    find: 'chain.last !== from',
-    replace: 'false',
+    find: 'if (save.to !== to) return false',
+    replace: '',
     why: 'a rollback between two own saves goes unnoticed',
-    tests: ['test/engines/conflict.test.ts'],
+    tests: ['test/history/own-saves.test.ts', 'test/engines/conflict.test.ts'],
+  },
+  {
+    file: 'src/history/own-saves.ts',
+    find: 'if (!save.isDone && !writes.includes(save.id)) continue',
+    replace: '',
+    why: 'a save that was not done passes for one, and what another process saved under its number is overwritten',
+    tests: ['test/history/own-saves.test.ts'],
   },
   {
     file: 'src/engines/autosave.ts',
