@@ -9,7 +9,8 @@ import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import { clock } from '../clock.ts'
 import { isHoldfastError, memory, type Store } from '../index.ts'
-import { type EngineAdapter, engineRecord, persistEngine, restoreEngine } from './adapter.ts'
+import { type EngineAdapter, persistEngine, restoreEngine } from './adapter.ts'
+import { engineRecord } from './engine-record.ts'
 
 /** One adapter, and an engine to try it on. */
 export interface ConformanceSubject<Engine> {

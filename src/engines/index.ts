@@ -5,7 +5,6 @@ export {
   type EngineAdapter,
   type EngineRecord,
   type EngineState,
-  engineRecord,
   type PersistEngineOptions,
   persistEngine,
   type RestoreContext,
@@ -15,4 +14,5 @@ export {
   type SaveContext,
   type SavedEngine,
 } from './adapter.ts'
+export { engineRecord } from './engine-record.ts'
 export { type StartEngineOptions, type StartedEngine, startEngine } from './start.ts'

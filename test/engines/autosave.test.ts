@@ -14,19 +14,8 @@ import { minisearch } from '../../src/engines/minisearch.ts'
 import { memory, openStore, type Store } from '../../src/index.ts'
 import { followGlobals } from '../support/follow-globals.ts'
 import { scratch } from '../support/scratch.ts'
+import { type Counter, counter } from './counter.ts'
 import { textDocument } from './text.ts'
-
-interface Counter {
-  count: number
-}
-
-const counter: EngineAdapter<Counter> = {
-  name: 'counter',
-  layout: 1,
-  options: {},
-  save: ({ count }) => ({ blobs: { count: `${count}` } }),
-  restore: async (saved) => ({ count: Number(await saved.blob('count').text()) }),
-}
 
 /** A store whose saves can be held up and made to fail. */
 interface Trial {

@@ -5,22 +5,11 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { describe, expect, test, vi } from 'vitest'
-import { type EngineAdapter, persistEngine, restoreEngine } from '../../src/engines/adapter.ts'
+import { persistEngine, restoreEngine } from '../../src/engines/adapter.ts'
 import { type AutosaveOptions, autosave, startEngine } from '../../src/engines/autosave.ts'
 import { memory, openStore, type Store } from '../../src/index.ts'
 import { scratch } from '../support/scratch.ts'
-
-interface Counter {
-  count: number
-}
-
-const counter: EngineAdapter<Counter> = {
-  name: 'counter',
-  layout: 1,
-  options: {},
-  save: ({ count }) => ({ blobs: { count: `${count}` } }),
-  restore: async (saved) => ({ count: Number(await saved.blob('count').text()) }),
-}
+import { type Counter, counter } from './counter.ts'
 
 const create = (): Counter => ({ count: 0 })
 const never = { everyMs: 1e6, retryMs: 1, retryLimitMs: 1 }
