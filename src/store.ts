@@ -3,6 +3,7 @@
 import { channel } from 'node:diagnostics_channel'
 import { createBadBlocks } from './blocks/bad-blocks.ts'
 import { createCheckedBlobs } from './blocks/checked-blobs.ts'
+import { createCheckedBlocks } from './blocks/checked-blocks.ts'
 import { createPackCache } from './blocks/pack-cache.ts'
 import { createReachableCache } from './blocks/reachable-cache.ts'
 import type { StoreContext } from './blocks/store-context.ts'
@@ -201,6 +202,7 @@ export function createStore({ storage, fs, local, journal }: Place, options: Sto
     warn: options.onWarning ?? emitProcessWarning,
     badBlocks: createBadBlocks(),
     checkedBlobs: createCheckedBlobs(),
+    checkedBlocks: createCheckedBlocks(),
     reachable: createReachableCache(),
     lastPersisted: null,
     journal: null,

@@ -25,6 +25,10 @@ export interface DedupWriter {
   /** Writes a chunk that `reuse` refused. `frame` is its compressed form, which is written instead. */
   chunk(bytes: Uint8Array, digest: Uint8Array, frame?: Frame | null): void
   block(bytes: Uint8Array, digest: Uint8Array, codec: Codec, kind: Kind): void
+  /** Digests of the blocks, apart from chunks, that the store had and that were reused since the last call. */
+  takeReusedBlocks(): Uint8Array[]
+  /** Digests of the blocks, apart from chunks, that were written. */
+  readonly writtenBlocks: readonly Uint8Array[]
   /** Whether the store has the block. `length` is its size in bytes, if known. */
   has(digests: Uint8Array, at: number, length?: number): boolean
   /** Reuses the stored copy of a chunk of `length` bytes. Returns false if the chunk must be written. */
@@ -60,6 +64,8 @@ export function createDedupWriter({ source, ids, damaged, writer }: DedupWriterO
   const own = createDigestMap()
   const marks: Uint8Array[] = []
   const needed = new Set<number>()
+  const reusedBlocks: Uint8Array[] = []
+  const writtenBlocks: Uint8Array[] = []
   let reusedBytes = 0
   let relocated: DigestMap | null = null
   let writing: Promise<void> = Promise.resolve()
@@ -122,8 +128,16 @@ export function createDedupWriter({ source, ids, damaged, writer }: DedupWriterO
   return {
     chunk: (bytes, digest, frame = null) => write(bytes, digest, CODEC_RAW, KIND.chunk, frame),
     block(bytes, digest, codec, kind) {
-      if (!reuse(digest, 0, bytes.length)) write(bytes, digest, codec, kind, null)
+      const isOwn = own.get(digest, 0) !== -1
+      if (reuse(digest, 0, bytes.length)) {
+        if (!isOwn) reusedBlocks.push(digest)
+        return
+      }
+      write(bytes, digest, codec, kind, null)
+      writtenBlocks.push(digest)
     },
+    takeReusedBlocks: () => reusedBlocks.splice(0),
+    writtenBlocks,
     has: (digests, at, length) => own.get(digests, at) !== -1 || known(digests, at, length ?? null) !== -1,
     reuse(digests, at, length) {
       if (!reuse(digests, at, length)) return false

@@ -8,6 +8,7 @@ import type { OnWarning } from '../progress.ts'
 import type { Storage } from '../storage/port.ts'
 import type { BadBlocks } from './bad-blocks.ts'
 import type { CheckedBlobs } from './checked-blobs.ts'
+import type { CheckedBlocks } from './checked-blocks.ts'
 import type { PackCache } from './pack-cache.ts'
 import type { ReachableCache } from './reachable-cache.ts'
 
@@ -22,6 +23,7 @@ export interface StoreContext {
   warn: OnWarning
   badBlocks: BadBlocks
   checkedBlobs: CheckedBlobs
+  checkedBlocks: CheckedBlocks
   /** The blobs of the snapshot that this process persisted last: the next persist need not read its manifest. */
   lastPersisted: { manifest: string; blobs: ReadonlyMap<string, BlobEntry> } | null
   /** The journal of this store, while this store object has it open. */

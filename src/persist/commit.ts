@@ -23,7 +23,7 @@ import { noteSave } from '../history/own-saves.ts'
 import { planRetention } from '../history/retention.ts'
 import type { WriteSession } from '../storage/port.ts'
 import { coversOf, journalAfter } from './covers.ts'
-import { assertReusedIsGood, scanDamagedPacks } from './damaged-packs.ts'
+import { assertReusedIsGood, assertReusedIsReadable, scanDamagedPacks } from './damaged-packs.ts'
 import { type IngestRequest, ingestBlobs, isReadable } from './ingest.ts'
 import { openKnownPacks } from './known-packs.ts'
 import { assertPacksPresent } from './packs-present.ts'
@@ -123,6 +123,7 @@ async function commit(
   const { dedup, writer } = blocks
   const current = head.snapshots.find(({ sequence }) => sequence === head.current) ?? null
   const content = await ingest(ctx, current, blocks, request)
+  await assertReusedIsReadable(ctx, blocks, request.signal)
   await assertReusedIsGood(ctx, head, blocks, request.signal)
   if (await isCurrent(current, content, blocks)) {
     return await acknowledge(ctx, session, head, current!, content, dedup, request.covers)
@@ -179,6 +180,7 @@ async function commit(
   const save = noteSave(next, head.current)
   await session.swapHead(next, () => ready)
   save.done()
+  for (const digest of dedup.writtenBlocks) ctx.checkedBlocks.note(digest)
   if (covers !== undefined) await ctx.journal?.committed(covers.sequence, sequence, head.journal?.first ?? null)
 
   ctx.badBlocks.clear()

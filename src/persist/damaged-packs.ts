@@ -50,6 +50,33 @@ async function openUnlessDamaged(ctx: StoreContext, name: string, storeId: Uint8
 }
 
 /**
+ * Reads each node, segments block and manifest that was reused, once in this process. Throws `PACK_DAMAGED` if one
+ * cannot be read: its bytes are past. The next persist writes it again.
+ */
+export async function assertReusedIsReadable(
+  ctx: StoreContext,
+  { source, dedup }: { source: BlockSource; dedup: DedupWriter },
+  signal: AbortSignal,
+): Promise<void> {
+  for (const digest of dedup.takeReusedBlocks()) {
+    if (ctx.checkedBlocks.has(digest)) continue
+    signal.throwIfAborted()
+    const hex = toHex(digest)
+    try {
+      await source.read(digest, { code: 'SNAPSHOT_DAMAGED', what: 'a block that was reused', details: {} })
+    } catch (error) {
+      if (!isDamage(error)) throw error
+      throw new HoldfastError(
+        'PACK_DAMAGED',
+        `block ${hex.slice(0, 16)}… was reused, and cannot be read: ${error.message}; nothing was committed, persist again`,
+        { details: { block: hex }, cause: error },
+      )
+    }
+    ctx.checkedBlocks.note(digest)
+  }
+}
+
+/**
  * Runs after all blobs are ingested. Damage found meanwhile may be in a pack whose blocks were already reused. Throws
  * `PACK_DAMAGED` if a reused block is bad. The next persist writes that block again.
  */
