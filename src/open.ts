@@ -31,6 +31,11 @@ const OPEN_OPTIONS: OptionTable<OpenOptions> = {
 
 /** Opens the store in a directory. The directory is made by the first persist. */
 export async function openStore(location: string | URL, options: OpenOptions = {}): Promise<Store> {
+  return openStoreNow(location, options)
+}
+
+/** Internal: as `openStore`, at once. Nothing is read before the first operation. */
+export function openStoreNow(location: string | URL, options: OpenOptions): Store {
   assertOptions('openStore', options, OPEN_OPTIONS)
   return createStore(placeAt(location, options), options)
 }

@@ -14,6 +14,7 @@ import type { FileSystem } from './fs/port.ts'
 import { HISTORY_OPTIONS, type HistoryOptions, listSnapshots, rollback, tag, untag } from './history/history.ts'
 import { LOAD_OPTIONS, type LoadOptions, load, type Restored, restore } from './load/load.ts'
 import type { Snapshot, SnapshotInfo } from './load/snapshot.ts'
+import { withImages } from './local/images.ts'
 import type { Local } from './local/local.ts'
 import { assertOptions, type OptionTable } from './misuse.ts'
 import { PERSIST_OPTIONS, type PersistOptions, type PersistResult } from './persist/options.ts'
@@ -250,7 +251,7 @@ export function createStore({ storage, fs, local, journal }: Place, options: Sto
     await local.close()
   }
 
-  return {
+  const store: Store = {
     location: storage.location,
     persist: (request) =>
       runChecked('persist', request, PERSIST_OPTIONS, async () => {
@@ -332,6 +333,7 @@ export function createStore({ storage, fs, local, journal }: Place, options: Sto
     close,
     [Symbol.asyncDispose]: close,
   }
+  return withImages(store, local.images)
 
   function lockWait(request: { lockWaitMs?: number | undefined }): { lockWaitMs: number } {
     return { lockWaitMs: request.lockWaitMs ?? defaults.lockWaitMs }

@@ -1,10 +1,11 @@
-// Shared by the adapters of engines that save one file. If the file has the expected structure, each column becomes a
-// blob. Otherwise the whole file becomes one blob, `index`.
+// How the file of an engine becomes blobs, and blobs the file again. With `regions`, each column becomes a blob; otherwise the
+// whole file becomes one blob, `index`.
 
-import { type Chunking, content, fixed, HoldfastError } from '../index.ts'
-import { type SavedFile, TEMPORARY_ADVICE, wholeBytes, withFile } from '../local/saved-file.ts'
-import { columnBlobs, joinColumns, measure, type Region } from './columns.ts'
-import type { EngineState, SavedEngine } from './engine-state.ts'
+import { type BlobInput, type Chunking, content, fixed, HoldfastError } from '../index.ts'
+import { type FileBytes, TEMPORARY_ADVICE, wholeBytes } from '../local/saved-file.ts'
+import { columnBlobs, joinColumns, type Measured, measure } from './columns.ts'
+import type { SavedEngine } from './engine-state.ts'
+import type { Region } from './regions.ts'
 
 const WHOLE = 'index'
 
@@ -14,37 +15,38 @@ const WHOLE = 'index'
  */
 const CHUNK_BYTES = 4096
 
-/** What a file looks like inside; the first bytes of the column `header` tell. */
-export interface ColumnFormat {
-  /** For messages. */
-  engine: string
-  /** The regions, of the bytes that the column `header` will have; null when it is no such file. */
-  readHeader(file: SavedFile): Promise<Buffer | null>
-  regionsOf(header: Buffer): Region[] | null
+/** How a file is split, once it is known that the regions add up to it. */
+interface FileSplit {
+  /** Null: it is one blob. */
+  measured: Measured | null
 }
 
-/** The blobs of a saved file, which is removed when they have been read. */
-export async function saveColumns(
-  file: SavedFile,
-  format: ColumnFormat,
-  metadata: Record<string, unknown>,
-): Promise<EngineState> {
-  const release = (): Promise<void> => file.release()
-  try {
-    const state = { captured: true, metadata, release }
-    if (file.size === 0) throw cutShort(format.engine, 0, 1)
-    const header = await format.readHeader(file)
-    const regions = header === null ? null : format.regionsOf(header)
-    if (regions !== null) {
-      const measured = await measure(file, regions)
-      if (measured.end !== null && measured.end > file.size) throw cutShort(format.engine, file.size, measured.end)
-      if (measured.end === file.size) return { ...state, blobs: columnBlobs(file, measured, chunkings(regions)) }
-    }
-    return { ...state, blobs: { [WHOLE]: { source: wholeBytes(file), chunking: content() } } }
-  } catch (error) {
-    await release()
-    throw error
-  }
+/**
+ * Reads what tells where the regions end.
+ *
+ * @throws SOURCE_FAILED when the file is shorter than its regions
+ */
+export async function splitFile(
+  engine: string,
+  file: FileBytes,
+  regions: readonly Region[] | null,
+): Promise<FileSplit> {
+  if (regions === null) return { measured: null }
+  const measured = await measure(file, regions)
+  if (measured.end !== null && measured.end > file.size) throw cutShort(engine, file.size, measured.end)
+  return { measured: measured.end === file.size ? measured : null }
+}
+
+/** The blobs of a file. Each is read when it is asked for, from `file`. */
+export function blobsOfFile(
+  file: FileBytes,
+  { measured }: FileSplit,
+  chunking: Chunking | undefined,
+): Record<string, BlobInput> {
+  if (measured === null) return { [WHOLE]: { source: wholeBytes(file), chunking: chunking ?? content() } }
+  const all = chunkings(measured.regions)
+  if (chunking !== undefined) for (const column of Object.keys(all)) all[column] = chunking
+  return columnBlobs(file, measured, all)
 }
 
 /** Engines do not look whether all of it was written. */
@@ -72,17 +74,11 @@ function aligned(stride: number): Chunking {
   return fixed(Math.min(chunk, 1024 * 1024))
 }
 
-/** Puts the file together again, every byte of it verified, for `load` to read. */
-export async function restoreColumns<T>(
-  saved: SavedEngine,
-  format: ColumnFormat,
-  options: { temporaryDirectory: string | undefined; signal: AbortSignal | undefined },
-  load: (path: string) => T | Promise<T>,
-): Promise<T> {
-  const { signal, temporaryDirectory } = options
-  if (saved.has(WHOLE)) return await withFile(temporaryDirectory, saved.blob(WHOLE).stream({ signal }), load)
-  const header = Buffer.from(await saved.blob('header').bytes({ signal }))
-  const regions = format.regionsOf(header)
-  if (regions === null) throw new Error(`the columns of this ${format.engine} index are not known to this adapter`)
-  return await withFile(temporaryDirectory, joinColumns(saved, regions, signal), load)
+/** The bytes of the file again, of its blobs, every byte verified. */
+export function bytesOfFile(
+  saved: Pick<SavedEngine, 'blob'>,
+  regions: readonly Region[] | null,
+  signal: AbortSignal | undefined,
+): AsyncIterable<Uint8Array> {
+  return regions === null ? saved.blob(WHOLE).stream({ signal }) : joinColumns(saved, regions, signal)
 }

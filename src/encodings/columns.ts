@@ -9,41 +9,19 @@
 
 import { createYielder } from '../event-loop.ts'
 import type { BlobInput, Chunking } from '../index.ts'
-import { type SavedFile, STEP_BYTES } from '../local/saved-file.ts'
+import { type FileBytes, STEP_BYTES } from '../local/saved-file.ts'
 import type { SavedEngine } from './engine-state.ts'
-
-interface Field {
-  column: string
-  /** Bytes. */
-  size: number
-}
-
-export interface Region {
-  /** Records. */
-  count: number
-  /** At least a byte in all. */
-  fields: readonly Field[]
-  /** What follows the fields of each record. */
-  tail?: {
-    column: string
-    /** How many bytes follow the fields at `at`; -1 when they make no sense. */
-    size(bytes: Buffer, at: number): number
-  }
-}
-
-function strideOf({ fields }: Region): number {
-  return fields.reduce((sum, { size }) => sum + size, 0)
-}
+import { type Region, strideOf, type Tail, tailSize } from './regions.ts'
 
 /** Where each region starts, and where the last one ends: what reading them once tells. */
-interface Measured {
+export interface Measured {
   regions: readonly Region[]
   starts: readonly number[]
   /** The end of the last region; past the end of the file where the file is cut short. Null when a record makes no sense. */
   end: number | null
 }
 
-export async function measure(file: SavedFile, regions: readonly Region[]): Promise<Measured> {
+export async function measure(file: FileBytes, regions: readonly Region[]): Promise<Measured> {
   const starts: number[] = []
   let at = 0
   for (const region of regions) {
@@ -70,7 +48,7 @@ interface Batch {
 }
 
 /** The records of a region with a tail, as many at a time as fit. The buffer is used again for the next ones. */
-async function* records(file: SavedFile, region: Region, start: number): AsyncGenerator<Batch> {
+async function* records(file: FileBytes, region: Region, start: number): AsyncGenerator<Batch> {
   const stride = strideOf(region)
   let buffer = Buffer.allocUnsafe(STEP_BYTES)
   const yieldIfLong = createYielder()
@@ -85,7 +63,7 @@ async function* records(file: SavedFile, region: Region, start: number): AsyncGe
     while (done + offsets.length - 1 < region.count) {
       needed = at + stride
       if (needed > got) break
-      const tail = region.tail?.size(bytes, at) ?? 0
+      const tail = region.tail === undefined ? 0 : tailSize(region.tail, bytes, at)
       if (tail < 0) {
         invalid = true
         break
@@ -110,7 +88,7 @@ async function* records(file: SavedFile, region: Region, start: number): AsyncGe
 
 /** A blob for each column, in the order in which the file has them first. */
 export function columnBlobs(
-  file: SavedFile,
+  file: FileBytes,
   measured: Measured,
   chunkings: Readonly<Record<string, Chunking>>,
 ): Record<string, BlobInput> {
@@ -128,7 +106,7 @@ export function columnBlobs(
 }
 
 /** The buffers are used again: a part is good until the next one is asked for. */
-async function* columnBytes(file: SavedFile, { regions, starts }: Measured, column: string): AsyncGenerator<Buffer> {
+async function* columnBytes(file: FileBytes, { regions, starts }: Measured, column: string): AsyncGenerator<Buffer> {
   for (const [n, region] of regions.entries()) {
     const start = starts[n]!
     if (region.tail !== undefined) yield* fromRecords(file, region, start, column)
@@ -143,7 +121,7 @@ async function* columnBytes(file: SavedFile, { regions, starts }: Measured, colu
 }
 
 async function* fromStrides(
-  file: SavedFile,
+  file: FileBytes,
   region: Region,
   start: number,
   offset: number,
@@ -168,7 +146,7 @@ async function* fromStrides(
   }
 }
 
-async function* fromRecords(file: SavedFile, region: Region, start: number, column: string): AsyncGenerator<Buffer> {
+async function* fromRecords(file: FileBytes, region: Region, start: number, column: string): AsyncGenerator<Buffer> {
   const stride = strideOf(region)
   const wanted: [offset: number, size: number][] = []
   let offset = 0
@@ -199,7 +177,7 @@ async function* fromRecords(file: SavedFile, region: Region, start: number, colu
 
 /** The file again, of its columns. */
 export async function* joinColumns(
-  saved: SavedEngine,
+  saved: Pick<SavedEngine, 'blob'>,
   regions: readonly Region[],
   signal: AbortSignal | undefined,
 ): AsyncGenerator<Buffer> {
@@ -248,13 +226,13 @@ async function withTails(
   records: Buffer,
   count: number,
   stride: number,
-  tail: NonNullable<Region['tail']>,
+  tail: Tail,
   reader: ColumnReader,
 ): Promise<Buffer> {
   const sizes: number[] = []
   let total = count * stride
   for (let n = 0; n < count; n++) {
-    const size = tail.size(records, n * stride)
+    const size = tailSize(tail, records, n * stride)
     if (size < 0) throw new Error(`the column ${tail.column} does not fit its records`)
     sizes.push(size)
     total += size

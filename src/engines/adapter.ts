@@ -7,10 +7,11 @@
 //    version?   "7.2.0"               of the engine, where it is known
 //    options    { … }                 what must be equal for the bytes to mean the same
 //    state?     { … }                 the adapter's own
+//    file?      { digest, size, … }   the file that the engine saved
 //
 // All other blobs and metadata of the snapshot are the caller's.
 
-import type { EngineState, SavedEngine } from '../encodings/engine-state.ts'
+import type { EngineFile, EngineFileOptions, EngineState, SavedEngine } from '../encodings/engine-state.ts'
 import { endsWithin, orAborted } from '../foreign.ts'
 import {
   type BlobInput,
@@ -19,91 +20,54 @@ import {
   openStore,
   type PersistOptions,
   type PersistResult,
-  persistSnapshot,
   type Snapshot,
   type SnapshotBlob,
   type Store,
 } from '../index.ts'
+import { type Images, imagesOf } from '../local/images.ts'
 import { isStore } from '../location.ts'
 import { assertOptions, pickOptions, refusePromise } from '../misuse.ts'
 import { namedEntries } from '../one-pass.ts'
+import { openStoreNow } from '../open.ts'
 import { checkedFirst } from './check.ts'
+import type {
+  EngineAdapter,
+  PersistEngineResult,
+  RestoreContext,
+  RestoredEngine,
+  SaveContext,
+} from './engine-adapter.ts'
 import {
   ALONGSIDE,
   type Alongside,
   assertAdapter,
+  assertImage,
+  type ImageChoice,
   OPEN_OPTIONS,
   PERSIST_ENGINE_OPTIONS,
   type PersistEngineOptions,
   RESTORE_ENGINE_OPTIONS,
   type RestoreEngineOptions,
 } from './engine-options.ts'
-import { assertFits, type EngineRecord, KEY, recordOf } from './engine-record.ts'
+import { assertFits, type EngineRecord, engineRecord, KEY, recordOf, sameBlobs } from './engine-record.ts'
+import { createFileRestorer } from './restore-file.ts'
+import { createFileSaver, type FileSaver } from './save-file.ts'
 
-export type { Alongside, EngineRecord, EngineState, PersistEngineOptions, RestoreEngineOptions, SavedEngine }
-
-/** Turns one kind of engine into named blobs and back. */
-export interface EngineAdapter<Engine> {
-  /** The engine's package, or your own name for it: `minisearch`. */
-  readonly name: string
-  /** Version of the blobs that `save` makes; raise it when they change so that an older adapter could not read them. */
-  readonly layout: number
-  /**
-   * What must be the same on save and restore for the bytes to mean the same: fields, tokenizer id, dimensions, metric. Plain values, as in
-   * a snapshot's metadata.
-   */
-  readonly options: Readonly<Record<string, unknown>>
-  /**
-   * The options of a snapshot in the words of `options`, where an earlier version of this adapter used others for the same. Compared with
-   * `options` before a restore.
-   */
-  recorded?(saved: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>>
-  /** Of the engine's package, where it can be known. */
-  readonly version?: string | undefined
-  /**
-   * Captures the engine. The blobs of one save belong to one state of the engine, the one at the call: everything is copied before the first
-   * `await`, or the adapter has a `revision` that notices when the engine changes while its blobs are read, or `save` itself throws
-   * `SOURCE_CHANGED` when it changed while it was copied.
-   */
-  save(engine: Engine, context: SaveContext): EngineState | Promise<EngineState>
-  /**
-   * Makes an engine of what was saved. Called only when name, layout and options fit; every byte it reads is verified. Never give a native
-   * engine bytes that were not read to the end: a stream throws where the damage is.
-   */
-  restore(saved: SavedEngine, context: RestoreContext): Engine | Promise<Engine>
-  /**
-   * An answer that is the same (`Object.is`) twice says that the engine's state did not change in between. Cheap: it is called several times
-   * a save. Leave it out, or answer undefined, where the engine cannot tell.
-   */
-  revision?(engine: Engine): unknown
-  /** Frees an engine that was restored only for a check, where it is not garbage-collected. */
-  close?(engine: Engine): void | Promise<void>
-  /** Why what was saved cannot be read by this engine, for people; undefined when nothing is known against it. */
-  refuses?(saved: EngineRecord): string | undefined
-}
-
-/** What an adapter is given besides the engine. */
-export interface SaveContext {
-  /** Counts from 1: the engine changed while it was saved the time before. An adapter that can save at one go may do so now. */
-  attempt: number
-  signal?: AbortSignal | undefined
-}
-
-/** What an adapter is given besides the snapshot. */
-export interface RestoreContext {
-  signal?: AbortSignal | undefined
-  /** The engine is restored to see whether it can be, and dropped: put nothing in the place of what is in use. */
-  check?: boolean
-}
-
-/** An engine as it was saved. Dispose of it when sidecars and laid-out files are needed no more; the engine stays. */
-export interface RestoredEngine<Engine, Metadata = Record<string, unknown>> {
-  readonly engine: Engine
-  /** Still open: sidecars, metadata, watermark, freshness, what was skipped. */
-  readonly snapshot: Snapshot<string, Metadata>
-  readonly record: EngineRecord
-  dispose(): Promise<void>
-  [Symbol.asyncDispose](): Promise<void>
+export type {
+  Alongside,
+  EngineAdapter,
+  EngineFile,
+  EngineFileOptions,
+  EngineRecord,
+  EngineState,
+  ImageChoice,
+  PersistEngineOptions,
+  PersistEngineResult,
+  RestoreContext,
+  RestoredEngine,
+  RestoreEngineOptions,
+  SaveContext,
+  SavedEngine,
 }
 
 /** The folder of the adapter's blobs. */
@@ -116,34 +80,103 @@ export async function persistEngine<Engine>(
   adapter: EngineAdapter<Engine>,
   engine: Engine,
   options: PersistEngineOptions<Engine> & OpenOptions = {},
-): Promise<PersistResult> {
+): Promise<PersistEngineResult> {
+  return (await saveEngine(location, adapter, engine, options)).result
+}
+
+/** As `persistEngine`; says also whether the engine saved a file. */
+export async function saveEngine<Engine>(
+  location: string | URL | Store,
+  adapter: EngineAdapter<Engine>,
+  engine: Engine,
+  options: PersistEngineOptions<Engine> & OpenOptions,
+): Promise<{ result: PersistEngineResult; hasFile: boolean }> {
   const where = 'persistEngine'
   refusePromise(adapter, `${where}: the adapter`)
   assertAdapter(where, adapter)
   refusePromise(engine, `${where}: the engine`)
-  const open = isStore(location) ? {} : OPEN_OPTIONS
-  assertOptions(where, options, { ...open, ...PERSIST_ENGINE_OPTIONS })
-  const { alongside: _alongside, attempts = ATTEMPTS, check = false, ...rest } = options
+  const given = isStore<Store>(location) ? location : null
+  assertOptions(where, options, { ...(given === null ? OPEN_OPTIONS : {}), ...PERSIST_ENGINE_OPTIONS })
+  const { attempts = ATTEMPTS, image = 'last', signal } = options
   if (!Number.isInteger(attempts) || attempts < 1) {
     throw new RangeError(`persistEngine: attempts is how often to try, at least 1; got ${String(attempts)}`)
   }
-  for (let attempt = 1; ; attempt++) {
-    rest.signal?.throwIfAborted()
-    let captured: Captured | undefined
-    try {
-      captured = await captureEngine(adapter, engine, options, { attempt, signal: rest.signal })
-      const request = { ...rest, ...captured.snapshot, sourceVersion: captured.unchanged }
-      if (!check) return await persistSnapshot(location, request)
-      return await persistChecked(adapter, request, (blobs) => persistSnapshot(location, { ...request, blobs }))
-    } catch (error) {
-      // A blob's stream failed for what the engine holds.
-      if (isHoldfastError(error, 'SOURCE_FAILED') && isHoldfastError(error.cause, 'ENGINE_VALUE_INVALID'))
-        throw error.cause
-      if (!isHoldfastError(error, 'SOURCE_CHANGED') || attempt >= attempts) throw error
-    } finally {
-      await captured?.release()
+  assertImage(where, image)
+  // At once: the engine is captured in the turn of the call.
+  const store = given ?? openStoreNow(location as string | URL, pickOptions<OpenOptions>(options, OPEN_OPTIONS))
+  let images = imagesOf(store)
+  try {
+    for (let attempt = 1; ; attempt++) {
+      signal?.throwIfAborted()
+      const saver = createFileSaver({ images, keep: image !== 'none', signal })
+      try {
+        return await saveOnce(store, adapter, engine, options, saver, attempt)
+      } catch (error) {
+        if (images !== null && saver.isInStore && isHoldfastError(error, 'SOURCE_FAILED', 'NO_SPACE')) {
+          // The engine could not save there, or not all of it: perhaps for want of room. Again, without an image.
+          await images.free()
+          images = null
+          attempt -= 1
+          continue
+        }
+        // A blob's stream failed for what the engine holds, or because it changed.
+        const cause = isHoldfastError(error, 'SOURCE_FAILED') ? error.cause : undefined
+        const why = isHoldfastError(cause, 'ENGINE_VALUE_INVALID', 'SOURCE_CHANGED') ? cause : error
+        if (!isHoldfastError(why, 'SOURCE_CHANGED') || attempt >= attempts) throw why
+      } finally {
+        await saver.release()
+      }
     }
+  } finally {
+    if (given === null) await store.close()
   }
+}
+
+async function saveOnce<Engine>(
+  store: Store,
+  adapter: EngineAdapter<Engine>,
+  engine: Engine,
+  options: PersistEngineOptions<Engine>,
+  saver: FileSaver,
+  attempt: number,
+): Promise<{ result: PersistEngineResult; hasFile: boolean }> {
+  const { alongside: _alongside, attempts: _attempts, check = false, image: _image, ...rest } = options
+  const { signal } = options
+  const captured = await captureEngine(adapter, engine, options, saver, { attempt, signal, saveFile: saver.saveFile })
+  try {
+    const { record } = captured
+    const request = {
+      ...pickOptions(rest, PERSIST_ENGINE_OPTIONS),
+      ...captured.snapshot,
+      sourceVersion: captured.unchanged,
+      ...(record.file === undefined
+        ? {}
+        : { sameBlobs: (current: Current) => unchangedBlobs(current, record, captured) }),
+    }
+    await saver.keep()
+    const result = check
+      ? await persistChecked(adapter, request, (blobs) => store.persist({ ...request, blobs }))
+      : await store.persist(request)
+    // A store that was made just now.
+    await saver.keep()
+    return {
+      result: { ...result, bytes: { ...result.bytes, image: saver.keptBytes } },
+      hasFile: record.file !== undefined,
+    }
+  } finally {
+    await captured.release()
+  }
+}
+
+interface Current {
+  metadata: Record<string, unknown>
+}
+
+/** The names of the engine's blobs, where those of the current snapshot are of the same file. */
+function unchangedBlobs({ metadata }: Current, record: EngineRecord, { snapshot }: Captured): string[] {
+  const current = engineRecord(metadata)
+  if (current === null || !sameBlobs(current, record)) return []
+  return snapshot.blobs.map(([name]) => name).filter((name) => name.startsWith(FOLDER))
 }
 
 /** `persist` gets the blobs of a request whose engine was restored from them. */
@@ -166,7 +199,7 @@ async function persistChecked<Engine>(
       ...abort,
     },
     async (store) => {
-      const { engine, dispose } = (await restoreFrom(store, adapter, abort, { ...abort, check: true }))!
+      const { engine, dispose } = (await restoreFrom(store, adapter, abort, { ...abort, check: true }, 'none'))!
       try {
         await adapter.close?.(engine)
       } finally {
@@ -178,6 +211,7 @@ async function persistChecked<Engine>(
 }
 
 interface Captured {
+  record: EngineRecord
   snapshot: Pick<PersistOptions, 'watermark' | 'covers'> & {
     blobs: [string, BlobInput][]
     metadata: Record<string, unknown>
@@ -191,6 +225,7 @@ async function captureEngine<Engine>(
   adapter: EngineAdapter<Engine>,
   engine: Engine,
   options: PersistEngineOptions<Engine>,
+  saver: FileSaver,
   context: SaveContext,
 ): Promise<Captured> {
   // No await until all four were called: what is captured at one go is of one instant, and a change while the rest is read shows in the
@@ -207,15 +242,23 @@ async function captureEngine<Engine>(
   const release = (): Promise<void> => releaseWithin(adapter.name, state)
   try {
     const callers = await orAborted(token, context.signal)
+    const file = state.file === undefined ? undefined : await saver.describe(adapter.name, state)
+    const record = recordOf(adapter, state, file?.record)
     return {
+      record,
       snapshot: {
-        blobs: [...adapterBlobs(state, adapter), ...callersBlobs(beside)],
-        metadata: { ...callersMetadata(beside), [KEY]: recordOf(adapter, state) },
+        blobs: [
+          ...adapterBlobs(file?.blobs ?? {}, adapter),
+          ...adapterBlobs(state.blobs, adapter),
+          ...callersBlobs(beside),
+        ],
+        metadata: { ...callersMetadata(beside), [KEY]: record },
         ...(beside.watermark === undefined ? {} : { watermark: beside.watermark }),
         ...(beside.covers === undefined ? {} : { covers: beside.covers }),
       },
       async unchanged() {
-        const same = state.captured === true || Object.is(adapter.revision?.(engine), revision)
+        const isCopy = state.captured === true || (file !== undefined && saver.isAtOnce && hasNoBlobs(state))
+        const same = isCopy || Object.is(adapter.revision?.(engine), revision)
         // A new object is equal to nothing.
         return same && Object.is(await options.sourceVersion?.(), callers) ? state : {}
       },
@@ -238,7 +281,11 @@ async function releaseWithin(engine: string, state: EngineState): Promise<void> 
   )
 }
 
-function adapterBlobs({ blobs }: EngineState, adapter: { name: string }): [string, BlobInput][] {
+function hasNoBlobs({ blobs }: EngineState): boolean {
+  return !(Symbol.iterator in blobs) && Object.keys(blobs).length === 0
+}
+
+function adapterBlobs(blobs: EngineState['blobs'], adapter: { name: string }): [string, BlobInput][] {
   const entries = namedEntries<BlobInput>(blobs, `persistEngine: the blobs of ${adapter.name}`)
   return entries.map(([name, blob]) => [FOLDER + name, blob])
 }
@@ -270,9 +317,11 @@ export async function restoreEngine<Engine, Metadata = Record<string, unknown>>(
   refusePromise(adapter, `${where}: the adapter`)
   assertAdapter(where, adapter)
   assertOptions(where, options, { ...(given === null ? OPEN_OPTIONS : {}), ...RESTORE_ENGINE_OPTIONS })
+  assertImage(where, options.image)
   const store = given ?? (await openStore(location as string | URL, pickOptions<OpenOptions>(options, OPEN_OPTIONS)))
   try {
-    return await restoreFrom(store, adapter, pickOptions(options, RESTORE_ENGINE_OPTIONS), { signal: options.signal })
+    const { image, ...rest } = pickOptions(options, RESTORE_ENGINE_OPTIONS)
+    return await restoreFrom(store, adapter, rest, { signal: options.signal }, image ?? 'last')
   } finally {
     if (given === null) await store.close()
   }
@@ -281,14 +330,15 @@ export async function restoreEngine<Engine, Metadata = Record<string, unknown>>(
 async function restoreFrom<Engine, Metadata>(
   store: Store,
   adapter: EngineAdapter<Engine>,
-  options: RestoreEngineOptions<Metadata>,
+  options: Omit<RestoreEngineOptions<Metadata>, 'image'>,
   context: RestoreContext,
+  image: ImageChoice,
 ): Promise<RestoredEngine<Engine, Metadata> | null> {
+  const images = imagesOf(store)
   const restored = await store.restore(async (snapshot: Snapshot<string, Metadata>) => {
     const record = assertFits(adapter, snapshot)
-    const { signal } = context
-    const restoring = adapter.restore(savedEngine(snapshot, record, signal), context)
-    return { engine: await orAborted(restoring, signal, (late) => adapter.close?.(late)), record }
+    const engine = await restoreSnapshot(snapshot, record, adapter, context, images, image !== 'none')
+    return { engine, record }
   }, options)
   if (restored === null) return null
   const { value, snapshot } = restored
@@ -296,11 +346,39 @@ async function restoreFrom<Engine, Metadata>(
   return { engine: value.engine, record: value.record, snapshot, dispose, [Symbol.asyncDispose]: dispose }
 }
 
-function savedEngine(
+async function restoreSnapshot<Engine>(
+  snapshot: Snapshot<string, unknown>,
+  record: EngineRecord,
+  adapter: EngineAdapter<Engine>,
+  context: RestoreContext,
+  images: Images | null,
+  keep: boolean,
+): Promise<Engine> {
+  const { signal } = context
+  const blobs = savedBlobs(snapshot, record, signal)
+  const onImage = (): void => warnOfDamage(snapshot)
+  const { sequence } = snapshot
+  const files = createFileRestorer({ images, keep, sequence, record, saved: blobs, signal, onImage })
+  let engine: Engine | undefined
+  try {
+    const restoring = adapter.restore({ ...blobs, file: files.file }, context)
+    engine = await orAborted(restoring, signal, (late) => adapter.close?.(late))
+    return engine
+  } finally {
+    await files.settle(engine)
+  }
+}
+
+/** No blob was read, so what is known to be wrong with them is said here. */
+function warnOfDamage(snapshot: Snapshot<string, unknown>): void {
+  ;(snapshot as { warnOfBadPacks?: () => void }).warnOfBadPacks?.()
+}
+
+function savedBlobs(
   snapshot: Snapshot<string, unknown>,
   record: EngineRecord,
   signal: AbortSignal | undefined,
-): SavedEngine {
+): Omit<SavedEngine, 'file'> {
   return {
     version: record.version,
     metadata: record.state ?? {},

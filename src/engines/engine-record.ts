@@ -1,10 +1,12 @@
 // The record of an engine in a snapshot's metadata: which engine, layout and options its blobs are of, and whether an adapter may read them.
 
 import type { EngineState } from '../encodings/engine-state.ts'
+import { parseRegions, type Region } from '../encodings/regions.ts'
+import { ENGINE_KEY, fileOfRecord } from '../format/engine-file.ts'
 import { HoldfastError, type Snapshot } from '../index.ts'
 
 /** The one reserved key of the metadata. */
-export const KEY = 'engine'
+export const KEY = ENGINE_KEY
 const RECORD = 1
 
 /** The metadata key `engine` of a snapshot. */
@@ -15,6 +17,18 @@ export interface EngineRecord {
   version?: string
   options: Record<string, unknown>
   state?: Record<string, unknown>
+  /** The file that the engine saved; absent where its adapter saves none. */
+  file?: FileRecord
+}
+
+/** A file of an engine, and how it is put together again from its blobs. */
+export interface FileRecord {
+  /** 32 bytes: BLAKE3 of the digests of each 4 MiB of the file. */
+  digest: Uint8Array
+  /** Bytes. */
+  size: number
+  /** Absent: the file is the blob `index`. */
+  regions?: readonly Region[]
 }
 
 /** What an adapter says of its blobs. See `EngineAdapter`. */
@@ -28,7 +42,7 @@ interface AdapterIdentity {
 }
 
 /** The record of what an adapter saved. */
-export function recordOf(adapter: AdapterIdentity, state: EngineState): EngineRecord {
+export function recordOf(adapter: AdapterIdentity, state: EngineState, file: FileRecord | undefined): EngineRecord {
   const version = state.version ?? adapter.version
   return {
     record: RECORD,
@@ -37,6 +51,7 @@ export function recordOf(adapter: AdapterIdentity, state: EngineState): EngineRe
     ...(version === undefined ? {} : { version }),
     options: { ...adapter.options },
     ...(state.metadata === undefined ? {} : { state: state.metadata }),
+    ...(file === undefined ? {} : { file }),
   }
 }
 
@@ -45,15 +60,36 @@ export function engineRecord(metadata: unknown): EngineRecord | null {
   if (!isMap(metadata) || !Object.hasOwn(metadata, KEY)) return null
   const record = metadata[KEY]
   if (!isMap(record)) return null
-  const { record: version, name, layout, options, state } = record
+  const { record: version, name, layout, options, state, file } = record
   const ok =
     typeof version === 'number' &&
     typeof name === 'string' &&
     typeof layout === 'number' &&
     isMap(options) &&
     (state === undefined || isMap(state)) &&
+    (file === undefined || isFileRecord(file)) &&
     (record.version === undefined || typeof record.version === 'string')
   return ok ? (record as unknown as EngineRecord) : null
+}
+
+function isFileRecord(file: unknown): boolean {
+  const identity = fileOfRecord({ file })
+  if (identity === null) return false
+  const { regions } = file as FileRecord
+  return regions === undefined || parseRegions(regions, identity.size) !== null
+}
+
+/** Whether the blobs that two records are of are the same: those of one file, split alike. */
+export function sameBlobs(a: EngineRecord, b: EngineRecord): boolean {
+  if (a.file === undefined || b.file === undefined) return false
+  const [one, other] = [a, b].map(({ record, name, layout, options, file }) => ({
+    record,
+    name,
+    layout,
+    options,
+    file,
+  }))
+  return firstDifference(one, other, '') === null
 }
 
 /** @throws ENGINE_MISMATCH when the adapter cannot read what the snapshot holds */

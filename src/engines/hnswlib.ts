@@ -9,9 +9,9 @@
 //    levels    a 32-bit number for each element: bytes of its upper links
 //    upper     those links
 
-import { type ColumnFormat, restoreColumns, saveColumns } from '../encodings/column-file.ts'
-import type { Region } from '../encodings/columns.ts'
-import { captureFile } from '../local/saved-file.ts'
+import { cutShort } from '../encodings/column-file.ts'
+import type { Region } from '../encodings/regions.ts'
+import type { FileBytes } from '../local/saved-file.ts'
 import { assertOptions } from '../misuse.ts'
 import type { EngineAdapter } from './adapter.ts'
 import { packageVersion } from './version.ts'
@@ -45,7 +45,7 @@ export interface HnswlibOptions<Space extends string = 'l2' | 'ip' | 'cosine'> {
 
 /** Where the adapter keeps its file in between, and which version it records. */
 export interface HnswlibAdapterOptions {
-  /** Where the file that hnswlib saves and loads is for a moment, as large as the index. Default `os.tmpdir()`. */
+  /** Where the file that hnswlib saves and loads is for a moment, as large as the index; no image is kept then. Default: in the store. */
   temporaryDirectory?: string | undefined
   /** Of the hnswlib-node package, where it cannot be found. */
   version?: string | undefined
@@ -66,48 +66,46 @@ export function hnswlib<Engine extends HnswlibLike, Space extends string>(
     throw new TypeError('hnswlib: { space, dim } are those that the index is made with')
   }
   const { temporaryDirectory } = options
-  const format = hnswlibFormat(dim)
   return {
     name: 'hnswlib',
-    layout: 1,
+    layout: 2,
     version: options.version ?? packageVersion('hnswlib-node'),
     options: { space, dim },
-    save(engine) {
+    async save(engine, context) {
       const has = engine.getNumDimensions()
       if (has !== dim) throw new TypeError(`hnswlib: the adapter is for ${dim} dimensions, and the index has ${has}`)
+      const maxElements = engine.getMaxElements()
+      const ef = engine.getEf()
       // At one go: written in another thread, as `writeIndex` does, what is added meanwhile would be there by halves.
-      const file = captureFile(temporaryDirectory, (path) => engine.writeIndexSync(path))
-      return saveColumns(file, format, {
-        maxElements: engine.getMaxElements(),
-        ef: engine.getEf(),
-        ...(allowReplaceDeleted === undefined ? {} : { allowReplaceDeleted }),
-      })
+      const file = await context.saveFile((path) => engine.writeIndexSync(path), { temporaryDirectory })
+      const regions = await regionsOfFile(file, dim)
+      return {
+        blobs: {},
+        file,
+        ...(regions === null ? {} : { regions }),
+        metadata: { maxElements, ef, ...(allowReplaceDeleted === undefined ? {} : { allowReplaceDeleted }) },
+        captured: true,
+      }
     },
-    restore(saved, { signal }) {
-      return restoreColumns(saved, format, { temporaryDirectory, signal }, async (path) => {
-        const engine = new HierarchicalNSW(space, dim)
-        const { maxElements, ef, allowReplaceDeleted: remembered } = saved.metadata
-        await engine.readIndex(path, allowReplaceDeleted ?? remembered === true)
-        // hnswlib takes the capacity of an empty index to be 0.
-        if (typeof maxElements === 'number' && engine.getMaxElements() < maxElements) engine.resizeIndex(maxElements)
-        if (typeof ef === 'number') engine.setEf(ef)
-        return engine
-      })
+    async restore(saved) {
+      const path = await saved.file({ temporaryDirectory })
+      const engine = new HierarchicalNSW(space, dim)
+      const { maxElements, ef, allowReplaceDeleted: remembered } = saved.metadata
+      await engine.readIndex(path, allowReplaceDeleted ?? remembered === true)
+      // hnswlib takes the capacity of an empty index to be 0.
+      if (typeof maxElements === 'number' && engine.getMaxElements() < maxElements) engine.resizeIndex(maxElements)
+      if (typeof ef === 'number') engine.setEf(ef)
+      return engine
     },
   }
 }
 
 const HEADER_BYTES = 96
 
-function hnswlibFormat(dim: number): ColumnFormat {
-  return {
-    engine: 'hnswlib',
-    async readHeader(file) {
-      const header = Buffer.alloc(HEADER_BYTES)
-      return (await file.read(header, 0)) === HEADER_BYTES ? header : null
-    },
-    regionsOf: (header) => regionsOf(header, dim),
-  }
+async function regionsOfFile(file: FileBytes, dim: number): Promise<Region[] | null> {
+  if (file.size === 0) throw cutShort('hnswlib', 0, 1)
+  const header = Buffer.alloc(HEADER_BYTES)
+  return (await file.read(header, 0)) === HEADER_BYTES ? regionsOf(header, dim) : null
 }
 
 /** The offsets in the header follow from each other; where they do not, it is something else. */
@@ -140,13 +138,7 @@ function regionsOf(header: Buffer, dim: number): Region[] | null {
     {
       count: count!,
       fields: [{ column: 'levels', size: 4 }],
-      tail: {
-        column: 'upper',
-        size(bytes, at) {
-          const size = bytes.readUInt32LE(at)
-          return size % linkBytes === 0 ? size : -1
-        },
-      },
+      tail: { column: 'upper', at: 0, width: 4, times: 1, multipleOf: linkBytes },
     },
   ]
 }

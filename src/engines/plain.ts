@@ -2,7 +2,7 @@
 
 import type { BlobInput, SnapshotBlob } from '../index.ts'
 import { assertOptions, type OptionTable, refusePromise } from '../misuse.ts'
-import type { EngineAdapter, RestoreContext, SaveContext, SavedEngine } from './adapter.ts'
+import type { EngineAdapter, EngineFile, EngineState, RestoreContext, SaveContext, SavedEngine } from './adapter.ts'
 
 /** An engine of your own: how its state becomes bytes, and how it is made from them again. */
 export interface PlainOptions<Engine> {
@@ -16,8 +16,11 @@ export interface PlainOptions<Engine> {
   /**
    * One blob, or several by name. Bytes, text, streams, `{ file }`, or `(path) => …` that saves into a path. Bytes are
    * taken as they are now; what is read later (streams, functions, files) needs `revision` if the engine can change
-   * meanwhile. So does an asynchronous `save`
-   that looks at the engine after its first `await`: without `revision` nobody can know that its parts are of two states.
+   * meanwhile. So does an asynchronous `save` that looks at the engine after its first `await`: without `revision` nobody
+   * can know that its parts are of two states.
+   *
+   * An engine that saves into a path and loads from one is saved by `context.saveFile((path) => engine.save(path))`, and
+   * restored from `blobs.file()`: the file is kept as an image then.
    */
   save(engine: Engine, context: SaveContext): PlainBlobs | Promise<PlainBlobs>
   /**
@@ -42,10 +45,10 @@ const PLAIN_OPTIONS: OptionTable<PlainOptions<unknown>> = {
   close: 'function',
 }
 
-/** One blob, named `index`, or `{ blobs }` by name. */
-export type PlainBlobs = BlobInput | NamedBlobs
+/** One blob, named `index`, or `{ blobs }` by name; or a file of `context.saveFile`, which may have blobs beside it. */
+export type PlainBlobs = BlobInput | EngineFile | NamedBlobs
 
-interface NamedBlobs {
+interface NamedBlobs extends Pick<EngineState, 'file' | 'regions' | 'chunking'> {
   blobs: Readonly<Record<string, BlobInput>> | Iterable<readonly [string, BlobInput]>
   /** Called when the blobs have been read, or will not be: removes temporary files. */
   release?(): void | Promise<void>
@@ -71,14 +74,21 @@ export function plain<Engine>(description: PlainOptions<Engine>): EngineAdapter<
     async save(engine, context) {
       // An async function runs up to its first await at once: `save` is called in the instant of the capture.
       const saved = await description.save(engine, context)
+      if (isEngineFile(saved)) return { blobs: {}, file: saved }
       if (!isNamed(saved)) return { blobs: { index: saved } }
-      const { blobs, release } = saved
-      return { blobs, ...(release === undefined ? {} : { release: () => release.call(saved) }) }
+      const { release, ...state } = saved
+      return { ...state, ...(release === undefined ? {} : { release: () => release.call(saved) }) }
     },
     restore: (saved, context) => description.restore(saved, context),
     ...(revision === undefined ? {} : { revision: (engine: Engine) => revision.call(description, engine) }),
     ...(close === undefined ? {} : { close: (engine: Engine) => close.call(description, engine) }),
   }
+}
+
+/** A stream can be read as well, and has no size. */
+function isEngineFile(saved: PlainBlobs): saved is EngineFile {
+  const { size, read } = (saved ?? {}) as Partial<EngineFile>
+  return typeof size === 'number' && typeof read === 'function' && !(Symbol.asyncIterator in (saved as object))
 }
 
 function isNamed(saved: PlainBlobs): saved is NamedBlobs {

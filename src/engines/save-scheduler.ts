@@ -2,8 +2,8 @@
 // change as durable that was made after the engine was captured.
 
 import { clock } from '../clock.ts'
-import { type HoldfastError, isHoldfastError, type PersistResult, type Store } from '../index.ts'
-import { type EngineAdapter, type PersistEngineOptions, persistEngine } from './adapter.ts'
+import { type HoldfastError, isHoldfastError, type Store } from '../index.ts'
+import { type EngineAdapter, type PersistEngineOptions, type PersistEngineResult, saveEngine } from './adapter.ts'
 import type { AutosaveOptions, Lag } from './autosave-options.ts'
 import { dueAt, retryDelayMs, type TimingOptions } from './save-timing.ts'
 import { startingHead } from './starting-head.ts'
@@ -17,7 +17,8 @@ interface SchedulerOptions<Engine>
 
 interface SaveScheduler {
   changed(count?: number): void
-  flush(deadlineMs?: number): Promise<void>
+  /** `isLast`: the process may end after it, so the image of the engine's file is kept. */
+  flush(deadlineMs?: number, how?: { isLast: boolean }): Promise<void>
   /** Flushes a last time; after that nothing is saved. */
   stop(deadlineMs: number): Promise<void>
   lag(): Lag
@@ -41,6 +42,8 @@ interface Run {
   /** Null until the engine is captured; of several attempts the last one counts. */
   captured: Captured | null
   abort: AbortController
+  /** Only for the image: everything is durable, and nothing is lost when it fails. */
+  isForImage: boolean
 }
 
 /** The longest delay that a timer takes. */
@@ -67,6 +70,9 @@ export function createSaveScheduler<Engine>(
   let checkedMs = now()
   /** Saves that worked. */
   let saves = 0
+  /** The file of the last save was dropped, which the last flush would have kept. */
+  let isImageDropped = false
+  let isLastFlush = false
   let failures = 0
   let error: unknown = null
   let retryAtMs = 0
@@ -142,10 +148,10 @@ export function createSaveScheduler<Engine>(
   }
 
   /** One save. Never called while another is under way. */
-  function save(): Promise<void> {
+  function save(isForImage = false): Promise<void> {
     clock.stopTimer(timer)
     timer = undefined
-    const run: Run = { captured: null, abort: new AbortController(), done: Promise.resolve() }
+    const run: Run = { captured: null, abort: new AbortController(), done: Promise.resolve(), isForImage }
     saving = run
     const limit = clock.startTimer(
       () =>
@@ -167,6 +173,10 @@ export function createSaveScheduler<Engine>(
           callOut(() => options.onSave?.(result))
         },
         (cause: unknown) => {
+          if (isForImage) {
+            settled(run)
+            throw cause
+          }
           failures += 1
           error = cause
           if (isConflict(cause)) conflict = cause
@@ -192,14 +202,17 @@ export function createSaveScheduler<Engine>(
     schedule()
   }
 
-  async function persist(run: Run): Promise<PersistResult> {
-    const { alongside, attempts, checkEvery, chunking, keepLast, lockWaitMs } = options
+  async function persist(run: Run): Promise<PersistEngineResult> {
+    const { alongside, attempts, checkEvery, chunking, image = 'last', keepLast, lockWaitMs } = options
+    // A file of 3 GB every half minute would be terabytes a day.
+    const isKept = image === 'always' || (image === 'last' && isLastFlush)
     const request: PersistEngineOptions<Engine> = {
       ...(attempts === undefined ? {} : { attempts }),
       ...(chunking === undefined ? {} : { chunking }),
       ...(keepLast === undefined ? {} : { keepLast }),
       ...(lockWaitMs === undefined ? {} : { lockWaitMs }),
-      check: checkEvery !== undefined && saves % checkEvery === 0,
+      check: checkEvery !== undefined && saves % checkEvery === 0 && !run.isForImage,
+      image: isKept ? 'last' : 'none',
       signal: run.abort.signal,
       alongside(captured) {
         // This is the instant that the snapshot will be of.
@@ -210,12 +223,10 @@ export function createSaveScheduler<Engine>(
     const store = await opened
     for (;;) {
       try {
-        return await persistEngine(
-          store,
-          adapter,
-          engine,
-          expected === undefined ? request : { ...request, expectedHead: expected },
-        )
+        const head = expected === undefined ? {} : { expectedHead: expected }
+        const { result, hasFile } = await saveEngine(store, adapter, engine, { ...request, ...head })
+        isImageDropped = hasFile && !isKept && image === 'last'
+        return result
       } catch (error) {
         if (!isConflict(error) || error.details.own !== true) throw error
         // Within one process the last call wins.
@@ -250,7 +261,8 @@ export function createSaveScheduler<Engine>(
     })
   }
 
-  async function flush(deadlineMs?: number): Promise<void> {
+  async function flush(deadlineMs?: number, { isLast } = { isLast: false }): Promise<void> {
+    isLastFlush ||= isLast
     const deadline = deadlineMs === undefined ? null : startDeadline(deadlineMs)
     try {
       if (conflict !== null) throw conflict
@@ -263,6 +275,8 @@ export function createSaveScheduler<Engine>(
       // One that began, or captured, after we were called is ours too: several flushes share it.
       if (saving !== null) await orDeadline(saving.done, deadline)
       else if (mayHaveChanged()) await orDeadline(save(), deadline)
+      // The last save had a file, and everything is durable without it.
+      if (isLast && isImageDropped) await orDeadline(save(true), deadline).catch(() => undefined)
     } finally {
       deadline?.clear()
     }
@@ -301,7 +315,7 @@ export function createSaveScheduler<Engine>(
     async stop(deadlineMs) {
       clock.stopTimer(timer)
       try {
-        await flush(deadlineMs)
+        await flush(deadlineMs, { isLast: true })
       } finally {
         stopped = true
         clock.stopTimer(timer)

@@ -10,9 +10,9 @@
 //
 // usearch ends the process when a file is truncated or damaged. So every byte is verified before usearch reads it.
 
-import { type ColumnFormat, cutShort, restoreColumns, saveColumns } from '../encodings/column-file.ts'
-import type { Region } from '../encodings/columns.ts'
-import { captureBytes, captureFile, type SavedFile } from '../local/saved-file.ts'
+import { cutShort } from '../encodings/column-file.ts'
+import type { Region } from '../encodings/regions.ts'
+import { captureBytes, type FileBytes } from '../local/saved-file.ts'
 import { assertOptions } from '../misuse.ts'
 import type { EngineAdapter } from './adapter.ts'
 import { packageVersion } from './version.ts'
@@ -21,6 +21,7 @@ import { packageVersion } from './version.ts'
 export interface UsearchLike {
   save(path: string): void
   load(path: string): void
+  view?(path: string): void
   dimensions(): number
 }
 
@@ -35,9 +36,14 @@ export interface UsearchOptions {
   multi?: boolean | undefined
 }
 
-/** Where the adapter keeps its file in between, and which version it records. */
+/** How an index is restored, where its file is in between, and which version is recorded. */
 export interface UsearchAdapterOptions {
-  /** Where the file that usearch saves and loads is for a moment, as large as the index. Default `os.tmpdir()`. */
+  /**
+   * A restore maps the file of the index, and does not load it: it takes no memory of its own, and cannot be changed. The file was verified when
+   * it was mapped, and is not verified again. Default false.
+   */
+  view?: boolean | undefined
+  /** Where the file that usearch saves and loads is for a moment, as large as the index; no image is kept then. Default: in the store. */
   temporaryDirectory?: string | undefined
   /** Of the usearch package, where it cannot be found. */
   version?: string | undefined
@@ -49,13 +55,13 @@ export function usearch<Engine extends UsearchLike, Options extends UsearchOptio
   engineOptions: Options,
   options: UsearchAdapterOptions = {},
 ): EngineAdapter<Engine> {
-  assertOptions('usearch', options, { temporaryDirectory: 'any', version: 'any' })
+  assertOptions('usearch', options, { view: 'boolean', temporaryDirectory: 'any', version: 'any' })
   if (typeof Index !== 'function') throw new TypeError('usearch: give the Index class, then its options')
   const { dimensions, metric = 'cos', quantization = 'f32', multi = false } = engineOptions
   if (!Number.isInteger(dimensions) || dimensions < 1) {
     throw new TypeError('usearch: { dimensions, metric, … } are the options that the index is made with')
   }
-  const { temporaryDirectory } = options
+  const { temporaryDirectory, view = false } = options
   let empty: Buffer | null | undefined
 
   /** The header of an empty index with our options; null where this usearch writes a file that we do not know. */
@@ -67,39 +73,45 @@ export function usearch<Engine extends UsearchLike, Options extends UsearchOptio
     return empty
   }
 
-  const format: ColumnFormat = {
-    engine: 'usearch',
-    async readHeader(file) {
-      const ours = ourHeader()
-      if (ours === null) return null
-      const header = await readHeader(file)
-      if (!isHead(header.subarray(MATRIX_BYTES))) return null
-      if (!sameKind(header, ours)) {
-        throw new TypeError(
-          'usearch: the index has other dimensions, or another metric, quantization or multi, than the adapter',
-        )
-      }
-      return header
-    },
-    regionsOf,
+  /** Null where this usearch writes a layout that we do not know, or this one does. */
+  async function regionsOfFile(file: FileBytes, ours: Buffer | null): Promise<Region[] | null> {
+    if (file.size === 0) throw cutShort('usearch', 0, 1)
+    if (ours === null) return null
+    const header = await readHeader(file)
+    if (!isHead(header.subarray(MATRIX_BYTES))) return null
+    if (!sameKind(header, ours)) {
+      throw new TypeError(
+        'usearch: the index has other dimensions, or another metric, quantization or multi, than the adapter',
+      )
+    }
+    return regionsOf(header)
   }
 
   return {
     name: 'usearch',
-    layout: 1,
+    layout: 2,
     version: options.version ?? packageVersion('usearch'),
     options: { dimensions, metric, quantization, multi },
-    save(engine) {
+    readOnly: view,
+    async save(engine, context) {
       const ours = ourHeader()
-      const file = captureFile(temporaryDirectory, (path) => engine.save(path))
-      return saveColumns(file, format, ours === null ? {} : { fileVersion: versionOf(ours) })
+      const file = await context.saveFile((path) => engine.save(path), { temporaryDirectory })
+      const regions = await regionsOfFile(file, ours)
+      return {
+        blobs: {},
+        file,
+        ...(regions === null ? {} : { regions }),
+        metadata: ours === null ? {} : { fileVersion: versionOf(ours) },
+        captured: true,
+      }
     },
-    restore(saved, { signal }) {
-      return restoreColumns(saved, format, { temporaryDirectory, signal }, (path) => {
-        const engine = new Index(engineOptions)
-        engine.load(path)
-        return engine
-      })
+    async restore(saved) {
+      const engine = new Index(engineOptions)
+      if (view && typeof engine.view !== 'function') throw new TypeError('usearch: this Index has no view()')
+      const path = await saved.file({ mapped: view, temporaryDirectory })
+      if (view) engine.view!(path)
+      else engine.load(path)
+      return engine
     },
     refuses({ state }) {
       const ours = ourHeader()
@@ -134,7 +146,7 @@ function sameKind(header: Buffer, ours: Buffer): boolean {
   })
 }
 
-async function readHeader(file: SavedFile): Promise<Buffer> {
+async function readHeader(file: FileBytes): Promise<Buffer> {
   const header = Buffer.alloc(HEADER_BYTES)
   await file.read(header.subarray(0, MATRIX_BYTES), 0)
   const matrixBytes = header.readUInt32LE(0) * header.readUInt32LE(4)
@@ -164,13 +176,8 @@ function regionsOf(header: Buffer): Region[] | null {
         { column: 'keys', size: 10 },
         { column: 'links', size: baseLinkBytes },
       ],
-      tail: {
-        column: 'upper',
-        size(bytes, at) {
-          const level = bytes.readInt16LE(at + 8)
-          return level < 0 ? -1 : level * linkBytes
-        },
-      },
+      // As many links as the node has levels above the lowest.
+      tail: { column: 'upper', at: 8, width: 2, times: linkBytes, multipleOf: 1 },
     },
   ]
 }

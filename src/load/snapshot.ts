@@ -76,6 +76,8 @@ export interface OpenedSnapshot extends Snapshot {
   damage(): HoldfastError | null
   /** Reads and verifies a blob, and gives nothing. */
   check(name: string, options: BlobReadOptions): Promise<void>
+  /** Warns of packs of this snapshot that are missing, or in which blocks are known to be bad. For who reads no blob. */
+  warnOfBadPacks(): void
 }
 
 interface Resources {
@@ -138,7 +140,7 @@ export async function openSnapshot(
       details: { location: ctx.storage.location, sequence: entry.sequence, manifest: entry.manifest },
     }
     const manifest = decodeManifest(await source.read(parseCid(entry.manifest).digest, damageContext))
-    return assemble(ctx, stored, entry, manifest, source, resources, skipped)
+    return assemble(ctx, stored, entry, manifest, source, resources, skipped, failures.length)
   } catch (error) {
     await release(resources)
     throw error
@@ -187,6 +189,7 @@ function assemble(
   source: BlockSource,
   resources: Resources,
   skipped: readonly SkippedSnapshot[],
+  packsMissing: number,
 ): OpenedSnapshot {
   let damage: HoldfastError | null = null
   let reading = 0
@@ -248,6 +251,18 @@ function assemble(
     for await (const _part of snapshot.blob(name).stream(options)) options.signal?.throwIfAborted()
   }
 
+  function warnOfBadPacks(): void {
+    const bad = badPacks(ctx, stored.head, entry)
+    if (packsMissing === 0 && bad.length === 0) return
+    ctx.warn({
+      code: 'IMAGE_ALONE',
+      message:
+        `${ctx.storage.location}: the engine of snapshot ${entry.sequence} was restored from its image, and blobs of it are damaged ` +
+        `(${packsMissing} packs cannot be opened, ${bad.length} have blocks that are known to be bad): persist it again soon`,
+      details: { sequence: entry.sequence, packsMissing, packs: bad },
+    })
+  }
+
   async function dispose(): Promise<void> {
     if (resources.disposed) return
     resources.disposed = true
@@ -277,12 +292,20 @@ function assemble(
     directory: (name) => createBlobDirectory(ctx.fs, name, blobs),
     damage: () => damage,
     check,
+    warnOfBadPacks,
     dispose,
     [Symbol.asyncDispose]: dispose,
   }
   // On the context, not the snapshot: a blob that outlives the snapshot object still reads through it.
   forgotten.register(context, resources)
   return snapshot
+}
+
+/** Names of the packs of a snapshot in which blocks are known to be bad. */
+function badPacks(ctx: StoreContext, head: Head, { packs }: HeadSnapshot): string[] {
+  const recorded = new Set(head.damaged.map(({ pack }) => pack))
+  const names = head.packs.filter(({ id }) => packs.includes(id)).map(({ name }) => name)
+  return names.filter((name) => recorded.has(name) || ctx.badBlocks.noted.has(name))
 }
 
 export function blobNotFound(sequence: number, name: string, blobs: ReadonlyMap<string, unknown>): HoldfastError {

@@ -11,62 +11,107 @@ import { attemptSync, LOCK_FILE, makeDirectory, remove } from './private-directo
 /** Bytes read or written at a time. */
 export const STEP_BYTES = 4 * 1024 * 1024
 
-/** A file that an engine saved, to be read. */
-export interface SavedFile {
+/** The bytes of a file. */
+export interface FileBytes {
   readonly size: number
   /** Fills `target` from `position`; fewer bytes only at the end of the file. */
   read(target: Uint8Array, position: number): Promise<number>
+}
+
+/** A file that an engine saved, to be read. */
+export interface SavedFile extends FileBytes {
   /** Waits for reads in flight, then removes the file. */
   release(): Promise<void>
 }
 
+/** A file that an engine saved, under a name until it is released or moved. */
+export interface NamedFile extends SavedFile {
+  readonly path: string
+  /** Gives up the name, so that nothing is left of it when the process is killed. Not on Windows, where an open file has one. */
+  hide(): void
+  /** As `release`, and leaves the file where it is. */
+  close(): Promise<void>
+}
+
+/** A directory of this process's own, for one file. */
+export interface Home {
+  path: string
+  /** Removes it with everything in it. Best effort. */
+  discard(): void
+}
+
+const SAVED = 'saved'
+
 const readAt = promisify(read)
 const writeAt = promisify(write)
 
-/** Lets `save` write a file at once, and opens it. */
-export function captureFile(directory: string | undefined, save: (path: string) => void): SavedFile {
-  const home = makeHome(directory)
-  try {
-    save(join(home, 'saved'))
+/** In the directory for temporary files. */
+export function privateHome(directory: string | undefined): Home {
+  const path = advise(() => makeDirectory(directory))
+  return { path, discard: () => remove(path) }
+}
+
+/**
+ * Lets `save` write a file, and opens it. Calls `save` at once.
+ *
+ * @throws SOURCE_FAILED when it fails, answers false, or writes anything but one file; then there is nothing left
+ */
+export function saveInto(home: Home, save: (path: string) => unknown): NamedFile | Promise<NamedFile> {
+  function failed(error: unknown): never {
+    home.discard()
+    throw saveFailed(error, home.path)
+  }
+  function opened(answer: unknown): NamedFile {
+    if (answer === false) throw new Error('it answered false')
     return openSaved(home)
+  }
+  try {
+    const answer = save(join(home.path, SAVED))
+    if (!isThenable(answer)) return opened(answer)
+    return answer.then(opened).then(undefined, failed) as Promise<NamedFile>
   } catch (error) {
-    remove(home)
-    throw saveFailed(error, home)
+    return failed(error)
   }
 }
 
-/** The same for what saves by and by. */
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return typeof (value as { then?: unknown } | null | undefined)?.then === 'function'
+}
+
+/** The same for what saves by and by, without a name as soon as it is open. */
 export async function captureFileLater(
   directory: string | undefined,
   save: (path: string) => Promise<void>,
 ): Promise<SavedFile> {
-  const home = makeHome(directory)
+  const home = privateHome(directory)
   try {
-    await save(join(home, 'saved'))
-    return openSaved(home)
+    await save(join(home.path, SAVED))
+    const file = openSaved(home)
+    file.hide()
+    return file
   } catch (error) {
-    remove(home)
+    home.discard()
     // Others are what the adapter says of the engine.
-    throw /SQLITE/.test((error as NodeJS.ErrnoException | null)?.code ?? '') ? saveFailed(error, home) : error
+    throw /SQLITE/.test((error as NodeJS.ErrnoException | null)?.code ?? '') ? saveFailed(error, home.path) : error
   }
 }
 
 /** The bytes of a small file that `save` writes at once. */
 export function captureBytes(directory: string | undefined, save: (path: string) => void): Buffer {
-  const home = makeHome(directory)
+  const home = privateHome(directory)
   try {
-    save(join(home, 'saved'))
-    assertOneFile(home)
-    return attemptSync('reading', join(home, 'saved'), (path) => readFileSync(path))
+    save(join(home.path, SAVED))
+    assertOneFile(home.path)
+    return attemptSync('reading', join(home.path, SAVED), (path) => readFileSync(path))
   } finally {
-    remove(home)
+    home.discard()
   }
 }
 
 /** What an engine writes beside its path would be lost, and perhaps is a part of it. */
 function assertOneFile(home: string): void {
   const names = attemptSync('reading', home, (path) => readdirSync(path))
-  const extra = names.filter((name) => name !== 'saved' && name !== LOCK_FILE)
+  const extra = names.filter((name) => name !== SAVED && name !== LOCK_FILE)
   if (extra.length === 0) return
   throw new HoldfastError(
     'SOURCE_FAILED',
@@ -78,10 +123,6 @@ function assertOneFile(home: string): void {
 /** What a full or read-only disk of temporary files is answered with. */
 export const TEMPORARY_ADVICE =
   'Give the adapter a temporaryDirectory with room for the whole index, or set TMPDIR to such a directory'
-
-function makeHome(directory: string | undefined): string {
-  return advise(() => makeDirectory(directory))
-}
 
 function advise<T>(work: () => T): T {
   try {
@@ -107,13 +148,20 @@ function saveFailed(cause: unknown, home: string): unknown {
   )
 }
 
-function openSaved(home: string): SavedFile {
-  assertOneFile(home)
-  const file = attemptSync('reading', join(home, 'saved'), (path) => openSync(path, 'r'))
-  // Windows keeps the name for as long as the file is open, and the directory with it.
-  const nameless = process.platform !== 'win32'
-  if (nameless) remove(home)
+function openSaved(home: Home): NamedFile {
+  assertOneFile(home.path)
+  const path = join(home.path, SAVED)
+  const file = attemptSync('reading', path, () => openSync(path, 'r'))
   const reads = new Set<Promise<unknown>>()
+  let isOpen = true
+
+  async function close(): Promise<void> {
+    if (!isOpen) return
+    isOpen = false
+    // A descriptor closed under a read may be somebody else's by the time that the read comes to it.
+    await Promise.allSettled(reads)
+    closeSync(file)
+  }
 
   async function readFully(target: Uint8Array, position: number): Promise<number> {
     let filled = 0
@@ -126,10 +174,11 @@ function openSaved(home: string): SavedFile {
   }
 
   return {
+    path,
     size: fstatSync(file).size,
     async read(target, position) {
       const reading = readFully(target, position).catch((error: unknown) => {
-        throw ioError(error, `reading ${home}`, home)
+        throw ioError(error, `reading ${path}`, path)
       })
       reads.add(reading)
       try {
@@ -138,17 +187,19 @@ function openSaved(home: string): SavedFile {
         reads.delete(reading)
       }
     },
+    hide() {
+      if (process.platform !== 'win32') home.discard()
+    },
+    close,
     async release() {
-      // A descriptor closed under a read may be somebody else's by the time that the read comes to it.
-      await Promise.allSettled(reads)
-      closeSync(file)
-      if (!nameless) remove(home)
+      await close()
+      home.discard()
     },
   }
 }
 
 /** The buffer is used again: a part is good until the next one is asked for. */
-export async function* wholeBytes(file: SavedFile): AsyncGenerator<Buffer> {
+export async function* wholeBytes(file: FileBytes): AsyncGenerator<Buffer> {
   const buffer = Buffer.allocUnsafe(Math.min(STEP_BYTES, file.size))
   for (let position = 0; position < file.size; ) {
     const got = await file.read(buffer, position)
@@ -158,20 +209,10 @@ export async function* wholeBytes(file: SavedFile): AsyncGenerator<Buffer> {
   }
 }
 
-/** Writes a file from `parts`, gives its path to `load`, and removes it. */
-export async function withFile<T>(
-  directory: string | undefined,
-  parts: AsyncIterable<Uint8Array>,
-  load: (path: string) => T | Promise<T>,
-): Promise<T> {
-  const home = makeHome(directory)
-  try {
-    const path = join(home, 'verified')
-    await writeFile(path, parts)
-    return await load(path)
-  } finally {
-    remove(home)
-  }
+/** Writes a file from `parts` into `home`, and opens it. */
+export async function writeInto(home: Home, parts: AsyncIterable<Uint8Array>): Promise<NamedFile> {
+  await writeFile(join(home.path, SAVED), parts)
+  return openSaved(home)
 }
 
 async function writeFile(path: string, parts: AsyncIterable<Uint8Array>): Promise<void> {

@@ -186,7 +186,7 @@ async function commit(
   ctx.badBlocks.clear()
   const newest = written.at(-1)
   if (newest !== undefined && last !== null) ctx.packCache.put(newest.name, last, newest.bytes)
-  ctx.lastPersisted = { manifest: content.manifest, blobs: content.blobs }
+  ctx.lastPersisted = { manifest: content.manifest, blobs: content.blobs, metadata: request.metadata }
   await cleanUpAfter(ctx, session, seen)
   await released
   const compacted = compaction?.movedBytes ?? 0

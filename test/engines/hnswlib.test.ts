@@ -105,13 +105,15 @@ else {
     for (let n = 0; n < 10; n++) index.addPoint(vector(n, DIM), n)
     index.markDelete(4)
     const store = memory()
-    const adapter = hnswlib(HierarchicalNSW, { space: 'l2', dim: DIM, allowReplaceDeleted: true })
+    const told = { space: 'l2', dim: DIM } as const
+    const adapter = hnswlib(HierarchicalNSW, { ...told, allowReplaceDeleted: true })
     await persistEngine(store, adapter, index)
     const { engine } = (await restoreEngine(store, adapter))!
     // There is room for ten.
     engine.addPoint(vector(99, DIM), 99, true)
     expect(engine.getIdsList()).toContain(99)
-    const strict = (await restoreEngine(store, hnswlib(HierarchicalNSW, { space: 'l2', dim: DIM })))!.engine
+    const strict = (await restoreEngine(store, hnswlib(HierarchicalNSW, { ...told, allowReplaceDeleted: false })))!
+      .engine
     expect(() => strict.addPoint(vector(99, DIM), 99, true)).toThrow()
   })
 

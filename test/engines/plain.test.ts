@@ -6,7 +6,7 @@ import { expect, test, vi } from 'vitest'
 import { type Alongside, persistEngine } from '../../src/engines/adapter.ts'
 import { plain } from '../../src/engines/plain.ts'
 import { memory } from '../../src/index.ts'
-import { captureBytes, captureFile } from '../../src/local/saved-file.ts'
+import { captureBytes, privateHome, saveInto } from '../../src/local/saved-file.ts'
 import { rejects } from '../support/rejects.ts'
 
 const adapter = plain({ name: 'mine', save: () => Buffer.from('engine'), restore: async () => ({}) })
@@ -75,9 +75,7 @@ test('an engine that writes a second file beside its path is refused by name', (
     writeFileSync(path, 'x')
     writeFileSync(`${path}.meta`, 'x')
   }
-  for (const capture of [captureFile, captureBytes]) {
-    expect(() => capture(undefined, two)).toThrow(
-      expect.objectContaining({ code: 'SOURCE_FAILED', details: { files: ['saved.meta'] } }),
-    )
+  for (const capture of [() => saveInto(privateHome(undefined), two), () => captureBytes(undefined, two)]) {
+    expect(capture).toThrow(expect.objectContaining({ code: 'SOURCE_FAILED', details: { files: ['saved.meta'] } }))
   }
 })

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { afterAll, expect, test } from 'vitest'
-import { persistEngine, restoreEngine } from '../../src/engines/adapter.ts'
+import { persistEngine, restoreEngine, type SaveContext } from '../../src/engines/adapter.ts'
 import { engineConformance } from '../../src/engines/conformance.ts'
 import { type UsearchLike, type UsearchOptions, usearch } from '../../src/engines/usearch.ts'
 import { memory } from '../../src/index.ts'
@@ -140,8 +140,8 @@ else {
     add(index, 0, 10)
     const older = {
       ...adapter,
-      save: async (engine: Index) => ({
-        ...(await adapter.save(engine, { attempt: 1 })),
+      save: async (engine: Index, context: SaveContext) => ({
+        ...(await adapter.save(engine, context)),
         metadata: { fileVersion: [1, 9, 0] },
       }),
     }
