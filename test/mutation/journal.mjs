@@ -275,7 +275,7 @@ export const journal = [
     tests: ['test/engines/live.test.ts'],
   },
   {
-    file: 'src/engines/live.ts',
+    file: 'src/engines/live-saves.ts',
     find: 'live.assertSound()\n',
     replace: '\n',
     why: 'an engine that a failed change has moved is not saved',
@@ -289,7 +289,7 @@ export const journal = [
     tests: ['test/engines/live.test.ts'],
   },
   {
-    file: 'src/engines/live.ts',
+    file: 'src/engines/replay.ts',
     find: 'const covers = restored?.snapshot.covers ?? 0\n',
     replace: 'const covers = 0\n',
     why: 'what the snapshot holds is not applied again',
