@@ -35,7 +35,7 @@ export interface Manifest {
 }
 
 /** A manifest's own block, decoded: few blobs are in it, many are in the list that it links to. */
-export type ManifestBlock = Omit<Manifest, 'blobs'> & ({ blobs: Map<string, BlobEntry> } | { list: ListLink })
+type ManifestBlock = Omit<Manifest, 'blobs'> & ({ blobs: Map<string, BlobEntry> } | { list: ListLink })
 
 /** A manifest's block, and those of its blob list, which it needs. */
 export interface EncodedManifest extends ListBlock {
