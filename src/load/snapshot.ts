@@ -3,11 +3,12 @@
 import type { BlockSource, DamageContext } from '../blocks/block-source.ts'
 import { lazySourceOf, openPacks, openSourceOf, packsByLikelihood } from '../blocks/open-packs.ts'
 import type { OpenPack } from '../blocks/pack-cache.ts'
+import { readManifest } from '../blocks/read-manifest.ts'
 import type { StoreContext } from '../blocks/store-context.ts'
 import { HoldfastError, isDamage } from '../errors.ts'
 import { parseCid } from '../format/cid.ts'
 import type { Head, HeadSnapshot } from '../format/head.ts'
-import { decodeManifest, type Manifest } from '../format/manifest.ts'
+import type { Manifest } from '../format/manifest.ts'
 import { pathOf } from '../location.ts'
 import { emitProcessWarning } from '../progress.ts'
 import type { StoredHead } from '../storage/port.ts'
@@ -137,7 +138,7 @@ export async function openSnapshot(
       what: `snapshot ${entry.sequence} of ${ctx.storage.location}`,
       details: { location: ctx.storage.location, sequence: entry.sequence, manifest: entry.manifest },
     }
-    const manifest = decodeManifest(await source.read(parseCid(entry.manifest).digest, damageContext))
+    const manifest = await readManifest(source, parseCid(entry.manifest).digest, damageContext)
     return assemble(ctx, stored, entry, manifest, source, resources, skipped)
   } catch (error) {
     await release(resources)
