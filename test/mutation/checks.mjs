@@ -568,6 +568,13 @@ export const checks = [
     tests: ['test/storage/own-files.test.ts'],
   },
   {
+    file: 'src/storage/directory/storage.ts',
+    find: 'if (!isRepair) await reader.assertRoomForStore()',
+    replace: 'await reader.assertRoomForStore()',
+    why: 'a repair is refused where its dry run was not',
+    tests: ['test/recovery/repair-head.test.ts'],
+  },
+  {
     file: 'src/storage/directory/read-store.ts',
     find: 'if (seen && (await readHeadIfGood()) === null && !(await isBegun())) throw gone()',
     replace: '',
