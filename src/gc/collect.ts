@@ -1,7 +1,7 @@
 // Deletes what is not needed any more, before and after a write. A pack is deleted only when both HEADs record it as
 // retired.
 
-import { lazySourceOf, openPacks } from '../blocks/open-packs.ts'
+import { openPacks, sourceOf } from '../blocks/open-packs.ts'
 import type { StoreContext } from '../blocks/store-context.ts'
 import { HoldfastError } from '../errors.ts'
 import { cidText, parseCid } from '../format/cid.ts'
@@ -116,11 +116,7 @@ async function collectFiles(ctx: StoreContext, stored: StoredHead): Promise<void
     head.packs.filter(({ id }) => withManifests.has(id)).map(({ name }) => name),
   )
   try {
-    const source = lazySourceOf(
-      ctx,
-      packs.map((pack) => async () => pack),
-      failures,
-    )
+    const source = sourceOf(ctx, packs, failures)
     const kept = new Set<string>()
     for (const { sequence, manifest } of head.snapshots) {
       const damageContext = { code: 'SNAPSHOT_DAMAGED' as const, what: `snapshot ${sequence}`, details: { sequence } }
