@@ -374,7 +374,8 @@ function warnOfDamage(snapshot: Snapshot<string, unknown>): void {
   ;(snapshot as { warnOfBadPacks?: () => void }).warnOfBadPacks?.()
 }
 
-function savedBlobs(
+/** What an adapter reads of a snapshot, but for the file. */
+export function savedBlobs(
   snapshot: Snapshot<string, unknown>,
   record: EngineRecord,
   signal: AbortSignal | undefined,

@@ -155,6 +155,7 @@ async function readHeader(file: FileBytes): Promise<Buffer> {
   return header
 }
 
+/** The regions of a file with this header; null when it is no such file. */
 function regionsOf(header: Buffer): Region[] | null {
   if (header.length !== HEADER_BYTES) return null
   const rows = header.readUInt32LE(0)

@@ -5,10 +5,10 @@ import type { BlockSource } from '../blocks/block-source.ts'
 import type { DedupWriter } from '../blocks/dedup-writer.ts'
 import type { StoreContext } from '../blocks/store-context.ts'
 import { isDamage } from '../errors.ts'
+import type { BlobEntry } from '../format/blob-entry.ts'
 import { type BlockId, CODEC_RAW } from '../format/cid.ts'
 import { decodeNode } from '../format/dag.ts'
 import { DAG_DEPTH_MAX, DIGEST_BYTES } from '../format/limits.ts'
-import type { BlobEntry } from '../format/manifest.ts'
 
 interface Target {
   source: BlockSource

@@ -334,7 +334,7 @@ describe('a manifest', () => {
   })
 
   test('of a newer version is unsupported, and falling back does not hide that', async () => {
-    const files = other({ ...sound, version: 2, requires: ['more'] })
+    const files = other({ ...sound, version: 3, requires: ['more'] })
     for (const fallback of [false, true]) {
       expect(await outcome(files, fallback)).toMatchObject({ code: 'VERSION_UNSUPPORTED', kind: 'unsupported' })
     }
