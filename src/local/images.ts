@@ -249,6 +249,8 @@ export function createImages({ fs, directory, store, readOnly }: ImagesOptions):
       if (readOnly) return null
       let lock: File | null = null
       try {
+        // A directory that is no store yet may be somebody else's.
+        if (store !== null && (await lstatOrNull(fs, join(store, 'STORE.json'))) === null) return null
         const bits = await ready()
         const path = pathOf(digest)
         lock = await tryLock(path, 'shared', bits)

@@ -22,7 +22,7 @@ import { planCompaction } from '../gc/plan-compaction.ts'
 import { mergeDamaged, nextHead } from '../history/next-head.ts'
 import { noteSave } from '../history/own-saves.ts'
 import { planRetention } from '../history/retention.ts'
-import type { WriteSession } from '../storage/port.ts'
+import type { PackSink, WriteSession } from '../storage/port.ts'
 import { coversOf, journalAfter } from './covers.ts'
 import { assertReusedIsGood, assertReusedIsReadable, scanDamagedPacks } from './damaged-packs.ts'
 import { type IngestRequest, ingestBlobs, isReadable } from './ingest.ts'
@@ -103,11 +103,27 @@ function openBlocks(
     revision: head.revision + 1,
     firstPackId: head.packs.reduce((largest, { id }) => Math.max(largest, id), 0) + 1,
     packBytesMax,
-    createPack: () => session.createPack(),
+    createPack: async () => makingRoom(ctx, await session.createPack()),
   })
   const ids = new Map(head.packs.map(({ id, name }) => [name, id]))
   const dedup = createDedupWriter({ source, ids, damaged: [damaged, ctx.badBlocks.noted], writer })
   return { source, dedup, writer, damaged }
+}
+
+/** On a full disk the images go first: they can be made again. */
+function makingRoom({ local: { images } }: StoreContext, sink: PackSink): PackSink {
+  if (images === null) return sink
+  return {
+    ...sink,
+    async write(views, position) {
+      try {
+        await sink.write(views, position)
+      } catch (error) {
+        if (!isHoldfastError(error, 'NO_SPACE') || (await images.free()) === 0) throw error
+        await sink.write(views, position)
+      }
+    },
+  }
 }
 
 async function commit(
