@@ -68,7 +68,7 @@ export function saveInto(home: Home, save: (path: string) => unknown): NamedFile
   try {
     const answer = save(join(home.path, SAVED))
     if (!isThenable(answer)) return opened(answer)
-    return answer.then(opened).then(undefined, failed) as Promise<NamedFile>
+    return Promise.resolve(answer).then(opened).catch(failed)
   } catch (error) {
     return failed(error)
   }
