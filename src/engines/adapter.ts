@@ -172,11 +172,10 @@ interface Current {
   metadata: Record<string, unknown>
 }
 
-/** The names of the engine's blobs, where those of the current snapshot are of the same file. */
-function unchangedBlobs({ metadata }: Current, record: EngineRecord, { snapshot }: Captured): string[] {
+/** The names of the blobs of the file, where those of the current snapshot are of the same one. */
+function unchangedBlobs({ metadata }: Current, record: EngineRecord, { ofFile }: Captured): readonly string[] {
   const current = engineRecord(metadata)
-  if (current === null || !sameBlobs(current, record)) return []
-  return snapshot.blobs.map(([name]) => name).filter((name) => name.startsWith(FOLDER))
+  return current !== null && sameBlobs(current, record) ? ofFile : []
 }
 
 /** `persist` gets the blobs of a request whose engine was restored from them. */
@@ -212,6 +211,8 @@ async function persistChecked<Engine>(
 
 interface Captured {
   record: EngineRecord
+  /** Names of the blobs that the engine's file became. */
+  ofFile: readonly string[]
   snapshot: Pick<PersistOptions, 'watermark' | 'covers'> & {
     blobs: [string, BlobInput][]
     metadata: Record<string, unknown>
@@ -244,14 +245,12 @@ async function captureEngine<Engine>(
     const callers = await orAborted(token, context.signal)
     const file = state.file === undefined ? undefined : await saver.describe(adapter.name, state)
     const record = recordOf(adapter, state, file?.record)
+    const ofFile = adapterBlobs(file?.blobs ?? {}, adapter)
     return {
       record,
+      ofFile: ofFile.map(([name]) => name),
       snapshot: {
-        blobs: [
-          ...adapterBlobs(file?.blobs ?? {}, adapter),
-          ...adapterBlobs(state.blobs, adapter),
-          ...callersBlobs(beside),
-        ],
+        blobs: [...ofFile, ...adapterBlobs(state.blobs, adapter), ...callersBlobs(beside)],
         metadata: { ...callersMetadata(beside), [KEY]: record },
         ...(beside.watermark === undefined ? {} : { watermark: beside.watermark }),
         ...(beside.covers === undefined ? {} : { covers: beside.covers }),

@@ -113,7 +113,9 @@ export function usearch<Engine extends UsearchLike, Options extends UsearchOptio
       else engine.load(path)
       return engine
     },
-    refuses({ state }) {
+    refuses({ version: savedBy, state }) {
+      // To save an empty index takes longer than to map a full one.
+      if (savedBy !== undefined && savedBy === (options.version ?? packageVersion('usearch'))) return undefined
       const ours = ourHeader()
       const saved = state?.fileVersion
       if (ours === null || !Array.isArray(saved) || saved[0] === versionOf(ours)[0]) return undefined

@@ -3,9 +3,11 @@
 import type { BlockSource, DamageContext } from '../blocks/block-source.ts'
 import { openPacks, packsByLikelihood, sourceOf } from '../blocks/open-packs.ts'
 import type { OpenPack } from '../blocks/pack-cache.ts'
+import { peekBlock } from '../blocks/peek-block.ts'
 import { readManifest } from '../blocks/read-manifest.ts'
 import type { StoreContext } from '../blocks/store-context.ts'
 import { HoldfastError, isDamage } from '../errors.ts'
+import { digestsEqual } from '../format/blake3.ts'
 import { parseCid } from '../format/cid.ts'
 import type { Head, HeadSnapshot } from '../format/head.ts'
 import type { Manifest } from '../format/manifest.ts'
@@ -136,12 +138,36 @@ export async function openSnapshot(
       what: `snapshot ${entry.sequence} of ${ctx.storage.location}`,
       details: { location: ctx.storage.location, sequence: entry.sequence, manifest: entry.manifest },
     }
-    const manifest = await readManifest(source, parseCid(entry.manifest).digest, damageContext)
+    const { digest } = parseCid(entry.manifest)
+    const peeked = await peekManifest(packs, head, entry, digest)
+    const first = peeked === null ? source : { ...source, read: readOr(source, digest, peeked) }
+    const manifest = await readManifest(first, digest, damageContext)
     return assemble(ctx, stored, entry, manifest, source, resources, skipped, failures.length)
   } catch (error) {
     await release(resources)
     throw error
   }
+}
+
+/** Blocks of a pack from which on reading its index takes longer than a few small reads. */
+const PEEK_BLOCKS_MIN = 4096
+
+/** The manifest's block, where its pack is large. An engine that is restored from an image needs nothing else of it. */
+async function peekManifest(
+  packs: readonly OpenPack[],
+  { packs: known }: Head,
+  entry: HeadSnapshot,
+  digest: Uint8Array,
+): Promise<Uint8Array | null> {
+  const named = known.find(({ id }) => id === entry.pack)
+  const pack = packs.find(({ name }) => name === named?.name)
+  if (named === undefined || pack === undefined || named.blocks < PEEK_BLOCKS_MIN) return null
+  return await peekBlock(pack, digest)
+}
+
+function readOr(source: BlockSource, known: Uint8Array, block: Uint8Array): BlockSource['read'] {
+  return async (digest, damageContext) =>
+    digestsEqual(digest, 0, known, 0) ? block : await source.read(digest, damageContext)
 }
 
 /** The other packs of the store may hold a good copy of a block that is bad here. */

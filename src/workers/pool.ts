@@ -105,7 +105,7 @@ function createPool(size: number): Pool {
       eval: true,
       name: 'holdfast',
       workerData: {
-        blake3Path: resolveNative('@napi-rs/blake-hash'),
+        blake3Path: blake3Implementation().path ?? resolveNative('@napi-rs/blake-hash'),
         wasm: Buffer.from(GEAR_WASM, 'base64'),
       } satisfies WorkerData,
       // The host's flags (loaders, inspectors, memory limits) are not meant for the workers.

@@ -232,6 +232,22 @@ test('a save of the same file takes its blobs over unread, and what is alongside
   await store.close()
 })
 
+test('what an adapter saves beside the file is read, though the file is the same', async () => {
+  const path = join(scratch(), 'store')
+  let beside = 'one'
+  const adapter = plain<object>({
+    name: 'mine',
+    save: async (_, { saveFile }) => ({ blobs: { beside }, file: await saveFile((to) => writeFileSync(to, 'kelp')) }),
+    restore: async (blobs) => ({ beside: await blobs.blob('beside').text(), at: await blobs.file() }),
+  })
+  for (beside of ['one', 'two']) {
+    await persistEngine(path, adapter, {})
+    const restored = (await restoreEngine(path, adapter))!
+    expect(restored.engine).toMatchObject({ beside })
+    await restored.dispose()
+  }
+})
+
 test('blobs are not taken over from another engine, other options or another split', async () => {
   const path = join(scratch(), 'store')
   const engine = fileEngine(100)

@@ -140,6 +140,7 @@ else {
     add(index, 0, 10)
     const older = {
       ...adapter,
+      version: '1.9.0',
       save: async (engine: Index, context: SaveContext) => ({
         ...(await adapter.save(engine, context)),
         metadata: { fileVersion: [1, 9, 0] },

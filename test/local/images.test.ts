@@ -80,18 +80,22 @@ test('a process that is killed while it makes an image does not keep the next on
   const directory = join(scratch(), 'files')
   const killed = child(directory, 60_000)
   expect(await killed.hear()).toBe('made')
+  const reaper = createLocalFiles({
+    fs: nodeFileSystem,
+    directory,
+    lock: true,
+    quarantineDirectory: join(dirname(directory), 'quarantine'),
+  })
+  await reaper.reapTemps()
+  // Not what a living process is at.
+  expect(readdirSync(join(directory, '.tmp'))).toHaveLength(2)
   const waiting = use(imagesIn(directory))
   await killed.kill()
   const held = (await waiting)!
   expect(readFileSync(held.path).equals(BYTES)).toBe(true)
   await held.release()
   expect(readdirSync(join(directory, '.tmp'))).toHaveLength(2)
-  await createLocalFiles({
-    fs: nodeFileSystem,
-    directory,
-    lock: true,
-    quarantineDirectory: join(dirname(directory), 'quarantine'),
-  }).reapTemps()
+  await reaper.reapTemps()
   expect(readdirSync(join(directory, '.tmp'))).toEqual([])
 })
 
@@ -107,6 +111,17 @@ test('an image that another process uses is not removed, whatever there is room 
   await other.kill()
   await images.collect([DIGEST], null)
   expect(readdirSync(directory)).toEqual(['.tmp'])
+})
+
+test('a wrong image makes room before another is made', async () => {
+  const directory = join(scratch(), 'files')
+  const path = put(directory, DIGEST, Buffer.from('rot'))
+  const held = await use(imagesIn(directory), async (home) => {
+    expect(existsSync(path)).toBe(false)
+    return await make(home)
+  })
+  expect(readFileSync(held!.path).equals(BYTES)).toBe(true)
+  await held!.release()
 })
 
 test('a wrong image that others use is not waited for: who needs it makes a file of its own', async () => {

@@ -25,8 +25,8 @@ export const images = [
     file: 'src/local/images.ts',
     find: 'if (there !== null) await ignoreMissing(fs.unlink(path))\n            made',
     replace: 'made',
-    why: 'a wrong image makes way before another is made',
-    tests: engines,
+    why: 'a wrong image makes room before another is made',
+    tests: local,
   },
   {
     file: 'src/local/images.ts',
@@ -137,10 +137,17 @@ export const images = [
     tests: engines,
   },
   {
-    file: 'src/engines/engine-record.ts',
-    find: "return firstDifference(one, other, '') === null",
-    replace: "return firstDifference(one?.file, other?.file, '') === null",
-    why: 'blobs are taken over from the same adapter, layout and options alone',
+    file: 'src/engines/adapter.ts',
+    find: 'return current !== null && sameBlobs(current, record) ? ofFile : []',
+    replace: 'return ofFile',
+    why: 'blobs are taken over from the same file alone',
+    tests: engines,
+  },
+  {
+    file: 'src/engines/adapter.ts',
+    find: 'ofFile: ofFile.map(([name]) => name),',
+    replace: 'ofFile: [...ofFile, ...adapterBlobs(state.blobs, adapter)].map(([name]) => name),',
+    why: 'what an adapter saves beside its file is read',
     tests: engines,
   },
   {
