@@ -84,7 +84,7 @@ export function createFileRestorer(options: FileRestorerOptions): FileRestorer {
       const path = await assemble(file, home)
       // What is mapped needs no name, but on Windows.
       const needsName = mapped && process.platform === 'win32'
-      return { path, mapped: needsName, release: async () => home.discard(), releaseSync: () => home.discard() }
+      return { path, mapped: needsName, release: () => home.remove(), releaseSync: () => home.discard() }
     } catch (error) {
       home.discard()
       throw error

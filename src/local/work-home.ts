@@ -3,6 +3,7 @@
 
 import { randomBytes } from 'node:crypto'
 import { chmodSync, closeSync, lstatSync, mkdirSync, openSync, rmSync, statfsSync, statSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { locksAvailable, tryLockDescriptor } from '../fs/lock.ts'
 import type { Home } from './saved-file.ts'
@@ -71,7 +72,14 @@ function tryMake(temp: string): Home | null {
       return null
     }
     mkdirSync(path, { mode: 0o700 })
-    return { path, discard }
+    return {
+      path,
+      discard,
+      async remove() {
+        await rm(path, { recursive: true, force: true }).catch(() => undefined)
+        discard()
+      },
+    }
   } catch (error) {
     discard()
     throw error
