@@ -25,17 +25,11 @@ import { REPAIR_OPTIONS, type RepairOptions } from './recovery/repair-plan.ts'
 import { SCRUB_OPTIONS, type ScrubOptions, type ScrubReport, scrub } from './recovery/scrub.ts'
 import { VERIFY_OPTIONS, type VerifyOptions, type VerifyReport, verify } from './recovery/verify.ts'
 import type { Storage } from './storage/port.ts'
-import {
-  aheadWarning,
-  checkStoreJournal,
-  JOURNAL_OPTIONS,
-  type Journal,
-  type JournalFiles,
-  type JournalOptions,
-  openStoreJournal,
-  withJournalEnd,
-  withJournalLocked,
-} from './store-journal.ts'
+import { withJournalEnd, withJournalLocked } from './store-journal/guard.ts'
+import { aheadWarning, checkStoreJournal } from './store-journal/look.ts'
+import { openStoreJournal } from './store-journal/open.ts'
+import { JOURNAL_OPTIONS, type Journal, type JournalOptions } from './store-journal/options.ts'
+import type { JournalFiles } from './store-journal/place.ts'
 
 /** Settings of one open store. Nothing of them is kept on disk. */
 export interface StoreOptions {
@@ -341,7 +335,7 @@ export function createStore({ storage, fs, local, journal }: Place, options: Sto
   }
 }
 
-/** Once per process: everything works, three to ten times slower. */
+/** Said once per process: everything works, but three to ten times slower. */
 function warnOfSlowHash(warn: OnWarning): void {
   if (warnedOfSlowHash) return
   const { name, reason } = blake3Implementation()

@@ -73,9 +73,18 @@ export async function restoreColumns<T>(
   load: (path: string) => T | Promise<T>,
 ): Promise<T> {
   const { signal, temporaryDirectory } = options
-  if (saved.has(WHOLE)) return await withFile(temporaryDirectory, saved.blob(WHOLE).stream({ signal }), load)
+  return await withFile(temporaryDirectory, await columnFile(saved, format, signal), load)
+}
+
+/** The bytes of the file, every one of them verified. */
+export async function columnFile(
+  saved: SavedEngine,
+  { engine, regionsOf }: Pick<ColumnFormat, 'engine' | 'regionsOf'>,
+  signal: AbortSignal | undefined,
+): Promise<AsyncIterable<Uint8Array>> {
+  if (saved.has(WHOLE)) return saved.blob(WHOLE).stream({ signal })
   const header = Buffer.from(await saved.blob('header').bytes({ signal }))
-  const regions = format.regionsOf(header)
-  if (regions === null) throw new Error(`the columns of this ${format.engine} index are not known to this adapter`)
-  return await withFile(temporaryDirectory, joinColumns(saved, regions, signal), load)
+  const regions = regionsOf(header)
+  if (regions === null) throw new Error(`the columns of this ${engine} index are not known to this adapter`)
+  return joinColumns(saved, regions, signal)
 }

@@ -329,7 +329,8 @@ async function restoreFrom<Engine, Metadata>(
   return { engine: value.engine, record: value.record, snapshot, dispose, [Symbol.asyncDispose]: dispose }
 }
 
-function savedEngine(
+/** What an adapter reads of a snapshot. */
+export function savedEngine(
   snapshot: Snapshot<string, unknown>,
   record: EngineRecord,
   signal: AbortSignal | undefined,

@@ -112,12 +112,12 @@ function hnswlibFormat(dim: number): ColumnFormat {
       const header = Buffer.alloc(HEADER_BYTES)
       return (await file.read(header, 0)) === HEADER_BYTES ? header : null
     },
-    regionsOf: (header) => regionsOf(header, dim),
+    regionsOf: (header) => hnswlibRegions(header, dim),
   }
 }
 
 /** The offsets in the header follow from each other; where they do not, it is something else. */
-function regionsOf(header: Buffer, dim: number): Region[] | null {
+export function hnswlibRegions(header: Buffer, dim: number): Region[] | null {
   if (header.length !== HEADER_BYTES) return null
   const word = (at: number): number => Number(header.readBigUInt64LE(at))
   const [offsetLevel0, maxElements, count, recordBytes, labelOffset, vectorOffset] = [0, 8, 16, 24, 32, 40].map(word)

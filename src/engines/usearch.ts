@@ -84,7 +84,7 @@ export function usearch<Engine extends UsearchLike, Options extends UsearchOptio
       }
       return header
     },
-    regionsOf,
+    regionsOf: usearchRegions,
   }
 
   return {
@@ -150,7 +150,8 @@ async function readHeader(file: SavedFile, directory: string | undefined): Promi
   return header
 }
 
-function regionsOf(header: Buffer): Region[] | null {
+/** The regions of a file with this header; null when it is no such file. */
+export function usearchRegions(header: Buffer): Region[] | null {
   if (header.length !== HEADER_BYTES) return null
   const rows = header.readUInt32LE(0)
   const rowBytes = header.readUInt32LE(4)

@@ -126,7 +126,6 @@ async function collectFiles(ctx: StoreContext, stored: StoredHead): Promise<void
       opened.push(pack)
       return pack
     }),
-    [],
   )
   try {
     const kept = new Set<string>()

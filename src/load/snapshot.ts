@@ -1,7 +1,7 @@
 // An open snapshot. It keeps its packs open until it is disposed, so that deletes meanwhile do not matter.
 
 import type { BlockSource, DamageContext } from '../blocks/block-source.ts'
-import { lazySourceOf, openPacks, openSourceOf, packsByLikelihood } from '../blocks/open-packs.ts'
+import { openPacks, packsByLikelihood, sourceOf } from '../blocks/open-packs.ts'
 import type { OpenPack } from '../blocks/pack-cache.ts'
 import { readManifest } from '../blocks/read-manifest.ts'
 import type { StoreContext } from '../blocks/store-context.ts'
@@ -127,12 +127,8 @@ export async function openSnapshot(
   const { location } = ctx.storage
   const resources: Resources = { sequence: entry.sequence, location, packs, files: [], disposed: false }
   try {
-    const source = lazySourceOf(
-      ctx,
-      packs.map((pack) => async () => pack),
-      failures,
-      once(() => openOthers(ctx, stored, needed, resources)),
-    )
+    const others = once(() => openOthers(ctx, stored, needed, resources))
+    const source = sourceOf(ctx, packs, failures, others)
     const damageContext: DamageContext = {
       code: 'SNAPSHOT_DAMAGED',
       what: `snapshot ${entry.sequence} of ${ctx.storage.location}`,
@@ -157,7 +153,7 @@ async function openOthers(
   if (names.length === 0 || resources.disposed) return null
   const { packs, failures } = await openPacks(ctx, stored, names)
   resources.packs.push(...packs)
-  return await openSourceOf(ctx, packs, failures)
+  return sourceOf(ctx, packs, failures)
 }
 
 function once<T>(work: () => Promise<T>): () => Promise<T> {

@@ -27,10 +27,24 @@ export const checks = [
   },
   {
     file: 'src/blocks/block-source.ts',
-    find: 'left.unshift(open)',
-    replace: '',
+    find: 'if (!isDamage(error)) throw error\n      failures.push(error)',
+    replace: 'failures.push(error)',
     why: 'a pack that cannot be read for a moment is asked again',
     tests: ['test/load/passing-errors.test.ts'],
+  },
+  {
+    file: 'src/blocks/block-source.ts',
+    find: 'skipped ??= { error }',
+    replace: 'throw error',
+    why: 'a pack that cannot be read does not hide what the others have',
+    tests: ['test/load/unreadable-packs.test.ts'],
+  },
+  {
+    file: 'src/blocks/block-source.ts',
+    find: 'await locateAll().catch((error: unknown) => {\n      unread ??= error\n    })',
+    replace: 'await locateAll()',
+    why: 'beside a bad copy, a pack that cannot be read does not hide a good one',
+    tests: ['test/load/unreadable-packs.test.ts'],
   },
   {
     file: 'src/persist/commit.ts',
@@ -566,6 +580,13 @@ export const checks = [
     replace: '',
     why: 'a store object forgets what it persisted itself',
     tests: ['test/storage/own-files.test.ts'],
+  },
+  {
+    file: 'src/storage/directory/storage.ts',
+    find: 'if (!isRepair) await reader.assertRoomForStore()',
+    replace: 'await reader.assertRoomForStore()',
+    why: 'a repair is refused where its dry run was not',
+    tests: ['test/recovery/repair-head.test.ts'],
   },
   {
     file: 'src/storage/directory/read-store.ts',
