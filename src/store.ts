@@ -15,6 +15,7 @@ import { HISTORY_OPTIONS, type HistoryOptions, listSnapshots, rollback, tag, unt
 import { LOAD_OPTIONS, type LoadOptions, load, type Restored, restore } from './load/load.ts'
 import type { Snapshot, SnapshotInfo } from './load/snapshot.ts'
 import type { Local } from './local/local.ts'
+import { noteRoom } from './local/room.ts'
 import { assertOptions, type OptionTable } from './misuse.ts'
 import { PERSIST_OPTIONS, type PersistOptions, type PersistResult } from './persist/options.ts'
 import { assertKeepLast, persist } from './persist/persist.ts'
@@ -244,7 +245,7 @@ export function createStore({ storage, fs, local, journal }: Place, options: Sto
     await local.close()
   }
 
-  return {
+  const store: Store = {
     location: storage.location,
     persist: (request) =>
       runChecked('persist', request, PERSIST_OPTIONS, async () => {
@@ -326,6 +327,8 @@ export function createStore({ storage, fs, local, journal }: Place, options: Sto
     close,
     [Symbol.asyncDispose]: close,
   }
+  noteRoom(store, local.room)
+  return store
 
   function lockWait(request: { lockWaitMs?: number | undefined }): { lockWaitMs: number } {
     return { lockWaitMs: request.lockWaitMs ?? defaults.lockWaitMs }
