@@ -10,6 +10,8 @@ export interface ChangeContext {
   sequence: number
   /** It is applied again after a start. */
   replay: boolean
+  /** In a replay: earlier changes are missing. They were lost, and `repair({ journal: 'skip' })` recorded it. */
+  afterLoss: boolean
 }
 
 /** How a live engine is made, changed and saved. */

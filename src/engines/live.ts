@@ -138,7 +138,7 @@ function liveEngine<Engine, Change>(parts: LiveParts<Engine, Change>): LiveEngin
     const before = adapter.revision?.(engine)
     const { change, watermark: carried } = readChange(data)
     try {
-      applyAtOnce(options, engine, change as Change, { sequence, replay: false })
+      applyAtOnce(options, engine, change as Change, { sequence, replay: false, afterLoss: false })
     } catch (error) {
       const moved = before !== undefined && !Object.is(adapter.revision?.(engine), before)
       if (!moved && !(error instanceof PromiseGiven)) throw error

@@ -1,7 +1,14 @@
 // Restores a live engine from its newest snapshot, and applies the changes of the journal that came after it.
 
 import { readChange } from '../encodings/change.ts'
-import { HoldfastError, isHoldfastError, type Journal, type Store, type Watermark } from '../index.ts'
+import {
+  HoldfastError,
+  isHoldfastError,
+  type Journal,
+  type JournalEntry,
+  type Store,
+  type Watermark,
+} from '../index.ts'
 import type { EngineAdapter } from './adapter.ts'
 import { applyAtOnce } from './apply-change.ts'
 import type { OpenEngineOptions } from './live-options.ts'
@@ -25,8 +32,9 @@ export async function start<Engine, Change>(
   const covers = restored?.snapshot.covers ?? 0
   let watermark = restored?.snapshot.watermark as Watermark | undefined
   let replayed = 0
-  for await (const { sequence, data } of journal.read({ after: covers })) {
-    const { change, carried } = replayOne(options, engine, sequence, data)
+  for await (const entry of journal.read({ after: covers })) {
+    const { sequence } = entry
+    const { change, carried } = replayOne(options, engine, entry)
     if (change !== null && options.onReplayError?.({ sequence, change: change.value }, change.error) !== 'skip') {
       throw replayFailed(sequence, change.error)
     }
@@ -42,8 +50,7 @@ type FailedChange = { value: unknown; error: unknown } | null
 function replayOne<Engine, Change>(
   options: OpenEngineOptions<Engine, Change>,
   engine: Engine,
-  sequence: number,
-  data: Uint8Array,
+  { sequence, data, afterLoss }: JournalEntry,
 ): { change: FailedChange; carried: unknown } {
   let value: unknown
   let carried: unknown
@@ -51,7 +58,7 @@ function replayOne<Engine, Change>(
     const entry = readChange(data)
     value = entry.change
     carried = entry.watermark
-    applyAtOnce(options, engine, upgraded(options, entry.change, entry.version), { sequence, replay: true })
+    applyAtOnce(options, engine, upgraded(options, entry.change, entry.version), { sequence, replay: true, afterLoss })
     return { change: null, carried }
   } catch (error) {
     return { change: { value, error }, carried }
