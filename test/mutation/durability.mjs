@@ -842,8 +842,8 @@ export const durability = [
   },
   {
     file: 'src/persist/commit.ts',
-    find: 'if (await isReadable(source, digest)) return true',
-    replace: 'if (digest !== undefined) return true',
+    find: 'if (await isReadable(source, digest)) continue',
+    replace: 'if (digest !== undefined) continue',
     why: 'a snapshot whose manifest has gone bad is acknowledged once more',
     tests: ['test/store/remembered.test.ts'],
   },
