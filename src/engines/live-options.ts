@@ -34,7 +34,9 @@ export interface OpenEngineOptions<Engine, Change>
   startOver?: boolean | undefined
   /** Changes that no snapshot holds may take this much of the disk, in bytes: see `openJournal`. */
   maxJournalBytes?: number | undefined
-  /** A save is due when the changes since the last one have so many bytes; default 64 MiB. */
+  /**
+   * A save is due when the changes that no snapshot holds have so many bytes; default 64 MiB, or a quarter of the snapshot if that is more.
+   */
   saveAfterBytes?: number | undefined
 }
 

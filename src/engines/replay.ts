@@ -20,6 +20,8 @@ export interface Started<Engine> {
   restored: Awaited<ReturnType<typeof startEngine<Engine>>>['restored']
   watermark: Watermark | undefined
   replayed: number
+  /** Of the changes that were replayed, as the journal holds them. */
+  replayedBytes: number
 }
 
 export async function start<Engine, Change>(
@@ -32,6 +34,7 @@ export async function start<Engine, Change>(
   const covers = restored?.snapshot.covers ?? 0
   let watermark = restored?.snapshot.watermark as Watermark | undefined
   let replayed = 0
+  let replayedBytes = 0
   for await (const entry of journal.read({ after: covers })) {
     const { sequence } = entry
     const { change, carried } = replayOne(options, engine, entry)
@@ -40,8 +43,9 @@ export async function start<Engine, Change>(
     }
     if (carried !== undefined) watermark = carried as Watermark
     replayed += 1
+    replayedBytes += entry.data.length
   }
-  return { engine, restored, watermark, replayed }
+  return { engine, restored, watermark, replayed, replayedBytes }
 }
 
 /** Null for a change that could be applied. */
