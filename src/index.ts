@@ -4,6 +4,7 @@ export { type ErrorCode, type ErrorDetails, type ErrorKind, HoldfastError, isHol
 export { type Chunking, content, fixed } from './format/chunking.ts'
 export { checkDirectory, type DirectoryCheck, type DirectoryReport } from './fs/check-directory.ts'
 export type { HistoryOptions } from './history/history.ts'
+export type { Keep } from './history/keep.ts'
 export type { BlobReadOptions, SnapshotBlob } from './load/blob.ts'
 export type { BlobDirectory } from './load/blob-directory.ts'
 export type { Freshness, SourcePosition } from './load/freshness.ts'

@@ -12,12 +12,13 @@ import { HoldfastError } from './errors.ts'
 import { blake3Implementation } from './format/blake3.ts'
 import type { FileSystem } from './fs/port.ts'
 import { HISTORY_OPTIONS, type HistoryOptions, listSnapshots, rollback, tag, untag } from './history/history.ts'
+import { DEFAULT_POLICY, type Keep, policyOf } from './history/keep.ts'
 import { LOAD_OPTIONS, type LoadOptions, load, type Restored, restore } from './load/load.ts'
 import type { Snapshot, SnapshotInfo } from './load/snapshot.ts'
 import type { Local } from './local/local.ts'
 import { assertOptions, type OptionTable } from './misuse.ts'
 import { PERSIST_OPTIONS, type PersistOptions, type PersistResult } from './persist/options.ts'
-import { assertKeepLast, persist } from './persist/persist.ts'
+import { persist } from './persist/persist.ts'
 import { emitProcessWarning, type OnProgress, type OnWarning } from './progress.ts'
 import { type RepairReport, repair } from './recovery/repair.ts'
 import { REPAIR_OPTIONS, type RepairOptions } from './recovery/repair-plan.ts'
@@ -38,7 +39,9 @@ import {
 
 /** Settings of one open store. Nothing of them is kept on disk. */
 export interface StoreOptions {
-  /** Snapshots to keep beside tagged ones; default 3. */
+  /** Which snapshots a persist keeps beside tagged ones; default `{ last: 3, hourly: 2, daily: 2 }`. The counts are 1 to 1,000 together. */
+  keep?: Keep | undefined
+  /** Short for `keep: { last: n }`. */
   keepLast?: number | undefined
   /** How long to wait for another writer, in ms; default 30,000. Then `STORE_LOCKED`. */
   lockWaitMs?: number | undefined
@@ -51,6 +54,7 @@ export interface StoreOptions {
 }
 
 export const STORE_OPTIONS: OptionTable<StoreOptions> = {
+  keep: 'any',
   keepLast: 'any',
   lockWaitMs: 'ms',
   compression: 'any',
@@ -155,7 +159,6 @@ export interface Store {
   [Symbol.asyncDispose](): Promise<void>
 }
 
-const KEEP_LAST = 3
 /** In ms. */
 export const LOCK_WAIT_MS = 30_000
 const PACK_BYTES = 256 * 1024 * 1024
@@ -180,12 +183,11 @@ export interface Place {
 /** A store over any storage. */
 export function createStore({ storage, fs, local, journal }: Place, options: StoreOptions = {}): Store {
   const defaults = {
-    keepLast: options.keepLast ?? KEEP_LAST,
+    policy: policyOf('openStore', options) ?? DEFAULT_POLICY,
     lockWaitMs: options.lockWaitMs ?? LOCK_WAIT_MS,
     packBytesMax: options.packBytesMax ?? PACK_BYTES,
     compression: options.compression ?? 'auto',
   }
-  assertKeepLast(defaults.keepLast)
   if (!(defaults.packBytesMax >= PACK_BYTES_MIN && defaults.packBytesMax <= PACK_BYTES_LIMIT)) {
     throw new RangeError(
       `packBytesMax must be from ${PACK_BYTES_MIN} to ${PACK_BYTES_LIMIT}, got ${defaults.packBytesMax}`,

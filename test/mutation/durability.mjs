@@ -544,7 +544,7 @@ export const durability = [
   },
   {
     file: 'src/history/retention.ts',
-    find: '|| snapshot.tags.length > 0',
+    find: '...snapshot.tags.map((tag) => `tag ${tag}`),',
     replace: '',
     why: 'tagged snapshots are kept',
   },
