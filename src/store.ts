@@ -340,7 +340,7 @@ export function createStore({ storage, fs, local, journal }: Place, options: Sto
   }
 }
 
-/** Once per process: everything works, three to ten times slower. */
+/** Said once per process: everything works, but three to ten times slower. */
 function warnOfSlowHash(warn: OnWarning): void {
   if (warnedOfSlowHash) return
   const { name, reason } = blake3Implementation()

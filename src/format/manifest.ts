@@ -178,7 +178,7 @@ function wrongEntry(entry: BlobEntry): string | null {
   if (!Number.isInteger(size) || size < 0 || size > BLOB_BYTES_MAX) return `its size is ${size}`
   if ((root.codec === CODEC_RAW) !== (segments === undefined)) return 'it has segments without nodes, or the reverse'
   if (segments !== undefined && segments.length !== DIGEST_BYTES) return 'its segments are no digest'
-  // A reader makes room for a single chunk by this size alone.
+  // A reader allocates memory for a single chunk by this size alone.
   if (root.codec === CODEC_RAW && size > chunkBytesMax(chunking)) return `a single chunk of ${size} bytes is too long`
   return null
 }

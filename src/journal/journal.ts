@@ -3,9 +3,9 @@
 
 import { join } from 'node:path'
 import { HoldfastError } from '../errors.ts'
-import { makeDirectory } from '../fs/durable.ts'
 import type { FileLock } from '../fs/file-lock.ts'
 import { attempt, ignoreMissing } from '../fs/io.ts'
+import { makeDirectory } from '../fs/make-directory.ts'
 import { withSyncCalls } from '../fs/node.ts'
 import type { FileSystem } from '../fs/port.ts'
 import {

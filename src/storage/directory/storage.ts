@@ -4,7 +4,6 @@ import { hostname } from 'node:os'
 import { resolve } from 'node:path'
 import { clock } from '../../clock.ts'
 import { HoldfastError } from '../../errors.ts'
-import { makeDirectory } from '../../fs/durable.ts'
 import { acquireFileLock } from '../../fs/file-lock.ts'
 import {
   assertNoLink,
@@ -17,6 +16,7 @@ import {
   statOrNull,
 } from '../../fs/io.ts'
 import { locksAvailable } from '../../fs/lock.ts'
+import { makeDirectory } from '../../fs/make-directory.ts'
 import { syncRefused, withSyncCalls } from '../../fs/node.ts'
 import type { FileStat, FileSystem } from '../../fs/port.ts'
 import { createQueue, type Queue } from '../../fs/queue.ts'
