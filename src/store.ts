@@ -24,6 +24,7 @@ import { type RepairReport, repair } from './recovery/repair.ts'
 import { REPAIR_OPTIONS, type RepairOptions } from './recovery/repair-plan.ts'
 import { SCRUB_OPTIONS, type ScrubOptions, type ScrubReport, scrub } from './recovery/scrub.ts'
 import { VERIFY_OPTIONS, type VerifyOptions, type VerifyReport, verify } from './recovery/verify.ts'
+import { FORGET_OPTIONS, type ForgetOptions, type ForgetWhich, type Forgotten, forget } from './space/forget.ts'
 import type { Storage } from './storage/port.ts'
 import {
   aheadWarning,
@@ -136,6 +137,11 @@ export interface Store {
       discard?: boolean | undefined
     },
   ): Promise<SnapshotInfo>
+  /**
+   * Drops snapshots by sequence or tag, or with `{ keep }` those that a policy does not keep. Tags name the snapshot; a tagged one cannot be
+   * named by its number (`SNAPSHOT_TAGGED`), nor can the current one (`SNAPSHOT_CURRENT`). Its bytes go with later persists, or with `gc`.
+   */
+  forget(which: ForgetWhich, options?: ForgetOptions): Promise<Forgotten>
   /** Lays blobs out as plain files, so that `file()` finds them there: for images built once and read-only later. */
   materialize(options?: MaterializeOptions): Promise<Materialized>
   /** Looks at everything, changes nothing; damage is in the report. */
@@ -295,6 +301,8 @@ export function createStore({ storage, fs, local, journal }: Place, options: Sto
           rollback(ctx, to, { ...request, ...lockWait(request), journalEnd }),
         ),
       ),
+    forget: (which, request = {}) =>
+      runChecked('forget', request, FORGET_OPTIONS, () => forget(ctx, which, { ...request, ...lockWait(request) })),
     verify: (request) =>
       runChecked('verify', request, VERIFY_OPTIONS, () => verify(ctx, request, () => checkStoreJournal(ctx, journal))),
     scrub: (request = {}) =>

@@ -543,12 +543,6 @@ export const durability = [
     why: 'a sequence is never given twice',
   },
   {
-    file: 'src/history/retention.ts',
-    find: '...snapshot.tags.map((tag) => `tag ${tag}`),',
-    replace: '',
-    why: 'tagged snapshots are kept',
-  },
-  {
     file: 'src/format/json-file.ts',
     find: 'if (tail !== `${KEY}${checksum}${END}`)',
     replace: 'if (tail === "")',
