@@ -75,7 +75,7 @@ export const RESTORE_ENGINE_OPTIONS: OptionTable<RestoreEngineOptions> = {
   at: 'any',
   blobs: 'any',
   metadataSchema: 'any',
-  fallback: 'boolean',
+  fallback: 'any',
   required: 'boolean',
   minSequence: 'any',
   source: 'any',

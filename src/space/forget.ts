@@ -18,6 +18,7 @@ import { measureUsage } from './usage.ts'
 /** Snapshots by sequence and by tag, or a policy: what it does not keep goes. */
 export type ForgetWhich = number | string | readonly (number | string)[] | { keep: Keep }
 
+/** How snapshots are dropped. */
 export interface ForgetOptions extends HistoryOptions {
   /** Answers what would be done, and changes nothing. */
   dryRun?: boolean | undefined

@@ -39,4 +39,18 @@ export const space = [
     why: 'forget drops what the policy drops now, not what it dropped before somebody persisted',
     tests: ['test/space/forget.test.ts'],
   },
+  {
+    file: 'src/load/load.ts',
+    find: 'each.sequence >= (options.minSequence ?? 0) && isWithin(limits ?? {}, each)',
+    replace: 'each.sequence >= (options.minSequence ?? 0)',
+    why: 'fallback takes nothing that is too old',
+    tests: ['test/load/fallback.test.ts'],
+  },
+  {
+    file: 'src/load/load.ts',
+    find: 'if (spare === undefined || !isWithin(limits, spare)) throw error',
+    replace: 'if (spare === undefined) throw error',
+    why: 'nor does it with HEAD.prev.json',
+    tests: ['test/load/fallback.test.ts'],
+  },
 ]
