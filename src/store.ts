@@ -16,6 +16,7 @@ import { DEFAULT_POLICY, type Keep, policyOf } from './history/keep.ts'
 import { LOAD_OPTIONS, type LoadOptions, load, type Restored, restore } from './load/load.ts'
 import type { Snapshot, SnapshotInfo } from './load/snapshot.ts'
 import type { Local } from './local/local.ts'
+import { noteRoom } from './local/room.ts'
 import { assertOptions, type OptionTable } from './misuse.ts'
 import { PERSIST_OPTIONS, type PersistOptions, type PersistResult } from './persist/options.ts'
 import { persist } from './persist/persist.ts'
@@ -26,17 +27,11 @@ import { SCRUB_OPTIONS, type ScrubOptions, type ScrubReport, scrub } from './rec
 import { VERIFY_OPTIONS, type VerifyOptions, type VerifyReport, verify } from './recovery/verify.ts'
 import { FORGET_OPTIONS, type ForgetOptions, type ForgetWhich, type Forgotten, forget } from './space/forget.ts'
 import type { Storage } from './storage/port.ts'
-import {
-  aheadWarning,
-  checkStoreJournal,
-  JOURNAL_OPTIONS,
-  type Journal,
-  type JournalFiles,
-  type JournalOptions,
-  openStoreJournal,
-  withJournalEnd,
-  withJournalLocked,
-} from './store-journal.ts'
+import { withJournalEnd, withJournalLocked } from './store-journal/guard.ts'
+import { aheadWarning, checkStoreJournal } from './store-journal/look.ts'
+import { openStoreJournal } from './store-journal/open.ts'
+import { JOURNAL_OPTIONS, type Journal, type JournalOptions } from './store-journal/options.ts'
+import type { JournalFiles } from './store-journal/place.ts'
 
 /** Settings of one open store. Nothing of them is kept on disk. */
 export interface StoreOptions {
@@ -258,7 +253,7 @@ export function createStore({ storage, fs, local, journal }: Place, options: Sto
     await local.close()
   }
 
-  return {
+  const store: Store = {
     location: storage.location,
     persist: (request) =>
       runChecked('persist', request, PERSIST_OPTIONS, async () => {
@@ -342,6 +337,8 @@ export function createStore({ storage, fs, local, journal }: Place, options: Sto
     close,
     [Symbol.asyncDispose]: close,
   }
+  noteRoom(store, local.room)
+  return store
 
   function lockWait(request: { lockWaitMs?: number | undefined }): { lockWaitMs: number } {
     return { lockWaitMs: request.lockWaitMs ?? defaults.lockWaitMs }

@@ -1,7 +1,7 @@
 // Opens all packs of a store and reads all their indexes, for operations that judge every block.
 
 import type { BlockSource } from '../blocks/block-source.ts'
-import { openPacks, openSourceOf } from '../blocks/open-packs.ts'
+import { openPacks, sourceOf } from '../blocks/open-packs.ts'
 import type { StoreContext } from '../blocks/store-context.ts'
 import { isHoldfastError } from '../errors.ts'
 import type { StoredHead } from '../storage/port.ts'
@@ -25,7 +25,9 @@ async function openAllPacks(ctx: StoreContext, stored: StoredHead): Promise<AllP
     for (const pack of packs) await pack.release()
   }
   try {
-    return { source: await openSourceOf(ctx, packs, failures), release }
+    const source = sourceOf(ctx, packs, failures)
+    await source.loadAllIndexes()
+    return { source, release }
   } catch (error) {
     await release()
     throw error

@@ -2,13 +2,13 @@
 // nothing.
 
 import { BadBlock, type BlockSource, type DamageContext, entryOf, packNumberOf } from '../blocks/block-source.ts'
+import { readManifest } from '../blocks/read-manifest.ts'
 import { isDamage } from '../errors.ts'
 import { createYielder } from '../event-loop.ts'
 import { type BlockId, CODEC_RAW, parseCid } from '../format/cid.ts'
 import { decodeNode } from '../format/dag.ts'
 import type { HeadSnapshot } from '../format/head.ts'
 import { DAG_DEPTH_MAX, DIGEST_BYTES, ENTRY_BYTES } from '../format/limits.ts'
-import { decodeManifest } from '../format/manifest.ts'
 
 /** Stored bytes: a block's bytes in its pack, with its index entry. A block that is in two packs counts once. */
 interface Usage {
@@ -61,7 +61,8 @@ export async function measureUsage(
     const { digest } = parseCid(manifest)
     // Equal content is one manifest: all below it is shared with the snapshot that was walked before.
     if (!isToVisit(digest, 0, walker, what)) return
-    for (const { root, segments } of decodeManifest(await source.read(digest, what)).blobs.values()) {
+    const { blobs } = await readManifest(source, digest, what, (list) => void isToVisit(list, 0, walker, what))
+    for (const { root, segments } of blobs.values()) {
       if (segments !== undefined && source.find(segments, 0) !== -1) isToVisit(segments, 0, walker, what)
       await walk(root, walker, what, 1)
       await turn()

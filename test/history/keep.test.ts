@@ -3,6 +3,7 @@ import type { HeadSnapshot } from '../../src/format/head.ts'
 import { nodeFileSystem } from '../../src/fs/node.ts'
 import { nextHead } from '../../src/history/next-head.ts'
 import { type Keep, memory, openStore, type Store, type Warning } from '../../src/index.ts'
+import { localScratch } from '../../src/local/local.ts'
 import { memoryStorage } from '../../src/storage/memory.ts'
 import type { Storage } from '../../src/storage/port.ts'
 import { createStore } from '../../src/store.ts'
@@ -44,7 +45,7 @@ describe('what a persist keeps', () => {
     const store = createStore({
       storage,
       fs: nodeFileSystem,
-      local: { files: null, workDirectory: () => Promise.reject(new Error('not here')), close: async () => undefined },
+      local: localScratch(nodeFileSystem),
       journal: null,
     })
     const { dropped } = await store.persist({ blobs: { a: 'new' } })

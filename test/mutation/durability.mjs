@@ -600,7 +600,7 @@ export const durability = [
   },
   {
     file: 'src/load/load.ts',
-    find: 'if (!ahead) await assertStillThere(ctx, stored, damage, options.fallback === true)',
+    find: 'if (!ahead) await assertStillThere(ctx, stored, damage, limits)',
     replace: '',
     why: 'a snapshot that was dropped while it was opened is no damage',
     tests: ['test/load/readers.test.ts'],
@@ -836,8 +836,8 @@ export const durability = [
   },
   {
     file: 'src/persist/commit.ts',
-    find: 'if (await isReadable(source, digest)) return true',
-    replace: 'if (digest !== undefined) return true',
+    find: 'if (await isReadable(source, digest)) continue',
+    replace: 'if (digest !== undefined) continue',
     why: 'a snapshot whose manifest has gone bad is acknowledged once more',
     tests: ['test/store/remembered.test.ts'],
   },

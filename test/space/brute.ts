@@ -31,7 +31,9 @@ export function bruteForce(image: DirectoryImage): { needs: Map<number, Set<stri
     const found = new Set<string>()
     const root = toHex(parseCid(manifest).digest)
     found.add(root)
-    for (const entry of decodeManifest(stored.get(root)!.content).blobs.values()) {
+    const decoded = decodeManifest(stored.get(root)!.content)
+    if (!('blobs' in decoded)) throw new Error('only for manifests of few blobs')
+    for (const entry of decoded.blobs.values()) {
       if (entry.segments !== undefined) found.add(toHex(entry.segments))
       walk(toHex(entry.root.digest), entry.root.codec)
     }
