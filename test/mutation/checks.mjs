@@ -174,8 +174,8 @@ export const checks = [
   },
   {
     file: 'src/load/load.ts',
-    find: "if (!fallback || !isHoldfastError(error, 'HEAD_DAMAGED', 'HEAD_MISSING')) throw error",
-    replace: "if (!isHoldfastError(error, 'HEAD_DAMAGED', 'HEAD_MISSING')) throw error",
+    find: "if (limits === null || !isHoldfastError(error, 'HEAD_DAMAGED', 'HEAD_MISSING')) throw error",
+    replace: "limits ??= {}\n    if (!isHoldfastError(error, 'HEAD_DAMAGED', 'HEAD_MISSING')) throw error",
     why: 'only fallback goes on from HEAD.prev.json',
     tests: ['test/load/fallback.test.ts'],
   },
@@ -349,7 +349,7 @@ export const checks = [
   },
   {
     file: 'src/load/load.ts',
-    find: 'if (skipped.length > 0 && candidate.sequence < (options.minSequence ?? 0)) break',
+    find: 'each.sequence >= (options.minSequence ?? 0) && ',
     replace: '',
     why: 'a fallback goes below what the caller has seen',
     tests: ['test/load/fallback.test.ts', 'test/load/load.test.ts'],

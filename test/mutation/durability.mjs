@@ -543,12 +543,6 @@ export const durability = [
     why: 'a sequence is never given twice',
   },
   {
-    file: 'src/history/retention.ts',
-    find: '|| snapshot.tags.length > 0',
-    replace: '',
-    why: 'tagged snapshots are kept',
-  },
-  {
     file: 'src/format/json-file.ts',
     find: 'if (tail !== `${KEY}${checksum}${END}`)',
     replace: 'if (tail === "")',
@@ -606,7 +600,7 @@ export const durability = [
   },
   {
     file: 'src/load/load.ts',
-    find: 'if (!ahead) await assertStillThere(ctx, stored, damage, options.fallback === true)',
+    find: 'if (!ahead) await assertStillThere(ctx, stored, damage, limits)',
     replace: '',
     why: 'a snapshot that was dropped while it was opened is no damage',
     tests: ['test/load/readers.test.ts'],
