@@ -45,7 +45,10 @@ export interface HnswlibOptions<Space extends string = 'l2' | 'ip' | 'cosine'> {
 
 /** Where the adapter keeps its file in between, and which version it records. */
 export interface HnswlibAdapterOptions {
-  /** Where the file that hnswlib saves and loads is for a moment, as large as the index. Default `os.tmpdir()`. */
+  /**
+   * Where the file that hnswlib saves and loads is for a moment, as large as the index. Default `os.tmpdir()`, or the store's `tmp/` where that
+   * is full or read-only.
+   */
   temporaryDirectory?: string | undefined
   /** Of the hnswlib-node package, where it cannot be found. */
   version?: string | undefined
@@ -72,19 +75,22 @@ export function hnswlib<Engine extends HnswlibLike, Space extends string>(
     layout: 1,
     version: options.version ?? packageVersion('hnswlib-node'),
     options: { space, dim },
-    save(engine) {
+    save(engine, context) {
+      const directory = temporaryDirectory ?? context.temporaryDirectory
       const has = engine.getNumDimensions()
       if (has !== dim) throw new TypeError(`hnswlib: the adapter is for ${dim} dimensions, and the index has ${has}`)
       // At one go: written in another thread, as `writeIndex` does, what is added meanwhile would be there by halves.
-      const file = captureFile(temporaryDirectory, (path) => engine.writeIndexSync(path))
-      return saveColumns(file, format, {
+      const file = captureFile(directory, (path) => engine.writeIndexSync(path))
+      const state = {
         maxElements: engine.getMaxElements(),
         ef: engine.getEf(),
         ...(allowReplaceDeleted === undefined ? {} : { allowReplaceDeleted }),
-      })
+      }
+      return saveColumns(file, format, state, directory)
     },
-    restore(saved, { signal }) {
-      return restoreColumns(saved, format, { temporaryDirectory, signal }, async (path) => {
+    restore(saved, context) {
+      const directory = temporaryDirectory ?? context.temporaryDirectory
+      return restoreColumns(saved, format, { temporaryDirectory: directory, signal: context.signal }, async (path) => {
         const engine = new HierarchicalNSW(space, dim)
         const { maxElements, ef, allowReplaceDeleted: remembered } = saved.metadata
         await engine.readIndex(path, allowReplaceDeleted ?? remembered === true)
@@ -106,12 +112,12 @@ function hnswlibFormat(dim: number): ColumnFormat {
       const header = Buffer.alloc(HEADER_BYTES)
       return (await file.read(header, 0)) === HEADER_BYTES ? header : null
     },
-    regionsOf: (header) => regionsOf(header, dim),
+    regionsOf: (header) => hnswlibRegions(header, dim),
   }
 }
 
 /** The offsets in the header follow from each other; where they do not, it is something else. */
-function regionsOf(header: Buffer, dim: number): Region[] | null {
+export function hnswlibRegions(header: Buffer, dim: number): Region[] | null {
   if (header.length !== HEADER_BYTES) return null
   const word = (at: number): number => Number(header.readBigUInt64LE(at))
   const [offsetLevel0, maxElements, count, recordBytes, labelOffset, vectorOffset] = [0, 8, 16, 24, 32, 40].map(word)

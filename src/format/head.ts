@@ -183,7 +183,7 @@ const damagedShape = z.object({
   digests: listOf('digests', isDigest),
 })
 
-/** What is not a list of entries. */
+/** The fields that are not lists of entries. */
 const single = z.object({
   storeId: z.string().refine((hex) => isHex(hex, STORE_ID_BYTES), 'must be 32 hex digits'),
   revision: counter,
@@ -222,14 +222,14 @@ export function encodeHead(head: Head): Uint8Array {
   return bytes
 }
 
-/** The fields of the format and no other, in the order of the shape. */
+/** The fields of the format, and only those, in the order of the shape. */
 function checked<T>(part: z.ZodType<T>, value: unknown): T {
   const parsed = part.safeParse(value)
   if (!parsed.success) throw new Error(`bug: HEAD is wrong: ${z.prettifyError(parsed.error)}`)
   return parsed.data
 }
 
-/** What the file has of an entry. Most are in one HEAD after the other, and are frozen, so that it stays true. */
+/** The text of an entry in the file. It is cached: most entries stay from one HEAD to the next, and entries are frozen. */
 const cleanEntries = new WeakMap<object, object>()
 
 function cleanEntry(part: z.ZodType<object>, entry: object): object {
@@ -344,7 +344,7 @@ function areRanges(ranges: readonly [number, number][]): boolean {
   return ranges.every(([first, last], i) => first <= last && (i === 0 || ranges[i - 1]![1] < first))
 }
 
-/** Strictly: no value twice. */
+/** Strictly: no value occurs twice. */
 function isAscending(values: readonly (number | string)[]): boolean {
   return values.every((value, i) => i === 0 || values[i - 1]! < value)
 }

@@ -2,8 +2,8 @@
 
 import { type ChunkRun, chunkRuns } from '../blocks/blob-dag.ts'
 import type { BlockSource, DamageContext } from '../blocks/block-source.ts'
+import type { BlobEntry } from '../format/blob-entry.ts'
 import { DIGEST_BYTES, SEGMENT_BYTES } from '../format/limits.ts'
-import type { BlobEntry } from '../format/manifest.ts'
 import { executeRead, type Target, type Verified, verifyChunks } from './execute-read.ts'
 import { type Extent, findPieces, type Piece, planReads } from './plan-reads.ts'
 

@@ -24,11 +24,11 @@ export interface Arena {
 export interface Pool {
   /** Rejects with `WorkerFailed` when the worker died: run the job here instead. */
   run<Asked extends Job | CompressJob>(arena: Arena, job: Asked): Promise<Result<Asked>>
-  /** A job that brings its memory: shared, or moved along and back. Rejects, with `WorkerFailed`, when a frame is damaged, too. */
+  /** A job that brings its memory: shared, or moved along and back. Rejects with `WorkerFailed`, also when a frame is damaged. */
   give<Asked extends GivenJob>(job: Asked, moved?: ArrayBuffer[]): Promise<GivenResult<Asked>>
   /** Whether a worker has come up, and answers at once. */
   readonly isUp: boolean
-  /** Workers die here: none are started for a while. */
+  /** Workers die in this process, so none are started for a while. */
   readonly isPaused: boolean
   /** Starts all workers that are not there yet. */
   startUp(): void
@@ -217,7 +217,7 @@ function createPool(size: number): Pool {
     })
     worker.ref()
     worker.postMessage(ask(id), moved)
-    // Once it has ended it writes no more into memory that others use: its `exit` rejects what it owes.
+    // Its jobs are rejected only at its `exit`: from then on it writes no more into memory that others use.
     const silent = clock.startTimer(() => void worker.terminate(), ANSWER_MS)
     silent.unref()
     try {
@@ -254,7 +254,7 @@ function createPool(size: number): Pool {
         while (members.length < size && !isPaused())
           void ask(start(), (id) => ({ id, job: NOTHING })).catch(() => undefined)
       } catch {
-        // Work is then done on the main thread.
+        // The main thread then does the work.
       }
     },
     close(arena) {

@@ -66,7 +66,7 @@ function answer(id: number, work: () => Answer): void {
 
 interface Answer {
   result: number | Compressed | Checked
-  /** What is handed over, not copied. */
+  /** Transferred, not copied. */
   moved: Uint8Array[]
 }
 
@@ -89,7 +89,7 @@ function check(job: CheckJob): Answer {
 }
 
 function decompress(job: DecompressJob): Answer {
-  // None are asked for by who only wants this thread up.
+  // A job of none only starts this thread.
   if (job.lengths.length > 0) readyZstd(useDecompressor)
   decompressFrames(job, blake3)
   return { result: job.lengths.length, moved: [] }

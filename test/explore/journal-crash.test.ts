@@ -2,7 +2,7 @@
 // state that a crash may leave, an opening finds each entry that was acknowledged, none twice, none changed, and calls nothing damaged.
 
 import { describe, expect, test } from 'vitest'
-import type { OwnedJournal } from '../../src/journal/journal.ts'
+import type { OwnedJournal } from '../../src/journal/owned.ts'
 import { crashStates, someState } from '../faulty-disk/crash-states.ts'
 import { createDisk, type Disk } from '../faulty-disk/disk.ts'
 import { type DirectoryImage, keyOf } from '../faulty-disk/image.ts'

@@ -4,12 +4,9 @@ import { commitUnknown, writeDurable } from '../../src/fs/durable.ts'
 import { readFileOrNull } from '../../src/fs/io.ts'
 import type { FileSystem } from '../../src/fs/port.ts'
 import type { Mark } from '../../src/journal/appender.ts'
-import {
-  type NamedSegment,
-  type OpenJournalOptions,
-  type OwnedJournal,
-  openOwnedJournal,
-} from '../../src/journal/journal.ts'
+import { type OpenJournalOptions, openOwnedJournal } from '../../src/journal/journal.ts'
+import type { OwnedJournal } from '../../src/journal/owned.ts'
+import type { NamedSegment } from '../../src/journal/place.ts'
 import type { JournalHead } from '../../src/journal/plan-recovery.ts'
 import type { Covered } from '../../src/journal/plan-start.ts'
 import type { Entry } from '../../src/journal/read-segments.ts'

@@ -8,7 +8,7 @@ const table = ['test/journal/plan-recovery.test.ts', 'test/explore/journal-bytes
 /** @type {import('./durability.mjs').Mutation[]} */
 export const journal = [
   {
-    file: 'src/store-journal.ts',
+    file: 'src/store-journal/look.ts',
     find: "if (ctx.journal !== null) return { state: 'skipped', error: null }",
     replace: 'if (ctx.journal !== null) return first',
     why: 'what an owner is writing is not called damage',
@@ -22,7 +22,7 @@ export const journal = [
     tests: ['test/store/journal.test.ts'],
   },
   {
-    file: 'src/journal/journal.ts',
+    file: 'src/journal/owned.ts',
     find: 'appender.setUncovered(parts.reduce((sum, part) => sum + bytesOf(part), 0))',
     replace: '',
     why: 'a journal that was full goes on when a snapshot covers a part of it',
@@ -198,7 +198,7 @@ export const journal = [
     tests: ['test/journal/journal.test.ts'],
   },
   {
-    file: 'src/journal/journal.ts',
+    file: 'src/journal/recover.ts',
     find: 'if (plan.damage.length > 0) throw damagedError(directory, plan)',
     replace: '',
     why: 'a journal that lost entries is not taken for a shorter one',
@@ -275,7 +275,7 @@ export const journal = [
     tests: ['test/engines/live.test.ts'],
   },
   {
-    file: 'src/engines/live.ts',
+    file: 'src/engines/live-saves.ts',
     find: 'live.assertSound()\n',
     replace: '\n',
     why: 'an engine that a failed change has moved is not saved',
@@ -289,14 +289,14 @@ export const journal = [
     tests: ['test/engines/live.test.ts'],
   },
   {
-    file: 'src/engines/live.ts',
+    file: 'src/engines/replay.ts',
     find: 'const covers = restored?.snapshot.covers ?? 0\n',
     replace: 'const covers = 0\n',
     why: 'what the snapshot holds is not applied again',
     tests: ['test/engines/live.test.ts'],
   },
   {
-    file: 'src/journal/journal.ts',
+    file: 'src/journal/recover.ts',
     find: 'begin.number > head.tail.number ? begin : head.tail',
     replace: 'head.tail',
     why: 'a journal is read from where the snapshot stands, in whatever segment that is',
@@ -310,7 +310,7 @@ export const journal = [
     tests: ['test/store/journal.test.ts'],
   },
   {
-    file: 'src/store-journal.ts',
+    file: 'src/store-journal/open.ts',
     find: 'if (head.journal !== undefined) await session.swapHead(nextHead(head, { journal: null }))',
     replace: '',
     why: 'HEAD no longer names a journal when that is moved away',

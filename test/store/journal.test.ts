@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { destroyStore, memory, openStore, setAside } from '../../src/open.ts'
 import type { Store } from '../../src/store.ts'
-import type { Journal } from '../../src/store-journal.ts'
+import type { Journal } from '../../src/store-journal/options.ts'
 import { scratch } from '../support/scratch.ts'
 
 const text = (value: string): Uint8Array => Buffer.from(value)
