@@ -857,6 +857,20 @@ export const checks = [
     tests: ['test/engines/hnswlib-options.test.ts'],
   },
   {
+    file: 'src/recovery/pin-store.ts',
+    find: ', ...obstaclesIn(found))',
+    replace: ')',
+    why: 'a store that nothing can be written to is called sound',
+    tests: ['test/recovery/obstacles.test.ts'],
+  },
+  {
+    file: 'src/persist/open-source.ts',
+    find: 'if (now !== null && isMadeWhenRead(before, now, position)) throw madeWhenRead(name, path)',
+    replace: '',
+    why: 'a file of /proc is said to change, and nobody can make it stop',
+    tests: ['test/persist/sources.test.ts'],
+  },
+  {
     file: 'src/gc/mark.ts',
     find: '(block) => mark(block, 0))',
     replace: ')',
