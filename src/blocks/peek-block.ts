@@ -4,7 +4,8 @@
 import { blake3, digestsEqual } from '../format/blake3.ts'
 import { COMPRESSION } from '../format/compression.ts'
 import { BLOCK_BYTES_MAX, ENTRY_BYTES, FANOUT_BYTES, FOOTER_BYTES, HEADER_BYTES } from '../format/limits.ts'
-import { COMPRESSION_AT, OFFSET_AT, parsePackFooter, STORED_AT, viewOf } from '../format/pack.ts'
+import { parsePackFooter } from '../format/pack.ts'
+import { COMPRESSION_AT, OFFSET_AT, STORED_AT, viewOf } from '../format/pack-entries.ts'
 import type { OpenPack } from './pack-cache.ts'
 
 /** More entries than begin with the same byte in any honest pack. */

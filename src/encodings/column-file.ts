@@ -1,8 +1,8 @@
 // How the file of an engine becomes blobs, and blobs the file again. With `regions`, each column becomes a blob; otherwise the
 // whole file becomes one blob, `index`.
 
-import { type BlobInput, type Chunking, content, fixed, HoldfastError } from '../index.ts'
-import { type FileBytes, TEMPORARY_ADVICE, wholeBytes } from '../local/saved-file.ts'
+import { type BlobInput, type Chunking, content, fixed } from '../index.ts'
+import { cutShort, type FileBytes, wholeBytes } from '../local/saved-file.ts'
 import { columnBlobs, joinColumns, type Measured, measure } from './columns.ts'
 import type { SavedEngine } from './engine-state.ts'
 import type { Region } from './regions.ts'
@@ -30,10 +30,12 @@ export async function splitFile(
   engine: string,
   file: FileBytes,
   regions: readonly Region[] | null,
+  temporaryDirectory: string | undefined,
 ): Promise<FileSplit> {
   if (regions === null) return { measured: null }
   const measured = await measure(file, regions)
-  if (measured.end !== null && measured.end > file.size) throw cutShort(engine, file.size, measured.end)
+  if (measured.end !== null && measured.end > file.size)
+    throw cutShort(temporaryDirectory, engine, file.size, measured.end)
   return { measured: measured.end === file.size ? measured : null }
 }
 
@@ -49,27 +51,19 @@ export function blobsOfFile(
   return columnBlobs(file, measured, all)
 }
 
-/** Engines do not look whether all of it was written. */
-export function cutShort(engine: string, size: number, expected: number): HoldfastError {
-  return new HoldfastError(
-    'SOURCE_FAILED',
-    `${engine} saved ${size} bytes of the ${expected} or more that its file says it has; is the disk of temporary files full? ${TEMPORARY_ADVICE}`,
-    { details: { engine, size, expected } },
-  )
-}
-
 /** As many whole records as go into a chunk, so that a record that changes is in one chunk only. */
 function chunkings(regions: readonly Region[]): Record<string, Chunking> {
   const all: Record<string, Chunking> = {}
   for (const { fields, tail } of regions) {
-    for (const { column, size } of fields) all[column] = aligned(size)
+    for (const { column, size } of fields) all[column] = fixedAligned(size)
     // Tails differ in length: what comes after one that grew has moved.
     if (tail !== undefined) all[tail.column] = content({ averageBytes: CHUNK_BYTES })
   }
   return all
 }
 
-function aligned(stride: number): Chunking {
+/** Chunks of whole records. */
+export function fixedAligned(stride: number): Chunking {
   const chunk = stride >= CHUNK_BYTES ? stride : Math.floor(CHUNK_BYTES / stride) * stride
   return fixed(Math.min(chunk, 1024 * 1024))
 }

@@ -25,6 +25,7 @@ import {
   type Store,
 } from '../index.ts'
 import { type Images, imagesOf } from '../local/images.ts'
+import { roomIn, withRoom } from '../local/room.ts'
 import { isStore } from '../location.ts'
 import { assertOptions, pickOptions, refusePromise } from '../misuse.ts'
 import { namedEntries } from '../one-pass.ts'
@@ -97,38 +98,53 @@ export async function saveEngine<Engine>(
   refusePromise(engine, `${where}: the engine`)
   const given = isStore<Store>(location) ? location : null
   assertOptions(where, options, { ...(given === null ? OPEN_OPTIONS : {}), ...PERSIST_ENGINE_OPTIONS })
-  const { attempts = ATTEMPTS, image = 'last', signal } = options
+  const { attempts = ATTEMPTS, image } = options
   if (!Number.isInteger(attempts) || attempts < 1) {
     throw new RangeError(`persistEngine: attempts is how often to try, at least 1; got ${String(attempts)}`)
   }
   assertImage(where, image)
   // At once: the engine is captured in the turn of the call.
   const store = given ?? openStoreNow(location as string | URL, pickOptions<OpenOptions>(options, OPEN_OPTIONS))
-  let images = imagesOf(store)
   try {
-    for (let attempt = 1; ; attempt++) {
-      signal?.throwIfAborted()
-      const saver = createFileSaver({ images, keep: image !== 'none', signal })
-      try {
-        return await saveOnce(store, adapter, engine, options, saver, attempt)
-      } catch (error) {
-        if (images !== null && saver.isInStore && isHoldfastError(error, 'SOURCE_FAILED', 'NO_SPACE')) {
-          // The engine could not save there, or not all of it: perhaps for want of room. Again, without an image.
-          await images.free()
-          images = null
-          attempt -= 1
-          continue
-        }
-        // A blob's stream failed for what the engine holds, or because it changed.
-        const cause = isHoldfastError(error, 'SOURCE_FAILED') ? error.cause : undefined
-        const why = isHoldfastError(cause, 'ENGINE_VALUE_INVALID', 'SOURCE_CHANGED') ? cause : error
-        if (!isHoldfastError(why, 'SOURCE_CHANGED') || attempt >= attempts) throw why
-      } finally {
-        await saver.release()
-      }
-    }
+    return await withRoom(
+      () => roomIn(store),
+      (room) => saveInAttempts(store, adapter, engine, options, room),
+    )
   } finally {
     if (given === null) await store.close()
+  }
+}
+
+/** `room`: where to put files in between, if the system's directory for them has no room. */
+async function saveInAttempts<Engine>(
+  store: Store,
+  adapter: EngineAdapter<Engine>,
+  engine: Engine,
+  options: PersistEngineOptions<Engine>,
+  room: string | undefined,
+): Promise<{ result: PersistEngineResult; hasFile: boolean }> {
+  const { attempts = ATTEMPTS, image = 'last', signal } = options
+  let images = room === undefined ? imagesOf(store) : null
+  for (let attempt = 1; ; attempt++) {
+    signal?.throwIfAborted()
+    const saver = createFileSaver({ images, keep: image !== 'none', room, signal })
+    try {
+      return await saveOnce(store, adapter, engine, options, saver, { attempt, room })
+    } catch (error) {
+      if (images !== null && saver.isInStore && isHoldfastError(error, 'SOURCE_FAILED', 'NO_SPACE')) {
+        // The engine could not save there, or not all of it: perhaps for want of room. Again, without an image.
+        await images.free()
+        images = null
+        attempt -= 1
+        continue
+      }
+      // A blob's stream failed for what the engine holds, or because it changed.
+      const cause = isHoldfastError(error, 'SOURCE_FAILED') ? error.cause : undefined
+      const why = isHoldfastError(cause, 'ENGINE_VALUE_INVALID', 'SOURCE_CHANGED') ? cause : error
+      if (!isHoldfastError(why, 'SOURCE_CHANGED') || attempt >= attempts) throw why
+    } finally {
+      await saver.release()
+    }
   }
 }
 
@@ -138,11 +154,12 @@ async function saveOnce<Engine>(
   engine: Engine,
   options: PersistEngineOptions<Engine>,
   saver: FileSaver,
-  attempt: number,
+  { attempt, room }: { attempt: number; room: string | undefined },
 ): Promise<{ result: PersistEngineResult; hasFile: boolean }> {
   const { alongside: _alongside, attempts: _attempts, check = false, image: _image, ...rest } = options
   const { signal } = options
-  const captured = await captureEngine(adapter, engine, options, saver, { attempt, signal, saveFile: saver.saveFile })
+  const context = { attempt, signal, saveFile: saver.saveFile, temporaryDirectory: room }
+  const captured = await captureEngine(adapter, engine, options, saver, context)
   try {
     const { record } = captured
     const request = {
@@ -155,7 +172,7 @@ async function saveOnce<Engine>(
     }
     await saver.keep()
     const result = check
-      ? await persistChecked(adapter, request, (blobs) => store.persist({ ...request, blobs }))
+      ? await persistChecked(adapter, request, room, (blobs) => store.persist({ ...request, blobs }))
       : await store.persist(request)
     // A store that was made just now.
     await saver.keep()
@@ -182,6 +199,7 @@ function unchangedBlobs({ metadata }: Current, record: EngineRecord, { ofFile }:
 async function persistChecked<Engine>(
   adapter: EngineAdapter<Engine>,
   request: PersistOptions & Captured['snapshot'],
+  temporaryDirectory: string | undefined,
   persist: (blobs: [string, BlobInput][]) => Promise<PersistResult>,
 ): Promise<PersistResult> {
   const { blobs, metadata, sourceVersion, chunking, signal } = request
@@ -197,8 +215,10 @@ async function persistChecked<Engine>(
       ...(chunking === undefined ? {} : { chunking }),
       ...abort,
     },
+    temporaryDirectory,
     async (store) => {
-      const { engine, dispose } = (await restoreFrom(store, adapter, abort, { ...abort, check: true }, 'none'))!
+      const context = { ...abort, temporaryDirectory, check: true }
+      const { engine, dispose } = (await restoreFrom(store, adapter, abort, context, 'none'))!
       try {
         await adapter.close?.(engine)
       } finally {
@@ -335,9 +355,15 @@ async function restoreFrom<Engine, Metadata>(
 ): Promise<RestoredEngine<Engine, Metadata> | null> {
   const images = imagesOf(store)
   const restored = await store.restore(async (snapshot: Snapshot<string, Metadata>) => {
-    const record = assertFits(adapter, snapshot)
-    const engine = await restoreSnapshot(snapshot, record, adapter, context, images, image !== 'none')
-    return { engine, record }
+    return await withRoom(
+      () => roomIn(store),
+      async (room) => {
+        const inRoom = room === undefined ? context : { ...context, temporaryDirectory: room }
+        const record = assertFits(adapter, snapshot, inRoom)
+        const engine = await restoreSnapshot(snapshot, record, adapter, inRoom, images, image !== 'none')
+        return { engine, record }
+      },
+    )
   }, options)
   if (restored === null) return null
   const { value, snapshot } = restored
@@ -353,11 +379,11 @@ async function restoreSnapshot<Engine>(
   images: Images | null,
   keep: boolean,
 ): Promise<Engine> {
-  const { signal } = context
+  const { signal, temporaryDirectory: room } = context
   const blobs = savedBlobs(snapshot, record, signal)
   const onImage = (): void => warnOfDamage(snapshot)
   const { sequence } = snapshot
-  const files = createFileRestorer({ images, keep, sequence, record, saved: blobs, signal, onImage })
+  const files = createFileRestorer({ images, keep, sequence, record, saved: blobs, room, signal, onImage })
   let engine: Engine | undefined
   try {
     const restoring = adapter.restore({ ...blobs, file: files.file }, context)

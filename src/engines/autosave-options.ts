@@ -7,7 +7,7 @@ import type { PersistEngineOptions, PersistEngineResult, RestoredEngine } from '
 export interface AutosaveOptions<Engine>
   extends Pick<
     PersistEngineOptions<Engine>,
-    'alongside' | 'attempts' | 'chunking' | 'image' | 'keepLast' | 'lockWaitMs'
+    'alongside' | 'attempts' | 'chunking' | 'image' | 'keep' | 'keepLast' | 'lockWaitMs'
   > {
   /** A change is saved after this many ms; default 30,000. Without `changed()` and a `revision`, it is saved this often. */
   everyMs?: number | undefined
@@ -56,6 +56,7 @@ export const AUTOSAVE_OPTIONS: OptionTable<AutosaveOptions<unknown>> = {
   attempts: 'any',
   chunking: 'any',
   image: 'any',
+  keep: 'any',
   keepLast: 'any',
   lockWaitMs: 'ms',
   everyMs: 'any',

@@ -43,7 +43,7 @@ export interface EngineAdapter<Engine> {
   /** What `restore` gives cannot be changed: `autosave` refuses it. */
   readonly readOnly?: boolean | undefined
   /** Why what was saved cannot be read by this engine, for people; undefined when nothing is known against it. */
-  refuses?(saved: EngineRecord): string | undefined
+  refuses?(saved: EngineRecord, context: RestoreContext): string | undefined
 }
 
 /** What an adapter is given besides the engine. */
@@ -63,11 +63,15 @@ export interface SaveContext {
     },
   ): Promise<EngineFile>
   signal?: AbortSignal | undefined
+  /** Where to put files in between: set when `os.tmpdir()` had no room for them, to a directory of the store. */
+  temporaryDirectory?: string | undefined
 }
 
 /** What an adapter is given besides the snapshot. */
 export interface RestoreContext {
   signal?: AbortSignal | undefined
+  /** As for a save. */
+  temporaryDirectory?: string | undefined
   /** The engine is restored to see whether it can be, and dropped: put nothing in the place of what is in use. */
   check?: boolean
 }

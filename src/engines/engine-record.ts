@@ -31,6 +31,9 @@ export interface FileRecord {
   regions?: readonly Region[]
 }
 
+/** Where an adapter may put files in between. */
+type InBetween = { temporaryDirectory?: string | undefined }
+
 /** What an adapter says of its blobs. See `EngineAdapter`. */
 interface AdapterIdentity {
   readonly name: string
@@ -38,7 +41,7 @@ interface AdapterIdentity {
   readonly options: Readonly<Record<string, unknown>>
   readonly version?: string | undefined
   recorded?(saved: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>>
-  refuses?(saved: EngineRecord): string | undefined
+  refuses?(saved: EngineRecord, context: InBetween): string | undefined
 }
 
 /** The record of what an adapter saved. */
@@ -93,7 +96,11 @@ export function sameBlobs(a: EngineRecord, b: EngineRecord): boolean {
 }
 
 /** @throws ENGINE_MISMATCH when the adapter cannot read what the snapshot holds */
-export function assertFits(adapter: AdapterIdentity, snapshot: Snapshot<string, unknown>): EngineRecord {
+export function assertFits(
+  adapter: AdapterIdentity,
+  snapshot: Snapshot<string, unknown>,
+  context: InBetween,
+): EngineRecord {
   const { sequence } = snapshot
   const saved = engineRecord(snapshot.metadata)
   if (saved === null) {
@@ -118,7 +125,7 @@ export function assertFits(adapter: AdapterIdentity, snapshot: Snapshot<string, 
     const why = `${saved.name} was saved with ${path} = ${show(a)}, and is to be restored with ${show(b)}`
     throw mismatch(sequence, path, a, b, why)
   }
-  const refused = adapter.refuses?.(saved)
+  const refused = adapter.refuses?.(saved, context)
   if (refused !== undefined) {
     const versions = `saved by ${saved.name} ${saved.version ?? 'of unknown version'}, restoring with ${adapter.version ?? 'unknown version'}`
     throw mismatch(sequence, 'version', saved.version ?? null, adapter.version ?? null, `${refused} (${versions})`)

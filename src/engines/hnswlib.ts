@@ -1,4 +1,4 @@
-// The adapter for hnswlib-node. It writes its memory as it is: a header, a record for each element (links of the lowest
+// The adapter for hnswlib-node. Of a BruteforceSearch see hnswlib-bruteforce.ts. A HierarchicalNSW writes its memory as it is: a header, a record for each element (links of the lowest
 // level, vector, label), and for each element the links of its upper levels, with their size before them. Deleted
 // elements are marked in their links, and stay. The columns:
 //
@@ -9,11 +9,11 @@
 //    levels    a 32-bit number for each element: bytes of its upper links
 //    upper     those links
 
-import { cutShort } from '../encodings/column-file.ts'
 import type { Region } from '../encodings/regions.ts'
-import type { FileBytes } from '../local/saved-file.ts'
+import { cutShort, type FileBytes } from '../local/saved-file.ts'
 import { assertOptions } from '../misuse.ts'
 import type { EngineAdapter } from './adapter.ts'
+import { type BruteforceLike, restoreBruteforce, saveBruteforce } from './hnswlib-bruteforce.ts'
 import { packageVersion } from './version.ts'
 
 /** What is called of a `HierarchicalNSW`. */
@@ -34,6 +34,12 @@ export type HnswlibClass<Engine extends HnswlibLike, Space extends string> = new
   dimensions: number,
 ) => Engine
 
+/** The class that compares a query with every vector. */
+export type BruteforceClass<Engine extends BruteforceLike, Space extends string> = new (
+  space: Space,
+  dimensions: number,
+) => Engine
+
 /** The options that the index was made with. A restore needs the same ones. */
 export interface HnswlibOptions<Space extends string = 'l2' | 'ip' | 'cosine'> {
   space: Space
@@ -45,47 +51,107 @@ export interface HnswlibOptions<Space extends string = 'l2' | 'ip' | 'cosine'> {
 
 /** Where the adapter keeps its file in between, and which version it records. */
 export interface HnswlibAdapterOptions {
-  /** Where the file that hnswlib saves and loads is for a moment, as large as the index; no image is kept then. Default: in the store. */
+  /**
+   * Where the file that hnswlib saves and loads is for a moment, as large as the index; no image is kept then. Default: in the store, or in
+   * `os.tmpdir()` where the store has no room.
+   */
   temporaryDirectory?: string | undefined
   /** Of the hnswlib-node package, where it cannot be found. */
   version?: string | undefined
 }
 
-/** Saves and restores an hnswlib-node index: `hnswlib(HierarchicalNSW, { space: 'cosine', dim: 384 })`. */
+/**
+ * Saves and restores an hnswlib-node index: `hnswlib(HierarchicalNSW, { space: 'cosine', dim: 384 })`. A `BruteforceSearch` is taken, too; its
+ * vectors are added to a new one, so those of the space `cosine` are normalised once more and may differ in their last bit.
+ */
 export function hnswlib<Engine extends HnswlibLike, Space extends string>(
   HierarchicalNSW: HnswlibClass<Engine, Space>,
   engineOptions: HnswlibOptions<Space>,
+  options?: HnswlibAdapterOptions,
+): EngineAdapter<Engine>
+/** As above, of a `BruteforceSearch`. */
+export function hnswlib<Engine extends BruteforceLike, Space extends string>(
+  BruteforceSearch: BruteforceClass<Engine, Space>,
+  engineOptions: HnswlibOptions<Space>,
+  options?: HnswlibAdapterOptions,
+): EngineAdapter<Engine>
+export function hnswlib<Space extends string>(
+  Index: HnswlibClass<HnswlibLike, Space> | BruteforceClass<BruteforceLike, Space>,
+  engineOptions: HnswlibOptions<Space>,
   options: HnswlibAdapterOptions = {},
-): EngineAdapter<Engine> {
+): unknown {
   assertOptions('hnswlib', options, { temporaryDirectory: 'any', version: 'any' })
-  if (typeof HierarchicalNSW !== 'function') {
-    throw new TypeError('hnswlib: give the HierarchicalNSW class, then { space, dim }')
+  if (typeof Index !== 'function') {
+    throw new TypeError('hnswlib: give the class HierarchicalNSW or BruteforceSearch, then { space, dim }')
   }
   const { space, dim, allowReplaceDeleted } = engineOptions
   if (typeof space !== 'string' || !Number.isInteger(dim) || dim < 1) {
     throw new TypeError('hnswlib: { space, dim } are those that the index is made with')
   }
-  const { temporaryDirectory } = options
+  const identity = { name: 'hnswlib', layout: 2, version: options.version ?? packageVersion('hnswlib-node') }
+  if (!isBruteforce(Index)) return hierarchical(Index, identity, engineOptions, options.temporaryDirectory)
+  if (allowReplaceDeleted !== undefined) {
+    throw new TypeError('hnswlib: a BruteforceSearch has no allowReplaceDeleted: what is removed is gone')
+  }
+  return bruteforce(Index, identity, engineOptions, options.temporaryDirectory)
+}
+
+/** Of the two classes, the one that has links has something to set for a search. */
+function isBruteforce<Space extends string>(
+  Index: HnswlibClass<HnswlibLike, Space> | BruteforceClass<BruteforceLike, Space>,
+): Index is BruteforceClass<BruteforceLike, Space> {
+  const { removePoint, resizeIndex } = (Index.prototype ?? {}) as { removePoint?: unknown; resizeIndex?: unknown }
+  return typeof removePoint === 'function' && typeof resizeIndex !== 'function'
+}
+
+type Identity = Pick<EngineAdapter<unknown>, 'name' | 'layout' | 'version'>
+
+function assertDimensions(engine: { getNumDimensions(): number }, dim: number): void {
+  const has = engine.getNumDimensions()
+  if (has !== dim) throw new TypeError(`hnswlib: the adapter is for ${dim} dimensions, and the index has ${has}`)
+}
+
+function bruteforce<Space extends string>(
+  BruteforceSearch: BruteforceClass<BruteforceLike, Space>,
+  identity: Identity,
+  { space, dim }: HnswlibOptions<Space>,
+  temporaryDirectory: string | undefined,
+): EngineAdapter<BruteforceLike> {
   return {
-    name: 'hnswlib',
-    layout: 2,
-    version: options.version ?? packageVersion('hnswlib-node'),
+    ...identity,
+    options: { space, dim, search: 'bruteforce' },
+    save(engine, context) {
+      assertDimensions(engine, dim)
+      return saveBruteforce(engine, dim, temporaryDirectory ?? context.temporaryDirectory)
+    },
+    async restore(saved, { signal }) {
+      const engine = new BruteforceSearch(space, dim)
+      await restoreBruteforce(engine, saved, dim, signal)
+      return engine
+    },
+  }
+}
+
+function hierarchical<Space extends string>(
+  HierarchicalNSW: HnswlibClass<HnswlibLike, Space>,
+  identity: Identity,
+  { space, dim, allowReplaceDeleted }: HnswlibOptions<Space>,
+  temporaryDirectory: string | undefined,
+): EngineAdapter<HnswlibLike> {
+  return {
+    ...identity,
     options: { space, dim },
     async save(engine, context) {
-      const has = engine.getNumDimensions()
-      if (has !== dim) throw new TypeError(`hnswlib: the adapter is for ${dim} dimensions, and the index has ${has}`)
-      const maxElements = engine.getMaxElements()
-      const ef = engine.getEf()
+      assertDimensions(engine, dim)
+      const metadata = {
+        maxElements: engine.getMaxElements(),
+        ef: engine.getEf(),
+        ...(allowReplaceDeleted === undefined ? {} : { allowReplaceDeleted }),
+      }
       // At one go: written in another thread, as `writeIndex` does, what is added meanwhile would be there by halves.
       const file = await context.saveFile((path) => engine.writeIndexSync(path), { temporaryDirectory })
-      const regions = await regionsOfFile(file, dim)
-      return {
-        blobs: {},
-        file,
-        ...(regions === null ? {} : { regions }),
-        metadata: { maxElements, ef, ...(allowReplaceDeleted === undefined ? {} : { allowReplaceDeleted }) },
-        captured: true,
-      }
+      const regions = await regionsOfFile(file, dim, temporaryDirectory ?? context.temporaryDirectory)
+      return { blobs: {}, file, ...(regions === null ? {} : { regions }), metadata, captured: true }
     },
     async restore(saved) {
       const path = await saved.file({ temporaryDirectory })
@@ -102,8 +168,8 @@ export function hnswlib<Engine extends HnswlibLike, Space extends string>(
 
 const HEADER_BYTES = 96
 
-async function regionsOfFile(file: FileBytes, dim: number): Promise<Region[] | null> {
-  if (file.size === 0) throw cutShort('hnswlib', 0, 1)
+async function regionsOfFile(file: FileBytes, dim: number, directory: string | undefined): Promise<Region[] | null> {
+  if (file.size === 0) throw cutShort(directory, 'hnswlib', 0, 1)
   const header = Buffer.alloc(HEADER_BYTES)
   return (await file.read(header, 0)) === HEADER_BYTES ? regionsOf(header, dim) : null
 }

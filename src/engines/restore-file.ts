@@ -26,6 +26,8 @@ interface FileRestorerOptions {
   sequence: number
   record: EngineRecord
   saved: Pick<SavedEngine, 'blob'>
+  /** Where to put it together, in place of the system's directory for temporary files. */
+  room: string | undefined
   signal: AbortSignal | undefined
   /** Called when the file was an image: no blob was read. */
   onImage: () => void
@@ -97,7 +99,7 @@ export function createFileRestorer(options: FileRestorerOptions): FileRestorer {
       if (file === undefined) throw noFile(options)
       const held =
         (temporaryDirectory === undefined ? await image(file, mapped) : null) ??
-        (await temporary(file, mapped, temporaryDirectory))
+        (await temporary(file, mapped, temporaryDirectory ?? options.room))
       all.push(held)
       return held.path
     },

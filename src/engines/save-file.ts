@@ -1,14 +1,14 @@
 // The file that an engine saves in `context.saveFile`: hashes it, makes blobs of it, and keeps it as an image. The engine never saves into a path
 // that was given out before, for somebody may have it mapped.
 
-import { blobsOfFile, cutShort, splitFile } from '../encodings/column-file.ts'
+import { blobsOfFile, splitFile } from '../encodings/column-file.ts'
 import type { EngineFile, EngineState } from '../encodings/engine-state.ts'
 import type { Region } from '../encodings/regions.ts'
 import { fileDigest } from '../format/engine-file.ts'
 import { toHex } from '../format/hex.ts'
 import { HoldfastError } from '../index.ts'
 import type { HeldImage, Images } from '../local/images.ts'
-import { type Home, type NamedFile, privateHome, saveInto } from '../local/saved-file.ts'
+import { cutShort, type Home, type NamedFile, privateHome, saveInto } from '../local/saved-file.ts'
 import { isFull } from '../local/work-home.ts'
 import { digestSegments, openVerified, type VerifiedFile } from '../workers/segments.ts'
 import type { SaveContext } from './engine-adapter.ts'
@@ -35,11 +35,14 @@ interface FileSaverOptions {
   images: Images | null
   /** Whether to keep the image. */
   keep: boolean
+  /** Where to save if the store is no place, in place of the system's directory for temporary files. */
+  room: string | undefined
   signal: AbortSignal | undefined
 }
 
-export function createFileSaver({ images, keep, signal }: FileSaverOptions): FileSaver {
+export function createFileSaver({ images, keep, room, signal }: FileSaverOptions): FileSaver {
   let isAsked = false
+  let directory: string | undefined
   let isAtOnce = false
   let isInStore = false
   let canKeep = keep && images !== null
@@ -65,7 +68,8 @@ export function createFileSaver({ images, keep, signal }: FileSaverOptions): Fil
     const home = temporary === undefined ? (images?.home() ?? null) : null
     function elsewhere(): NamedFile | Promise<NamedFile> {
       isInStore = false
-      return saveInto(privateHome(temporary), save)
+      directory = temporary ?? room
+      return saveInto(privateHome(directory), save)
     }
     if (temporary !== undefined) canKeep = false
     if (home === null) return elsewhere()
@@ -99,11 +103,11 @@ export function createFileSaver({ images, keep, signal }: FileSaverOptions): Fil
       }
       const { size } = file
       const segments = await digestSegments(size, file.read, signal)
-      if (segments === null) throw cutShort(engine, size, size + 1)
+      if (segments === null) throw cutShort(directory, engine, size, size + 1)
       const whole = fileDigest(segments)
       digest = toHex(whole)
       verified = openVerified(file, segments, () => fileChanged(engine))
-      const split = await splitFile(engine, verified, regions ?? null)
+      const split = await splitFile(engine, verified, regions ?? null, directory)
       return {
         blobs: blobsOfFile(verified, split, chunking),
         record: recordOfFile(whole, size, split.measured?.regions),

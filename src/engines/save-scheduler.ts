@@ -17,8 +17,11 @@ interface SchedulerOptions<Engine>
 
 interface SaveScheduler {
   changed(count?: number): void
-  /** `isLast`: the process may end after it, so the image of the engine's file is kept. */
-  flush(deadlineMs?: number, how?: { isLast: boolean }): Promise<void>
+  /**
+   * `isCall` (default true): somebody asked for it now, and no signal did. `isLast`: the process may end after it, so the image of the engine's file
+   * is kept.
+   */
+  flush(deadlineMs?: number, how?: { isCall?: boolean; isLast?: boolean }): Promise<void>
   /** Flushes a last time; after that nothing is saved. */
   stop(deadlineMs: number): Promise<void>
   lag(): Lag
@@ -83,6 +86,8 @@ export function createSaveScheduler<Engine>(
   let conflict: HoldfastError | null = null
   let timer: NodeJS.Timeout | undefined
   let stopped = false
+  /** The last call of `changed`, `flush` or `stop`. */
+  let calledMs = Number.NEGATIVE_INFINITY
 
   function firstExpected(): number | null | undefined {
     const { restored } = options
@@ -203,12 +208,13 @@ export function createSaveScheduler<Engine>(
   }
 
   async function persist(run: Run): Promise<PersistEngineResult> {
-    const { alongside, attempts, checkEvery, chunking, image = 'last', keepLast, lockWaitMs } = options
+    const { alongside, attempts, checkEvery, chunking, image = 'last', keep, keepLast, lockWaitMs } = options
     // A file of 3 GB every half minute would be terabytes a day.
     const isKept = image === 'always' || (image === 'last' && isLastFlush)
     const request: PersistEngineOptions<Engine> = {
       ...(attempts === undefined ? {} : { attempts }),
       ...(chunking === undefined ? {} : { chunking }),
+      ...(keep === undefined ? {} : { keep }),
       ...(keepLast === undefined ? {} : { keepLast }),
       ...(lockWaitMs === undefined ? {} : { lockWaitMs }),
       check: checkEvery !== undefined && saves % checkEvery === 0 && !run.isForImage,
@@ -228,11 +234,26 @@ export function createSaveScheduler<Engine>(
         isImageDropped = hasFile && !isKept && image === 'last'
         return result
       } catch (error) {
-        if (!isConflict(error) || error.details.own !== true) throw error
-        // Within one process the last call wins.
-        expected = error.details.current as number
+        if (!isConflict(error) || !isOlderThanCall(error)) throw error
+        expected = error.details.current as number | null
       }
     }
+  }
+
+  /** Within one process the last call wins. A rollback that came after it is not undone by the clock, or on a signal. */
+  function isOlderThanCall({ details }: HoldfastError): boolean {
+    return (
+      details.own === true && ((details.rolledBackMs as number | undefined) ?? Number.NEGATIVE_INFINITY) <= calledMs
+    )
+  }
+
+  /** What was called after a rollback of this process goes on from it. */
+  function noteCall(): void {
+    calledMs = now()
+    if (conflict === null || !isOlderThanCall(conflict)) return
+    expected = conflict.details.current as number | null
+    conflict = null
+    retryAtMs = 0
   }
 
   /** A HEAD that is replaced while we write, in a store without a lock, is another matter: the next try finds out. */
@@ -261,7 +282,8 @@ export function createSaveScheduler<Engine>(
     })
   }
 
-  async function flush(deadlineMs?: number, { isLast } = { isLast: false }): Promise<void> {
+  async function flush(deadlineMs?: number, { isCall = true, isLast = false } = {}): Promise<void> {
+    if (isCall) noteCall()
     isLastFlush ||= isLast
     const deadline = deadlineMs === undefined ? null : startDeadline(deadlineMs)
     try {
@@ -303,7 +325,8 @@ export function createSaveScheduler<Engine>(
       if (!Number.isInteger(count) || count < 1) {
         throw new RangeError(`changed: count is a number of changes, at least 1; got ${String(count)}`)
       }
-      lastChangeMs = now()
+      noteCall()
+      lastChangeMs = calledMs
       if (pending() === 0) firstChangeMs = lastChangeMs
       told += count
       const many = manyMs === null && pending() >= options.afterChanges

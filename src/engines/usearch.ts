@@ -10,9 +10,8 @@
 //
 // usearch ends the process when a file is truncated or damaged. So every byte is verified before usearch reads it.
 
-import { cutShort } from '../encodings/column-file.ts'
 import type { Region } from '../encodings/regions.ts'
-import { captureBytes, type FileBytes } from '../local/saved-file.ts'
+import { captureBytes, cutShort, type FileBytes } from '../local/saved-file.ts'
 import { assertOptions } from '../misuse.ts'
 import type { EngineAdapter } from './adapter.ts'
 import { packageVersion } from './version.ts'
@@ -43,7 +42,10 @@ export interface UsearchAdapterOptions {
    * it was mapped, and is not verified again. Default false.
    */
   view?: boolean | undefined
-  /** Where the file that usearch saves and loads is for a moment, as large as the index; no image is kept then. Default: in the store. */
+  /**
+   * Where the file that usearch saves and loads is for a moment, as large as the index; no image is kept then. Default: in the store, or in
+   * `os.tmpdir()` where the store has no room.
+   */
   temporaryDirectory?: string | undefined
   /** Of the usearch package, where it cannot be found. */
   version?: string | undefined
@@ -65,19 +67,20 @@ export function usearch<Engine extends UsearchLike, Options extends UsearchOptio
   let empty: Buffer | null | undefined
 
   /** The header of an empty index with our options; null where this usearch writes a file that we do not know. */
-  function ourHeader(): Buffer | null {
+  function ourHeader(directory: string | undefined): Buffer | null {
     if (empty === undefined) {
-      const bytes = captureBytes(temporaryDirectory, (path) => new Index(engineOptions).save(path))
+      const bytes = captureBytes(directory, (path) => new Index(engineOptions).save(path))
       empty = bytes.length === HEADER_BYTES && isHead(bytes.subarray(MATRIX_BYTES)) ? bytes : null
     }
     return empty
   }
 
   /** Null where this usearch writes a layout that we do not know, or this one does. */
-  async function regionsOfFile(file: FileBytes, ours: Buffer | null): Promise<Region[] | null> {
-    if (file.size === 0) throw cutShort('usearch', 0, 1)
+  async function regionsOfFile(file: FileBytes, directory: string | undefined): Promise<Region[] | null> {
+    if (file.size === 0) throw cutShort(directory, 'usearch', 0, 1)
+    const ours = ourHeader(directory)
     if (ours === null) return null
-    const header = await readHeader(file)
+    const header = await readHeader(file, directory)
     if (!isHead(header.subarray(MATRIX_BYTES))) return null
     if (!sameKind(header, ours)) {
       throw new TypeError(
@@ -94,9 +97,10 @@ export function usearch<Engine extends UsearchLike, Options extends UsearchOptio
     options: { dimensions, metric, quantization, multi },
     readOnly: view,
     async save(engine, context) {
-      const ours = ourHeader()
+      const directory = temporaryDirectory ?? context.temporaryDirectory
+      const ours = ourHeader(directory)
       const file = await context.saveFile((path) => engine.save(path), { temporaryDirectory })
-      const regions = await regionsOfFile(file, ours)
+      const regions = await regionsOfFile(file, directory)
       return {
         blobs: {},
         file,
@@ -113,12 +117,13 @@ export function usearch<Engine extends UsearchLike, Options extends UsearchOptio
       else engine.load(path)
       return engine
     },
-    refuses({ version: savedBy, state }) {
+    refuses({ version: savedBy, state }, context) {
       // To save an empty index takes longer than to map a full one.
       if (savedBy !== undefined && savedBy === (options.version ?? packageVersion('usearch'))) return undefined
-      const ours = ourHeader()
       const saved = state?.fileVersion
-      if (ours === null || !Array.isArray(saved) || saved[0] === versionOf(ours)[0]) return undefined
+      if (!Array.isArray(saved)) return undefined
+      const ours = ourHeader(temporaryDirectory ?? context.temporaryDirectory)
+      if (ours === null || saved[0] === versionOf(ours)[0]) return undefined
       return `its file is of version ${saved.join('.')}, and this usearch reads only ${versionOf(ours)[0]}.x`
     },
   }
@@ -148,11 +153,12 @@ function sameKind(header: Buffer, ours: Buffer): boolean {
   })
 }
 
-async function readHeader(file: FileBytes): Promise<Buffer> {
+async function readHeader(file: FileBytes, directory: string | undefined): Promise<Buffer> {
   const header = Buffer.alloc(HEADER_BYTES)
   await file.read(header.subarray(0, MATRIX_BYTES), 0)
   const matrixBytes = header.readUInt32LE(0) * header.readUInt32LE(4)
-  if (matrixBytes + HEADER_BYTES > file.size) throw cutShort('usearch', file.size, matrixBytes + HEADER_BYTES)
+  if (matrixBytes + HEADER_BYTES > file.size)
+    throw cutShort(directory, 'usearch', file.size, matrixBytes + HEADER_BYTES)
   await file.read(header.subarray(MATRIX_BYTES), MATRIX_BYTES + matrixBytes)
   return header
 }

@@ -37,6 +37,8 @@ export interface NamedFile extends SavedFile {
 /** A directory of this process's own, for one file. */
 export interface Home {
   path: string
+  /** It is where the system has its temporary files, and nobody said so. */
+  isSystems: boolean
   /** Removes it with everything in it. Best effort. */
   discard(): void
   /** The same off the main thread: to give back the pages of a large file takes 10 ms for each 20 MB. */
@@ -51,9 +53,10 @@ const closed = promisify(close)
 
 /** In the directory for temporary files. */
 export function privateHome(directory: string | undefined): Home {
-  const path = advise(() => makeDirectory(directory))
+  const path = advise(directory, () => makeDirectory(directory))
   return {
     path,
+    isSystems: directory === undefined,
     discard: () => remove(path),
     async remove() {
       await rm(join(path, SAVED), { force: true }).catch(() => undefined)
@@ -70,7 +73,7 @@ export function privateHome(directory: string | undefined): Home {
 export function saveInto(home: Home, save: (path: string) => unknown): NamedFile | Promise<NamedFile> {
   function failed(error: unknown): never {
     home.discard()
-    throw saveFailed(error, home.path)
+    throw temporary(home, saveFailed(error, home.path))
   }
   function opened(answer: unknown): NamedFile {
     if (answer === false) throw new Error('it answered false')
@@ -89,7 +92,16 @@ function isThenable(value: unknown): value is PromiseLike<unknown> {
   return typeof (value as { then?: unknown } | null | undefined)?.then === 'function'
 }
 
-/** The same for what saves by and by, without a name as soon as it is open. */
+/** Lets `save` write a file at once, and opens it; it has no name as soon as it is open. */
+export function captureFile(directory: string | undefined, save: (path: string) => void): SavedFile {
+  const file = saveInto(privateHome(directory), (path) => {
+    save(path)
+  }) as NamedFile
+  file.hide()
+  return file
+}
+
+/** The same for what saves by and by. */
 export async function captureFileLater(
   directory: string | undefined,
   save: (path: string) => Promise<void>,
@@ -103,7 +115,9 @@ export async function captureFileLater(
   } catch (error) {
     home.discard()
     // Others are what the adapter says of the engine.
-    throw /SQLITE/.test((error as NodeJS.ErrnoException | null)?.code ?? '') ? saveFailed(error, home.path) : error
+    throw /SQLITE|^E(NOSPC|DQUOT|ROFS|FBIG|IO)$/.test((error as NodeJS.ErrnoException | null)?.code ?? '')
+      ? temporary(home, saveFailed(error, home.path))
+      : error
   }
 }
 
@@ -114,6 +128,8 @@ export function captureBytes(directory: string | undefined, save: (path: string)
     save(join(home.path, SAVED))
     assertOneFile(home.path)
     return attemptSync('reading', join(home.path, SAVED), (path) => readFileSync(path))
+  } catch (error) {
+    throw temporary(home, saveFailed(error, home.path))
   } finally {
     home.discard()
   }
@@ -132,21 +148,50 @@ function assertOneFile(home: string): void {
 }
 
 /** What a full or read-only disk of temporary files is answered with. */
-export const TEMPORARY_ADVICE =
+const TEMPORARY_ADVICE =
   'Give the adapter a temporaryDirectory with room for the whole index, or set TMPDIR to such a directory'
 
-function advise<T>(work: () => T): T {
+const temporaryFailures = new WeakSet<object>()
+
+/** Whether there was no room for a file in between where the system has such files, so that it may do elsewhere. */
+export function isTemporaryFailure(error: unknown): boolean {
+  return typeof error === 'object' && error !== null && temporaryFailures.has(error)
+}
+
+/** Notes that the system's temporary directory may be at fault. Not where the caller gave one: nothing is written anywhere else. */
+function temporary({ isSystems }: Pick<Home, 'isSystems'>, error: unknown): unknown {
+  if (isSystems && isHoldfastError(error)) temporaryFailures.add(error)
+  return error
+}
+
+/** `work`, with what to do about a full or read-only disk of temporary files. */
+export function advise<T>(directory: string | undefined, work: () => T): T {
   try {
     return work()
   } catch (error) {
-    throw advised(error)
+    throw advised(directory, error)
   }
 }
 
-function advised(error: unknown): unknown {
+/** The error of a file in between, with what to do about it. `directory`: as the caller gave it. */
+export function advised(directory: string | undefined, error: unknown): unknown {
+  return advisedIn({ isSystems: directory === undefined }, error)
+}
+
+function advisedIn(home: Pick<Home, 'isSystems'>, error: unknown): unknown {
   if (!isHoldfastError(error, 'NO_SPACE', 'IO_FAILED')) return error
   const { code, message, details, cause } = error
-  return new HoldfastError(code, `${message}. ${TEMPORARY_ADVICE}`, { details, cause })
+  return temporary(home, new HoldfastError(code, `${message}. ${TEMPORARY_ADVICE}`, { details, cause }))
+}
+
+/** Engines do not look whether all of it was written. */
+export function cutShort(directory: string | undefined, engine: string, size: number, expected: number): unknown {
+  const error = new HoldfastError(
+    'SOURCE_FAILED',
+    `${engine} saved ${size} bytes of the ${expected} or more that its file says it has; is the disk of temporary files full? ${TEMPORARY_ADVICE}`,
+    { details: { engine, size, expected } },
+  )
+  return temporary({ isSystems: directory === undefined }, error)
 }
 
 /** Engines say little of a disk that is full. */
@@ -223,24 +268,33 @@ export async function* wholeBytes(file: FileBytes): AsyncGenerator<Buffer> {
 
 /** Writes a file from `parts` into `home`, and opens it. */
 export async function writeInto(home: Home, parts: AsyncIterable<Uint8Array>): Promise<NamedFile> {
-  await writeFile(join(home.path, SAVED), parts)
+  await writeFile(home, join(home.path, SAVED), parts)
   return openSaved(home)
 }
 
-async function writeFile(path: string, parts: AsyncIterable<Uint8Array>): Promise<void> {
-  const file = advise(() => attemptSync('writing', path, () => openSync(path, 'wx', 0o600)))
+async function writeFile(home: Home, path: string, parts: AsyncIterable<Uint8Array>): Promise<void> {
+  function failed(error: unknown): never {
+    throw advisedIn(home, ioError(error, `writing ${path}`, path))
+  }
+  const file = openNew(path, failed)
   try {
     let position = 0
     for await (const part of parts) {
       for (let at = 0; at < part.length; ) {
-        const { bytesWritten } = await writeAt(file, part, at, part.length - at, position).catch((error: unknown) => {
-          throw advised(ioError(error, `writing ${path}`, path))
-        })
+        const { bytesWritten } = await writeAt(file, part, at, part.length - at, position).catch(failed)
         at += bytesWritten
         position += bytesWritten
       }
     }
   } finally {
     closeSync(file)
+  }
+}
+
+function openNew(path: string, failed: (error: unknown) => never): number {
+  try {
+    return openSync(path, 'wx', 0o600)
+  } catch (error) {
+    return failed(error)
   }
 }

@@ -74,6 +74,7 @@ function tryMake(temp: string): Home | null {
     mkdirSync(path, { mode: 0o700 })
     return {
       path,
+      isSystems: false,
       discard,
       async remove() {
         await rm(path, { recursive: true, force: true }).catch(() => undefined)

@@ -92,7 +92,10 @@ test('a disk of temporary files that is full or cannot be written is told with t
   const parts = (async function* () {})()
   for (const [code, work] of [
     ['IO_FAILED', async () => privateHome(file)],
-    ['IO_FAILED', () => writeInto({ path: file, discard: () => undefined, remove: async () => undefined }, parts)],
+    [
+      'IO_FAILED',
+      () => writeInto({ path: file, isSystems: true, discard: () => undefined, remove: async () => undefined }, parts),
+    ],
     // What an engine throws, which is not the system's.
     [
       'SOURCE_FAILED',

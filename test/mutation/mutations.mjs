@@ -2,5 +2,6 @@ import { checks } from './checks.mjs'
 import { durability } from './durability.mjs'
 import { images } from './images.mjs'
 import { journal } from './journal.mjs'
+import { space } from './space.mjs'
 
-export const mutations = [...durability, ...checks, ...images, ...journal]
+export const mutations = [...durability, ...checks, ...images, ...journal, ...space]
