@@ -1,9 +1,10 @@
 // Shared by the adapters of engines that save one file. If the file has the expected structure, each column becomes a
 // blob. Otherwise the whole file becomes one blob, `index`.
 
+import type { Region } from '../format/regions.ts'
 import { type Chunking, content, fixed } from '../index.ts'
 import { cutShort, type SavedFile, wholeBytes, withFile } from '../local/saved-file.ts'
-import { columnBlobs, joinColumns, measure, type Region } from './columns.ts'
+import { columnBlobs, joinColumns, measure } from './columns.ts'
 import type { EngineState, SavedEngine } from './engine-state.ts'
 
 const WHOLE = 'index'

@@ -146,13 +146,7 @@ export function hnswlibRegions(header: Buffer, dim: number): Region[] | null {
     {
       count: count!,
       fields: [{ column: 'levels', size: 4 }],
-      tail: {
-        column: 'upper',
-        size(bytes, at) {
-          const size = bytes.readUInt32LE(at)
-          return size % linkBytes === 0 ? size : -1
-        },
-      },
+      tail: { column: 'upper', at: 0, width: 4, times: 1, multipleOf: linkBytes },
     },
   ]
 }

@@ -172,13 +172,7 @@ export function usearchRegions(header: Buffer): Region[] | null {
         { column: 'keys', size: 10 },
         { column: 'links', size: baseLinkBytes },
       ],
-      tail: {
-        column: 'upper',
-        size(bytes, at) {
-          const level = bytes.readInt16LE(at + 8)
-          return level < 0 ? -1 : level * linkBytes
-        },
-      },
+      tail: { column: 'upper', at: 8, width: 2, times: linkBytes, multipleOf: 1 },
     },
   ]
 }
