@@ -123,7 +123,7 @@ function nextAfter(code: string, kind: FailureKind, { argv }: Attempt): string |
     STORE_DAMAGED: 'repair --dry-run',
     HEAD_MISSING: 'repair --dry-run',
     HEAD_DAMAGED: 'repair --dry-run',
-    JOURNAL_DAMAGED: 'verify',
+    JOURNAL_DAMAGED: 'repair --dry-run --journal skip',
     HEAD_CONFLICT: 'snapshots',
     SNAPSHOT_GONE: 'snapshots',
     SNAPSHOT_NOT_FOUND: 'snapshots',
@@ -151,9 +151,12 @@ function again(argv: readonly string[]): string {
   return kept.join(' ')
 }
 
-/** A whole command line: with the program and, if it was not taken from the environment, the store. */
 function withStore(command: string | null, { store }: Attempt): string | null {
-  if (command === null) return null
+  return command === null ? null : commandLine(command, store)
+}
+
+/** A whole command line: with the program and, if it was not taken from the environment, the store. */
+export function commandLine(command: string, store: string | null): string {
   const takesStore = store !== null && !/(^|\s)--help$/.test(command)
   return `holdfast ${command}${takesStore ? ` --store ${quoted(store)}` : ''}`
 }

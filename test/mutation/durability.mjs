@@ -456,8 +456,8 @@ export const durability = [
   },
   {
     file: 'src/history/history.ts',
-    find: 'if (change !== null || session.uncertain) await',
-    replace: 'if (change !== null) await',
+    find: 'if (change === null && !session.uncertain) return infoOf(session, sequence)',
+    replace: 'if (change === null) return infoOf(session, sequence)',
     why: 'a tag that is there already acknowledges a commit that is not known to be durable',
   },
   {
@@ -541,12 +541,6 @@ export const durability = [
     find: 'sequence: Math.max(head.sequence, ...snapshots.map(({ sequence }) => sequence)),',
     replace: 'sequence: Math.max(0, ...snapshots.map(({ sequence }) => sequence)),',
     why: 'a sequence is never given twice',
-  },
-  {
-    file: 'src/history/retention.ts',
-    find: '|| snapshot.tags.length > 0',
-    replace: '',
-    why: 'tagged snapshots are kept',
   },
   {
     file: 'src/format/json-file.ts',
@@ -634,7 +628,7 @@ export const durability = [
   },
   {
     file: 'src/load/load.ts',
-    find: 'if (!ahead) await assertStillThere(ctx, stored, damage, options.fallback === true)',
+    find: 'if (!ahead) await assertStillThere(ctx, stored, damage, limits)',
     replace: '',
     why: 'a snapshot that was dropped while it was opened is no damage',
     tests: ['test/load/readers.test.ts'],

@@ -8,7 +8,7 @@ import { parseDuration, parseSize } from '../notation.ts'
 import { sizeText } from '../screen.ts'
 import type { Session } from '../session.ts'
 import type { Verb } from '../verb.ts'
-import { problemLines } from './verify.ts'
+import { exitCodeOfProblems, problemLines } from './verify.ts'
 
 /** Slices, so that progress is seen and a signal is heard. */
 const SLICE_BYTES = 64 * 1024 * 1024
@@ -43,7 +43,7 @@ export const scrub: Verb = {
         ...(report.cursor === null ? [] : [`There is more: go on with --cursor ${report.cursor}`]),
       ],
       isNotice: report.ok,
-      exit: report.ok ? EXIT.done : EXIT.damaged,
+      exit: report.ok ? EXIT.done : exitCodeOfProblems(report.problems),
     }
   },
 }
@@ -54,6 +54,7 @@ async function scrubSlices(session: Session, { maxBytes, maxTime, cursor }: Opti
   const total = { blocks: 0, bytes: 0 }
   const problems: Problem[] = []
   let ok = true
+  let journal: ScrubReport['journal'] = null
   let at: string | null = cursor ?? null
   for (;;) {
     const slice = await store.scrub({
@@ -66,11 +67,12 @@ async function scrubSlices(session: Session, { maxBytes, maxTime, cursor }: Opti
     total.bytes += slice.checked.bytes
     problems.push(...slice.problems)
     ok &&= slice.ok
+    journal ??= slice.journal
     at = slice.cursor
     session.onProgress({ phase: 'scrubbing', bytes: total.bytes, totalBytes: null })
     const isSpent =
       (maxBytes !== undefined && total.bytes >= maxBytes) ||
       (maxTime !== undefined && clock.monotonicMs() - startMs >= maxTime)
-    if (at === null || isSpent) return { ok, problems, checked: total, cursor: at }
+    if (at === null || isSpent) return { ok, problems, checked: total, journal, cursor: at }
   }
 }
