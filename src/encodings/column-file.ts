@@ -1,11 +1,11 @@
 // How the file of an engine becomes blobs, and blobs the file again. With `regions`, each column becomes a blob; otherwise the
 // whole file becomes one blob, `index`.
 
+import type { Region } from '../format/regions.ts'
 import { type BlobInput, type Chunking, content, fixed } from '../index.ts'
 import { cutShort, type FileBytes, wholeBytes } from '../local/saved-file.ts'
 import { columnBlobs, joinColumns, type Measured, measure } from './columns.ts'
 import type { SavedEngine } from './engine-state.ts'
-import type { Region } from './regions.ts'
 
 const WHOLE = 'index'
 

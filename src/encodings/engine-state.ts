@@ -1,8 +1,8 @@
 // An engine's state on its way into a snapshot and out of it.
 
+import type { Region } from '../format/regions.ts'
 import type { BlobDirectory, BlobInput, Chunking, SnapshotBlob } from '../index.ts'
 import type { FileBytes } from '../local/saved-file.ts'
-import type { Region } from './regions.ts'
 
 /** A file that an engine saved by `context.saveFile`. It is gone when the save is over. */
 export type EngineFile = FileBytes

@@ -1,8 +1,8 @@
 // The record of an engine in a snapshot's metadata: which engine, layout and options its blobs are of, and whether an adapter may read them.
 
 import type { EngineState } from '../encodings/engine-state.ts'
-import { parseRegions, type Region } from '../encodings/regions.ts'
 import { ENGINE_KEY, fileOfRecord } from '../format/engine-file.ts'
+import { parseRegions, type Region } from '../format/regions.ts'
 import { HoldfastError, type Snapshot } from '../index.ts'
 
 /** The one reserved key of the metadata. */

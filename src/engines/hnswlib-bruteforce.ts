@@ -10,8 +10,8 @@
 import { fixedAligned } from '../encodings/column-file.ts'
 import { columnBlobs } from '../encodings/columns.ts'
 import type { EngineState, SavedEngine } from '../encodings/engine-state.ts'
-import type { Region } from '../encodings/regions.ts'
 import { createYielder } from '../event-loop.ts'
+import type { Region } from '../format/regions.ts'
 import { captureFile, cutShort, type SavedFile } from '../local/saved-file.ts'
 
 /** What is called of a `BruteforceSearch`. */

@@ -9,7 +9,7 @@
 //    levels    a 32-bit number for each element: bytes of its upper links
 //    upper     those links
 
-import type { Region } from '../encodings/regions.ts'
+import type { Region } from '../format/regions.ts'
 import { cutShort, type FileBytes } from '../local/saved-file.ts'
 import { assertOptions } from '../misuse.ts'
 import type { EngineAdapter } from './adapter.ts'

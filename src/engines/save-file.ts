@@ -3,9 +3,9 @@
 
 import { blobsOfFile, splitFile } from '../encodings/column-file.ts'
 import type { EngineFile, EngineState } from '../encodings/engine-state.ts'
-import type { Region } from '../encodings/regions.ts'
 import { fileDigest } from '../format/engine-file.ts'
 import { toHex } from '../format/hex.ts'
+import type { Region } from '../format/regions.ts'
 import { HoldfastError } from '../index.ts'
 import type { HeldImage, Images } from '../local/images.ts'
 import { cutShort, type Home, type NamedFile, privateHome, saveInto } from '../local/saved-file.ts'

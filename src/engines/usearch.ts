@@ -10,7 +10,7 @@
 //
 // usearch ends the process when a file is truncated or damaged. So every byte is verified before usearch reads it.
 
-import type { Region } from '../encodings/regions.ts'
+import type { Region } from '../format/regions.ts'
 import { captureBytes, cutShort, type FileBytes } from '../local/saved-file.ts'
 import { assertOptions } from '../misuse.ts'
 import type { EngineAdapter } from './adapter.ts'

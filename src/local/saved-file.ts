@@ -10,7 +10,7 @@ import { ioError } from '../fs/io.ts'
 import { attemptSync, LOCK_FILE, makeDirectory, remove } from './private-directory.ts'
 
 /** Bytes read or written at a time. */
-export const STEP_BYTES = 4 * 1024 * 1024
+const STEP_BYTES = 4 * 1024 * 1024
 
 /** The bytes of a file. */
 export interface FileBytes {

@@ -1,5 +1,5 @@
-// What an engine's file looks like inside, as plain data: it is recorded with a snapshot, so that the file can be put together again
-// without the adapter.
+// What an engine's file looks like inside, as plain data: threads can be given it, and it is recorded with a snapshot, so that the file can be put
+// together again without the adapter.
 
 interface Field {
   column: string
@@ -17,7 +17,7 @@ export interface Region {
 }
 
 /** Bytes whose length is told by a number in the fields before them. */
-export interface Tail {
+interface Tail {
   column: string
   /** Where in the fields the number is, signed and little-endian, and how many bytes it has. */
   at: number
@@ -29,14 +29,22 @@ export interface Tail {
 }
 
 /** How many bytes follow the fields that begin at `from`; -1 when they make no sense. */
-export function tailSize({ at, width, times, multipleOf }: Tail, bytes: Buffer, from: number): number {
-  const size = times * (width === 2 ? bytes.readInt16LE(from + at) : bytes.readInt32LE(from + at))
+export function tailSize({ at, width, times, multipleOf }: Tail, bytes: Uint8Array, from: number): number {
+  const i = from + at
+  const low = bytes[i]! | (bytes[i + 1]! << 8)
+  const number = width === 2 ? (low << 16) >> 16 : low | (bytes[i + 2]! << 16) | (bytes[i + 3]! << 24)
+  const size = times * number
   return size < 0 || size % multipleOf !== 0 ? -1 : size
 }
 
 /** Bytes of the fields of a record. */
-export function strideOf({ fields }: Region): number {
+export function strideOf({ fields }: Pick<Region, 'fields'>): number {
   return fields.reduce((sum, { size }) => sum + size, 0)
+}
+
+/** The columns of a region, in the order in which its records have them first. */
+export function columnsOf({ fields, tail }: Region): string[] {
+  return [...new Set([...fields.map(({ column }) => column), ...(tail === undefined ? [] : [tail.column])])]
 }
 
 /** A record of more bytes than this is no record of an engine. */
@@ -57,7 +65,7 @@ function isRegion(value: unknown, size: number): boolean {
   const { count, fields, tail } = (value ?? {}) as Partial<Region>
   if (!isCount(count) || !Array.isArray(fields) || fields.length === 0) return false
   if (!fields.every((field) => typeof field?.column === 'string' && isCount(field.size) && field.size > 0)) return false
-  const stride = strideOf({ count, fields })
+  const stride = strideOf({ fields })
   if (stride > RECORD_BYTES_MAX || count * stride > size) return false
   if (tail === undefined) return true
   const { column, at, width, times, multipleOf } = tail
