@@ -1,13 +1,11 @@
-// How the file of an engine becomes blobs, and blobs the file again. With `regions`, each column becomes a blob; otherwise the
+// How the file of an engine becomes blobs; `load/engine-file.ts` makes the file of them again. With `regions`, each column becomes a blob; otherwise the
 // whole file becomes one blob, `index`.
 
 import type { Region } from '../format/regions.ts'
 import { type BlobInput, type Chunking, content, fixed } from '../index.ts'
+import { WHOLE } from '../load/engine-file.ts'
 import { cutShort, type FileBytes, wholeBytes } from '../local/saved-file.ts'
-import { columnBlobs, joinColumns, type Measured, measure } from './columns.ts'
-import type { SavedEngine } from './engine-state.ts'
-
-const WHOLE = 'index'
+import { columnBlobs, type Measured, measure } from './columns.ts'
 
 /**
  * Bytes of a chunk of the columns. Smaller ones find less to write after an update, but cost more to keep and to hash; measured in
@@ -66,13 +64,4 @@ function chunkings(regions: readonly Region[]): Record<string, Chunking> {
 export function fixedAligned(stride: number): Chunking {
   const chunk = stride >= CHUNK_BYTES ? stride : Math.floor(CHUNK_BYTES / stride) * stride
   return fixed(Math.min(chunk, 1024 * 1024))
-}
-
-/** The bytes of the file again, of its blobs, every byte verified. */
-export function bytesOfFile(
-  saved: Pick<SavedEngine, 'blob'>,
-  regions: readonly Region[] | null,
-  signal: AbortSignal | undefined,
-): AsyncIterable<Uint8Array> {
-  return regions === null ? saved.blob(WHOLE).stream({ signal }) : joinColumns(saved, regions, signal)
 }

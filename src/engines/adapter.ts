@@ -1,5 +1,5 @@
-// How an engine becomes a snapshot and comes back. An adapter knows one engine; the two functions at the end know all
-// adapters. In the snapshot, an engine has the blobs `engine/<name>` and the metadata key `engine`:
+// How an engine becomes a snapshot; `restore-engine.ts` brings it back. An adapter knows one engine, and these know all adapters. In the
+// snapshot, an engine has the blobs `engine/<name>` and the metadata key `engine`:
 //
 //    record     1                     version of this map
 //    name       "minisearch"
@@ -17,14 +17,11 @@ import {
   type BlobInput,
   isHoldfastError,
   type OpenOptions,
-  openStore,
   type PersistOptions,
   type PersistResult,
-  type Snapshot,
-  type SnapshotBlob,
   type Store,
 } from '../index.ts'
-import { type Images, imagesOf } from '../local/images.ts'
+import { imagesOf } from '../local/images.ts'
 import { roomIn, withRoom } from '../local/room.ts'
 import { isStore } from '../location.ts'
 import { assertOptions, pickOptions, refusePromise } from '../misuse.ts'
@@ -47,11 +44,10 @@ import {
   OPEN_OPTIONS,
   PERSIST_ENGINE_OPTIONS,
   type PersistEngineOptions,
-  RESTORE_ENGINE_OPTIONS,
   type RestoreEngineOptions,
 } from './engine-options.ts'
-import { assertFits, type EngineRecord, engineRecord, KEY, recordOf, sameBlobs } from './engine-record.ts'
-import { createFileRestorer } from './restore-file.ts'
+import { type EngineRecord, engineRecord, KEY, recordOf, sameBlobs } from './engine-record.ts'
+import { FOLDER, restoreEngine, restoreFrom } from './restore-engine.ts'
 import { createFileSaver, type FileSaver } from './save-file.ts'
 
 export type {
@@ -70,9 +66,8 @@ export type {
   SaveContext,
   SavedEngine,
 }
+export { restoreEngine }
 
-/** The folder of the adapter's blobs. */
-const FOLDER = 'engine/'
 const ATTEMPTS = 3
 
 /** Persists the engine and what belongs to it as one snapshot. When this resolves it survives power loss. */
@@ -319,112 +314,4 @@ function callersBlobs({ blobs = {} }: Alongside): [string, BlobInput][] {
 function callersMetadata({ metadata = {} }: Alongside): Record<string, unknown> {
   if (!Object.hasOwn(metadata, KEY)) return metadata
   throw new TypeError(`persistEngine: the metadata key ${JSON.stringify(KEY)} is the adapter's; choose another`)
-}
-
-/**
- * The engine of the current snapshot, or null when nothing was ever persisted. `ENGINE_MISMATCH` when the snapshot is of another engine, other
- * options, or a version that this one is known not to read: before a byte of it is touched. With `fallback`, damage moves on to the next
- * older intact snapshot.
- */
-export async function restoreEngine<Engine, Metadata = Record<string, unknown>>(
-  location: string | URL | Store,
-  adapter: EngineAdapter<Engine>,
-  options: RestoreEngineOptions<Metadata> & OpenOptions = {},
-): Promise<RestoredEngine<Engine, Metadata> | null> {
-  const where = 'restoreEngine'
-  const given = isStore<Store>(location) ? location : null
-  refusePromise(adapter, `${where}: the adapter`)
-  assertAdapter(where, adapter)
-  assertOptions(where, options, { ...(given === null ? OPEN_OPTIONS : {}), ...RESTORE_ENGINE_OPTIONS })
-  assertImage(where, options.image)
-  const store = given ?? (await openStore(location as string | URL, pickOptions<OpenOptions>(options, OPEN_OPTIONS)))
-  try {
-    const { image, ...rest } = pickOptions(options, RESTORE_ENGINE_OPTIONS)
-    return await restoreFrom(store, adapter, rest, { signal: options.signal }, image ?? 'last')
-  } finally {
-    if (given === null) await store.close()
-  }
-}
-
-async function restoreFrom<Engine, Metadata>(
-  store: Store,
-  adapter: EngineAdapter<Engine>,
-  options: Omit<RestoreEngineOptions<Metadata>, 'image'>,
-  context: RestoreContext,
-  image: ImageChoice,
-): Promise<RestoredEngine<Engine, Metadata> | null> {
-  const images = imagesOf(store)
-  const restored = await store.restore(async (snapshot: Snapshot<string, Metadata>) => {
-    return await withRoom(
-      () => roomIn(store),
-      async (room) => {
-        const inRoom = room === undefined ? context : { ...context, temporaryDirectory: room }
-        const record = assertFits(adapter, snapshot, inRoom)
-        const engine = await restoreSnapshot(snapshot, record, adapter, inRoom, images, image !== 'none')
-        return { engine, record }
-      },
-    )
-  }, options)
-  if (restored === null) return null
-  const { value, snapshot } = restored
-  const dispose = (): Promise<void> => snapshot.dispose()
-  return { engine: value.engine, record: value.record, snapshot, dispose, [Symbol.asyncDispose]: dispose }
-}
-
-async function restoreSnapshot<Engine>(
-  snapshot: Snapshot<string, unknown>,
-  record: EngineRecord,
-  adapter: EngineAdapter<Engine>,
-  context: RestoreContext,
-  images: Images | null,
-  keep: boolean,
-): Promise<Engine> {
-  const { signal, temporaryDirectory: room } = context
-  const blobs = savedBlobs(snapshot, record, signal)
-  const onImage = (): void => warnOfDamage(snapshot)
-  const { sequence } = snapshot
-  const files = createFileRestorer({ images, keep, sequence, record, saved: blobs, room, signal, onImage })
-  let engine: Engine | undefined
-  try {
-    const restoring = adapter.restore({ ...blobs, file: files.file }, context)
-    engine = await orAborted(restoring, signal, (late) => adapter.close?.(late))
-    return engine
-  } finally {
-    await files.settle(engine)
-  }
-}
-
-/** No blob was read, so what is known to be wrong with them is said here. */
-function warnOfDamage(snapshot: Snapshot<string, unknown>): void {
-  ;(snapshot as { warnOfBadPacks?: () => void }).warnOfBadPacks?.()
-}
-
-/** What an adapter reads of a snapshot, but for the file. */
-export function savedBlobs(
-  snapshot: Snapshot<string, unknown>,
-  record: EngineRecord,
-  signal: AbortSignal | undefined,
-): Omit<SavedEngine, 'file'> {
-  return {
-    version: record.version,
-    metadata: record.state ?? {},
-    names: snapshot.names.filter((name) => name.startsWith(FOLDER)).map((name) => name.slice(FOLDER.length)),
-    has: (name) => snapshot.has(FOLDER + name),
-    blob: (name) => abortable(snapshot.blob(FOLDER + name), signal),
-    directory: (name) => snapshot.directory(FOLDER + name),
-  }
-}
-
-/** The blob, read with the signal of the restore where an adapter gives none. */
-function abortable(blob: SnapshotBlob, signal: AbortSignal | undefined): SnapshotBlob {
-  if (signal === undefined) return blob
-  return {
-    ...blob,
-    bytes: (options) => blob.bytes({ signal, ...options }),
-    text: (options) => blob.text({ signal, ...options }),
-    json: (options) => blob.json({ signal, ...options }),
-    stream: (options) => blob.stream({ signal, ...options }),
-    writeTo: (path, options) => blob.writeTo(path, { signal, ...options }),
-    file: (options) => blob.file({ signal, ...options }),
-  }
 }

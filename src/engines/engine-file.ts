@@ -1,9 +1,9 @@
 // The file that an engine itself would have saved, put together from a snapshot without the engine.
 
-import { bytesOfFile } from '../encodings/column-file.ts'
 import { HoldfastError, type Snapshot, type SnapshotBlob } from '../index.ts'
-import { savedBlobs } from './adapter.ts'
+import { bytesOfFile } from '../load/engine-file.ts'
 import { type EngineRecord, engineRecord } from './engine-record.ts'
+import { savedBlobs } from './restore-engine.ts'
 
 /** An engine's file. */
 interface EngineFile {
@@ -28,7 +28,7 @@ export async function engineFile(snapshot: Snapshot, signal: AbortSignal | undef
   const { name, layout, file } = record
   const saved = savedBlobs(snapshot, record, signal)
   const blobs = saved.names.map((each) => saved.blob(each))
-  if (file !== undefined) return { record, blobs, parts: bytesOfFile(saved, file.regions ?? null, signal) }
+  if (file !== undefined) return { record, blobs, parts: bytesOfFile({ file, blob: saved.blob, signal }) }
   if (name !== 'sqlite') {
     throw mismatch(sequence, name, `${name} does not save itself as one file that could be put together without it`)
   }

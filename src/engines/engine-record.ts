@@ -1,9 +1,9 @@
 // The record of an engine in a snapshot's metadata: which engine, layout and options its blobs are of, and whether an adapter may read them.
 
 import type { EngineState } from '../encodings/engine-state.ts'
-import { ENGINE_KEY, fileOfRecord } from '../format/engine-file.ts'
-import { parseRegions, type Region } from '../format/regions.ts'
+import { ENGINE_KEY } from '../format/engine-file.ts'
 import { HoldfastError, type Snapshot } from '../index.ts'
+import { type FileRecord, parseFileRecord } from '../load/engine-file.ts'
 
 /** The one reserved key of the metadata. */
 export const KEY = ENGINE_KEY
@@ -19,16 +19,6 @@ export interface EngineRecord {
   state?: Record<string, unknown>
   /** The file that the engine saved; absent where its adapter saves none. */
   file?: FileRecord
-}
-
-/** A file of an engine, and how it is put together again from its blobs. */
-export interface FileRecord {
-  /** 32 bytes: BLAKE3 of the digests of each 4 MiB of the file. */
-  digest: Uint8Array
-  /** Bytes. */
-  size: number
-  /** Absent: the file is the blob `index`. */
-  regions?: readonly Region[]
 }
 
 /** Where an adapter may put files in between. */
@@ -70,16 +60,9 @@ export function engineRecord(metadata: unknown): EngineRecord | null {
     typeof layout === 'number' &&
     isMap(options) &&
     (state === undefined || isMap(state)) &&
-    (file === undefined || isFileRecord(file)) &&
+    (file === undefined || parseFileRecord(record) !== null) &&
     (record.version === undefined || typeof record.version === 'string')
   return ok ? (record as unknown as EngineRecord) : null
-}
-
-function isFileRecord(file: unknown): boolean {
-  const identity = fileOfRecord({ file })
-  if (identity === null) return false
-  const { regions } = file as FileRecord
-  return regions === undefined || parseRegions(regions, identity.size) !== null
 }
 
 /** Whether the blobs that two records are of are the same: those of one file, split alike. */

@@ -1,15 +1,12 @@
 // The file of an engine in a restore: the image, verified by its digest; or else put together from the blobs, by one process at a time.
 
-import { bytesOfFile } from '../encodings/column-file.ts'
 import type { EngineFileOptions, SavedEngine } from '../encodings/engine-state.ts'
-import { digestsEqual } from '../format/blake3.ts'
-import { fileDigest } from '../format/engine-file.ts'
 import { toHex } from '../format/hex.ts'
-import { HoldfastError, isHoldfastError } from '../index.ts'
+import { HoldfastError } from '../index.ts'
+import { assembleFile, type FileRecord, type FileSource, isFile } from '../load/engine-file.ts'
 import type { Images } from '../local/images.ts'
-import { type FileBytes, type Home, privateHome, writeInto } from '../local/saved-file.ts'
-import { digestSegments } from '../workers/segments.ts'
-import type { EngineRecord, FileRecord } from './engine-record.ts'
+import { privateHome } from '../local/saved-file.ts'
+import type { EngineRecord } from './engine-record.ts'
 
 /** Gives the file of one restore. */
 interface FileRestorer {
@@ -44,19 +41,8 @@ export function createFileRestorer(options: FileRestorerOptions): FileRestorer {
   const { images, keep, record, saved, signal } = options
   const all: Held[] = []
 
-  async function matches(file: FileRecord, read: FileBytes['read']): Promise<boolean> {
-    const segments = await digestSegments(file.size, read, signal)
-    return segments !== null && digestsEqual(fileDigest(segments), 0, file.digest, 0)
-  }
-
-  async function assemble(file: FileRecord, home: Home): Promise<string> {
-    const made = await writeInto(home, wholly(bytesOfFile(saved, file.regions ?? null, signal), options))
-    try {
-      if (made.size === file.size && (await matches(file, made.read))) return made.path
-    } finally {
-      await made.close()
-    }
-    throw disagree(options, 'their digest is another')
+  function sourceOf(file: FileRecord): FileSource {
+    return { file, engine: record.name, sequence: options.sequence, blob: saved.blob, signal }
   }
 
   async function image(file: FileRecord, mapped: boolean): Promise<Held | null> {
@@ -65,11 +51,11 @@ export function createFileRestorer(options: FileRestorerOptions): FileRestorer {
     let isMade = false
     const held = await images.use(digest, {
       size: file.size,
-      verify: (read) => matches(file, read),
+      verify: (read) => isFile(file, read, signal),
       assemble: keep
         ? async (home) => {
             isMade = true
-            return await assemble(file, home)
+            return await assembleFile(sourceOf(file), home)
           }
         : null,
       signal,
@@ -83,7 +69,7 @@ export function createFileRestorer(options: FileRestorerOptions): FileRestorer {
   async function temporary(file: FileRecord, mapped: boolean, directory: string | undefined): Promise<Held> {
     const home = privateHome(directory)
     try {
-      const path = await assemble(file, home)
+      const path = await assembleFile(sourceOf(file), home)
       // What is mapped needs no name, but on Windows.
       const needsName = mapped && process.platform === 'win32'
       return { path, mapped: needsName, release: () => home.remove(), releaseSync: () => home.discard() }
@@ -122,25 +108,6 @@ const collected = new FinalizationRegistry<Held>((held) => {
 function holdFor(engine: object, held: Held): void {
   mapped.add(held)
   collected.register(engine, held)
-}
-
-/** Blobs that do not fit together were never those of this file. */
-async function* wholly(parts: AsyncIterable<Uint8Array>, options: FileRestorerOptions): AsyncGenerator<Uint8Array> {
-  try {
-    yield* parts
-  } catch (error) {
-    options.signal?.throwIfAborted()
-    if (isHoldfastError(error)) throw error
-    throw disagree(options, (error as Error).message, error)
-  }
-}
-
-function disagree({ sequence, record }: FileRestorerOptions, why: string, cause?: unknown): HoldfastError {
-  return new HoldfastError(
-    'SNAPSHOT_DAMAGED',
-    `snapshot ${sequence} is damaged: the blobs of ${record.name} do not make the file that it recorded: ${why}`,
-    { details: { sequence, engine: record.name }, cause },
-  )
 }
 
 function noFile({ sequence, record }: FileRestorerOptions): HoldfastError {

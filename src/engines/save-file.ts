@@ -7,12 +7,12 @@ import { fileDigest } from '../format/engine-file.ts'
 import { toHex } from '../format/hex.ts'
 import type { Region } from '../format/regions.ts'
 import { HoldfastError } from '../index.ts'
+import type { FileRecord } from '../load/engine-file.ts'
 import type { HeldImage, Images } from '../local/images.ts'
 import { cutShort, type Home, type NamedFile, privateHome, saveInto } from '../local/saved-file.ts'
 import { isFull } from '../local/work-home.ts'
 import { digestSegments, openVerified, type VerifiedFile } from '../workers/segments.ts'
 import type { SaveContext } from './engine-adapter.ts'
-import type { FileRecord } from './engine-record.ts'
 
 /** The file of one save. */
 export interface FileSaver {

@@ -2,11 +2,12 @@
 
 import fc from 'fast-check'
 import { afterEach, describe, expect, test, vi } from 'vitest'
-import { columnBlobs, joinColumns, measure } from '../../src/encodings/columns.ts'
+import { columnBlobs, measure } from '../../src/encodings/columns.ts'
 import type { SavedEngine } from '../../src/encodings/engine-state.ts'
 import type { Region } from '../../src/format/regions.ts'
 import { strideOf } from '../../src/format/regions.ts'
 import { SHARED_PARTS } from '../../src/load/blob.ts'
+import { joinColumns } from '../../src/load/join-columns.ts'
 import type { SavedFile } from '../../src/local/saved-file.ts'
 import { sharedPool, WorkerFailed } from '../../src/workers/pool.ts'
 import { HEADROOM_BYTES } from '../../src/workers/shared-parts.ts'

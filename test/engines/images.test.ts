@@ -523,3 +523,22 @@ test('a second file in one save, a file of another save, and a file where none w
   await rejects(restoreEngine(path, adapter), 'ENGINE_MISMATCH')
   await expect(persistEngine(path, adapter, {}, { image: 'lasts' as 'last' })).rejects.toThrow(TypeError)
 })
+
+test('materialize puts the image there without the adapter, and beside it what it is not made of', async () => {
+  const path = join(scratch(), 'store')
+  const engine = fileEngine(100)
+  const store = await openStore(path)
+  await persistEngine(store, fileAdapter(), engine, { image: 'none', alongside: { blobs: { docs: 'kelp' } } })
+  await expect(store.materialize({ images: 'yes' as unknown as true })).rejects.toThrow(TypeError)
+  const { files, image } = await store.materialize({ images: true })
+  expect([Object.keys(files), image]).toEqual([['docs'], imagesIn(path)[0]])
+  expect(readFileSync(image!).equals(engine.bytes)).toBe(true)
+  expect((await store.materialize({ blobs: ['docs'] })).image).toBe(null)
+  await store.close()
+  const loads = vi.fn()
+  const restored = (await restoreEngine(path, fileAdapter({ loads }), { readOnly: true }))!
+  expect(loads).toHaveBeenCalledWith(image)
+  await restored.dispose()
+  const nowhere = await openStore(path, { lock: 'none' })
+  await rejects(nowhere.materialize({ images: true }), 'FILES_UNSUPPORTED')
+})

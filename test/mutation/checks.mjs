@@ -75,7 +75,7 @@ export const checks = [
     tests: ['test/encodings/columns.test.ts'],
   },
   {
-    file: 'src/encodings/columns.ts',
+    file: 'src/load/join-columns.ts',
     find: 'if (await reader.hasMore()) throw new Error(`the column ${column} is longer than its file`)',
     replace: 'await reader.hasMore()',
     why: 'columns that do not fit together are no file',

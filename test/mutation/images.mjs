@@ -8,7 +8,7 @@ const autosave = ['test/engines/autosave-image.test.ts']
 /** @type {import('./durability.mjs').Mutation[]} */
 export const images = [
   {
-    file: 'src/engines/restore-file.ts',
+    file: 'src/load/engine-file.ts',
     find: 'return segments !== null && digestsEqual(fileDigest(segments), 0, file.digest, 0)',
     replace: 'return segments !== null',
     why: 'no image is loaded whose bytes were not hashed, and no file is made that is not the one recorded',

@@ -1,8 +1,7 @@
 // Reads a column part by part, so that whole records of it always lie in one piece of memory that threads share.
 
-import type { SnapshotBlob } from '../index.ts'
-import { type MaybeShared, SHARED_PARTS } from '../load/blob.ts'
 import { HEADROOM_BYTES } from '../workers/shared-parts.ts'
+import { type MaybeShared, SHARED_PARTS, type SnapshotBlob } from './blob.ts'
 
 /** One column. */
 export interface ColumnReader {
