@@ -298,7 +298,8 @@ export function createSaveScheduler<Engine>(
       if (saving !== null) await orDeadline(saving.done, deadline)
       else if (mayHaveChanged()) await orDeadline(save(), deadline)
       // The last save had a file, and everything is durable without it.
-      if (isLast && isImageDropped) await orDeadline(save(true), deadline).catch(() => undefined)
+      const isWanted = isLast && isImageDropped && saving === null
+      if (isWanted) await orDeadline(save(true), deadline).catch(() => undefined)
     } finally {
       deadline?.clear()
     }

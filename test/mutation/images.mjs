@@ -180,7 +180,7 @@ export const images = [
   },
   {
     file: 'src/engines/save-scheduler.ts',
-    find: 'if (isLast && isImageDropped) await orDeadline(save(true), deadline).catch(() => undefined)',
+    find: 'if (isWanted) await orDeadline(save(true), deadline).catch(() => undefined)',
     replace: '',
     why: 'the image of the last save is kept, although nothing changed since',
     tests: autosave,
