@@ -2,18 +2,14 @@
 
 import { blake3, digestsEqual } from '../format/blake3.ts'
 import type { Kind, PackIndex } from '../format/pack.ts'
-import { BadBlock, decompressStored } from './block-source.ts'
+import { BadBlock, decompressOrNull } from './block-source.ts'
 import type { DigestMap } from './digest-map.ts'
 import type { OpenPack } from './pack-cache.ts'
 import type { PackWriter } from './pack-writer.ts'
 
 function isWhole(index: PackIndex, entry: number, stored: Uint8Array): boolean {
-  try {
-    return digestsEqual(blake3(decompressStored(index, entry, stored)), 0, index.digest(entry), 0)
-  } catch (error) {
-    if (error instanceof BadBlock) return false
-    throw error
-  }
+  const block = decompressOrNull(index, entry, stored)
+  return block !== null && digestsEqual(blake3(block), 0, index.digest(entry), 0)
 }
 
 /**

@@ -25,6 +25,8 @@ interface ScanStep {
 
 /** Two steps are in memory at a time, or two blocks if those are larger. */
 const STEP_BYTES = 4 * 1024 * 1024
+/** Limits a step over blocks of few or no bytes. */
+const STEP_BLOCKS = 16_384
 
 /** Reads every block from number `from` on, in their order in the file. Reading is one step ahead of checking. */
 export async function* scanPack(file: PackFile, index: PackIndex, from = 0): AsyncGenerator<ScanStep> {
@@ -68,7 +70,7 @@ function stepFrom(index: PackIndex, order: Uint32Array, first: number): Extent {
   while (last < order.length) {
     const entry = order[last]!
     const entryEnd = index.offset(entry) + index.storedLength(entry)
-    if (last > first && entryEnd - start > STEP_BYTES) break
+    if (last > first && (entryEnd - start > STEP_BYTES || last - first === STEP_BLOCKS)) break
     end = Math.max(end, entryEnd)
     last += 1
   }

@@ -4,7 +4,7 @@ import { createPackCache, type OpenPack } from '../blocks/pack-cache.ts'
 import { scanPack } from '../blocks/scan-pack.ts'
 import type { StoreContext } from '../blocks/store-context.ts'
 import { clock } from '../clock.ts'
-import { isDamage, isHoldfastError } from '../errors.ts'
+import { type HoldfastError, isDamage, isHoldfastError } from '../errors.ts'
 import type { Head } from '../format/head.ts'
 import { fromHex } from '../format/hex.ts'
 import { STORE_ID_BYTES } from '../format/limits.ts'
@@ -61,13 +61,15 @@ export async function scrub(ctx: StoreContext, options: ScrubOptions = {}): Prom
   const stored = await ctx.storage.readHead()
   const names = (stored?.head.packs ?? []).map(({ name }) => name).sort()
   const left = names.filter((name) => from === null || name >= from.pack)
+  const missing: MissingPack[] = []
   for (const [i, name] of left.entries()) {
     const first = from?.pack === name ? from.block : 0
-    const done = await scrubPack(ctx, stored!.head, name, first, report, isEnough)
+    const done = await scrubPack(ctx, stored!.head, name, { first, report, missing, isEnough })
     if (done === null && (i === left.length - 1 || !isEnough())) continue
     report.cursor = done === null ? `${left[i + 1]}:0` : `${name}:${done}`
     break
   }
+  await reportMissing(ctx, stored?.head, missing, report)
   report.ok = report.problems.every(({ recorded: known }) => known === true)
   return report
 
@@ -77,14 +79,25 @@ export async function scrub(ctx: StoreContext, options: ScrubOptions = {}): Prom
   }
 }
 
+interface MissingPack {
+  name: string
+  error: HoldfastError
+}
+
+/** What the packs of one slice share, and the block of this pack that it begins with. */
+interface Slice {
+  first: number
+  report: ScrubReport
+  missing: MissingPack[]
+  isEnough: () => boolean
+}
+
 /** Returns the number of the next block when `isEnough` stops it; null when the pack is done. */
 async function scrubPack(
   ctx: StoreContext,
   head: Head,
   name: string,
-  first: number,
-  report: ScrubReport,
-  isEnough: () => boolean,
+  { first, report, missing, isEnough }: Slice,
 ): Promise<number | null> {
   let pack: OpenPack | null = null
   try {
@@ -107,7 +120,8 @@ async function scrubPack(
     }
   } catch (error) {
     if (!isHoldfastError(error)) throw error
-    if (error.code !== 'PACK_MISSING' || (await isNamed(ctx, name))) {
+    if (error.code === 'PACK_MISSING') missing.push({ name, error })
+    else {
       if (isDamage(error)) ctx.badBlocks.notePack(name)
       report.problems.push(packProblem(head, name, error))
     }
@@ -117,10 +131,24 @@ async function scrubPack(
   }
 }
 
-/** A pack that HEAD no longer names was deleted by a writer and is not missing. */
-async function isNamed(ctx: StoreContext, name: string): Promise<boolean> {
-  const stored = await ctx.storage.readHead()
-  return stored?.head.packs.some((pack) => pack.name === name) ?? false
+/**
+ * A pack that HEAD no longer names was deleted by a writer and is not missing. HEAD is read again once for all of them: it may be large, and
+ * they may be many.
+ */
+async function reportMissing(
+  ctx: StoreContext,
+  head: Head | undefined,
+  missing: readonly MissingPack[],
+  report: ScrubReport,
+): Promise<void> {
+  if (head === undefined || missing.length === 0) return
+  const now = await ctx.storage.readHead()
+  const named = new Set(now?.head.packs.map(({ name }) => name))
+  for (const { name, error } of missing) {
+    if (!named.has(name)) continue
+    ctx.badBlocks.notePack(name)
+    report.problems.push(packProblem(head, name, error))
+  }
 }
 
 function limit(name: string, value = Number.POSITIVE_INFINITY): number {

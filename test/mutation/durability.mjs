@@ -550,8 +550,8 @@ export const durability = [
   },
   {
     file: 'src/format/json-file.ts',
-    find: 'if (tail !== `${KEY}${checksum}${END}`)',
-    replace: 'if (tail === "")',
+    find: 'return tail === `${KEY}${checksum}${END}` ? null :',
+    replace: 'return tail !== "" ? null :',
     why: 'a damaged HEAD is believed',
     tests: ['test/storage/head.test.ts', 'test/format'],
   },
@@ -592,8 +592,8 @@ export const durability = [
   },
   {
     file: 'src/blocks/copy-blocks.ts',
-    find: 'return digestsEqual(blake3(decompressStored(index, entry, stored)), 0, index.digest(entry), 0)',
-    replace: 'return digestsEqual(index.digest(entry), 0, index.digest(entry), 0)',
+    find: 'return block !== null && digestsEqual(blake3(block), 0, index.digest(entry), 0)',
+    replace: 'return block !== null',
     why: 'rot is copied into a pack that looks fresh',
     tests: ['test/load', 'test/recovery'],
   },
