@@ -13,12 +13,12 @@ const kinds = {
   BLOB_DAMAGED: 'damaged',
   JOURNAL_DAMAGED: 'damaged',
   JOURNAL_GAP: 'damaged',
-  // Somebody else is at it; later may work.
+  // Somebody else is using it. Try again later.
   STORE_LOCKED: 'busy',
   JOURNAL_LOCKED: 'busy',
   JOURNAL_BUSY: 'busy',
   JOURNAL_FULL: 'busy',
-  // The world moved on between two looks.
+  // Something changed between two looks.
   HEAD_CONFLICT: 'conflict',
   SOURCE_CHANGED: 'conflict',
   SNAPSHOT_GONE: 'conflict',
@@ -35,7 +35,7 @@ const kinds = {
   LOCK_UNAVAILABLE: 'environment',
   NO_SNAPSHOT: 'environment',
   DECOMPRESSION_UNAVAILABLE: 'environment',
-  // Not something this version can do.
+  // This version cannot do it.
   NOT_A_STORE: 'unsupported',
   VERSION_UNSUPPORTED: 'unsupported',
   COMPRESSION_UNSUPPORTED: 'unsupported',
@@ -47,6 +47,8 @@ const kinds = {
   STORE_CLOSED: 'input',
   SNAPSHOT_DISPOSED: 'input',
   SNAPSHOT_NOT_FOUND: 'input',
+  SNAPSHOT_CURRENT: 'input',
+  SNAPSHOT_TAGGED: 'input',
   BLOB_NOT_FOUND: 'input',
   BLOB_NAME_INVALID: 'input',
   METADATA_INVALID: 'input',
@@ -60,7 +62,7 @@ const kinds = {
   ENTRIES_UNSAVED: 'input',
 } as const satisfies Record<string, ErrorKind>
 
-/** Stable; part of the API. `docs/errors.md` says what each means and the way out. */
+/** Stable; part of the API. `docs/errors.md` says what each one means and what to do. */
 export type ErrorCode = keyof typeof kinds
 
 /** Facts about one error: which path, blob, CID, pack, limit. Keys are documented per code in `docs/errors.md`. */

@@ -31,7 +31,7 @@ export interface PersistEngineOptions<Engine>
   attempts?: number | undefined
   /**
    * Restores what was captured into a new engine, and drops that, before anything is committed: `ENGINE_CHECK_FAILED` if it cannot be
-   * restored. Needs the time and memory of a restore, and room for the blobs in `os.tmpdir()`. Default false.
+   * restored. Needs the time and memory of a restore, and room for the blobs in `os.tmpdir()`, or in the store's `tmp/`. Default false.
    */
   check?: boolean | undefined
 }
@@ -48,6 +48,7 @@ export const OPEN_OPTIONS: OptionTable<OpenOptions> = {
   readOnly: 'boolean',
   filesDir: 'any',
   lock: 'any',
+  keep: 'any',
   keepLast: 'any',
   lockWaitMs: 'ms',
   compression: 'any',
@@ -61,6 +62,7 @@ export const PERSIST_ENGINE_OPTIONS: OptionTable<PersistEngineOptions<unknown>> 
   check: 'boolean',
   message: 'any',
   chunking: 'any',
+  keep: 'any',
   keepLast: 'any',
   expectedHead: 'head',
   sourceVersion: 'function',
@@ -73,7 +75,7 @@ export const RESTORE_ENGINE_OPTIONS: OptionTable<RestoreEngineOptions> = {
   at: 'any',
   blobs: 'any',
   metadataSchema: 'any',
-  fallback: 'boolean',
+  fallback: 'any',
   required: 'boolean',
   minSequence: 'any',
   source: 'any',

@@ -195,7 +195,7 @@ export function* parsingPackIndex(parts: PackParts): Steps<PackIndex> {
   if (index.length !== indexBytes) throw damaged(where, `its index has ${index.length} bytes, not ${indexBytes}`)
   if (header.length !== HEADER_BYTES) throw damaged(where, `its header has ${header.length} bytes`)
   const digest = blake3(joined(header, index))
-  // Before the header is believed: a flipped bit in its version is damage, not a newer pack.
+  // The checksum comes before the header's fields: a flipped bit in its version is damage, not a newer pack.
   if (!digestsEqual(digest, 0, footer, 24)) throw damaged(where, 'the digest of its header and index differs')
   if (toHex(digest) !== name) throw damaged(where, `its name should be ${toHex(digest)}`)
   const { storeId: owner } = parsePackHeader(header, where)
@@ -255,7 +255,7 @@ function wrongEntries(index: Uint8Array, view: DataView, from: number, to: numbe
     const compression = index[at + COMPRESSION_AT]!
     if (offset < HEADER_BYTES || offset + storedLength > indexOffset) return `block ${i} lies outside its data`
     if (rawLength > BLOCK_BYTES_MAX) return `block ${i} has ${rawLength} bytes`
-    // Who reads it makes room for it, and the file may be a hole.
+    // A reader allocates this much, and the file may be a hole.
     if (storedLength > BLOCK_BYTES_MAX) return `block ${i} has ${storedLength} stored bytes`
     if (codec !== CODEC_RAW && codec !== CODEC_DAG_CBOR) return `block ${i} has codec ${codec}`
     if (index[at + KIND_AT]! > KIND.commit) return `block ${i} is of kind ${index[at + KIND_AT]}`

@@ -3,17 +3,19 @@
 import type { BlockSource, DamageContext } from '../blocks/block-source.ts'
 import { openPacks, packsByLikelihood, sourceOf } from '../blocks/open-packs.ts'
 import type { OpenPack } from '../blocks/pack-cache.ts'
+import { readManifest } from '../blocks/read-manifest.ts'
 import type { StoreContext } from '../blocks/store-context.ts'
 import { HoldfastError, isDamage } from '../errors.ts'
 import { parseCid } from '../format/cid.ts'
 import type { Head, HeadSnapshot } from '../format/head.ts'
-import { decodeManifest, type Manifest } from '../format/manifest.ts'
+import type { Manifest } from '../format/manifest.ts'
 import { pathOf } from '../location.ts'
 import { emitProcessWarning } from '../progress.ts'
 import type { StoredHead } from '../storage/port.ts'
 import { type BlobContext, type BlobReadOptions, createBlob, type SnapshotBlob } from './blob.ts'
 import { type BlobDirectory, createBlobDirectory } from './blob-directory.ts'
 import { isMostlyRepeats, readDistinctChunks } from './distinct-chunks.ts'
+import { ageMsOf } from './fallback.ts'
 import type { Freshness } from './freshness.ts'
 import { writeBlob } from './write-out.ts'
 
@@ -41,6 +43,8 @@ export interface SnapshotInfo {
 export interface SkippedSnapshot {
   sequence: number
   manifest: string
+  /** How old it is, in ms, by the clock of its writer. */
+  ageMs: number
   error: HoldfastError
 }
 
@@ -58,6 +62,8 @@ export interface Snapshot<Names extends string = string, Metadata = Record<strin
   readonly freshness: Freshness
   /** Which snapshot was the current one when this one was loaded; null when a repair left none. */
   readonly currentSequence: number | null
+  /** How old it was when it was loaded, in ms, by the clock of its writer. 0 when that clock is ahead. */
+  readonly ageMs: number
   /** Newer snapshots that `fallback` skipped, and why. */
   readonly skipped: readonly SkippedSnapshot[]
   has(name: string): boolean
@@ -133,7 +139,7 @@ export async function openSnapshot(
       what: `snapshot ${entry.sequence} of ${ctx.storage.location}`,
       details: { location: ctx.storage.location, sequence: entry.sequence, manifest: entry.manifest },
     }
-    const manifest = decodeManifest(await source.read(parseCid(entry.manifest).digest, damageContext))
+    const manifest = await readManifest(source, parseCid(entry.manifest).digest, damageContext)
     return assemble(ctx, stored, entry, manifest, source, resources, skipped)
   } catch (error) {
     await release(resources)
@@ -259,6 +265,7 @@ function assemble(
   const snapshot: OpenedSnapshot = {
     ...describe(entry, stored.head),
     currentSequence: stored.head.current,
+    ageMs: ageMsOf(entry),
     metadata: manifest.metadata,
     watermark: manifest.watermark,
     freshness: { state: 'unknown' },

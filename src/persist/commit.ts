@@ -8,23 +8,25 @@ import { createPackWriter, type PackWriter } from '../blocks/pack-writer.ts'
 import type { StoreContext } from '../blocks/store-context.ts'
 import { clock } from '../clock.ts'
 import { isDamage, isHoldfastError } from '../errors.ts'
-import { blake3 } from '../format/blake3.ts'
+import type { BlobEntry } from '../format/blob-entry.ts'
+import type { ListBlock } from '../format/blob-list.ts'
 import { CODEC_DAG_CBOR, cidText } from '../format/cid.ts'
 import type { Head, HeadSnapshot } from '../format/head.ts'
 import { fromHex } from '../format/hex.ts'
 import { STORE_ID_BYTES } from '../format/limits.ts'
-import { type BlobEntry, encodeManifest } from '../format/manifest.ts'
+import { type EncodedManifest, encodeManifest } from '../format/manifest.ts'
 import { KIND } from '../format/pack.ts'
 import { cleanUpAfter, type Seen } from '../gc/collect.ts'
 import { type Compaction, compactPacks } from '../gc/compact.ts'
 import { planCompaction } from '../gc/plan-compaction.ts'
+import type { Policy } from '../history/keep.ts'
 import { mergeDamaged, nextHead } from '../history/next-head.ts'
 import { noteSave } from '../history/own-saves.ts'
-import { planRetention } from '../history/retention.ts'
 import type { WriteSession } from '../storage/port.ts'
 import { coversOf, journalAfter } from './covers.ts'
 import { assertReusedIsGood, assertReusedIsReadable, scanDamagedPacks } from './damaged-packs.ts'
 import { type IngestRequest, ingestBlobs, isReadable } from './ingest.ts'
+import { planKept, warnOfManyDropped } from './kept.ts'
 import { openKnownPacks } from './known-packs.ts'
 import { assertPacksPresent } from './packs-present.ts'
 
@@ -35,7 +37,7 @@ interface CommitRequest extends IngestRequest {
   message: string | undefined
   /** The last entry of the journal that the blobs hold the effect of. */
   covers: number | undefined
-  keepLast: number
+  policy: Policy
   packBytesMax: number
 }
 
@@ -44,6 +46,7 @@ interface Committed {
   manifest: string
   /** The current snapshot already had exactly this content: nothing was written. */
   unchanged: boolean
+  dropped: number[]
   blobs: ReadonlyMap<string, BlobEntry>
   bytes: { total: number; written: number; reused: number; compacted: number }
 }
@@ -60,9 +63,7 @@ interface Blocks {
 interface Content {
   blobs: ReadonlyMap<string, BlobEntry>
   manifest: string
-  /** The manifest's digest and block. */
-  digest: Uint8Array
-  block: Uint8Array
+  encoded: EncodedManifest
   total: number
 }
 
@@ -130,7 +131,8 @@ async function commit(
   }
 
   const sequence = head.sequence + 1
-  const kept = planKept(head, sequence, request.keepLast)
+  const time = clock.now().toISOString()
+  const { kept, dropped } = planKept(head, { sequence, time }, request.policy)
   const compaction = await mergeSmallPacks(ctx, head, kept, blocks, request)
   await dedup.flush()
   await dedup.drain()
@@ -143,12 +145,12 @@ async function commit(
   const snapshot: HeadSnapshot = {
     sequence,
     manifest: content.manifest,
-    time: clock.now().toISOString(),
+    time,
     ...(request.message === undefined ? {} : { message: request.message }),
     tags: [],
     abandoned: false,
     // Compaction may have moved a manifest that the store already had.
-    pack: dedup.packOf(content.digest),
+    pack: dedup.packOf(content.encoded.digest),
     packs: withPack(dedup.needed(), lastPack),
     size: content.total,
     ...(covers === undefined ? {} : { covers }),
@@ -180,6 +182,7 @@ async function commit(
   const save = noteSave(next, head.current)
   await session.swapHead(next, () => ready)
   save.done()
+  warnOfManyDropped(ctx, head, dropped, request.policy)
   for (const digest of dedup.writtenBlocks) ctx.checkedBlocks.note(digest)
   if (covers !== undefined) await ctx.journal?.committed(covers.sequence, sequence, head.journal?.first ?? null)
 
@@ -191,7 +194,7 @@ async function commit(
   await released
   const compacted = compaction?.movedBytes ?? 0
   const bytes = { total: content.total, written: writer.bytes - compacted, reused: dedup.reusedBytes, compacted }
-  return { sequence, manifest: content.manifest, unchanged: false, blobs: content.blobs, bytes }
+  return { sequence, manifest: content.manifest, unchanged: false, dropped, blobs: content.blobs, bytes }
 }
 
 async function ingest(
@@ -203,23 +206,29 @@ async function ingest(
   const previous = current === null ? null : { snapshot: current, source }
   const blobs = await ingestBlobs(ctx, { dedup, writer, previous }, request)
   const { metadata, watermark } = request
-  const block = encodeManifest({ blobs, metadata, ...(watermark === undefined ? {} : { watermark }) })
-  const digest = blake3(block)
-  dedup.block(block, digest, CODEC_DAG_CBOR, KIND.manifest)
+  const encoded = encodeManifest({ blobs, metadata, ...(watermark === undefined ? {} : { watermark }) })
+  for (const { block, digest } of blocksOf(encoded)) dedup.block(block, digest, CODEC_DAG_CBOR, KIND.manifest)
   const total = [...blobs.values()].reduce((sum, { size }) => sum + size, 0)
-  return { blobs, manifest: cidText({ codec: CODEC_DAG_CBOR, digest }), digest, block, total }
+  return { blobs, manifest: cidText({ codec: CODEC_DAG_CBOR, digest: encoded.digest }), encoded, total }
+}
+
+/** Its blob list, then the manifest. */
+function blocksOf(encoded: EncodedManifest): ListBlock[] {
+  return [...encoded.list, encoded]
 }
 
 /** Whether the current snapshot has exactly this content, and no block of it had to be written again. */
 async function isCurrent(
   current: HeadSnapshot | null,
-  { manifest, digest, block }: Content,
+  { manifest, encoded }: Content,
   { source, dedup, writer }: Blocks,
 ): Promise<boolean> {
   if (current?.manifest !== manifest || writer.bytes > 0) return false
-  if (await isReadable(source, digest)) return true
-  // The manifest was known from memory, and its block on the disk is damaged: `block` writes it again.
-  dedup.block(block, digest, CODEC_DAG_CBOR, KIND.manifest)
+  for (const { block, digest } of blocksOf(encoded)) {
+    if (await isReadable(source, digest)) continue
+    // The manifest was known from memory, and this block of it is damaged on the disk: `block` writes it again.
+    dedup.block(block, digest, CODEC_DAG_CBOR, KIND.manifest)
+  }
   return writer.bytes === 0
 }
 
@@ -237,6 +246,7 @@ async function acknowledge(
     sequence: current.sequence,
     manifest,
     unchanged: true,
+    dropped: [],
     blobs,
     bytes: { total, written: 0, reused: total, compacted: 0 },
   }
@@ -261,13 +271,6 @@ async function raiseCovers(
   await session.swapHead(nextHead(head, { snapshots, journal: journalAfter(ctx, head, snapshots) }))
   await ctx.journal?.committed(covers.sequence, current.sequence, head.journal?.first ?? null)
   return true
-}
-
-/** The older snapshots that are kept beside the new one. */
-function planKept(head: Head, sequence: number, keepLast: number): HeadSnapshot[] {
-  const newest = { sequence, tags: [], abandoned: false }
-  const stay = new Set(planRetention([newest, ...head.snapshots], sequence, keepLast).map((kept) => kept.sequence))
-  return head.snapshots.filter((snapshot) => stay.has(snapshot.sequence))
 }
 
 /** Ascending, `pack` included. */

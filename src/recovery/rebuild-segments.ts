@@ -2,8 +2,8 @@
 
 import type { BlockSource } from '../blocks/block-source.ts'
 import { blake3, digestsEqual } from '../format/blake3.ts'
+import type { BlobEntry } from '../format/blob-entry.ts'
 import { DIGEST_BYTES, SEGMENT_BYTES } from '../format/limits.ts'
-import type { BlobEntry } from '../format/manifest.ts'
 import { encodeSegments } from '../format/segments.ts'
 import { isMostlyRepeats } from '../load/distinct-chunks.ts'
 import { readRange } from '../load/read-blob.ts'
@@ -39,7 +39,7 @@ async function segmentDigests(source: BlockSource, entry: BlobEntry): Promise<Ui
     const end = Math.min(start + SEGMENT_BYTES, entry.size)
     const segment = new Uint8Array(end - start)
     let filled = 0
-    for await (const part of readRange(source, entry, DAMAGE, start, end)) {
+    for await (const part of readRange(source, entry, DAMAGE, start, end, { byChunks: true })) {
       segment.set(part, filled)
       filled += part.length
     }

@@ -61,7 +61,7 @@ export const durability = [
     why: 'without the fsync of its directory an acknowledged name is lost',
   },
   {
-    file: 'src/fs/durable.ts',
+    file: 'src/fs/make-directory.ts',
     find: `or may die before.
     await directory.sync()
 `,
@@ -70,33 +70,33 @@ export const durability = [
     why: 'a directory that was made and not made durable takes with it what is put into it',
   },
   {
-    file: 'src/fs/durable.ts',
+    file: 'src/fs/move-aside.ts',
     find: `await into.sync()
       await fs.rename(from, target)`,
     replace: 'await fs.rename(from, target)',
     why: 'the note that explains a file in quarantine may be lost, and the file not',
   },
   {
-    file: 'src/fs/durable.ts',
+    file: 'src/fs/move-aside.ts',
     find: 'await syncAfterRename(into, quarantineDirectory)',
     replace: '',
     why: 'what was moved into quarantine may be under neither name',
   },
   {
-    file: 'src/fs/durable.ts',
+    file: 'src/fs/move-aside.ts',
     find: 'await syncAfterRename(outOf, dirname(from))',
     replace: '',
     why: 'what was moved aside may come back',
   },
   {
-    file: 'src/fs/durable.ts',
+    file: 'src/fs/move-aside.ts',
     find: `await writeFully(file, [Buffer.from(\`\${text}\\n\`)], 0)
     await file.sync()`,
     replace: 'await writeFully(file, [Buffer.from(`${text}\\n`)], 0)',
     why: 'the note that explains a file in quarantine may be empty',
   },
   {
-    file: 'src/fs/durable.ts',
+    file: 'src/fs/write-tree.ts',
     find: 'await syncAfterRename(directory, parent)\n  })',
     replace: '})',
     why: 'a directory of blobs that was written out may be gone',
@@ -456,8 +456,8 @@ export const durability = [
   },
   {
     file: 'src/history/history.ts',
-    find: 'if (change !== null || session.uncertain) await',
-    replace: 'if (change !== null) await',
+    find: 'if (change === null && !session.uncertain) return infoOf(session, sequence)',
+    replace: 'if (change === null) return infoOf(session, sequence)',
     why: 'a tag that is there already acknowledges a commit that is not known to be durable',
   },
   {
@@ -543,12 +543,6 @@ export const durability = [
     why: 'a sequence is never given twice',
   },
   {
-    file: 'src/history/retention.ts',
-    find: '|| snapshot.tags.length > 0',
-    replace: '',
-    why: 'tagged snapshots are kept',
-  },
-  {
     file: 'src/format/json-file.ts',
     find: 'return tail === `${KEY}${checksum}${END}` ? null :',
     replace: 'return tail !== "" ? null :',
@@ -578,17 +572,45 @@ export const durability = [
   },
   {
     file: 'src/load/read-blob.ts',
-    find: 'if (segments !== null && digestsEqual(blake3(target.subarray(start, end)), 0, segments, at)) return true',
-    replace: 'if (segments !== null) return true',
+    find: 'const isGood = segments !== null && digestsEqual(blake3(bytes.subarray(start, end)), 0, segments, digestAt(start))',
+    replace: 'const isGood = segments !== null',
     why: 'a wrong byte is handed out',
     tests: ['test/explore/bytes.test.ts', 'test/explore/faulty-reads.test.ts'],
   },
   {
-    file: 'src/load/plan-reads.ts',
-    find: 'if (!digestsEqual(blake3(bytes), 0, run.digests, i * DIGEST_BYTES)) {',
-    replace: 'if (digestsEqual(blake3(bytes), 0, new Uint8Array(32), 0)) {',
-    why: 'a wrong byte is streamed',
-    tests: ['test/explore/bytes.test.ts', 'test/explore/faulty-reads.test.ts'],
+    file: 'src/load/execute-read.ts',
+    find: 'const isGood = isWhole && digestsEqual(blake3(bytes.subarray(at, at + length)), 0, run.digests, i * DIGEST_BYTES)',
+    replace: 'const isGood = isWhole',
+    why: 'a wrong byte of a range is streamed',
+    tests: ['test/load/segments.test.ts', 'test/explore/bytes.test.ts', 'test/explore/faulty-reads.test.ts'],
+  },
+  {
+    file: 'src/load/read-blob.ts',
+    find: 'const isGood = isSegment ? await hasDigest(target, segments, digestAt(start)) : false',
+    replace: 'const isGood = isSegment',
+    why: 'a wrong byte of a segment is streamed',
+    tests: ['test/load/segments.test.ts'],
+  },
+  {
+    file: 'src/load/read-blob.ts',
+    find: 'if (isGood === null) continue',
+    replace: '',
+    why: 'memory that a dead worker took along is filled again',
+    tests: ['test/load/segments.test.ts'],
+  },
+  {
+    file: 'src/blocks/scan-pack.ts',
+    find: 'const wrong = (await findWrong({ bytes }, parts, digests))!',
+    replace: 'const wrong = new Uint32Array(parts.length + digests.length).subarray(0, 0)',
+    why: 'verify reads to find what rots',
+    tests: ['test/load/segments.test.ts', 'test/recovery/verify.test.ts'],
+  },
+  {
+    file: 'src/workers/wrong-parts.ts',
+    find: 'if (digest[k] === digests[n * DIGEST_BYTES + k]) continue',
+    replace: 'if (digest[k] !== undefined) continue',
+    why: 'what a worker checks is checked',
+    tests: ['test/load/segments.test.ts'],
   },
   {
     file: 'src/blocks/copy-blocks.ts',
@@ -606,7 +628,7 @@ export const durability = [
   },
   {
     file: 'src/load/load.ts',
-    find: 'if (!ahead) await assertStillThere(ctx, stored, damage, options.fallback === true)',
+    find: 'if (!ahead) await assertStillThere(ctx, stored, damage, limits)',
     replace: '',
     why: 'a snapshot that was dropped while it was opened is no damage',
     tests: ['test/load/readers.test.ts'],
@@ -842,8 +864,8 @@ export const durability = [
   },
   {
     file: 'src/persist/commit.ts',
-    find: 'if (await isReadable(source, digest)) return true',
-    replace: 'if (digest !== undefined) return true',
+    find: 'if (await isReadable(source, digest)) continue',
+    replace: 'if (digest !== undefined) continue',
     why: 'a snapshot whose manifest has gone bad is acknowledged once more',
     tests: ['test/store/remembered.test.ts'],
   },
