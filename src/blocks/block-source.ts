@@ -69,6 +69,8 @@ export interface BlockSourceOptions {
   failures?: readonly unknown[] | undefined
   /** Opens the packs that this snapshot does not need but that may hold another copy of a block. */
   others?: (() => Promise<BlockSource | null>) | undefined
+  /** Called for each block that `read` has found to be good. */
+  onGoodBlock?: ((digest: Uint8Array) => void) | undefined
   /** Called for each bad copy of a block, with the reason. */
   onBadBlock?: ((pack: string, digest: Uint8Array, error: unknown) => void) | undefined
 }
@@ -215,6 +217,12 @@ export function lazyBlockSource(openers: readonly PackOpener[], options: BlockSo
     return decompressStored(index, entry, stored)
   }
 
+  function good(bytes: Uint8Array, digest: Uint8Array): Uint8Array {
+    const block = check(bytes, digest)
+    options.onGoodBlock?.(digest)
+    return block
+  }
+
   /** Tries every pack but the one tried already, then the packs of `others`. */
   async function readElsewhere(
     digest: Uint8Array,
@@ -233,7 +241,7 @@ export function lazyBlockSource(openers: readonly PackOpener[], options: BlockSo
       const entry = indexes[packNumber]!.find(digest, 0)
       if (entry === -1) continue
       try {
-        return check(await readPlace(placeOf(packNumber, entry)), digest)
+        return good(await readPlace(placeOf(packNumber, entry)), digest)
       } catch (error) {
         if (!isBadCopy(error)) throw error
         reason ??= error
@@ -273,7 +281,7 @@ export function lazyBlockSource(openers: readonly PackOpener[], options: BlockSo
       const place = find(digest, 0)
       if (place === -1) return await readElsewhere(digest, -1, damageContext, undefined)
       try {
-        return check(await readPlace(place), digest)
+        return good(await readPlace(place), digest)
       } catch (error) {
         if (!isBadCopy(error)) throw error
         options.onBadBlock?.(readable[packNumberOf(place)]!.name, digest, error)

@@ -89,6 +89,13 @@ export const checks = [
     tests: ['test/recovery/crafted.test.ts'],
   },
   {
+    file: 'src/blocks/open-packs.ts',
+    find: 'onGoodBlock: (digest) => ctx.checkedBlocks.note(digest),',
+    replace: '',
+    why: 'what the walk of the snapshot before has read is not read again',
+    tests: ['test/persist/damaged-packs.test.ts'],
+  },
+  {
     file: 'src/format/pack-entries.ts',
     find: 'isRegular: difference === 0 && areSmaller',
     replace: 'isRegular: areSmaller',
