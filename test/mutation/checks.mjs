@@ -1009,8 +1009,8 @@ export const checks = [
     file: 'src/persist/commit.ts',
     find: 'await assertReusedIsReadable(ctx, blocks, request.signal)',
     replace: '',
-    why: 'a persist reuses a node that cannot be read, because an index is wrong about it',
-    tests: ['test/explore/stores.test.ts'],
+    why: 'a persist reuses a node that cannot be read',
+    tests: ['test/persist/damaged-packs.test.ts'],
   },
   {
     file: 'src/cli/session.ts',

@@ -84,3 +84,21 @@ test('the first persist of a process reads each node and segments block of the s
   expect(result.unchanged).toBe(true)
   for (const { offset } of blocks) expect(reads.filter((position) => position === offset)).toHaveLength(1)
 })
+
+test('a node of an older snapshot that has rotted is not built on, although nothing of the snapshot before told of it', async () => {
+  const other = { blobs: { index: { source: noise(64 * CHUNK, 8), chunking: fixed(CHUNK) } } }
+  const { image } = await visit(sound, (store) => store.persist(other))
+  const [older] = packsOf(sound)
+  const bytes = new Uint8Array(fileOf(image, older!))
+  for (const { kind, offset } of blocksOf(image, older!)) if (kind === 1) bytes[offset + 9]! ^= 1
+  const disk = createDisk(withFiles(image, { [older!]: bytes }))
+  const store = open(disk)
+  await rejects(store.persist(index), 'PACK_DAMAGED')
+  await store.persist(index)
+  await store.close()
+  const { result } = await visit(disk.image(), async (fresh) => {
+    await using snapshot = await fresh.load()
+    return sameBytes(await snapshot!.blob('index').bytes(), content)
+  })
+  expect(result).toBe(true)
+})
