@@ -871,6 +871,13 @@ export const checks = [
     tests: ['test/persist/sources.test.ts'],
   },
   {
+    file: 'src/engines/plain.ts',
+    find: 'if (awaits && !isTold) {',
+    replace: 'if (awaits && isTold && !isTold) {',
+    why: 'two states of an engine are saved as one',
+    tests: ['test/engines/plain.test.ts'],
+  },
+  {
     file: 'src/gc/mark.ts',
     find: '(block) => mark(block, 0))',
     replace: ')',
