@@ -196,10 +196,11 @@ export function createSaveScheduler<Engine>(
   }
 
   async function persist(run: Run): Promise<PersistResult> {
-    const { alongside, attempts, checkEvery, chunking, keepLast, lockWaitMs } = options
+    const { alongside, attempts, checkEvery, chunking, keep, keepLast, lockWaitMs } = options
     const request: PersistEngineOptions<Engine> = {
       ...(attempts === undefined ? {} : { attempts }),
       ...(chunking === undefined ? {} : { chunking }),
+      ...(keep === undefined ? {} : { keep }),
       ...(keepLast === undefined ? {} : { keepLast }),
       ...(lockWaitMs === undefined ? {} : { lockWaitMs }),
       check: checkEvery !== undefined && saves % checkEvery === 0,
