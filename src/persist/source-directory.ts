@@ -7,7 +7,7 @@ import type { DirectoryEntry, FileStat, FileSystem } from '../fs/port.ts'
 import type { Excluded } from './directory-options.ts'
 
 /** Which directory, and what of it. */
-export interface DirectoryRequest {
+interface DirectoryRequest {
   root: string
   /** Of the blobs, before the first `/`. */
   name: string
