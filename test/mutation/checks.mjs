@@ -899,6 +899,13 @@ export const checks = [
     tests: ['test/persist/directory-options.test.ts'],
   },
   {
+    file: 'src/engines/engine-failed.ts',
+    find: 'if (isHoldfastError(cause) || (signal?.aborted === true && cause === signal.reason)) throw cause',
+    replace: 'if (signal?.aborted === true && cause === signal.reason) throw cause',
+    why: 'damage that was met in a restore passes for a failure of the engine, and fallback does not move on',
+    tests: ['test/engines/minisearch.test.ts', 'test/engines/engine-failed.test.ts'],
+  },
+  {
     file: 'src/gc/mark.ts',
     find: '(block) => mark(block, 0))',
     replace: ')',
