@@ -23,7 +23,10 @@ class Usearch {
 }
 class Hnswlib {
   writeIndexSync = (path: string): void => writeFileSync(path, 'hnswlib')
-  readIndex = async (path: string): Promise<never> => (readFileSync(path), fails())
+  async readIndex(path: string): Promise<never> {
+    expect(readFileSync(path, 'utf8')).toBe('hnswlib')
+    return fails()
+  }
   resizeIndex(): void {}
   setEf(): void {}
   getNumDimensions = (): number => 3
