@@ -42,6 +42,7 @@ const kinds = {
   FILES_UNSUPPORTED: 'unsupported',
   JOURNAL_UNSUPPORTED: 'unsupported',
   ENGINE_CHECK_FAILED: 'unsupported',
+  ENGINE_FAILED: 'unsupported',
   // The caller gave something that cannot be kept, found or done.
   READ_ONLY: 'input',
   STORE_CLOSED: 'input',

@@ -88,6 +88,8 @@ export interface SaveContext {
   /** Counts from 1: the engine changed while it was saved the time before. An adapter that can save at one go may do so now. */
   attempt: number
   signal?: AbortSignal | undefined
+  /** True: the caller's `sourceVersion` tells whether the engine changed while it was saved. */
+  watched?: boolean | undefined
   /** Where to put files in between: set when `os.tmpdir()` had no room for them, to a directory of the store. */
   temporaryDirectory?: string | undefined
 }
@@ -140,7 +142,8 @@ export async function persistEngine<Engine>(
       rest.signal?.throwIfAborted()
       let captured: Captured | undefined
       try {
-        const context = { attempt, signal: rest.signal, temporaryDirectory }
+        const watched = rest.sourceVersion !== undefined
+        const context = { attempt, signal: rest.signal, watched, temporaryDirectory }
         captured = await captureEngine(adapter, engine, options, context)
         const request = { ...rest, ...captured.snapshot, sourceVersion: captured.unchanged }
         if (!check) return await persistSnapshot(location, request)

@@ -1,6 +1,6 @@
 // The adapter for engines that have none of their own. The caller turns the engine into bytes, or saves it to a path.
 
-import type { BlobInput, SnapshotBlob } from '../index.ts'
+import { type BlobInput, HoldfastError, type SnapshotBlob } from '../index.ts'
 import { assertOptions, type OptionTable, refusePromise } from '../misuse.ts'
 import type { EngineAdapter, RestoreContext, SaveContext, SavedEngine } from './adapter.ts'
 
@@ -16,8 +16,8 @@ export interface PlainOptions<Engine> {
   /**
    * One blob, or several by name. Bytes, text, streams, `{ file }`, or `(path) => …` that saves into a path. Bytes are
    * taken as they are now; what is read later (streams, functions, files) needs `revision` if the engine can change
-   * meanwhile. So does an asynchronous `save`
-   that looks at the engine after its first `await`: without `revision` nobody can know that its parts are of two states.
+   * meanwhile. So does a `save` that awaits anything: its parts could be of two states, and it is refused (`SOURCE_FAILED`) unless there is a
+   * `revision`, the caller gives `sourceVersion`, or it answers `{ blobs, captured: true }`.
    */
   save(engine: Engine, context: SaveContext): PlainBlobs | Promise<PlainBlobs>
   /**
@@ -47,6 +47,8 @@ export type PlainBlobs = BlobInput | NamedBlobs
 
 interface NamedBlobs {
   blobs: Readonly<Record<string, BlobInput>> | Iterable<readonly [string, BlobInput]>
+  /** True: the blobs are copies of one state of the engine, whatever `save` awaited. You see to it that nothing changes the engine meanwhile. */
+  captured?: boolean | undefined
   /** Called when the blobs have been read, or will not be: removes temporary files. */
   release?(): void | Promise<void>
 }
@@ -70,15 +72,43 @@ export function plain<Engine>(description: PlainOptions<Engine>): EngineAdapter<
     version,
     async save(engine, context) {
       // An async function runs up to its first await at once: `save` is called in the instant of the capture.
-      const saved = await description.save(engine, context)
-      if (!isNamed(saved)) return { blobs: { index: saved } }
-      const { blobs, release } = saved
-      return { blobs, ...(release === undefined ? {} : { release: () => release.call(saved) }) }
+      const saving = description.save(engine, context)
+      const awaits = !(await isSettled(saving))
+      const saved = await saving
+      const named: NamedBlobs = isNamed(saved) ? saved : { blobs: { index: saved } }
+      const { blobs, captured, release } = named
+      const isTold = captured === true || context.watched === true || revision?.call(description, engine) !== undefined
+      if (awaits && !isTold) {
+        await release?.call(named)
+        throw perhapsTorn(name)
+      }
+      return {
+        blobs,
+        ...(captured === true ? { captured } : {}),
+        ...(release === undefined ? {} : { release: () => release.call(named) }),
+      }
     },
     restore: (saved, context) => description.restore(saved, context),
     ...(revision === undefined ? {} : { revision: (engine: Engine) => revision.call(description, engine) }),
     ...(close === undefined ? {} : { close: (engine: Engine) => close.call(description, engine) }),
   }
+}
+
+const PENDING = Symbol('pending')
+
+/** Whether a save was done when it returned. An async function that awaits nothing was; nothing else ran meanwhile. */
+async function isSettled(saving: PlainBlobs | Promise<PlainBlobs>): Promise<boolean> {
+  return (await Promise.race([saving, PENDING])) !== PENDING
+}
+
+function perhapsTorn(name: string): HoldfastError {
+  return new HoldfastError(
+    'SOURCE_FAILED',
+    `the save of ${name} awaits, and nothing tells whether the engine changed meanwhile: its blobs may be of two states, and were not saved. Give ` +
+      'plain a revision(engine) that differs after every change, or persistEngine a sourceVersion; or, if nothing can change the engine during ' +
+      'its save, answer { blobs, captured: true }',
+    { details: { engine: name } },
+  )
 }
 
 function isNamed(saved: PlainBlobs): saved is NamedBlobs {

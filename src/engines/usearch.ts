@@ -15,6 +15,7 @@ import type { Region } from '../encodings/columns.ts'
 import { captureBytes, captureFile, cutShort, type SavedFile } from '../local/saved-file.ts'
 import { assertOptions } from '../misuse.ts'
 import type { EngineAdapter } from './adapter.ts'
+import { restoring } from './engine-failed.ts'
 import { packageVersion } from './version.ts'
 
 /** What is called of an `Index`. */
@@ -98,13 +99,17 @@ export function usearch<Engine extends UsearchLike, Options extends UsearchOptio
       const file = captureFile(directory, (path) => engine.save(path))
       return saveColumns(file, format, ours === null ? {} : { fileVersion: versionOf(ours) }, directory)
     },
-    restore(saved, context) {
+    restore(given, context) {
       const directory = temporaryDirectory ?? context.temporaryDirectory
-      return restoreColumns(saved, format, { temporaryDirectory: directory, signal: context.signal }, (path) => {
-        const engine = new Index(engineOptions)
-        engine.load(path)
-        return engine
-      })
+      const { signal } = context
+      const option = '{ dimensions, metric, quantization, multi }'
+      return restoring(given, { engine: 'usearch', option, signal }, (saved) =>
+        restoreColumns(saved, format, { temporaryDirectory: directory, signal }, (path) => {
+          const engine = new Index(engineOptions)
+          engine.load(path)
+          return engine
+        }),
+      )
     },
     refuses({ state }, context) {
       const saved = state?.fileVersion

@@ -2,7 +2,7 @@
 
 import { writeFileSync } from 'node:fs'
 import { Readable } from 'node:stream'
-import { expect, test, vi } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { type Alongside, persistEngine } from '../../src/engines/adapter.ts'
 import { plain } from '../../src/engines/plain.ts'
 import { memory } from '../../src/index.ts'
@@ -50,6 +50,46 @@ test('what an asynchronous save holds is released, whatever comes of it', async 
   const wrong = Promise.resolve({}) as unknown as Record<string, string>
   await expect(persistEngine(memory(), asynchronous(wrong), {})).rejects.toThrow(TypeError)
   expect(release).toHaveBeenCalledTimes(3)
+})
+
+describe('a save that awaits', () => {
+  const awaiting = (answer: object, more: object = {}) =>
+    plain({
+      name: 'mine',
+      async save() {
+        await Promise.resolve()
+        return { blobs: { a: 'x' }, ...answer }
+      },
+      restore: async () => ({}),
+      ...more,
+    })
+
+  test.each<[string, object]>([
+    ['nothing that tells whether the engine changed', {}],
+    ['a revision that cannot tell', { revision: () => undefined }],
+  ])('is refused by name with %s, and releases what it holds', async (_, more) => {
+    const release = vi.fn()
+    const error = await rejects(persistEngine(memory(), awaiting({ release }, more), {}), 'SOURCE_FAILED')
+    expect(error.message).toMatch(/^the save of mine awaits.*revision.*sourceVersion.*captured: true/)
+    expect(error.details).toEqual({ engine: 'mine' })
+    expect(release).toHaveBeenCalledTimes(1)
+  })
+
+  test('is taken with a revision, a sourceVersion, or the word of the caller', async () => {
+    await persistEngine(memory(), awaiting({}, { revision: () => 1 }), {})
+    await persistEngine(memory(), awaiting({}), {}, { sourceVersion: () => 1 })
+    await persistEngine(memory(), awaiting({ captured: true }), {})
+  })
+
+  test('and whose source version moves is SOURCE_CHANGED', async () => {
+    let version = 0
+    await rejects(persistEngine(memory(), awaiting({}), {}, { sourceVersion: () => version++ }), 'SOURCE_CHANGED')
+  })
+
+  test('nothing is taken, though it is an async function', async () => {
+    const quiet = plain({ name: 'mine', save: async () => 'x', restore: async () => ({}) })
+    await persistEngine(memory(), quiet, {})
+  })
 })
 
 test('an asynchronous save of an engine that changes meanwhile is SOURCE_CHANGED, by its revision', async () => {
