@@ -1,6 +1,7 @@
 // Restores a live engine from its newest snapshot, and applies the changes of the journal that came after it.
 
 import { readChange } from '../encodings/change.ts'
+import { createYielder } from '../event-loop.ts'
 import {
   HoldfastError,
   isHoldfastError,
@@ -35,15 +36,21 @@ export async function start<Engine, Change>(
   let watermark = restored?.snapshot.watermark as Watermark | undefined
   let replayed = 0
   let replayedBytes = 0
-  for await (const entry of journal.read({ after: covers })) {
-    const { sequence } = entry
-    const { change, carried } = replayOne(options, engine, entry)
-    if (change !== null && options.onReplayError?.({ sequence, change: change.value }, change.error) !== 'skip') {
-      throw replayFailed(sequence, change.error)
+  const turn = createYielder()
+  for await (const entries of journal.readBatches({ after: covers })) {
+    for (const entry of entries) {
+      const { sequence } = entry
+      const { change, carried } = replayOne(options, engine, entry)
+      if (change !== null && options.onReplayError?.({ sequence, change: change.value }, change.error) !== 'skip') {
+        throw replayFailed(sequence, change.error)
+      }
+      if (carried !== undefined) watermark = carried as Watermark
+      replayed += 1
+      replayedBytes += entry.data.length
+      // Most of the time there is nothing to wait for.
+      const turned = turn()
+      if (turned !== undefined) await turned
     }
-    if (carried !== undefined) watermark = carried as Watermark
-    replayed += 1
-    replayedBytes += entry.data.length
   }
   return { engine, restored, watermark, replayed, replayedBytes }
 }

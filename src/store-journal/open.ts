@@ -14,6 +14,7 @@ import { JOURNAL_LOCK } from '../journal/lock.ts'
 import type { OwnedJournal } from '../journal/owned.ts'
 import { withoutRanges } from '../journal/plan-recovery.ts'
 import type { Range } from '../journal/segment.ts'
+import { oneByOne } from './one-by-one.ts'
 import type { Journal, JournalEntry, JournalOptions } from './options.ts'
 import { currentCovers, DIRECTORY, type JournalFiles, markOf, placeOf, rangeOf, seenOf, segmentOf } from './place.ts'
 
@@ -151,7 +152,7 @@ function journalOf(ctx: StoreContext, owned: OwnedJournal, maxJournalBytes: numb
     isWarned = isHalf
   }
 
-  async function* read({ after }: { after?: number } = {}): AsyncGenerator<JournalEntry> {
+  async function* readBatches({ after }: { after?: number } = {}): AsyncGenerator<JournalEntry[]> {
     if (after !== undefined && !(Number.isSafeInteger(after) && after >= 0)) {
       throw new RangeError(`journal.read: after is a sequence, got ${after}`)
     }
@@ -160,9 +161,13 @@ function journalOf(ctx: StoreContext, owned: OwnedJournal, maxJournalBytes: numb
     const skips = (covers?.skips ?? []).map(rangeOf)
     const begin = after ?? covers?.sequence ?? 0
     const lost = firstLost(owned.lost, skips, begin)
-    for await (const { sequence, data } of owned.read(begin)) {
-      if (skips.some(({ first, last }) => sequence >= first && sequence <= last)) continue
-      yield { sequence, data, afterLoss: sequence > lost }
+    const isSkipped = ({ sequence }: JournalEntry): boolean =>
+      skips.some(({ first, last }) => sequence >= first && sequence <= last)
+    for await (const entries of owned.read(begin)) {
+      const left = skips.length === 0 ? entries : entries.filter((entry) => !isSkipped(entry))
+      if (left.length === 0) continue
+      if (left.at(-1)!.sequence > lost) for (const entry of left) entry.afterLoss = entry.sequence > lost
+      yield left
     }
   }
 
@@ -198,7 +203,8 @@ function journalOf(ctx: StoreContext, owned: OwnedJournal, maxJournalBytes: numb
     assertTakes: owned.assertTakes,
     flush: owned.flush,
     durable: owned.waitFor,
-    read,
+    read: (request) => oneByOne(readBatches(request)),
+    readBatches,
     close,
     [Symbol.asyncDispose]: close,
   }

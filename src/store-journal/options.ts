@@ -74,6 +74,8 @@ export interface Journal {
    * @throws JOURNAL_GAP, JOURNAL_DAMAGED, IO_FAILED
    */
   read(options?: { after?: number }): AsyncIterable<JournalEntry>
+  /** As `read`, some thousand entries at a time: several times as fast when they are small. */
+  readBatches(options?: { after?: number }): AsyncIterable<JournalEntry[]>
   /** Waits until everything that was appended is durable, and lets others open the journal. */
   close(): Promise<void>
   [Symbol.asyncDispose](): Promise<void>

@@ -54,6 +54,33 @@ test('entries after the current snapshot come back, and those that it covers do 
   expect((await again.load())?.covers).toBe(2)
 })
 
+test('entries are read one by one or many at a time, and a reading may be left', async () => {
+  const store = await openAt(directory())
+  const journal = await store.openJournal()
+  const values = Array.from({ length: 30_000 }, (_, i) => `${i}`)
+  for (const value of values) journal.append(text(value))
+  await journal.flush()
+  const batches: string[][] = []
+  for await (const batch of journal.readBatches({ after: 3 }))
+    batches.push(batch.map(({ data }) => `${Buffer.from(data)}`))
+  expect(batches.length).toBeLessThan(20)
+  expect(batches.flat()).toEqual(values.slice(3))
+  expect(await entries(journal, 3)).toEqual(values.slice(3))
+  let last = 0
+  for await (const { sequence } of journal.read({ after: 20_000 })) {
+    last = sequence
+    if (sequence === 25_000) break
+  }
+  expect(last).toBe(25_000)
+  // Calls of next that do not wait for each other keep the order.
+  const iterator = journal.read({ after: 0 })[Symbol.asyncIterator]()
+  const some = await Promise.all(Array.from({ length: 10_000 }, () => iterator.next()))
+  expect(some.map(({ value }) => value!.sequence)).toEqual(values.slice(0, 10_000).map((_, i) => i + 1))
+  await iterator.return!()
+  expect(await iterator.next()).toMatchObject({ done: true })
+  await expect(journal.read({ after: -1 })[Symbol.asyncIterator]().next()).rejects.toThrow(RangeError)
+})
+
 test('a snapshot of the same content covers more entries without being made again', async () => {
   const store = await openAt(directory())
   const journal = await store.openJournal()
