@@ -23,7 +23,9 @@ export function savingAdapter<Engine>(
         )
       }
       try {
-        const state = await adapter.save(engine, context)
+        // Nothing changes now: there is no need to copy all at one go, for which the event loop would stand still.
+        const state = await adapter.save(engine, { ...context, attempt: 1 })
+        if (state.captured === true) done()
         const release = state.release?.bind(state)
         return {
           ...state,
