@@ -86,3 +86,24 @@ export const LIVE_OPTIONS: OptionTable<OpenEngineOptions<unknown, unknown>> = {
   maxJournalBytes: 'any',
   saveAfterBytes: 'any',
 }
+
+export const CHANGE_OPTIONS: OptionTable<{ watermark?: Watermark | undefined }> = { watermark: 'any' }
+
+/** @throws TypeError, RangeError for what the table does not say */
+export function assertLiveOptions<Engine, Change>(options: OpenEngineOptions<Engine, Change> | undefined): void {
+  for (const name of ['create', 'apply'] as const) {
+    if (options?.[name] === undefined) throw new TypeError(`openEngine: ${name} is missing; pass { create, apply }`)
+  }
+  const { changes = { version: 1 }, saveAfterBytes = 1 } = options!
+  if (!Number.isSafeInteger(changes?.version) || changes.version < 1) {
+    throw new RangeError(`openEngine: changes.version is an integer from 1, got ${JSON.stringify(changes?.version)}`)
+  }
+  if (changes.upgrade !== undefined && typeof changes.upgrade !== 'function') {
+    throw new TypeError('openEngine: changes.upgrade must be a function')
+  }
+  if (!(typeof saveAfterBytes === 'number' && saveAfterBytes >= 1)) {
+    throw new RangeError(
+      `openEngine: saveAfterBytes is a number of bytes from 1, got ${JSON.stringify(saveAfterBytes)}`,
+    )
+  }
+}

@@ -6,6 +6,7 @@
 // applied. It is applied and appended in one turn of the event loop, and an engine is captured in one turn too. So what
 // a snapshot covers is exactly what it holds.
 
+import { clock } from '../clock.ts'
 import { encodeChange, readChange } from '../encodings/change.ts'
 import { HoldfastError, type Journal, type OpenOptions, openStore, type Store, type Watermark } from '../index.ts'
 import { isStore } from '../location.ts'
@@ -16,6 +17,8 @@ import { type Autosave, autosave } from './autosave.ts'
 import { AUTOSAVE_OPTIONS, type AutosaveOptions } from './autosave-options.ts'
 import { assertAdapter, OPEN_OPTIONS } from './engine-options.ts'
 import {
+  assertLiveOptions,
+  CHANGE_OPTIONS,
   type ChangeContext,
   LIVE_OPTIONS,
   type LiveEngine,
@@ -33,6 +36,9 @@ const SAVE_AFTER_PART = 1 / 4
 /** Of changes that wait for the disk. As many as the journal takes. */
 const PENDING_BYTES_MAX = 64 * 1024 * 1024
 const DISPOSE_MS = 10_000
+/** As those of `autosave`. */
+const HEAL_MS = 1000
+const HEAL_LIMIT_MS = 60_000
 
 /**
  * Restores an engine, replays the changes after its snapshot, and goes on from there. One process has it open at a time.
@@ -44,13 +50,10 @@ export async function openEngine<Engine, Change = unknown>(
   adapter: EngineAdapter<Engine>,
   options: OpenEngineOptions<Engine, Change> & Omit<OpenOptions, 'readOnly'>,
 ): Promise<LiveEngine<Engine, Change>> {
-  const { version } = options.changes ?? { version: 1 }
-  if (!Number.isSafeInteger(version) || version < 1) {
-    throw new RangeError(`openEngine: changes.version is an integer from 1, got ${String(version)}`)
-  }
   const given = isStore<Store>(location) ? location : null
   assertAdapter('openEngine', adapter)
   assertOptions('openEngine', options, { ...(given === null ? OPEN_OPTIONS : {}), ...LIVE_OPTIONS })
+  assertLiveOptions(options)
   // It is how long to wait for the journal, and not for the writer lock.
   const { lockWaitMs: _wait, ...storeOptions } = pickOptions<OpenOptions>(options, OPEN_OPTIONS)
   const store = given ?? (await openStore(location as string | URL, storeOptions))
@@ -96,6 +99,8 @@ function liveEngine<Engine, Change>(parts: LiveParts<Engine, Change>): LiveEngin
   const bytes = { all: started.replayedBytes, captured: 0, saved: 0 }
   let snapshotBytes = started.restored?.snapshot.size ?? 0
   let isDue = false
+  let isApplying = false
+  let isHealing = false
   let unsound: HoldfastError | null = null
   /** Changes wait here while a save reads the engine, and while there is no room. */
   let waiting: Promise<unknown> | null = null
@@ -145,6 +150,7 @@ function liveEngine<Engine, Change>(parts: LiveParts<Engine, Change>): LiveEngin
     const sequence = journal.last + 1
     const before = adapter.revision?.(engine)
     const { change, watermark: carried } = readChange(data)
+    isApplying = true
     try {
       applyAtOnce(options, engine, change as Change, { sequence, replay: false, afterLoss: false })
     } catch (error) {
@@ -152,15 +158,30 @@ function liveEngine<Engine, Change>(parts: LiveParts<Engine, Change>): LiveEngin
       if (!moved && !(error instanceof PromiseGiven)) throw error
       unsound = unsoundError(sequence, error)
       throw unsound
+    } finally {
+      isApplying = false
     }
     const appended = journal.append(data)
     if (carried !== undefined) watermark = carried as Watermark
     bytes.all += data.length
     saver.changed()
     saveWhenDue()
-    // Only a snapshot heals a journal that failed. When it does not work either, `autosave` tries again.
-    appended.durable.catch(() => saver.flush().catch(() => undefined))
+    // Only a snapshot heals a journal that failed.
+    appended.durable.catch(heal)
     return appended
+  }
+
+  /** Until a snapshot goes through, no change does: the next try does not wait until one is due. */
+  async function heal(): Promise<void> {
+    if (isHealing) return
+    isHealing = true
+    const { retryMs = HEAL_MS, retryLimitMs = HEAL_LIMIT_MS } = options
+    for (let waitMs = retryMs; closing === null && unsound === null; waitMs = Math.min(waitMs * 2, retryLimitMs)) {
+      await saver.flush().catch(() => undefined)
+      if (journal.error === null) break
+      await clock.sleep(waitMs, { ref: false })
+    }
+    isHealing = false
   }
 
   /** A large snapshot is not made again for a little journal, nor is a start to replay more than that. */
@@ -192,6 +213,12 @@ function liveEngine<Engine, Change>(parts: LiveParts<Engine, Change>): LiveEngin
   }
 
   async function change(value: Change, request: { watermark?: Watermark } = {}): Promise<{ sequence: number }> {
+    assertOptions('change', request, CHANGE_OPTIONS)
+    if (isApplying) {
+      throw new TypeError(
+        'openEngine: apply called change: the two would be in the journal in another order. Make one change of them',
+      )
+    }
     assertReady()
     const data = encodeChange({ version, change: value, watermark: request.watermark })
     let appended: { sequence: number; durable: Promise<void> }

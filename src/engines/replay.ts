@@ -32,6 +32,7 @@ export async function start<Engine, Change>(
   options: OpenEngineOptions<Engine, Change>,
 ): Promise<Started<Engine>> {
   const { engine, restored } = await startEngine(store, adapter, { create: options.create })
+  if (engine === undefined || engine === null) throw new TypeError('openEngine: create gave no engine')
   const covers = restored?.snapshot.covers ?? 0
   let watermark = restored?.snapshot.watermark as Watermark | undefined
   let replayed = 0

@@ -1,14 +1,13 @@
 // Opens the journal of one store for its one owner: takes its lock, recovers what is there, and begins the owner's first segment. What HEAD
 // says, and how HEAD comes to name a segment, is the caller's.
 
-import { HoldfastError } from '../errors.ts'
 import type { FileLock } from '../fs/file-lock.ts'
 import { makeDirectory } from '../fs/make-directory.ts'
 import { withSyncCalls } from '../fs/node.ts'
 import { type AppenderStart, createAppender, PENDING_BYTES_MAX } from './appender.ts'
 import { type Entry, encodeEntries, encodeSeal, entryBytes, FRAME_HEADER_BYTES, frameBytes, putEntry } from './frame.ts'
 import { takeJournalLock } from './lock.ts'
-import { type OwnedJournal, ownedJournal } from './owned.ts'
+import { assertHeld, type OwnedJournal, ownedJournal } from './owned.ts'
 import { foundMarks, foundRanges, type Part } from './parts.ts'
 import type { JournalPlace, JournalState } from './place.ts'
 import type { ReadPlan } from './plan-recovery.ts'
@@ -138,13 +137,4 @@ async function nameOrClose(place: JournalPlace, journal: string, writer: Segment
 function uncoveredIn(parts: readonly Part[], { current }: JournalState, plan: ReadPlan | null): number {
   if (plan === null || current >= plan.last) return 0
   return parts.reduce((sum, { from, to }) => sum + to - from, 0)
-}
-
-async function assertHeld(lock: FileLock | null): Promise<void> {
-  if (lock === null || (await lock.stillHeld())) return
-  throw new HoldfastError(
-    'JOURNAL_LOCKED',
-    'The lock file of the journal was deleted or replaced while the journal was open: another owner may be at work. Open it again',
-    { details: {} },
-  )
 }

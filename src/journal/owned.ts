@@ -37,6 +37,8 @@ export interface OwnedJournal {
   read(after: number): AsyncGenerator<Entry[]>
   markFor(sequence: number): Mark | null
   heal(covered: Covered): Promise<void>
+  /** @throws JOURNAL_LOCKED when the lock file was deleted or replaced: another owner may be at work */
+  assertHeld(): Promise<void>
   /** Deletes segments before `first`, oldest first. HEAD.json and HEAD.prev.json must both begin at it or later. */
   removeBefore(first: SegmentName): Promise<void>
   close(): Promise<void>
@@ -139,6 +141,7 @@ export function ownedJournal(
     read,
     markFor,
     heal: appender.heal,
+    assertHeld: () => assertHeld(lock),
     async removeBefore(first) {
       removed = Math.max(removed, first.number)
       const names = await listSegments(place.fs, place.directory)
@@ -155,6 +158,16 @@ export function ownedJournal(
       }
     },
   }
+}
+
+/** @throws JOURNAL_LOCKED */
+export async function assertHeld(lock: FileLock | null): Promise<void> {
+  if (lock === null || (await lock.stillHeld())) return
+  throw new HoldfastError(
+    'JOURNAL_LOCKED',
+    'The lock file of the journal was deleted or replaced while the journal was open: another owner may be at work. Open it again',
+    { details: {} },
+  )
 }
 
 /** None, or those after one. */

@@ -50,10 +50,15 @@ export async function openStoreJournal(
   }
   const { changes = 1, lockWaitMs = 0, signal, maxPendingBytes, maxJournalBytes = JOURNAL_BYTES_MAX } = options
   if (!Number.isSafeInteger(changes) || changes < 0)
-    throw new RangeError(`openJournal: changes is a version, got ${changes}`)
-  if (!(maxJournalBytes >= JOURNAL_BYTES_LEAST)) {
+    throw new RangeError(`openJournal: changes is an integer from 0, got ${JSON.stringify(changes)}`)
+  if (maxPendingBytes !== undefined && !(typeof maxPendingBytes === 'number' && maxPendingBytes >= 1)) {
     throw new RangeError(
-      `openJournal: maxJournalBytes is at least ${JOURNAL_BYTES_LEAST} bytes, got ${String(maxJournalBytes)}`,
+      `openJournal: maxPendingBytes is a number of bytes from 1, got ${JSON.stringify(maxPendingBytes)}`,
+    )
+  }
+  if (!(typeof maxJournalBytes === 'number' && maxJournalBytes >= JOURNAL_BYTES_LEAST)) {
+    throw new RangeError(
+      `openJournal: maxJournalBytes is at least ${JOURNAL_BYTES_LEAST} bytes, got ${JSON.stringify(maxJournalBytes)}`,
     )
   }
   await ensureStore(ctx, signal)
@@ -111,6 +116,8 @@ function ownerOf(owned: OwnedJournal): NonNullable<StoreContext['journal']> {
     },
     mark: (sequence) => markOf(owned.markFor(sequence)),
     async settle(sequence) {
+      // What another owner appended under the same sequences would count as covered, and never be replayed.
+      await owned.assertHeld()
       try {
         await owned.waitFor(sequence)
       } catch (error) {

@@ -136,6 +136,26 @@ test('entries that wait for the disk count towards the limit', async () => {
   await journal.flush()
 })
 
+test('wrong options are refused', async () => {
+  const store = await openAt(directory())
+  for (const maxPendingBytes of [0, Number.NaN, '5' as never]) {
+    await expect(store.openJournal({ maxPendingBytes })).rejects.toThrow(RangeError)
+  }
+  for (const changes of [-1, 1.5, '2' as never])
+    await expect(store.openJournal({ changes })).rejects.toThrow(RangeError)
+  await expect(store.openJournal({ maxJournalbytes: 1 } as never)).rejects.toThrow('did you mean maxJournalBytes')
+  await expect(store.persist({ blobs: { a: text('a') }, covers: 1 })).rejects.toThrow('none open')
+})
+
+test('the first entry counts from its append on: a snapshot that comes before HEAD names the journal has to say so', async () => {
+  const store = await openAt(directory())
+  const journal = await store.openJournal()
+  await store.persist({ blobs: { state: text('') } })
+  const { durable } = journal.append(text('a'))
+  await expect(store.persist({ blobs: { state: text('a') } })).rejects.toMatchObject({ code: 'COVERS_REQUIRED' })
+  await durable
+})
+
 describe('in a store with a journal', () => {
   test('only its owner persists, and says what the snapshot covers', async () => {
     const path = directory()
