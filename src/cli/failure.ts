@@ -151,9 +151,12 @@ function again(argv: readonly string[]): string {
   return kept.join(' ')
 }
 
-/** A whole command line: with the program and, if it was not taken from the environment, the store. */
 function withStore(command: string | null, { store }: Attempt): string | null {
-  if (command === null) return null
+  return command === null ? null : commandLine(command, store)
+}
+
+/** A whole command line: with the program and, if it was not taken from the environment, the store. */
+export function commandLine(command: string, store: string | null): string {
   const takesStore = store !== null && !/(^|\s)--help$/.test(command)
   return `holdfast ${command}${takesStore ? ` --store ${quoted(store)}` : ''}`
 }

@@ -10,20 +10,25 @@ import { reportFailure } from './run.ts'
 
 async function main(argv: readonly string[]): Promise<ExitCode> {
   let exit: ExitCode = EXIT.done
-  const program = createProgram(argv, packageVersion, (code) => {
+  const program = createProgram(argv, packageVersion(), (code) => {
     exit = code
   })
   try {
     await program.parseAsync(argv, { from: 'user' })
     return exit
   } catch (error) {
-    const isUsage = error instanceof CommanderError
-    if (isUsage && (error.exitCode === 0 || error.code === 'commander.help')) return EXIT.done
+    if (error instanceof CommanderError && error.exitCode === 0) return EXIT.done
     const known = program.commands.map((command) => command.name())
     const verb = argv.find((word) => known.includes(word)) ?? null
-    const failure = isUsage ? usage(error.message.replace(/^error: /, '')) : error
+    const failure = error instanceof CommanderError ? usage(whatIsWrong(error)) : error
     return await reportFailure(failure, { verb, argv, store: null }, asksForJson(argv))
   }
+}
+
+/** In one line: commander puts what may have been meant into a second one. */
+function whatIsWrong({ code, message }: CommanderError): string {
+  if (code === 'commander.help') return 'no verb was given'
+  return message.replace(/^error: /, '').replaceAll('\n', ' ')
 }
 
 /** Arguments that cannot be parsed may still say how a failure is to be written. */

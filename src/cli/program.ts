@@ -2,7 +2,6 @@
 
 import { Command, Option } from 'commander'
 import type { ExitCode } from './exit-codes.ts'
-import { usage } from './failure.ts'
 import { parseDuration } from './notation.ts'
 import { runVerb } from './run.ts'
 import type { CommonOptions } from './session.ts'
@@ -17,17 +16,13 @@ const NOTATION = `
 A snapshot is written as its number (41), a tag (v1, or tag:v1), current, or current~2 for the second before it.`
 
 /** The program. `onExit` gets the exit code of the verb that ran. */
-export function createProgram(
-  argv: readonly string[],
-  version: () => string,
-  onExit: (code: ExitCode) => void,
-): Command {
+export function createProgram(argv: readonly string[], version: string, onExit: (code: ExitCode) => void): Command {
   const program = new Command('holdfast')
     .description('Crash-safe, incremental, verified snapshots: look at a store, save, restore, check and repair.')
     .usage('[options] <verb>')
     .exitOverride()
     // Failures are written in one form, by whoever catches them.
-    .configureOutput({ outputError: () => undefined })
+    .configureOutput({ outputError: () => undefined, writeErr: () => undefined })
     .configureHelp({ showGlobalOptions: true, subcommandTerm: (command) => command.name() })
     .option('-s, --store <dir>', 'the directory of the store; default: HOLDFAST_STORE')
     .option('--json', 'write exactly one JSON document to standard output; a failure is one object on standard error')
@@ -37,15 +32,9 @@ export function createProgram(
         parseDuration,
       ),
     )
+    .version(version, '-V, --version', 'show the version')
     .addHelpText('after', `${NOTATION}\n${EXIT_CODES}`)
     .helpCommand('help [verb]', 'show the help of a verb')
-  program.option('-V, --version', 'show the version').on('option:version', () => {
-    program.configureOutput().writeOut?.(`${version()}\n`)
-    program.error('', { exitCode: 0, code: 'commander.version' })
-  })
-  program.action(() => {
-    throw usage('no verb was given')
-  })
   for (const verb of VERBS) addVerb(program, verb, argv, onExit)
   return program
 }

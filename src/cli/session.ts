@@ -4,7 +4,7 @@ import { lstatSync, statSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { HoldfastError } from '../errors.ts'
 import type { OpenOptions, Snapshot, SnapshotInfo, Store, Warning } from '../index.ts'
-import { Refusal, usage } from './failure.ts'
+import { commandLine, Refusal, usage } from './failure.ts'
 import { parseSnapshot } from './notation.ts'
 import type { Stage } from './progress-line.ts'
 
@@ -26,6 +26,8 @@ export interface Session {
   readonly warnings: readonly Warning[]
   /** The store's directory, absolute. @throws a usage error if none was given */
   readonly location: string
+  /** A command on the same store, to be typed next. */
+  commandLine(command: string): string
   /** Opens the store for reading. It takes no lock and writes nothing. @throws STORE_NOT_FOUND */
   read(): Promise<Store>
   /** Opens the store for writing, with `init` also where there is none yet. @throws STORE_NOT_FOUND, OTHER_OWNER */
@@ -70,6 +72,7 @@ export function createSession({ verb, options, signal, onProgress, onWarning }: 
     get location() {
       return location()
     },
+    commandLine: (command) => commandLine(command, options.store ?? null),
     async read() {
       assertStoreThere(location())
       return await open({ readOnly: true })

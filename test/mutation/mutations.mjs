@@ -1,5 +1,6 @@
 import { checks } from './checks.mjs'
 import { durability } from './durability.mjs'
 import { journal } from './journal.mjs'
+import { space } from './space.mjs'
 
-export const mutations = [...durability, ...checks, ...journal]
+export const mutations = [...durability, ...checks, ...journal, ...space]

@@ -30,7 +30,7 @@ export const materialize: Verb = {
     await snapshot!.dispose()
     return {
       document: { store: store.location, sequence, files: list },
-      text: (screen) =>
+      text: () =>
         table(
           [
             { title: 'SIZE', align: 'right', rank: 1 },
@@ -38,7 +38,8 @@ export const materialize: Verb = {
             { title: 'FILE', rank: 3 },
           ],
           list.map(({ blob, path, size }) => [sizeText(size), blob, path]),
-          { columns: screen.columns === null ? null : null },
+          // A path that is cut is of no use.
+          { columns: null },
         ),
     }
   },

@@ -2,6 +2,7 @@
 
 import { readFileSync, statSync } from 'node:fs'
 import { type Command, Option } from 'commander'
+import { HoldfastError } from '../../errors.ts'
 import type { BlobInput, Chunking, PersistOptions, PersistResult, Watermark } from '../../index.ts'
 import { usage } from '../failure.ts'
 import { parseChunking, parseCount, parseSource } from '../notation.ts'
@@ -131,7 +132,9 @@ function isDirectoryAt(path: string, name: string): boolean {
     return statSync(path).isDirectory()
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') return false
-    throw usage(`${path}, the source of ${name}, does not exist`)
+    throw new HoldfastError('SOURCE_FAILED', `${path}, the source of blob ${JSON.stringify(name)}, does not exist`, {
+      details: { blob: name, path },
+    })
   }
 }
 

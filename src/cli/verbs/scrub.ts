@@ -8,7 +8,7 @@ import { parseDuration, parseSize } from '../notation.ts'
 import { sizeText } from '../screen.ts'
 import type { Session } from '../session.ts'
 import type { Verb } from '../verb.ts'
-import { problemLines } from './verify.ts'
+import { exitCodeOfProblems, problemLines } from './verify.ts'
 
 /** Slices, so that progress is seen and a signal is heard. */
 const SLICE_BYTES = 64 * 1024 * 1024
@@ -43,7 +43,7 @@ export const scrub: Verb = {
         ...(report.cursor === null ? [] : [`There is more: go on with --cursor ${report.cursor}`]),
       ],
       isNotice: report.ok,
-      exit: report.ok ? EXIT.done : EXIT.damaged,
+      exit: report.ok ? EXIT.done : exitCodeOfProblems(report.problems),
     }
   },
 }

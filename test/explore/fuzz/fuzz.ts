@@ -142,9 +142,7 @@ function lieOver(lie: Lie, loose: LooseStore, random: Random): string | null {
 }
 
 function rottenPacks({ packs }: LooseStore): Set<string> {
-  const rotten = packs.filter(({ copies }) =>
-    copies.some(({ lie }) => lie.stored !== undefined || lie.offset !== undefined),
-  )
+  const rotten = packs.filter(({ copies }) => copies.some(({ lie }) => lie.stored !== undefined))
   return new Set(rotten.map(({ was }) => was))
 }
 

@@ -1,5 +1,3 @@
-// The thin whole: save, list, read, restore.
-
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
