@@ -2,7 +2,8 @@
 // segments when the current one is full, and a seal once nothing came for a moment.
 
 import { clock } from '../clock.ts'
-import { HoldfastError, isHoldfastError } from '../errors.ts'
+import { HoldfastError } from '../errors.ts'
+import { busyError, failedError, fullError, unknownError } from './appender-errors.ts'
 import { type Batch, createBatch } from './batch.ts'
 import { ENTRY_BYTES_MAX, encodeNext, encodeSeal, entryBytes, frameBytes } from './frame.ts'
 import { type Covered, goOn, type SegmentStart } from './plan-start.ts'
@@ -355,44 +356,4 @@ export function createAppender(options: AppenderOptions): Appender {
 
 function durableOf(writer: SegmentWriter): Durable {
   return { segment: writer.name, offset: writer.end, sequence: writer.last }
-}
-
-function busyError(pendingBytes: number, maxPendingBytes: number): HoldfastError {
-  return new HoldfastError(
-    'JOURNAL_BUSY',
-    `Entries of ${pendingBytes} bytes wait for the disk, and at most ${maxPendingBytes} may. Wait for some of them to become durable, ` +
-      'or raise maxPendingBytes',
-    { details: { pendingBytes, maxPendingBytes } },
-  )
-}
-
-function fullError(uncoveredBytes: number, maxBytes: number): HoldfastError {
-  return new HoldfastError(
-    'JOURNAL_FULL',
-    `The journal takes no entries: no snapshot covers its last ${uncoveredBytes} bytes, and at most ${maxBytes} may wait for one. Make a ` +
-      'snapshot that covers them, and see why none was made, or raise maxJournalBytes',
-    { details: { uncoveredBytes, maxJournalBytes: maxBytes } },
-  )
-}
-
-function failedError(cause: unknown): HoldfastError {
-  return new HoldfastError(
-    'JOURNAL_FAILED',
-    `The journal takes no entries, because it could not write some (${messageOf(cause)}). A snapshot that covers all entries heals it`,
-    { details: {}, cause },
-  )
-}
-
-function unknownError({ first, count }: Batch, cause: unknown): HoldfastError {
-  const last = first + count - 1
-  return new HoldfastError(
-    'CHANGE_UNKNOWN',
-    `Entries ${first} to ${last} may be durable or not (${messageOf(cause)}). Do not append them again: a snapshot that covers them ` +
-      'makes them durable',
-    { details: { first, last }, cause },
-  )
-}
-
-function messageOf(error: unknown): string {
-  return isHoldfastError(error) || error instanceof Error ? error.message : String(error)
 }

@@ -2,7 +2,7 @@
 
 import type { FileSystem } from '../fs/port.ts'
 import type { Durable, Mark } from './appender.ts'
-import type { JournalHead } from './plan-recovery.ts'
+import type { JournalHead } from './find-chain.ts'
 import type { Covered } from './plan-start.ts'
 import type { Range, SegmentName } from './segment.ts'
 

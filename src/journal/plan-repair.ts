@@ -1,7 +1,8 @@
 // What a repair makes of a journal: what HEAD is to record of damage, and which segments a lost HEAD named. Pure functions of the segments as
 // they were read.
 
-import type { JournalHead, KnownLoss, ReadPlan } from './plan-recovery.ts'
+import type { JournalHead, KnownLoss } from './find-chain.ts'
+import type { ReadPlan } from './plan-recovery.ts'
 import { isFlaw, type SegmentFacts } from './scan.ts'
 import type { Range } from './segment.ts'
 

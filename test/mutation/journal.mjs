@@ -127,7 +127,7 @@ export const journal = [
     tests: table,
   },
   {
-    file: 'src/journal/plan-recovery.ts',
+    file: 'src/journal/find-chain.ts',
     find: 'const unnamed = links.segments.find((other) => isNextOf(other, facts.name) && hasOwnFrames(other))',
     replace: 'const unnamed = links.segments.find((other) => other === null)',
     why: 'a frame in the next segment proves the frame that names it',
