@@ -203,7 +203,8 @@ async function measure<Engine, Change>(
 }
 
 /**
- * Processor time of this thread, in ms: what others do on the machine does not count as a stall. Where Linux does not tell, the time of the clock.
+ * Processor time of this thread, in ms: what others do on the machine does not count as a stall. Where Linux does not tell, the time of the
+ * clock.
  */
 function busyMs(): number {
   try {

@@ -63,7 +63,8 @@ export interface LiveEngine<Engine, Change> {
   /**
    * Applies a change. Queries see it at once; it is durable when this resolves. Changes are applied in the order of the calls.
    *
-   * @throws METADATA_INVALID for what cannot be kept, what `apply` throws, JOURNAL_FAILED, JOURNAL_FULL: nothing was changed. CHANGE_UNKNOWN: it is applied, and
+   * @throws METADATA_INVALID for what cannot be kept, what `apply` throws, JOURNAL_FAILED, JOURNAL_FULL: nothing was changed.
+   *   CHANGE_UNKNOWN: it is applied, and
    * durable with the next snapshot, perhaps after a crash too; do not repeat it
    */
   change(change: Change, options?: { watermark?: Watermark | undefined }): Promise<{ sequence: number }>

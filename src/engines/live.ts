@@ -33,7 +33,7 @@ export type { ChangeContext, LiveEngine, LiveLag, OpenEngineOptions }
 const SAVE_AFTER_BYTES = 64 * 1024 * 1024
 /** Or a part of the snapshot, when that is more. */
 const SAVE_AFTER_PART = 1 / 4
-/** Of changes that wait for the disk. As many as the journal takes. */
+/** Size of changes that may wait for the disk: the default limit of the journal. */
 const PENDING_BYTES_MAX = 64 * 1024 * 1024
 const DISPOSE_MS = 10_000
 /** As those of `autosave`. */
@@ -54,11 +54,11 @@ export async function openEngine<Engine, Change = unknown>(
   assertAdapter('openEngine', adapter)
   assertOptions('openEngine', options, { ...(given === null ? OPEN_OPTIONS : {}), ...LIVE_OPTIONS })
   assertLiveOptions(options)
-  // It is how long to wait for the journal, and not for the writer lock.
+  // This `lockWaitMs` is for the journal's lock, not for the writer lock.
   const { lockWaitMs: _wait, ...storeOptions } = pickOptions<OpenOptions>(options, OPEN_OPTIONS)
   const store = given ?? (await openStore(location as string | URL, storeOptions))
   try {
-    // The lock first: what is read must not be changed by an owner that still runs.
+    // Lock before reading, so that no other owner changes what is read.
     const journal = await store.openJournal({
       lockWaitMs: options.lockWaitMs ?? 0,
       startOver: options.startOver ?? false,
@@ -89,13 +89,13 @@ interface LiveParts<Engine, Change> {
 function liveEngine<Engine, Change>(parts: LiveParts<Engine, Change>): LiveEngine<Engine, Change> {
   const { store, journal, adapter, options, started, closeStore } = parts
   const { engine } = started
-  // It is how long to wait for the journal, and not for the writer lock.
+  // This `lockWaitMs` is for the journal's lock, not for the writer lock.
   const { lockWaitMs: _wait, ...saving } = pickOptions<AutosaveOptions<Engine>>(options, AUTOSAVE_OPTIONS)
   const { version } = options.changes ?? { version: 1 }
   let { watermark } = started
   let covered = started.restored?.snapshot.covers ?? 0
   let captured = covered
-  /** Of all changes: bytes that the journal holds, those of them that the save under way captured, and those that a snapshot holds. */
+  /** Bytes of all changes so far, of those that the running save captured, and of those that a snapshot holds. */
   const bytes = { all: started.replayedBytes, captured: 0, saved: 0 }
   let snapshotBytes = started.restored?.snapshot.size ?? 0
   let isDue = false
@@ -142,10 +142,10 @@ function liveEngine<Engine, Change>(parts: LiveParts<Engine, Change>): LiveEngin
     if (unsound !== null) throw unsound
   }
 
-  /** In one turn: nothing else sees a change that is applied and not in the journal. */
+  /** Both in one turn, so that a capture never sees a change that is applied and not in the journal. */
   function applyAndAppend(data: Uint8Array): { sequence: number; durable: Promise<void> } {
     if (unsound !== null) throw unsound
-    // Nothing is applied that cannot be journalled.
+    // A change that the journal would refuse must not be applied.
     journal.assertTakes(data.length)
     const sequence = journal.last + 1
     const before = adapter.revision?.(engine)
@@ -171,7 +171,9 @@ function liveEngine<Engine, Change>(parts: LiveParts<Engine, Change>): LiveEngin
     return appended
   }
 
-  /** Until a snapshot goes through, no change does: the next try does not wait until one is due. */
+  /**
+   * Saves again and again until one save works. Until then all changes are refused, so this does not wait for the next save that is due.
+   */
   async function heal(): Promise<void> {
     if (isHealing) return
     isHealing = true
@@ -184,12 +186,12 @@ function liveEngine<Engine, Change>(parts: LiveParts<Engine, Change>): LiveEngin
     isHealing = false
   }
 
-  /** A large snapshot is not made again for a little journal, nor is a start to replay more than that. */
+  /** Saves when a start would have to replay too much. */
   function saveWhenDue(): void {
     const { saveAfterBytes = Math.max(SAVE_AFTER_BYTES, snapshotBytes * SAVE_AFTER_PART) } = options
     if (isDue || bytes.all - bytes.saved < saveAfterBytes) return
     const { saving, failures } = saver.lag()
-    // The one under way makes it fewer, and one that failed is tried again.
+    // A running save makes it less, and `autosave` retries one that failed.
     if (saving || failures > 0) return
     isDue = true
     saver

@@ -21,7 +21,7 @@ export interface Started<Engine> {
   restored: Awaited<ReturnType<typeof startEngine<Engine>>>['restored']
   watermark: Watermark | undefined
   replayed: number
-  /** Of the changes that were replayed, as the journal holds them. */
+  /** Size of the replayed changes in the journal. */
   replayedBytes: number
 }
 
@@ -48,7 +48,7 @@ export async function start<Engine, Change>(
       if (carried !== undefined) watermark = carried as Watermark
       replayed += 1
       replayedBytes += entry.data.length
-      // Most of the time there is nothing to wait for.
+      // Awaiting undefined would cost a turn of the microtask queue for each change.
       const turned = turn()
       if (turned !== undefined) await turned
     }
@@ -56,7 +56,7 @@ export async function start<Engine, Change>(
   return { engine, restored, watermark, replayed, replayedBytes }
 }
 
-/** Null for a change that could be applied. */
+/** Why a change could not be applied; null: it was applied. */
 type FailedChange = { value: unknown; error: unknown } | null
 
 function replayOne<Engine, Change>(

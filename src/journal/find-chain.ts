@@ -1,4 +1,5 @@
-// Which segments make up a journal, in order: from HEAD's tail back by what each header says of the segment before, and on by next frames. Pure.
+// Which segments make up a journal, in order: from HEAD's tail back by what each header says of the segment before, and on by next frames.
+// Pure.
 
 import { type FrameFacts, isFlaw, missingSegment, type SegmentFacts } from './scan.ts'
 import type { Range, ReadHeader, SegmentName } from './segment.ts'
@@ -35,7 +36,7 @@ export interface Damage {
   reason: string
 }
 
-/** What the chain is found in. */
+/** Where a chain is looked for. */
 export interface Links {
   segments: readonly SegmentFacts[]
   head: JournalHead
@@ -61,7 +62,10 @@ export function chainBefore(links: Links): SegmentFacts[] {
   return chain
 }
 
-/** The header that names it is gone: the newest older segment that is more than what an owner left who died before a swap. */
+/**
+ * Guesses the predecessor of a segment whose header is damaged: the newest older one that is not garbage of an owner that died before its
+ * swap.
+ */
 function likelyPredecessor({ segments, head }: Links, { name }: SegmentFacts): SegmentName | null {
   const older = segments
     .filter((facts) => facts.name.number < name.number && facts.name.number >= head.first.number)
@@ -96,7 +100,7 @@ function isNextOf(facts: SegmentFacts, name: SegmentName): boolean {
   return fields?.named === 'next' && fields.previous !== null && isSame(fields.previous, name)
 }
 
-/** Whether it has frames beside those that are written before a segment is named: what was copied for a swap, and its seal. */
+/** Whether it has a frame that was written after it was named. Before that, there may be a copied frame and its seal. */
 export function hasOwnFrames(facts: SegmentFacts): boolean {
   const fields = headerOf(facts)?.fields
   const mayBeCopied = fields === undefined || (fields.named === 'swap' && fields.copied)

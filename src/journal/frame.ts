@@ -191,7 +191,7 @@ export interface Entry {
   afterLoss: boolean
 }
 
-/** Decoded at once. A frame may have a million entries, and the event loop turns between so many. */
+/** Entries that are decoded in one step. A frame may have a million, and the event loop turns between steps. */
 const ENTRIES_AT_ONCE = 8192
 
 /**
@@ -222,7 +222,7 @@ export function entriesIn(
   return last === count && at !== end ? null : { entries, end: at - FRAME_HEADER_BYTES }
 }
 
-/** What a header says that no frame can say; null when nothing is. Asserted on both ways. */
+/** Why a header contradicts itself; null when it does not. Checked when encoding and when decoding. */
 function wrongFrame(header: Omit<FrameHeader, 'before'>): string | null {
   const { kind, offset, batch, first, count, payloadBytes } = header
   if (!Number.isSafeInteger(offset) || offset <= 0 || offset !== roundUp(offset)) return `its offset is ${offset}`

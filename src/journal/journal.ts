@@ -26,7 +26,7 @@ export interface OpenJournalOptions {
   lockWaitMs: number
   signal?: AbortSignal | undefined
   maxPendingBytes?: number | undefined
-  /** What no snapshot covers may take this much space. */
+  /** Maximum size on disk of entries that no snapshot covers. */
   maxBytes?: number | undefined
   /** Smaller for tests. */
   segmentBytesMax?: number | undefined
@@ -37,7 +37,7 @@ export interface OpenJournalOptions {
  * place's functions throw
  */
 export async function openOwnedJournal(on: JournalPlace, options: OpenJournalOptions): Promise<OwnedJournal> {
-  // What an owner writes and looks at is in the page cache: a way through the thread pool would take longer.
+  // These files are in the page cache, and a synchronous call takes less time than one through the thread pool.
   const place = { ...on, fs: withSyncCalls(on.fs) }
   const lock = await takeLock(place, options)
   try {
@@ -74,13 +74,13 @@ async function openLocked(
   let writer: SegmentWriter | null = null
   if (copy !== null) {
     writer = await copyLast(place, { ...fixed, ...segment }, copy)
-    // Only from here on are the copied entries known to be durable, and may be served.
+    // From here on the copied entries are known to be durable, and may be served.
     await nameOrClose(place, fixed.journal, writer)
   }
   const parts = foundRanges(plan, segment.previous)
   let start: AppenderStart = writer === null ? { segment } : { writer }
   if (writer !== null && Math.max(state.covered?.sequence ?? 0, lost.at(-1)?.last ?? 0) > writer.last) {
-    // Sequences go on behind what a snapshot covers and what was lost, and only a segment of its own may begin with a hole.
+    // Sequences continue behind what a snapshot covers and what was lost. A hole must be at the start of a segment.
     start = {
       segment: goOn({ ...segment, number: segment.number + 1 }, writer.ended(), { covered: state.covered, lost }),
     }
@@ -133,7 +133,7 @@ async function nameOrClose(place: JournalPlace, journal: string, writer: Segment
   }
 }
 
-/** What an opening looked for, unless the current snapshot covers all of it. */
+/** Size on disk of the entries that the opening read, or 0 when the current snapshot covers all of them. */
 function uncoveredIn(parts: readonly Part[], { current }: JournalState, plan: ReadPlan | null): number {
   if (plan === null || current >= plan.last) return 0
   return parts.reduce((sum, { from, to }) => sum + to - from, 0)

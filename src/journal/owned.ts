@@ -44,13 +44,13 @@ export interface OwnedJournal {
   close(): Promise<void>
 }
 
-/** What an owner reads beside what it writes. */
+/** What the opening found on disk. */
 interface FoundJournal {
-  /** What was found and counts. */
+  /** The parts that hold valid entries. */
   parts: Part[]
-  /** In these parts, as the owner before might have noted them. */
+  /** Marks in these parts. */
   marks: Mark[]
-  /** The first entry that was looked for. */
+  /** The first entry that the opening read. */
   begin: number
   /** Entries that HEAD records as lost. */
   lost: readonly Range[]
@@ -78,7 +78,7 @@ export function ownedJournal(
     }
   }
 
-  /** Entries before those that the opening looked for: a start that fell back to an older snapshot needs them. */
+  /** Reads entries before those that the opening read. A start that falls back to an older snapshot needs them. */
   async function* readBack(after: number): AsyncGenerator<Entry[]> {
     const { head } = await place.readState()
     const names = await listSegments(place.fs, place.directory)
@@ -98,7 +98,7 @@ export function ownedJournal(
     return appender.markFor(sequence) ?? markIn(found.marks, sequence)
   }
 
-  /** What is left is what a reading would read, from its mark on. */
+  /** Counts the bytes that a reading would read, from its mark on. */
   function covered(sequence: number): void {
     if (sequence >= appender.last) {
       appender.setUncovered(0)

@@ -1,5 +1,5 @@
-// Where a journal ends, what in it is damaged, and which files belong to nobody: the table of docs/format.md, section 11. A pure function of
-// the segments as they were read and of what HEAD says. It never calls a state damaged that a crash can leave, and never drops an entry
+// Where a journal ends, what in it is damaged, and which files belong to nobody: the table of docs/format.md, section 11. A pure function
+// of the segments as they were read and of what HEAD says. It never calls a state damaged that a crash can leave, and never drops an entry
 // that may have been acknowledged without saying so.
 
 import {
@@ -102,7 +102,7 @@ function isFromLaterHead(facts: SegmentFacts, head: JournalHead): boolean {
   return facts.name.number > head.first.number && isOurs(facts, head) && hasOwnFrames(facts)
 }
 
-/** Of this store and journal, as far as it says so. */
+/** Whether it belongs to this store and journal. A segment without a header may. */
 function isOurs(facts: SegmentFacts, head: JournalHead): boolean {
   const fields = headerOf(facts)?.fields
   return fields === undefined || (fields.store === head.store && fields.journal === head.id)
@@ -125,7 +125,7 @@ function firstUnreadable(
     const at = unreadableAt(facts, end)
     if (at !== null && !isRecorded(lost, facts.name, at)) return { segment: facts.name, at }
   }
-  // It may be the segment that the last one's torn next frame named, and prove what is torn.
+  // It may be the segment that a torn next frame named. A frame in it would prove the next frame.
   const { number } = chain.at(-1)!.name
   for (const facts of outside) {
     const at = facts.name.number > number ? unreadableAt(facts, Number.POSITIVE_INFINITY) : null
@@ -150,7 +150,7 @@ function recordedEnd(chain: readonly SegmentFacts[], i: number): RecordedEnd | n
   if (successor === undefined) return null
   const header = headerOf(successor)
   if (header !== null) return header.fields.previous
-  // Its header is gone, its frames say where they go on: what they repeat is void here.
+  // Its header is gone, but its frames say with which sequence they begin. What they repeat is void here.
   const first = framesOf(successor)[0]?.header.first ?? Number.POSITIVE_INFINITY
   const before = framesOf(chain[i]!).filter((frame) => frame.header.first + frame.header.count <= first)
   const last = before.at(-1)
@@ -187,15 +187,15 @@ function durableDamage(segment: SegmentName, at: number): Damage {
   return { segment, at, reason: 'bytes are damaged that were durable' }
 }
 
-/** Each run of flaws by its first. */
+/** The first flaw of each run of flaws. */
 function flawsIn({ places }: SegmentFacts): Flaw[] {
   return places.filter((place, i): place is Flaw => isFlaw(place) && (i === 0 || !isFlaw(places[i - 1]!)))
 }
 
-/** Adds what the last segment has that a crash cannot leave; answers what a crash can. */
+/** Judges the last segment: adds what a crash cannot leave to `damage`, and returns the torn tail that a crash can leave. */
 function endOfLast(facts: SegmentFacts, damage: Damage[]): TornTail | null {
   const { places } = facts
-  // A header proves all before it: it was written when that was durable.
+  // A frame header proves everything before it, because it was written after that was durable.
   const proof = places.findLastIndex(({ header }) => header !== null)
   const isTornAt = proof !== -1 && isFlaw(places[proof]!) ? proof : proof + 1
   for (const flaw of flawsIn(facts))
@@ -203,7 +203,7 @@ function endOfLast(facts: SegmentFacts, damage: Damage[]): TornTail | null {
   return isTornAt < places.length ? tailFrom(facts, isTornAt) : null
 }
 
-/** The places from `index` on are a tail that was torn, or nothing but zeros. */
+/** The torn tail from place `index` on; null if there are only zeros. */
 function tailFrom(facts: SegmentFacts, index: number): TornTail | null {
   const flaws = facts.places.slice(index) as Flaw[]
   if (flaws.every(({ kind }) => kind === 'zeros')) return null
@@ -212,7 +212,7 @@ function tailFrom(facts: SegmentFacts, index: number): TornTail | null {
   return { segment: facts.name, at, bytes: facts.size - at, entries }
 }
 
-/** The last entry that was durable, by everything that says so. Adds damage where the journal is cut before what HEAD saw. */
+/** The last entry that is proven to have been durable. Adds damage when the journal ends before what HEAD has seen. */
 function provenLast(
   chain: readonly SegmentFacts[],
   read: readonly ChainSegment[],
@@ -222,7 +222,7 @@ function provenLast(
   let proven = lastGood(read)
   for (const i of chain.keys()) proven = Math.max(proven, recordedEnd(chain, i)?.last ?? 0)
   for (const { places } of chain) {
-    // A header that is proven by nothing may be of a frame that never was whole; what is before it was.
+    // Nothing proves this frame, but its header proves the entries before it.
     for (const place of places) if (isFlaw(place) && place.header) proven = Math.max(proven, place.header.first - 1)
   }
   if (seen === null) return { proven, isCut: false }
@@ -235,7 +235,7 @@ function provenLast(
   return { proven: Math.max(proven, seen.sequence), isCut }
 }
 
-/** What is missing from `from` to `last` and was given out. */
+/** Entries from `from` to `last` that no frame has. */
 function lostEntries(read: readonly ChainSegment[], from: number, last: number): Range[] {
   const known = read.flatMap(({ header, frames }) => [
     ...(header?.fields.holes ?? []),

@@ -1,5 +1,5 @@
-// Reads the segments of a journal from the disk: all that lie there, as scanned; and the entries of the frames that count. It holds one
-// window, or what is read at once, or one frame in memory.
+// Reads the segments of a journal from the disk: it scans them, and it serves the entries of valid frames. It holds one window, one bulk
+// read or one frame in memory.
 
 import { join } from 'node:path'
 import { HoldfastError } from '../errors.ts'
@@ -13,7 +13,7 @@ import { parseSegmentFileName, type SegmentName, segmentFileName } from './segme
 /** Read ahead, since frames of small batches are read one page at a time. */
 const WINDOW_BYTES = 256 * 1024
 
-/** So much is read at once to serve entries: large enough that calls cost little, small enough that an entry that is kept holds little. */
+/** Size of one read when entries are served. An entry that the caller keeps holds this much memory. */
 const BULK_BYTES = 1024 * 1024
 
 /** The segments that lie in a directory, by number; none when there is no directory. */
@@ -43,7 +43,7 @@ export async function readSegment(
   )
 }
 
-/** The first entry after `after` that the journal has, from a frame on that is at or before it; null when it has none. */
+/** The first entry after `after`, or null when there is none. Reading begins at `from`, a frame at or before that entry. */
 export async function firstEntryAfter(
   fs: FileSystem,
   directory: string,
@@ -159,7 +159,7 @@ async function openSegment(fs: FileSystem, path: string): Promise<File | null> {
   }
 }
 
-/** Reads through a window. A page that cannot be read hides nothing but itself. */
+/** Reads through a window. When a window cannot be read, its pages are read one by one. */
 function windowOf(file: File, path: string): ReadAt {
   const window = new Uint8Array(WINDOW_BYTES)
   let start = -1

@@ -19,7 +19,7 @@ import type { Journal, JournalEntry, JournalOptions } from './options.ts'
 import { currentCovers, DIRECTORY, type JournalFiles, markOf, placeOf, rangeOf, seenOf, segmentOf } from './place.ts'
 
 const JOURNAL_BYTES_MAX = 4 * 1024 ** 3
-/** Where a snapshot covers a part, what is left is known to 256 KiB. */
+/** Marks are 256 KiB apart, so a smaller limit could not be kept. */
 const JOURNAL_BYTES_LEAST = 1024 * 1024
 
 /** @throws JOURNAL_UNSUPPORTED, READ_ONLY, JOURNAL_LOCKED, JOURNAL_DAMAGED, STORE_ROLLED_BACK, IO_FAILED, NO_SPACE */
@@ -78,8 +78,8 @@ export async function openStoreJournal(
 }
 
 /**
- * HEAD first: while it names the old journal, nothing of that may be missing. What is left of it when HEAD does not name it any more is refused by
- * the next opening, which may start over again.
+ * HEAD is changed first: as long as it names the old journal, none of its files may be missing. After a crash between the two steps, the
+ * next opening is refused, and may start over again.
  */
 async function abandonJournal(ctx: StoreContext, { fs, root }: JournalFiles): Promise<void> {
   await ctx.storage.write({ waitMs: Number.POSITIVE_INFINITY }, async (session) => {
@@ -121,14 +121,14 @@ function ownerOf(owned: OwnedJournal): NonNullable<StoreContext['journal']> {
       try {
         await owned.waitFor(sequence)
       } catch (error) {
-        // The snapshot that heals a failed journal holds what nobody knows to be durable.
+        // After a failure nobody knows which entries are durable, and this snapshot is what makes their effect durable.
         if (owned.failed === null) throw error
       }
     },
     async committed(covers, snapshot, first) {
       await owned.heal({ sequence: covers, snapshot })
       owned.covered(covers)
-      // What is left of this is deleted after the next snapshot.
+      // If that fails, the next snapshot deletes them.
       if (first !== null) await owned.removeBefore(segmentOf(first)).catch(() => undefined)
     },
   }
@@ -143,7 +143,7 @@ function firstLost(lost: readonly Range[], skips: readonly Range[], after: numbe
 function journalOf(ctx: StoreContext, owned: OwnedJournal, maxJournalBytes: number): Journal {
   let isWarned = false
 
-  /** Once, until a snapshot has brought it below half again. */
+  /** Warns once, and again only after a snapshot brought it below half. */
   function warnAtHalf(): void {
     const { uncoveredBytes } = owned
     const isHalf = uncoveredBytes >= maxJournalBytes / 2
