@@ -45,8 +45,8 @@ export interface ScrubReport {
   /** `bytes` are stored bytes. */
   checked: { blocks: number; bytes: number }
   /**
-   * The journal is read whole, as the last step of a round. Null: this slice did not come to it. `skipped`: its owner has it open and wrote while
-   * it was looked at.
+   * The journal is read whole, as the last step of a round. Null: this slice did not come to it. `skipped`: its owner has it open and wrote
+   * while it was looked at.
    */
   journal: JournalCheck['state'] | null
   /** The cursor for the next slice; null when the round is complete. */

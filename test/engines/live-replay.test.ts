@@ -1,5 +1,5 @@
-// Replay equals never having crashed: random changes, saves, kills, starts that fall back, and rollbacks. After each start the engine answers as one
-// does that was given the changes of its line one after the other.
+// Replay equals never having crashed: random changes, saves, kills, starts that fall back, and rollbacks. After each start the engine
+// answers as one does that was given the changes of its line one after the other.
 
 import { cpSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
