@@ -23,7 +23,7 @@ import { PERSIST_OPTIONS, type PersistOptions, type PersistResult } from './pers
 import { persist } from './persist/persist.ts'
 import { emitProcessWarning, type OnProgress, type OnWarning } from './progress.ts'
 import { type RepairReport, repair } from './recovery/repair.ts'
-import { REPAIR_OPTIONS, type RepairOptions } from './recovery/repair-plan.ts'
+import { type PlanJournal, REPAIR_OPTIONS, type RepairOptions } from './recovery/repair-plan.ts'
 import { SCRUB_OPTIONS, type ScrubOptions, type ScrubReport, scrub } from './recovery/scrub.ts'
 import { VERIFY_OPTIONS, type VerifyOptions, type VerifyReport, verify } from './recovery/verify.ts'
 import { FORGET_OPTIONS, type ForgetOptions, type ForgetWhich, type Forgotten, forget } from './space/forget.ts'
@@ -34,6 +34,7 @@ import { aheadWarning, checkStoreJournal } from './store-journal/look.ts'
 import { openStoreJournal } from './store-journal/open.ts'
 import { JOURNAL_OPTIONS, type Journal, type JournalOptions } from './store-journal/options.ts'
 import type { JournalFiles } from './store-journal/place.ts'
+import { planJournalRepair } from './store-journal/repair.ts'
 
 /** Settings of one open store. Nothing of them is kept on disk. */
 export interface StoreOptions {
@@ -323,16 +324,15 @@ export function createStore({ storage, fs, local, journal }: Place, options: Sto
       runChecked('verify', request, VERIFY_OPTIONS, () => verify(ctx, request, () => checkStoreJournal(ctx, journal))),
     scrub: (request = {}) =>
       runChecked('scrub', request, SCRUB_OPTIONS, async () => {
-        const report = await scrub(ctx, {
-          ...request,
-          cursor: request.cursor === undefined ? scrubbed : request.cursor,
-        })
+        const cursor = request.cursor === undefined ? scrubbed : request.cursor
+        const report = await scrub(ctx, { ...request, cursor }, () => checkStoreJournal(ctx, journal))
         scrubbed = report.cursor
         return report
       }),
     repair: (request = {}) =>
       runChecked('repair', request, REPAIR_CALL_OPTIONS, async () => {
-        const settings = { ...request, ...lockWait(request), packBytesMax: defaults.packBytesMax }
+        const planJournal: PlanJournal = (question) => planJournalRepair(journal, question)
+        const settings = { ...request, ...lockWait(request), packBytesMax: defaults.packBytesMax, planJournal }
         if (request.dryRun === true) return await repair(ctx, settings)
         return await withJournalLocked(ctx, journal, () => repair(ctx, settings))
       }),

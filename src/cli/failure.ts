@@ -123,7 +123,7 @@ function nextAfter(code: string, kind: FailureKind, { argv }: Attempt): string |
     STORE_DAMAGED: 'repair --dry-run',
     HEAD_MISSING: 'repair --dry-run',
     HEAD_DAMAGED: 'repair --dry-run',
-    JOURNAL_DAMAGED: 'verify',
+    JOURNAL_DAMAGED: 'repair --dry-run --journal skip',
     HEAD_CONFLICT: 'snapshots',
     SNAPSHOT_GONE: 'snapshots',
     SNAPSHOT_NOT_FOUND: 'snapshots',

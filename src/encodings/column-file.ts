@@ -53,14 +53,15 @@ export async function saveColumns(
 function chunkings(regions: readonly Region[]): Record<string, Chunking> {
   const all: Record<string, Chunking> = {}
   for (const { fields, tail } of regions) {
-    for (const { column, size } of fields) all[column] = aligned(size)
+    for (const { column, size } of fields) all[column] = fixedAligned(size)
     // Tails differ in length: what comes after one that grew has moved.
     if (tail !== undefined) all[tail.column] = content({ averageBytes: CHUNK_BYTES })
   }
   return all
 }
 
-function aligned(stride: number): Chunking {
+/** Chunks of whole records. */
+export function fixedAligned(stride: number): Chunking {
   const chunk = stride >= CHUNK_BYTES ? stride : Math.floor(CHUNK_BYTES / stride) * stride
   return fixed(Math.min(chunk, 1024 * 1024))
 }

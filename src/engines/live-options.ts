@@ -10,6 +10,8 @@ export interface ChangeContext {
   sequence: number
   /** It is applied again after a start. */
   replay: boolean
+  /** In a replay: earlier changes are missing. They were lost, and `repair({ journal: 'skip' })` recorded it. */
+  afterLoss: boolean
 }
 
 /** How a live engine is made, changed and saved. */
@@ -32,7 +34,9 @@ export interface OpenEngineOptions<Engine, Change>
   startOver?: boolean | undefined
   /** Changes that no snapshot holds may take this much of the disk, in bytes: see `openJournal`. */
   maxJournalBytes?: number | undefined
-  /** A save is due when the changes since the last one have so many bytes; default 64 MiB. */
+  /**
+   * A save is due when the changes that no snapshot holds have so many bytes; default 64 MiB, or a quarter of the snapshot if that is more.
+   */
   saveAfterBytes?: number | undefined
 }
 

@@ -28,6 +28,8 @@ import { type Started, start } from './replay.ts'
 export type { ChangeContext, LiveEngine, LiveLag, OpenEngineOptions }
 
 const SAVE_AFTER_BYTES = 64 * 1024 * 1024
+/** Or a part of the snapshot, when that is more. */
+const SAVE_AFTER_PART = 1 / 4
 /** Of changes that wait for the disk. As many as the journal takes. */
 const PENDING_BYTES_MAX = 64 * 1024 * 1024
 const DISPOSE_MS = 10_000
@@ -85,13 +87,15 @@ function liveEngine<Engine, Change>(parts: LiveParts<Engine, Change>): LiveEngin
   const { store, journal, adapter, options, started, closeStore } = parts
   const { engine } = started
   // It is how long to wait for the journal, and not for the writer lock.
-  const { saveAfterBytes = SAVE_AFTER_BYTES } = options
   const { lockWaitMs: _wait, ...saving } = pickOptions<AutosaveOptions<Engine>>(options, AUTOSAVE_OPTIONS)
   const { version } = options.changes ?? { version: 1 }
   let { watermark } = started
   let covered = started.restored?.snapshot.covers ?? 0
   let captured = covered
-  let bytesSinceSave = 0
+  /** Of all changes: bytes that the journal holds, those of them that the save under way captured, and those that a snapshot holds. */
+  const bytes = { all: started.replayedBytes, captured: 0, saved: 0 }
+  let snapshotBytes = started.restored?.snapshot.size ?? 0
+  let isDue = false
   let unsound: HoldfastError | null = null
   /** Changes wait here while a save reads the engine, and while there is no room. */
   let waiting: Promise<unknown> | null = null
@@ -114,14 +118,18 @@ function liveEngine<Engine, Change>(parts: LiveParts<Engine, Change>): LiveEngin
     restored: started.restored,
     alongside() {
       captured = journal.last
+      bytes.captured = bytes.all
       return { covers: captured, ...(watermark === undefined ? {} : { watermark }) }
     },
     onSave(result) {
       covered = Math.max(covered, captured)
+      bytes.saved = bytes.captured
+      snapshotBytes = Object.values(result.blobs).reduce((sum, { size }) => sum + size, 0)
       options.onSave?.(result)
     },
   })
   if (started.replayed > 0) saver.changed(started.replayed)
+  saveWhenDue()
 
   function assertReady(): void {
     if (closing !== null)
@@ -138,7 +146,7 @@ function liveEngine<Engine, Change>(parts: LiveParts<Engine, Change>): LiveEngin
     const before = adapter.revision?.(engine)
     const { change, watermark: carried } = readChange(data)
     try {
-      applyAtOnce(options, engine, change as Change, { sequence, replay: false })
+      applyAtOnce(options, engine, change as Change, { sequence, replay: false, afterLoss: false })
     } catch (error) {
       const moved = before !== undefined && !Object.is(adapter.revision?.(engine), before)
       if (!moved && !(error instanceof PromiseGiven)) throw error
@@ -147,15 +155,28 @@ function liveEngine<Engine, Change>(parts: LiveParts<Engine, Change>): LiveEngin
     }
     const appended = journal.append(data)
     if (carried !== undefined) watermark = carried as Watermark
-    bytesSinceSave += data.length
+    bytes.all += data.length
     saver.changed()
-    if (bytesSinceSave >= saveAfterBytes) {
-      bytesSinceSave = 0
-      saver.flush().catch(() => undefined)
-    }
+    saveWhenDue()
     // Only a snapshot heals a journal that failed. When it does not work either, `autosave` tries again.
     appended.durable.catch(() => saver.flush().catch(() => undefined))
     return appended
+  }
+
+  /** A large snapshot is not made again for a little journal, nor is a start to replay more than that. */
+  function saveWhenDue(): void {
+    const { saveAfterBytes = Math.max(SAVE_AFTER_BYTES, snapshotBytes * SAVE_AFTER_PART) } = options
+    if (isDue || bytes.all - bytes.saved < saveAfterBytes) return
+    const { saving, failures } = saver.lag()
+    // The one under way makes it fewer, and one that failed is tried again.
+    if (saving || failures > 0) return
+    isDue = true
+    saver
+      .flush()
+      .catch(() => undefined)
+      .finally(() => {
+        isDue = false
+      })
   }
 
   function hasRoom(data: Uint8Array): boolean {

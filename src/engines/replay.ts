@@ -1,7 +1,14 @@
 // Restores a live engine from its newest snapshot, and applies the changes of the journal that came after it.
 
 import { readChange } from '../encodings/change.ts'
-import { HoldfastError, isHoldfastError, type Journal, type Store, type Watermark } from '../index.ts'
+import {
+  HoldfastError,
+  isHoldfastError,
+  type Journal,
+  type JournalEntry,
+  type Store,
+  type Watermark,
+} from '../index.ts'
 import type { EngineAdapter } from './adapter.ts'
 import { applyAtOnce } from './apply-change.ts'
 import type { OpenEngineOptions } from './live-options.ts'
@@ -13,6 +20,8 @@ export interface Started<Engine> {
   restored: Awaited<ReturnType<typeof startEngine<Engine>>>['restored']
   watermark: Watermark | undefined
   replayed: number
+  /** Of the changes that were replayed, as the journal holds them. */
+  replayedBytes: number
 }
 
 export async function start<Engine, Change>(
@@ -25,15 +34,18 @@ export async function start<Engine, Change>(
   const covers = restored?.snapshot.covers ?? 0
   let watermark = restored?.snapshot.watermark as Watermark | undefined
   let replayed = 0
-  for await (const { sequence, data } of journal.read({ after: covers })) {
-    const { change, carried } = replayOne(options, engine, sequence, data)
+  let replayedBytes = 0
+  for await (const entry of journal.read({ after: covers })) {
+    const { sequence } = entry
+    const { change, carried } = replayOne(options, engine, entry)
     if (change !== null && options.onReplayError?.({ sequence, change: change.value }, change.error) !== 'skip') {
       throw replayFailed(sequence, change.error)
     }
     if (carried !== undefined) watermark = carried as Watermark
     replayed += 1
+    replayedBytes += entry.data.length
   }
-  return { engine, restored, watermark, replayed }
+  return { engine, restored, watermark, replayed, replayedBytes }
 }
 
 /** Null for a change that could be applied. */
@@ -42,8 +54,7 @@ type FailedChange = { value: unknown; error: unknown } | null
 function replayOne<Engine, Change>(
   options: OpenEngineOptions<Engine, Change>,
   engine: Engine,
-  sequence: number,
-  data: Uint8Array,
+  { sequence, data, afterLoss }: JournalEntry,
 ): { change: FailedChange; carried: unknown } {
   let value: unknown
   let carried: unknown
@@ -51,7 +62,7 @@ function replayOne<Engine, Change>(
     const entry = readChange(data)
     value = entry.change
     carried = entry.watermark
-    applyAtOnce(options, engine, upgraded(options, entry.change, entry.version), { sequence, replay: true })
+    applyAtOnce(options, engine, upgraded(options, entry.change, entry.version), { sequence, replay: true, afterLoss })
     return { change: null, carried }
   } catch (error) {
     return { change: { value, error }, carried }

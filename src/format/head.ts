@@ -55,6 +55,15 @@ export interface HeadCovers {
   skips: [number, number][]
 }
 
+/** Damage to the journal that a repair recorded, so that the journal is read in spite of it. */
+interface HeadLost {
+  /** Entries that cannot be read: ranges, first and last, ascending. */
+  entries: [number, number][]
+  /** The last place that was damaged. Damage behind it is not recorded. */
+  segment: string
+  offset: number
+}
+
 /** What HEAD says of the journal. */
 export interface HeadJournal {
   /** 32 hex digits. */
@@ -65,6 +74,8 @@ export interface HeadJournal {
   tail: string
   /** Up to where it was durable when HEAD was written. */
   seen: { segment: string; offset: number; sequence: number } | null
+  /** Absent: nothing is known to be lost. */
+  lost?: HeadLost
 }
 
 export interface HeadSnapshot {
@@ -151,17 +162,19 @@ const text = z.string().refine(isWellFormed, 'has a lone surrogate')
 
 const segmentName = z.string().refine((name) => /^\d{8,15}-[0-9a-f]{32}$/.test(name), 'must be a segment')
 const journalId = z.string().refine((hex) => isHex(hex, STORE_ID_BYTES), 'must be 32 hex digits')
+const ranges = z.array(z.tuple([count.min(1), count.min(1)])).refine(areRanges, 'must be ascending ranges')
 const coversShape = z.object({
   journal: journalId,
   sequence: count,
   mark: z.object({ segment: segmentName, offset: count, first: count.min(1) }).nullable(),
-  skips: z.array(z.tuple([count.min(1), count.min(1)])).refine(areRanges, 'must be ascending ranges'),
+  skips: ranges,
 })
 const journalShape = z.object({
   id: journalId,
   first: segmentName,
   tail: segmentName,
   seen: z.object({ segment: segmentName, offset: count, sequence: count }).nullable(),
+  lost: z.object({ entries: ranges, segment: segmentName, offset: count }).optional(),
 })
 
 const snapshotShape = z.object({

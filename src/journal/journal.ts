@@ -67,7 +67,9 @@ async function openLocked(
   const names = await listSegments(fs, directory)
   if (state.head === null) await assertNoFrames(place, names)
   const plan = state.head === null ? null : await recover(place, names, state.head, state.from, 1)
-  const { segment, copy } = planStart(plan, names, state.covered)
+  const known = state.head === null ? names : [...names, state.head.tail]
+  const { lost, skips } = { lost: state.head?.lost?.entries ?? [], skips: state.skips }
+  const { segment, copy } = planStart(plan, known, { covered: state.covered, lost, skips })
   const fixed = { store: state.store, journal: state.head?.id ?? options.id, changes: options.changes }
   const segmentPlace = { fs, directory, mode: place.mode.file }
   let writer: SegmentWriter | null = null
@@ -78,9 +80,11 @@ async function openLocked(
   }
   const parts = foundRanges(plan, segment.previous)
   let start: AppenderStart = writer === null ? { segment } : { writer }
-  if (writer !== null && (state.covered?.sequence ?? 0) > writer.last) {
-    // Sequences go on behind what a snapshot covers, and only a segment of its own may begin with a hole.
-    start = { segment: goOn({ ...segment, number: segment.number + 1 }, writer.ended(), state.covered) }
+  if (writer !== null && Math.max(state.covered?.sequence ?? 0, lost.at(-1)?.last ?? 0) > writer.last) {
+    // Sequences go on behind what a snapshot covers and what was lost, and only a segment of its own may begin with a hole.
+    start = {
+      segment: goOn({ ...segment, number: segment.number + 1 }, writer.ended(), { covered: state.covered, lost }),
+    }
     parts.push({ name: writer.name, from: writer.start, to: writer.end, first: segment.first })
     await writer.close()
   }
@@ -97,7 +101,7 @@ async function openLocked(
     ...(options.segmentBytesMax === undefined ? {} : { segmentBytesMax: options.segmentBytesMax }),
   })
   const begin = state.from?.first ?? plan?.chain[0]?.header?.fields.first ?? 1
-  return ownedJournal(place, fixed.journal, appender, { parts, marks: foundMarks(plan, parts), begin }, lock)
+  return ownedJournal(place, fixed.journal, appender, { parts, marks: foundMarks(plan, parts), begin, lost }, lock)
 }
 
 /** A segment that begins with the entries of the last frame that was found, and a seal. */

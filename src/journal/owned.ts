@@ -8,7 +8,7 @@ import type { JournalPlace } from './place.ts'
 import type { Covered } from './plan-start.ts'
 import { type Entry, listSegments, readEntries } from './read-segments.ts'
 import { recover, textOf } from './recover.ts'
-import type { SegmentName } from './segment.ts'
+import type { Range, SegmentName } from './segment.ts'
 import { removeAll } from './segment-writer.ts'
 
 /** An open journal. */
@@ -30,6 +30,8 @@ export interface OwnedJournal {
   covered(sequence: number): void
   flush(): Promise<void>
   waitFor(sequence: number): Promise<void>
+  /** Entries that cannot be read any more, as a repair recorded. What comes after them is read all the same. */
+  readonly lost: readonly Range[]
   /** Durable entries after one, in order. */
   read(after: number): AsyncGenerator<Entry>
   markFor(sequence: number): Mark | null
@@ -47,6 +49,8 @@ interface FoundJournal {
   marks: Mark[]
   /** The first entry that was looked for. */
   begin: number
+  /** Entries that HEAD records as lost. */
+  lost: readonly Range[]
 }
 
 export function ownedJournal(
@@ -60,7 +64,7 @@ export function ownedJournal(
   let removed = 0
 
   async function* read(after: number): AsyncGenerator<Entry> {
-    const hole = appender.holes.find(({ last }) => last > after)
+    const hole = appender.holes.find(({ last, snapshot }) => last > after && snapshot !== null)
     if (hole !== undefined) throw gapError(after, hole.first, `entries ${textOf(hole)} are in no frame`)
     if (after + 1 < found.begin) yield* readBack(after)
     for (const { name, from, to } of [...found.parts, ...appender.written()]) {
@@ -103,7 +107,7 @@ export function ownedJournal(
     const { segment, offset } = mark
     const parts = [...found.parts, ...appender.written()].filter(({ name }) => name.number >= segment.number)
     const bytesOf = ({ name, from, to }: Pick<Part, 'name' | 'from' | 'to'>): number =>
-      to - (name.number === segment.number ? Math.max(from, offset) : from)
+      Math.max(0, to - (name.number === segment.number ? Math.max(from, offset) : from))
     appender.setUncovered(parts.reduce((sum, part) => sum + bytesOf(part), 0))
   }
 
@@ -123,6 +127,9 @@ export function ownedJournal(
     },
     get uncoveredBytes() {
       return appender.uncoveredBytes
+    },
+    get lost() {
+      return [...found.lost, ...appender.holes.filter(({ snapshot }) => snapshot === null)]
     },
     append: appender.append,
     assertTakes: appender.assertTakes,

@@ -34,15 +34,21 @@ export function foundMarks(plan: ReadPlan | null, parts: readonly Part[]): Mark[
   return marks
 }
 
-/** What was found and counts, up to where this owner goes on. */
+/** What was found and counts, up to where this owner goes on. Where frames are damaged, a part ends, and the next one begins behind them. */
 export function foundRanges(plan: ReadPlan | null, previous: SegmentStart['previous']): Part[] {
   const parts: Part[] = []
-  for (const { name, frames, end } of plan?.chain ?? []) {
+  for (const { name, frames } of plan?.chain ?? []) {
     const isLast = previous !== null && previous.number === name.number && previous.id === name.id
-    const frame = frames[0]?.header
-    if (frame !== undefined)
-      parts.push({ name, from: frame.offset, to: isLast ? previous.end : end, first: frame.first })
+    let part: Part | null = null
+    for (const { header, end } of frames) {
+      if (isLast && header.offset >= previous.end) break
+      if (part !== null && part.to === header.offset) part.to = end
+      else {
+        part = { name, from: header.offset, to: end, first: header.first }
+        parts.push(part)
+      }
+    }
     if (isLast) break
   }
-  return parts.filter(({ from, to }) => to > from)
+  return parts
 }

@@ -4,7 +4,7 @@ import type { FileSystem } from '../fs/port.ts'
 import type { Durable, Mark } from './appender.ts'
 import type { JournalHead } from './plan-recovery.ts'
 import type { Covered } from './plan-start.ts'
-import type { SegmentName } from './segment.ts'
+import type { Range, SegmentName } from './segment.ts'
 
 /** What the store says of its journal. */
 export interface JournalState {
@@ -18,6 +18,8 @@ export interface JournalState {
   covered: Covered | null
   /** What the current snapshot covers; 0 without one. */
   current: number
+  /** Entries that are not replayed on the current snapshot, ascending. */
+  skips: Range[]
 }
 
 /** Where a journal lies, and what it asks of its store. */

@@ -2,12 +2,13 @@
 
 import { join } from 'node:path'
 import { HoldfastError } from '../errors.ts'
+import type { FileSystem } from '../fs/port.ts'
 import type { Mark } from './appender.ts'
 import { foundMarks, foundRanges, markIn } from './parts.ts'
 import type { JournalPlace } from './place.ts'
-import { type JournalHead, planRecovery, type ReadPlan } from './plan-recovery.ts'
+import { type JournalHead, planRecovery, type ReadPlan, type RecoveryPlan } from './plan-recovery.ts'
 import { listSegments, readSegment } from './read-segments.ts'
-import { isFlaw } from './scan.ts'
+import { isFlaw, type SegmentFacts } from './scan.ts'
 import { type Range, type SegmentName, segmentFileName } from './segment.ts'
 
 /** Where a journal ends that nobody has open. Only to be asked with its lock held. */
@@ -32,6 +33,13 @@ export async function checkJournal(
   else await recover(place, names, head, null, 1)
 }
 
+/** All segments that lie there, scanned from their first frames on. */
+export async function scanAll(fs: FileSystem, directory: string): Promise<SegmentFacts[]> {
+  const facts: SegmentFacts[] = []
+  for (const name of await listSegments(fs, directory)) facts.push(await readSegment(fs, directory, name, null))
+  return facts
+}
+
 /** Reads what may matter, and refuses what is not whole. */
 export async function recover(
   { fs, directory }: Pick<JournalPlace, 'fs' | 'directory'>,
@@ -49,7 +57,16 @@ export async function recover(
   }
   // Next frames may have led on from HEAD's tail to where the reading begins.
   const tail = begin.number > head.tail.number ? begin : head.tail
-  const plan = planRecovery(facts, { ...head, first: begin, tail }, from?.first ?? firstEntry)
+  const plan = assertReadable(
+    directory,
+    planRecovery(facts, { ...head, first: begin, tail }, from?.first ?? firstEntry),
+  )
+  if (plan.damage.length > 0) throw damagedError(directory, plan)
+  return plan
+}
+
+/** @throws IO_FAILED, STORE_ROLLED_BACK */
+export function assertReadable(directory: string, plan: RecoveryPlan): ReadPlan {
   if (plan.state === 'unreadable') {
     const path = join(directory, segmentFileName(plan.segment))
     throw new HoldfastError(
@@ -63,12 +80,12 @@ export async function recover(
     const path = join(directory, segmentFileName(plan.segment))
     throw new HoldfastError(
       'STORE_ROLLED_BACK',
-      `${path} was named by a later HEAD than the one that is there: an old HEAD was put back. Put the newer one back, or open ` +
-        'the journal with { startOver: true } to go on without its entries. Nothing was changed',
+      `${path} was named by a later HEAD than the one that is there: an old HEAD was put back. Put the newer one back. ` +
+        "Or repair({ rolledBack: 'newer' }) names what is there, and openJournal({ startOver: true }) goes on without its entries. " +
+        'Nothing was changed',
       { details: { files: [path] } },
     )
   }
-  if (plan.damage.length > 0) throw damagedError(directory, plan)
   return plan
 }
 
@@ -83,8 +100,8 @@ export async function assertNoFrames(
     const path = join(directory, segmentFileName(name))
     throw new HoldfastError(
       'JOURNAL_DAMAGED',
-      `HEAD names no journal, but there are entries in ${path}. Nothing was changed. Bring back the HEAD.json that names it, or open ` +
-        'the journal with { startOver: true } to go on without its entries',
+      `HEAD names no journal, but there are entries in ${path}. Nothing was changed. Bring back the HEAD.json that names it. Or ` +
+        "repair({ rolledBack: 'newer' }) names what is there, and openJournal({ startOver: true }) goes on without its entries",
       { details: { path } },
     )
   }
@@ -96,8 +113,9 @@ function damagedError(directory: string, { damage, lost, last }: ReadPlan): Hold
   const entries = lost.length === 0 ? 'no entry is lost' : `lost are entries ${lost.map(textOf).join(', ')}`
   return new HoldfastError(
     'JOURNAL_DAMAGED',
-    `${path} at byte ${at}: ${reason}; ${entries}. Nothing was changed. Bring the file back from a backup or a mirror, ` +
-      'or open the journal with { startOver: true } to go on without its entries',
+    `${path} at byte ${at}: ${reason}; ${entries}. Nothing was changed. Bring the file back from a backup or a ` +
+      "mirror. Or repair({ journal: 'skip' }) gives up the entries that cannot be read and keeps the others, and openJournal({ startOver: true }) " +
+      'gives up all of them',
     { details: { path, at, lost, last } },
   )
 }

@@ -12,8 +12,10 @@ import { moveAside } from '../fs/move-aside.ts'
 import { nextHead } from '../history/next-head.ts'
 import { JOURNAL_LOCK } from '../journal/lock.ts'
 import type { OwnedJournal } from '../journal/owned.ts'
+import { withoutRanges } from '../journal/plan-recovery.ts'
+import type { Range } from '../journal/segment.ts'
 import type { Journal, JournalEntry, JournalOptions } from './options.ts'
-import { currentCovers, DIRECTORY, type JournalFiles, markOf, placeOf, seenOf, segmentOf } from './place.ts'
+import { currentCovers, DIRECTORY, type JournalFiles, markOf, placeOf, rangeOf, seenOf, segmentOf } from './place.ts'
 
 const JOURNAL_BYTES_MAX = 4 * 1024 ** 3
 /** Where a snapshot covers a part, what is left is known to 256 KiB. */
@@ -124,6 +126,12 @@ function ownerOf(owned: OwnedJournal): NonNullable<StoreContext['journal']> {
   }
 }
 
+/** The first entry after `after` that was lost and would be replayed; infinite when there is none. */
+function firstLost(lost: readonly Range[], skips: readonly Range[], after: number): number {
+  const missing = withoutRanges(lost, skips).filter(({ last }) => last > after)
+  return Math.min(Number.POSITIVE_INFINITY, ...missing.map(({ first }) => Math.max(first, after + 1)))
+}
+
 function journalOf(ctx: StoreContext, owned: OwnedJournal, maxJournalBytes: number): Journal {
   let isWarned = false
 
@@ -149,9 +157,12 @@ function journalOf(ctx: StoreContext, owned: OwnedJournal, maxJournalBytes: numb
     }
     const stored = await ctx.storage.readHead()
     const covers = stored?.head.journal === undefined ? undefined : currentCovers(stored.head, stored.head.journal)
-    const skips = covers?.skips ?? []
-    for await (const entry of owned.read(after ?? covers?.sequence ?? 0)) {
-      if (!skips.some(([first, last]) => entry.sequence >= first && entry.sequence <= last)) yield entry
+    const skips = (covers?.skips ?? []).map(rangeOf)
+    const begin = after ?? covers?.sequence ?? 0
+    const lost = firstLost(owned.lost, skips, begin)
+    for await (const { sequence, data } of owned.read(begin)) {
+      if (skips.some(({ first, last }) => sequence >= first && sequence <= last)) continue
+      yield { sequence, data, afterLoss: sequence > lost }
     }
   }
 

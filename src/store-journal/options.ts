@@ -38,6 +38,8 @@ export interface JournalEntry {
   /** Growing by one from entry to entry, never given twice. */
   sequence: number
   data: Uint8Array
+  /** Earlier entries are missing that were to be read: they were lost, and `repair({ journal: 'skip' })` recorded it. */
+  afterLoss: boolean
 }
 
 /** An open journal: a log of entries between snapshots. It has one owner at a time. */

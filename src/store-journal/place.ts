@@ -10,7 +10,8 @@ import { assertWritable } from '../history/write-guards.ts'
 import type { Durable, Mark } from '../journal/appender.ts'
 import { JOURNAL_LOCK } from '../journal/lock.ts'
 import type { JournalPlace, JournalState, NamedSegment } from '../journal/place.ts'
-import type { SegmentName } from '../journal/segment.ts'
+import type { JournalHead } from '../journal/plan-recovery.ts'
+import type { Range, SegmentName } from '../journal/segment.ts'
 
 /** Where a store may have a journal. */
 export interface JournalFiles {
@@ -47,13 +48,15 @@ async function readState(ctx: StoreContext): Promise<JournalState> {
       .filter(({ covers }) => covers !== undefined && covers.journal === journal?.id)
       .map(({ sequence, covers }) => ({ snapshot: sequence, sequence: covers!.sequence }))
       .sort((a, b) => b.sequence - a.sequence)
-    const mark = journal === undefined ? null : currentCovers(head, journal)?.mark
+    const current = journal === undefined ? undefined : currentCovers(head, journal)
+    const mark = current?.mark
     return {
       store: head.storeId,
       head: journal === undefined ? null : journalHeadOf(head.storeId, journal),
       from: mark == null ? null : { segment: segmentOf(mark.segment), offset: mark.offset, first: mark.first },
       covered: covered[0] ?? null,
-      current: journal === undefined ? 0 : (currentCovers(head, journal)?.sequence ?? 0),
+      current: current?.sequence ?? 0,
+      skips: (current?.skips ?? []).map(rangeOf),
     }
   })
 }
@@ -63,14 +66,41 @@ export function currentCovers(head: Head, journal: HeadJournal) {
   return covers?.journal === journal.id ? covers : undefined
 }
 
-export function journalHeadOf(store: string, { id, first, tail, seen }: HeadJournal): JournalState['head'] {
+export function journalHeadOf(store: string, { id, first, tail, seen, lost }: HeadJournal): JournalHead {
   return {
     store,
     id,
     first: segmentOf(first),
     tail: segmentOf(tail),
     seen: seen === null ? null : { ...seen, segment: segmentOf(seen.segment) },
+    lost:
+      lost === undefined
+        ? null
+        : { entries: lost.entries.map(rangeOf), segment: segmentOf(lost.segment), at: lost.offset },
   }
+}
+
+/** What HEAD is to say of the journal. */
+export function headJournalOf({ id, first, tail, seen, lost }: JournalHead): HeadJournal {
+  return {
+    id,
+    first: nameOf(first),
+    tail: nameOf(tail),
+    seen: seen === null ? null : { ...seen, segment: nameOf(seen.segment) },
+    ...(lost === null
+      ? {}
+      : {
+          lost: {
+            entries: lost.entries.map(({ first, last }): [number, number] => [first, last]),
+            segment: nameOf(lost.segment),
+            offset: lost.at,
+          },
+        }),
+  }
+}
+
+export function rangeOf([first, last]: readonly [number, number]): Range {
+  return { first, last }
 }
 
 /** A name in HEAD is a file name without `.log`; its shape was checked when HEAD was read. */
@@ -90,7 +120,7 @@ async function nameSegment(ctx: StoreContext, { journal, segment, durable }: Nam
     const name = nameOf(segment)
     const seen = seenOf(durable) ?? head.journal?.seen ?? null
     const first = head.journal?.first ?? name
-    await session.swapHead(nextHead(head, { journal: { id: journal, first, tail: name, seen } }))
+    await session.swapHead(nextHead(head, { journal: { ...head.journal, id: journal, first, tail: name, seen } }))
   })
 }
 

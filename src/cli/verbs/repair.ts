@@ -14,6 +14,7 @@ interface Options {
   dropIncomplete?: boolean
   rolledBack?: 'newer' | 'older'
   unreadable?: 'lost'
+  journal?: 'skip'
 }
 
 export const repair: Verb = {
@@ -37,10 +38,19 @@ export const repair: Verb = {
           'older',
         ]),
       )
-      .addOption(new Option('--unreadable <what>', 'lost: take what the disk cannot read as lost').choices(['lost'])),
+      .addOption(new Option('--unreadable <what>', 'lost: take what the disk cannot read as lost').choices(['lost']))
+      .addOption(
+        new Option('--journal <what>', 'skip: go on without the entries that a damaged journal lost').choices(['skip']),
+      ),
   async run(session, _args, options: Options) {
-    const { rolledBack, unreadable, dryRun = false, dropIncomplete = false } = options
-    const request: RepairOptions = { rolledBack, unreadable, signal: session.signal, onProgress: session.onProgress }
+    const { rolledBack, unreadable, journal, dryRun = false, dropIncomplete = false } = options
+    const request: RepairOptions = {
+      rolledBack,
+      unreadable,
+      journal,
+      signal: session.signal,
+      onProgress: session.onProgress,
+    }
     const store = dryRun ? await session.read() : await session.write()
     const report = dryRun
       ? await store.repair({ ...request, dryRun: true })
@@ -122,5 +132,14 @@ function actionText(action: RepairAction): string {
       return `drop snapshot ${action.sequence}: ${action.why}`
     case 'set-current':
       return `make snapshot ${action.to ?? 'none'} the current one: ${action.why}`
+    case 'restore-journal':
+      return `name the journal again, up to ${action.segment}`
+    case 'skip-entries':
+      return `record what the journal lost (${entriesText(action.entries)}): ${action.why}`
   }
+}
+
+function entriesText(entries: readonly [number, number][]): string {
+  if (entries.length === 0) return 'no entry'
+  return `entries ${entries.map(([first, last]) => (first === last ? `${first}` : `${first} to ${last}`)).join(', ')}`
 }

@@ -54,6 +54,7 @@ async function scrubSlices(session: Session, { maxBytes, maxTime, cursor }: Opti
   const total = { blocks: 0, bytes: 0 }
   const problems: Problem[] = []
   let ok = true
+  let journal: ScrubReport['journal'] = null
   let at: string | null = cursor ?? null
   for (;;) {
     const slice = await store.scrub({
@@ -66,11 +67,12 @@ async function scrubSlices(session: Session, { maxBytes, maxTime, cursor }: Opti
     total.bytes += slice.checked.bytes
     problems.push(...slice.problems)
     ok &&= slice.ok
+    journal ??= slice.journal
     at = slice.cursor
     session.onProgress({ phase: 'scrubbing', bytes: total.bytes, totalBytes: null })
     const isSpent =
       (maxBytes !== undefined && total.bytes >= maxBytes) ||
       (maxTime !== undefined && clock.monotonicMs() - startMs >= maxTime)
-    if (at === null || isSpent) return { ok, problems, checked: total, cursor: at }
+    if (at === null || isSpent) return { ok, problems, checked: total, journal, cursor: at }
   }
 }
