@@ -86,7 +86,7 @@ export const space = [
     find: 'await session.swapHead(next, () => ready)',
     replace: 'await session.swapHead(next)',
     why: 'HEAD names a pack of gc that is not durable',
-    tests: ['test/explore/crash-history.test.ts'],
+    tests: ['test/space/gc.test.ts'],
   },
   {
     file: 'src/space/pack-use.ts',

@@ -98,3 +98,29 @@ test('a complete gc names a file that is in use, and erases it once it is not', 
   expect(await store.gc({ complete: true })).toMatchObject({ untouched: [] })
   expect(filesWith(MARKER, path)).toEqual([])
 })
+
+test('a complete gc erases the record of a snapshot whose blocks others have, and its line in HEAD.prev.json', async () => {
+  const path = join(quickScratch(), 'store')
+  await using store = await openStore(path, { keep: { last: 20 }, compression: 'none' })
+  const a = { blobs: { a: noise(20_000, 1) }, chunking: fixed(4096) }
+  await store.persist({ ...a, message: 'one' })
+  await store.persist({ blobs: { a: noise(20_000, 2) }, chunking: fixed(4096) })
+  await store.persist({ ...a, message: MARKER })
+  await store.persist({ blobs: { b: noise(20_000, 1) }, chunking: fixed(4096) })
+  // The chunks of one pack move, so that the records of all snapshots lie in one that others need too.
+  await store.forget(2)
+  await store.gc({ complete: true })
+  expect(filesWith(MARKER, path).some((name) => name.endsWith('.pack'))).toBe(true)
+  await store.forget(3)
+  await store.gc({ complete: true })
+  expect(filesWith(MARKER, path)).toEqual([])
+  // No block at all belongs to a rollback.
+  await store.rollback(1, { message: MARKER })
+  await store.rollback(4)
+  await store.forget(5)
+  expect(filesWith(MARKER, path)).toEqual(['HEAD.prev.json'])
+  await store.gc({ complete: true })
+  expect(filesWith(MARKER, path)).toEqual([])
+  expect((await store.snapshots()).map(({ sequence }) => sequence)).toEqual([6, 4, 1])
+  expect(await store.verify()).toMatchObject({ ok: true, problems: [] })
+})
