@@ -8,6 +8,7 @@ import type { BlockSource } from '../blocks/block-source.ts'
 import { readManifest } from '../blocks/read-manifest.ts'
 import type { StoreContext } from '../blocks/store-context.ts'
 import { clock } from '../clock.ts'
+import { isHoldfastError } from '../errors.ts'
 import { cidText, parseCid } from '../format/cid.ts'
 import type { Head } from '../format/head.ts'
 import { cleanUp, cleanUpAfter, type Seen } from '../gc/collect.ts'
@@ -270,7 +271,14 @@ async function run(
 
   const onWait = watchWait(ctx, onProgress)
   for (;;) {
-    const result = await ctx.storage.write({ waitMs: settings.lockWaitMs, signal, onWait }, step)
+    const result = await ctx.storage.write({ waitMs: settings.lockWaitMs, signal, onWait }, async (session) => {
+      try {
+        return await step(session)
+      } catch (error) {
+        if (isHoldfastError(error, 'NO_SPACE') && (await makeRoom(session))) return null
+        throw error
+      }
+    })
     if (result !== null) return result
     // Another process that waits for the lock looks for it in this time.
     await clock.sleep(GAP_MS, { signal }).catch(() => signal.throwIfAborted())
@@ -296,6 +304,21 @@ async function swapOnceMore(
   const gone = new Set(head.retired.map(({ name }) => name).filter((name) => !present.has(name)))
   await session.swapHead(nextHead(head, { gone }))
   await cleanUpAfter(ctx, session, seen)
+}
+
+/**
+ * On a full disk there may be no room for another HEAD, and packs wait only for HEAD.prev.json to say that nothing needs them. Without it HEAD alone
+ * decides: it is durable, and complete. A new HEAD.prev.json is made by the swap that fits then. Answers whether there was anything to gain.
+ */
+async function makeRoom(session: WriteSession): Promise<boolean> {
+  const { head } = session.stored!
+  const present = new Set(await session.listPacks())
+  const waiting = head.retired.map(({ name }) => name).filter((name) => present.has(name))
+  if (waiting.length === 0 || session.dropPrevious === undefined || session.uncertain || session.putBack) return false
+  await session.dropPrevious()
+  for (const name of waiting) await session.deletePack(name)
+  await session.swapHead(nextHead(head, { gone: new Set(waiting) }))
+  return true
 }
 
 /** What may still hold bytes of dropped snapshots after everything was erased. */

@@ -141,6 +141,11 @@ export interface WriteSession {
    * may or may not be replaced.
    */
   swapHead(next: Head, ready?: () => Promise<unknown>): Promise<void>
+  /**
+   * Removes the previous HEAD, durably: then HEAD alone says which packs are needed. For a disk that has no room for another HEAD. Absent: this
+   * storage needs no room to replace HEAD.
+   */
+  dropPrevious?(): Promise<void>
   deletePack(name: string): Promise<void>
   /** Moves a pack to quarantine. Returns its new path. */
   quarantinePack(name: string, reason: string, details: Record<string, unknown>): Promise<string>

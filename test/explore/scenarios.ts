@@ -79,6 +79,18 @@ export const persists: Scenario[] = [
   },
 ]
 
+/** The disk has no room for another HEAD, until something is deleted. */
+async function gcOnFullDisk({ disk, store }: Context): Promise<void> {
+  let isFull = true
+  disk.onCall = ({ name, path }) => {
+    if (name === 'unlink' && path.endsWith('/HEAD.prev.json')) isFull = false
+    return isFull && name === 'write' ? { error: 'ENOSPC' } : undefined
+  }
+  await store.gc()
+  disk.onCall = null
+  if (isFull) throw new Error('gc found room')
+}
+
 export const histories: Scenario[] = [
   {
     name: 'tag, move the tag, untag',
@@ -116,6 +128,13 @@ export const histories: Scenario[] = [
       persist('a/1'),
     ],
     store: { keepLast: 20 },
+  },
+  {
+    name: 'gc on a full disk goes on without HEAD.prev.json',
+    // Nothing of the first is in the second.
+    prepare: persisted('a/1', 'b/2'),
+    steps: [gcOnFullDisk, persist('c/3')],
+    store: { keepLast: 1 },
   },
 ]
 

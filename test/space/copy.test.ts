@@ -1,10 +1,14 @@
 import { cpSync, existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
+import { nodeFileSystem } from '../../src/fs/node.ts'
 import { fixed, openStore, type Store } from '../../src/index.ts'
+import type { PackFile } from '../../src/storage/port.ts'
 import { noise, sameBytes } from '../support/bytes.ts'
 import { failure, rejects } from '../support/rejects.ts'
 import { quickScratch } from '../support/scratch.ts'
+import { directoryAt } from '../support/storages.ts'
+import { storeOver } from '../support/store-over.ts'
 
 async function persist(store: Store, n: number, keepLast = 5): Promise<void> {
   await store.persist({ blobs: { a: { source: noise(60_000, n), chunking: fixed(4096) } }, metadata: { n }, keepLast })
@@ -95,6 +99,24 @@ test('a store is copied while others write to it, drop packs and collect garbage
     writing = false
     await writer
   }
+})
+
+test('a pack that is deleted before it was opened makes the copy begin with the HEAD of now', async () => {
+  const inner = directoryAt(join(quickScratch(), 'store'))
+  await using other = storeOver(inner, nodeFileSystem, { keepLast: 1 })
+  await persist(other, 1, 1)
+  let raced = false
+  async function openPack(name: string): Promise<PackFile> {
+    if (!raced) {
+      raced = true
+      for (const n of [2, 3]) await persist(other, n, 1)
+    }
+    return await inner.openPack(name)
+  }
+  await using store = storeOver({ ...inner, openPack }, nodeFileSystem)
+  const to = join(quickScratch(), 'copy')
+  expect(await store.copy(to)).toMatchObject({ sequence: 3, packs: 1 })
+  await expectWhole(to, [3])
 })
 
 test('an interrupted copy is gone on with', async () => {
