@@ -15,6 +15,7 @@ import { cleanUp, cleanUpAfter, type Seen } from '../gc/collect.ts'
 import { type PackAction, type PackUse, planGc, withinBudget } from '../gc/plan-gc.ts'
 import type { Reach } from '../gc/reach.ts'
 import { mergeDamaged, nextHead } from '../history/next-head.ts'
+import { settleHead } from '../history/settle-head.ts'
 import { assertWritable, watchWait } from '../history/write-guards.ts'
 import type { OptionTable } from '../misuse.ts'
 import type { OnProgress } from '../progress.ts'
@@ -230,6 +231,7 @@ async function run(
     assertWritable(ctx, session.stored)
     // First what needs no write: a full disk gets room by it.
     const seen = await cleanUp(ctx, session)
+    await settleHead(session)
     await marked.sync(session.stored)
     const { head } = session.stored
     const uses = await marked.uses(head)

@@ -79,6 +79,16 @@ export const persists: Scenario[] = [
   },
 ]
 
+/** Whatever HEAD.prev.json needs is there, if it is: it is what a load goes on from when HEAD.json is lost. */
+function assertPreviousComplete(image: DirectoryImage): void {
+  const files = new Set(filesBelow(image, STORE))
+  if (!files.has('HEAD.prev.json')) return
+  const { head } = parseHead(bytesAt(image, `${STORE}/HEAD.prev.json`), 'HEAD.prev.json')
+  for (const { name } of head.packs) {
+    if (!files.has(`packs/${name}.pack`)) throw new Error(`HEAD.prev.json needs pack ${name}, which is gone`)
+  }
+}
+
 /** The disk has no room for another HEAD, until something is deleted. */
 async function gcOnFullDisk({ disk, store }: Context): Promise<void> {
   let isFull = true
@@ -134,6 +144,7 @@ export const histories: Scenario[] = [
     // Nothing of the first is in the second.
     prepare: persisted('a/1', 'b/2'),
     steps: [gcOnFullDisk, persist('c/3')],
+    alsoCheck: assertPreviousComplete,
     store: { keepLast: 1 },
   },
 ]
