@@ -166,7 +166,7 @@ export const space = [
       previous = null`,
     replace: '      previous = null',
     why: 'HEAD.prev.json comes back after a crash, and what it needs is gone',
-    tests: ['test/explore/crash-history.test.ts'],
+    tests: ['test/space/gc.test.ts'],
   },
   {
     file: 'src/space/gc.ts',

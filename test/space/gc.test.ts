@@ -5,6 +5,7 @@ import type { Head } from '../../src/format/head.ts'
 import { nodeFileSystem } from '../../src/fs/node.ts'
 import { fixed, type GcResult, openStore, type Store } from '../../src/index.ts'
 import { memoryStorage } from '../../src/storage/memory.ts'
+import { createDisk } from '../faulty-disk/disk.ts'
 import { noise, sameBytes } from '../support/bytes.ts'
 import { randomFor, share } from '../support/effort.ts'
 import {
@@ -12,6 +13,7 @@ import {
   expectSound,
   headOf,
   labelOf,
+  open,
   packsOf,
   persisted,
   placeOf,
@@ -387,6 +389,33 @@ test('gc reads the other copy of a block before it lets one go', async () => {
       for (const { sequence } of await store.snapshots()) expect(await labelOf(store, sequence)).toBe('a1')
     })
   }
+})
+
+test('gc on a full disk deletes packs only once the removal of HEAD.prev.json is durable', async () => {
+  const image = await build(persisted('a1', 'b2'), { keepLast: 1 })
+  const disk = createDisk(image)
+  const store = open(disk, { keepLast: 1 })
+  const calls: string[] = []
+  let isFull = true
+  disk.onCall = ({ name, path }) => {
+    if (name === 'unlink' && path.endsWith('/HEAD.prev.json')) isFull = false
+    if (!isFull)
+      calls.push(
+        `${name} ${path
+          .split('/')
+          .slice(-1)[0]!
+          .replace(/^[0-9a-f]{64}/, '')}`,
+      )
+    return isFull && name === 'write' ? { error: 'ENOSPC' } : undefined
+  }
+  expect((await store.gc()).freedBytes).toBeGreaterThan(0)
+  const removed = calls.indexOf('unlink HEAD.prev.json')
+  const durable = calls.indexOf('syncDirectory store')
+  const deleted = calls.indexOf('unlink .pack')
+  expect(removed).toBe(0)
+  expect(durable).toBeGreaterThan(removed)
+  expect(deleted).toBeGreaterThan(durable)
+  await store.close()
 })
 
 test('a store that gc worked on is sound in every part', async () => {
