@@ -178,6 +178,7 @@ export async function openSession(
       }
     },
     swapHead: cell.swap,
+    dropPrevious: cell.dropPrevious,
     restoreHead,
     async deletePack(name) {
       const path = packPath(at.packs, name)
