@@ -1,6 +1,5 @@
 // What a command says when it fails: what happened, what is safe, and the next command to type.
 
-import { isHoldfastError } from '../errors.ts'
 import { plainValue } from './document.ts'
 import { EXIT, type ExitCode, exitCodeOf, type FailureKind, SIGNAL_EXITS, type StopSignal } from './exit-codes.ts'
 
@@ -62,7 +61,11 @@ export interface Attempt {
   store: string | null
 }
 
-export function failureOf(error: unknown, attempt: Attempt): { failure: Failure; exit: ExitCode; safe: string } {
+/** What is said of an error. Loads the library only for errors that are not the program's own. */
+export async function failureOf(
+  error: unknown,
+  attempt: Attempt,
+): Promise<{ failure: Failure; exit: ExitCode; safe: string }> {
   if (error instanceof Interrupted) {
     const failure: Failure = {
       code: 'INTERRUPTED',
@@ -85,6 +88,7 @@ export function failureOf(error: unknown, attempt: Attempt): { failure: Failure;
     }
     return { failure, exit: exitCodeOf(kind), safe: safeAfter(kind, code) }
   }
+  const { isHoldfastError } = await import('../index.ts')
   if (isHoldfastError(error)) {
     const { code, kind, message, details } = error
     const next = withStore(nextAfter(code, kind, attempt), attempt)
@@ -128,6 +132,7 @@ function nextAfter(code: string, kind: FailureKind, { argv }: Attempt): string |
     SNAPSHOT_GONE: 'snapshots',
     SNAPSHOT_NOT_FOUND: 'snapshots',
     SNAPSHOT_CURRENT: 'snapshots',
+    SNAPSHOT_TAGGED: 'snapshots',
     NO_SNAPSHOT: 'snapshots',
     BLOB_NOT_FOUND: 'show',
     ENGINE_MISMATCH: 'show',

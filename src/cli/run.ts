@@ -72,7 +72,7 @@ export async function reportFailure(
   warnings: readonly Warning[] = [],
 ): Promise<ExitCode> {
   if (error instanceof ReaderGone) return EXIT.done
-  const { failure, exit, safe } = failureOf(error, attempt)
+  const { failure, exit, safe } = await failureOf(error, attempt)
   if (json) {
     const object = {
       holdfast: DOCUMENT_VERSION,

@@ -2,7 +2,6 @@
 
 import { lstatSync, statSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import { HoldfastError } from '../errors.ts'
 import type { OpenOptions, Snapshot, SnapshotInfo, Store, Warning } from '../index.ts'
 import { commandLine, Refusal, usage } from './failure.ts'
 import { parseSnapshot } from './notation.ts'
@@ -158,8 +157,9 @@ export async function findSnapshot(store: Store, text: string): Promise<Snapshot
   const has =
     `it keeps ${sequences.join(', ') || 'none'}${snapshots.length > sequences.length ? ' and older ones' : ''}` +
     `${tags.length > 0 ? `; tags are ${tags.join(', ')}` : ''}`
-  throw new HoldfastError('SNAPSHOT_NOT_FOUND', `${store.location} has no snapshot ${text}; ${has}`, {
+  throw new Refusal('SNAPSHOT_NOT_FOUND', 'input', `${store.location} has no snapshot ${text}; ${has}`, {
     details: { at: text, sequences, tags },
+    next: 'snapshots',
   })
 }
 

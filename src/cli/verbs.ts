@@ -3,6 +3,7 @@
 import type { Verb } from './verb.ts'
 import { cat } from './verbs/cat.ts'
 import { doctor } from './verbs/doctor.ts'
+import { forget } from './verbs/forget.ts'
 import { materialize } from './verbs/materialize.ts'
 import { persist } from './verbs/persist.ts'
 import { repair } from './verbs/repair.ts'
@@ -24,6 +25,7 @@ export const VERBS: readonly Verb[] = [
   tag,
   untag,
   rollback,
+  forget,
   verify,
   scrub,
   repair,

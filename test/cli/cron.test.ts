@@ -48,13 +48,37 @@ test('a snapshot is meant by its number, a tag, or as so many before the current
   expect((await holdfast(['snapshots', '--json'], { env: { HOLDFAST_STORE: '' } })).exit).toBe(2)
 })
 
-test('a save by hand drops nothing, unless it is told to', async () => {
+test('a save by hand drops nothing, and forget drops what it is told to', async () => {
   const store = join(scratch(), 'store')
   for (const input of ['1', '2', '3', '4', '5']) await done(['persist', '--init', 'a=-', '-s', store], { input })
-  const kept = async () => (await done(['snapshots', '-s', store, '--json'])).document.snapshots.length
-  expect(await kept()).toBe(5)
-  await done(['persist', 'a=-', '--keep-last', '2', '-s', store], { input: '6' })
-  expect(await kept()).toBe(2)
+  await done(['tag', 'v1', '--at', '2', '-s', store])
+  const kept = async () =>
+    (await done(['snapshots', '-s', store, '--json'])).document.snapshots.map(
+      ({ sequence }: { sequence: number }) => sequence,
+    )
+  expect(await kept()).toEqual([5, 4, 3, 2, 1])
+  const policy = ['forget', '--keep-last', '2', '-s', store, '--json']
+  const planned = await done([...policy, '--dry-run'])
+  expect(planned.document).toMatchObject({
+    dryRun: true,
+    dropped: [3, 1],
+    kept: [{ sequence: 5 }, { sequence: 4 }, { sequence: 2 }],
+  })
+  expect(planned.document.kept[2].reasons).toEqual(['tag v1'])
+  expect(await kept()).toEqual([5, 4, 3, 2, 1])
+  expect((await done(policy)).document).toMatchObject({ dropped: [3, 1], freesBytes: planned.document.freesBytes })
+  expect(await kept()).toEqual([5, 4, 2])
+  for (const [name, code] of Object.entries({
+    current: 'SNAPSHOT_CURRENT',
+    2: 'SNAPSHOT_TAGGED',
+    9: 'SNAPSHOT_NOT_FOUND',
+  })) {
+    expect(await holdfast(['forget', name, '-s', store, '--json'])).toMatchObject({ exit: 15, failure: { code } })
+  }
+  expect((await holdfast(['forget', '-s', store])).exit).toBe(2)
+  expect((await done(['forget', 'tag:v1', 'current~1', '-s', store, '--json'])).document.dropped).toEqual([4, 2])
+  const saved = await done(['persist', 'a=-', '--keep-last', '1', '-s', store, '--json'], { input: '6' })
+  expect(saved.document.dropped).toEqual([5])
 })
 
 test('metadata and a watermark go in and come out as DAG-JSON', async () => {

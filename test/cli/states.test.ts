@@ -23,6 +23,7 @@ function verbs(out: string): Record<string, string[]> {
     tag: ['tag', 'v1'],
     untag: ['untag', 'kept'],
     rollback: ['rollback', 'current~1'],
+    forget: ['forget', 'tag:kept'],
     verify: ['verify'],
     scrub: ['scrub'],
     repair: ['repair'],
@@ -222,6 +223,7 @@ test('a store that another writer holds is 11 for writers, and readers do not no
     tag: busy,
     untag: busy,
     rollback: busy,
+    forget: busy,
     // It looked, found nothing to do, and took no lock.
     repair: 0,
   })

@@ -2,10 +2,9 @@
 
 import { lstatSync, realpathSync } from 'node:fs'
 import { dirname, isAbsolute, join, relative, resolve, sep } from 'node:path'
-import { HoldfastError } from '../../errors.ts'
 import type { Snapshot, SnapshotBlob } from '../../index.ts'
 import { dagJson } from '../document.ts'
-import { usage } from '../failure.ts'
+import { Refusal, usage } from '../failure.ts'
 import { filePaths } from '../file-names.ts'
 import { sizeText } from '../screen.ts'
 import { type Session, withSnapshot } from '../session.ts'
@@ -93,9 +92,10 @@ async function restoreEngineFile(
   target: string,
   overwrite: boolean,
 ): Promise<Outcome> {
-  const { engineFile, writeFileDurable } = await import('../write-files.ts')
+  const { engineFile } = await import('../write-files.ts')
+  const { writeFileDurable } = await import('../../durable.ts')
   if (!overwrite && lstatSync(target, { throwIfNoEntry: false }) !== undefined) {
-    throw new HoldfastError('TARGET_EXISTS', `${target} is there already; --overwrite replaces it`, {
+    throw new Refusal('TARGET_EXISTS', 'input', `${target} is there already; --overwrite replaces it`, {
       details: { path: target },
     })
   }
