@@ -10,6 +10,7 @@ import type { OptionTable } from '../misuse.ts'
 import type { StoredHead, WriteSession } from '../storage/port.ts'
 import { coversOfRollback, type JournalEnd } from './covers.ts'
 import { type HeadChange, nextHead } from './next-head.ts'
+import { noteSave } from './own-saves.ts'
 import { assertExpected, assertWritable, watchWait } from './write-guards.ts'
 
 /** How a tag, an untag or a rollback is made. */
@@ -82,6 +83,7 @@ export async function rollback(
   },
 ): Promise<SnapshotInfo> {
   const { journalEnd = null, discard = false } = options
+  const calledMs = clock.monotonicMs()
   return await changeHead(ctx, options, async (head, stored) => {
     const target = find(ctx.storage.location, head, to)
     if (target.sequence === head.current) return { sequence: target.sequence, change: null }
@@ -102,14 +104,22 @@ export async function rollback(
       ...snapshot,
       abandoned: snapshot !== target && (snapshot.abandoned || snapshot.sequence > target.sequence),
     }))
-    return { sequence, change: { current: sequence, snapshots: [entry, ...older] } }
+    return { sequence, change: { current: sequence, snapshots: [entry, ...older] }, rolledBackMs: calledMs }
   })
+}
+
+interface Planned {
+  sequence: number
+  /** Null: there is nothing to change. */
+  change: HeadChange | null
+  /** When a rollback was called. */
+  rolledBackMs?: number
 }
 
 async function changeHead(
   ctx: StoreContext,
   options: HistoryOptions & { lockWaitMs: number },
-  plan: (head: Head, stored: StoredHead) => Promise<{ sequence: number; change: HeadChange | null }>,
+  plan: (head: Head, stored: StoredHead) => Promise<Planned>,
 ): Promise<SnapshotInfo> {
   // Before the write, which makes directories: a mistyped path must not leave some.
   if ((await ctx.storage.readHead()) === null) throw nothingThere(ctx.storage.location)
@@ -121,8 +131,12 @@ async function changeHead(
       assertWritable(ctx, stored)
       assertExpected(ctx, stored.head, options.expectedHead)
       await cleanUp(ctx, session)
-      const { sequence, change } = await plan(stored.head, stored)
-      if (change !== null || session.uncertain) await session.swapHead(nextHead(stored.head, change ?? {}))
+      const { sequence, change, rolledBackMs = null } = await plan(stored.head, stored)
+      if (change === null && !session.uncertain) return infoOf(session, sequence)
+      const next = nextHead(stored.head, change ?? {})
+      const save = rolledBackMs === null ? null : noteSave(next, stored.head.current, rolledBackMs)
+      await session.swapHead(next)
+      save?.done()
       return infoOf(session, sequence)
     },
   )

@@ -51,6 +51,14 @@ export interface Inspection {
   /** See `WriteSession.putBack`. */
   putBack: boolean
   packs: { name: string; bytes: number }[]
+  obstacles: Obstacle[]
+}
+
+/** Something in the place of a part of the store that a writer needs. Snapshots can be loaded all the same. */
+export interface Obstacle {
+  /** The part: `packs/`, `writer.lock`. */
+  what: string
+  error: HoldfastError
 }
 
 interface WriteOptions {

@@ -456,8 +456,8 @@ export const durability = [
   },
   {
     file: 'src/history/history.ts',
-    find: 'if (change !== null || session.uncertain) await',
-    replace: 'if (change !== null) await',
+    find: 'if (change === null && !session.uncertain) return infoOf(session, sequence)',
+    replace: 'if (change === null) return infoOf(session, sequence)',
     why: 'a tag that is there already acknowledges a commit that is not known to be durable',
   },
   {

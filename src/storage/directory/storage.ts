@@ -23,6 +23,7 @@ import { createQueue, type Queue } from '../../fs/queue.ts'
 import type { PackFile, PackPart, Storage } from '../port.ts'
 import { createHeadOutcome, type HeadOutcome } from './head-outcome.ts'
 import { packPath, paths } from './layout.ts'
+import { KINDS, notOwnDirectory } from './obstacles.ts'
 import { createStoreReader } from './read-store.ts'
 import { openSession } from './session.ts'
 
@@ -49,15 +50,6 @@ interface Prepared {
 function modesOf({ mode }: FileStat): { fileMode: number; directoryMode: number } {
   return { directoryMode: mode & 0o777, fileMode: mode & 0o666 }
 }
-
-/** Kinds of directory entries, in words. */
-const KINDS = {
-  file: 'is a file',
-  directory: 'is a directory',
-  link: 'is a symbolic link',
-  other: 'is a pipe, socket or device',
-  missing: 'is gone',
-} as const
 
 /** For this long after a write, the kernel is assumed to have the store's own files and directories in memory. */
 const WARM_MS = 10_000
@@ -96,13 +88,7 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
       await makeDirectory(fs, path, modesOf(stat).directoryMode)
       const inside = await attempt(lstatOrNull(fs, path), `looking at ${path}`)
       if (inside?.kind !== 'directory') {
-        throw new HoldfastError(
-          'STORE_DAMAGED',
-          `${path} ${KINDS[inside?.kind ?? 'missing']}; it must be a real directory. Bring it back, or move the store aside with setAside()`,
-          {
-            details: { path },
-          },
-        )
+        throw notOwnDirectory(path, inside?.kind ?? 'missing')
       }
     }
     return stat
