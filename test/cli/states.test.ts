@@ -115,8 +115,14 @@ test('in a directory of other files there is no store, and --init does not make 
   const { exit, failure } = await holdfast(['persist', '--init', 'a=-', '-s', path, '--json'], { input: 'x' })
   expect([exit, failure.code]).toEqual([14, 'NOT_A_STORE'])
   writeFileSync(join(path, 'HEAD.json'), JSON.stringify({ other: 'program', of: 'x'.repeat(200) }))
-  const codes = await exitCodes(path, { only: ['snapshots', 'show', 'persist', 'tag', 'verify', 'repair'] })
-  expect(new Set(Object.values(codes).map((code) => String(code).split(' ')[0]))).toEqual(new Set(['14']))
+  // Whose HEAD.json it was cannot be known; that it is no store, a repair finds out.
+  expect(await exitCodes(path, { only: ['snapshots', 'show', 'tag', 'verify', 'repair'] })).toEqual({
+    snapshots: '10 HEAD_DAMAGED',
+    show: '10 HEAD_DAMAGED',
+    tag: '10 HEAD_DAMAGED',
+    verify: '10',
+    repair: '14 NOT_A_STORE',
+  })
 })
 
 test('a file in the place of the store is refused', async () => {
@@ -204,11 +210,13 @@ test('a store that another writer holds is 11 for writers, and readers do not no
   })
   await reading
   const codes: Record<string, unknown> = {}
-  for (const [name, args] of Object.entries(verbs(scratch()))) {
-    if (name === 'doctor' || name === 'cat') continue
-    const { exit, failure } = await holdfast([...args, '-s', path, '--json', '--lock-wait', '100ms'], { input: 'x' })
-    codes[name] = exit === 0 ? 0 : `${exit} ${failure.code}`
-  }
+  const wanted = Object.entries(verbs(scratch())).filter(([name]) => name !== 'doctor' && name !== 'cat')
+  await Promise.all(
+    wanted.map(async ([name, args]) => {
+      const { exit, failure } = await holdfast([...args, '-s', path, '--json', '--lock-wait', '100ms'], { input: 'x' })
+      codes[name] = exit === 0 ? 0 : `${exit} ${failure.code}`
+    }),
+  )
   release()
   await persisting
   const busy = '11 STORE_LOCKED'
