@@ -171,6 +171,19 @@ function pick(snapshots: readonly SnapshotInfo[], name: ReturnType<typeof parseS
   return snapshots.slice(current).filter((snapshot) => snapshot.current || !snapshot.abandoned)[name.back]
 }
 
+/** What `--expected-head` says, as the methods take it: the current snapshot that the change is meant for, or `none`. */
+export async function expectedHead(store: Store, text: string | undefined): Promise<{ expectedHead?: number | null }> {
+  if (text === undefined) return {}
+  const name = parseSnapshot(text)
+  if (text === 'none') return { expectedHead: null }
+  // A number is compared under the lock, also one that is gone by now.
+  if (name.kind === 'sequence') return { expectedHead: name.sequence }
+  return { expectedHead: (await findSnapshot(store, text)).sequence }
+}
+
+/** The flag for it. */
+export const EXPECTED_HEAD = ['--expected-head <snapshot>', 'fail if another snapshot is the current one'] as const
+
 /** Opens the snapshot that was written down, gives it to `use`, and disposes of it. */
 export async function withSnapshot<T>(
   session: Session,

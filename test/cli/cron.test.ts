@@ -103,4 +103,12 @@ test('metadata and a watermark go in and come out as DAG-JSON', async () => {
   const conflict = await holdfast(['persist', 'a=-', '--expected-head', 'none', '-s', store, '--json'], { input: 'y' })
   expect(conflict).toMatchObject({ exit: 12, failure: { code: 'HEAD_CONFLICT' } })
   await done(['persist', 'a=-', '--expected-head', 'current', '-s', store], { input: 'y' })
+  for (const verb of [
+    ['rollback', '1'],
+    ['tag', 'v1'],
+    ['forget', '1'],
+  ]) {
+    const ran = await holdfast([...verb, '--expected-head', '1', '-s', store, '--json'])
+    expect(ran, verb[0]).toMatchObject({ exit: 12, failure: { code: 'HEAD_CONFLICT' } })
+  }
 })

@@ -1,8 +1,15 @@
 // Each method of a store has a verb.
 
+import { Command } from 'commander'
 import { expect, test } from 'vitest'
 import { VERBS } from '../../src/cli/verbs.ts'
+import { HISTORY_OPTIONS } from '../../src/history/history.ts'
 import { memory } from '../../src/index.ts'
+import { PERSIST_OPTIONS } from '../../src/persist/options.ts'
+import { REPAIR_OPTIONS } from '../../src/recovery/repair-plan.ts'
+import { SCRUB_OPTIONS } from '../../src/recovery/scrub.ts'
+import { VERIFY_OPTIONS } from '../../src/recovery/verify.ts'
+import { FORGET_OPTIONS } from '../../src/space/forget.ts'
 import { done } from './holdfast.ts'
 
 /** Methods without a verb of their name, and why. */
@@ -34,3 +41,39 @@ test('every verb is in the help, and has its own help with examples', async () =
   expect(help.stdout).toContain('$ holdfast rollback current~1')
   expect((await done(['rollback', '--help'])).stdout).toBe(help.stdout)
 })
+
+/** Options that every verb handles in the same way: Ctrl-C, the line of progress, --lock-wait. */
+const COMMON = ['signal', 'onProgress', 'lockWaitMs']
+
+/** Of each method, its options and which flag stands for one of another name; null: what has none, and why. */
+const METHODS: Record<string, { table: object; flags: Record<string, string | null> }> = {
+  persist: {
+    table: PERSIST_OPTIONS,
+    flags: {
+      blobs: 'arguments',
+      keep: 'keepDaily',
+      // A function of the program that owns the source.
+      sourceVersion: null,
+    },
+  },
+  forget: { table: FORGET_OPTIONS, flags: {} },
+  rollback: { table: HISTORY_OPTIONS, flags: {} },
+  tag: { table: HISTORY_OPTIONS, flags: {} },
+  verify: { table: VERIFY_OPTIONS, flags: { level: 'quick' } },
+  scrub: { table: SCRUB_OPTIONS, flags: { maxMs: 'maxTime' } },
+  repair: { table: REPAIR_OPTIONS, flags: { mayDrop: 'dropIncomplete' } },
+}
+
+test.each(Object.entries(METHODS))(
+  'every option of %s has a flag, or a reason to have none',
+  (name, { table, flags }) => {
+    const verb = VERBS.find(({ usage }) => usage.split(' ')[0] === name)!
+    const command = new Command(name)
+    verb.options?.(command)
+    const known = ['arguments', ...command.options.map((option) => option.attributeName())]
+    const missing = Object.keys(table)
+      .filter((option) => !COMMON.includes(option) && flags[option] !== null)
+      .filter((option) => !known.includes(flags[option] ?? option))
+    expect(missing).toEqual([])
+  },
+)

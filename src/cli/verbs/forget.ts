@@ -6,7 +6,7 @@ import { usage } from '../failure.ts'
 import { addKeepOptions, type KeepOptions, keepOf } from '../keep-options.ts'
 import { parseSnapshot } from '../notation.ts'
 import { type Line, type Screen, sizeText, table } from '../screen.ts'
-import { findSnapshot } from '../session.ts'
+import { EXPECTED_HEAD, expectedHead, findSnapshot } from '../session.ts'
 import type { Verb } from '../verb.ts'
 
 export const forget: Verb = {
@@ -21,15 +21,21 @@ export const forget: Verb = {
     'forget --keep-last 3 --keep-daily 14 --dry-run -s ./data/search',
   ],
   options: (command: Command) =>
-    addKeepOptions(command).option('-n, --dry-run', 'say what would be dropped and freed, and change nothing'),
-  async run(session, args, options: KeepOptions & { dryRun?: boolean }) {
+    addKeepOptions(command)
+      .option(...EXPECTED_HEAD)
+      .option('-n, --dry-run', 'say what would be dropped and freed, and change nothing'),
+  async run(session, args, options: KeepOptions & { dryRun?: boolean; expectedHead?: string }) {
     const keep = keepOf(options)
     if (keep === null && args.length === 0) throw usage('name the snapshots to forget, or give --keep-… options')
     if (keep !== null && args.length > 0) throw usage('name snapshots, or give --keep-… options, but not both')
     const { dryRun = false } = options
     const store = dryRun ? await session.read() : await session.write()
     const which: ForgetWhich = keep === null ? await namedBy(store, args) : { keep }
-    const forgotten = await store.forget(which, { dryRun, signal: session.signal })
+    const forgotten = await store.forget(which, {
+      dryRun,
+      signal: session.signal,
+      ...(await expectedHead(store, options.expectedHead)),
+    })
     const { dropped, kept, freesBytes } = forgotten
     return {
       document: { store: store.location, dryRun, dropped, kept, freesBytes },

@@ -7,7 +7,7 @@ import { Refusal, usage } from '../failure.ts'
 import { addKeepOptions, KEEP_ALL, type KeepOptions, keepOf } from '../keep-options.ts'
 import { parseChunking, parseCount, parseSource } from '../notation.ts'
 import { sizeText } from '../screen.ts'
-import { findSnapshot } from '../session.ts'
+import { expectedHead } from '../session.ts'
 import type { Verb } from '../verb.ts'
 
 interface Options extends KeepOptions {
@@ -67,12 +67,8 @@ export const persist: Verb = {
       onProgress: session.onProgress,
     }
     const store = await session.write({ init: options.init })
-    if (options.expectedHead !== undefined) {
-      request.expectedHead =
-        options.expectedHead === 'none' ? null : (await findSnapshot(store, options.expectedHead)).sequence
-    }
     if (options.covers !== undefined) await store.openJournal()
-    const result = await store.persist(request)
+    const result = await store.persist({ ...request, ...(await expectedHead(store, options.expectedHead)) })
     return {
       document: { store: store.location, ...resultDocument(result) },
       text: () => resultLines(result),
