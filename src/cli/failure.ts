@@ -59,6 +59,8 @@ export interface Attempt {
   argv: readonly string[]
   /** The store as it was given with --store; null if it was not. */
   store: string | null
+  /** What is safe when a signal stopped it. */
+  whenStopped?: string | undefined
 }
 
 /** What is said of an error. Loads the library only for errors that are not the program's own. */
@@ -74,7 +76,7 @@ export async function failureOf(
       details: { signal: error.signal },
       next: null,
     }
-    return { failure, exit: SIGNAL_EXITS[error.signal], safe: 'The store is as it was.' }
+    return { failure, exit: SIGNAL_EXITS[error.signal], safe: attempt.whenStopped ?? 'The store is as it was.' }
   }
   if (error instanceof Refusal) {
     const { code, kind, message, details, next } = error

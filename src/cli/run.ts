@@ -57,7 +57,7 @@ export async function runVerb(
   } catch (error) {
     const { reason } = stop.signal
     const cause = comesFrom(error, reason) ? reason : error
-    const attempt: Attempt = { verb: name, argv, store: options.store ?? null }
+    const attempt: Attempt = { verb: name, argv, store: options.store ?? null, whenStopped: verb.whenStopped }
     return await reportFailure(cause, attempt, json, session.warnings)
   } finally {
     stop.release()

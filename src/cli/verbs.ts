@@ -4,6 +4,7 @@ import type { Verb } from './verb.ts'
 import { cat } from './verbs/cat.ts'
 import { doctor } from './verbs/doctor.ts'
 import { forget } from './verbs/forget.ts'
+import { gc } from './verbs/gc.ts'
 import { materialize } from './verbs/materialize.ts'
 import { persist } from './verbs/persist.ts'
 import { repair } from './verbs/repair.ts'
@@ -26,6 +27,7 @@ export const VERBS: readonly Verb[] = [
   untag,
   rollback,
   forget,
+  gc,
   verify,
   scrub,
   repair,

@@ -1,9 +1,11 @@
 // `snapshots --max-age`, and the snapshots that can be written down.
 
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { openStore } from '../../src/index.ts'
 import { scratch } from '../support/scratch.ts'
+import { files } from '../support/tree.ts'
 import { done, holdfast } from './holdfast.ts'
 
 test('--max-age has an exit code of its own, and a document', async () => {
@@ -79,6 +81,20 @@ test('a save by hand drops nothing, and forget drops what it is told to', async 
   expect((await done(['forget', 'tag:v1', 'current~1', '-s', store, '--json'])).document.dropped).toEqual([4, 2])
   const saved = await done(['persist', 'a=-', '--keep-last', '1', '-s', store, '--json'], { input: '6' })
   expect(saved.document.dropped).toEqual([5])
+})
+
+test('gc gives back what was forgotten, and erases it when it is told to', async () => {
+  const store = join(scratch(), 'store')
+  const secret = 'a marker that nobody else writes'
+  await done(['persist', '--init', 'a=-', '-s', store], { input: `${secret} ${'x'.repeat(100_000)}` })
+  await done(['persist', 'a=-', '-s', store], { input: 'two' })
+  await done(['forget', '1', '-s', store])
+  const planned = await done(['gc', '--complete', '--dry-run', '-s', store, '--json'])
+  expect(planned.document).toMatchObject({ dryRun: true, done: true, deadBytes: 0 })
+  const { document } = await done(['gc', '--complete', '-s', store, '--json'])
+  expect(document).toMatchObject({ done: true, deadBytes: 0, freedBytes: planned.document.freedBytes })
+  for (const path of files(store)) expect(readFileSync(join(store, path)).includes(secret), path).toBe(false)
+  expect((await done(['gc', '-s', store])).stdout).toBe('There is nothing to give back.\n')
 })
 
 test('metadata and a watermark go in and come out as DAG-JSON', async () => {

@@ -10,6 +10,7 @@ import { REPAIR_OPTIONS } from '../../src/recovery/repair-plan.ts'
 import { SCRUB_OPTIONS } from '../../src/recovery/scrub.ts'
 import { VERIFY_OPTIONS } from '../../src/recovery/verify.ts'
 import { FORGET_OPTIONS } from '../../src/space/forget.ts'
+import { GC_OPTIONS } from '../../src/space/gc.ts'
 import { done } from './holdfast.ts'
 
 /** Methods without a verb of their name, and why. */
@@ -57,6 +58,7 @@ const METHODS: Record<string, { table: object; flags: Record<string, string | nu
     },
   },
   forget: { table: FORGET_OPTIONS, flags: {} },
+  gc: { table: GC_OPTIONS, flags: { budgetMs: 'budgetTime' } },
   rollback: { table: HISTORY_OPTIONS, flags: {} },
   tag: { table: HISTORY_OPTIONS, flags: {} },
   verify: { table: VERIFY_OPTIONS, flags: { level: 'quick' } },

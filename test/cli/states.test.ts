@@ -25,6 +25,7 @@ function verbs(out: string): Record<string, string[]> {
     untag: ['untag', 'kept'],
     rollback: ['rollback', 'current~1'],
     forget: ['forget', 'tag:kept'],
+    gc: ['gc'],
     verify: ['verify'],
     scrub: ['scrub'],
     repair: ['repair'],
@@ -240,6 +241,7 @@ test('a store that another writer holds is 11 for writers, and readers do not no
     untag: busy,
     rollback: busy,
     forget: busy,
+    gc: busy,
     // It looked, found nothing to do, and took no lock.
     repair: 0,
   })

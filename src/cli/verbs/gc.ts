@@ -24,10 +24,9 @@ export const gc: Verb = {
     command
       .option('-n, --dry-run', 'say what would be done, and change nothing')
       .option('--complete', 'erase: rewrite every pack that has a block which nothing needs')
-      .addOption(
-        new Option('--budget-time <duration>', 'begin no pack after this long').argParser(parseDuration),
-      )
+      .addOption(new Option('--budget-time <duration>', 'begin no pack after this long').argParser(parseDuration))
       .addOption(new Option('--budget-bytes <size>', 'move no more than about this much').argParser(parseSize)),
+  whenStopped: 'Every snapshot is as it was. What was given back by then stays given back.',
   async run(session, _args, { dryRun = false, complete = false, budgetTime, budgetBytes }: Options) {
     const store = dryRun ? await session.read() : await session.write()
     const { signal, onProgress } = session
@@ -46,15 +45,20 @@ function resultLines(
   complete: boolean,
 ): Line[] {
   const lines: Line[] = [
-    dryRun
-      ? `Would free ${sizeText(freedBytes)} and copy ${sizeText(movedBytes)}.`
-      : `Freed ${sizeText(freedBytes)}; ${sizeText(movedBytes)} were copied.`,
+    freedBytes === 0 && movedBytes === 0
+      ? 'There is nothing to give back.'
+      : dryRun
+        ? `Would free ${sizeText(freedBytes)} and copy ${sizeText(movedBytes)}.`
+        : `Freed ${sizeText(freedBytes)}; ${sizeText(movedBytes)} were copied.`,
   ]
   if (!done) lines.push(`There is more: another run gives back ${sizeText(remainingBytes)}.`)
-  else if (deadBytes > 0) lines.push(`${sizeText(deadBytes)} of garbage stay, of which giving back costs more than it is worth.`)
+  else if (deadBytes > 0)
+    lines.push(`${sizeText(deadBytes)} of garbage stay, of which giving back costs more than it is worth.`)
   if (complete) {
     for (const each of untouched) {
-      lines.push(`Not touched: ${each.what === 'evidence' ? `pack ${each.pack}, which is evidence of damage` : each.what}`)
+      lines.push(
+        `Not touched: ${each.what === 'evidence' ? `pack ${each.pack}, which is evidence of damage` : each.what}`,
+      )
     }
   }
   return lines
