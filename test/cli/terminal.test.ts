@@ -83,12 +83,6 @@ describe.skipIf(!hasTerminal)('in a terminal', () => {
     expect(raw).not.toMatch(/reading|persist: /)
   })
 
-  test('a quick command shows none', async () => {
-    const store = await storeWithHistory()
-    const { raw } = await inTerminal(`holdfast tag v1 -s ${store}`)
-    expect(raw.trim()).toMatch(/^snapshot 2 of .* is tagged v1$/)
-  })
-
   test('Ctrl-C leaves the store as it was, and says so', async () => {
     const store = await storeWithHistory()
     const head = readFileSync(join(store, 'HEAD.json'))
