@@ -50,6 +50,7 @@ const kinds = {
   SNAPSHOT_CURRENT: 'input',
   SNAPSHOT_TAGGED: 'input',
   BLOB_NOT_FOUND: 'input',
+  NOT_IN_QUARANTINE: 'input',
   BLOB_NAME_INVALID: 'input',
   METADATA_INVALID: 'input',
   SCHEMA_MISMATCH: 'input',

@@ -26,8 +26,11 @@ import { type RepairReport, repair } from './recovery/repair.ts'
 import { type PlanJournal, REPAIR_OPTIONS, type RepairOptions } from './recovery/repair-plan.ts'
 import { SCRUB_OPTIONS, type ScrubOptions, type ScrubReport, scrub } from './recovery/scrub.ts'
 import { VERIFY_OPTIONS, type VerifyOptions, type VerifyReport, verify } from './recovery/verify.ts'
+import { DIFF_OPTIONS, type Diff, type DiffOptions, diff } from './space/diff.ts'
 import { FORGET_OPTIONS, type ForgetOptions, type ForgetWhich, type Forgotten, forget } from './space/forget.ts'
 import { collectGarbage, GC_OPTIONS, type GcOptions, type GcResult } from './space/gc.ts'
+import { createQuarantine, type Quarantine } from './space/quarantine.ts'
+import { STATS_OPTIONS, type Stats, type StatsOptions, stats } from './space/stats.ts'
 import type { Storage } from './storage/port.ts'
 import { withJournalEnd, withJournalLocked } from './store-journal/guard.ts'
 import { aheadWarning, checkStoreJournal } from './store-journal/look.ts'
@@ -145,6 +148,12 @@ export interface Store {
    * service. `complete` erases what was dropped; `dryRun` says what would be done.
    */
   gc(options?: GcOptions): Promise<GcResult>
+  /** What the store takes and why: what each snapshot added and would free, garbage, and what lies beside the packs. */
+  stats(options?: StatsOptions): Promise<Stats>
+  /** What differs between two snapshots, by sequence or tag: blobs added, removed and changed, bytes shared and new. */
+  diff(from: number | string, to: number | string, options?: DiffOptions): Promise<Diff>
+  /** What was moved aside. */
+  readonly quarantine: Quarantine
   /** Lays blobs out as plain files, so that `file()` finds them there: for images built once and read-only later. */
   materialize(options?: MaterializeOptions): Promise<Materialized>
   /** Looks at everything, changes nothing; damage is in the report. */
@@ -224,6 +233,7 @@ export function createStore({ storage, fs, local, journal }: Place, options: Sto
   let scrubbed: string | null = null
   const reach = createReach()
   const closing = new AbortController()
+  const quarantine = createQuarantine(ctx, defaults.lockWaitMs)
   /** Two collections at a time would only wait for each other. */
   let collecting: Promise<unknown> = Promise.resolve()
   let openedJournal: Journal | null = null
@@ -320,6 +330,14 @@ export function createStore({ storage, fs, local, journal }: Place, options: Sto
         collecting = result.catch(() => undefined)
         return await result
       }),
+    stats: (request) => runChecked('stats', request, STATS_OPTIONS, () => stats(ctx, request)),
+    diff: (from, to, request) => runChecked('diff', request, DIFF_OPTIONS, () => diff(ctx, from, to, request)),
+    quarantine: {
+      list: () => run(() => quarantine.list()),
+      show: (name) => run(() => quarantine.show(name)),
+      extract: (name, path) => run(() => quarantine.extract(name, path)),
+      discard: (which) => run(() => quarantine.discard(which)),
+    },
     verify: (request) =>
       runChecked('verify', request, VERIFY_OPTIONS, () => verify(ctx, request, () => checkStoreJournal(ctx, journal))),
     scrub: (request = {}) =>

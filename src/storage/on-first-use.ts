@@ -1,7 +1,7 @@
 // Loads a storage's code on the first call, so that importing the package loads neither a schema library nor a storage
 // that is never opened.
 
-import type { Storage } from './port.ts'
+import type { Beside, Storage } from './port.ts'
 
 /** A storage at `location`. Its code is loaded by the first call. */
 export function onFirstUse(location: string, load: () => Promise<Storage>): Storage {
@@ -12,6 +12,20 @@ export function onFirstUse(location: string, load: () => Promise<Storage>): Stor
     readHead: async () => (await storage()).readHead(),
     inspect: async () => (await storage()).inspect(),
     openPack: async (name) => (await storage()).openPack(name),
+    beside: {
+      quarantine: async () => (await (await storage()).beside?.quarantine()) ?? [],
+      async *read(name) {
+        yield* (await besideOf(storage())).read(name)
+      },
+      discard: async (name) => (await besideOf(storage())).discard(name),
+      weigh: async (folder) => (await (await storage()).beside?.weigh(folder)) ?? { count: 0, bytes: 0 },
+    },
     write: async (options, task) => (await storage()).write(options, task),
   }
+}
+
+async function besideOf(storage: Promise<Storage>): Promise<Beside> {
+  const { beside } = await storage
+  if (beside === undefined) throw new Error('bug: this storage keeps nothing beside its packs')
+  return beside
 }

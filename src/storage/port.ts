@@ -21,8 +21,41 @@ export interface Storage {
    * exist.
    */
   openPack(name: string): Promise<PackFile>
+  /** What lies beside HEAD and packs. Absent: this storage keeps nothing of the kind. */
+  readonly beside?: Beside | undefined
   /** Runs `task` as the only writer. */
   write<T>(options: WriteOptions, task: (session: WriteSession) => Promise<T>): Promise<T>
+}
+
+/** Files, and how many bytes they have. */
+export interface Weight {
+  count: number
+  bytes: number
+}
+
+/** Something in quarantine. What its note should say and does not is null. */
+export interface Quarantined {
+  /** In `quarantine/`. */
+  name: string
+  bytes: number
+  isDirectory: boolean
+  /** The path that it had. */
+  original: string | null
+  reason: string | null
+  /** When it was moved there, ISO 8601 in UTC. */
+  time: string | null
+  details: Readonly<Record<string, unknown>>
+}
+
+/** What a storage keeps beside HEAD and packs. */
+export interface Beside {
+  /** By name. */
+  quarantine(): Promise<Quarantined[]>
+  /** The bytes of a file in quarantine. `NOT_IN_QUARANTINE` if it is not there. */
+  read(name: string): AsyncIterable<Uint8Array>
+  /** Deletes something in quarantine, with its note. `NOT_IN_QUARANTINE` if it is not there. */
+  discard(name: string): Promise<void>
+  weigh(folder: 'files' | 'journal' | 'quarantine'): Promise<Weight>
 }
 
 export interface StoredHead {

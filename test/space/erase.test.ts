@@ -98,3 +98,31 @@ test('a complete gc names a file that is in use, and erases it once it is not', 
   expect(await store.gc({ complete: true })).toMatchObject({ untouched: [] })
   expect(filesWith(MARKER, path)).toEqual([])
 })
+
+test('a complete gc erases the record of a snapshot whose blocks others have, and its line in HEAD.prev.json', async () => {
+  const path = join(quickScratch(), 'store')
+  await using store = await openStore(path, { keep: { last: 20 }, compression: 'none' })
+  const a = { a: noise(20_000, 1) }
+  const chunking = fixed(4096)
+  await store.persist({ blobs: { ...a, more: noise(20_000, 3) }, chunking })
+  await store.persist({ blobs: a, chunking, message: 'two' })
+  await store.persist({ blobs: { b: noise(20_000, 2) }, chunking })
+  await store.persist({ blobs: a, chunking, message: MARKER })
+  await store.persist({ blobs: { c: noise(20_000, 4) }, chunking })
+  // The first pack is rewritten, and gets the records of both snapshots that need it.
+  await store.forget(1)
+  expect((await store.gc({ complete: true })).packs).toMatchObject([{ action: 'rewrite' }])
+  await store.forget(4)
+  expect(filesWith(MARKER, path).filter((name) => name.endsWith('.pack')).length).toBeGreaterThan(0)
+  await store.gc({ complete: true })
+  expect(filesWith(MARKER, path)).toEqual([])
+  // No block at all belongs to a rollback.
+  await store.rollback(2, { message: MARKER })
+  await store.rollback(5)
+  await store.forget(6)
+  expect(filesWith(MARKER, path)).toEqual(['HEAD.prev.json'])
+  await store.gc({ complete: true })
+  expect(filesWith(MARKER, path)).toEqual([])
+  expect((await store.snapshots()).map(({ sequence }) => sequence)).toEqual([7, 5, 3, 2])
+  expect(await store.verify()).toMatchObject({ ok: true, problems: [] })
+})

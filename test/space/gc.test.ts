@@ -1,6 +1,7 @@
 import { readdirSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
+import type { Head } from '../../src/format/head.ts'
 import { nodeFileSystem } from '../../src/fs/node.ts'
 import { fixed, type GcResult, openStore, type Store } from '../../src/index.ts'
 import { memoryStorage } from '../../src/storage/memory.ts'
@@ -199,6 +200,59 @@ describe.each(kinds)('gc of a $name store', ({ storage }) => {
     const again = storeOver(inner, nodeFileSystem)
     expect(await again.gc()).toMatchObject({ done: true, packs: [{ action: 'rewrite' }] })
     await expectContent(again, now)
+  })
+
+  test('knows what was forgotten since the call before', async () => {
+    const store = storeOver(storage(), nodeFileSystem, { compression: 'none' })
+    const now = mixed(100, (i) => (i % 8 === 0 ? 0 : 1))
+    const before = mixed(100, () => 0)
+    await persist(store, before)
+    await persist(store, now)
+    expect(await store.gc()).toMatchObject({ packs: [], deadBytes: 0 })
+    // Both packs stay: what is left needs an eighth of the first one.
+    await store.forget(1)
+    expect(await store.gc()).toMatchObject({ packs: [{ action: 'rewrite' }], deadBytes: 0 })
+    await expectContent(store, now)
+  })
+
+  test('makes a new pack durable before HEAD names it', async () => {
+    const inner = storage()
+    const first = storeOver(inner, nodeFileSystem, { compression: 'none' })
+    await halfDead(first)
+    let isDurable = false
+    let wasDurable: boolean | null = null
+    const slow = storeOver(
+      {
+        ...inner,
+        write: (options, task) =>
+          inner.write(options, async (session) =>
+            task(
+              Object.create(session, {
+                createPack: {
+                  async value() {
+                    const sink = await session.createPack()
+                    async function commit(name: string): Promise<void> {
+                      await new Promise((resolve) => setTimeout(resolve, 100))
+                      await sink.commit(name)
+                      isDurable = true
+                    }
+                    return { ...sink, commit }
+                  },
+                },
+                swapHead: {
+                  async value(next: Head, ready?: () => Promise<unknown>) {
+                    await session.swapHead(next, ready)
+                    wasDurable ??= isDurable
+                  },
+                },
+              }),
+            ),
+          ),
+      },
+      nodeFileSystem,
+    )
+    expect((await slow.gc()).packs).toHaveLength(1)
+    expect(wasDurable).toBe(true)
   })
 
   test('two at a time wait for each other', async () => {

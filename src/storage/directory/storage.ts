@@ -21,6 +21,7 @@ import { syncRefused, withSyncCalls } from '../../fs/node.ts'
 import type { FileStat, FileSystem } from '../../fs/port.ts'
 import { createQueue, type Queue } from '../../fs/queue.ts'
 import type { PackFile, PackPart, Storage } from '../port.ts'
+import { besideIn } from './beside.ts'
 import { createHeadOutcome, type HeadOutcome } from './head-outcome.ts'
 import { packPath, paths } from './layout.ts'
 import { KINDS, notOwnDirectory } from './obstacles.ts'
@@ -133,6 +134,7 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
     location: root,
     readHead: () => reader.readHead(),
     inspect: reader.inspect,
+    beside: besideIn(fs, root),
     openPack: (name) => openPack(fs, packPath(at.packs, name), name),
     async write(write, task) {
       if (readOnly) {
