@@ -137,6 +137,7 @@ function nextAfter(code: string, kind: FailureKind, { argv }: Attempt): string |
     SNAPSHOT_TAGGED: 'snapshots',
     NO_SNAPSHOT: 'snapshots',
     BLOB_NOT_FOUND: 'show',
+    NOT_IN_QUARANTINE: 'quarantine',
     ENGINE_MISMATCH: 'show',
     SOURCE_CHANGED: again(argv),
     COMMIT_UNKNOWN: 'doctor',

@@ -9,6 +9,7 @@ import { PERSIST_OPTIONS } from '../../src/persist/options.ts'
 import { REPAIR_OPTIONS } from '../../src/recovery/repair-plan.ts'
 import { SCRUB_OPTIONS } from '../../src/recovery/scrub.ts'
 import { VERIFY_OPTIONS } from '../../src/recovery/verify.ts'
+import { DIFF_OPTIONS } from '../../src/space/diff.ts'
 import { FORGET_OPTIONS } from '../../src/space/forget.ts'
 import { GC_OPTIONS } from '../../src/space/gc.ts'
 import { done } from './holdfast.ts'
@@ -24,7 +25,10 @@ const names = VERBS.map(({ usage }) => usage.split(' ')[0]!)
 
 test('every method of Store has a verb, or a reason to have none', async () => {
   await using store = memory()
-  const methods = Object.keys(store).filter((name) => typeof store[name as keyof typeof store] === 'function')
+  // `quarantine` is an object of methods.
+  const methods = Object.keys(store).filter((name) => typeof store[name as keyof typeof store] !== 'string')
+  const actions = VERBS.find(({ usage }) => usage.startsWith('quarantine '))!.description
+  for (const action of Object.keys(store.quarantine)) expect(actions).toContain(action)
   expect(methods.length).toBeGreaterThan(10)
   expect(methods.filter((name) => !names.includes(name)).sort()).toEqual(Object.keys(EXCUSED).sort())
 })
@@ -58,6 +62,7 @@ const METHODS: Record<string, { table: object; flags: Record<string, string | nu
     },
   },
   forget: { table: FORGET_OPTIONS, flags: {} },
+  diff: { table: DIFF_OPTIONS, flags: {} },
   gc: { table: GC_OPTIONS, flags: { budgetMs: 'budgetTime' } },
   rollback: { table: HISTORY_OPTIONS, flags: {} },
   tag: { table: HISTORY_OPTIONS, flags: {} },

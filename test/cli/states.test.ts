@@ -17,6 +17,8 @@ function verbs(out: string): Record<string, string[]> {
   return {
     snapshots: ['snapshots'],
     show: ['show'],
+    diff: ['diff', 'current~1'],
+    stats: ['stats'],
     cat: ['cat', 'small'],
     restore: ['restore', '-o', join(out, 'restored')],
     materialize: ['materialize', 'small'],
@@ -29,12 +31,13 @@ function verbs(out: string): Record<string, string[]> {
     verify: ['verify'],
     scrub: ['scrub'],
     repair: ['repair'],
+    quarantine: ['quarantine'],
     doctor: ['doctor'],
   }
 }
 
 /** These do not touch a single file. A writer that is refused may have touched its lock. */
-const READING = ['snapshots', 'show', 'cat', 'restore', 'verify', 'scrub']
+const READING = ['snapshots', 'show', 'diff', 'stats', 'quarantine', 'cat', 'restore', 'verify', 'scrub']
 
 /** How verbs end, by their names: the exit code, and the code of the failure. 0: done. */
 type Ends = Record<string, number | string>
@@ -232,6 +235,9 @@ test('a store that another writer holds is 11 for writers, and readers do not no
   expect(codes).toEqual({
     snapshots: 0,
     show: 0,
+    diff: 0,
+    stats: 0,
+    quarantine: 0,
     restore: 0,
     materialize: 0,
     verify: 0,
