@@ -1,5 +1,7 @@
 // Each method of a store has a verb.
 
+import { readFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
 import { Command } from 'commander'
 import { expect, test } from 'vitest'
 import { VERBS } from '../../src/cli/verbs.ts'
@@ -84,3 +86,15 @@ test.each(Object.entries(METHODS))(
     expect(missing).toEqual([])
   },
 )
+
+test('the published schema has a document for every verb but cat, which writes bytes', () => {
+  const require = createRequire(import.meta.url)
+  const schema = JSON.parse(readFileSync(require.resolve('holdfast/command-line.schema.json'), 'utf8')) as {
+    $defs: Record<string, { properties?: { command?: { const?: string; enum?: string[] } } }>
+  }
+  const commands = Object.values(schema.$defs).flatMap(({ properties }) => {
+    const { const: one, enum: several = [] } = properties?.command ?? {}
+    return one === undefined ? several : [one]
+  })
+  expect([...new Set(commands)].sort()).toEqual(names.filter((name) => name !== 'cat').sort())
+})
