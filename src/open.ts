@@ -11,6 +11,7 @@ import { assertOptions, type OptionTable, pickOptions } from './misuse.ts'
 import { PERSIST_OPTIONS, type PersistOptions, type PersistResult } from './persist/options.ts'
 import { destroyDirectory, setDirectoryAside } from './storage/directory/remove.ts'
 import { onFirstUse } from './storage/on-first-use.ts'
+import type { Storage } from './storage/port.ts'
 import { createStore, LOCK_WAIT_MS, type Place, STORE_OPTIONS, type Store, type StoreOptions } from './store.ts'
 
 /** How a store in a directory is opened. */
@@ -43,7 +44,7 @@ export function memory(options: StoreOptions = {}): Store {
   assertOptions('memory', options, STORE_OPTIONS)
   const storage = onFirstUse('memory', async () => (await import('./storage/memory.ts')).memoryStorage())
   const journal = { fs: memoryFileSystem(MEMORY_ROOT), root: MEMORY_ROOT, lock: false, readOnly: false }
-  return createStore({ storage, fs: nodeFileSystem, local: localScratch(nodeFileSystem), journal }, options)
+  return createStore({ storage, fs: nodeFileSystem, local: localScratch(nodeFileSystem), journal, storageAt }, options)
 }
 
 /** Persists one snapshot; see `Store.persist`. */
@@ -114,10 +115,7 @@ function placeAt(location: string | URL, options: OpenOptions): Place {
   const path = storePath(location)
   return {
     fs,
-    storage: onFirstUse(path, async () => {
-      const { directoryStorage } = await import('./storage/directory/storage.ts')
-      return directoryStorage({ fs, path, readOnly, lock })
-    }),
+    storage: directoryAt(path, { readOnly, lock }),
     local: localBesideStore({
       fs,
       directory: path,
@@ -126,7 +124,20 @@ function placeAt(location: string | URL, options: OpenOptions): Place {
       filesDir: filesDir === undefined ? undefined : resolve(pathOf(filesDir, 'filesDir')),
     }),
     journal: { fs, root: path, lock: lock === 'os', readOnly },
+    storageAt,
   }
+}
+
+/** The storage of another store, to copy into. */
+function storageAt(to: string | URL): Storage {
+  return directoryAt(resolve(pathOf(to, 'copy')), { readOnly: false, lock: 'os' })
+}
+
+function directoryAt(path: string, options: { readOnly: boolean; lock: 'os' | 'none' }): Storage {
+  return onFirstUse(path, async () => {
+    const { directoryStorage } = await import('./storage/directory/storage.ts')
+    return directoryStorage({ fs: nodeFileSystem, path, ...options })
+  })
 }
 
 function storePath(location: string | URL): string {

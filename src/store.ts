@@ -26,6 +26,7 @@ import { type RepairReport, repair } from './recovery/repair.ts'
 import { type PlanJournal, REPAIR_OPTIONS, type RepairOptions } from './recovery/repair-plan.ts'
 import { SCRUB_OPTIONS, type ScrubOptions, type ScrubReport, scrub } from './recovery/scrub.ts'
 import { VERIFY_OPTIONS, type VerifyOptions, type VerifyReport, verify } from './recovery/verify.ts'
+import { COPY_OPTIONS, type Copied, type CopyOptions, copyStore } from './space/copy.ts'
 import { DIFF_OPTIONS, type Diff, type DiffOptions, diff } from './space/diff.ts'
 import { FORGET_OPTIONS, type ForgetOptions, type ForgetWhich, type Forgotten, forget } from './space/forget.ts'
 import { collectGarbage, GC_OPTIONS, type GcOptions, type GcResult } from './space/gc.ts'
@@ -152,6 +153,11 @@ export interface Store {
   stats(options?: StatsOptions): Promise<Stats>
   /** What differs between two snapshots, by sequence or tag: blobs added, removed and changed, bytes shared and new. */
   diff(from: number | string, to: number | string, options?: DiffOptions): Promise<Diff>
+  /**
+   * Copies the store into another directory while it is in use: a back-up that is restored by opening it. Only packs that the target lacks travel,
+   * and each is read back. Entries of a journal that are in no snapshot are not copied.
+   */
+  copy(to: string | URL, options?: CopyOptions): Promise<Copied>
   /** What was moved aside. */
   readonly quarantine: Quarantine
   /** Lays blobs out as plain files, so that `file()` finds them there: for images built once and read-only later. */
@@ -196,10 +202,12 @@ export interface Place {
   local: Local
   /** Null: there can be no journal. */
   journal: JournalFiles | null
+  /** A storage to copy into. */
+  storageAt: (to: string | URL) => Storage
 }
 
 /** A store over any storage. */
-export function createStore({ storage, fs, local, journal }: Place, options: StoreOptions = {}): Store {
+export function createStore({ storage, fs, local, journal, storageAt }: Place, options: StoreOptions = {}): Store {
   const defaults = {
     policy: policyOf('openStore', options) ?? DEFAULT_POLICY,
     lockWaitMs: options.lockWaitMs ?? LOCK_WAIT_MS,
@@ -332,6 +340,10 @@ export function createStore({ storage, fs, local, journal }: Place, options: Sto
       }),
     stats: (request) => runChecked('stats', request, STATS_OPTIONS, () => stats(ctx, request)),
     diff: (from, to, request) => runChecked('diff', request, DIFF_OPTIONS, () => diff(ctx, from, to, request)),
+    copy: (to, request = {}) =>
+      runChecked('copy', request, COPY_OPTIONS, () =>
+        copyStore(ctx, storageAt(to), { ...request, ...lockWait(request) }),
+      ),
     quarantine: {
       list: () => run(() => quarantine.list()),
       show: (name) => run(() => quarantine.show(name)),

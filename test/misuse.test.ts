@@ -82,6 +82,7 @@ async function calls(wrong: object): Promise<Record<string, () => unknown>> {
     forget: () => loose(store.forget)([1], wrong),
     gc: () => loose(store.gc)(wrong),
     stats: () => loose(store.stats)(wrong),
+    copy: () => loose(store.copy)(path, wrong),
     diff: () => loose(store.diff)(1, 1, wrong),
     discard: () => loose(store.quarantine.discard)(wrong),
     verify: () => loose(store.verify)(wrong),

@@ -132,4 +132,32 @@ export const space = [
     why: 'what two snapshots share is not freed with one of them',
     tests: ['test/space/stats.test.ts'],
   },
+  {
+    file: 'src/space/copy.ts',
+    find: 'if (revision <= head.revision && isOurs) return',
+    replace: 'if (revision <= head.revision) return',
+    why: 'a copy that was written to is not replaced',
+    tests: ['test/space/copy.test.ts'],
+  },
+  {
+    file: 'src/space/copy.ts',
+    find: 'if (claim.storeId === head.storeId) ours.push(name)',
+    replace: 'if (claim.storeId !== null) ours.push(name)',
+    why: 'packs of another store are not deleted',
+    tests: ['test/space/copy.test.ts'],
+  },
+  {
+    file: 'src/space/copy.ts',
+    find: 'for (const name of others) if (!needed.has(name)) await session.deletePack(name)',
+    replace: 'for (const name of others) await session.deletePack(name)',
+    why: 'HEAD.prev.json of a copy stays whole',
+    tests: ['test/space/copy.test.ts'],
+  },
+  {
+    file: 'src/space/copy.ts',
+    find: 'if (now === null || now.head.revision === stored.head.revision || reads >= HEAD_READS_MAX) throw error',
+    replace: 'throw error',
+    why: 'a copy goes on when a pack is deleted before it was opened',
+    tests: ['test/space/copy.test.ts'],
+  },
 ]
