@@ -120,7 +120,7 @@ function assertStoreThere(path: string): void {
  * What another user makes in a store its owner may not be able to read or replace. Root gives each file to the owner; others are refused,
  * before anything is changed.
  */
-function assertMayWrite(path: string): void {
+export function assertMayWrite(path: string): void {
   const user = process.geteuid?.()
   if (user === undefined || user === 0) return
   const owner = ownerOf(path)

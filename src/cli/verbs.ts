@@ -2,6 +2,7 @@
 
 import type { Verb } from './verb.ts'
 import { cat } from './verbs/cat.ts'
+import { copy } from './verbs/copy.ts'
 import { diff } from './verbs/diff.ts'
 import { doctor } from './verbs/doctor.ts'
 import { forget } from './verbs/forget.ts'
@@ -33,6 +34,7 @@ export const VERBS: readonly Verb[] = [
   rollback,
   forget,
   gc,
+  copy,
   verify,
   scrub,
   repair,

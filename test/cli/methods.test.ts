@@ -11,6 +11,7 @@ import { PERSIST_OPTIONS } from '../../src/persist/options.ts'
 import { REPAIR_OPTIONS } from '../../src/recovery/repair-plan.ts'
 import { SCRUB_OPTIONS } from '../../src/recovery/scrub.ts'
 import { VERIFY_OPTIONS } from '../../src/recovery/verify.ts'
+import { COPY_OPTIONS } from '../../src/space/copy.ts'
 import { DIFF_OPTIONS } from '../../src/space/diff.ts'
 import { FORGET_OPTIONS } from '../../src/space/forget.ts'
 import { GC_OPTIONS } from '../../src/space/gc.ts'
@@ -64,6 +65,7 @@ const METHODS: Record<string, { table: object; flags: Record<string, string | nu
     },
   },
   forget: { table: FORGET_OPTIONS, flags: {} },
+  copy: { table: COPY_OPTIONS, flags: {} },
   diff: { table: DIFF_OPTIONS, flags: {} },
   gc: { table: GC_OPTIONS, flags: { budgetMs: 'budgetTime' } },
   rollback: { table: HISTORY_OPTIONS, flags: {} },

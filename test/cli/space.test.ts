@@ -1,6 +1,6 @@
 // What takes space, what differs, and what was moved aside.
 
-import { existsSync, readFileSync, truncateSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { openStore } from '../../src/index.ts'
@@ -63,4 +63,29 @@ test('what a repair moved aside is listed, shown, copied out, and deleted when i
   for (const wrong of [['discard'], ['frob'], ['show'], ['extract', 'x'], ['list', 'x']]) {
     expect((await holdfast(['quarantine', ...wrong, '-s', store, '--json'])).exit, wrong.join()).toBe(2)
   }
+})
+
+test('a copy is a store, the next run copies what is new, and damage in the source is said', async () => {
+  const store = await storeOfTwo()
+  const to = join(scratch(), 'copy')
+  const first = await done(['copy', to, '-s', store, '--json'])
+  expect(first.document).toMatchObject({ to, sequence: 2, damaged: [] })
+  expect(first.document.copiedBytes).toBe(first.document.bytes)
+  await done(['persist', 'same=-', '-s', store], { input: 'three' })
+  const second = await done(['copy', to, '-s', store, '--json'])
+  expect(second.document.sequence).toBe(3)
+  expect(second.document.copiedBytes).toBeLessThan(first.document.copiedBytes / 10)
+  expect((await done(['cat', 'same', '-s', to])).stdout).toBe('three')
+  await done(['verify', '-s', to])
+  expect((await holdfast(['copy', store, '-s', store, '--json'])).exit).toBe(2)
+
+  for (const name of readdirSync(join(store, 'packs'))) {
+    const path = join(store, 'packs', name)
+    const bytes = readFileSync(path)
+    bytes[200]! ^= 1
+    writeFileSync(path, bytes)
+  }
+  const damaged = await holdfast(['copy', join(scratch(), 'copy'), '-s', store, '--json'])
+  expect(damaged.exit).toBe(10)
+  expect(damaged.document.damaged.length).toBeGreaterThan(0)
 })
