@@ -167,6 +167,7 @@ describe('damage', () => {
       cat: '10',
       verify: '10',
       scrub: '10 HEAD_DAMAGED',
+      quarantine: 0,
       repair: 0,
       doctor: 0,
     })
