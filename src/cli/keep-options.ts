@@ -7,12 +7,12 @@ import { parseCount } from './notation.ts'
 
 /** What commander makes of them. */
 export interface KeepOptions {
-  keepLast?: number
-  keepHourly?: number
-  keepDaily?: number
-  keepWeekly?: number
-  keepMonthly?: number
-  keepYearly?: number
+  keepLast?: number | undefined
+  keepHourly?: number | undefined
+  keepDaily?: number | undefined
+  keepWeekly?: number | undefined
+  keepMonthly?: number | undefined
+  keepYearly?: number | undefined
 }
 
 const RULES = {

@@ -9,10 +9,10 @@ import type { Stage } from './progress-line.ts'
 
 /** The options that every verb takes. */
 export interface CommonOptions {
-  store?: string
-  json?: boolean
-  quiet?: boolean
-  lockWait?: number
+  store?: string | undefined
+  json?: boolean | undefined
+  quiet?: boolean | undefined
+  lockWait?: number | undefined
 }
 
 export interface Session {

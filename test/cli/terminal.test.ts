@@ -66,7 +66,7 @@ describe.skipIf(!hasTerminal)('in a terminal', () => {
 
   test('progress appears after half a second, with what was read, and is gone in the end', async () => {
     const store = join(scratch(), 'store')
-    const slow = '(head -c 6000000 /dev/urandom; sleep 1.5; head -c 6000000 /dev/urandom; sleep 1)'
+    const slow = '(sleep 3; head -c 6000000 /dev/urandom; sleep 1; head -c 6000000 /dev/urandom; sleep 1)'
     const { exit, raw, screen } = await inTerminal(`${slow} | holdfast persist --init big=- -s ${store}`)
     expect(exit).toBe(0)
     expect(raw).toMatch(/persist: \d+ m?s/)
