@@ -141,6 +141,7 @@ function nextAfter(code: string, kind: FailureKind, { argv }: Attempt): string |
     ENGINE_MISMATCH: 'show',
     SOURCE_CHANGED: again(argv),
     COMMIT_UNKNOWN: 'doctor',
+    NO_SPACE: 'gc',
   }
   if (Object.hasOwn(byCode, code)) return byCode[code]!
   if (kind === 'damaged') return 'verify'
