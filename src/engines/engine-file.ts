@@ -1,11 +1,10 @@
 // The file that an engine itself would have saved, put together from a snapshot without the engine.
 
 import { columnFile } from '../encodings/column-file.ts'
+import type { Region } from '../encodings/columns.ts'
 import { HoldfastError, type Snapshot, type SnapshotBlob } from '../index.ts'
 import { savedEngine } from './adapter.ts'
 import { type EngineRecord, engineRecord } from './engine-record.ts'
-import { hnswlibRegions } from './hnswlib.ts'
-import { usearchRegions } from './usearch.ts'
 
 /** An engine's file. */
 interface EngineFile {
@@ -36,9 +35,23 @@ export async function engineFile(snapshot: Snapshot, signal: AbortSignal | undef
   const saved = savedEngine(snapshot, record, signal)
   const blobs = saved.names.map((each) => saved.blob(each))
   if (name === 'sqlite') return { record, blobs, parts: saved.blob('database').stream({ signal }) }
-  const regionsOf =
-    name === 'usearch' ? usearchRegions : (header: Buffer) => hnswlibRegions(header, Number(options.dim))
-  return { record, blobs, parts: await columnFile(saved, { engine: name, regionsOf }, signal) }
+  if (options.search === 'bruteforce')
+    throw mismatch(sequence, name, 'a BruteforceSearch of hnswlib is kept as a list of its vectors')
+  return {
+    record,
+    blobs,
+    parts: await columnFile(saved, { engine: name, regionsOf: await regionsOf(name, options) }, signal),
+  }
+}
+
+/** Each adapter is an entry of the package: loaded by name, and whole, it is not cut into pieces for the others. */
+async function regionsOf(
+  name: string,
+  options: Readonly<Record<string, unknown>>,
+): Promise<(header: Buffer) => Region[] | null> {
+  if (name === 'usearch') return (await import('./usearch.ts')).usearchRegions
+  const { hnswlibRegions } = await import('./hnswlib.ts')
+  return (header) => hnswlibRegions(header, Number(options.dim))
 }
 
 function mismatch(sequence: number, saved: string | null, why: string): HoldfastError {

@@ -192,7 +192,11 @@ function hnswlibFormat(dim: number): ColumnFormat {
   }
 }
 
-/** The offsets in the header follow from each other; where they do not, it is something else. */
+/**
+ * The regions of a file with this header; null when it is no such file: the offsets in the header follow from each other.
+ *
+ * @internal
+ */
 export function hnswlibRegions(header: Buffer, dim: number): Region[] | null {
   if (header.length !== HEADER_BYTES) return null
   const word = (at: number): number => Number(header.readBigUInt64LE(at))

@@ -155,7 +155,11 @@ async function readHeader(file: SavedFile, directory: string | undefined): Promi
   return header
 }
 
-/** The regions of a file with this header; null when it is no such file. */
+/**
+ * The regions of a file with this header; null when it is no such file.
+ *
+ * @internal
+ */
 export function usearchRegions(header: Buffer): Region[] | null {
   if (header.length !== HEADER_BYTES) return null
   const rows = header.readUInt32LE(0)
