@@ -9,7 +9,7 @@ import { isStore, pathOf } from './location.ts'
 import { assertOptions, type OptionTable, pickOptions } from './misuse.ts'
 import { PERSIST_OPTIONS, type PersistOptions, type PersistResult } from './persist/options.ts'
 import { destroyDirectory, setDirectoryAside } from './storage/directory/remove.ts'
-import { onFirstUse } from './storage/on-first-use.ts'
+import { LOCAL, onFirstUse } from './storage/on-first-use.ts'
 import { createStore, LOCK_WAIT_MS, type Place, STORE_OPTIONS, type Store, type StoreOptions } from './store.ts'
 
 /** How a store in a directory is opened. */
@@ -38,7 +38,7 @@ export async function openStore(location: string | URL, options: OpenOptions = {
 /** A store without a disk, for tests. */
 export function memory(options: StoreOptions = {}): Store {
   assertOptions('memory', options, STORE_OPTIONS)
-  const storage = onFirstUse('memory', async () => (await import('./storage/memory.ts')).memoryStorage())
+  const storage = onFirstUse('memory', LOCAL, async () => (await import('./storage/memory.ts')).memoryStorage())
   return createStore({ storage, fs: nodeFileSystem, local: localScratch(nodeFileSystem), journal: null }, options)
 }
 
@@ -110,7 +110,7 @@ function placeAt(location: string | URL, options: OpenOptions): Place {
   const path = storePath(location)
   return {
     fs,
-    storage: onFirstUse(path, async () => {
+    storage: onFirstUse(path, LOCAL, async () => {
       const { directoryStorage } = await import('./storage/directory/storage.ts')
       return directoryStorage({ fs, path, readOnly, lock })
     }),

@@ -223,6 +223,7 @@ export function lazyBlockSource(openers: readonly PackOpener[], options: BlockSo
       }
     }
     const others = await options.others?.()
+    await others?.loadIndexesFor(digest, 1)
     const place = others?.find(digest, 0) ?? -1
     try {
       if (others && place !== -1) return await others.read(digest, damageContext)

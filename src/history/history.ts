@@ -106,23 +106,36 @@ export async function rollback(
   })
 }
 
+interface Planned {
+  sequence: number
+  /** Null: nothing is to be changed. */
+  change: HeadChange | null
+}
+
 async function changeHead(
   ctx: StoreContext,
   options: HistoryOptions & { lockWaitMs: number },
-  plan: (head: Head, stored: StoredHead) => Promise<{ sequence: number; change: HeadChange | null }>,
+  plan: (head: Head, stored: StoredHead) => Promise<Planned>,
 ): Promise<SnapshotInfo> {
+  function assertMayChange(stored: StoredHead): void {
+    assertWritable(ctx, stored)
+    assertExpected(ctx, stored.head, options.expectedHead)
+  }
   // Before the write, which makes directories: a mistyped path must not leave some.
   if ((await ctx.storage.readHead()) === null) throw nothingThere(ctx.storage.location)
   return await ctx.storage.write(
     { waitMs: options.lockWaitMs, signal: options.signal, onWait: watchWait(ctx, undefined) },
     async (session) => {
-      const { stored } = session
-      if (stored === null) throw nothingThere(ctx.storage.location)
-      assertWritable(ctx, stored)
-      assertExpected(ctx, stored.head, options.expectedHead)
+      if (session.stored === null) throw nothingThere(ctx.storage.location)
+      assertMayChange(session.stored)
       await cleanUp(ctx, session)
-      const { sequence, change } = await plan(stored.head, stored)
-      if (change !== null || session.uncertain) await session.swapHead(nextHead(stored.head, change ?? {}))
+      let sequence = 0
+      await session.swapHead(async (stored) => {
+        assertMayChange(stored)
+        const planned = await plan(stored.head, stored)
+        sequence = planned.sequence
+        return planned.change !== null || session.uncertain ? nextHead(stored.head, planned.change ?? {}) : null
+      })
       return infoOf(session, sequence)
     },
   )

@@ -150,7 +150,7 @@ async function tryOne<Result, Names extends string, Metadata>(
     } catch (error) {
       const damage = error instanceof DamageBehind ? error.damage : error
       const ahead = isHoldfastError(damage, 'SNAPSHOT_AHEAD') && options.source?.ahead === 'fallback'
-      if (!isDamage(damage) && !ahead) throw error
+      if (!isDamage(damage) && !ahead) throw damage
       if (!ahead) await assertStillThere(ctx, stored, damage, options.fallback === true)
       if (!ahead && options.fallback !== true) throw damage
       skipped.push({ sequence: candidate.sequence, manifest: candidate.manifest, error: damage })

@@ -22,6 +22,7 @@ import { mergeDamaged, nextHead } from '../history/next-head.ts'
 import { noteSave } from '../history/own-saves.ts'
 import { planRetention } from '../history/retention.ts'
 import type { WriteSession } from '../storage/port.ts'
+import { commitShared } from './commit-shared.ts'
 import { coversOf, journalAfter } from './covers.ts'
 import { assertReusedIsGood, assertReusedIsReadable, scanDamagedPacks } from './damaged-packs.ts'
 import { type IngestRequest, ingestBlobs, isReadable } from './ingest.ts'
@@ -35,6 +36,8 @@ interface CommitRequest extends IngestRequest {
   message: string | undefined
   /** The last entry of the journal that the blobs hold the effect of. */
   covers: number | undefined
+  /** See `PersistOptions`. Another writer's snapshot may become current while this one is made. */
+  expectedHead: number | null | undefined
   keepLast: number
   packBytesMax: number
 }
@@ -104,7 +107,7 @@ function openBlocks(
     revision: head.revision + 1,
     firstPackId: head.packs.reduce((largest, { id }) => Math.max(largest, id), 0) + 1,
     packBytesMax,
-    createPack: () => session.createPack(),
+    createPack: session.createPack,
   })
   const ids = new Map(head.packs.map(({ id, name }) => [name, id]))
   const dedup = createDedupWriter({ source, ids, damaged: [damaged, ctx.badBlocks.noted], writer })
@@ -136,6 +139,16 @@ async function commit(
   await dedup.drain()
   request.signal.throwIfAborted()
 
+  if (!ctx.storage.supports.alone) {
+    const { blobs, manifest, digest, total } = content
+    const planOlder = (base: Head, next: number): HeadSnapshot[] => planKept(base, next, request.keepLast)
+    const draft = { manifest, digest, total, compaction, planOlder }
+    const made = await commitShared(ctx, session, head, blocks, { ...draft, ...request })
+    ctx.lastPersisted = { manifest, blobs }
+    const compacted = compaction?.movedBytes ?? 0
+    const bytes = { total, written: made.writtenBytes - compacted, reused: dedup.reusedBytes, compacted }
+    return { sequence: made.sequence, manifest, unchanged: false, blobs, bytes }
+  }
   const covers = coversOf(ctx, head, request.covers)
   // The records are in the last pack, so each snapshot that has one there needs it.
   const lastPack = writer.packId
@@ -242,7 +255,10 @@ async function acknowledge(
   }
   if (await raiseCovers(ctx, session, head, current, covers)) return answer
   // An uncertain commit is not acknowledged again: the same content gets a new revision.
-  if (session.uncertain) await session.swapHead(nextHead(head, {}))
+  // Where another writer has moved HEAD meanwhile, the uncertain one can take effect no more.
+  if (session.uncertain) {
+    await session.swapHead((stored) => (stored.head.revision === head.revision ? nextHead(head, {}) : null))
+  }
   return answer
 }
 

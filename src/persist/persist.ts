@@ -72,6 +72,7 @@ export async function persist(
         watermark,
         message: options.message,
         covers: options.covers,
+        expectedHead: options.expectedHead,
         keepLast,
         packBytesMax: defaults.packBytesMax,
         signal,

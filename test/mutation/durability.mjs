@@ -430,7 +430,7 @@ export const durability = [
   },
   {
     file: 'src/persist/commit.ts',
-    find: 'if (session.uncertain) await session.swapHead(nextHead(head, {}))',
+    find: 'if (session.uncertain) {\n    await session',
     replace: '',
     why: '"unchanged" acknowledges a commit that is not known to be durable',
   },
@@ -456,8 +456,8 @@ export const durability = [
   },
   {
     file: 'src/history/history.ts',
-    find: 'if (change !== null || session.uncertain) await',
-    replace: 'if (change !== null) await',
+    find: 'return planned.change !== null || session.uncertain ?',
+    replace: 'return planned.change !== null ?',
     why: 'a tag that is there already acknowledges a commit that is not known to be durable',
   },
   {
@@ -512,7 +512,7 @@ export const durability = [
   },
   {
     file: 'src/gc/plan-sweep.ts',
-    find: '(alone && claim.revision === head.revision + 1)',
+    find: '(locked && claim.revision === head.revision + 1)',
     replace: 'false',
     why: 'a process that dies in every persist fills the disk',
     tests: ['test/explore/crash-cycles.test.ts', 'test/explore/crash-history.test.ts'],

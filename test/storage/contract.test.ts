@@ -19,7 +19,7 @@ async function created(storage: Storage): Promise<void> {
 }
 
 async function writePack(session: WriteSession, pack: string, content: string): Promise<void> {
-  const sink = await session.createPack()
+  const sink = await session.createPack(1)
   await sink.write([Buffer.from(content)], 0)
   await sink.commit(pack)
 }
@@ -72,7 +72,7 @@ describe.each(kinds)('a $name storage', ({ storage: make }) => {
     const storage = make()
     await created(storage)
     await storage.write({ waitMs }, async (session) => {
-      const sink = await session.createPack()
+      const sink = await session.createPack(1)
       await sink.write([Buffer.from('x')], 0)
       await sink.commit(name('a'))
       expect((await storage.readHead())!.head.revision).toBe(0)
@@ -85,7 +85,7 @@ describe.each(kinds)('a $name storage', ({ storage: make }) => {
     const storage = make()
     await created(storage)
     await storage.write({ waitMs }, async (session) => {
-      const sink = await session.createPack()
+      const sink = await session.createPack(1)
       const view = Buffer.from('hello')
       await sink.write([view, Buffer.from(' '), Buffer.alloc(0)], 0)
       view.fill(0)
@@ -141,16 +141,16 @@ describe.each(kinds)('a $name storage', ({ storage: make }) => {
     const storage = make()
     await created(storage)
     await storage.write({ waitMs }, async (session) => {
-      const never = await session.createPack()
+      const never = await session.createPack(1)
       await never.write([Buffer.from('x')], 0)
       await never.discard()
       await never.discard()
-      const regretted = await session.createPack()
+      const regretted = await session.createPack(1)
       await regretted.write([Buffer.from('x')], 0)
       await regretted.commit(name('2'))
       await regretted.discard()
       // Left open: gone when the session ends.
-      await (await session.createPack()).write([Buffer.from('x')], 0)
+      await (await session.createPack(1)).write([Buffer.from('x')], 0)
       expect(await session.listPacks()).toEqual([])
     })
     await storage.write({ waitMs }, async (session) => expect(await session.listPacks()).toEqual([]))

@@ -21,6 +21,7 @@ import {
 } from '../../fs/io.ts'
 import type { Directory } from '../../fs/port.ts'
 import { createTemp, listTemps, reapTemps, type Temp, UNLOCKED_TEMP_AGE_MS } from '../../fs/temps.ts'
+import { headFrom } from '../head-from.ts'
 import type { Inspection, PackSink, WriteSession } from '../port.ts'
 import { type HeadCellOptions, openHeadCell } from './head.ts'
 import { listPackNames, packPath, paths } from './layout.ts'
@@ -153,7 +154,8 @@ export async function openSession(
     get putBack() {
       return cell.putBack
     },
-    alone: held !== null,
+    locked: held !== null,
+    collect: null,
     create,
     createPack,
     async packBytes(name) {
@@ -176,7 +178,10 @@ export async function openSession(
         file.closeSync()
       }
     },
-    swapHead: cell.swap,
+    async swapHead(next, ready) {
+      const made = await headFrom(next, cell.stored)
+      if (made !== null) await cell.swap(made, ready)
+    },
     restoreHead,
     async deletePack(name) {
       const path = packPath(at.packs, name)

@@ -20,6 +20,7 @@ import { locksAvailable } from '../../fs/lock.ts'
 import { syncRefused, withSyncCalls } from '../../fs/node.ts'
 import type { FileStat, FileSystem } from '../../fs/port.ts'
 import { createQueue, type Queue } from '../../fs/queue.ts'
+import { LOCAL } from '../on-first-use.ts'
 import type { PackFile, Storage } from '../port.ts'
 import { createHeadOutcome, type HeadOutcome } from './head-outcome.ts'
 import { packPath, paths } from './layout.ts'
@@ -144,6 +145,7 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
 
   return {
     location: root,
+    supports: LOCAL,
     readHead: () => reader.readHead(),
     inspect: reader.inspect,
     openPack: (name) => openPack(fs, packPath(at.packs, name), name),
