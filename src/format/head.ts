@@ -303,7 +303,7 @@ function assertCountable({ revision, sequence, packs }: Head): void {
 }
 
 /** The revision that a pack in an object store is meant for, by its key; null: it is no such key. */
-function revisionOfKey(key: string): number | null {
+export function revisionOfKey(key: string): number | null {
   const parts = /^([0-9a-f]{16})-[0-9a-f]{32}$/.exec(key)
   if (parts === null) return null
   const revision = Number.parseInt(parts[1]!, 16)

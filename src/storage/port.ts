@@ -148,7 +148,7 @@ type Collect = (
   swap: (change: { gone: ReadonlySet<string>; floor: number }) => Promise<void>,
 ) => Promise<Collected>
 
-interface Collected {
+export interface Collected {
   deletedPacks: number
   deletedBytes: number
   /** Retired packs that readers may still need. */

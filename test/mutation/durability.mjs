@@ -532,7 +532,7 @@ export const durability = [
   },
   {
     file: 'src/history/next-head.ts',
-    find: '...dropped.map(({ name, bytes }) => ({ name, bytes, revision })),',
+    find: '...dropped.map(({ name, bytes, key }) => ({ name, bytes, revision, ...(key === undefined ? {} : { key }) })),',
     replace: '',
     why: 'a pack goes at once, while HEAD.prev.json needs it',
   },

@@ -1,5 +1,6 @@
 import { checks } from './checks.mjs'
 import { durability } from './durability.mjs'
 import { journal } from './journal.mjs'
+import { objects } from './objects.mjs'
 
-export const mutations = [...durability, ...checks, ...journal]
+export const mutations = [...durability, ...checks, ...journal, ...objects]

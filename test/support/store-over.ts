@@ -16,7 +16,7 @@ export function storeOver(
   const beside = { fs, directory, lock: true, readOnly: false, ...local }
   const { lock, readOnly } = beside
   return createStore(
-    directory === 'memory'
+    directory === 'memory' || !storage.supports.alone
       ? { storage, fs, local: localScratch(fs), journal: null }
       : {
           storage,
