@@ -599,7 +599,7 @@ export const durability = [
   },
   {
     file: 'src/load/load.ts',
-    find: 'if (!isDamage(damage) && !ahead) throw error',
+    find: 'if (!isDamage(damage) && !ahead) throw damage',
     replace: '',
     why: 'a fallback hides a failing disk',
     tests: ['test/load/fallback.test.ts', 'test/load/load.test.ts', 'test/explore/faulty-reads.test.ts'],
