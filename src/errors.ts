@@ -14,12 +14,12 @@ const kinds = {
   BLOB_DAMAGED: 'damaged',
   JOURNAL_DAMAGED: 'damaged',
   JOURNAL_GAP: 'damaged',
-  // Somebody else is at it; later may work.
+  // Somebody else is using it. Try again later.
   STORE_LOCKED: 'busy',
   JOURNAL_LOCKED: 'busy',
   JOURNAL_BUSY: 'busy',
   JOURNAL_FULL: 'busy',
-  // The world moved on between two looks.
+  // Something changed between two looks.
   HEAD_CONFLICT: 'conflict',
   SOURCE_CHANGED: 'conflict',
   SNAPSHOT_GONE: 'conflict',
@@ -37,7 +37,7 @@ const kinds = {
   LOCK_UNAVAILABLE: 'environment',
   NO_SNAPSHOT: 'environment',
   DECOMPRESSION_UNAVAILABLE: 'environment',
-  // Not something this version can do.
+  // This version cannot do it.
   NOT_A_STORE: 'unsupported',
   VERSION_UNSUPPORTED: 'unsupported',
   COMPRESSION_UNSUPPORTED: 'unsupported',
@@ -63,7 +63,7 @@ const kinds = {
   ENTRIES_UNSAVED: 'input',
 } as const satisfies Record<string, ErrorKind>
 
-/** Stable; part of the API. `docs/errors.md` says what each means and the way out. */
+/** Stable; part of the API. `docs/errors.md` says what each one means and what to do. */
 export type ErrorCode = keyof typeof kinds
 
 /** Facts about one error: which path, blob, CID, pack, limit. Keys are documented per code in `docs/errors.md`. */

@@ -12,7 +12,7 @@ export async function runYielding<T>(steps: Steps<T>): Promise<T> {
   }
 }
 
-/** In ms: long enough to cost nothing, short enough that nobody waits for us. */
+/** In ms. Long enough that the turns cost little, short enough that the host does not stall. */
 const TURN_MS = 10
 
 /**

@@ -29,7 +29,7 @@ export async function orAborted<T>(
     signal.throwIfAborted()
     return value
   } catch (error) {
-    // Nobody waits for it any more: neither a result nor an error of it may be lost as an unhandled rejection.
+    // Nobody waits for it any more. Its result goes to `late`, and its error must not become an unhandled rejection.
     if (signal.aborted)
       void Promise.resolve(work)
         .then(late)

@@ -22,4 +22,4 @@ export type { RepairAction, RepairOptions, RepairPlan } from './recovery/repair-
 export type { ScrubOptions, ScrubReport } from './recovery/scrub.ts'
 export type { VerifyOptions, VerifyReport } from './recovery/verify.ts'
 export type { Materialized, MaterializeOptions, Store, StoreOptions } from './store.ts'
-export type { Journal, JournalEntry, JournalOptions } from './store-journal.ts'
+export type { Journal, JournalEntry, JournalOptions } from './store-journal/options.ts'

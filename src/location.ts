@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url'
 import { refusePromise } from './misuse.ts'
 
 /**
- * The path that was meant.
+ * The path that a location stands for.
  *
  * @param where begins the message: `writeTo`, `blob "index"`
  * @throws TypeError

@@ -79,7 +79,7 @@ export function addressSpaceBytes(): number {
   }
 }
 
-/** What the first base that has it gives; if none has, the error of the first. */
+/** The result of the first base that has the package. If none has it, the error of the first. */
 function fromFirst<T>(load: (base: string) => T): T {
   let first: unknown
   for (const base of bases()) {

@@ -4,7 +4,7 @@
 import { Readable } from 'node:stream'
 import { refusePromise } from './misuse.ts'
 
-/** What was opened here. A source may outlive its first reading, and be given again. */
+/** Sources that were read here. A source may be given again after its first reading. */
 const opened = new WeakSet<object>()
 
 interface StreamLike {
@@ -51,7 +51,7 @@ export function openParts<T>(
   source: Iterable<T> | AsyncIterable<T>,
   refuse: (why: string) => Error,
 ): Iterator<T> | AsyncIterator<T> {
-  // Again, since time has passed: a stream with a listener flows away meanwhile.
+  // Checked again, since a stream with a listener may have been read meanwhile.
   const why = usedUp(source)
   if (why !== null) throw refuse(why)
   if (isOnePass(source)) opened.add(source)

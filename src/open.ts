@@ -1,6 +1,7 @@
 // The composition root: the one place that knows which storage serves which location.
 
 import { resolve } from 'node:path'
+import { memoryFileSystem } from './fs/memory.ts'
 import { nodeFileSystem } from './fs/node.ts'
 import { LOAD_OPTIONS, type LoadOptions } from './load/load.ts'
 import type { Snapshot } from './load/snapshot.ts'
@@ -35,11 +36,14 @@ export async function openStore(location: string | URL, options: OpenOptions = {
   return createStore(placeAt(location, options), options)
 }
 
-/** A store without a disk, for tests. */
+const MEMORY_ROOT = '/memory'
+
+/** A store without a disk, its journal included, for tests. */
 export function memory(options: StoreOptions = {}): Store {
   assertOptions('memory', options, STORE_OPTIONS)
   const storage = onFirstUse('memory', LOCAL, async () => (await import('./storage/memory.ts')).memoryStorage())
-  return createStore({ storage, fs: nodeFileSystem, local: localScratch(nodeFileSystem), journal: null }, options)
+  const journal = { fs: memoryFileSystem(MEMORY_ROOT), root: MEMORY_ROOT, lock: false, readOnly: false }
+  return createStore({ storage, fs: nodeFileSystem, local: localScratch(nodeFileSystem), journal }, options)
 }
 
 /** Persists one snapshot; see `Store.persist`. */

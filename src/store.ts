@@ -15,26 +15,22 @@ import { HISTORY_OPTIONS, type HistoryOptions, listSnapshots, rollback, tag, unt
 import { LOAD_OPTIONS, type LoadOptions, load, type Restored, restore } from './load/load.ts'
 import type { Snapshot, SnapshotInfo } from './load/snapshot.ts'
 import type { Local } from './local/local.ts'
+import { noteRoom } from './local/room.ts'
 import { assertOptions, type OptionTable } from './misuse.ts'
 import { PERSIST_OPTIONS, type PersistOptions, type PersistResult } from './persist/options.ts'
 import { assertKeepLast, persist } from './persist/persist.ts'
 import { emitProcessWarning, type OnProgress, type OnWarning } from './progress.ts'
 import { type RepairReport, repair } from './recovery/repair.ts'
-import { REPAIR_OPTIONS, type RepairOptions } from './recovery/repair-plan.ts'
+import { type PlanJournal, REPAIR_OPTIONS, type RepairOptions } from './recovery/repair-plan.ts'
 import { SCRUB_OPTIONS, type ScrubOptions, type ScrubReport, scrub } from './recovery/scrub.ts'
 import { VERIFY_OPTIONS, type VerifyOptions, type VerifyReport, verify } from './recovery/verify.ts'
 import type { Storage } from './storage/port.ts'
-import {
-  aheadWarning,
-  checkStoreJournal,
-  JOURNAL_OPTIONS,
-  type Journal,
-  type JournalFiles,
-  type JournalOptions,
-  openStoreJournal,
-  withJournalEnd,
-  withJournalLocked,
-} from './store-journal.ts'
+import { withJournalEnd, withJournalLocked } from './store-journal/guard.ts'
+import { aheadWarning, checkStoreJournal } from './store-journal/look.ts'
+import { openStoreJournal } from './store-journal/open.ts'
+import { JOURNAL_OPTIONS, type Journal, type JournalOptions } from './store-journal/options.ts'
+import type { JournalFiles } from './store-journal/place.ts'
+import { planJournalRepair } from './store-journal/repair.ts'
 
 /** Settings of one open store. Nothing of them is kept on disk. */
 export interface StoreOptions {
@@ -250,7 +246,7 @@ export function createStore({ storage, fs, local, journal }: Place, options: Sto
     await local.close()
   }
 
-  return {
+  const store: Store = {
     location: storage.location,
     persist: (request) =>
       runChecked('persist', request, PERSIST_OPTIONS, async () => {
@@ -297,16 +293,15 @@ export function createStore({ storage, fs, local, journal }: Place, options: Sto
       runChecked('verify', request, VERIFY_OPTIONS, () => verify(ctx, request, () => checkStoreJournal(ctx, journal))),
     scrub: (request = {}) =>
       runChecked('scrub', request, SCRUB_OPTIONS, async () => {
-        const report = await scrub(ctx, {
-          ...request,
-          cursor: request.cursor === undefined ? scrubbed : request.cursor,
-        })
+        const cursor = request.cursor === undefined ? scrubbed : request.cursor
+        const report = await scrub(ctx, { ...request, cursor }, () => checkStoreJournal(ctx, journal))
         scrubbed = report.cursor
         return report
       }),
     repair: (request = {}) =>
       runChecked('repair', request, REPAIR_CALL_OPTIONS, async () => {
-        const settings = { ...request, ...lockWait(request), packBytesMax: defaults.packBytesMax }
+        const planJournal: PlanJournal = (question) => planJournalRepair(journal, question)
+        const settings = { ...request, ...lockWait(request), packBytesMax: defaults.packBytesMax, planJournal }
         if (request.dryRun === true) return await repair(ctx, settings)
         return await withJournalLocked(ctx, journal, () => repair(ctx, settings))
       }),
@@ -332,13 +327,15 @@ export function createStore({ storage, fs, local, journal }: Place, options: Sto
     close,
     [Symbol.asyncDispose]: close,
   }
+  noteRoom(store, local.room)
+  return store
 
   function lockWait(request: { lockWaitMs?: number | undefined }): { lockWaitMs: number } {
     return { lockWaitMs: request.lockWaitMs ?? defaults.lockWaitMs }
   }
 }
 
-/** Once per process: everything works, three to ten times slower. */
+/** Said once per process: everything works, but three to ten times slower. */
 function warnOfSlowHash(warn: OnWarning): void {
   if (warnedOfSlowHash) return
   const { name, reason } = blake3Implementation()

@@ -1,10 +1,10 @@
 // Walks the DAG of a blob: its nodes and its chunks, in order.
 
 import { HoldfastError } from '../errors.ts'
+import type { BlobEntry } from '../format/blob-entry.ts'
 import { type BlockId, CODEC_RAW } from '../format/cid.ts'
 import { decodeNode, type NodeChildren } from '../format/dag.ts'
 import { DAG_DEPTH_MAX, DIGEST_BYTES } from '../format/limits.ts'
-import type { BlobEntry } from '../format/manifest.ts'
 import type { BlockSource, DamageContext } from './block-source.ts'
 import { createDigestMap } from './digest-map.ts'
 

@@ -24,9 +24,12 @@ export interface BlockSource {
   readonly nodes: Map<string, NodeChildren>
   /** The block's place in the packs read so far, or -1. */
   find(digest: Uint8Array, at: number): number
-  /** Reads indexes until `count` digests from `digests` are all found, or no index is left. */
+  /**
+   * Reads indexes until `count` digests from `digests` are all found, or no index is left. Rejects if one is not found, and there is a pack
+   * that may have it and cannot be read.
+   */
   loadIndexesFor(digests: Uint8Array, count: number): Promise<void>
-  /** Reads all remaining indexes. */
+  /** Reads all remaining indexes. Rejects, once all others are read, if one cannot be read and may be good. */
   loadAllIndexes(): Promise<void>
   /** Hints that about `lookups` blocks will be looked up, so that a table pays. */
   expectLookups(lookups: number): Promise<void>
@@ -107,22 +110,35 @@ export function lazyBlockSource(openers: readonly PackOpener[], options: BlockSo
   let last = 0
   let expected = 0
 
-  /** Reads the next index. Concurrent callers share one read. */
-  async function readNext(): Promise<void> {
-    if (reading !== null) {
-      await reading
-      return
+  /**
+   * Reads indexes in their order until `done`. Concurrent callers share each read. A pack that cannot be read now, or by this version, is
+   * passed over: others may have the block. Answers the first error of those packs. The next call tries them again, because such a pack must
+   * not count as one without the block.
+   */
+  async function readUntil(done: () => boolean): Promise<{ error: unknown } | null> {
+    const tried = new Set<PackOpener>()
+    let skipped: { error: unknown } | null = null
+    while (!done()) {
+      if (reading !== null) {
+        await reading.catch(() => undefined)
+        continue
+      }
+      const open = left.find((each) => !tried.has(each))
+      if (open === undefined) return skipped
+      tried.add(open)
+      reading = readIndex(open)
+      try {
+        await reading
+      } catch (error) {
+        skipped ??= { error }
+      } finally {
+        reading = null
+      }
     }
-    const open = left.shift()
-    if (open === undefined) return
-    reading = readIndex(open)
-    try {
-      await reading
-    } finally {
-      reading = null
-    }
+    return null
   }
 
+  /** Rejects if the pack may be good and cannot be read. */
   async function readIndex(open: PackOpener): Promise<void> {
     try {
       const pack = await open()
@@ -132,13 +148,10 @@ export function lazyBlockSource(openers: readonly PackOpener[], options: BlockSo
       if (table !== null) table.add(indexes.length - 1, index, 0, index.blocks)
       else await tabulate()
     } catch (error) {
-      // The next caller tries again: a pack that is briefly unreadable must not count as a pack without the block.
-      if (!isDamage(error)) {
-        left.unshift(open)
-        throw error
-      }
+      if (!isDamage(error)) throw error
       failures.push(error)
     }
+    left.splice(left.indexOf(open), 1)
   }
 
   /** Builds one table over all indexes read so far, in steps, so that a million blocks do not block the event loop. */
@@ -163,14 +176,18 @@ export function lazyBlockSource(openers: readonly PackOpener[], options: BlockSo
   }
 
   async function locate(digests: Uint8Array, count: number): Promise<void> {
-    for (let i = 0; i < count && (left.length > 0 || reading !== null); i++) {
+    if (left.length === 0) return
+    for (let i = 0; i < count; i++) {
       const at = i * DIGEST_BYTES
-      while (find(digests, at) === -1 && (left.length > 0 || reading !== null)) await readNext()
+      if (find(digests, at) !== -1) continue
+      const skipped = await readUntil(() => find(digests, at) !== -1)
+      if (skipped !== null) throw skipped.error
     }
   }
 
   async function locateAll(): Promise<void> {
-    while (left.length > 0 || reading !== null) await readNext()
+    const skipped = await readUntil(() => left.length === 0)
+    if (skipped !== null) throw skipped.error
   }
 
   function find(digest: Uint8Array, at: number): number {
@@ -207,8 +224,10 @@ export function lazyBlockSource(openers: readonly PackOpener[], options: BlockSo
   ): Promise<Uint8Array> {
     let reason = cause
     // A block that cannot be read may be intact. So a read error is reported as such, and not as damage.
-    let unread = isHoldfastError(cause, 'IO_FAILED') ? cause : null
-    await locateAll()
+    let unread: unknown = isHoldfastError(cause, 'IO_FAILED') ? cause : null
+    await locateAll().catch((error: unknown) => {
+      unread ??= error
+    })
     for (let packNumber = 0; packNumber < indexes.length; packNumber++) {
       if (tried !== -1 && packNumber === packNumberOf(tried)) continue
       const entry = indexes[packNumber]!.find(digest, 0)
@@ -222,11 +241,10 @@ export function lazyBlockSource(openers: readonly PackOpener[], options: BlockSo
         options.onBadBlock?.(readable[packNumber]!.name, digest, error)
       }
     }
-    const others = await options.others?.()
-    await others?.loadIndexesFor(digest, 1)
-    const place = others?.find(digest, 0) ?? -1
     try {
-      if (others && place !== -1) return await others.read(digest, damageContext)
+      const others = await options.others?.()
+      await others?.loadIndexesFor(digest, 1)
+      if (others && others.find(digest, 0) !== -1) return await others.read(digest, damageContext)
     } catch (error) {
       if (unread === null) throw error
     }

@@ -1,9 +1,9 @@
 // Remembers the blobs whose segments and chunks this process has found to agree. Only for those may a persist reuse the
 // chunks of an unchanged segment without hashing them.
 
+import type { BlobEntry } from '../format/blob-entry.ts'
 import { cidText } from '../format/cid.ts'
 import { toHex } from '../format/hex.ts'
-import type { BlobEntry } from '../format/manifest.ts'
 
 /** Blobs whose segments and chunks agree. */
 export interface CheckedBlobs {

@@ -91,7 +91,9 @@ export function createDedupWriter({ source, ids, damaged, writer }: DedupWriterO
   }
 
   function isGood(packNumber: number, entry: number, length: number | null, hex: string | null): boolean {
-    if (length !== null && source.indexes[packNumber]!.rawLength(entry) !== length) return false
+    const index = source.indexes[packNumber]!
+    // Nobody may have read it. An index that is not as writers make it may be wrong about this block, too.
+    if (!index.isRegular || (length !== null && index.rawLength(entry) !== length)) return false
     return hex === null || !isDamaged(packNumber, hex)
   }
 

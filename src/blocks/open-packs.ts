@@ -5,13 +5,7 @@ import type { Head, HeadSnapshot } from '../format/head.ts'
 import { fromHex } from '../format/hex.ts'
 import { STORE_ID_BYTES } from '../format/limits.ts'
 import type { StoredHead } from '../storage/port.ts'
-import {
-  type BlockSource,
-  type BlockSourceOptions,
-  lazyBlockSource,
-  openBlockSource,
-  type PackOpener,
-} from './block-source.ts'
+import { type BlockSource, type BlockSourceOptions, lazyBlockSource, type PackOpener } from './block-source.ts'
 import type { OpenPack } from './pack-cache.ts'
 import type { StoreContext } from './store-context.ts'
 
@@ -37,31 +31,26 @@ export async function openPacks(
   return { packs, failures }
 }
 
-export async function openSourceOf(
+/** A source over open packs. It reads the index of each when a look-up needs it. */
+export function sourceOf(
   ctx: StoreContext,
   packs: readonly OpenPack[],
   failures: readonly unknown[],
   others?: () => Promise<BlockSource | null>,
-): Promise<BlockSource> {
-  return await openBlockSource(packs, sourceOptions(ctx, failures, others))
-}
-
-/** As `openSourceOf`, but opens each pack and reads its index only when a look-up needs it. */
-export function lazySourceOf(
-  ctx: StoreContext,
-  openers: readonly PackOpener[],
-  failures: readonly unknown[],
-  others?: () => Promise<BlockSource | null>,
 ): BlockSource {
-  return lazyBlockSource(openers, sourceOptions(ctx, failures, others))
+  return lazyBlockSource(
+    packs.map((pack) => async () => pack),
+    { failures, others, onBadBlock: noting(ctx) },
+  )
 }
 
-function sourceOptions(
-  ctx: StoreContext,
-  failures: readonly unknown[],
-  others: (() => Promise<BlockSource | null>) | undefined,
-): BlockSourceOptions {
-  return { failures, others, onBadBlock: (pack, digest) => ctx.badBlocks.note(pack, digest) }
+/** As `sourceOf`, but opens each pack, too, only when a look-up needs it. */
+export function lazySourceOf(ctx: StoreContext, openers: readonly PackOpener[]): BlockSource {
+  return lazyBlockSource(openers, { onBadBlock: noting(ctx) })
+}
+
+function noting(ctx: StoreContext): NonNullable<BlockSourceOptions['onBadBlock']> {
+  return (pack, digest) => ctx.badBlocks.note(pack, digest)
 }
 
 /**

@@ -1,7 +1,7 @@
 // The context that all operations of an open store share. It has no logic.
 
+import type { BlobEntry } from '../format/blob-entry.ts'
 import type { Head, HeadJournal, HeadMark, HeadSnapshot } from '../format/head.ts'
-import type { BlobEntry } from '../format/manifest.ts'
 import type { FileSystem } from '../fs/port.ts'
 import type { Local } from '../local/local.ts'
 import type { OnWarning } from '../progress.ts'

@@ -1,8 +1,8 @@
 // Shared by the adapters of engines that save one file. If the file has the expected structure, each column becomes a
 // blob. Otherwise the whole file becomes one blob, `index`.
 
-import { type Chunking, content, fixed, HoldfastError } from '../index.ts'
-import { type SavedFile, TEMPORARY_ADVICE, wholeBytes, withFile } from '../local/saved-file.ts'
+import { type Chunking, content, fixed } from '../index.ts'
+import { cutShort, type SavedFile, wholeBytes, withFile } from '../local/saved-file.ts'
 import { columnBlobs, joinColumns, measure, type Region } from './columns.ts'
 import type { EngineState, SavedEngine } from './engine-state.ts'
 
@@ -19,7 +19,7 @@ export interface ColumnFormat {
   /** For messages. */
   engine: string
   /** The regions, of the bytes that the column `header` will have; null when it is no such file. */
-  readHeader(file: SavedFile): Promise<Buffer | null>
+  readHeader(file: SavedFile, temporaryDirectory: string | undefined): Promise<Buffer | null>
   regionsOf(header: Buffer): Region[] | null
 }
 
@@ -28,16 +28,18 @@ export async function saveColumns(
   file: SavedFile,
   format: ColumnFormat,
   metadata: Record<string, unknown>,
+  temporaryDirectory: string | undefined,
 ): Promise<EngineState> {
   const release = (): Promise<void> => file.release()
   try {
     const state = { captured: true, metadata, release }
-    if (file.size === 0) throw cutShort(format.engine, 0, 1)
-    const header = await format.readHeader(file)
+    if (file.size === 0) throw cutShort(temporaryDirectory, format.engine, 0, 1)
+    const header = await format.readHeader(file, temporaryDirectory)
     const regions = header === null ? null : format.regionsOf(header)
     if (regions !== null) {
       const measured = await measure(file, regions)
-      if (measured.end !== null && measured.end > file.size) throw cutShort(format.engine, file.size, measured.end)
+      if (measured.end !== null && measured.end > file.size)
+        throw cutShort(temporaryDirectory, format.engine, file.size, measured.end)
       if (measured.end === file.size) return { ...state, blobs: columnBlobs(file, measured, chunkings(regions)) }
     }
     return { ...state, blobs: { [WHOLE]: { source: wholeBytes(file), chunking: content() } } }
@@ -47,27 +49,19 @@ export async function saveColumns(
   }
 }
 
-/** Engines do not look whether all of it was written. */
-export function cutShort(engine: string, size: number, expected: number): HoldfastError {
-  return new HoldfastError(
-    'SOURCE_FAILED',
-    `${engine} saved ${size} bytes of the ${expected} or more that its file says it has; is the disk of temporary files full? ${TEMPORARY_ADVICE}`,
-    { details: { engine, size, expected } },
-  )
-}
-
 /** As many whole records as go into a chunk, so that a record that changes is in one chunk only. */
 function chunkings(regions: readonly Region[]): Record<string, Chunking> {
   const all: Record<string, Chunking> = {}
   for (const { fields, tail } of regions) {
-    for (const { column, size } of fields) all[column] = aligned(size)
+    for (const { column, size } of fields) all[column] = fixedAligned(size)
     // Tails differ in length: what comes after one that grew has moved.
     if (tail !== undefined) all[tail.column] = content({ averageBytes: CHUNK_BYTES })
   }
   return all
 }
 
-function aligned(stride: number): Chunking {
+/** Chunks of whole records. */
+export function fixedAligned(stride: number): Chunking {
   const chunk = stride >= CHUNK_BYTES ? stride : Math.floor(CHUNK_BYTES / stride) * stride
   return fixed(Math.min(chunk, 1024 * 1024))
 }
@@ -80,9 +74,18 @@ export async function restoreColumns<T>(
   load: (path: string) => T | Promise<T>,
 ): Promise<T> {
   const { signal, temporaryDirectory } = options
-  if (saved.has(WHOLE)) return await withFile(temporaryDirectory, saved.blob(WHOLE).stream({ signal }), load)
+  return await withFile(temporaryDirectory, await columnFile(saved, format, signal), load)
+}
+
+/** The bytes of the file, every one of them verified. */
+export async function columnFile(
+  saved: SavedEngine,
+  { engine, regionsOf }: Pick<ColumnFormat, 'engine' | 'regionsOf'>,
+  signal: AbortSignal | undefined,
+): Promise<AsyncIterable<Uint8Array>> {
+  if (saved.has(WHOLE)) return saved.blob(WHOLE).stream({ signal })
   const header = Buffer.from(await saved.blob('header').bytes({ signal }))
-  const regions = format.regionsOf(header)
-  if (regions === null) throw new Error(`the columns of this ${format.engine} index are not known to this adapter`)
-  return await withFile(temporaryDirectory, joinColumns(saved, regions, signal), load)
+  const regions = regionsOf(header)
+  if (regions === null) throw new Error(`the columns of this ${engine} index are not known to this adapter`)
+  return joinColumns(saved, regions, signal)
 }

@@ -24,6 +24,7 @@ import {
   type SnapshotBlob,
   type Store,
 } from '../index.ts'
+import { roomIn, type WorkDirectory, withRoom } from '../local/room.ts'
 import { isStore } from '../location.ts'
 import { assertOptions, pickOptions, refusePromise } from '../misuse.ts'
 import { namedEntries } from '../one-pass.ts'
@@ -79,7 +80,7 @@ export interface EngineAdapter<Engine> {
   /** Frees an engine that was restored only for a check, where it is not garbage-collected. */
   close?(engine: Engine): void | Promise<void>
   /** Why what was saved cannot be read by this engine, for people; undefined when nothing is known against it. */
-  refuses?(saved: EngineRecord): string | undefined
+  refuses?(saved: EngineRecord, context: RestoreContext): string | undefined
 }
 
 /** What an adapter is given besides the engine. */
@@ -87,11 +88,15 @@ export interface SaveContext {
   /** Counts from 1: the engine changed while it was saved the time before. An adapter that can save at one go may do so now. */
   attempt: number
   signal?: AbortSignal | undefined
+  /** Where to put files in between: set when `os.tmpdir()` had no room for them, to a directory of the store. */
+  temporaryDirectory?: string | undefined
 }
 
 /** What an adapter is given besides the snapshot. */
 export interface RestoreContext {
   signal?: AbortSignal | undefined
+  /** As for a save. */
+  temporaryDirectory?: string | undefined
   /** The engine is restored to see whether it can be, and dropped: put nothing in the place of what is in use. */
   check?: boolean
 }
@@ -127,22 +132,41 @@ export async function persistEngine<Engine>(
   if (!Number.isInteger(attempts) || attempts < 1) {
     throw new RangeError(`persistEngine: attempts is how often to try, at least 1; got ${String(attempts)}`)
   }
-  for (let attempt = 1; ; attempt++) {
-    rest.signal?.throwIfAborted()
-    let captured: Captured | undefined
-    try {
-      captured = await captureEngine(adapter, engine, options, { attempt, signal: rest.signal })
-      const request = { ...rest, ...captured.snapshot, sourceVersion: captured.unchanged }
-      if (!check) return await persistSnapshot(location, request)
-      return await persistChecked(adapter, request, (blobs) => persistSnapshot(location, { ...request, blobs }))
-    } catch (error) {
-      // A blob's stream failed for what the engine holds.
-      if (isHoldfastError(error, 'SOURCE_FAILED') && isHoldfastError(error.cause, 'ENGINE_VALUE_INVALID'))
-        throw error.cause
-      if (!isHoldfastError(error, 'SOURCE_CHANGED') || attempt >= attempts) throw error
-    } finally {
-      await captured?.release()
+  const roomOf = () => roomAt(location, options)
+  return await withRoom(roomOf, (temporaryDirectory) => persistInAttempts(temporaryDirectory))
+
+  async function persistInAttempts(temporaryDirectory: string | undefined): Promise<PersistResult> {
+    for (let attempt = 1; ; attempt++) {
+      rest.signal?.throwIfAborted()
+      let captured: Captured | undefined
+      try {
+        const context = { attempt, signal: rest.signal, temporaryDirectory }
+        captured = await captureEngine(adapter, engine, options, context)
+        const request = { ...rest, ...captured.snapshot, sourceVersion: captured.unchanged }
+        if (!check) return await persistSnapshot(location, request)
+        return await persistChecked(adapter, request, temporaryDirectory, (blobs) =>
+          persistSnapshot(location, { ...request, blobs }),
+        )
+      } catch (error) {
+        // A blob's stream failed for what the engine holds.
+        if (isHoldfastError(error, 'SOURCE_FAILED') && isHoldfastError(error.cause, 'ENGINE_VALUE_INVALID'))
+          throw error.cause
+        if (!isHoldfastError(error, 'SOURCE_CHANGED') || attempt >= attempts) throw error
+      } finally {
+        await captured?.release()
+      }
     }
+  }
+}
+
+/** A directory of the store for files in between. */
+async function roomAt(location: string | URL | Store, options: object): Promise<WorkDirectory | null> {
+  if (isStore<Store>(location)) return await roomIn(location)
+  const store = await openStore(location, pickOptions<OpenOptions>(options, OPEN_OPTIONS))
+  try {
+    return await roomIn(store)
+  } finally {
+    await store.close()
   }
 }
 
@@ -150,6 +174,7 @@ export async function persistEngine<Engine>(
 async function persistChecked<Engine>(
   adapter: EngineAdapter<Engine>,
   request: PersistOptions & Captured['snapshot'],
+  temporaryDirectory: string | undefined,
   persist: (blobs: [string, BlobInput][]) => Promise<PersistResult>,
 ): Promise<PersistResult> {
   const { blobs, metadata, sourceVersion, chunking, signal } = request
@@ -165,8 +190,10 @@ async function persistChecked<Engine>(
       ...(chunking === undefined ? {} : { chunking }),
       ...abort,
     },
+    temporaryDirectory,
     async (store) => {
-      const { engine, dispose } = (await restoreFrom(store, adapter, abort, { ...abort, check: true }))!
+      const context = { ...abort, temporaryDirectory, check: true }
+      const { engine, dispose } = (await restoreFrom(store, adapter, abort, context))!
       try {
         await adapter.close?.(engine)
       } finally {
@@ -285,10 +312,16 @@ async function restoreFrom<Engine, Metadata>(
   context: RestoreContext,
 ): Promise<RestoredEngine<Engine, Metadata> | null> {
   const restored = await store.restore(async (snapshot: Snapshot<string, Metadata>) => {
-    const record = assertFits(adapter, snapshot)
     const { signal } = context
-    const restoring = adapter.restore(savedEngine(snapshot, record, signal), context)
-    return { engine: await orAborted(restoring, signal, (late) => adapter.close?.(late)), record }
+    return await withRoom(
+      () => roomIn(store),
+      async (room) => {
+        const inRoom = room === undefined ? context : { ...context, temporaryDirectory: room }
+        const record = assertFits(adapter, snapshot, inRoom)
+        const restoring = adapter.restore(savedEngine(snapshot, record, signal), inRoom)
+        return { engine: await orAborted(restoring, signal, (late) => adapter.close?.(late)), record }
+      },
+    )
   }, options)
   if (restored === null) return null
   const { value, snapshot } = restored
@@ -296,7 +329,8 @@ async function restoreFrom<Engine, Metadata>(
   return { engine: value.engine, record: value.record, snapshot, dispose, [Symbol.asyncDispose]: dispose }
 }
 
-function savedEngine(
+/** What an adapter reads of a snapshot. */
+export function savedEngine(
   snapshot: Snapshot<string, unknown>,
   record: EngineRecord,
   signal: AbortSignal | undefined,

@@ -4,6 +4,7 @@
 import { join } from 'node:path'
 import { type BlobInput, HoldfastError, isHoldfastError, openStore, type PersistOptions, type Store } from '../index.ts'
 import { makeDirectory, remove } from '../local/private-directory.ts'
+import { advise, advised } from '../local/saved-file.ts'
 
 /**
  * Calls `commit` with the blobs of `captured`, after `restore` has restored them from a store. `ENGINE_CHECK_FAILED` if it could not.
@@ -11,14 +12,17 @@ import { makeDirectory, remove } from '../local/private-directory.ts'
 export async function checkedFirst<T>(
   engine: string,
   captured: PersistOptions,
+  temporaryDirectory: string | undefined,
   restore: (store: Store) => Promise<void>,
   commit: (blobs: [name: string, blob: BlobInput][]) => Promise<T>,
 ): Promise<T> {
-  const home = makeDirectory()
+  const home = advise(temporaryDirectory, () => makeDirectory(temporaryDirectory))
   try {
     const store = await openStore(join(home, 'store'), { compression: 'none' })
     try {
-      await store.persist(captured)
+      await store.persist(captured).catch((error: unknown) => {
+        throw advised(temporaryDirectory, error)
+      })
       await attempt(engine, captured.signal, () => restore(store))
       return await withBlobs(store, commit)
     } finally {

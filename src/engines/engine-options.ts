@@ -31,7 +31,7 @@ export interface PersistEngineOptions<Engine>
   attempts?: number | undefined
   /**
    * Restores what was captured into a new engine, and drops that, before anything is committed: `ENGINE_CHECK_FAILED` if it cannot be
-   * restored. Needs the time and memory of a restore, and room for the blobs in `os.tmpdir()`. Default false.
+   * restored. Needs the time and memory of a restore, and room for the blobs in `os.tmpdir()`, or in the store's `tmp/`. Default false.
    */
   check?: boolean | undefined
 }

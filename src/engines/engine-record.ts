@@ -17,6 +17,9 @@ export interface EngineRecord {
   state?: Record<string, unknown>
 }
 
+/** Where an adapter may put files in between. */
+type InBetween = { temporaryDirectory?: string | undefined }
+
 /** What an adapter says of its blobs. See `EngineAdapter`. */
 interface AdapterIdentity {
   readonly name: string
@@ -24,7 +27,7 @@ interface AdapterIdentity {
   readonly options: Readonly<Record<string, unknown>>
   readonly version?: string | undefined
   recorded?(saved: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>>
-  refuses?(saved: EngineRecord): string | undefined
+  refuses?(saved: EngineRecord, context: InBetween): string | undefined
 }
 
 /** The record of what an adapter saved. */
@@ -57,7 +60,11 @@ export function engineRecord(metadata: unknown): EngineRecord | null {
 }
 
 /** @throws ENGINE_MISMATCH when the adapter cannot read what the snapshot holds */
-export function assertFits(adapter: AdapterIdentity, snapshot: Snapshot<string, unknown>): EngineRecord {
+export function assertFits(
+  adapter: AdapterIdentity,
+  snapshot: Snapshot<string, unknown>,
+  context: InBetween,
+): EngineRecord {
   const { sequence } = snapshot
   const saved = engineRecord(snapshot.metadata)
   if (saved === null) {
@@ -82,7 +89,7 @@ export function assertFits(adapter: AdapterIdentity, snapshot: Snapshot<string, 
     const why = `${saved.name} was saved with ${path} = ${show(a)}, and is to be restored with ${show(b)}`
     throw mismatch(sequence, path, a, b, why)
   }
-  const refused = adapter.refuses?.(saved)
+  const refused = adapter.refuses?.(saved, context)
   if (refused !== undefined) {
     const versions = `saved by ${saved.name} ${saved.version ?? 'of unknown version'}, restoring with ${adapter.version ?? 'unknown version'}`
     throw mismatch(sequence, 'version', saved.version ?? null, adapter.version ?? null, `${refused} (${versions})`)

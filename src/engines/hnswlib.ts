@@ -1,4 +1,4 @@
-// The adapter for hnswlib-node. It writes its memory as it is: a header, a record for each element (links of the lowest
+// The adapter for hnswlib-node. Of a BruteforceSearch see hnswlib-bruteforce.ts. A HierarchicalNSW writes its memory as it is: a header, a record for each element (links of the lowest
 // level, vector, label), and for each element the links of its upper levels, with their size before them. Deleted
 // elements are marked in their links, and stay. The columns:
 //
@@ -14,6 +14,7 @@ import type { Region } from '../encodings/columns.ts'
 import { captureFile } from '../local/saved-file.ts'
 import { assertOptions } from '../misuse.ts'
 import type { EngineAdapter } from './adapter.ts'
+import { type BruteforceLike, restoreBruteforce, saveBruteforce } from './hnswlib-bruteforce.ts'
 import { packageVersion } from './version.ts'
 
 /** What is called of a `HierarchicalNSW`. */
@@ -34,6 +35,12 @@ export type HnswlibClass<Engine extends HnswlibLike, Space extends string> = new
   dimensions: number,
 ) => Engine
 
+/** The class that compares a query with every vector. */
+export type BruteforceClass<Engine extends BruteforceLike, Space extends string> = new (
+  space: Space,
+  dimensions: number,
+) => Engine
+
 /** The options that the index was made with. A restore needs the same ones. */
 export interface HnswlibOptions<Space extends string = 'l2' | 'ip' | 'cosine'> {
   space: Space
@@ -45,46 +52,111 @@ export interface HnswlibOptions<Space extends string = 'l2' | 'ip' | 'cosine'> {
 
 /** Where the adapter keeps its file in between, and which version it records. */
 export interface HnswlibAdapterOptions {
-  /** Where the file that hnswlib saves and loads is for a moment, as large as the index. Default `os.tmpdir()`. */
+  /**
+   * Where the file that hnswlib saves and loads is for a moment, as large as the index. Default `os.tmpdir()`, or the store's `tmp/` where that
+   * is full or read-only.
+   */
   temporaryDirectory?: string | undefined
   /** Of the hnswlib-node package, where it cannot be found. */
   version?: string | undefined
 }
 
-/** Saves and restores an hnswlib-node index: `hnswlib(HierarchicalNSW, { space: 'cosine', dim: 384 })`. */
+/**
+ * Saves and restores an hnswlib-node index: `hnswlib(HierarchicalNSW, { space: 'cosine', dim: 384 })`. A `BruteforceSearch` is taken, too; its
+ * vectors are added to a new one, so those of the space `cosine` are normalised once more and may differ in their last bit.
+ */
 export function hnswlib<Engine extends HnswlibLike, Space extends string>(
   HierarchicalNSW: HnswlibClass<Engine, Space>,
   engineOptions: HnswlibOptions<Space>,
+  options?: HnswlibAdapterOptions,
+): EngineAdapter<Engine>
+export function hnswlib<Engine extends BruteforceLike, Space extends string>(
+  BruteforceSearch: BruteforceClass<Engine, Space>,
+  engineOptions: HnswlibOptions<Space>,
+  options?: HnswlibAdapterOptions,
+): EngineAdapter<Engine>
+export function hnswlib<Space extends string>(
+  Index: HnswlibClass<HnswlibLike, Space> | BruteforceClass<BruteforceLike, Space>,
+  engineOptions: HnswlibOptions<Space>,
   options: HnswlibAdapterOptions = {},
-): EngineAdapter<Engine> {
+): unknown {
   assertOptions('hnswlib', options, { temporaryDirectory: 'any', version: 'any' })
-  if (typeof HierarchicalNSW !== 'function') {
-    throw new TypeError('hnswlib: give the HierarchicalNSW class, then { space, dim }')
+  if (typeof Index !== 'function') {
+    throw new TypeError('hnswlib: give the class HierarchicalNSW or BruteforceSearch, then { space, dim }')
   }
   const { space, dim, allowReplaceDeleted } = engineOptions
   if (typeof space !== 'string' || !Number.isInteger(dim) || dim < 1) {
     throw new TypeError('hnswlib: { space, dim } are those that the index is made with')
   }
-  const { temporaryDirectory } = options
+  const identity = { name: 'hnswlib', layout: 1, version: options.version ?? packageVersion('hnswlib-node') }
+  if (!isBruteforce(Index)) return hierarchical(Index, identity, engineOptions, options.temporaryDirectory)
+  if (allowReplaceDeleted !== undefined) {
+    throw new TypeError('hnswlib: a BruteforceSearch has no allowReplaceDeleted: what is removed is gone')
+  }
+  return bruteforce(Index, identity, engineOptions, options.temporaryDirectory)
+}
+
+/** Of the two classes, the one that has links has something to set for a search. */
+function isBruteforce<Space extends string>(
+  Index: HnswlibClass<HnswlibLike, Space> | BruteforceClass<BruteforceLike, Space>,
+): Index is BruteforceClass<BruteforceLike, Space> {
+  const { removePoint, resizeIndex } = (Index.prototype ?? {}) as { removePoint?: unknown; resizeIndex?: unknown }
+  return typeof removePoint === 'function' && typeof resizeIndex !== 'function'
+}
+
+type Identity = Pick<EngineAdapter<unknown>, 'name' | 'layout' | 'version'>
+
+function assertDimensions(engine: { getNumDimensions(): number }, dim: number): void {
+  const has = engine.getNumDimensions()
+  if (has !== dim) throw new TypeError(`hnswlib: the adapter is for ${dim} dimensions, and the index has ${has}`)
+}
+
+function bruteforce<Space extends string>(
+  BruteforceSearch: BruteforceClass<BruteforceLike, Space>,
+  identity: Identity,
+  { space, dim }: HnswlibOptions<Space>,
+  temporaryDirectory: string | undefined,
+): EngineAdapter<BruteforceLike> {
+  return {
+    ...identity,
+    options: { space, dim, search: 'bruteforce' },
+    save(engine, context) {
+      assertDimensions(engine, dim)
+      return saveBruteforce(engine, dim, temporaryDirectory ?? context.temporaryDirectory)
+    },
+    async restore(saved, { signal }) {
+      const engine = new BruteforceSearch(space, dim)
+      await restoreBruteforce(engine, saved, dim, signal)
+      return engine
+    },
+  }
+}
+
+function hierarchical<Space extends string>(
+  HierarchicalNSW: HnswlibClass<HnswlibLike, Space>,
+  identity: Identity,
+  { space, dim, allowReplaceDeleted }: HnswlibOptions<Space>,
+  temporaryDirectory: string | undefined,
+): EngineAdapter<HnswlibLike> {
   const format = hnswlibFormat(dim)
   return {
-    name: 'hnswlib',
-    layout: 1,
-    version: options.version ?? packageVersion('hnswlib-node'),
+    ...identity,
     options: { space, dim },
-    save(engine) {
-      const has = engine.getNumDimensions()
-      if (has !== dim) throw new TypeError(`hnswlib: the adapter is for ${dim} dimensions, and the index has ${has}`)
+    save(engine, context) {
+      const directory = temporaryDirectory ?? context.temporaryDirectory
+      assertDimensions(engine, dim)
       // At one go: written in another thread, as `writeIndex` does, what is added meanwhile would be there by halves.
-      const file = captureFile(temporaryDirectory, (path) => engine.writeIndexSync(path))
-      return saveColumns(file, format, {
+      const file = captureFile(directory, (path) => engine.writeIndexSync(path))
+      const state = {
         maxElements: engine.getMaxElements(),
         ef: engine.getEf(),
         ...(allowReplaceDeleted === undefined ? {} : { allowReplaceDeleted }),
-      })
+      }
+      return saveColumns(file, format, state, directory)
     },
-    restore(saved, { signal }) {
-      return restoreColumns(saved, format, { temporaryDirectory, signal }, async (path) => {
+    restore(saved, context) {
+      const directory = temporaryDirectory ?? context.temporaryDirectory
+      return restoreColumns(saved, format, { temporaryDirectory: directory, signal: context.signal }, async (path) => {
         const engine = new HierarchicalNSW(space, dim)
         const { maxElements, ef, allowReplaceDeleted: remembered } = saved.metadata
         await engine.readIndex(path, allowReplaceDeleted ?? remembered === true)
@@ -106,12 +178,12 @@ function hnswlibFormat(dim: number): ColumnFormat {
       const header = Buffer.alloc(HEADER_BYTES)
       return (await file.read(header, 0)) === HEADER_BYTES ? header : null
     },
-    regionsOf: (header) => regionsOf(header, dim),
+    regionsOf: (header) => hnswlibRegions(header, dim),
   }
 }
 
 /** The offsets in the header follow from each other; where they do not, it is something else. */
-function regionsOf(header: Buffer, dim: number): Region[] | null {
+export function hnswlibRegions(header: Buffer, dim: number): Region[] | null {
   if (header.length !== HEADER_BYTES) return null
   const word = (at: number): number => Number(header.readBigUInt64LE(at))
   const [offsetLevel0, maxElements, count, recordBytes, labelOffset, vectorOffset] = [0, 8, 16, 24, 32, 40].map(word)

@@ -7,102 +7,29 @@
 // a snapshot covers is exactly what it holds.
 
 import { encodeChange, readChange } from '../encodings/change.ts'
-import {
-  HoldfastError,
-  isHoldfastError,
-  type Journal,
-  type OpenOptions,
-  openStore,
-  type Store,
-  type Watermark,
-} from '../index.ts'
+import { HoldfastError, type Journal, type OpenOptions, openStore, type Store, type Watermark } from '../index.ts'
 import { isStore } from '../location.ts'
-import { assertOptions, type OptionTable, pickOptions } from '../misuse.ts'
-import type { EngineAdapter, SaveContext } from './adapter.ts'
-import { type Autosave, autosave, startEngine } from './autosave.ts'
-import { AUTOSAVE_OPTIONS, type AutosaveOptions, type Lag } from './autosave-options.ts'
+import { assertOptions, pickOptions } from '../misuse.ts'
+import type { EngineAdapter } from './adapter.ts'
+import { applyAtOnce, PromiseGiven } from './apply-change.ts'
+import { type Autosave, autosave } from './autosave.ts'
+import { AUTOSAVE_OPTIONS, type AutosaveOptions } from './autosave-options.ts'
 import { assertAdapter, OPEN_OPTIONS } from './engine-options.ts'
+import {
+  type ChangeContext,
+  LIVE_OPTIONS,
+  type LiveEngine,
+  type LiveLag,
+  type OpenEngineOptions,
+} from './live-options.ts'
+import { savingAdapter } from './live-saves.ts'
+import { type Started, start } from './replay.ts'
 
-/** What `apply` is told of a change. */
-export interface ChangeContext {
-  /** The change's number: growing by one, never given twice. */
-  sequence: number
-  /** It is applied again after a start. */
-  replay: boolean
-}
-
-/** How a live engine is made, changed and saved. */
-export interface OpenEngineOptions<Engine, Change>
-  extends Omit<AutosaveOptions<Engine>, 'alongside' | 'restored' | 'signals'> {
-  /** Makes a new engine when nothing was ever persisted. */
-  create: () => Engine | Promise<Engine>
-  /**
-   * Applies a change, all of it or nothing, at once (no promise). The same change on the same engine always does the same: no clock, no
-   * randomness, no look at anything else.
-   */
-  apply: (engine: Engine, change: Change, context: ChangeContext) => void
-  /** Version of the changes, and what makes a change of an earlier version one of this. Default version 1. */
-  changes?: { version: number; upgrade?: (change: unknown, version: number) => Change } | undefined
-  /** Decides on a change that cannot be replayed; default `stop`, which is `REPLAY_FAILED`. */
-  onReplayError?: ((entry: { sequence: number; change: unknown }, error: unknown) => 'skip' | 'stop') | undefined
-  /** How long to wait for the owner before, in ms: for a restart while the old process ends. Default 0. */
-  lockWaitMs?: number | undefined
-  /** Begins a new journal: see `openJournal`. The engine starts from its newest snapshot, without the changes after it. */
-  startOver?: boolean | undefined
-  /** Changes that no snapshot holds may take this much of the disk, in bytes: see `openJournal`. */
-  maxJournalBytes?: number | undefined
-  /** A save is due when the changes since the last one have so many bytes; default 64 MiB. */
-  saveAfterBytes?: number | undefined
-}
-
-/** Where a live engine stands. */
-export interface LiveLag extends Lag {
-  /** Changes that no snapshot holds: a start would replay them. */
-  entries: number
-  /** Bytes of changes that are applied and not durable yet. */
-  pendingBytes: number
-  /** Why the journal takes no changes; null when it does. */
-  journalError: unknown
-}
-
-/** An engine whose changes are durable. */
-export interface LiveEngine<Engine, Change> {
-  /** For queries. Change it only by `change`. */
-  readonly engine: Engine
-  /** The watermark of the last change that carried one, or of the snapshot: where a consumer of a queue goes on. */
-  readonly watermark: Watermark | undefined
-  /** The last change that was applied. */
-  readonly last: number
-  /** How many changes the start replayed. */
-  readonly replayed: number
-  /**
-   * Applies a change. Queries see it at once; it is durable when this resolves. Changes are applied in the order of the calls.
-   *
-   * @throws METADATA_INVALID for what cannot be kept, what `apply` throws, JOURNAL_FAILED, JOURNAL_FULL: nothing was changed. CHANGE_UNKNOWN: it is applied, and
-   * durable with the next snapshot, perhaps after a crash too; do not repeat it
-   */
-  change(change: Change, options?: { watermark?: Watermark | undefined }): Promise<{ sequence: number }>
-  /** Makes a snapshot at once. */
-  save(): Promise<void>
-  lag(): LiveLag
-  /** Saves, and lets others open the engine. */
-  close(): Promise<void>
-  [Symbol.asyncDispose](): Promise<void>
-}
-
-const LIVE_OPTIONS: OptionTable<OpenEngineOptions<unknown, unknown>> = {
-  ...AUTOSAVE_OPTIONS,
-  create: 'function',
-  apply: 'function',
-  changes: 'any',
-  onReplayError: 'function',
-  lockWaitMs: 'ms',
-  startOver: 'boolean',
-  maxJournalBytes: 'any',
-  saveAfterBytes: 'any',
-}
+export type { ChangeContext, LiveEngine, LiveLag, OpenEngineOptions }
 
 const SAVE_AFTER_BYTES = 64 * 1024 * 1024
+/** Or a part of the snapshot, when that is more. */
+const SAVE_AFTER_PART = 1 / 4
 /** Of changes that wait for the disk. As many as the journal takes. */
 const PENDING_BYTES_MAX = 64 * 1024 * 1024
 const DISPOSE_MS = 10_000
@@ -147,101 +74,6 @@ export async function openEngine<Engine, Change = unknown>(
   }
 }
 
-interface Started<Engine> {
-  engine: Engine
-  restored: Awaited<ReturnType<typeof startEngine<Engine>>>['restored']
-  watermark: Watermark | undefined
-  replayed: number
-}
-
-async function start<Engine, Change>(
-  store: Store,
-  journal: Journal,
-  adapter: EngineAdapter<Engine>,
-  options: OpenEngineOptions<Engine, Change>,
-): Promise<Started<Engine>> {
-  const { engine, restored } = await startEngine(store, adapter, { create: options.create })
-  const covers = restored?.snapshot.covers ?? 0
-  let watermark = restored?.snapshot.watermark as Watermark | undefined
-  let replayed = 0
-  for await (const { sequence, data } of journal.read({ after: covers })) {
-    const { change, carried } = replayOne(options, engine, sequence, data)
-    if (change !== null && options.onReplayError?.({ sequence, change: change.value }, change.error) !== 'skip') {
-      throw replayFailed(sequence, change.error)
-    }
-    if (carried !== undefined) watermark = carried as Watermark
-    replayed += 1
-  }
-  return { engine, restored, watermark, replayed }
-}
-
-/** Null for a change that could be applied. */
-type FailedChange = { value: unknown; error: unknown } | null
-
-function replayOne<Engine, Change>(
-  options: OpenEngineOptions<Engine, Change>,
-  engine: Engine,
-  sequence: number,
-  data: Uint8Array,
-): { change: FailedChange; carried: unknown } {
-  let value: unknown
-  let carried: unknown
-  try {
-    const entry = readChange(data)
-    value = entry.change
-    carried = entry.watermark
-    applyAtOnce(options, engine, upgraded(options, entry.change, entry.version), { sequence, replay: true })
-    return { change: null, carried }
-  } catch (error) {
-    return { change: { value, error }, carried }
-  }
-}
-
-function upgraded<Engine, Change>(
-  { changes = { version: 1 } }: OpenEngineOptions<Engine, Change>,
-  change: unknown,
-  version: number,
-): Change {
-  if (version === changes.version) return change as Change
-  if (version < changes.version && changes.upgrade !== undefined) return changes.upgrade(change, version)
-  throw new HoldfastError(
-    'VERSION_UNSUPPORTED',
-    `The journal has a change of version ${version}, and this program applies version ${changes.version}: give changes.upgrade, or ` +
-      'start a newer version of the program',
-    { details: { version } },
-  )
-}
-
-function replayFailed(sequence: number, cause: unknown): unknown {
-  if (isHoldfastError(cause, 'VERSION_UNSUPPORTED')) return cause
-  const why = cause instanceof Error ? cause.message : String(cause)
-  return new HoldfastError(
-    'REPLAY_FAILED',
-    `Change ${sequence} of the journal cannot be replayed: ${why}. Correct apply, or leave the change out with onReplayError`,
-    { details: { sequence }, cause },
-  )
-}
-
-/** The engine may be between two states when it is captured. */
-class PromiseGiven extends TypeError {
-  constructor() {
-    super('openEngine: apply returned a promise; it has to apply a change at once')
-  }
-}
-
-/** @throws PromiseGiven, what `apply` throws */
-function applyAtOnce<Engine, Change>(
-  { apply }: OpenEngineOptions<Engine, Change>,
-  engine: Engine,
-  change: Change,
-  context: ChangeContext,
-): void {
-  const answer = apply(engine, change, context) as unknown
-  if (typeof (answer as PromiseLike<unknown> | undefined)?.then === 'function') {
-    throw new PromiseGiven()
-  }
-}
-
 interface LiveParts<Engine, Change> {
   store: Store
   journal: Journal
@@ -255,13 +87,15 @@ function liveEngine<Engine, Change>(parts: LiveParts<Engine, Change>): LiveEngin
   const { store, journal, adapter, options, started, closeStore } = parts
   const { engine } = started
   // It is how long to wait for the journal, and not for the writer lock.
-  const { saveAfterBytes = SAVE_AFTER_BYTES } = options
   const { lockWaitMs: _wait, ...saving } = pickOptions<AutosaveOptions<Engine>>(options, AUTOSAVE_OPTIONS)
   const { version } = options.changes ?? { version: 1 }
   let { watermark } = started
   let covered = started.restored?.snapshot.covers ?? 0
   let captured = covered
-  let bytesSinceSave = 0
+  /** Of all changes: bytes that the journal holds, those of them that the save under way captured, and those that a snapshot holds. */
+  const bytes = { all: started.replayedBytes, captured: 0, saved: 0 }
+  let snapshotBytes = started.restored?.snapshot.size ?? 0
+  let isDue = false
   let unsound: HoldfastError | null = null
   /** Changes wait here while a save reads the engine, and while there is no room. */
   let waiting: Promise<unknown> | null = null
@@ -284,14 +118,18 @@ function liveEngine<Engine, Change>(parts: LiveParts<Engine, Change>): LiveEngin
     restored: started.restored,
     alongside() {
       captured = journal.last
+      bytes.captured = bytes.all
       return { covers: captured, ...(watermark === undefined ? {} : { watermark }) }
     },
     onSave(result) {
       covered = Math.max(covered, captured)
+      bytes.saved = bytes.captured
+      snapshotBytes = Object.values(result.blobs).reduce((sum, { size }) => sum + size, 0)
       options.onSave?.(result)
     },
   })
   if (started.replayed > 0) saver.changed(started.replayed)
+  saveWhenDue()
 
   function assertReady(): void {
     if (closing !== null)
@@ -308,7 +146,7 @@ function liveEngine<Engine, Change>(parts: LiveParts<Engine, Change>): LiveEngin
     const before = adapter.revision?.(engine)
     const { change, watermark: carried } = readChange(data)
     try {
-      applyAtOnce(options, engine, change as Change, { sequence, replay: false })
+      applyAtOnce(options, engine, change as Change, { sequence, replay: false, afterLoss: false })
     } catch (error) {
       const moved = before !== undefined && !Object.is(adapter.revision?.(engine), before)
       if (!moved && !(error instanceof PromiseGiven)) throw error
@@ -317,15 +155,28 @@ function liveEngine<Engine, Change>(parts: LiveParts<Engine, Change>): LiveEngin
     }
     const appended = journal.append(data)
     if (carried !== undefined) watermark = carried as Watermark
-    bytesSinceSave += data.length
+    bytes.all += data.length
     saver.changed()
-    if (bytesSinceSave >= saveAfterBytes) {
-      bytesSinceSave = 0
-      saver.flush().catch(() => undefined)
-    }
+    saveWhenDue()
     // Only a snapshot heals a journal that failed. When it does not work either, `autosave` tries again.
     appended.durable.catch(() => saver.flush().catch(() => undefined))
     return appended
+  }
+
+  /** A large snapshot is not made again for a little journal, nor is a start to replay more than that. */
+  function saveWhenDue(): void {
+    const { saveAfterBytes = Math.max(SAVE_AFTER_BYTES, snapshotBytes * SAVE_AFTER_PART) } = options
+    if (isDue || bytes.all - bytes.saved < saveAfterBytes) return
+    const { saving, failures } = saver.lag()
+    // The one under way makes it fewer, and one that failed is tried again.
+    if (saving || failures > 0) return
+    isDue = true
+    saver
+      .flush()
+      .catch(() => undefined)
+      .finally(() => {
+        isDue = false
+      })
   }
 
   function hasRoom(data: Uint8Array): boolean {
@@ -396,44 +247,6 @@ function liveEngine<Engine, Change>(parts: LiveParts<Engine, Change>): LiveEngin
     }),
     close: closeOnce,
     [Symbol.asyncDispose]: closeOnce,
-  }
-}
-
-/**
- * The adapter as saves use it. An engine whose blobs are read after the capture may change meanwhile: the first attempt lets changes pass, and
- * every later one holds them until the blobs are read.
- */
-function savingAdapter<Engine>(
-  adapter: EngineAdapter<Engine>,
-  live: { assertSound: () => void; hold: (until: Promise<void>) => void },
-): EngineAdapter<Engine> {
-  return {
-    ...adapter,
-    async save(engine: Engine, context: SaveContext) {
-      live.assertSound()
-      let done = (): void => undefined
-      if (context.attempt > 1) {
-        live.hold(
-          new Promise((resolve) => {
-            done = resolve
-          }),
-        )
-      }
-      try {
-        const state = await adapter.save(engine, context)
-        const release = state.release?.bind(state)
-        return {
-          ...state,
-          async release() {
-            done()
-            await release?.()
-          },
-        }
-      } catch (error) {
-        done()
-        throw error
-      }
-    },
   }
 }
 

@@ -9,7 +9,7 @@
 import { type BlobInput, type Chunking, fixed, HoldfastError } from '../index.ts'
 import { privateFile } from '../local/private-directory.ts'
 import { putDatabase } from '../local/put-database.ts'
-import { captureFileLater, type SavedFile, wholeBytes } from '../local/saved-file.ts'
+import { advise, advised, captureFileLater, type SavedFile, wholeBytes } from '../local/saved-file.ts'
 import { assertOptions } from '../misuse.ts'
 import type { EngineAdapter, EngineState, SaveContext } from './adapter.ts'
 
@@ -37,7 +37,10 @@ export interface SqliteAdapterOptions<Database> {
   path?: string | undefined
   /** What must be equal on save and restore: the number of your schema, say. */
   options?: Record<string, unknown> | undefined
-  /** Where the backup is for a moment, as large as the database. Default `os.tmpdir()`. */
+  /**
+   * Where the backup is for a moment, as large as the database. Default `os.tmpdir()`, or the store's `tmp/` where that
+   * is full or read-only.
+   */
   temporaryDirectory?: string | undefined
 }
 
@@ -91,18 +94,23 @@ export function sqlite<Database extends SqliteLike>(
         const bytes = Number(ask(database, 'PRAGMA page_count')) * Number(ask(database, 'PRAGMA page_size'))
         if (bytes > 0 && bytes < SERIALIZED_BYTES_MAX) return serialized(database.serialize(), version)
       }
-      const file = await captureFileLater(temporaryDirectory, (to) => copy(database, to, context))
+      const file = await captureFileLater(temporaryDirectory ?? context.temporaryDirectory, (to) =>
+        copy(database, to, context),
+      )
       return await stored(file, version)
     },
-    async restore(saved, { signal, check }) {
+    async restore(saved, { signal, check, temporaryDirectory: room }) {
       const blob = saved.blob('database')
       if (path !== undefined && check !== true) {
         await putDatabase(path, (to) => blob.writeTo(to, { signal }))
         return await open(path)
       }
-      const { path: to, discard } = privateFile(temporaryDirectory, 'database.sqlite')
+      const directory = temporaryDirectory ?? room
+      const { path: to, discard } = advise(directory, () => privateFile(directory, 'database.sqlite'))
       try {
-        await blob.writeTo(to, { signal })
+        await blob.writeTo(to, { signal }).catch((error: unknown) => {
+          throw advised(directory, error)
+        })
         const database = await open(to)
         if (check === true) discards.set(database, discard)
         return database

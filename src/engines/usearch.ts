@@ -10,9 +10,9 @@
 //
 // usearch ends the process when a file is truncated or damaged. So every byte is verified before usearch reads it.
 
-import { type ColumnFormat, cutShort, restoreColumns, saveColumns } from '../encodings/column-file.ts'
+import { type ColumnFormat, restoreColumns, saveColumns } from '../encodings/column-file.ts'
 import type { Region } from '../encodings/columns.ts'
-import { captureBytes, captureFile, type SavedFile } from '../local/saved-file.ts'
+import { captureBytes, captureFile, cutShort, type SavedFile } from '../local/saved-file.ts'
 import { assertOptions } from '../misuse.ts'
 import type { EngineAdapter } from './adapter.ts'
 import { packageVersion } from './version.ts'
@@ -37,7 +37,10 @@ export interface UsearchOptions {
 
 /** Where the adapter keeps its file in between, and which version it records. */
 export interface UsearchAdapterOptions {
-  /** Where the file that usearch saves and loads is for a moment, as large as the index. Default `os.tmpdir()`. */
+  /**
+   * Where the file that usearch saves and loads is for a moment, as large as the index. Default `os.tmpdir()`, or the store's `tmp/` where that
+   * is full or read-only.
+   */
   temporaryDirectory?: string | undefined
   /** Of the usearch package, where it cannot be found. */
   version?: string | undefined
@@ -59,9 +62,9 @@ export function usearch<Engine extends UsearchLike, Options extends UsearchOptio
   let empty: Buffer | null | undefined
 
   /** The header of an empty index with our options; null where this usearch writes a file that we do not know. */
-  function ourHeader(): Buffer | null {
+  function ourHeader(directory: string | undefined): Buffer | null {
     if (empty === undefined) {
-      const bytes = captureBytes(temporaryDirectory, (path) => new Index(engineOptions).save(path))
+      const bytes = captureBytes(directory, (path) => new Index(engineOptions).save(path))
       empty = bytes.length === HEADER_BYTES && isHead(bytes.subarray(MATRIX_BYTES)) ? bytes : null
     }
     return empty
@@ -69,10 +72,10 @@ export function usearch<Engine extends UsearchLike, Options extends UsearchOptio
 
   const format: ColumnFormat = {
     engine: 'usearch',
-    async readHeader(file) {
-      const ours = ourHeader()
+    async readHeader(file, directory) {
+      const ours = ourHeader(directory)
       if (ours === null) return null
-      const header = await readHeader(file)
+      const header = await readHeader(file, directory)
       if (!isHead(header.subarray(MATRIX_BYTES))) return null
       if (!sameKind(header, ours)) {
         throw new TypeError(
@@ -81,7 +84,7 @@ export function usearch<Engine extends UsearchLike, Options extends UsearchOptio
       }
       return header
     },
-    regionsOf,
+    regionsOf: usearchRegions,
   }
 
   return {
@@ -89,22 +92,25 @@ export function usearch<Engine extends UsearchLike, Options extends UsearchOptio
     layout: 1,
     version: options.version ?? packageVersion('usearch'),
     options: { dimensions, metric, quantization, multi },
-    save(engine) {
-      const ours = ourHeader()
-      const file = captureFile(temporaryDirectory, (path) => engine.save(path))
-      return saveColumns(file, format, ours === null ? {} : { fileVersion: versionOf(ours) })
+    save(engine, context) {
+      const directory = temporaryDirectory ?? context.temporaryDirectory
+      const ours = ourHeader(directory)
+      const file = captureFile(directory, (path) => engine.save(path))
+      return saveColumns(file, format, ours === null ? {} : { fileVersion: versionOf(ours) }, directory)
     },
-    restore(saved, { signal }) {
-      return restoreColumns(saved, format, { temporaryDirectory, signal }, (path) => {
+    restore(saved, context) {
+      const directory = temporaryDirectory ?? context.temporaryDirectory
+      return restoreColumns(saved, format, { temporaryDirectory: directory, signal: context.signal }, (path) => {
         const engine = new Index(engineOptions)
         engine.load(path)
         return engine
       })
     },
-    refuses({ state }) {
-      const ours = ourHeader()
+    refuses({ state }, context) {
       const saved = state?.fileVersion
-      if (ours === null || !Array.isArray(saved) || saved[0] === versionOf(ours)[0]) return undefined
+      if (!Array.isArray(saved)) return undefined
+      const ours = ourHeader(temporaryDirectory ?? context.temporaryDirectory)
+      if (ours === null || saved[0] === versionOf(ours)[0]) return undefined
       return `its file is of version ${saved.join('.')}, and this usearch reads only ${versionOf(ours)[0]}.x`
     },
   }
@@ -134,16 +140,18 @@ function sameKind(header: Buffer, ours: Buffer): boolean {
   })
 }
 
-async function readHeader(file: SavedFile): Promise<Buffer> {
+async function readHeader(file: SavedFile, directory: string | undefined): Promise<Buffer> {
   const header = Buffer.alloc(HEADER_BYTES)
   await file.read(header.subarray(0, MATRIX_BYTES), 0)
   const matrixBytes = header.readUInt32LE(0) * header.readUInt32LE(4)
-  if (matrixBytes + HEADER_BYTES > file.size) throw cutShort('usearch', file.size, matrixBytes + HEADER_BYTES)
+  if (matrixBytes + HEADER_BYTES > file.size)
+    throw cutShort(directory, 'usearch', file.size, matrixBytes + HEADER_BYTES)
   await file.read(header.subarray(MATRIX_BYTES), MATRIX_BYTES + matrixBytes)
   return header
 }
 
-function regionsOf(header: Buffer): Region[] | null {
+/** The regions of a file with this header; null when it is no such file. */
+export function usearchRegions(header: Buffer): Region[] | null {
   if (header.length !== HEADER_BYTES) return null
   const rows = header.readUInt32LE(0)
   const rowBytes = header.readUInt32LE(4)

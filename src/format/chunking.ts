@@ -44,7 +44,7 @@ export function fixed(bytes: number): Chunking {
   return { kind: 'fixed', size: bytes }
 }
 
-/** Refuses what a caller made up by hand: a manifest that records it could not be read again. */
+/** Refuses a chunking that no reader would accept. A caller may have written the object by hand. */
 export function assertChunking(chunking: unknown): asserts chunking is Chunking {
   if (typeof chunking !== 'object' || chunking === null) throw new TypeError('chunking must be content() or fixed()')
   const { kind, average, size } = chunking as Record<string, unknown>
@@ -64,7 +64,7 @@ export function parseChunking(value: unknown): Chunking {
   throw new HoldfastError('SNAPSHOT_DAMAGED', reason, { details: { reason, chunking: value } })
 }
 
-/** Bytes that no chunk exceeds. */
+/** The size of the largest possible chunk, in bytes. */
 export function chunkBytesMax(chunking: Chunking): number {
   return chunking.kind === 'fixed' ? chunking.size : chunking.average * 4
 }

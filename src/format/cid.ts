@@ -59,7 +59,7 @@ export function blockId(cid: CID): BlockId {
 /** The parts of a CID in text, which must be spelled as `cidText` spells it. Throws `SNAPSHOT_DAMAGED`. */
 export function parseCid(text: string): BlockId {
   let cid: CID
-  // All of this format's have one length. To decode base32 takes the square of it.
+  // All CIDs of this format have one length. Decoding base32 takes quadratic time, so the length is checked first.
   if (text.length !== CID_TEXT_LENGTH) {
     const cid = text.slice(0, CID_TEXT_LENGTH)
     throw new HoldfastError(
@@ -76,7 +76,7 @@ export function parseCid(text: string): BlockId {
     throw new HoldfastError('SNAPSHOT_DAMAGED', `'${text}' is not a CID`, { details: { cid: text }, cause })
   }
   const id = blockId(cid)
-  // Other bases, upper case and stray trailing bits all parse; one block has one name.
+  // Other bases, upper case and stray trailing bits also parse, but one block has one name.
   if (cidText(id) !== text) throw foreign(cid, `the spelling '${text}'`)
   return id
 }

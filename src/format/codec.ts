@@ -24,10 +24,10 @@ interface ZlibWithZstd {
 const native = nativeCodec(zlib as unknown as ZlibWithZstd)
 let compress: Compress | null = native?.compress ?? null
 let decompress: Decompress | null = native?.decompress ?? null
-/** Why there is no compressor. To find that out again for each block takes 100 ms each time: there is none in the end. */
+/** Why there is no compressor. Remembered, because each attempt to make one takes 100 ms. */
 let noCompressor: unknown = null
 
-/** Why nothing can be decompressed. Whoever does not try is not hindered; whoever does is told, and then it is tried again. */
+/** Why nothing can be decompressed. Only an operation that needs to decompress reports it, and each such operation tries again. */
 let refusal: unknown = null
 
 /** Whether Node itself has zstd, and nothing else needs to be loaded. */
@@ -43,7 +43,7 @@ export function useDecompressor(module: ZstdModule): void {
   decompress ??= reopened(openDecompressor, module)
 }
 
-/** Makes both work. What it throws once it always throws. */
+/** Prepares both. After it has failed once, it throws the same error each time. */
 export function useCompressor(module: ZstdModule): void {
   if (compress !== null) return
   if (noCompressor !== null) throw noCompressor
@@ -86,7 +86,7 @@ export function decompressFrame(frame: Uint8Array, rawLength: number): Uint8Arra
   }
 }
 
-/** A store that cannot be read here is not a damaged store. */
+/** A store that this process cannot decompress is not damaged. */
 function noDecompression(cause: unknown): HoldfastError {
   return new HoldfastError(
     'DECOMPRESSION_UNAVAILABLE',
@@ -95,12 +95,12 @@ function noDecompression(cause: unknown): HoldfastError {
   )
 }
 
-/** Memory that cannot be had: of libzstd, of Node's zlib, of an ArrayBuffer. */
+/** Out of memory, as libzstd, Node's zlib or an ArrayBuffer report it. */
 function isOutOfMemory(error: unknown): boolean {
   const { code } = error as { code?: unknown }
   return (
     error instanceof ZstdOutOfMemory ||
-    // With a code it says that a frame gives more than it declares.
+    // With this code it says that a frame holds more than it declares.
     (error instanceof RangeError && code === undefined) ||
     code === 'ZSTD_error_memory_allocation' ||
     code === 'ERR_MEMORY_ALLOCATION_FAILED'

@@ -50,7 +50,7 @@ export function* compactingIndex(index: PackIndex): Steps<PackIndex> {
       bytes.set(index.check(i), at + CHECK_AT)
     }
   }
-  return indexOver(bytes, blocks, compressed)
+  return indexOver(bytes, index, compressed)
 }
 
 function factsOf(index: PackIndex, i: number): number {
@@ -63,7 +63,7 @@ function factsOf(index: PackIndex, i: number): number {
   return length | (kind << KIND_SHIFT) | (codec << CODEC_SHIFT) | (compression << COMPRESSION_SHIFT)
 }
 
-function indexOver(bytes: Uint8Array<ArrayBuffer>, blocks: number, compressed: boolean): PackIndex {
+function indexOver(bytes: Uint8Array<ArrayBuffer>, { blocks, isRegular }: PackIndex, compressed: boolean): PackIndex {
   const view = new DataView(bytes.buffer)
   const entryBytes = compressed ? ENTRY_COMPRESSED : ENTRY_PLAIN
   const entryAt = (i: number): number => FANOUT_BYTES + i * entryBytes
@@ -72,6 +72,7 @@ function indexOver(bytes: Uint8Array<ArrayBuffer>, blocks: number, compressed: b
   return {
     blocks,
     bytes,
+    isRegular,
     find: (digest, at) => search(bytes, view, entryBytes, digest, at),
     offset: (i) => view.getUint32(entryAt(i) + OFFSET_AT, true),
     storedLength: compressed ? (i) => view.getUint32(entryAt(i) + STORED_AT, true) : rawLength,

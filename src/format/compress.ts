@@ -20,7 +20,7 @@ export function compressBlock(bytes: Uint8Array): Uint8Array | null {
   return frame
 }
 
-/** As a reader will decompress it. Decompressor and compressor share no memory: neither can hide what the other did. */
+/** As a reader will decompress it. It shares no memory with the compressor, so that a fault in one cannot hide one in the other. */
 function assertGives(frame: Uint8Array, bytes: Uint8Array): void {
   if (Buffer.compare(viewBlock(frame, bytes.length), bytes) === 0) return
   throw new Error('the compressed bytes do not decompress to what they were made from')
@@ -32,7 +32,7 @@ export function decompressBlock(frame: Uint8Array, rawLength: number): Uint8Arra
   return zstdIsNative ? new Uint8Array(raw.buffer, raw.byteOffset, raw.length) : raw.slice()
 }
 
-/** The same, for a caller that copies it before anything else is compressed or decompressed. */
+/** The same without a copy. It is valid until anything else is compressed or decompressed. */
 export function viewBlock(frame: Uint8Array, rawLength: number): Uint8Array {
   checkFrame(frame, rawLength)
   const raw = decompressFrame(frame, rawLength)

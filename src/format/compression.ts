@@ -1,5 +1,5 @@
 // Prepares zstd on the main thread: Node's own, the WebAssembly of `@bokuweb/zstd-wasm`, or, in a bundle that has not
-// that beside it, the decoder of `zstddec`. What a build of libzstd is trusted with is decided here.
+// that beside it, the decoder of `zstddec`. This file decides which builds of libzstd are trusted.
 
 import { clock } from '../clock.ts'
 import { readNative, whyNotLoaded } from '../native.ts'
@@ -20,7 +20,7 @@ const ZSTD_PACKAGE = '@bokuweb/zstd-wasm'
  */
 const ZSTD_WASM_DIGEST = 'bbc314e95824e53f8e647248fb3a5cffba61226c253f0a21666e2b1bf9830365'
 
-/** Longer than any machine takes to compile it. What it waits for is not ours: it may never be answered. */
+/** Longer than any machine takes to compile it. The wait is for code that is not ours and may never settle. */
 const DECODER_WAIT_MS = 10_000
 
 /** As much of `zstddec` as is used here. */
@@ -46,7 +46,7 @@ export function prepareCompression(): Prepared {
   return zstdReady().compress ? { ready: true } : withFull(useCompressor)
 }
 
-/** Where the package does not load, that is so for good. */
+/** A package that did not load once is not tried again. */
 function withFull(use: (module: ZstdModule) => void): Prepared {
   if (noFull !== null) return { ready: false, reason: noFull }
   try {
@@ -87,7 +87,7 @@ export async function prepareDecompression(): Promise<void> {
   if (zstdReady().decompress) return
   const full = withFull(useDecompressor)
   if (full.ready) return
-  // It has loaded, and there is no memory for an instance: neither is there for one of the other build.
+  // The package has loaded, but there is no memory for an instance. There would be none for the other build either.
   if (module?.build === 'full') return refuseDecompression(full.reason)
   preparing ??= prepareDecoder().finally(() => {
     preparing = null

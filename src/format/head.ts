@@ -56,6 +56,15 @@ export interface HeadCovers {
   skips: [number, number][]
 }
 
+/** Damage to the journal that a repair recorded, so that the journal is read in spite of it. */
+interface HeadLost {
+  /** Entries that cannot be read: ranges, first and last, ascending. */
+  entries: [number, number][]
+  /** The last place that was damaged. Damage behind it is not recorded. */
+  segment: string
+  offset: number
+}
+
 /** What HEAD says of the journal. */
 export interface HeadJournal {
   /** 32 hex digits. */
@@ -66,6 +75,8 @@ export interface HeadJournal {
   tail: string
   /** Up to where it was durable when HEAD was written. */
   seen: { segment: string; offset: number; sequence: number } | null
+  /** Absent: nothing is known to be lost. */
+  lost?: HeadLost
 }
 
 export interface HeadSnapshot {
@@ -159,17 +170,19 @@ const text = z.string().refine(isWellFormed, 'has a lone surrogate')
 
 const segmentName = z.string().refine((name) => /^\d{8,15}-[0-9a-f]{32}$/.test(name), 'must be a segment')
 const journalId = z.string().refine((hex) => isHex(hex, STORE_ID_BYTES), 'must be 32 hex digits')
+const ranges = z.array(z.tuple([count.min(1), count.min(1)])).refine(areRanges, 'must be ascending ranges')
 const coversShape = z.object({
   journal: journalId,
   sequence: count,
   mark: z.object({ segment: segmentName, offset: count, first: count.min(1) }).nullable(),
-  skips: z.array(z.tuple([count.min(1), count.min(1)])).refine(areRanges, 'must be ascending ranges'),
+  skips: ranges,
 })
 const journalShape = z.object({
   id: journalId,
   first: segmentName,
   tail: segmentName,
   seen: z.object({ segment: segmentName, offset: count, sequence: count }).nullable(),
+  lost: z.object({ entries: ranges, segment: segmentName, offset: count }).optional(),
 })
 
 const snapshotShape = z.object({
@@ -198,7 +211,7 @@ const damagedShape = z.object({
   digests: listOf('digests', isDigest),
 })
 
-/** What is not a list of entries. */
+/** The fields that are not lists of entries. */
 const single = z.object({
   storeId: z.string().refine((hex) => isHex(hex, STORE_ID_BYTES), 'must be 32 hex digits'),
   revision: counter,
@@ -238,14 +251,14 @@ export function encodeHead(head: Head): Uint8Array {
   return bytes
 }
 
-/** The fields of the format and no other, in the order of the shape. */
+/** The fields of the format, and only those, in the order of the shape. */
 function checked<T>(part: z.ZodType<T>, value: unknown): T {
   const parsed = part.safeParse(value)
   if (!parsed.success) throw new Error(`bug: HEAD is wrong: ${z.prettifyError(parsed.error)}`)
   return parsed.data
 }
 
-/** What the file has of an entry. Most are in one HEAD after the other, and are frozen, so that it stays true. */
+/** The text of an entry in the file. It is cached: most entries stay from one HEAD to the next, and entries are frozen. */
 const cleanEntries = new WeakMap<object, object>()
 
 function cleanEntry(part: z.ZodType<object>, entry: object): object {
@@ -369,7 +382,7 @@ function areRanges(ranges: readonly [number, number][]): boolean {
   return ranges.every(([first, last], i) => first <= last && (i === 0 || ranges[i - 1]![1] < first))
 }
 
-/** Strictly: no value twice. */
+/** Strictly: no value occurs twice. */
 function isAscending(values: readonly (number | string)[]): boolean {
   return values.every((value, i) => i === 0 || values[i - 1]! < value)
 }

@@ -66,7 +66,7 @@ export function originalOf(bytes: Uint8Array): Uint8Array | null {
   return Buffer.from(original.subarray(-TAIL_BYTES)).toString('latin1') === `${KEY}${checksum}${END}` ? original : null
 }
 
-/** Null for fields that are nested more deeply than the stack is. They are not ours. */
+/** Null for fields that are nested so deeply that the stack overflows. This package writes none. */
 function sealedOrNull(fields: Record<string, unknown>): Uint8Array | null {
   try {
     return sealJson(fields)

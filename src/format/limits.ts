@@ -1,5 +1,7 @@
-/** Version of every structure in `docs/format.md`. */
+/** Version of every structure in `docs/format.md`, apart from the two below. */
 export const FORMAT_VERSION = 1
+/** Highest version of a manifest. Version 1 has its blobs in the manifest itself. */
+export const MANIFEST_VERSION = 2
 /** Of HEAD.json. Version 1 named the current snapshot in a field `head`. */
 export const HEAD_VERSION = 2
 
@@ -39,6 +41,22 @@ export const VALUE_WEIGHT_MAX = 2 ** 22
 
 /** Blobs of one snapshot. */
 export const BLOBS_MAX = 65_536
+
+/** Up to so many blobs are listed in the manifest itself. More have a blob list in blocks of its own. */
+export const BLOBS_IN_MANIFEST = 256
+
+/** Items of a block of a blob list after which it may end, and after which it must. */
+export const LIST_ITEMS_MIN = 16
+export const LIST_ITEMS_MAX = 256
+
+/** Levels of a blob list, its leaves included. 65,536 blobs, 16 to a block, are four. */
+export const LIST_DEPTH_MAX = 4
+
+/**
+ * UTF-8 bytes of all names and media types of a blob list. They are known before any blob is read; what else an entry takes is at most
+ * 200 bytes, so a list stays below 26 MB.
+ */
+export const LIST_TEXT_BYTES_MAX = 12_582_912
 
 /** UTF-8 bytes of a blob's name. */
 export const NAME_BYTES_MAX = 1024

@@ -11,22 +11,18 @@ import {
   HEADER_BYTES,
   PACK_BYTES_MAX,
 } from './limits.ts'
+import { checkingIndex, compareDigests, footerMagic, indexOver, type PackIndex, setUint64 } from './pack.ts'
 import {
   CHECK_AT,
   CODEC_AT,
   COMPRESSION_AT,
-  checkingIndex,
-  compareDigests,
-  footerMagic,
-  indexOver,
   KIND_AT,
+  measuringEntries,
   OFFSET_AT,
-  type PackIndex,
   RAW_AT,
   STORED_AT,
-  setUint64,
   viewOf,
-} from './pack.ts'
+} from './pack-entries.ts'
 import { atOnce, type Steps } from './steps.ts'
 
 // Makes the index and the footer of a pack, whose bytes `pack.ts` describes.
@@ -97,6 +93,7 @@ export function createPackIndex(): PackIndexBuilder {
     writeFanout(index, count)
     const wrong = yield* checkingIndex(index, count, indexOffset)
     if (wrong !== null) throw new Error(`bug: a pack index is wrong: ${wrong}`)
+    const { isRegular } = yield* measuringEntries(index, count, indexOffset)
     const digest = blake3(sealed.subarray(0, HEADER_BYTES + indexBytes))
     const footer = sealed.subarray(HEADER_BYTES + indexBytes)
     const footerView = viewOf(footer)
@@ -108,7 +105,7 @@ export function createPackIndex(): PackIndexBuilder {
     const blocks = count
     entries.fill(0, 0, blocks * ENTRY_BYTES)
     count = 0
-    return { trailer: sealed.subarray(HEADER_BYTES), name: toHex(digest), index: indexOver(index, blocks) }
+    return { trailer: sealed.subarray(HEADER_BYTES), name: toHex(digest), index: indexOver(index, blocks, isRegular) }
   }
 
   return {

@@ -44,6 +44,20 @@ import {
   PACK_BYTES_MAX,
   STORE_ID_BYTES,
 } from './limits.ts'
+import {
+  CHECK_AT,
+  CODEC_AT,
+  COMPRESSION_AT,
+  entryAt,
+  KIND_AT,
+  measuringEntries,
+  OFFSET_AT,
+  RAW_AT,
+  STEP_BLOCKS,
+  STORED_AT,
+  viewOf,
+  ZERO_AT,
+} from './pack-entries.ts'
 import { atOnce, type Steps } from './steps.ts'
 
 /** What a block is, so that a pack can be understood without its HEAD. */
@@ -52,16 +66,6 @@ export type Kind = (typeof KIND)[keyof typeof KIND]
 
 const headerMagic = Uint8Array.of(0x89, 0x48, 0x46, 0x50, 0x41, 0x43, 0x4b, 0x0a)
 export const footerMagic = Uint8Array.of(0x0a, 0x4b, 0x43, 0x41, 0x50, 0x46, 0x48, 0x89)
-
-// Of an entry.
-export const OFFSET_AT = 32
-export const STORED_AT = 36
-export const RAW_AT = 40
-export const CODEC_AT = 44
-export const COMPRESSION_AT = 45
-export const KIND_AT = 46
-const ZERO_AT = 47
-export const CHECK_AT = 48
 
 export interface PackHeader {
   /** 16 bytes. */
@@ -77,6 +81,8 @@ export interface PackIndex {
   readonly blocks: number
   /** Fan-out and entries. */
   readonly bytes: Uint8Array
+  /** As writers MUST make it, which readers need not insist on: see `measuringEntries`. */
+  readonly isRegular: boolean
   /** The entry of the digest that is the 32 bytes of `digest` at `at`, or -1. Allocates nothing. */
   find(digest: Uint8Array, at: number): number
   /** Where the stored bytes begin in the file. */
@@ -189,16 +195,24 @@ export function* parsingPackIndex(parts: PackParts): Steps<PackIndex> {
   if (index.length !== indexBytes) throw damaged(where, `its index has ${index.length} bytes, not ${indexBytes}`)
   if (header.length !== HEADER_BYTES) throw damaged(where, `its header has ${header.length} bytes`)
   const digest = blake3(joined(header, index))
-  // Before the header is believed: a flipped bit in its version is damage, not a newer pack.
+  // The checksum comes before the header's fields: a flipped bit in its version is damage, not a newer pack.
   if (!digestsEqual(digest, 0, footer, 24)) throw damaged(where, 'the digest of its header and index differs')
   if (toHex(digest) !== name) throw damaged(where, `its name should be ${toHex(digest)}`)
   const { storeId: owner } = parsePackHeader(header, where)
   if (Buffer.compare(owner, storeId) !== 0) {
     throw damaged(where, `it belongs to store ${toHex(owner)}, not ${toHex(storeId)}`)
   }
-  const wrong = (yield* checkingIndex(index, blocks, indexOffset)) ?? wrongTotal(index, blocks, indexOffset)
+  const wrong = yield* checkingIndex(index, blocks, indexOffset)
   if (wrong !== null) throw damaged(where, wrong)
-  return indexOver(index, blocks)
+  const { storedBytes, isRegular } = yield* measuringEntries(index, blocks, indexOffset)
+  // Blocks do not overlap: otherwise a small pack could stand for any number of bytes to read and to decompress.
+  if (storedBytes > indexOffset - HEADER_BYTES) {
+    throw damaged(
+      where,
+      `its blocks overlap: they have ${storedBytes} bytes, and its data ${indexOffset - HEADER_BYTES}`,
+    )
+  }
+  return indexOver(index, blocks, isRegular)
 }
 
 /** Both as one, without a copy where they lie side by side: an index may have megabytes. */
@@ -212,9 +226,6 @@ function joined(header: Uint8Array, index: Uint8Array): Uint8Array {
   return both
 }
 
-/** A millisecond or two. */
-const STEP_BLOCKS = 4096
-
 /** What is wrong with an index; null when nothing is. Asserted on both ways. */
 export function* checkingIndex(index: Uint8Array, blocks: number, indexOffset: number): Steps<string | null> {
   const view = viewOf(index)
@@ -227,17 +238,6 @@ export function* checkingIndex(index: Uint8Array, blocks: number, indexOffset: n
     if (view.getUint32(byte * 4, true) !== blocks) return 'its fan-out is not that of its entries'
   }
   return null
-}
-
-/** Blocks do not overlap: otherwise a small pack could stand for any number of bytes to read and to decompress. */
-function wrongTotal(index: Uint8Array, blocks: number, indexOffset: number): string | null {
-  const view = viewOf(index)
-  const dataBytes = indexOffset - HEADER_BYTES
-  let storedBytes = 0
-  for (let i = 0; i < blocks; i++) storedBytes += view.getUint32(entryAt(i) + STORED_AT, true)
-  return storedBytes > dataBytes
-    ? `its blocks overlap: they have ${storedBytes} bytes, and its data ${dataBytes}`
-    : null
 }
 
 function wrongEntries(index: Uint8Array, view: DataView, from: number, to: number, indexOffset: number): string | null {
@@ -255,7 +255,7 @@ function wrongEntries(index: Uint8Array, view: DataView, from: number, to: numbe
     const compression = index[at + COMPRESSION_AT]!
     if (offset < HEADER_BYTES || offset + storedLength > indexOffset) return `block ${i} lies outside its data`
     if (rawLength > BLOCK_BYTES_MAX) return `block ${i} has ${rawLength} bytes`
-    // Who reads it makes room for it, and the file may be a hole.
+    // A reader allocates this much, and the file may be a hole.
     if (storedLength > BLOCK_BYTES_MAX) return `block ${i} has ${storedLength} stored bytes`
     if (codec !== CODEC_RAW && codec !== CODEC_DAG_CBOR) return `block ${i} has codec ${codec}`
     if (index[at + KIND_AT]! > KIND.commit) return `block ${i} is of kind ${index[at + KIND_AT]}`
@@ -268,16 +268,13 @@ function wrongEntries(index: Uint8Array, view: DataView, from: number, to: numbe
   return null
 }
 
-function entryAt(i: number): number {
-  return FANOUT_BYTES + i * ENTRY_BYTES
-}
-
 /** The entries have been checked. */
-export function indexOver(bytes: Uint8Array, blocks: number): PackIndex {
+export function indexOver(bytes: Uint8Array, blocks: number, isRegular: boolean): PackIndex {
   const view = viewOf(bytes)
   return {
     blocks,
     bytes,
+    isRegular,
     find: (digest, at) => search(bytes, view, ENTRY_BYTES, digest, at),
     offset: (i) => view.getUint32(entryAt(i) + OFFSET_AT, true),
     storedLength: (i) => view.getUint32(entryAt(i) + STORED_AT, true),
@@ -312,10 +309,6 @@ export function compareDigests(a: Uint8Array, aAt: number, b: Uint8Array, bAt: n
     if (difference !== 0) return difference
   }
   return 0
-}
-
-export function viewOf(bytes: Uint8Array): DataView {
-  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 }
 
 export function setUint64(view: DataView, at: number, value: number): void {

@@ -17,17 +17,23 @@ export function damagedRecord(what: string, reason: string): HoldfastError {
  * Decodes a block that begins with `format` and `version`, and checks those two before its other fields: a newer version
  * may have others. Throws `SNAPSHOT_DAMAGED` or `VERSION_UNSUPPORTED`.
  */
-export function decodeRecord(block: Uint8Array, what: string, format: string, depthMax: number): Fields {
+export function decodeRecord(
+  block: Uint8Array,
+  what: string,
+  format: string,
+  depthMax: number,
+  versionMax = FORMAT_VERSION,
+): Fields {
   const fields = decodeValue(block, depthMax)
   if (!isFields(fields)) throw damagedRecord(what, 'it is not a map')
   if (fields.format !== format) throw damagedRecord(what, `its format is not '${format}'`)
   const version = fields.version
-  if (typeof version === 'number' && version > FORMAT_VERSION) {
+  if (typeof version === 'number' && version > versionMax) {
     throw new HoldfastError('VERSION_UNSUPPORTED', `a ${what} of version ${version} needs a newer holdfast`, {
       details: { what, version },
     })
   }
-  if (version !== FORMAT_VERSION) throw damagedRecord(what, 'it has no version')
+  if (!Number.isInteger(version) || (version as number) < 1) throw damagedRecord(what, 'it has no version')
   return fields
 }
 

@@ -1,4 +1,4 @@
-/** Long work in steps of a few milliseconds: whoever runs it decides what happens between them. */
+/** Long work in steps of a few milliseconds. The caller decides what happens between the steps. */
 export type Steps<T> = Generator<void, T, void>
 
 /** All steps, one after the other. */

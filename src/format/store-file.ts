@@ -21,7 +21,7 @@ export interface StoreFile {
 
 const FORMAT = 'holdfast-store'
 
-/** An error names so many features that are not known, and so much of each. */
+/** How many unknown features an error names, and how many characters of each. */
 const FEATURES_NAMED = 16
 const FEATURE_LENGTH_NAMED = 80
 
@@ -43,7 +43,7 @@ export function parseStoreFile(bytes: Uint8Array, where: string): StoreFile {
   const opened = openJson(bytes)
   if (!opened.ok) {
     const foreign = parseJsonObject(bytes)
-    // With a checksum of any kind it was ours, and one flipped letter in its format does not make it a stranger's.
+    // A file with a checksum field is a store file. A flipped letter in its format is damage.
     if (foreign !== null && foreign.format !== FORMAT && !Object.hasOwn(foreign, 'checksum')) {
       throw notAStore(where, foreign.format)
     }

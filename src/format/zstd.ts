@@ -7,7 +7,7 @@
 //    …   blocks: 3-byte head: last (1 bit), type (2), size (21); then the block
 //    …   checksum (4), if the descriptor says so; not looked at: a block's digest covers more
 //
-// Checked here before a decoder allocates for it: decoders believe a frame's account of itself.
+// Checked here before a decoder allocates memory for it: decoders trust what a frame declares.
 
 import { BLOCK_BYTES_MAX } from './limits.ts'
 

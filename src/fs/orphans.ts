@@ -1,8 +1,8 @@
 // Removes temporary files that dead writers left outside a store.
 
 import { basename, dirname, join } from 'node:path'
-import { isAsideName } from './durable.ts'
 import { ignoreMissing, ioError, lstatOrNull } from './io.ts'
+import { isAsideName } from './move-aside.ts'
 import type { DirectoryEntry, FileSystem } from './port.ts'
 import { isSiblingTemp, isTempName } from './sibling-temps.ts'
 import { reapTemp, reapWorkDirectory, type TempFate, workSuffix } from './temps.ts'

@@ -2,8 +2,9 @@
 
 import { basename, dirname, resolve } from 'node:path'
 import { isHoldfastError } from '../errors.ts'
-import { commitUnknown, isAsideName, moveAside } from './durable.ts'
+import { commitUnknown } from './durable.ts'
 import { ioError, lstatOrNull } from './io.ts'
+import { isAsideName, moveAside } from './move-aside.ts'
 import type { FileSystem } from './port.ts'
 
 interface QuarantineOptions {

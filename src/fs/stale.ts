@@ -1,8 +1,8 @@
 // Finds derived files that were last written long before their sources.
 
 import { basename, join } from 'node:path'
-import { isAsideName } from './durable.ts'
 import { ignoreMissing, ioError } from './io.ts'
+import { isAsideName } from './move-aside.ts'
 import type { FileStat, FileSystem } from './port.ts'
 import { isTempName } from './sibling-temps.ts'
 

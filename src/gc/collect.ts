@@ -1,11 +1,14 @@
 // Deletes what is not needed any more, before and after a write. A pack is deleted only when both HEADs record it as
 // retired.
 
-import { lazySourceOf, openPacks } from '../blocks/open-packs.ts'
+import { lazySourceOf } from '../blocks/open-packs.ts'
+import type { OpenPack } from '../blocks/pack-cache.ts'
+import { readManifest } from '../blocks/read-manifest.ts'
 import type { StoreContext } from '../blocks/store-context.ts'
 import { HoldfastError } from '../errors.ts'
 import { cidText, parseCid } from '../format/cid.ts'
-import { decodeManifest } from '../format/manifest.ts'
+import { fromHex } from '../format/hex.ts'
+import { STORE_ID_BYTES } from '../format/limits.ts'
 import type { StoredHead, WriteSession } from '../storage/port.ts'
 import { inspectPacks, type PackClaim } from './pack-claims.ts'
 import { applySweep, planSweep, rolledBack, type SweepPlan } from './plan-sweep.ts'
@@ -111,26 +114,30 @@ async function collectFiles(ctx: StoreContext, stored: StoredHead): Promise<void
   const { cids: laidOut } = await files.list()
   if (laidOut.length === 0) return
   const { head } = stored
+  // Manifests are in a few packs. Their blob lists may be in others.
   const withManifests = new Set(head.snapshots.map(({ pack }) => pack))
-  const { packs, failures } = await openPacks(
+  const byLikelihood = [...head.packs].sort(
+    (a, b) => Number(withManifests.has(b.id)) - Number(withManifests.has(a.id)) || b.id - a.id,
+  )
+  const storeId = fromHex(head.storeId, STORE_ID_BYTES)
+  const opened: OpenPack[] = []
+  const source = lazySourceOf(
     ctx,
-    stored,
-    head.packs.filter(({ id }) => withManifests.has(id)).map(({ name }) => name),
+    byLikelihood.map(({ name }) => async () => {
+      const pack = await ctx.packCache.open(name, storeId)
+      opened.push(pack)
+      return pack
+    }),
   )
   try {
-    const source = lazySourceOf(
-      ctx,
-      packs.map((pack) => async () => pack),
-      failures,
-    )
     const kept = new Set<string>()
     for (const { sequence, manifest } of head.snapshots) {
       const damageContext = { code: 'SNAPSHOT_DAMAGED' as const, what: `snapshot ${sequence}`, details: { sequence } }
-      const { blobs } = decodeManifest(await source.read(parseCid(manifest).digest, damageContext))
+      const { blobs } = await readManifest(source, parseCid(manifest).digest, damageContext)
       for (const { root } of blobs.values()) kept.add(cidText(root))
     }
     for (const cid of laidOut) if (!kept.has(cid)) await files.remove(cid)
   } finally {
-    for (const pack of packs) await pack.release()
+    for (const pack of opened) await pack.release()
   }
 }

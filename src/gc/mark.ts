@@ -4,12 +4,12 @@ import { visitBlob } from '../blocks/blob-dag.ts'
 import { BadBlock, type BlockSource, type DamageContext, entryOf, packNumberOf } from '../blocks/block-source.ts'
 import { createDigestMap } from '../blocks/digest-map.ts'
 import { REACHABLE_BLOCKS_MAX, type ReachableCache } from '../blocks/reachable-cache.ts'
+import { readManifest } from '../blocks/read-manifest.ts'
 import { clock } from '../clock.ts'
 import { isDamage } from '../errors.ts'
 import { parseCid } from '../format/cid.ts'
 import type { HeadSnapshot } from '../format/head.ts'
 import { DIGEST_BYTES } from '../format/limits.ts'
-import { decodeManifest } from '../format/manifest.ts'
 
 /** Marking this many blocks takes a millisecond or two. */
 const MARKED_AT_ONCE = 4096
@@ -74,8 +74,8 @@ export async function markSnapshots(
     const seen = createDigestMap()
     const notes = new Uint8Array(REACHABLE_BLOCKS_MAX * DIGEST_BYTES)
     let marked = 0
-    mark(digest, 0)
-    for (const entry of decodeManifest(await source.read(digest, damageContext)).blobs.values()) {
+    const { blobs } = await readManifest(source, digest, damageContext, (block) => mark(block, 0))
+    for (const entry of blobs.values()) {
       // A blob can be loaded without its segments block, so it need not exist.
       if (entry.segments !== undefined && source.find(entry.segments, 0) !== -1) mark(entry.segments, 0)
       await visitBlob(source, entry.root, damageContext, {

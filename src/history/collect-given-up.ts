@@ -5,6 +5,7 @@ import { visitBlob } from '../blocks/blob-dag.ts'
 import { BadBlock } from '../blocks/block-source.ts'
 import { lazySourceOf, packsByLikelihood } from '../blocks/open-packs.ts'
 import type { OpenPack } from '../blocks/pack-cache.ts'
+import { readManifest } from '../blocks/read-manifest.ts'
 import type { StoreContext } from '../blocks/store-context.ts'
 import { clock } from '../clock.ts'
 import { HoldfastError, isDamage } from '../errors.ts'
@@ -12,7 +13,6 @@ import { parseCid } from '../format/cid.ts'
 import type { Head, HeadSnapshot } from '../format/head.ts'
 import { fromHex } from '../format/hex.ts'
 import { DIGEST_BYTES, STORE_ID_BYTES } from '../format/limits.ts'
-import { decodeManifest } from '../format/manifest.ts'
 import type { Collected } from '../storage/port.ts'
 import { nextHead } from './next-head.ts'
 import { assertWritable } from './write-guards.ts'
@@ -68,7 +68,6 @@ async function walk(ctx: StoreContext, head: Head, snapshot: HeadSnapshot): Prom
       opened.push(pack)
       return pack
     }),
-    [],
   )
   const damageContext = {
     code: 'SNAPSHOT_DAMAGED' as const,
@@ -76,7 +75,7 @@ async function walk(ctx: StoreContext, head: Head, snapshot: HeadSnapshot): Prom
     details: { sequence: snapshot.sequence },
   }
   try {
-    const { blobs } = decodeManifest(await source.read(parseCid(snapshot.manifest).digest, damageContext))
+    const { blobs } = await readManifest(source, parseCid(snapshot.manifest).digest, damageContext)
     const seen: { digests: Uint8Array; count: number }[] = []
     for (const { root } of blobs.values()) {
       await visitBlob(source, root, damageContext, {

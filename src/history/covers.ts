@@ -44,5 +44,6 @@ export function coversOfRollback(
   const end = Math.max(last, covered)
   const from = coveredBy(target, journal.id) + 1
   const skips = target.covers?.journal === journal.id ? target.covers.skips : []
-  return { journal: journal.id, sequence: end, mark, skips: from > end ? skips : [...skips, [from, end]] }
+  if (from > end) return { journal: journal.id, sequence: end, mark, skips }
+  return { journal: journal.id, sequence: end, mark, skips: [...skips.filter(([, last]) => last < from), [from, end]] }
 }

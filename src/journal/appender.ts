@@ -306,7 +306,7 @@ export function createAppender(options: AppenderOptions): Appender {
     const known = writer?.header ?? start!
     if (writer !== null) await retire(writer)
     writer = null
-    start = goOn({ number: number + 1, holes: known.holes, skips: known.skips }, ended, covered)
+    start = goOn({ number: number + 1, holes: known.holes, skips: known.skips }, ended, { covered, lost: [] })
     sealed = true
     failed = null
   }

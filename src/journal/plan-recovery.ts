@@ -17,6 +17,17 @@ export interface JournalHead {
   tail: SegmentName
   /** Up to where the journal was durable when HEAD was written; null: there was nothing in it. */
   seen: { segment: SegmentName; offset: number; sequence: number } | null
+  /** Damage that a repair recorded. */
+  lost: KnownLoss | null
+}
+
+/** Damage that does not keep a journal from being read, because HEAD says so. */
+export interface KnownLoss {
+  /** Entries that cannot be read, ascending. */
+  entries: Range[]
+  /** The last place that was damaged. */
+  segment: SegmentName
+  at: number
 }
 
 /** One segment of the chain, as far as it counts. */
@@ -50,10 +61,11 @@ interface TornTail {
 export interface ReadPlan {
   state: 'read'
   chain: ChainSegment[]
+  /** Damage that HEAD does not record. */
   damage: Damage[]
-  /** Entries that cannot be read any more, ascending. */
+  /** Entries that cannot be read any more and that HEAD does not record as lost, ascending. */
   lost: Range[]
-  /** Nobody knows how many entries were lost at the end: the last segment's file is missing. */
+  /** Nobody knows how many entries were lost at the end. */
   openEnd: boolean
   torn: TornTail | null
   /** The last good entry; the one before the first when there is none. */
@@ -72,26 +84,34 @@ export type RecoveryPlan =
 /**
  * @param segments all that lie in the directory and were read, in whatever order
  * @param from the first entry that matters: damage to earlier ones is not looked for
+ * @param unreadableIsLost what the device cannot read is damage, and not a reason to wait
  */
-export function planRecovery(segments: readonly SegmentFacts[], head: JournalHead, from = 1): RecoveryPlan {
+export function planRecovery(
+  segments: readonly SegmentFacts[],
+  head: JournalHead,
+  from = 1,
+  unreadableIsLost = false,
+): RecoveryPlan {
   const links: Links = { segments, head, damage: [] }
   const chain = [...chainBefore(links), ...chainFrom(links)]
   const outside = segments.filter(({ name }) => !chain.some((facts) => isSame(facts.name, name)))
-  const unreadable = firstUnreadable(chain, outside)
+  const unreadable = unreadableIsLost ? null : firstUnreadable(chain, outside, head.lost)
   if (unreadable !== null) return { state: 'unreadable', ...unreadable }
   const stray = outside.find((facts) => isFromLaterHead(facts, head))
   if (stray !== undefined) return { state: 'rolledBack', segment: stray.name }
   const { damage } = links
   const read = chain.map((facts, i) => readSegment(facts, recordedEnd(chain, i), head, damage))
   const torn = endOfLast(chain.at(-1)!, damage)
-  const proven = provenLast(chain, read, head, damage)
-  const lost = lostEntries(read, from, proven)
+  const { proven, isCut } = provenLast(chain, read, head, damage)
+  const lost = withoutRanges(lostEntries(read, from, proven), head.lost?.entries ?? [])
+  // A repair accepted the damage up to a place, and no entries but those that it recorded.
+  const isKnown = lost.length === 0 && damage.every(({ segment, at }) => isRecorded(head.lost, segment, at))
   return {
     state: 'read',
     chain: read,
-    damage: damage.sort((a, b) => a.segment.number - b.segment.number || a.at - b.at),
+    damage: isKnown ? [] : damage.sort((a, b) => a.segment.number - b.segment.number || a.at - b.at),
     lost,
-    openEnd: chain.at(-1)!.header.state === 'missing',
+    openEnd: isCut || chain.at(-1)!.header.state === 'missing',
     torn,
     last: lastGood(read),
     garbage: outside.filter((facts) => isOurs(facts, head)).map(({ name }) => name),
@@ -179,15 +199,22 @@ function isOurs(facts: SegmentFacts, head: JournalHead): boolean {
   return fields === undefined || (fields.store === head.store && fields.journal === head.id)
 }
 
+/** Whether a repair recorded damage at this place or behind it. */
+function isRecorded(lost: KnownLoss | null, segment: SegmentName, at: number): boolean {
+  if (lost === null || segment.number > lost.segment.number) return false
+  return segment.number < lost.segment.number || at <= lost.at
+}
+
 /** A page that may decide something and cannot be read. What is behind a recorded end decides nothing. */
 function firstUnreadable(
   chain: readonly SegmentFacts[],
   outside: readonly SegmentFacts[],
+  lost: KnownLoss | null,
 ): { segment: SegmentName; at: number } | null {
   for (const [i, facts] of chain.entries()) {
     const end = recordedEnd(chain, i)?.end ?? Number.POSITIVE_INFINITY
     const at = unreadableAt(facts, end)
-    if (at !== null) return { segment: facts.name, at }
+    if (at !== null && !isRecorded(lost, facts.name, at)) return { segment: facts.name, at }
   }
   // It may be the segment that the last one's torn next frame named, and prove what is torn.
   const { number } = chain.at(-1)!.name
@@ -276,26 +303,27 @@ function tailFrom(facts: SegmentFacts, index: number): TornTail | null {
   return { segment: facts.name, at, bytes: facts.size - at, entries }
 }
 
-/** The last entry that was durable, by everything that says so. Adds damage where the journal ends before what HEAD saw. */
+/** The last entry that was durable, by everything that says so. Adds damage where the journal is cut before what HEAD saw. */
 function provenLast(
   chain: readonly SegmentFacts[],
   read: readonly ChainSegment[],
   { seen }: JournalHead,
   damage: Damage[],
-): number {
+): { proven: number; isCut: boolean } {
   let proven = lastGood(read)
   for (const i of chain.keys()) proven = Math.max(proven, recordedEnd(chain, i)?.last ?? 0)
   for (const { places } of chain) {
     // A header that is proven by nothing may be of a frame that never was whole; what is before it was.
     for (const place of places) if (isFlaw(place) && place.header) proven = Math.max(proven, place.header.first - 1)
   }
-  if (seen === null) return proven
+  if (seen === null) return { proven, isCut: false }
   const tail = read.at(-1)!
   const isHere = isSame(seen.segment, tail.name)
-  if (isHere ? tail.end < seen.offset : seen.segment.number > tail.name.number) {
+  const isCut = isHere ? tail.end < seen.offset : seen.segment.number > tail.name.number
+  if (isCut) {
     damage.push({ segment: tail.name, at: tail.end, reason: 'it ends before what was durable when HEAD was written' })
   }
-  return Math.max(proven, seen.sequence)
+  return { proven: Math.max(proven, seen.sequence), isCut }
 }
 
 /** What is missing from `from` to `last` and was given out. */
@@ -313,6 +341,21 @@ function lostEntries(read: readonly ChainSegment[], from: number, last: number):
   }
   if (next <= last) lost.push({ first: next, last })
   return lost
+}
+
+/** What is left of `ranges` without the entries of `others`, both ascending. */
+export function withoutRanges(ranges: readonly Range[], others: readonly Range[]): Range[] {
+  return ranges.flatMap((range) => {
+    const left: Range[] = []
+    let next = range.first
+    for (const { first, last } of others) {
+      if (last < next || first > range.last) continue
+      if (first > next) left.push({ first: next, last: first - 1 })
+      next = last + 1
+    }
+    if (next <= range.last) left.push({ first: next, last: range.last })
+    return left
+  })
 }
 
 function firstOf(header: SegmentHeader | null, otherwise: number): number {

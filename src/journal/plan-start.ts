@@ -22,6 +22,15 @@ interface OwnerStart {
   copy: { segment: SegmentName; frame: FrameFacts } | null
 }
 
+/** Sequences that must not be given out again, whatever segments hold. */
+interface Given {
+  covered: Covered | null
+  /** Entries that HEAD records as lost, ascending. */
+  lost: readonly Range[]
+  /** Entries that are not replayed on the current snapshot. */
+  skips: Range[]
+}
+
 /** What snapshots cover, and the newest snapshot that covers so much. */
 export interface Covered {
   sequence: number
@@ -30,33 +39,33 @@ export interface Covered {
 
 /**
  * @param plan what was found; null: nothing was ever written
- * @param names of all segments that lie there, so that no number is used twice
+ * @param names of all segments that were ever made, as far as anybody knows, so that no number is used twice
  */
-export function planStart(plan: ReadPlan | null, names: readonly SegmentName[], covered: Covered | null): OwnerStart {
+export function planStart(plan: ReadPlan | null, names: readonly SegmentName[], given: Given): OwnerStart {
   const number = Math.max(0, ...names.map((name) => name.number)) + 1
   const found = plan === null ? null : lastFrame(plan)
-  const header = plan?.chain.findLast((segment) => segment.header !== null)?.header ?? null
   const holes = plan?.chain.flatMap((segment) => segment.header?.fields.holes ?? []) ?? []
-  const known = { number, holes: distinct(holes), skips: header?.fields.skips ?? [] }
-  if (found === null) return { segment: goOn(known, emptyEnd(plan), covered), copy: null }
+  const known = { number, holes: distinct(holes), skips: given.skips }
+  if (found === null) return { segment: goOn(known, emptyEnd(plan), given), copy: null }
   const { segment, frame } = found
   const { kind, offset, first, before } = frame.header
   const previous: Predecessor = { ...segment, end: offset, last: first - 1, hash: before }
-  if (kind !== 'entries') return { segment: goOn(known, previous, covered), copy: null }
+  if (kind !== 'entries') return { segment: goOn(known, previous, given), copy: null }
   return { segment: { ...known, previous, first }, copy: found }
 }
 
-/** The next segment after `previous`: sequences that a snapshot covers, and no frame has, are a hole. */
+/** The next segment after `previous`: sequences that a snapshot covers or that were lost, and no frame has, are a hole. */
 export function goOn(
   known: Pick<SegmentStart, 'number' | 'holes' | 'skips'>,
   previous: Predecessor | null,
-  covered: Covered | null,
+  { covered, lost }: Pick<Given, 'covered' | 'lost'>,
 ): SegmentStart {
   const next = (previous?.last ?? 0) + 1
-  const first = Math.max(next, (covered?.sequence ?? 0) + 1)
+  const first = Math.max(next, (covered?.sequence ?? 0) + 1, (lost.at(-1)?.last ?? 0) + 1)
   // A journal's first segment begins wherever it does.
-  if (first === next || covered === null || previous === null) return { ...known, previous, first }
-  const hole: Hole = { first: next, last: first - 1, snapshot: covered.snapshot }
+  if (first === next || previous === null) return { ...known, previous, first }
+  const isCovered = covered !== null && covered.sequence === first - 1
+  const hole: Hole = { first: next, last: first - 1, snapshot: isCovered ? covered.snapshot : null }
   return { ...known, holes: distinct([...known.holes, hole]), previous, first }
 }
 
@@ -71,7 +80,7 @@ function lastFrame({ chain }: ReadPlan): { segment: SegmentName; frame: FrameFac
 
 /** The end of a segment in which there is no frame. */
 function emptyEnd(plan: ReadPlan | null): Predecessor | null {
-  const last = plan?.chain.at(-1)
+  const last = plan?.chain.findLast(({ header }) => header !== null)
   if (last === undefined || last.header === null) return null
   const { fields, end, hash } = last.header
   return { ...last.name, end, last: fields.first - 1, hash }

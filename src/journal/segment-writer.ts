@@ -3,7 +3,7 @@
 
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
-import { ioError, writeFully } from '../fs/io.ts'
+import { attempt, ignoreMissing, ioError, writeFully } from '../fs/io.ts'
 import type { File, FileSystem } from '../fs/port.ts'
 import type { EncodedFrame, FramePlace } from './frame.ts'
 import {
@@ -132,5 +132,16 @@ function segmentWriter(
       }
     },
     close: () => file.close().catch(() => undefined),
+  }
+}
+
+/** Deletes segments, the oldest first, so that what a crash leaves is a chain. */
+export async function removeAll(
+  { fs, directory }: Pick<SegmentPlace, 'fs' | 'directory'>,
+  names: readonly SegmentName[],
+): Promise<void> {
+  for (const name of [...names].sort((a, b) => a.number - b.number)) {
+    const path = join(directory, segmentFileName(name))
+    await attempt(ignoreMissing(fs.unlink(path)), `deleting ${path}`)
   }
 }

@@ -50,9 +50,10 @@ export interface Predecessor extends SegmentName {
   hash: string
 }
 
-/** Sequences that were never given out, and the snapshot that covers them. */
+/** Sequences that no frame has. */
 export interface Hole extends Range {
-  snapshot: number
+  /** The snapshot that covers them; null: they were lost, and a repair recorded it. */
+  snapshot: number | null
 }
 
 export interface SegmentHeader {
@@ -223,10 +224,10 @@ function headerIn(body: Uint8Array): SegmentHeader | null {
               last: previous.last as number,
               hash: toHex(previous.hash as Uint8Array),
             },
-      holes: (fields.holes as number[][]).map(([first, last, snapshot]) => ({
-        first: first!,
-        last: last!,
-        snapshot: snapshot!,
+      holes: (fields.holes as (number | null)[][]).map(([first, last, snapshot]) => ({
+        first: first as number,
+        last: last as number,
+        snapshot: snapshot as number | null,
       })),
       skips: (fields.skips as number[][]).map(([first, last]) => ({ first: first!, last: last! })),
     }

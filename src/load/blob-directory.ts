@@ -2,9 +2,11 @@
 
 import { dirname, join, resolve } from 'node:path'
 import { HoldfastError } from '../errors.ts'
-import { commitUnknown, makeDirectory, resolveTree, writeTree } from '../fs/durable.ts'
+import { commitUnknown } from '../fs/durable.ts'
 import { lstatOrNull } from '../fs/io.ts'
+import { makeDirectory } from '../fs/make-directory.ts'
 import type { FileSystem } from '../fs/port.ts'
+import { resolveTree, writeTree } from '../fs/write-tree.ts'
 import { pathOf } from '../location.ts'
 import { assertOptions } from '../misuse.ts'
 import { type BlobReadOptions, READ_OPTIONS, type SnapshotBlob } from './blob.ts'

@@ -5,8 +5,8 @@ import { checkBlob } from '../blocks/blob-dag.ts'
 import type { BlockSource, DamageContext } from '../blocks/block-source.ts'
 import { createDigestMap } from '../blocks/digest-map.ts'
 import { clock } from '../clock.ts'
+import type { BlobEntry } from '../format/blob-entry.ts'
 import { DIGEST_BYTES } from '../format/limits.ts'
-import type { BlobEntry } from '../format/manifest.ts'
 import { readChunk } from './plan-reads.ts'
 
 /** A blob counts as one that repeats when it is longer than its chunks together by this factor, and by these bytes. */

@@ -5,7 +5,7 @@ import { chunkRuns } from '../blocks/blob-dag.ts'
 import type { BlockSource, DamageContext } from '../blocks/block-source.ts'
 import { clock } from '../clock.ts'
 import { isHoldfastError } from '../errors.ts'
-import type { BlobEntry } from '../format/manifest.ts'
+import type { BlobEntry } from '../format/blob-entry.ts'
 import { readChunk } from './plan-reads.ts'
 
 /** Reads no more than this: a second or less. A persist then reads the packs that turned out to be damaged. */

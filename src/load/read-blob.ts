@@ -3,10 +3,10 @@
 import { type ChunkRun, chunkRuns } from '../blocks/blob-dag.ts'
 import type { BlockSource, DamageContext } from '../blocks/block-source.ts'
 import { clock } from '../clock.ts'
-import { HoldfastError, isDamage } from '../errors.ts'
+import { HoldfastError, isHoldfastError } from '../errors.ts'
 import { blake3, digestsEqual } from '../format/blake3.ts'
+import type { BlobEntry } from '../format/blob-entry.ts'
 import { DIGEST_BYTES, SEGMENT_BYTES } from '../format/limits.ts'
-import type { BlobEntry } from '../format/manifest.ts'
 import { decodeSegments } from '../format/segments.ts'
 import { executeRead, findPieces, type Piece, planReads, readChunk, verifyChunks } from './plan-reads.ts'
 
@@ -39,7 +39,10 @@ export async function readSegments(
   return decodeSegments(await source.read(entry.segments, damageContext), entry.size, damageContext.what)
 }
 
-/** As `readSegments`; null when they are damaged. Chunks decide what a blob is: segments only make it quick to verify. */
+/**
+ * As `readSegments`; null when they are damaged, cannot be read now, or are in a pack of a newer version. Chunks decide what a blob is, and
+ * whether it can be read: segments only make it quick to verify.
+ */
 export async function readSegmentsOrNull(
   source: BlockSource,
   entry: BlobEntry,
@@ -48,7 +51,7 @@ export async function readSegmentsOrNull(
   try {
     return await readSegments(source, entry, damageContext)
   } catch (error) {
-    if (!isDamage(error)) throw error
+    if (!isHoldfastError(error)) throw error
     return null
   }
 }

@@ -1,15 +1,16 @@
 // An open snapshot. It keeps its packs open until it is disposed, so that deletes meanwhile do not matter.
 
 import type { BlockSource, DamageContext } from '../blocks/block-source.ts'
-import { lazySourceOf, openPacks, openSourceOf, packsByLikelihood } from '../blocks/open-packs.ts'
+import { lazySourceOf, openPacks, packsByLikelihood, sourceOf } from '../blocks/open-packs.ts'
 import type { OpenPack } from '../blocks/pack-cache.ts'
+import { readManifest } from '../blocks/read-manifest.ts'
 import type { StoreContext } from '../blocks/store-context.ts'
 import { HoldfastError, isDamage, isHoldfastError } from '../errors.ts'
 import { parseCid } from '../format/cid.ts'
 import type { Head, HeadSnapshot } from '../format/head.ts'
 import { fromHex } from '../format/hex.ts'
 import { STORE_ID_BYTES } from '../format/limits.ts'
-import { decodeManifest, type Manifest } from '../format/manifest.ts'
+import type { Manifest } from '../format/manifest.ts'
 import { pathOf } from '../location.ts'
 import { emitProcessWarning } from '../progress.ts'
 import type { StoredHead } from '../storage/port.ts'
@@ -128,20 +129,16 @@ export async function openSnapshot(
   const { location } = ctx.storage
   const resources: Resources = { sequence: entry.sequence, location, packs, files: [], disposed: false }
   try {
-    const source = lazySourceOf(
-      ctx,
-      packs.map((pack) => async () => pack),
-      failures,
-      ctx.storage.supports.pins
-        ? once(() => openOthers(ctx, stored, needed, resources))
-        : createNewestOthers(ctx, stored, entry, resources),
-    )
+    const others = ctx.storage.supports.pins
+      ? once(() => openOthers(ctx, stored, needed, resources))
+      : createNewestOthers(ctx, stored, entry, resources)
+    const source = sourceOf(ctx, packs, failures, others)
     const damageContext: DamageContext = {
       code: 'SNAPSHOT_DAMAGED',
       what: `snapshot ${entry.sequence} of ${ctx.storage.location}`,
       details: { location: ctx.storage.location, sequence: entry.sequence, manifest: entry.manifest },
     }
-    const manifest = decodeManifest(await source.read(parseCid(entry.manifest).digest, damageContext))
+    const manifest = await readManifest(source, parseCid(entry.manifest).digest, damageContext)
     return assemble(ctx, stored, entry, manifest, source, resources, skipped)
   } catch (error) {
     await release(resources)
@@ -160,7 +157,7 @@ async function openOthers(
   if (names.length === 0 || resources.disposed) return null
   const { packs, failures } = await openPacks(ctx, stored, names)
   resources.packs.push(...packs)
-  return await openSourceOf(ctx, packs, failures)
+  return sourceOf(ctx, packs, failures)
 }
 
 /**
@@ -193,7 +190,7 @@ function createNewestOthers(
         resources.packs.push(pack)
         return pack
       })
-    newest = { revision: head.revision, source: lazySourceOf(ctx, openers, []) }
+    newest = { revision: head.revision, source: lazySourceOf(ctx, openers) }
     return newest.source
   }
 }

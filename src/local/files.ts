@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { clock } from '../clock.ts'
 import { HoldfastError } from '../errors.ts'
 import { parseCid } from '../format/cid.ts'
-import { DirectorySyncFailed, makeDirectory, moveAside, withDirectory, writeDurable } from '../fs/durable.ts'
+import { DirectorySyncFailed, withDirectory, writeDurable } from '../fs/durable.ts'
 import {
   assertNoLink,
   attempt,
@@ -17,6 +17,8 @@ import {
   readFully,
   statOrNull,
 } from '../fs/io.ts'
+import { makeDirectory } from '../fs/make-directory.ts'
+import { moveAside } from '../fs/move-aside.ts'
 import type { File, FileSystem } from '../fs/port.ts'
 import { sparseWriter } from '../fs/sparse.ts'
 import { listTemps, reapTemps, UNLOCKED_TEMP_AGE_MS } from '../fs/temps.ts'

@@ -5,7 +5,8 @@ import { randomBytes } from 'node:crypto'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { clock } from '../clock.ts'
-import { makeDirectory } from '../fs/durable.ts'
+import { ignoreMissing } from '../fs/io.ts'
+import { makeDirectory } from '../fs/make-directory.ts'
 import { withSyncCalls } from '../fs/node.ts'
 import type { FileSystem } from '../fs/port.ts'
 import { createWorkDirectory, removeTree, type WorkDirectory } from '../fs/temps.ts'
@@ -16,6 +17,11 @@ export interface Local {
   readonly files: LocalFiles | null
   /** A directory for a source that can only save into a path. */
   workDirectory(): Promise<WorkDirectory>
+  /**
+   * A directory for an engine whose own temporary directory has no room; null where nothing may be written, or nothing could say later that
+   * the directory is still in use.
+   */
+  room(): Promise<WorkDirectory | null>
   /** Removes what lives only as long as the store is open. */
   close(): Promise<void>
 }
@@ -49,6 +55,12 @@ export function localBesideStore({ fs, directory, lock, readOnly, filesDir }: Lo
   const warmFiles = createLocalFiles({ ...options, fs: withSyncCalls(fs) })
   let listedMs = Number.NEGATIVE_INFINITY
 
+  async function workDirectory(): Promise<WorkDirectory> {
+    const tmp = join(directory, 'tmp')
+    await makeDirectory(fs, tmp, 0o700)
+    return await createWorkDirectory(fs, tmp, { lock })
+  }
+
   return {
     files: {
       ...files,
@@ -60,13 +72,20 @@ export function localBesideStore({ fs, directory, lock, readOnly, filesDir }: Lo
         return listed
       },
     },
-    async workDirectory() {
-      const tmp = join(directory, 'tmp')
-      await makeDirectory(fs, tmp, 0o700)
-      return await createWorkDirectory(fs, tmp, { lock })
+    workDirectory,
+    async room() {
+      if (readOnly || !lock || !(await isStoreOrEmpty(fs, directory))) return null
+      return await workDirectory()
     },
     async close() {},
   }
+}
+
+/** A first save may need room before there is a store. A directory of somebody else's gets nothing from us. */
+async function isStoreOrEmpty(fs: FileSystem, directory: string): Promise<boolean> {
+  const entries = (await ignoreMissing(fs.readdir(directory))) ?? []
+  const before = ['tmp', 'lost+found']
+  return entries.some(({ name }) => name === 'STORE.json') || entries.every(({ name }) => before.includes(name))
 }
 
 /** In the temporary directory, for a store that has no directory; removed when the store is closed. */
@@ -83,6 +102,7 @@ export function localScratch(fs: FileSystem): Local {
       await makeDirectory(fs, scratch, 0o700)
       return await createWorkDirectory(fs, scratch, { lock: false })
     },
+    room: async () => null,
     async close() {
       await removeTree(fs, scratch)
     },

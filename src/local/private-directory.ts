@@ -4,7 +4,7 @@
 import { closeSync, existsSync, mkdirSync, mkdtempSync, openSync, rmSync } from 'node:fs'
 import { lstat, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, sep } from 'node:path'
 import { ioError } from '../fs/io.ts'
 import { locksAvailable, tryLockDescriptor } from '../fs/lock.ts'
 import { nodeFileSystem } from '../fs/node.ts'
@@ -92,6 +92,11 @@ export function privateFile(directory: string | undefined, name: string): { path
       remove(home)
     },
   }
+}
+
+/** Whether a private file that is still in use lies below `directory`. */
+export function holdsPrivateFile(directory: string): boolean {
+  return [...homes].some((home) => home.startsWith(directory + sep))
 }
 
 const homes = new Set<string>()

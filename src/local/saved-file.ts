@@ -31,7 +31,7 @@ export function captureFile(directory: string | undefined, save: (path: string) 
     return openSaved(home)
   } catch (error) {
     remove(home)
-    throw saveFailed(error, home)
+    throw temporary(directory, saveFailed(error, home))
   }
 }
 
@@ -47,7 +47,9 @@ export async function captureFileLater(
   } catch (error) {
     remove(home)
     // Others are what the adapter says of the engine.
-    throw /SQLITE/.test((error as NodeJS.ErrnoException | null)?.code ?? '') ? saveFailed(error, home) : error
+    throw /SQLITE|^E(NOSPC|DQUOT|ROFS|FBIG|IO)$/.test((error as NodeJS.ErrnoException | null)?.code ?? '')
+      ? temporary(directory, saveFailed(error, home))
+      : error
   }
 }
 
@@ -58,6 +60,8 @@ export function captureBytes(directory: string | undefined, save: (path: string)
     save(join(home, 'saved'))
     assertOneFile(home)
     return attemptSync('reading', join(home, 'saved'), (path) => readFileSync(path))
+  } catch (error) {
+    throw temporary(directory, saveFailed(error, home))
   } finally {
     remove(home)
   }
@@ -76,25 +80,50 @@ function assertOneFile(home: string): void {
 }
 
 /** What a full or read-only disk of temporary files is answered with. */
-export const TEMPORARY_ADVICE =
+const TEMPORARY_ADVICE =
   'Give the adapter a temporaryDirectory with room for the whole index, or set TMPDIR to such a directory'
 
-function makeHome(directory: string | undefined): string {
-  return advise(() => makeDirectory(directory))
+const temporaryFailures = new WeakSet<object>()
+
+/** Whether there was no room for a file in between where the system has such files, so that it may do elsewhere. */
+export function isTemporaryFailure(error: unknown): boolean {
+  return typeof error === 'object' && error !== null && temporaryFailures.has(error)
 }
 
-function advise<T>(work: () => T): T {
+/** Notes that the system's temporary directory may be at fault. Not where the caller gave a `directory`: nothing is written anywhere else. */
+function temporary(directory: string | undefined, error: unknown): unknown {
+  if (directory === undefined && isHoldfastError(error)) temporaryFailures.add(error)
+  return error
+}
+
+function makeHome(directory: string | undefined): string {
+  return advise(directory, () => makeDirectory(directory))
+}
+
+/** `work`, with what to do about a full or read-only disk of temporary files. */
+export function advise<T>(directory: string | undefined, work: () => T): T {
   try {
     return work()
   } catch (error) {
-    throw advised(error)
+    throw advised(directory, error)
   }
 }
 
-function advised(error: unknown): unknown {
+/** The error of a file in between, with what to do about it. `directory`: as the caller gave it. */
+export function advised(directory: string | undefined, error: unknown): unknown {
   if (!isHoldfastError(error, 'NO_SPACE', 'IO_FAILED')) return error
   const { code, message, details, cause } = error
-  return new HoldfastError(code, `${message}. ${TEMPORARY_ADVICE}`, { details, cause })
+  return temporary(directory, new HoldfastError(code, `${message}. ${TEMPORARY_ADVICE}`, { details, cause }))
+}
+
+/** Engines do not look whether all of it was written. */
+export function cutShort(directory: string | undefined, engine: string, size: number, expected: number): unknown {
+  const error = new HoldfastError(
+    'SOURCE_FAILED',
+    `${engine} saved ${size} bytes of the ${expected} or more that its file says it has; is the disk of temporary files full? ${TEMPORARY_ADVICE}`,
+    { details: { engine, size, expected } },
+  )
+  return temporary(directory, error)
 }
 
 /** Engines say little of a disk that is full. */
@@ -167,21 +196,21 @@ export async function withFile<T>(
   const home = makeHome(directory)
   try {
     const path = join(home, 'verified')
-    await writeFile(path, parts)
+    await writeFile(directory, path, parts)
     return await load(path)
   } finally {
     remove(home)
   }
 }
 
-async function writeFile(path: string, parts: AsyncIterable<Uint8Array>): Promise<void> {
-  const file = advise(() => attemptSync('writing', path, () => openSync(path, 'wx', 0o600)))
+async function writeFile(directory: string | undefined, path: string, parts: AsyncIterable<Uint8Array>): Promise<void> {
+  const file = advise(directory, () => attemptSync('writing', path, () => openSync(path, 'wx', 0o600)))
   try {
     let position = 0
     for await (const part of parts) {
       for (let at = 0; at < part.length; ) {
         const { bytesWritten } = await writeAt(file, part, at, part.length - at, position).catch((error: unknown) => {
-          throw advised(ioError(error, `writing ${path}`, path))
+          throw advised(directory, ioError(error, `writing ${path}`, path))
         })
         at += bytesWritten
         position += bytesWritten

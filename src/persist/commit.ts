@@ -8,12 +8,13 @@ import { createPackWriter, type PackWriter } from '../blocks/pack-writer.ts'
 import type { StoreContext } from '../blocks/store-context.ts'
 import { clock } from '../clock.ts'
 import { isDamage, isHoldfastError } from '../errors.ts'
-import { blake3 } from '../format/blake3.ts'
+import type { BlobEntry } from '../format/blob-entry.ts'
+import type { ListBlock } from '../format/blob-list.ts'
 import { CODEC_DAG_CBOR, cidText } from '../format/cid.ts'
 import type { Head, HeadSnapshot } from '../format/head.ts'
 import { fromHex } from '../format/hex.ts'
 import { STORE_ID_BYTES } from '../format/limits.ts'
-import { type BlobEntry, encodeManifest } from '../format/manifest.ts'
+import { type EncodedManifest, encodeManifest } from '../format/manifest.ts'
 import { KIND } from '../format/pack.ts'
 import { cleanUpAfter, type Seen } from '../gc/collect.ts'
 import { type Compaction, compactPacks } from '../gc/compact.ts'
@@ -63,9 +64,7 @@ interface Blocks {
 interface Content {
   blobs: ReadonlyMap<string, BlobEntry>
   manifest: string
-  /** The manifest's digest and block. */
-  digest: Uint8Array
-  block: Uint8Array
+  encoded: EncodedManifest
   total: number
 }
 
@@ -140,9 +139,9 @@ async function commit(
   request.signal.throwIfAborted()
 
   if (!ctx.storage.supports.alone) {
-    const { blobs, manifest, digest, total } = content
+    const { blobs, manifest, encoded, total } = content
     const planOlder = (base: Head, next: number): HeadSnapshot[] => planKept(base, next, request.keepLast)
-    const draft = { manifest, digest, total, compaction, planOlder }
+    const draft = { manifest, digest: encoded.digest, total, compaction, planOlder }
     const made = await commitShared(ctx, session, head, blocks, { ...draft, ...request })
     ctx.lastPersisted = { manifest, blobs }
     const compacted = compaction?.movedBytes ?? 0
@@ -161,7 +160,7 @@ async function commit(
     tags: [],
     abandoned: false,
     // Compaction may have moved a manifest that the store already had.
-    pack: dedup.packOf(content.digest),
+    pack: dedup.packOf(content.encoded.digest),
     packs: withPack(dedup.needed(), lastPack),
     size: content.total,
     ...(covers === undefined ? {} : { covers }),
@@ -216,23 +215,29 @@ async function ingest(
   const previous = current === null ? null : { snapshot: current, source }
   const blobs = await ingestBlobs(ctx, { dedup, writer, previous }, request)
   const { metadata, watermark } = request
-  const block = encodeManifest({ blobs, metadata, ...(watermark === undefined ? {} : { watermark }) })
-  const digest = blake3(block)
-  dedup.block(block, digest, CODEC_DAG_CBOR, KIND.manifest)
+  const encoded = encodeManifest({ blobs, metadata, ...(watermark === undefined ? {} : { watermark }) })
+  for (const { block, digest } of blocksOf(encoded)) dedup.block(block, digest, CODEC_DAG_CBOR, KIND.manifest)
   const total = [...blobs.values()].reduce((sum, { size }) => sum + size, 0)
-  return { blobs, manifest: cidText({ codec: CODEC_DAG_CBOR, digest }), digest, block, total }
+  return { blobs, manifest: cidText({ codec: CODEC_DAG_CBOR, digest: encoded.digest }), encoded, total }
+}
+
+/** Its blob list, then the manifest. */
+function blocksOf(encoded: EncodedManifest): ListBlock[] {
+  return [...encoded.list, encoded]
 }
 
 /** Whether the current snapshot has exactly this content, and no block of it had to be written again. */
 async function isCurrent(
   current: HeadSnapshot | null,
-  { manifest, digest, block }: Content,
+  { manifest, encoded }: Content,
   { source, dedup, writer }: Blocks,
 ): Promise<boolean> {
   if (current?.manifest !== manifest || writer.bytes > 0) return false
-  if (await isReadable(source, digest)) return true
-  // The manifest was known from memory, and its block on the disk is damaged: `block` writes it again.
-  dedup.block(block, digest, CODEC_DAG_CBOR, KIND.manifest)
+  for (const { block, digest } of blocksOf(encoded)) {
+    if (await isReadable(source, digest)) continue
+    // The manifest was known from memory, and this block of it is damaged on the disk: `block` writes it again.
+    dedup.block(block, digest, CODEC_DAG_CBOR, KIND.manifest)
+  }
   return writer.bytes === 0
 }
 

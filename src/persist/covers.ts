@@ -68,7 +68,11 @@ export function journalAfter(
   const first = isOurs && numberOf(mark.mark!.segment) > numberOf(journal.first) ? mark.mark!.segment : journal.first
   // Next frames may have led on from the tail.
   const tail = numberOf(first) > numberOf(journal.tail) ? first : journal.tail
-  return { ...journal, first, tail, seen: ctx.journal.seen ?? journal.seen }
+  const { lost, ...rest } = journal
+  const seen = ctx.journal.seen ?? journal.seen
+  // Once the segments that were damaged are needed no more, nothing has to be known of them.
+  const isNeeded = lost !== undefined && numberOf(first) <= numberOf(lost.segment)
+  return { ...rest, first, tail, seen, ...(isNeeded ? { lost } : {}) }
 }
 
 function currentOf(head: Head): HeadSnapshot | null {

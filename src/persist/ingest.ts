@@ -5,12 +5,13 @@ import { type ChunkRun, chunkRuns } from '../blocks/blob-dag.ts'
 import type { BlockSource, DamageContext } from '../blocks/block-source.ts'
 import type { DedupWriter } from '../blocks/dedup-writer.ts'
 import type { PackWriter } from '../blocks/pack-writer.ts'
+import { readManifest } from '../blocks/read-manifest.ts'
 import type { StoreContext } from '../blocks/store-context.ts'
 import { HoldfastError, isDamage } from '../errors.ts'
+import type { BlobEntry } from '../format/blob-entry.ts'
 import { type Chunking, content } from '../format/chunking.ts'
 import { parseCid } from '../format/cid.ts'
 import type { HeadSnapshot } from '../format/head.ts'
-import { type BlobEntry, decodeManifest } from '../format/manifest.ts'
 import type { FileStat } from '../fs/port.ts'
 import { readSegments } from '../load/read-blob.ts'
 import type { OnProgress, OnWarning } from '../progress.ts'
@@ -131,7 +132,7 @@ async function previousBlobs(ctx: StoreContext, previous: IngestTarget['previous
       what: `snapshot ${snapshot.sequence}`,
       details: { sequence: snapshot.sequence },
     }
-    return decodeManifest(await source.read(parseCid(snapshot.manifest).digest, damageContext)).blobs
+    return (await readManifest(source, parseCid(snapshot.manifest).digest, damageContext)).blobs
   })
 }
 

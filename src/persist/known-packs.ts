@@ -33,7 +33,7 @@ export async function openKnownPacks(ctx: StoreContext, head: Head, seen: Seen |
   async function release(): Promise<void> {
     await Promise.all(packs.map((pack) => pack.release()))
   }
-  const source = lazySourceOf(ctx, openers, [])
+  const source = lazySourceOf(ctx, openers)
   try {
     if (head.packs.reduce((sum, { blocks }) => sum + blocks, 0) <= EAGER_BLOCKS) await source.loadAllIndexes()
     return { source, release }

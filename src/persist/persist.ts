@@ -4,11 +4,12 @@ import { randomBytes } from 'node:crypto'
 import type { StoreContext } from '../blocks/store-context.ts'
 import { clock } from '../clock.ts'
 import { HoldfastError } from '../errors.ts'
+import type { BlobEntry } from '../format/blob-entry.ts'
 import { assertChunking } from '../format/chunking.ts'
 import { cidText } from '../format/cid.ts'
 import { prepareCompression } from '../format/compression.ts'
 import { STORE_ID_BYTES } from '../format/limits.ts'
-import { assertManifestCanFit, type BlobEntry } from '../format/manifest.ts'
+import { assertManifestCanFit } from '../format/manifest.ts'
 import { decodeValue, encodeValue, isWellFormed } from '../format/value.ts'
 import { cleanUp, type Seen } from '../gc/collect.ts'
 import { assertExpected, assertWritable, watchWait } from '../history/write-guards.ts'
@@ -49,10 +50,7 @@ export async function persist(
     options.watermark === undefined ? undefined : strictClone(storedWatermark(options.watermark), 'watermark')
   const compress = wantsCompression(defaults.compression)
   const sources = await nameSources(ctx.fs, options.blobs)
-  assertManifestCanFit(
-    sources.map(({ name }) => name),
-    watermark === undefined ? { metadata } : { metadata, watermark },
-  )
+  assertManifestCanFit(sources, watermark === undefined ? { metadata } : { metadata, watermark })
   await settleCovers(ctx, options.covers)
 
   return await ctx.storage.write(

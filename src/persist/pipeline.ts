@@ -2,8 +2,8 @@
 
 import type { DedupWriter } from '../blocks/dedup-writer.ts'
 import { clock } from '../clock.ts'
+import type { BlobEntry } from '../format/blob-entry.ts'
 import type { Chunking } from '../format/chunking.ts'
-import type { BlobEntry } from '../format/manifest.ts'
 import type { CompressFailures } from '../workers/frames.ts'
 import { openWindows, type Windows } from '../workers/windows.ts'
 import { type CutChunks, createWindowCutter, type SameChunks } from './cut-window.ts'

@@ -3,8 +3,8 @@
 
 import { join } from 'node:path'
 import { HoldfastError } from '../errors.ts'
+import { assertBlobName } from '../format/blob-entry.ts'
 import { assertChunking, type Chunking } from '../format/chunking.ts'
-import { assertBlobName } from '../format/manifest.ts'
 import { isWellFormed } from '../format/value.ts'
 import type { FileSystem } from '../fs/port.ts'
 import type { SnapshotBlob } from '../load/blob.ts'

@@ -2,12 +2,13 @@
 
 import { checkBlob } from '../blocks/blob-dag.ts'
 import { type BlockSource, type DamageContext, entryOf, packNumberOf, placeOf } from '../blocks/block-source.ts'
+import { readManifest } from '../blocks/read-manifest.ts'
 import { HoldfastError, isHoldfastError } from '../errors.ts'
+import type { BlobEntry } from '../format/blob-entry.ts'
 import { cidText, parseCid } from '../format/cid.ts'
 import type { HeadPack, HeadSnapshot } from '../format/head.ts'
 import { toHex } from '../format/hex.ts'
 import { DIGEST_BYTES } from '../format/limits.ts'
-import { type BlobEntry, decodeManifest } from '../format/manifest.ts'
 import { readSegmentsOrNull } from '../load/read-blob.ts'
 
 /** Whether one snapshot can be loaded. */
@@ -66,7 +67,7 @@ export function createSnapshotCheck(
     let blobs: Map<string, BlobEntry>
     try {
       const damageContext: DamageContext = { code: 'SNAPSHOT_DAMAGED', what: `snapshot ${sequence}`, details }
-      blobs = decodeManifest(await watched.read(parseCid(manifest).digest, damageContext)).blobs
+      blobs = (await readManifest(watched, parseCid(manifest).digest, damageContext)).blobs
     } catch (error) {
       if (!isHoldfastError(error)) throw error
       return { health: { ...health, intact: false, manifestLost: true }, errors: [error], size, lostSegments }

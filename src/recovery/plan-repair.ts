@@ -9,14 +9,26 @@ import { toHex } from '../format/hex.ts'
 import { markSnapshots } from '../gc/mark.ts'
 import { type BaseHead, findBaseHead, withoutHead } from './base-head.ts'
 import { lacksRecord } from './check-records.ts'
+import { onLineOf } from './plan-line.ts'
 import { inOrderOfTrust, knownPacks, planPacks } from './plan-packs.ts'
 import { planSnapshots, type SnapshotPlan } from './plan-snapshots.ts'
 import { type RebuiltSegments, rebuildSegments } from './rebuild-segments.ts'
-import type { Direction, KeptSnapshot, PreparedRepair, RepairAction, RepairOptions, RepairPlan } from './repair-plan.ts'
+import type {
+  Direction,
+  KeptSnapshot,
+  PlanJournal,
+  PreparedRepair,
+  RepairAction,
+  RepairOptions,
+  RepairPlan,
+} from './repair-plan.ts'
 import { type SalvagedPack, salvagePack } from './salvage.ts'
 
 /** Reads the whole store and changes nothing. Null if no store was ever made here. */
-export async function prepareRepair(ctx: StoreContext, options: RepairOptions): Promise<PreparedRepair | null> {
+export async function prepareRepair(
+  ctx: StoreContext,
+  options: RepairOptions & { planJournal: PlanJournal },
+): Promise<PreparedRepair | null> {
   if (await isUnmade(ctx)) return null
   const inspection = await ctx.storage.inspect()
   const found = await findBaseHead(ctx, inspection, { unreadableIsLost: options.unreadable === 'lost' })
@@ -39,10 +51,30 @@ export async function prepareRepair(ctx: StoreContext, options: RepairOptions): 
       source,
       candidates.kept.flatMap(({ lostSegments }) => lostSegments),
     )
-    const kept = await needsOf(candidates, source, marks, rebuilt)
+    const needs = await needsOf(candidates, source, marks, rebuilt)
+    const journal = await options.planJournal({
+      base,
+      snapshots: needs.map(({ snapshot }) => snapshot),
+      rebuild: start.currentHead === null || adopting || options.rolledBack === 'newer',
+      skip: options.journal === 'skip',
+      unreadableIsLost: options.unreadable === 'lost',
+    })
+    const kept = needs.map((each) => ({ ...each, snapshot: onLineOf(journal, each.snapshot) }))
     const packPlan = planPacks(packs, direction, marks, kept)
     const current = chooseCurrent(direction, kept)
-    const prepared = { start, direction, packs, source, marks, kept, rebuilt, current: current.to, packPlan, release }
+    const prepared = {
+      start,
+      direction,
+      packs,
+      source,
+      marks,
+      kept,
+      rebuilt,
+      current: current.to,
+      packPlan,
+      journal,
+      release,
+    }
     const records = packs.flatMap((pack) => pack.records)
     const hasOddRecords = packs.some((pack) => pack.hasOddRecords)
     const wrongRecords = kept.some(({ snapshot }) => lacksRecord(snapshot, records, hasOddRecords))
@@ -172,7 +204,7 @@ function describePlan(
   candidates: SnapshotPlan,
   current: Current,
 ): RepairPlan {
-  const { start, direction, packs, marks, kept, packPlan } = prepared
+  const { start, direction, packs, marks, kept, packPlan, journal } = prepared
   const snapshots = kept.map(({ snapshot }) => snapshot.sequence)
   if (direction.choice !== null) return { location, ok: false, actions: [], snapshots, choice: direction.choice }
   const { base } = direction
@@ -198,6 +230,7 @@ function describePlan(
       manifest,
       why,
     })),
+    ...journal.actions,
   ]
   if (current.to !== base.current) {
     changes.push({ action: 'set-current', from: base.current, to: current.to, why: current.why })

@@ -2,11 +2,11 @@
 
 import type { BlockSource } from '../blocks/block-source.ts'
 import { isDamage } from '../errors.ts'
+import type { BlobEntry } from '../format/blob-entry.ts'
 import { cidText } from '../format/cid.ts'
 import type { Head, HeadSnapshot } from '../format/head.ts'
 import { toHex } from '../format/hex.ts'
 import { SNAPSHOTS_MAX } from '../format/limits.ts'
-import type { BlobEntry } from '../format/manifest.ts'
 import { createSnapshotCheck, listingCheck } from './examine.ts'
 import type { SalvagedPack } from './salvage.ts'
 

@@ -2,8 +2,8 @@
 
 import type { BlockSource } from '../blocks/block-source.ts'
 import { blake3, digestsEqual } from '../format/blake3.ts'
+import type { BlobEntry } from '../format/blob-entry.ts'
 import { DIGEST_BYTES, SEGMENT_BYTES } from '../format/limits.ts'
-import type { BlobEntry } from '../format/manifest.ts'
 import { encodeSegments } from '../format/segments.ts'
 import { isMostlyRepeats } from '../load/distinct-chunks.ts'
 import { readRange } from '../load/read-blob.ts'

@@ -1,7 +1,7 @@
 // The plan of a repair, as plain data: `plan-repair.ts` makes it, `repair.ts` applies it, and a dry run returns it.
 
 import type { BlockSource } from '../blocks/block-source.ts'
-import type { Head, HeadSnapshot } from '../format/head.ts'
+import type { Head, HeadJournal, HeadSnapshot } from '../format/head.ts'
 import type { OptionTable } from '../misuse.ts'
 import type { OnProgress } from '../progress.ts'
 import type { StoreFileName } from '../storage/port.ts'
@@ -33,6 +33,10 @@ export type RepairAction =
   | { action: 'drop-snapshot'; sequence: number; manifest: string; why: string }
   /** Makes another snapshot the current one. */
   | { action: 'set-current'; from: number | null; to: number | null; why: string }
+  /** Makes HEAD name the journal again. `segment` is the newest that it names. */
+  | { action: 'restore-journal'; journal: string; segment: string }
+  /** Records entries of the journal as lost: ranges, first and last. The journal is read in spite of the damage. No range: no entry is lost. */
+  | { action: 'skip-entries'; entries: [number, number][]; why: string }
 
 /** What a repair would do. Making a plan changes nothing. */
 export interface RepairPlan {
@@ -56,6 +60,10 @@ export interface RepairOptions {
    * readable later.
    */
   unreadable?: 'lost' | undefined
+  /**
+   * `skip`: records what the journal has lost, so that the entries after it are read again. By default a damaged journal is left as it is.
+   */
+  journal?: 'skip' | undefined
   /** False: if the repair would drop a snapshot, throw `SNAPSHOT_DAMAGED` and change nothing. Default true. */
   mayDrop?: boolean | undefined
   onProgress?: OnProgress | undefined
@@ -65,10 +73,34 @@ export interface RepairOptions {
 export const REPAIR_OPTIONS: OptionTable<RepairOptions> = {
   rolledBack: 'any',
   unreadable: 'any',
+  journal: 'any',
   mayDrop: 'boolean',
   onProgress: 'function',
   signal: 'signal',
 }
+
+/** What a repair asks about the journal. */
+export interface JournalQuestion {
+  /** The HEAD that the new one is made from. */
+  base: Head
+  /** Those that the new HEAD will have, newest first. */
+  snapshots: readonly HeadSnapshot[]
+  /** HEAD was lost or is too old: what the journal's own files say counts. */
+  rebuild: boolean
+  /** Damage is to be recorded. */
+  skip: boolean
+  unreadableIsLost: boolean
+}
+
+/** What the new HEAD says of the journal. */
+export interface RepairedJournal {
+  journal: HeadJournal | undefined
+  /** Entries that rollbacks stepped over, as the newest segment has it; null: HEAD knows better. */
+  skips: [number, number][] | null
+  actions: Extract<RepairAction, { action: 'restore-journal' | 'skip-entries' }>[]
+}
+
+export type PlanJournal = (question: JournalQuestion) => Promise<RepairedJournal>
 
 /** A plan, with everything needed to apply it. */
 export interface PreparedRepair {
@@ -85,6 +117,7 @@ export interface PreparedRepair {
   rebuilt: readonly RebuiltSegments[]
   current: number | null
   packPlan: PackPlan
+  journal: RepairedJournal
   renewRecords: boolean
   /** A kept snapshot has no commit record that agrees with HEAD. */
   wrongRecords: boolean

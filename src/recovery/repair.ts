@@ -14,7 +14,7 @@ import { KIND } from '../format/pack.ts'
 import { nextHead } from '../history/next-head.ts'
 import type { WriteSession } from '../storage/port.ts'
 import { BEFORE_REPAIR, prepareRepair } from './plan-repair.ts'
-import type { PreparedRepair, RepairOptions, RepairPlan } from './repair-plan.ts'
+import type { PlanJournal, PreparedRepair, RepairOptions, RepairPlan } from './repair-plan.ts'
 
 /** The plan of a repair, and whether it was applied. */
 export interface RepairReport extends RepairPlan {
@@ -39,7 +39,10 @@ const SEQUENCE_JUMP = 1_000
  * Makes a damaged store loadable and writable again. Nothing is deleted: damaged files move to quarantine. An intact
  * store is not changed at all. With `dryRun`, only returns what would be done.
  */
-export async function repair(ctx: StoreContext, options: RepairOptions & RepairSettings): Promise<RepairReport> {
+export async function repair(
+  ctx: StoreContext,
+  options: RepairOptions & RepairSettings & { planJournal: PlanJournal },
+): Promise<RepairReport> {
   assertChoices(options)
   const planned = await planUnlocked(ctx, options)
   if (options.dryRun === true && planned === null) {
@@ -70,12 +73,15 @@ export async function repair(ctx: StoreContext, options: RepairOptions & RepairS
   )
 }
 
-function assertChoices({ rolledBack, unreadable, mayDrop }: RepairOptions): void {
+function assertChoices({ rolledBack, unreadable, mayDrop, journal }: RepairOptions): void {
   if (rolledBack !== undefined && rolledBack !== 'newer' && rolledBack !== 'older') {
     throw new TypeError(`repair: rolledBack is 'newer' or 'older', got ${String(rolledBack)}`)
   }
   if (unreadable !== undefined && unreadable !== 'lost') {
     throw new TypeError(`repair: unreadable is 'lost' or not given, got ${String(unreadable)}`)
+  }
+  if (journal !== undefined && journal !== 'skip') {
+    throw new TypeError(`repair: journal is 'skip' or not given, got ${String(journal)}`)
   }
   if (mayDrop !== undefined && typeof mayDrop !== 'boolean') {
     throw new TypeError(`repair: mayDrop is true or false, got ${String(mayDrop)}`)
@@ -102,7 +108,10 @@ function unchanged(plan: RepairPlan): RepairReport {
 const PLAN_TRIES = 4
 
 /** Plans without the lock, because taking the lock is a write. Null if other writers kept committing meanwhile. */
-async function planUnlocked(ctx: StoreContext, options: RepairOptions): Promise<RepairPlan | null> {
+async function planUnlocked(
+  ctx: StoreContext,
+  options: RepairOptions & { planJournal: PlanJournal },
+): Promise<RepairPlan | null> {
   for (let tries = 0; tries < PLAN_TRIES; tries++) {
     const before = await headBytes(ctx)
     let plan: RepairPlan | null = null
@@ -304,7 +313,7 @@ function withRescued(there: Head, written: readonly WrittenPack[], sequence: num
 }
 
 function repairedHead(prepared: PreparedRepair, ids: readonly number[], rescued: Rescued, numbers: Numbers): Head {
-  const { direction, packs, current, packPlan } = prepared
+  const { direction, packs, current, packPlan, journal } = prepared
   const { base } = direction
   const lives = new Map(base.packs.map(({ name, live }) => [name, live]))
   const named: HeadPack[] = [...packPlan.named].map((packNumber) => {
@@ -323,7 +332,11 @@ function repairedHead(prepared: PreparedRepair, ids: readonly number[], rescued:
       // All packs that HEAD will name are intact.
       damaged: [],
     },
-    { snapshots: rescued.snapshots, written: rescued.written.map((pack) => ({ ...pack, live: pack.bytes })) },
+    {
+      snapshots: rescued.snapshots,
+      written: rescued.written.map((pack) => ({ ...pack, live: pack.bytes })),
+      journal: journal.journal,
+    },
   )
   return { ...next, current: current }
 }

@@ -9,6 +9,7 @@ import type { Head } from '../format/head.ts'
 import { fromHex } from '../format/hex.ts'
 import { STORE_ID_BYTES } from '../format/limits.ts'
 import type { OptionTable } from '../misuse.ts'
+import { type CheckJournal, type JournalCheck, noJournal } from './check-journal.ts'
 import { type BadBlocksOf, blockProblems, noteBadBlocks, type Problem, packProblem } from './problem.ts'
 
 /** Limits of one slice. Without limits a slice is a whole round. */
@@ -33,6 +34,9 @@ export const SCRUB_OPTIONS: OptionTable<ScrubOptions> = {
   signal: 'signal',
 }
 
+/** The cursor of a slice that has only the journal left. */
+const JOURNAL = 'journal'
+
 /** The result of one slice of a scrub. */
 export interface ScrubReport {
   /** Nothing is wrong in this slice, except what HEAD already records. */
@@ -40,6 +44,11 @@ export interface ScrubReport {
   problems: Problem[]
   /** `bytes` are stored bytes. */
   checked: { blocks: number; bytes: number }
+  /**
+   * The journal is read whole, as the last step of a round. Null: this slice did not come to it. `skipped`: its owner has it open and wrote while
+   * it was looked at.
+   */
+  journal: JournalCheck['state'] | null
   /** The cursor for the next slice; null when the round is complete. */
   cursor: string | null
 }
@@ -50,24 +59,31 @@ export interface ScrubReport {
  * Later persists of the same store object do not reuse the bad blocks, and record them in HEAD. Scrub does not check
  * whether snapshots are complete; `verify` does.
  */
-export async function scrub(ctx: StoreContext, options: ScrubOptions = {}): Promise<ScrubReport> {
+export async function scrub(
+  ctx: StoreContext,
+  options: ScrubOptions = {},
+  checkJournal: CheckJournal = noJournal,
+): Promise<ScrubReport> {
   const startMs = clock.monotonicMs()
   const { signal } = options
   const maxBytes = limit('maxBytes', options.maxBytes)
   const maxMs = limit('maxMs', options.maxMs)
   const from = parseCursor(options.cursor ?? null)
   signal?.throwIfAborted()
-  const report: ScrubReport = { ok: true, problems: [], checked: { blocks: 0, bytes: 0 }, cursor: null }
+  const report: ScrubReport = { ok: true, problems: [], checked: { blocks: 0, bytes: 0 }, journal: null, cursor: null }
   const stored = await ctx.storage.readHead()
   const names = (stored?.head.packs ?? []).map(({ name }) => name).sort()
-  const left = names.filter((name) => from === null || name >= from.pack)
+  const left = from === JOURNAL ? [] : names.filter((name) => from === null || name >= from.pack)
   for (const [i, name] of left.entries()) {
-    const first = from?.pack === name ? from.block : 0
+    const first = from !== null && from !== JOURNAL && from.pack === name ? from.block : 0
     const done = await scrubPack(ctx, stored!.head, name, first, report, isEnough)
-    if (done === null && (i === left.length - 1 || !isEnough())) continue
-    report.cursor = done === null ? `${left[i + 1]}:0` : `${name}:${done}`
+    const next = left[i + 1]
+    const isLast = next === undefined && stored!.head.journal === undefined
+    if (done === null && (isLast || !isEnough())) continue
+    report.cursor = done !== null ? `${name}:${done}` : next === undefined ? JOURNAL : `${next}:0`
     break
   }
+  if (report.cursor === null) await scrubJournal(report, checkJournal)
   report.ok = report.problems.every(({ recorded: known }) => known === true)
   return report
 
@@ -75,6 +91,12 @@ export async function scrub(ctx: StoreContext, options: ScrubOptions = {}): Prom
     signal?.throwIfAborted()
     return report.checked.bytes >= maxBytes || clock.monotonicMs() - startMs >= maxMs
   }
+}
+
+async function scrubJournal(report: ScrubReport, checkJournal: CheckJournal): Promise<void> {
+  const { state, problems } = await checkJournal()
+  report.journal = state
+  report.problems.push(...problems)
 }
 
 /** Returns the number of the next block when `isEnough` stops it; null when the pack is done. */
@@ -128,8 +150,8 @@ function limit(name: string, value = Number.POSITIVE_INFINITY): number {
   throw new RangeError(`scrub: ${name} is a number above 0, got ${String(value)}`)
 }
 
-function parseCursor(cursor: string | null): { pack: string; block: number } | null {
-  if (cursor === null) return null
+function parseCursor(cursor: string | null): { pack: string; block: number } | typeof JOURNAL | null {
+  if (cursor === null || cursor === JOURNAL) return cursor
   const match = /^([0-9a-f]{64}):(\d{1,10})$/.exec(cursor)
   if (match === null) throw new TypeError(`scrub: this is not a cursor of a slice before: ${JSON.stringify(cursor)}`)
   return { pack: match[1]!, block: Number(match[2]) }

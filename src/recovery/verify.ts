@@ -5,12 +5,13 @@ import type { OpenPack } from '../blocks/pack-cache.ts'
 import { BLOCK, type BlockState, scanPack } from '../blocks/scan-pack.ts'
 import type { StoreContext } from '../blocks/store-context.ts'
 import { clock } from '../clock.ts'
-import { type HoldfastError, isDamage, isHoldfastError } from '../errors.ts'
+import { isDamage, isHoldfastError } from '../errors.ts'
 import type { Head } from '../format/head.ts'
 import { ENTRY_BYTES, FANOUT_BYTES, FOOTER_BYTES, HEADER_BYTES } from '../format/limits.ts'
 import type { PackIndex } from '../format/pack.ts'
 import type { OptionTable } from '../misuse.ts'
 import type { OnProgress } from '../progress.ts'
+import { type CheckJournal, type JournalCheck, noJournal } from './check-journal.ts'
 import { checkRecords } from './check-records.ts'
 import { createSnapshotCheck, listingCheck, type SnapshotHealth } from './examine.ts'
 import { type Pinned, pinStore } from './pin-store.ts'
@@ -46,14 +47,11 @@ export interface VerifyReport {
   /**
    * `none`: there is no journal. `skipped`: its owner has it open and wrote while it was looked at; the owner looked when it opened it.
    */
-  journal: 'none' | 'checked' | 'skipped'
+  journal: JournalCheck['state']
   /** What to do, in words; empty if there is nothing to do. */
   advice: string
   durationMs: number
 }
-
-/** Looks at the journal of the store, if it has one. */
-type CheckJournal = () => Promise<{ state: VerifyReport['journal']; error: HoldfastError | null }>
 
 /**
  * Verifies the whole store and changes nothing. Damaged, missing and unreadable files are in the report; it throws only
@@ -63,7 +61,7 @@ type CheckJournal = () => Promise<{ state: VerifyReport['journal']; error: Holdf
 export async function verify(
   ctx: StoreContext,
   options: VerifyOptions = {},
-  checkJournal: CheckJournal = async () => ({ state: 'none', error: null }),
+  checkJournal: CheckJournal = noJournal,
 ): Promise<VerifyReport> {
   const startMs = clock.monotonicMs()
   const level = options.level ?? 'full'
@@ -91,9 +89,9 @@ export async function verify(
     for (const pack of pinned.packs) await pack.release()
   }
   if (stored !== null) {
-    const { state, error } = await checkJournal()
+    const { state, problems } = await checkJournal()
     report.journal = state
-    if (error !== null) report.problems.push({ code: error.code, what: 'journal', message: error.message })
+    report.problems.push(...problems)
   }
   report.ok = report.problems.every(({ recorded: known }) => known === true)
   report.advice = adviceFor(report)
@@ -258,7 +256,7 @@ function adviceFor(report: VerifyReport): string {
       'verify again before anything is repaired.'
     )
   }
-  if (problems.some(({ what, code }) => what === 'journal' && code !== 'IO_FAILED')) {
+  if (problems.some(({ what, code, recorded }) => what === 'journal' && code !== 'IO_FAILED' && recorded !== true)) {
     const rest = problems.filter(({ what }) => what !== 'journal')
     const others = rest.length === 0 ? '' : ` ${adviceFor({ ...report, problems: rest })}`
     const start = 'A start needs only the entries after the current snapshot.'

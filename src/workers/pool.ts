@@ -23,11 +23,11 @@ export interface Arena {
 export interface Pool {
   /** Rejects with `WorkerFailed` when the worker died: run the job here instead. */
   run<Asked extends Job | CompressJob>(arena: Arena, job: Asked): Promise<Result<Asked>>
-  /** Rejects, with `WorkerFailed`, when a frame is damaged, too. */
+  /** Rejects with `WorkerFailed`, also when a frame is damaged. */
   decompress(job: DecompressJob): Promise<void>
   /** Whether a worker has come up, and answers at once. */
   readonly isUp: boolean
-  /** Workers die here: none are started for a while. */
+  /** Workers die in this process, so none are started for a while. */
   readonly isPaused: boolean
   /** Starts all workers that are not there yet. */
   startUp(): void
@@ -187,7 +187,7 @@ function createPool(size: number): Pool {
     })
     worker.ref()
     worker.postMessage(ask(id))
-    // Once it has ended it writes no more into memory that others use: its `exit` rejects what it owes.
+    // Its jobs are rejected only at its `exit`: from then on it writes no more into memory that others use.
     const silent = clock.startTimer(() => void worker.terminate(), ANSWER_MS)
     silent.unref()
     try {
@@ -224,7 +224,7 @@ function createPool(size: number): Pool {
         while (members.length < size && !isPaused())
           void ask(start(), (id) => ({ id, job: NOTHING })).catch(() => undefined)
       } catch {
-        // Work is then done on the main thread.
+        // The main thread then does the work.
       }
     },
     close(arena) {

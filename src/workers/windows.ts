@@ -45,7 +45,7 @@ export interface Windows {
 const WORTH_WORKERS_BYTES = 8 * 1024 * 1024
 /** A blob this large starts the threads even if nothing has changed: until they are up, the main thread has hashed a third of it. */
 const WORTH_STARTING_BYTES = 256 * 1024 * 1024
-/** One filled, one cut, one hashed, one written. */
+/** One is filled, one is cut, one is hashed, and one is written. */
 const WINDOWS = 4
 const CARRY_BYTES_MAX = 4 * 1024 * 1024
 /** The smallest chunk is 512 bytes, by `fixed(512)`. */
@@ -86,7 +86,7 @@ function localWindows(chunking: Chunking, size: number | null): Windows {
   return windowsOver(memory, 0, count, layout, chunking, doing, () => {})
 }
 
-/** Compressing is slower than all else that is done on the main thread: in steps, to let the event loop turn. */
+/** Compressing is the slowest work on the main thread. It is done in steps, so that the event loop turns. */
 async function compressHere({ ranges, skip }: CompressJob, tools: Tools): Promise<Compressed> {
   const steps: Compressed[] = []
   for (let at = 0; at < ranges.length; ) {
@@ -147,7 +147,7 @@ const spare: OpenArena[] = []
 const SPARE_MAX = 2
 let arenas = 0
 
-/** Null where there is no address space for one, as under a limit on virtual memory. */
+/** Null if there is no address space for one, as under a limit on virtual memory. */
 function openArena(): OpenArena | null {
   const kept = spare.pop()
   if (kept !== undefined) return kept
@@ -174,7 +174,7 @@ function sharedWindows(chunking: Chunking, pool: Pool, arena: OpenArena): Window
       return await work
     } catch (error) {
       if (!(error instanceof WorkerFailed)) throw error
-      // The memory is as it was: what a worker could not do is done here.
+      // The memory is unchanged, so the main thread can do what the worker could not.
       return await here()
     }
   }

@@ -62,7 +62,7 @@ function answer(id: number, work: () => Answer): void {
 
 interface Answer {
   result: number | Compressed
-  /** What is handed over, not copied. */
+  /** Transferred, not copied. */
   moved: Uint8Array[]
 }
 
@@ -74,7 +74,7 @@ function work(job: Job | CompressJob, tools: Tools): Answer {
 }
 
 function decompress(job: DecompressJob): Answer {
-  // None are asked for by who only wants this thread up.
+  // A job of none only starts this thread.
   if (job.lengths.length > 0) readyZstd(useDecompressor)
   decompressFrames(job, blake3)
   return { result: job.lengths.length, moved: [] }

@@ -29,10 +29,10 @@ test('docs/errors.md lists every code and no other', () => {
   expect(sections.map(({ code }) => code).sort()).toEqual([...codes].sort())
 })
 
-test('docs/errors.md has each code under its kind, with a way out', () => {
+test('docs/errors.md has each code under its kind, with what to do', () => {
   for (const { code, kind, text } of sections) {
     expect(new HoldfastError(code as ErrorCode, '').kind, code).toBe(kind)
-    expect(text, code).toMatch(/\*\*Way out\*\*: \S/)
+    expect(text, code).toMatch(/\*\*What to do\*\*: \S/)
   }
 })
 

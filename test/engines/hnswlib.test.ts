@@ -111,7 +111,8 @@ else {
     // There is room for ten.
     engine.addPoint(vector(99, DIM), 99, true)
     expect(engine.getIdsList()).toContain(99)
-    const strict = (await restoreEngine(store, hnswlib(HierarchicalNSW, { space: 'l2', dim: DIM })))!.engine
+    const no = hnswlib(HierarchicalNSW, { space: 'l2', dim: DIM, allowReplaceDeleted: false })
+    const strict = (await restoreEngine(store, no))!.engine
     expect(() => strict.addPoint(vector(99, DIM), 99, true)).toThrow()
   })
 

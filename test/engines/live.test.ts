@@ -34,6 +34,13 @@ const plain: OpenEngineOptions<Ledger, Change> = {
   onError: () => undefined,
 }
 
+async function waitFor(condition: () => boolean): Promise<void> {
+  for (let tries = 0; !condition(); tries++) {
+    if (tries === 2000) throw new Error('it did not come to that')
+    await clock.sleep(5)
+  }
+}
+
 const disks = new Set<Disk>()
 afterEach(() => {
   for (const disk of disks) disk.kill()
@@ -233,6 +240,35 @@ test('a journal that is full refuses a change before it is applied, until a save
   await live.change({ add: 5, filler })
   expect(live.engine.applied).toEqual([1, 2, 3, 4, 5])
   await live.close()
+})
+
+test('a save is due when the changes have so many bytes, after a start too', async () => {
+  const made = disk()
+  type Big = { add: number; filler: string }
+  const saves: number[] = []
+  const open = (process: Process, saveAfterBytes: number) =>
+    openEngine<Ledger, Big>(openOn(process), ledger, {
+      create: () => ({ applied: [] }),
+      apply: (engine, { add }) => void engine.applied.push(add),
+      everyMs: 1_000_000,
+      saveAfterBytes,
+      onSave: ({ sequence }) => saves.push(sequence),
+    })
+  const killed = made.start()
+  const live = await open(killed, 10_000)
+  const filler = 'x'.repeat(1000)
+  for (let add = 1; add <= 9; add++) await live.change({ add, filler })
+  expect(saves).toEqual([])
+  await live.change({ add: 10, filler })
+  await waitFor(() => saves.length === 1)
+  for (let add = 11; add <= 15; add++) await live.change({ add, filler })
+  expect(saves).toHaveLength(1)
+  killed.kill()
+  const again = await open(made.start(), 5000)
+  expect(again.replayed).toBe(5)
+  await waitFor(() => saves.length === 2)
+  expect(again.lag().entries).toBe(0)
+  await again.close()
 })
 
 test('an engine whose blobs are read later is saved while changes come in', async () => {

@@ -3,7 +3,8 @@
 // never damage, and never loses an acknowledged entry.
 
 import { beforeAll, describe, expect, test } from 'vitest'
-import { type JournalHead, planRecovery, type RecoveryPlan } from '../../src/journal/plan-recovery.ts'
+import { type JournalHead, planRecovery, type ReadPlan, type RecoveryPlan } from '../../src/journal/plan-recovery.ts'
+import { planSkip } from '../../src/journal/plan-repair.ts'
 import type { SegmentFacts } from '../../src/journal/scan.ts'
 import type { Range } from '../../src/journal/segment.ts'
 import { headOf, type Segment, scan, seenAt, segment, type Written } from '../journal/build.ts'
@@ -42,11 +43,16 @@ beforeAll(async () => {
 })
 
 /** The plan when the segment of this index has other bytes. */
-async function planWith(index: number, bytes: Uint8Array, unreadable: number[] = []): Promise<RecoveryPlan> {
+async function planWith(
+  index: number,
+  bytes: Uint8Array,
+  unreadable: number[] = [],
+  from: JournalHead = head,
+): Promise<RecoveryPlan> {
   const changed = await scan({ name: segments[index]!.name, bytes, unreadable })
   return planRecovery(
     facts.map((each, i) => (i === index ? changed : each)),
-    head,
+    from,
   )
 }
 
@@ -88,6 +94,19 @@ async function check(index: number, bytes: Uint8Array, what: string): Promise<vo
     const at = lastFrame.offset
     expect(plan.torn, what).toEqual({ segment: last.name, at, bytes: bytes.length - at, entries: true })
   }
+  if (outcome === 'damage') await checkSkipped(index, bytes, plan, what)
+}
+
+/** Once HEAD records the damage the journal is read in spite of it, with every entry that is not lost. */
+async function checkSkipped(index: number, bytes: Uint8Array, plan: ReadPlan, what: string): Promise<void> {
+  const skipped = await planWith(index, bytes, [], { ...head, lost: planSkip(plan, null) })
+  if (skipped.state !== 'read') throw new Error(`${what}: ${JSON.stringify(skipped)}`)
+  expect({ damage: skipped.damage, lost: skipped.lost, last: skipped.last }, what).toEqual({
+    damage: [],
+    lost: [],
+    last: plan.last,
+  })
+  expect(skipped.chain, what).toEqual(plan.chain)
 }
 
 function merged(ranges: readonly Range[]): Range[] {

@@ -2,13 +2,13 @@
 // state that a crash may leave, an opening finds each entry that was acknowledged, none twice, none changed, and calls nothing damaged.
 
 import { describe, expect, test } from 'vitest'
-import type { OwnedJournal } from '../../src/journal/journal.ts'
+import type { OwnedJournal } from '../../src/journal/owned.ts'
 import { crashStates, someState } from '../faulty-disk/crash-states.ts'
 import { createDisk, type Disk } from '../faulty-disk/disk.ts'
 import { type DirectoryImage, keyOf } from '../faulty-disk/image.ts'
 import type { Pending } from '../faulty-disk/names.ts'
 import { dataOf } from '../journal/build.ts'
-import { listOf, openLab, ROOT } from '../journal/lab.ts'
+import { listOf, loseHead, openLab, ROOT } from '../journal/lab.ts'
 import { effort, randomFor, sample, share } from '../support/effort.ts'
 import { FAULTS } from './faults.ts'
 
@@ -129,6 +129,20 @@ test('a second power loss while the first is recovered from loses nothing either
     disk.kill()
     for (const { image, ledger } of images) await check(createDisk(image), ledger)
   }
+})
+
+test('a power loss that takes HEAD with it loses nothing either: the segments name each other', async () => {
+  const random = randomFor('journal lost head')
+  let states = 0
+  for (const point of sample('journal lost head', await record(4), 40)) {
+    for (const image of crashStates(point.pending, { limit: share(20, 3), random }).states) {
+      const disk = createDisk(image)
+      await loseHead(disk.start().fs)
+      await check(disk, point)
+      states += 1
+    }
+  }
+  expect(states).toBeGreaterThan(50)
 })
 
 describe('a call that fails', () => {

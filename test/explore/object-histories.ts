@@ -35,6 +35,7 @@ const TURNS_MAX = 1_000
 const local: Local = {
   files: null,
   workDirectory: () => Promise.reject(new Error('no work directory here')),
+  room: async () => null,
   close: async () => undefined,
 }
 

@@ -1,5 +1,5 @@
 import { basename, join } from 'node:path'
-import { isAsideName } from '../../src/fs/durable.ts'
+import { isAsideName } from '../../src/fs/move-aside.ts'
 import { orphanPattern, reapSiblings } from '../../src/fs/orphans.ts'
 import { quarantinePath } from '../../src/fs/quarantine.ts'
 import { findLagging } from '../../src/fs/stale.ts'

@@ -4,9 +4,15 @@
 import { expect, test, vi } from 'vitest'
 import { randomBytes } from '../faulty-disk/determinism.ts'
 import { effort, randomFor, share } from '../support/effort.ts'
+import { filesOf } from '../support/lab.ts'
+import { readingStore } from '../support/reading-store.ts'
+import { contentsOf } from '../support/store-directory.ts'
+import { baseStores } from './fuzz/base-stores.ts'
 import { BOMBS } from './fuzz/bombs.ts'
 import { type DamageKind, fuzzBomb, fuzzStore, KINDS } from './fuzz/fuzz.ts'
+import { listBlobs } from './fuzz/lies-in-lists.ts'
 import { searchStores } from './fuzz/search.ts'
+import { putTogether, takeApart } from './fuzz/take-apart.ts'
 
 // Names of packs decide in which order they are looked at.
 vi.mock('node:crypto', async (original) => ({ ...(await original<object>()), randomBytes }))
@@ -36,6 +42,11 @@ const REGRESSIONS: readonly [kind: DamageKind, seed: number, done: string][] = [
   ['mixed', 99995409, 'HEAD.json has an odd pack'],
   // A pack was retired that no snapshot was said to need, and one did.
   ['sealed', 1261, 'HEAD.json has other packs of a snapshot'],
+  // Segments were in a pack of a newer version: bytes() gave up, and stream() did not ask for them.
+  ['sealed', 3625, "a pack's header has another version"],
+  // A repair was refused where its dry run was not.
+  ['raw', 778, 'STORE.json: gone'],
+  ['mixed', 1202, 'STORE.json: gone'],
   // The fuzzer itself stopped: a lie met what an earlier lie had left.
   ['sealed', 182, 'a node has a node below itself'],
   ['sealed', 264, 'a node has no children'],
@@ -46,6 +57,23 @@ test.each(REGRESSIONS)('%s, seed %i: %s', async (kind, seed, done) => {
   const fuzzed = await fuzzStore(kind, seed)
   expect(fuzzed.done.join(' + ')).toContain(done)
   expect(fuzzed.failures).toEqual([])
+})
+
+test('a store whose manifests are given lists holds what it did', async () => {
+  for (const { image } of await baseStores()) {
+    const files = filesOf(image)
+    files.delete('writer.lock')
+    const loose = takeApart(files)
+    listBlobs(loose)
+    const listed = readingStore(putTogether(loose))
+    const plain = readingStore(files)
+    await using snapshot = (await listed.load())!
+    await using before = (await plain.load())!
+    expect(await contentsOf(snapshot)).toEqual(await contentsOf(before))
+    expect(snapshot.manifest).not.toBe(before.manifest)
+    expect((await listed.verify()).snapshots).toHaveLength((await plain.snapshots()).length)
+    expect((await listed.verify()).snapshots.every(({ intact }) => intact)).toBe(true)
+  }
 })
 
 // 20,000 stores are tried by `npm run test:fuzz`.

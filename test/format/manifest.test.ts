@@ -1,19 +1,17 @@
 import * as dagCbor from '@ipld/dag-cbor'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { assertBlobName, type BlobEntry } from '../../src/format/blob-entry.ts'
 import { content, fixed } from '../../src/format/chunking.ts'
 import { CODEC_DAG_CBOR, CODEC_RAW, cidOf } from '../../src/format/cid.ts'
 import { BLOB_BYTES_MAX } from '../../src/format/limits.ts'
-import {
-  assertBlobName,
-  type BlobEntry,
-  decodeManifest,
-  encodeManifest,
-  type Manifest,
-} from '../../src/format/manifest.ts'
+import { decodeManifest, encodeManifest as encodeBlocks, type Manifest } from '../../src/format/manifest.ts'
 import { isWellFormed } from '../../src/format/value.ts'
 import { expectCode } from './expect-code.ts'
 import { flips, pattern, prefixes } from './pattern.ts'
+
+/** Of up to 256 blobs: they are in the manifest itself. */
+const encodeManifest = (manifest: Manifest): Uint8Array => encodeBlocks(manifest).block
 
 const digest = (seed: number): Uint8Array => pattern(32, seed)
 const small: BlobEntry = { root: { codec: CODEC_RAW, digest: digest(1) }, size: 100, chunking: content() }
@@ -65,7 +63,7 @@ test('every manifest comes back equal, and equal manifests have equal bytes', ()
       const given: Manifest = { blobs: new Map(blobs), metadata: { names } }
       if (withWatermark) given.watermark = null
       const block = encodeManifest(given)
-      const back = decodeManifest(block)
+      const back = decodeManifest(block) as Manifest
       expect(back).toEqual(given)
       expect(Object.hasOwn(back, 'watermark')).toBe(withWatermark)
       expect(encodeManifest(back)).toEqual(block)
@@ -80,7 +78,7 @@ test('every shortened manifest is refused; every flipped byte is refused, or is 
   for (const bytes of flips(block, [1, 2, 4, 8, 16, 32, 64, 128])) {
     let back: Manifest
     try {
-      back = decodeManifest(bytes)
+      back = decodeManifest(bytes) as Manifest
     } catch (error) {
       expectCode(
         () => {
@@ -111,6 +109,13 @@ describe('decoding refuses', () => {
     ['another format', { ...plain(), format: 'holdfast-commit' }],
     ['no version', { ...plain(), version: null }],
     ['version 0', { ...plain(), version: 0 }],
+    ['version 1.5', { ...plain(), version: 1.5 }],
+    ['a map of blobs in version 2', { ...plain(), version: 2 }],
+    ['a list of blobs in version 2 that is no link', { ...plain(), version: 2, blobs: [1, 2] }],
+    ['a blob list that is raw', { ...plain(), version: 2, blobs: [1, cidOf(small.root)] }],
+    ['a blob list of no blobs', { ...plain(), version: 2, blobs: [0, nodeRoot] }],
+    ['a blob list of 65,537 blobs', { ...plain(), version: 2, blobs: [65_537, nodeRoot] }],
+    ['a blob list of half a blob', { ...plain(), version: 2, blobs: [1.5, nodeRoot] }],
     ['an unknown field', { ...plain(), parent: null }],
     ['blobs that are a list', { ...plain(), blobs: [] }],
     ['blobs that are bytes', { ...plain(), blobs: new Uint8Array(2) }],
@@ -140,8 +145,8 @@ describe('decoding refuses', () => {
   })
 
   test('a newer version, whatever else it has', () => {
-    const newer = new Uint8Array(dagCbor.encode({ ...plain(), version: 2, more: 1 }))
-    expect(expectCode(() => decodeManifest(newer), 'VERSION_UNSUPPORTED')).toMatchObject({ version: 2 })
+    const newer = new Uint8Array(dagCbor.encode({ ...plain(), version: 3, more: 1 }))
+    expect(expectCode(() => decodeManifest(newer), 'VERSION_UNSUPPORTED')).toMatchObject({ version: 3 })
   })
 
   test('65,537 blobs', () => {

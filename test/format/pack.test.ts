@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { blake3 } from '../../src/format/blake3.ts'
 import { CODEC_DAG_CBOR, CODEC_RAW } from '../../src/format/cid.ts'
+import { compactingIndex } from '../../src/format/compact-index.ts'
 import { toHex } from '../../src/format/hex.ts'
 import {
   encodePackHeader,
@@ -13,6 +14,7 @@ import {
   parsePackIndex,
 } from '../../src/format/pack.ts'
 import { createPackIndex } from '../../src/format/pack-builder.ts'
+import { atOnce } from '../../src/format/steps.ts'
 import { expectCode } from './expect-code.ts'
 import { flips, pattern, prefixes } from './pattern.ts'
 
@@ -254,6 +256,44 @@ describe('index', () => {
     expect(packs[1]!.name).toBe(packs[0]!.name)
     expect(packs[1]!.trailer).toEqual(packs[0]!.trailer)
   })
+})
+
+test('is regular when its blocks lie back to back, in any order, and compressed ones are smaller for it', () => {
+  const digests = Array.from({ length: 300 }, (_, i) => blake3(Uint8Array.of(i, i >> 8)))
+  const zstd = { compression: 1, check: pattern(8, 3) }
+  const blocks = digests.map((digest, i) => block(digest, i % 7 === 0 ? { ...zstd, stored: i % 99, raw: 100 } : {}))
+  const regular = seal(blocks)
+  expect(regular.built.isRegular).toBe(true)
+  expect(parsePackIndex(regular).isRegular).toBe(true)
+  expect(atOnce(compactingIndex(parsePackIndex(regular))).isRegular).toBe(true)
+  // Bytes of no block, at the end.
+  const longer = seal(blocks, 1)
+  expect(longer.built.isRegular).toBe(false)
+  expect(parsePackIndex(longer).isRegular).toBe(false)
+  expect(atOnce(compactingIndex(parsePackIndex(longer))).isRegular).toBe(false)
+  expect(seal(blocks.with(0, { ...block(digests[0]!), ...zstd })).built.isRegular).toBe(false)
+  // Each place and length that an entry may have in the place of its own.
+  const builder = (change: (i: number) => object) => {
+    const made = createPackIndex()
+    for (const [i, digest] of digests.slice(0, 5).entries()) {
+      const entry = { offset: 64 + 10 * i, storedLength: 10, rawLength: 20, codec: CODEC_RAW, kind: KIND.chunk }
+      made.add({ digest, ...entry, compression: 1, check: pattern(8, 1), ...change(i) })
+    }
+    return made.finish(header, 64 + 50).index.isRegular
+  }
+  expect(builder(() => ({}))).toBe(true)
+  for (let offset = 64; offset <= 104; offset++) {
+    expect(
+      builder((i) => (i === 2 ? { offset } : {})),
+      `at ${offset}`,
+    ).toBe(offset === 84)
+  }
+  for (let storedLength = 0; storedLength <= 15; storedLength++) {
+    expect(
+      builder((i) => (i === 2 ? { storedLength } : {})),
+      `${storedLength} bytes`,
+    ).toBe(storedLength === 10)
+  }
 })
 
 describe('reading', () => {

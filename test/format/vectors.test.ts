@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import { blake3 } from '../../src/format/blake3.ts'
+import { decodeListBlock } from '../../src/format/blob-list.ts'
 import { content } from '../../src/format/chunking.ts'
 import { CODEC_DAG_CBOR, type Codec, cidText } from '../../src/format/cid.ts'
 import { decodeCommit, encodeCommit } from '../../src/format/commit.ts'
@@ -20,6 +21,9 @@ import {
   inputBytes,
   type JsonVector,
   jsonVector,
+  type ListVector,
+  listVector,
+  manyBlobs,
   type PackVector,
   packVector,
   type RecordVector,
@@ -62,6 +66,20 @@ test('segments, manifest and commit record are the committed ones, and are read 
   expect(decodeManifest(bytesOf(vector.manifest.block))).toEqual(sampleManifest)
   expect(decodeCommit(bytesOf(vector.commit.block))).toMatchObject({ sequence: 3, message: 'nightly' })
   expect(decodeSegments(bytesOf(vector.segments.block), vector.segments.size, 'vector').length).toBe(96)
+})
+
+test('a blob list is the committed one, and is read from it', () => {
+  const vector = committed<ListVector>('blob-list.json')
+  expect(listVector()).toEqual(vector)
+  const manifest = decodeManifest(bytesOf(vector.manifest.block))
+  expect(manifest).toEqual({
+    list: { count: 3_000, digest: blake3(bytesOf(vector.root)) },
+    metadata: manyBlobs.metadata,
+  })
+  const root = decodeListBlock(bytesOf(vector.root))
+  expect('children' in root && root.children.reduce((sum, { count }) => sum + count, 0)).toBe(3_000)
+  const first = decodeListBlock(bytesOf(vector.first))
+  for (const [name, entry] of 'entries' in first ? first.entries : []) expect(manyBlobs.blobs.get(name)).toEqual(entry)
 })
 
 test('a pack is the committed one, and is read from it', () => {

@@ -154,7 +154,7 @@ export function scan(
 }
 
 export function headOf(first: Segment, tail: Segment, seen: JournalHead['seen'] = null): JournalHead {
-  return { store, id: journal, first: first.name, tail: tail.name, seen }
+  return { store, id: journal, first: first.name, tail: tail.name, seen, lost: null }
 }
 
 /** As HEAD notes it when a frame is durable. */

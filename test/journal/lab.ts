@@ -4,15 +4,14 @@ import { commitUnknown, writeDurable } from '../../src/fs/durable.ts'
 import { readFileOrNull } from '../../src/fs/io.ts'
 import type { FileSystem } from '../../src/fs/port.ts'
 import type { Mark } from '../../src/journal/appender.ts'
-import {
-  type NamedSegment,
-  type OpenJournalOptions,
-  type OwnedJournal,
-  openOwnedJournal,
-} from '../../src/journal/journal.ts'
+import { type OpenJournalOptions, openOwnedJournal } from '../../src/journal/journal.ts'
+import type { OwnedJournal } from '../../src/journal/owned.ts'
+import type { NamedSegment } from '../../src/journal/place.ts'
 import type { JournalHead } from '../../src/journal/plan-recovery.ts'
+import { planHead } from '../../src/journal/plan-repair.ts'
 import type { Covered } from '../../src/journal/plan-start.ts'
 import type { Entry } from '../../src/journal/read-segments.ts'
+import { scanAll } from '../../src/journal/recover.ts'
 import { journal as id, store } from './build.ts'
 
 export const ROOT = '/s'
@@ -45,6 +44,12 @@ export async function cover(fs: FileSystem, covered: Covered, from: Mark | null 
   await writeLabHead(fs, ROOT, { ...(await readLabHead(fs, ROOT)), covered, from })
 }
 
+/** Makes a HEAD of what the segments say alone, as a repair does. */
+export async function loseHead(fs: FileSystem): Promise<void> {
+  const planned = planHead(await scanAll(fs, DIRECTORY), store, [])
+  await writeLabHead(fs, ROOT, { journal: planned?.head ?? null, covered: null, from: null })
+}
+
 export async function openLab(
   fs: FileSystem,
   options: Partial<OpenJournalOptions> & { lock?: boolean; root?: string } = {},
@@ -58,13 +63,16 @@ export async function openLab(
       lockPath: lock ? `${root}/journal.lock` : null,
       async readState() {
         const { journal, covered, from } = await readLabHead(fs, root)
-        return { store, head: journal, from, covered, current: covered?.sequence ?? 0 }
+        return { store, head: journal, from, covered, current: covered?.sequence ?? 0, skips: [] }
       },
       async nameSegment({ segment, durable }: NamedSegment) {
         const head = await readLabHead(fs, root)
         const first = head.journal?.first ?? segment
         const seen = durable ?? head.journal?.seen ?? null
-        await writeLabHead(fs, root, { ...head, journal: { store, id, first, tail: segment, seen } })
+        await writeLabHead(fs, root, {
+          ...head,
+          journal: { store, id, first, tail: segment, seen, lost: head.journal?.lost ?? null },
+        })
       },
     },
     { id, changes: 1, lockWaitMs: 0, segmentBytesMax: 7 * 4096, ...rest },

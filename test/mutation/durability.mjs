@@ -61,7 +61,7 @@ export const durability = [
     why: 'without the fsync of its directory an acknowledged name is lost',
   },
   {
-    file: 'src/fs/durable.ts',
+    file: 'src/fs/make-directory.ts',
     find: `or may die before.
     await directory.sync()
 `,
@@ -70,33 +70,33 @@ export const durability = [
     why: 'a directory that was made and not made durable takes with it what is put into it',
   },
   {
-    file: 'src/fs/durable.ts',
+    file: 'src/fs/move-aside.ts',
     find: `await into.sync()
       await fs.rename(from, target)`,
     replace: 'await fs.rename(from, target)',
     why: 'the note that explains a file in quarantine may be lost, and the file not',
   },
   {
-    file: 'src/fs/durable.ts',
+    file: 'src/fs/move-aside.ts',
     find: 'await syncAfterRename(into, quarantineDirectory)',
     replace: '',
     why: 'what was moved into quarantine may be under neither name',
   },
   {
-    file: 'src/fs/durable.ts',
+    file: 'src/fs/move-aside.ts',
     find: 'await syncAfterRename(outOf, dirname(from))',
     replace: '',
     why: 'what was moved aside may come back',
   },
   {
-    file: 'src/fs/durable.ts',
+    file: 'src/fs/move-aside.ts',
     find: `await writeFully(file, [Buffer.from(\`\${text}\\n\`)], 0)
     await file.sync()`,
     replace: 'await writeFully(file, [Buffer.from(`${text}\\n`)], 0)',
     why: 'the note that explains a file in quarantine may be empty',
   },
   {
-    file: 'src/fs/durable.ts',
+    file: 'src/fs/write-tree.ts',
     find: 'await syncAfterRename(directory, parent)\n  })',
     replace: '})',
     why: 'a directory of blobs that was written out may be gone',
@@ -842,8 +842,8 @@ export const durability = [
   },
   {
     file: 'src/persist/commit.ts',
-    find: 'if (await isReadable(source, digest)) return true',
-    replace: 'if (digest !== undefined) return true',
+    find: 'if (await isReadable(source, digest)) continue',
+    replace: 'if (digest !== undefined) continue',
     why: 'a snapshot whose manifest has gone bad is acknowledged once more',
     tests: ['test/store/remembered.test.ts'],
   },

@@ -8,8 +8,8 @@ const table = ['test/journal/plan-recovery.test.ts', 'test/explore/journal-bytes
 /** @type {import('./durability.mjs').Mutation[]} */
 export const journal = [
   {
-    file: 'src/store-journal.ts',
-    find: "if (ctx.journal !== null) return { state: 'skipped', error: null }",
+    file: 'src/store-journal/look.ts',
+    find: 'if (ctx.journal !== null) return SKIPPED',
     replace: 'if (ctx.journal !== null) return first',
     why: 'what an owner is writing is not called damage',
     tests: ['test/store/journal.test.ts'],
@@ -22,7 +22,7 @@ export const journal = [
     tests: ['test/store/journal.test.ts'],
   },
   {
-    file: 'src/journal/journal.ts',
+    file: 'src/journal/owned.ts',
     find: 'appender.setUncovered(parts.reduce((sum, part) => sum + bytesOf(part), 0))',
     replace: '',
     why: 'a journal that was full goes on when a snapshot covers a part of it',
@@ -93,8 +93,8 @@ export const journal = [
   },
   {
     file: 'src/journal/plan-recovery.ts',
-    find: 'if (isHere ? tail.end < seen.offset : seen.segment.number > tail.name.number) {',
-    replace: 'if (seen.offset < 0) {',
+    find: 'const isCut = isHere ? tail.end < seen.offset : seen.segment.number > tail.name.number',
+    replace: 'const isCut = isHere && seen.offset < 0',
     why: 'a journal that ends before what HEAD has seen is damaged',
     tests: table,
   },
@@ -192,13 +192,13 @@ export const journal = [
   },
   {
     file: 'src/journal/plan-start.ts',
-    find: 'const first = Math.max(next, (covered?.sequence ?? 0) + 1)',
-    replace: 'const first = next',
+    find: 'const first = Math.max(next, (covered?.sequence ?? 0) + 1, ',
+    replace: 'const first = Math.max(next, ',
     why: 'a sequence that a snapshot covers is never given out again',
     tests: ['test/journal/journal.test.ts'],
   },
   {
-    file: 'src/journal/journal.ts',
+    file: 'src/journal/recover.ts',
     find: 'if (plan.damage.length > 0) throw damagedError(directory, plan)',
     replace: '',
     why: 'a journal that lost entries is not taken for a shorter one',
@@ -217,6 +217,48 @@ export const journal = [
     replace: '',
     why: 'in a store with a journal only its owner persists, and says what the snapshot covers',
     tests: ['test/store/journal.test.ts'],
+  },
+  {
+    file: 'src/journal/plan-recovery.ts',
+    find: 'const isKnown = lost.length === 0 && damage.every(',
+    replace: 'const isKnown = damage.every(',
+    why: 'no entry is given up but those that a repair recorded',
+    tests: ['test/store/journal-repair.test.ts'],
+  },
+  {
+    file: 'src/journal/plan-start.ts',
+    find: '(lost.at(-1)?.last ?? 0) + 1)',
+    replace: '0)',
+    why: 'a sequence that was lost is never given out again',
+    tests: ['test/store/journal-repair.test.ts'],
+  },
+  {
+    file: 'src/journal/plan-repair.ts',
+    find: 'lost.push({ first, last: first + SEQUENCE_JUMP - 1 })',
+    replace: '',
+    why: 'where the end is lost, more sequences may have been given out than anybody knows',
+    tests: ['test/store/journal-repair.test.ts'],
+  },
+  {
+    file: 'src/journal/plan-repair.ts',
+    find: 'return batches.some((batch) => batch === 1 || batch > 2)',
+    replace: 'return true',
+    why: 'a segment whose copied entries are not whole is not taken for the end of a journal without HEAD',
+    tests: crashes,
+  },
+  {
+    file: 'src/recovery/plan-line.ts',
+    find: 'if (isInside || isOther) return',
+    replace: 'if (isOther) return',
+    why: 'a snapshot that a rollback stepped over does not come back with a rebuilt HEAD',
+    tests: ['test/store/journal-repair.test.ts'],
+  },
+  {
+    file: 'src/persist/covers.ts',
+    find: '...(isNeeded ? { lost } : {}) }',
+    replace: '}',
+    why: 'what a repair recorded as lost stays recorded as long as the segments are needed',
+    tests: ['test/store/journal-repair.test.ts'],
   },
   {
     file: 'src/persist/covers.ts',
@@ -248,8 +290,8 @@ export const journal = [
   },
   {
     file: 'src/history/covers.ts',
-    find: 'skips: from > end ? skips : [...skips, [from, end]]',
-    replace: 'skips',
+    find: 'skips: [...skips.filter(([, last]) => last < from), [from, end]] }',
+    replace: 'skips }',
     why: 'entries of a line that was left are not replayed on another',
     tests: ['test/store/journal.test.ts'],
   },
@@ -275,7 +317,7 @@ export const journal = [
     tests: ['test/engines/live.test.ts'],
   },
   {
-    file: 'src/engines/live.ts',
+    file: 'src/engines/live-saves.ts',
     find: 'live.assertSound()\n',
     replace: '\n',
     why: 'an engine that a failed change has moved is not saved',
@@ -289,14 +331,14 @@ export const journal = [
     tests: ['test/engines/live.test.ts'],
   },
   {
-    file: 'src/engines/live.ts',
+    file: 'src/engines/replay.ts',
     find: 'const covers = restored?.snapshot.covers ?? 0\n',
     replace: 'const covers = 0\n',
     why: 'what the snapshot holds is not applied again',
     tests: ['test/engines/live.test.ts'],
   },
   {
-    file: 'src/journal/journal.ts',
+    file: 'src/journal/recover.ts',
     find: 'begin.number > head.tail.number ? begin : head.tail',
     replace: 'head.tail',
     why: 'a journal is read from where the snapshot stands, in whatever segment that is',
@@ -310,7 +352,7 @@ export const journal = [
     tests: ['test/store/journal.test.ts'],
   },
   {
-    file: 'src/store-journal.ts',
+    file: 'src/store-journal/open.ts',
     find: 'if (head.journal !== undefined) await session.swapHead(nextHead(head, { journal: null }))',
     replace: '',
     why: 'HEAD no longer names a journal when that is moved away',

@@ -127,8 +127,8 @@ export const objects = [
   },
   {
     file: 'src/load/snapshot.ts',
-    find: '      ctx.storage.supports.pins\n        ? once',
-    replace: '      ctx.storage !== null\n        ? once',
+    find: 'const others = ctx.storage.supports.pins\n',
+    replace: 'const others = ctx.storage !== null\n',
     why: 'a pack that was deleted under a reader is no damage',
     tests: histories,
   },

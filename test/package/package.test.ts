@@ -57,7 +57,10 @@ test('the tarball has the build and its documents, and nothing of the developmen
         .replaceAll('\\', '/'),
     )
   const unexpected = files.filter(
-    (path) => !/^(package\.json|[A-Z]+\.md|LICENSE(-\w+)?|docs\/[\w/-]+\.(md|svg)|dist\/.*\.(js|d\.ts))$/.test(path),
+    (path) =>
+      !/^(package\.json|[A-Z]+\.md|LICENSE(-\w+)?|docs\/[\w/-]+\.(md|svg|schema\.json)|dist\/.*\.(js|d\.ts))$/.test(
+        path,
+      ),
   )
   expect(unexpected).toEqual([])
   expect(files).toEqual(

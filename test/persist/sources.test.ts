@@ -642,7 +642,7 @@ describe('misuse is a TypeError before anything is done', () => {
 
 test.each([
   ['65,537 blobs', 65_537, 1, { limit: 'blobs', max: 65_536, actual: 65_537 }],
-  ['20,000 names of 1,000 bytes', 20_000, 995, { limit: 'manifestBytes', max: 16_777_216 }],
+  ['20,000 names of 1,000 bytes', 20_000, 995, { limit: 'nameBytes', max: 12_582_912, actual: 19_988_890 }],
 ])('%s are refused before any of them is read', async (_, count, nameBytes, details) => {
   let read = 0
   const source = (): BlobInput => ({
@@ -657,6 +657,25 @@ test.each([
   ])
   const error = await rejects(memory().persist({ blobs }), 'LIMIT_EXCEEDED')
   expect(error.details).toMatchObject(details)
+  expect(read).toBe(0)
+})
+
+test.each([
+  ['1 blob', 1],
+  ['300 blobs', 300],
+])('metadata that no manifest of %s can hold is refused before any of them is read', async (_, count) => {
+  let read = 0
+  const source = (): BlobInput => ({
+    [Symbol.iterator]: () => {
+      read += 1
+      return [bytes][Symbol.iterator]()
+    },
+  })
+  const blobs = Array.from({ length: count }, (_each, n): [string, BlobInput] => [`n${n}`, source()])
+  const store = memory()
+  const text = 'x'.repeat(16_777_216 - (count === 1 ? 200 : 100))
+  const error = await rejects(store.persist({ blobs, metadata: { text } }), 'LIMIT_EXCEEDED')
+  expect(error.details).toMatchObject({ limit: 'manifestBytes', max: 16_777_216 })
   expect(read).toBe(0)
 })
 

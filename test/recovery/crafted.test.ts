@@ -97,7 +97,7 @@ function blobOf(
   const { root } = dag.finish()
   const list = encodeSegments(Buffer.concat(segments))
   const blobs = new Map([['x', { root, size, segments: blake3(list), chunking: fixed(512) }]])
-  const manifest = encodeManifest({ blobs, metadata: {} })
+  const { block: manifest } = encodeManifest({ blobs, metadata: {} })
   const blocks = [
     ...chunks.map((bytes) => ({ bytes, kind: KIND.chunk, length: indexLength })),
     ...nodes.map((bytes) => ({ bytes, kind: KIND.node })),
@@ -271,11 +271,11 @@ describe('a manifest of a newer version', () => {
 })
 
 function newerManifest(): Uint8Array {
-  const manifest = encodeManifest({ blobs: new Map(), metadata: {} })
-  // "version": 1 → 2; the key is followed by its value, one byte.
+  const { block: manifest } = encodeManifest({ blobs: new Map(), metadata: {} })
+  // "version": 1 → 3; the key is followed by its value, one byte.
   const at = Buffer.from(manifest).indexOf('version') + 'version'.length
   const newer = new Uint8Array(manifest)
-  newer[at] = 2
+  newer[at] = 3
   return newer
 }
 

@@ -251,8 +251,28 @@ describe('a HEAD that is lost', () => {
 describe('STORE.json', () => {
   test('is made anew whatever else lies in the directory, as long as HEAD is good', async () => {
     const [pack] = packsOf(three)
-    const { history } = await repaired(withFiles(three, { 'STORE.json': null, [`${pack}.old`]: fileOf(three, pack!) }))
+    const image = withFiles(three, { 'STORE.json': null, [`${pack}.old`]: fileOf(three, pack!) })
+    await rejects(
+      visit(image, (store) => store.persist({ blobs: {} })),
+      'STORE_DAMAGED',
+    )
+    const { history } = await repaired(image)
     expect(history).toHaveLength(3)
+  })
+
+  test.each<[string, Record<string, Uint8Array | null>]>([
+    ['HEAD.json is lost and a pack is empty', { 'HEAD.json': null, [packsOf(three)[0]!]: new Uint8Array(0) }],
+    [
+      'both HEADs are lost beside a foreign file',
+      { 'HEAD.json': null, 'HEAD.prev.json': null, notes: Buffer.from('x') },
+    ],
+  ])('is made anew where %s too, as the dry repair says', async (_, changes) => {
+    const image = withFiles(three, { 'STORE.json': null, ...changes })
+    const { result: dry } = await visit(image, (store) => store.repair({ dryRun: true }))
+    const { report, history } = await repaired(image)
+    expect(report.actions).toEqual(dry.actions)
+    expect(report.applied).toBe(true)
+    expect(history.length).toBeGreaterThanOrEqual(2)
   })
 
   test.each<[string, Uint8Array | null]>([

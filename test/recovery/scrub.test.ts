@@ -62,7 +62,13 @@ describe('a round', () => {
     const blocks = packsOf(large).flatMap((path) => blocksOf(large, path))
     const bytes = blocks.reduce((sum, block) => sum + block.bytes, 0)
     const { result, image } = await visit(large, (store) => store.scrub())
-    expect(result).toEqual({ ok: true, problems: [], checked: { blocks: blocks.length, bytes }, cursor: null })
+    expect(result).toEqual({
+      ok: true,
+      problems: [],
+      checked: { blocks: blocks.length, bytes },
+      journal: 'none',
+      cursor: null,
+    })
     expect(keyOf(image)).toBe(keyOf(large))
   })
 
@@ -153,7 +159,13 @@ describe('while packs come and go', () => {
     const { result } = await visit(allRotten(large), (store) => store.scrub({ cursor: `${'0'.repeat(63)}1:5` }))
     expect(result.checked.blocks).toBe(digestsIn(large).length)
     const last = await visit(large, (store) => store.scrub({ cursor: `${'f'.repeat(64)}:5` }))
-    expect(last.result).toEqual({ ok: true, problems: [], checked: { blocks: 0, bytes: 0 }, cursor: null })
+    expect(last.result).toEqual({
+      ok: true,
+      problems: [],
+      checked: { blocks: 0, bytes: 0 },
+      journal: 'none',
+      cursor: null,
+    })
     const beyond = await visit(large, (store) => store.scrub({ cursor: `${names.at(-1)}:4000000000` }))
     expect(beyond.result).toMatchObject({ ok: true, checked: { blocks: 0 }, cursor: null })
   })
@@ -220,7 +232,13 @@ describe('what it finds', () => {
 
 test('a store that was never made has nothing to check', async () => {
   const disk = createDisk()
-  expect(await open(disk).scrub()).toEqual({ ok: true, problems: [], checked: { blocks: 0, bytes: 0 }, cursor: null })
+  expect(await open(disk).scrub()).toEqual({
+    ok: true,
+    problems: [],
+    checked: { blocks: 0, bytes: 0 },
+    journal: 'none',
+    cursor: null,
+  })
   expect(disk.image().entries.size).toBe(0)
 })
 

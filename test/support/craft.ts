@@ -74,21 +74,36 @@ export interface CraftOptions {
 /** A store whose current snapshot has this manifest, all in one pack. */
 export function craftStore(top: CraftedBlock, blocks: readonly CraftedBlock[], options: CraftOptions = {}): Files {
   const packs = [craftPack([...blocks, top], options)]
-  const snapshots = [snapshotOf(2, top, 1)]
+  const snapshots = [snapshotOf(2, top, [1])]
   if (options.older === true) {
     const honest = chunk(Buffer.from('the older one'))
     const olderTop = manifest({
       blob: { root: linkTo(honest), size: 13, chunking: { kind: 'content', average: 16_384 } },
     })
     packs.push(craftPack([honest, olderTop], {}))
-    snapshots.push(snapshotOf(1, olderTop, 2))
+    snapshots.push(snapshotOf(1, olderTop, [2]))
   }
+  return filesWith(packs, snapshots)
+}
+
+/** A store whose current snapshot needs all of these packs. Its manifest is in the first one, and the last one is looked into next. */
+export function craftStoreOf(top: CraftedBlock, packs: readonly CraftedPack[]): Files {
+  return filesWith(packs, [
+    snapshotOf(
+      2,
+      top,
+      packs.map((_, i) => i + 1),
+    ),
+  ])
+}
+
+function filesWith(packs: readonly CraftedPack[], snapshots: readonly ReturnType<typeof snapshotOf>[]): Files {
   const head = encodeHead({
     storeId,
     revision: 2,
     sequence: 2,
     current: 2,
-    snapshots,
+    snapshots: [...snapshots],
     packs: packs.map(({ name, bytes }, i) => ({ id: i + 1, name, bytes: bytes.length, blocks: 1, live: null })),
     retired: [],
     damaged: [],
@@ -101,9 +116,14 @@ export function craftStore(top: CraftedBlock, blocks: readonly CraftedBlock[], o
   ])
 }
 
-function snapshotOf(sequence: number, top: CraftedBlock, pack: number) {
+function snapshotOf(sequence: number, top: CraftedBlock, packs: readonly number[]) {
   const text = cidText(idOf(top))
-  return { sequence, manifest: text, time, tags: [], abandoned: false, pack, packs: [pack], size: 0 }
+  return { sequence, manifest: text, time, tags: [], abandoned: false, pack: packs[0]!, packs: [...packs], size: 0 }
+}
+
+export interface CraftedPack {
+  name: string
+  bytes: Uint8Array
 }
 
 /** A pack of these blocks, sealed. `header`: 64 bytes, by default those of the store that `craftStore` makes. */
@@ -111,7 +131,7 @@ export function craftPack(
   blocks: readonly CraftedBlock[],
   options: CraftOptions,
   header: Uint8Array = encodePackHeader({ storeId: fromHex(storeId, 16), revision: 2, nonce: new Uint8Array(16) }),
-): { name: string; bytes: Uint8Array } {
+): CraftedPack {
   const data: Uint8Array[] = []
   let position = header.length
   const entries = blocks.map((block) => {

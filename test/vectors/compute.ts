@@ -2,6 +2,8 @@
 // compare it with what was written down.
 
 import { blake3 } from '../../src/format/blake3.ts'
+import type { BlobEntry } from '../../src/format/blob-entry.ts'
+import { decodeListBlock } from '../../src/format/blob-list.ts'
 import { type Chunking, content, cutter, fixed } from '../../src/format/chunking.ts'
 import { type BlockId, CODEC_DAG_CBOR, CODEC_RAW, cidOf, cidText } from '../../src/format/cid.ts'
 import { encodeCommit } from '../../src/format/commit.ts'
@@ -164,7 +166,7 @@ export function recordVector(): RecordVector {
     block: toHex(block),
     cid: cidText({ codec: CODEC_DAG_CBOR, digest: blake3(block) }),
   })
-  const manifest = encodeManifest(sampleManifest)
+  const { block: manifest } = encodeManifest(sampleManifest)
   return {
     note: 'segments: digests are BLAKE3 of the texts "segment 0", "segment 1", "segment 2". manifest, commit: see compute.ts.',
     segments: {
@@ -182,6 +184,48 @@ export function recordVector(): RecordVector {
         packs: [new Uint8Array(32).fill(0x11), new Uint8Array(32).fill(0x22)],
       }),
     ),
+  }
+}
+
+/** 3,000 small blobs, of which some have a type. */
+export const manyBlobs: Manifest = {
+  blobs: new Map(
+    Array.from({ length: 3_000 }, (_, i): [string, BlobEntry] => [
+      `notes/${i}.md`,
+      {
+        root: rawId(`note ${i}`),
+        size: i % 1_000,
+        chunking: content(),
+        ...(i % 100 === 0 ? { type: 'text/markdown' } : {}),
+      },
+    ]),
+  ),
+  metadata: { notes: 3_000 },
+}
+
+export interface ListVector {
+  note: string
+  manifest: { block: string; cid: string }
+  root: string
+  /** Of each block: how many items it has. */
+  items: number[]
+  first: string
+  digestOfDigests: string
+}
+
+export function listVector(): ListVector {
+  const { block, list } = encodeManifest(manyBlobs)
+  const items = list.map((part) => decodeListBlock(part.block))
+  return {
+    note:
+      'Blobs: for i from 0 to 2999, the name "notes/", i in decimal, ".md"; root the raw CID of the text "note " and i; size i % 1000; content-defined ' +
+      'chunking of average 16384; if i % 100 is 0 the type text/markdown. Metadata { notes: 3000 }. items, digestOfDigests: of the blocks of the list, ' +
+      'level by level, leaves first. first: the first leaf. root: the last block.',
+    manifest: { block: toHex(block), cid: cidText({ codec: CODEC_DAG_CBOR, digest: blake3(block) }) },
+    root: toHex(list.at(-1)!.block),
+    items: items.map((part) => ('entries' in part ? part.entries : part.children).length),
+    first: toHex(list[0]!.block),
+    digestOfDigests: toHex(blake3(Buffer.concat(list.map(({ digest }) => digest)))),
   }
 }
 

@@ -17,6 +17,7 @@ import {
   dagVector,
   frameInput,
   jsonVector,
+  listVector,
   packVector,
   recordVector,
   type ZstdVector,
@@ -63,6 +64,7 @@ write(
 )
 write('dag.json', dagVector())
 write('records.json', recordVector())
+write('blob-list.json', listVector())
 write('pack.json', packVector())
 write('json-files.json', jsonVector())
 write('journal.json', journalVector())

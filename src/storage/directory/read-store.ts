@@ -175,7 +175,7 @@ export function createStoreReader(fs: FileSystem, root: string): StoreReader {
     const entries = await attempt(ignoreMissing(sortFiles(fs, root, await isBegun())), `looking at ${root}`)
     const foreign = entries?.foreign.filter((path) => !isHarmless(path)) ?? []
     if (foreign.length === 0) return
-    // With a good HEAD it is a store that lost its STORE.json. A repair rewrites it, whatever other files exist.
+    // With a good HEAD it is a store that lost its STORE.json. The error of whoever reads it says so, and what to do.
     if ((await found(at.head, (bytes) => parseHead(bytes, at.head))).state === 'good') return
     const some = foreign.slice(0, 5).join(', ') + (foreign.length > 5 ? ` and ${foreign.length - 5} more` : '')
     throw new HoldfastError(

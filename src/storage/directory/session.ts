@@ -8,7 +8,7 @@ import { emptyHead } from '../../format/empty-head.ts'
 import type { Head } from '../../format/head.ts'
 import { JSON_BYTES_MAX } from '../../format/limits.ts'
 import { encodeStoreFile } from '../../format/store-file.ts'
-import { DirectorySyncFailed, moveAside, writeDurable } from '../../fs/durable.ts'
+import { DirectorySyncFailed, writeDurable } from '../../fs/durable.ts'
 import {
   assertNoLink,
   attempt,
@@ -19,6 +19,7 @@ import {
   readFully,
   writeFully,
 } from '../../fs/io.ts'
+import { moveAside } from '../../fs/move-aside.ts'
 import type { Directory } from '../../fs/port.ts'
 import { createTemp, listTemps, reapTemps, type Temp, UNLOCKED_TEMP_AGE_MS } from '../../fs/temps.ts'
 import { headFrom } from '../head-from.ts'

@@ -4,7 +4,6 @@ import { hostname } from 'node:os'
 import { resolve } from 'node:path'
 import { clock } from '../../clock.ts'
 import { HoldfastError } from '../../errors.ts'
-import { makeDirectory } from '../../fs/durable.ts'
 import { acquireFileLock } from '../../fs/file-lock.ts'
 import {
   assertNoLink,
@@ -17,6 +16,7 @@ import {
   statOrNull,
 } from '../../fs/io.ts'
 import { locksAvailable } from '../../fs/lock.ts'
+import { makeDirectory } from '../../fs/make-directory.ts'
 import { syncRefused, withSyncCalls } from '../../fs/node.ts'
 import type { FileStat, FileSystem } from '../../fs/port.ts'
 import { createQueue, type Queue } from '../../fs/queue.ts'
@@ -88,8 +88,9 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
     return clock.monotonicMs() - writtenMs < WARM_MS
   }
 
-  async function prepare(): Promise<FileStat> {
-    await reader.assertRoomForStore()
+  async function prepare(isRepair: boolean): Promise<FileStat> {
+    // A repair asks for the lock only when its plan has found a store, which other files beside it do not make less of one.
+    if (!isRepair) await reader.assertRoomForStore()
     await makeDirectory(fs, root, 0o700)
     const stat = await attempt(fs.stat(root), `looking at ${root}`)
     for (const path of [at.packs, at.tmp]) {
@@ -128,13 +129,13 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
    * Runs one at a time, so that writes queue in the order of their calls: the last state persisted must be the last one
    * kept.
    */
-  function enter(quickFs: FileSystem): Promise<Prepared> {
+  function enter(quickFs: FileSystem, isRepair: boolean): Promise<Prepared> {
     const before = entered
     async function next(): Promise<Prepared> {
       await before.catch(() => undefined)
       prepared = prepared && (await stillPrepared(prepared, quickFs))
       if (prepared !== null) return prepared
-      const stat = await prepare()
+      const stat = await prepare(isRepair)
       prepared = { stat, shared: sharedState(await attempt(fs.realpath(root), `resolving ${root}`)) }
       return prepared
     }
@@ -156,7 +157,7 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
       assertSyncAllowed(root)
       if (lock) assertLocks(root)
       const quickFs = isWarm() ? withSyncCalls(fs) : fs
-      const { stat, shared } = await enter(quickFs)
+      const { stat, shared } = await enter(quickFs, write.repair === true)
       const modes = modesOf(stat)
       const startMs = clock.monotonicMs()
       return await shared.queue.run(

@@ -130,14 +130,16 @@ interface LooseBlob {
 }
 
 function blobsIn(manifest: unknown): LooseBlob[] {
-  const blobs = (manifest as { blobs?: unknown } | null)?.blobs
-  if (typeof blobs !== 'object' || blobs === null) return []
+  // A leaf of a blob list is the map itself.
+  const isManifest = (manifest as { format?: unknown } | null)?.format !== undefined
+  const blobs = isManifest ? (manifest as { blobs?: unknown }).blobs : manifest
+  if (typeof blobs !== 'object' || blobs === null || Array.isArray(blobs)) return []
   return Object.values(blobs).filter((blob): blob is LooseBlob => typeof blob === 'object' && blob !== null)
 }
 
 function lieInManifest(loose: LooseStore, random: Random): string | null {
   const manifest = some(loose, random, KIND.manifest)
-  if (manifest === null) return null
+  if (manifest === null || !hasBlobs(manifest)) return null
   const value = structuredLinks(manifest.value) as { blobs: Record<string, LooseBlob>; [field: string]: unknown }
   const names = Object.keys(value.blobs)
   const blob = value.blobs[random.pick(names)]!
@@ -185,7 +187,7 @@ function lieInManifest(loose: LooseStore, random: Random): string | null {
     [
       'a newer version',
       () => {
-        value.version = 2
+        value.version = 3
       },
     ],
     [
@@ -200,6 +202,12 @@ function lieInManifest(loose: LooseStore, random: Random): string | null {
   change()
   manifest.value = value
   return `a manifest has ${name}`
+}
+
+/** Its blobs are not in a list. */
+function hasBlobs({ value }: Content): boolean {
+  const blobs = (value as { blobs?: unknown }).blobs
+  return typeof blobs === 'object' && blobs !== null && !Array.isArray(blobs)
 }
 
 /** A copy that shares nothing but links and bytes. */

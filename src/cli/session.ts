@@ -1,0 +1,188 @@
+// What a verb is given: the store that was named, the signal that stops it, where its progress goes, and the warnings that it met.
+
+import { lstatSync, statSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { HoldfastError } from '../errors.ts'
+import type { OpenOptions, Snapshot, SnapshotInfo, Store, Warning } from '../index.ts'
+import { commandLine, Refusal, usage } from './failure.ts'
+import { parseSnapshot } from './notation.ts'
+import type { Stage } from './progress-line.ts'
+
+/** The options that every verb takes. */
+export interface CommonOptions {
+  store?: string
+  json?: boolean
+  quiet?: boolean
+  lockWait?: number
+}
+
+export interface Session {
+  readonly verb: string
+  readonly json: boolean
+  readonly quiet: boolean
+  /** Aborted by Ctrl-C and by SIGTERM, with an `Interrupted`. */
+  readonly signal: AbortSignal
+  readonly onProgress: (stage: Stage) => void
+  readonly warnings: readonly Warning[]
+  /** The store's directory, absolute. @throws a usage error if none was given */
+  readonly location: string
+  /** A command on the same store, to be typed next. */
+  commandLine(command: string): string
+  /** Opens the store for reading. It takes no lock and writes nothing. @throws STORE_NOT_FOUND */
+  read(): Promise<Store>
+  /** Opens the store for writing, with `init` also where there is none yet. @throws STORE_NOT_FOUND, OTHER_OWNER */
+  write(options?: OpenOptions & { init?: boolean | undefined }): Promise<Store>
+  close(): Promise<void>
+}
+
+interface SessionParts {
+  verb: string
+  options: CommonOptions
+  signal: AbortSignal
+  onProgress: (stage: Stage) => void
+  onWarning(warning: Warning): void
+}
+
+export function createSession({ verb, options, signal, onProgress, onWarning }: SessionParts): Session {
+  const opened: Store[] = []
+  const warnings: Warning[] = []
+  const location = (): string => storeLocation(options.store)
+
+  async function open(openOptions: OpenOptions): Promise<Store> {
+    const { openStore } = await import('../index.ts')
+    const store = await openStore(location(), {
+      onWarning(warning) {
+        warnings.push(warning)
+        onWarning(warning)
+      },
+      ...(options.lockWait === undefined ? {} : { lockWaitMs: options.lockWait }),
+      ...openOptions,
+    })
+    opened.push(store)
+    return store
+  }
+
+  return {
+    verb,
+    json: options.json === true,
+    quiet: options.quiet === true,
+    signal,
+    onProgress,
+    warnings,
+    get location() {
+      return location()
+    },
+    commandLine: (command) => commandLine(command, options.store ?? null),
+    async read() {
+      assertStoreThere(location())
+      return await open({ readOnly: true })
+    },
+    async write({ init = false, ...openOptions } = {}) {
+      if (!init) assertStoreThere(location())
+      assertMayWrite(location())
+      return await open(openOptions)
+    },
+    async close() {
+      for (const store of opened.splice(0)) await store.close()
+    },
+  }
+}
+
+/** The directory that `--store`, or else HOLDFAST_STORE, names. */
+function storeLocation(given: string | undefined): string {
+  const path = given ?? process.env.HOLDFAST_STORE
+  if (path === undefined || path === '') {
+    throw usage('no store was named: give --store <dir>, or set HOLDFAST_STORE')
+  }
+  if (/^~[\w.-]*([/\\]|$)/.test(path) || /^[a-z][a-z0-9+.-]+:\/\//i.test(path)) {
+    throw usage(`${path} is no path: a shell replaces ~ only where it is not quoted, and URLs are not supported`)
+  }
+  return resolve(path)
+}
+
+/** What every store has, damaged ones too. */
+const SIGNS = ['HEAD.json', 'STORE.json', 'HEAD.prev.json', 'packs']
+
+/** A mistyped path must say so, and never become a store or an empty list. */
+function assertStoreThere(path: string): void {
+  try {
+    if (SIGNS.some((name) => lstatSync(join(path, name), { throwIfNoEntry: false }) !== undefined)) return
+  } catch (error) {
+    // ENOTDIR, EACCES: opening the store says what is wrong.
+    if ((error as NodeJS.ErrnoException).code !== 'ENOTDIR') return
+  }
+  throw new Refusal('STORE_NOT_FOUND', 'input', `there is no store at ${path}`, {
+    details: { path },
+    next: 'persist --init <name>=<file>',
+  })
+}
+
+/**
+ * What another user makes in a store its owner may not be able to read or replace. Root gives each file to the owner; others are refused,
+ * before anything is changed.
+ */
+function assertMayWrite(path: string): void {
+  const user = process.geteuid?.()
+  if (user === undefined || user === 0) return
+  const owner = ownerOf(path)
+  if (owner === null || owner === user) return
+  throw new Refusal(
+    'OTHER_OWNER',
+    'input',
+    `${path} belongs to user ${owner}, and this command runs as user ${user}, whose files that user may not be able to read; run it as ` +
+      `user ${owner}, or as root, which gives each file that it makes to the owner`,
+    { details: { path, owner, user } },
+  )
+}
+
+/** Who writes the store: the owner of HEAD, or of the directory while there is none. */
+function ownerOf(path: string): number | null {
+  for (const place of [join(path, 'HEAD.json'), join(path, 'STORE.json'), path]) {
+    try {
+      return statSync(place).uid
+    } catch {
+      // Not there, or not to be looked at: writing it fails with a better message.
+    }
+  }
+  return null
+}
+
+/** The snapshot that was written down. @throws SNAPSHOT_NOT_FOUND */
+export async function findSnapshot(store: Store, text: string): Promise<SnapshotInfo> {
+  const name = parseSnapshot(text)
+  const snapshots = await store.snapshots()
+  const found = pick(snapshots, name)
+  if (found !== undefined) return found
+  const sequences = snapshots.slice(0, 10).map(({ sequence }) => sequence)
+  const tags = snapshots.flatMap((snapshot) => snapshot.tags).slice(0, 20)
+  const has =
+    `it keeps ${sequences.join(', ') || 'none'}${snapshots.length > sequences.length ? ' and older ones' : ''}` +
+    `${tags.length > 0 ? `; tags are ${tags.join(', ')}` : ''}`
+  throw new HoldfastError('SNAPSHOT_NOT_FOUND', `${store.location} has no snapshot ${text}; ${has}`, {
+    details: { at: text, sequences, tags },
+  })
+}
+
+function pick(snapshots: readonly SnapshotInfo[], name: ReturnType<typeof parseSnapshot>): SnapshotInfo | undefined {
+  if (name.kind === 'sequence') return snapshots.find(({ sequence }) => sequence === name.sequence)
+  if (name.kind === 'tag') return snapshots.find(({ tags }) => tags.includes(name.tag))
+  const current = snapshots.findIndex((snapshot) => snapshot.current)
+  if (current === -1) return undefined
+  return snapshots.slice(current).filter((snapshot) => snapshot.current || !snapshot.abandoned)[name.back]
+}
+
+/** Opens the snapshot that was written down, gives it to `use`, and disposes of it. */
+export async function withSnapshot<T>(
+  session: Session,
+  text: string | undefined,
+  use: (snapshot: Snapshot, store: Store) => Promise<T>,
+): Promise<T> {
+  const store = await session.read()
+  const { sequence } = await findSnapshot(store, text ?? 'current')
+  const snapshot = await store.load({ at: sequence, required: true, signal: session.signal })
+  try {
+    return await use(snapshot!, store)
+  } finally {
+    await snapshot!.dispose()
+  }
+}

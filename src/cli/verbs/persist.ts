@@ -1,0 +1,186 @@
+// `holdfast persist`: saves files, directories and standard input as one snapshot.
+
+import { readFileSync, statSync } from 'node:fs'
+import { type Command, Option } from 'commander'
+import { HoldfastError } from '../../errors.ts'
+import type { BlobInput, Chunking, PersistOptions, PersistResult, Watermark } from '../../index.ts'
+import { usage } from '../failure.ts'
+import { parseChunking, parseCount, parseSource } from '../notation.ts'
+import { sizeText } from '../screen.ts'
+import { findSnapshot } from '../session.ts'
+import type { Verb } from '../verb.ts'
+
+/** The most that a store keeps. */
+const KEEP_ALL = 1000
+
+interface Options {
+  init?: boolean
+  message?: string
+  metadata?: string
+  watermark?: string
+  chunking?: { kind: Chunking['kind']; bytes: number | null }
+  keepLast?: number
+  expectedHead?: string
+  covers?: number
+  allowEmpty?: boolean
+}
+
+export const persist: Verb = {
+  usage: 'persist <name=source...>',
+  summary: 'save files, directories or standard input as one snapshot',
+  description:
+    '<source> is a file, a directory (one blob for each file in it), or - for standard input. All blobs are saved together, or none. Every older ' +
+    'snapshot is kept unless --keep-last is given: what a service keeps by its own rule is not dropped by a save by hand.',
+  examples: [
+    'persist --init index=./index.bin documents.json=./documents.json -s ./data/search',
+    'pg_dump app | holdfast persist dump.sql=- -m nightly -s /var/backups/app',
+    'persist site=./public -s ./data/site',
+  ],
+  options: (command: Command) =>
+    command
+      .option('--init', 'make the store if there is none there')
+      .option('-m, --message <text>', 'for people who read the history')
+      .option('--metadata <json>', 'metadata as DAG-JSON, or @<file> with it')
+      .option('--watermark <json>', 'the position of the source of truth: a number, text, or several by name')
+      .addOption(
+        new Option('--chunking <how>', 'content, content:16KiB or fixed:4KiB; default: content').argParser(
+          parseChunking,
+        ),
+      )
+      .addOption(
+        new Option('--keep-last <n>', 'keep only so many snapshots beside tagged ones; default: all').argParser(
+          (text) => parseCount(text, 1),
+        ),
+      )
+      .option('--expected-head <snapshot>', 'fail if another snapshot is the current one; none: if there is one')
+      .addOption(
+        new Option('--covers <n>', 'the blobs hold the effect of the entries of the journal up to this one').argParser(
+          (text) => parseCount(text, 0),
+        ),
+      )
+      .option('--allow-empty', 'take standard input that is empty'),
+  async run(session, args, options: Options) {
+    const blobs = sourcesOf(args, options.allowEmpty === true)
+    const request: PersistOptions = {
+      blobs,
+      message: options.message,
+      metadata: await metadataOf(options.metadata),
+      watermark:
+        options.watermark === undefined
+          ? undefined
+          : ((await fromDagJson('--watermark', options.watermark)) as Watermark),
+      covers: options.covers,
+      keepLast: keepLastOf(options.keepLast),
+      chunking: await chunkingOf(options.chunking),
+      signal: session.signal,
+      onProgress: session.onProgress,
+    }
+    const store = await session.write({ init: options.init })
+    if (options.expectedHead !== undefined) {
+      request.expectedHead =
+        options.expectedHead === 'none' ? null : (await findSnapshot(store, options.expectedHead)).sequence
+    }
+    if (options.covers !== undefined) await store.openJournal()
+    const result = await store.persist(request)
+    return {
+      document: { store: store.location, ...resultDocument(result) },
+      text: () => [resultText(result)],
+      isNotice: true,
+    }
+  },
+}
+
+function resultDocument({
+  sequence,
+  manifest,
+  unchanged,
+  bytes,
+  blobs,
+  durationMs,
+}: PersistResult): Record<string, unknown> {
+  const list = Object.entries(blobs).map(([name, { cid, size }]) => ({ name, cid, size }))
+  return { sequence, manifest, unchanged, bytes, blobs: list, durationMs: Math.round(durationMs) }
+}
+
+function resultText({ sequence, unchanged, bytes, blobs }: PersistResult): string {
+  if (unchanged) return `unchanged: snapshot ${sequence} has exactly this`
+  const count = Object.keys(blobs).length
+  return `snapshot ${sequence}: ${count === 1 ? '1 blob' : `${count} blobs`}, ${sizeText(bytes.total)}, of which ${sizeText(bytes.written)} were written`
+}
+
+function keepLastOf(given: number | undefined): number {
+  if (given !== undefined && given > KEEP_ALL) throw usage(`--keep-last is from 1 to ${KEEP_ALL}`)
+  return given ?? KEEP_ALL
+}
+
+function sourcesOf(args: readonly string[], allowEmpty: boolean): [string, BlobInput][] {
+  const sources = args.map(parseSource)
+  if (sources.filter(({ path }) => path === '-').length > 1) throw usage('standard input can be only one blob')
+  const names = sources.map(({ name }) => name)
+  const twice = names.find((name, i) => names.indexOf(name) !== i)
+  if (twice !== undefined) throw usage(`two blobs are named ${twice}`)
+  return sources.map(({ name, path }): [string, BlobInput] => {
+    if (path === '-') return [name, standardInput(allowEmpty)]
+    const isDirectory = isDirectoryAt(path, name)
+    return [name, isDirectory ? { directory: path } : { file: path }]
+  })
+}
+
+/** A file that is not there is a typing mistake, told before the store is made or locked. What cannot be looked at, the save says. */
+function isDirectoryAt(path: string, name: string): boolean {
+  try {
+    return statSync(path).isDirectory()
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') return false
+    throw new HoldfastError('SOURCE_FAILED', `${path}, the source of blob ${JSON.stringify(name)}, does not exist`, {
+      details: { blob: name, path },
+    })
+  }
+}
+
+/** What ends without a byte is a command that failed, far more often than data. */
+async function* standardInput(allowEmpty: boolean): AsyncGenerator<Uint8Array> {
+  let isEmpty = true
+  for await (const bytes of process.stdin as AsyncIterable<Uint8Array>) {
+    isEmpty = false
+    yield bytes
+  }
+  if (isEmpty && !allowEmpty) throw new Error('standard input was empty; --allow-empty takes it')
+}
+
+async function chunkingOf(given: Options['chunking']): Promise<Chunking | undefined> {
+  if (given === undefined) return undefined
+  const { content, fixed } = await import('../../index.ts')
+  try {
+    if (given.kind === 'fixed') return fixed(given.bytes!)
+    return content(given.bytes === null ? {} : { averageBytes: given.bytes })
+  } catch (error) {
+    throw usage(`--chunking: ${(error as Error).message}`)
+  }
+}
+
+async function metadataOf(given: string | undefined): Promise<Record<string, unknown> | undefined> {
+  if (given === undefined) return undefined
+  const value = await fromDagJson('--metadata', given.startsWith('@') ? readText(given.slice(1)) : given)
+  if (typeof value !== 'object' || value === null || Array.isArray(value) || value instanceof Uint8Array) {
+    throw usage('--metadata is an object, as in {"source":"nightly"}')
+  }
+  return value as Record<string, unknown>
+}
+
+function readText(path: string): string {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch (error) {
+    throw usage(`--metadata: ${path} cannot be read: ${(error as Error).message}`)
+  }
+}
+
+async function fromDagJson(option: string, text: string): Promise<unknown> {
+  const { parse } = await import('@ipld/dag-json')
+  try {
+    return parse(text)
+  } catch (error) {
+    throw usage(`${option} is not DAG-JSON: ${(error as Error).message}`)
+  }
+}

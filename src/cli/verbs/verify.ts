@@ -1,0 +1,61 @@
+// `holdfast verify`: looks at everything, changes nothing, and says what is damaged.
+
+import type { Problem, SnapshotHealth, VerifyReport } from '../../index.ts'
+import { EXIT, type ExitCode } from '../exit-codes.ts'
+import { durationText, type Line, sizeText } from '../screen.ts'
+import type { Verb } from '../verb.ts'
+
+export const verify: Verb = {
+  usage: 'verify',
+  summary: 'check the whole store, and change nothing; exit code 10 if something is damaged',
+  examples: ['verify -s ./data/search', 'verify --quick --json -s ./data/search'],
+  options: (command) => command.option('--quick', 'check every structure, but do not read the bytes of blobs'),
+  async run(session, _args, { quick }: { quick?: boolean }) {
+    const store = await session.read()
+    const { signal, onProgress } = session
+    const report = await store.verify({ level: quick === true ? 'quick' : 'full', signal, onProgress })
+    const { location, durationMs, ...rest } = report
+    return {
+      document: { store: location, ...rest, durationMs: Math.round(durationMs) },
+      text: () => reportLines(report, session.commandLine('repair --dry-run')),
+      isNotice: report.ok,
+      exit: report.ok ? EXIT.done : exitCodeOfProblems(report.problems),
+    }
+  },
+}
+
+function reportLines(
+  { ok, level, problems, snapshots, checked, journal, durationMs }: VerifyReport,
+  repair: string,
+): Line[] {
+  const read = level === 'full' ? `, ${checked.blocks} blocks, ${sizeText(checked.bytes)}` : ''
+  const looked = `${snapshots.length} snapshots, ${checked.packs} packs${read} checked in ${durationText(durationMs)}`
+  const lines: Line[] = [ok ? { text: `ok: ${looked}`, style: 'green' } : { text: `damaged: ${looked}`, style: 'red' }]
+  if (journal === 'skipped') lines.push('The journal is in use by its owner and was not checked.')
+  lines.push(...problemLines(problems), ...snapshots.filter(({ intact }) => !intact).map(healthLine))
+  if (!ok) lines.push(['Next: ', { text: repair, style: 'bold' }])
+  return lines
+}
+
+/** Damaged; unless it is no store of ours, or the disk could not be read and everything else is well. */
+export function exitCodeOfProblems(problems: readonly Problem[]): ExitCode {
+  const open = problems.filter(({ recorded }) => recorded !== true)
+  if (open.some(({ code }) => code === 'NOT_A_STORE' || code === 'VERSION_UNSUPPORTED')) return EXIT.unsupported
+  if (open.length > 0 && open.every(({ code }) => code === 'IO_FAILED')) return EXIT.environment
+  return EXIT.damaged
+}
+
+export function problemLines(problems: readonly Problem[]): Line[] {
+  return problems.map((problem): Line => {
+    const known = problem.recorded === true ? ' (known)' : ''
+    return [
+      { text: `${problem.code} `, style: problem.recorded === true ? 'yellow' : 'red' },
+      `${problem.message}${known}`,
+    ]
+  })
+}
+
+function healthLine({ sequence, damagedBlobs, manifestLost }: SnapshotHealth): Line {
+  const what = manifestLost ? 'its manifest is lost' : `damaged: ${damagedBlobs.join(', ')}`
+  return `snapshot ${sequence} cannot be loaded whole: ${what}`
+}

@@ -1,0 +1,88 @@
+// What `openEngine` is told, and what an open engine offers.
+
+import type { Watermark } from '../index.ts'
+import type { OptionTable } from '../misuse.ts'
+import { AUTOSAVE_OPTIONS, type AutosaveOptions, type Lag } from './autosave-options.ts'
+
+/** What `apply` is told of a change. */
+export interface ChangeContext {
+  /** The change's number: growing by one, never given twice. */
+  sequence: number
+  /** It is applied again after a start. */
+  replay: boolean
+  /** In a replay: earlier changes are missing. They were lost, and `repair({ journal: 'skip' })` recorded it. */
+  afterLoss: boolean
+}
+
+/** How a live engine is made, changed and saved. */
+export interface OpenEngineOptions<Engine, Change>
+  extends Omit<AutosaveOptions<Engine>, 'alongside' | 'restored' | 'signals'> {
+  /** Makes a new engine when nothing was ever persisted. */
+  create: () => Engine | Promise<Engine>
+  /**
+   * Applies a change, all of it or nothing, at once (no promise). The same change on the same engine always does the same: no clock, no
+   * randomness, no look at anything else.
+   */
+  apply: (engine: Engine, change: Change, context: ChangeContext) => void
+  /** Version of the changes, and what makes a change of an earlier version one of this. Default version 1. */
+  changes?: { version: number; upgrade?: (change: unknown, version: number) => Change } | undefined
+  /** Decides on a change that cannot be replayed; default `stop`, which is `REPLAY_FAILED`. */
+  onReplayError?: ((entry: { sequence: number; change: unknown }, error: unknown) => 'skip' | 'stop') | undefined
+  /** How long to wait for the owner before, in ms: for a restart while the old process ends. Default 0. */
+  lockWaitMs?: number | undefined
+  /** Begins a new journal: see `openJournal`. The engine starts from its newest snapshot, without the changes after it. */
+  startOver?: boolean | undefined
+  /** Changes that no snapshot holds may take this much of the disk, in bytes: see `openJournal`. */
+  maxJournalBytes?: number | undefined
+  /**
+   * A save is due when the changes that no snapshot holds have so many bytes; default 64 MiB, or a quarter of the snapshot if that is more.
+   */
+  saveAfterBytes?: number | undefined
+}
+
+/** Where a live engine stands. */
+export interface LiveLag extends Lag {
+  /** Changes that no snapshot holds: a start would replay them. */
+  entries: number
+  /** Bytes of changes that are applied and not durable yet. */
+  pendingBytes: number
+  /** Why the journal takes no changes; null when it does. */
+  journalError: unknown
+}
+
+/** An engine whose changes are durable. */
+export interface LiveEngine<Engine, Change> {
+  /** For queries. Change it only by `change`. */
+  readonly engine: Engine
+  /** The watermark of the last change that carried one, or of the snapshot: where a consumer of a queue goes on. */
+  readonly watermark: Watermark | undefined
+  /** The last change that was applied. */
+  readonly last: number
+  /** How many changes the start replayed. */
+  readonly replayed: number
+  /**
+   * Applies a change. Queries see it at once; it is durable when this resolves. Changes are applied in the order of the calls.
+   *
+   * @throws METADATA_INVALID for what cannot be kept, what `apply` throws, JOURNAL_FAILED, JOURNAL_FULL: nothing was changed. CHANGE_UNKNOWN: it is applied, and
+   * durable with the next snapshot, perhaps after a crash too; do not repeat it
+   */
+  change(change: Change, options?: { watermark?: Watermark | undefined }): Promise<{ sequence: number }>
+  /** Makes a snapshot at once. */
+  save(): Promise<void>
+  lag(): LiveLag
+  /** Saves, and lets others open the engine. */
+  close(): Promise<void>
+  [Symbol.asyncDispose](): Promise<void>
+}
+
+export const LIVE_OPTIONS: OptionTable<OpenEngineOptions<unknown, unknown>> = {
+  ...AUTOSAVE_OPTIONS,
+  create: 'function',
+  apply: 'function',
+  changes: 'any',
+  onReplayError: 'function',
+  lockWaitMs: 'ms',
+  startOver: 'boolean',
+  maxJournalBytes: 'any',
+  saveAfterBytes: 'any',
+}

@@ -1,0 +1,166 @@
+// An open journal: what its owner appends, and what it reads of its own segments and of those that it found.
+
+import { HoldfastError } from '../errors.ts'
+import type { FileLock } from '../fs/file-lock.ts'
+import type { Appended, Appender, Durable, Mark } from './appender.ts'
+import { foundRanges, markIn, type Part } from './parts.ts'
+import type { JournalPlace } from './place.ts'
+import type { Covered } from './plan-start.ts'
+import { type Entry, listSegments, readEntries } from './read-segments.ts'
+import { recover, textOf } from './recover.ts'
+import type { Range, SegmentName } from './segment.ts'
+import { removeAll } from './segment-writer.ts'
+
+/** An open journal. */
+export interface OwnedJournal {
+  /** 32 hex digits. */
+  readonly id: string
+  /** The last entry that was given a sequence. */
+  readonly last: number
+  readonly durable: Durable | null
+  readonly pendingBytes: number
+  /** Bytes on the disk that no snapshot covers, about. */
+  readonly uncoveredBytes: number
+  /** Why it takes no entries; null when it does. */
+  readonly failed: unknown
+  append(data: Uint8Array): Appended
+  /** @throws what `append` would for an entry of this size */
+  assertTakes(dataBytes: number): void
+  /** A snapshot covers entries up to this one. */
+  covered(sequence: number): void
+  flush(): Promise<void>
+  waitFor(sequence: number): Promise<void>
+  /** Entries that cannot be read any more, as a repair recorded. What comes after them is read all the same. */
+  readonly lost: readonly Range[]
+  /** Durable entries after one, in order. */
+  read(after: number): AsyncGenerator<Entry>
+  markFor(sequence: number): Mark | null
+  heal(covered: Covered): Promise<void>
+  /** Deletes segments before `first`, oldest first. HEAD.json and HEAD.prev.json must both begin at it or later. */
+  removeBefore(first: SegmentName): Promise<void>
+  close(): Promise<void>
+}
+
+/** What an owner reads beside what it writes. */
+interface FoundJournal {
+  /** What was found and counts. */
+  parts: Part[]
+  /** In these parts, as the owner before might have noted them. */
+  marks: Mark[]
+  /** The first entry that was looked for. */
+  begin: number
+  /** Entries that HEAD records as lost. */
+  lost: readonly Range[]
+}
+
+export function ownedJournal(
+  place: JournalPlace,
+  id: string,
+  appender: Appender,
+  found: FoundJournal,
+  lock: FileLock | null,
+): OwnedJournal {
+  /** Segments below this number are deleted. */
+  let removed = 0
+
+  async function* read(after: number): AsyncGenerator<Entry> {
+    const hole = appender.holes.find(({ last, snapshot }) => last > after && snapshot !== null)
+    if (hole !== undefined) throw gapError(after, hole.first, `entries ${textOf(hole)} are in no frame`)
+    if (after + 1 < found.begin) yield* readBack(after)
+    for (const { name, from, to } of [...found.parts, ...appender.written()]) {
+      if (name.number < removed) continue
+      for await (const entries of readEntries(place.fs, place.directory, name, { from, to })) {
+        for (const entry of entries) if (entry.sequence > after) yield entry
+      }
+    }
+  }
+
+  /** Entries before those that the opening looked for: a start that fell back to an older snapshot needs them. */
+  async function* readBack(after: number): AsyncGenerator<Entry> {
+    const { head } = await place.readState()
+    const names = await listSegments(place.fs, place.directory)
+    const plan = head === null ? null : await recover(place, names, head, null, after + 1)
+    const first = plan?.chain[0]?.header?.fields.first ?? found.begin
+    if (first > after + 1) throw gapError(after, first, `the journal begins at entry ${first}`)
+    for (const { name, from, to } of foundRanges(plan, null)) {
+      for await (const entries of readEntries(place.fs, place.directory, name, { from, to })) {
+        for (const entry of entries) {
+          if (entry.sequence >= found.begin) return
+          if (entry.sequence > after) yield entry
+        }
+      }
+    }
+  }
+
+  function markFor(sequence: number): Mark | null {
+    return appender.markFor(sequence) ?? markIn(found.marks, sequence)
+  }
+
+  /** What is left is what a reading would read, from its mark on. */
+  function covered(sequence: number): void {
+    if (sequence >= appender.last) {
+      appender.setUncovered(0)
+      return
+    }
+    const mark = markFor(sequence + 1)
+    if (mark === null) return
+    const { segment, offset } = mark
+    const parts = [...found.parts, ...appender.written()].filter(({ name }) => name.number >= segment.number)
+    const bytesOf = ({ name, from, to }: Pick<Part, 'name' | 'from' | 'to'>): number =>
+      Math.max(0, to - (name.number === segment.number ? Math.max(from, offset) : from))
+    appender.setUncovered(parts.reduce((sum, part) => sum + bytesOf(part), 0))
+  }
+
+  return {
+    id,
+    get last() {
+      return appender.last
+    },
+    get durable() {
+      return appender.durable
+    },
+    get pendingBytes() {
+      return appender.pendingBytes
+    },
+    get failed() {
+      return appender.failed
+    },
+    get uncoveredBytes() {
+      return appender.uncoveredBytes
+    },
+    get lost() {
+      return [...found.lost, ...appender.holes.filter(({ snapshot }) => snapshot === null)]
+    },
+    append: appender.append,
+    assertTakes: appender.assertTakes,
+    covered,
+    flush: appender.flush,
+    waitFor: appender.waitFor,
+    read,
+    markFor,
+    heal: appender.heal,
+    async removeBefore(first) {
+      removed = Math.max(removed, first.number)
+      const names = await listSegments(place.fs, place.directory)
+      await removeAll(
+        place,
+        names.filter(({ number }) => number < first.number),
+      )
+    },
+    async close() {
+      try {
+        await appender.close()
+      } finally {
+        await lock?.release()
+      }
+    },
+  }
+}
+
+function gapError(after: number, first: number, why: string): HoldfastError {
+  return new HoldfastError(
+    'JOURNAL_GAP',
+    `The entries after ${after} cannot all be replayed: ${why}. Start from a newer snapshot, or from the source of truth`,
+    { details: { after, first } },
+  )
+}

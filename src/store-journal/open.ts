@@ -1,0 +1,205 @@
+// Opens the journal of a store, and joins it to what `persist` asks of it.
+
+import { randomBytes } from 'node:crypto'
+import { join } from 'node:path'
+import type { StoreContext } from '../blocks/store-context.ts'
+import { clock } from '../clock.ts'
+import { HoldfastError } from '../errors.ts'
+import { JOURNAL_ID_BYTES, STORE_ID_BYTES } from '../format/limits.ts'
+import { commitUnknown } from '../fs/durable.ts'
+import { attempt, lstatOrNull } from '../fs/io.ts'
+import { moveAside } from '../fs/move-aside.ts'
+import { nextHead } from '../history/next-head.ts'
+import { JOURNAL_LOCK } from '../journal/lock.ts'
+import type { OwnedJournal } from '../journal/owned.ts'
+import { withoutRanges } from '../journal/plan-recovery.ts'
+import type { Range } from '../journal/segment.ts'
+import type { Journal, JournalEntry, JournalOptions } from './options.ts'
+import { currentCovers, DIRECTORY, type JournalFiles, markOf, placeOf, rangeOf, seenOf, segmentOf } from './place.ts'
+
+const JOURNAL_BYTES_MAX = 4 * 1024 ** 3
+/** Where a snapshot covers a part, what is left is known to 256 KiB. */
+const JOURNAL_BYTES_LEAST = 1024 * 1024
+
+/** @throws JOURNAL_UNSUPPORTED, READ_ONLY, JOURNAL_LOCKED, JOURNAL_DAMAGED, STORE_ROLLED_BACK, IO_FAILED, NO_SPACE */
+export async function openStoreJournal(
+  ctx: StoreContext,
+  files: JournalFiles | null,
+  options: JournalOptions,
+): Promise<Journal> {
+  const { location } = ctx.storage
+  if (files === null) {
+    throw new HoldfastError('JOURNAL_UNSUPPORTED', `${location}: a journal needs a store in a directory`, {
+      details: { location },
+    })
+  }
+  if (files.readOnly) {
+    throw new HoldfastError('READ_ONLY', `${location} was opened read-only, and a journal has to be written`, {
+      details: { path: location },
+    })
+  }
+  if (ctx.journal !== null) {
+    throw new HoldfastError(
+      'JOURNAL_LOCKED',
+      `${location}: this store object has the journal open already; use that one`,
+      {
+        details: { path: join(files.root, JOURNAL_LOCK), holder: 'this process' },
+      },
+    )
+  }
+  const { changes = 1, lockWaitMs = 0, signal, maxPendingBytes, maxJournalBytes = JOURNAL_BYTES_MAX } = options
+  if (!Number.isSafeInteger(changes) || changes < 0)
+    throw new RangeError(`openJournal: changes is a version, got ${changes}`)
+  if (!(maxJournalBytes >= JOURNAL_BYTES_LEAST)) {
+    throw new RangeError(
+      `openJournal: maxJournalBytes is at least ${JOURNAL_BYTES_LEAST} bytes, got ${String(maxJournalBytes)}`,
+    )
+  }
+  await ensureStore(ctx, signal)
+  const { openOwnedJournal } = await import('../journal/journal.ts')
+  const place = await placeOf(ctx, files)
+  const prepare = (): Promise<void> => abandonJournal(ctx, files)
+  const owned = await openOwnedJournal(options.startOver === true ? { ...place, prepare } : place, {
+    id: randomBytes(JOURNAL_ID_BYTES).toString('hex'),
+    changes,
+    lockWaitMs,
+    signal,
+    maxBytes: maxJournalBytes,
+    ...(maxPendingBytes === undefined ? {} : { maxPendingBytes }),
+  })
+  ctx.journal = ownerOf(owned)
+  return journalOf(ctx, owned, maxJournalBytes)
+}
+
+/**
+ * HEAD first: while it names the old journal, nothing of that may be missing. What is left of it when HEAD does not name it any more is refused by
+ * the next opening, which may start over again.
+ */
+async function abandonJournal(ctx: StoreContext, { fs, root }: JournalFiles): Promise<void> {
+  await ctx.storage.write({ waitMs: Number.POSITIVE_INFINITY }, async (session) => {
+    const { head } = session.stored!
+    if (head.journal !== undefined) await session.swapHead(nextHead(head, { journal: null }))
+  })
+  const from = join(root, DIRECTORY)
+  if ((await attempt(lstatOrNull(fs, from), `looking at ${from}`)) === null) return
+  const about = { reason: 'start-over', now: clock.now(), details: {} }
+  try {
+    await moveAside(fs, { ...about, from, quarantineDirectory: join(root, 'quarantine') })
+  } catch (error) {
+    throw commitUnknown(error, from, 'was moved into quarantine', 'it may be back. Start over again')
+  }
+}
+
+/** A segment's header has the store's id, so there must be a store. */
+async function ensureStore(ctx: StoreContext, signal: AbortSignal | undefined): Promise<void> {
+  if ((await ctx.storage.readHead()) !== null) return
+  await ctx.storage.write({ waitMs: Number.POSITIVE_INFINITY, signal }, async (session) => {
+    if (session.stored !== null) return
+    await session.create(randomBytes(STORE_ID_BYTES).toString('hex'), clock.now().toISOString())
+  })
+}
+
+function ownerOf(owned: OwnedJournal): NonNullable<StoreContext['journal']> {
+  return {
+    id: owned.id,
+    get last() {
+      return owned.last
+    },
+    get seen() {
+      return seenOf(owned.durable)
+    },
+    mark: (sequence) => markOf(owned.markFor(sequence)),
+    async settle(sequence) {
+      try {
+        await owned.waitFor(sequence)
+      } catch (error) {
+        // The snapshot that heals a failed journal holds what nobody knows to be durable.
+        if (owned.failed === null) throw error
+      }
+    },
+    async committed(covers, snapshot, first) {
+      await owned.heal({ sequence: covers, snapshot })
+      owned.covered(covers)
+      // What is left of this is deleted after the next snapshot.
+      if (first !== null) await owned.removeBefore(segmentOf(first)).catch(() => undefined)
+    },
+  }
+}
+
+/** The first entry after `after` that was lost and would be replayed; infinite when there is none. */
+function firstLost(lost: readonly Range[], skips: readonly Range[], after: number): number {
+  const missing = withoutRanges(lost, skips).filter(({ last }) => last > after)
+  return Math.min(Number.POSITIVE_INFINITY, ...missing.map(({ first }) => Math.max(first, after + 1)))
+}
+
+function journalOf(ctx: StoreContext, owned: OwnedJournal, maxJournalBytes: number): Journal {
+  let isWarned = false
+
+  /** Once, until a snapshot has brought it below half again. */
+  function warnAtHalf(): void {
+    const { uncoveredBytes } = owned
+    const isHalf = uncoveredBytes >= maxJournalBytes / 2
+    if (isHalf && !isWarned) {
+      ctx.warn({
+        code: 'JOURNAL_GROWS',
+        message:
+          `${ctx.storage.location}: no snapshot covers the last ${uncoveredBytes} bytes of the journal, and at ${maxJournalBytes} it takes ` +
+          'no more entries. Make a snapshot that covers them, or see why none was made',
+        details: { uncoveredBytes, maxJournalBytes },
+      })
+    }
+    isWarned = isHalf
+  }
+
+  async function* read({ after }: { after?: number } = {}): AsyncGenerator<JournalEntry> {
+    if (after !== undefined && !(Number.isSafeInteger(after) && after >= 0)) {
+      throw new RangeError(`journal.read: after is a sequence, got ${after}`)
+    }
+    const stored = await ctx.storage.readHead()
+    const covers = stored?.head.journal === undefined ? undefined : currentCovers(stored.head, stored.head.journal)
+    const skips = (covers?.skips ?? []).map(rangeOf)
+    const begin = after ?? covers?.sequence ?? 0
+    const lost = firstLost(owned.lost, skips, begin)
+    for await (const { sequence, data } of owned.read(begin)) {
+      if (skips.some(({ first, last }) => sequence >= first && sequence <= last)) continue
+      yield { sequence, data, afterLoss: sequence > lost }
+    }
+  }
+
+  async function close(): Promise<void> {
+    try {
+      await owned.close()
+    } finally {
+      if (ctx.journal?.id === owned.id) ctx.journal = null
+    }
+  }
+
+  return {
+    get last() {
+      return owned.last
+    },
+    get durableUpTo() {
+      return owned.durable?.sequence ?? 0
+    },
+    get pendingBytes() {
+      return owned.pendingBytes
+    },
+    get error() {
+      return owned.failed
+    },
+    get uncoveredBytes() {
+      return owned.uncoveredBytes
+    },
+    append(data) {
+      const appended = owned.append(data)
+      warnAtHalf()
+      return appended
+    },
+    assertTakes: owned.assertTakes,
+    flush: owned.flush,
+    durable: owned.waitFor,
+    read,
+    close,
+    [Symbol.asyncDispose]: close,
+  }
+}
