@@ -9,8 +9,9 @@ import { localBesideStore, localScratch } from './local/local.ts'
 import { isStore, pathOf } from './location.ts'
 import { assertOptions, type OptionTable, pickOptions } from './misuse.ts'
 import { PERSIST_OPTIONS, type PersistOptions, type PersistResult } from './persist/options.ts'
+import { openRemote, remoteAt, type StoreLocation } from './remote.ts'
 import { destroyDirectory, setDirectoryAside } from './storage/directory/remove.ts'
-import { LOCAL, onFirstUse } from './storage/on-first-use.ts'
+import { LOCAL, OBJECTS, onFirstUse } from './storage/on-first-use.ts'
 import { createStore, LOCK_WAIT_MS, type Place, STORE_OPTIONS, type Store, type StoreOptions } from './store.ts'
 
 /** How a store in a directory is opened. */
@@ -30,8 +31,8 @@ const OPEN_OPTIONS: OptionTable<OpenOptions> = {
   lock: 'any',
 }
 
-/** Opens the store in a directory. The directory is made by the first persist. */
-export async function openStore(location: string | URL, options: OpenOptions = {}): Promise<Store> {
+/** Opens the store in a directory, or at a place that another entry gives, such as `s3()`. It is made by the first persist. */
+export async function openStore(location: StoreLocation, options: OpenOptions = {}): Promise<Store> {
   assertOptions('openStore', options, OPEN_OPTIONS)
   return createStore(placeAt(location, options), options)
 }
@@ -48,7 +49,7 @@ export function memory(options: StoreOptions = {}): Store {
 
 /** Persists one snapshot; see `Store.persist`. */
 export async function persistSnapshot(
-  location: string | URL | Store,
+  location: StoreLocation | Store,
   options: PersistOptions & OpenOptions,
 ): Promise<PersistResult> {
   if (isStore<Store>(location)) return await location.persist(options)
@@ -63,7 +64,7 @@ export async function persistSnapshot(
 
 /** Opens the current snapshot, or null when nothing was ever persisted; see `Store.load`. */
 export async function loadSnapshot<Names extends string = string, Metadata = Record<string, unknown>>(
-  location: string | URL | Store,
+  location: StoreLocation | Store,
   options: LoadOptions<Names, Metadata> & OpenOptions = {},
 ): Promise<Snapshot<Names, Metadata> | null> {
   if (isStore<Store>(location)) return await location.load(options)
@@ -107,11 +108,19 @@ export async function destroyStore(
   return await destroyDirectory(nodeFileSystem, storePath(location), options.lockWaitMs ?? LOCK_WAIT_MS)
 }
 
-function placeAt(location: string | URL, options: OpenOptions): Place {
+function placeAt(location: StoreLocation, options: OpenOptions): Place {
   const { readOnly = false, lock = 'os', filesDir } = options
   if (lock !== 'os' && lock !== 'none') throw new TypeError(`lock must be 'os' or 'none', got ${JSON.stringify(lock)}`)
   const fs = nodeFileSystem
-  const path = storePath(location)
+  const remote = remoteAt(location)
+  if (remote !== null) {
+    if (options.lock !== undefined || filesDir !== undefined) {
+      throw new TypeError(`${remote.location}: lock and filesDir are for a store in a directory`)
+    }
+    const storage = onFirstUse(remote.location, OBJECTS, () => openRemote(remote, { readOnly }))
+    return { fs, storage, local: localScratch(fs), journal: null }
+  }
+  const path = storePath(location as string | URL)
   return {
     fs,
     storage: onFirstUse(path, LOCAL, async () => {

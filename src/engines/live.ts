@@ -10,6 +10,7 @@ import { encodeChange, readChange } from '../encodings/change.ts'
 import { HoldfastError, type Journal, type OpenOptions, openStore, type Store, type Watermark } from '../index.ts'
 import { isStore } from '../location.ts'
 import { assertOptions, pickOptions } from '../misuse.ts'
+import type { StoreLocation } from '../remote.ts'
 import type { EngineAdapter } from './adapter.ts'
 import { applyAtOnce, PromiseGiven } from './apply-change.ts'
 import { type Autosave, autosave } from './autosave.ts'
@@ -40,7 +41,7 @@ const DISPOSE_MS = 10_000
  * @throws JOURNAL_LOCKED, JOURNAL_DAMAGED, JOURNAL_GAP, REPLAY_FAILED, ENGINE_MISMATCH, and what opening a store throws
  */
 export async function openEngine<Engine, Change = unknown>(
-  location: string | URL | Store,
+  location: StoreLocation | Store,
   adapter: EngineAdapter<Engine>,
   options: OpenEngineOptions<Engine, Change> & Omit<OpenOptions, 'readOnly'>,
 ): Promise<LiveEngine<Engine, Change>> {
@@ -53,7 +54,7 @@ export async function openEngine<Engine, Change = unknown>(
   assertOptions('openEngine', options, { ...(given === null ? OPEN_OPTIONS : {}), ...LIVE_OPTIONS })
   // It is how long to wait for the journal, and not for the writer lock.
   const { lockWaitMs: _wait, ...storeOptions } = pickOptions<OpenOptions>(options, OPEN_OPTIONS)
-  const store = given ?? (await openStore(location as string | URL, storeOptions))
+  const store = given ?? (await openStore(location as StoreLocation, storeOptions))
   try {
     // The lock first: what is read must not be changed by an owner that still runs.
     const journal = await store.openJournal({

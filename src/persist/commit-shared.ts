@@ -22,6 +22,7 @@ import { HoldfastError, isHoldfastError } from '../errors.ts'
 import type { Head, HeadSnapshot } from '../format/head.ts'
 import { fromHex } from '../format/hex.ts'
 import { STORE_ID_BYTES } from '../format/limits.ts'
+import type { PackIndex } from '../format/pack.ts'
 import type { Compaction } from '../gc/compact.ts'
 import { nextHead } from '../history/next-head.ts'
 import { noteSave } from '../history/own-saves.ts'
@@ -73,6 +74,7 @@ export async function commitShared(
   let writtenBytes = writer.bytes
   let sequence = 0
   let save = { done: (): void => undefined }
+  let record: RecordPack | null = null
   draft.onProgress?.({ phase: 'committing' })
   await session.swapHead(async (stored) => {
     const base = stored.head
@@ -83,16 +85,28 @@ export async function commitShared(
     const compaction = base.revision === head.revision ? draft.compaction : null
     const made = await makeHead(ctx, session, base, needs.packs(), needs.manifestIn(), compaction, draft)
     sequence = made.sequence
-    writtenBytes += made.recordBytes
+    record = made.record
+    writtenBytes += record.pack.bytes
     save = noteSave(made.next, base.current)
     return made.next
   })
   save.done()
   for (const digest of dedup.writtenBlocks) ctx.checkedBlocks.note(digest)
   ctx.badBlocks.clear()
+  // Their indexes need not be read.
+  if (record !== null) cacheIndex(ctx, record)
   const newest = written.at(-1)
   if (newest !== undefined && last !== null) ctx.packCache.put(newest.name, last, newest.bytes)
   return { sequence, writtenBytes: writtenBytes + needs.copiedBytes() }
+}
+
+interface RecordPack {
+  pack: WrittenPack
+  index: PackIndex
+}
+
+function cacheIndex(ctx: StoreContext, { pack, index }: RecordPack): void {
+  ctx.packCache.put(pack.name, index, pack.bytes)
 }
 
 async function makeHead(
@@ -103,7 +117,7 @@ async function makeHead(
   manifestIn: string,
   compaction: Compaction | null,
   draft: Draft,
-): Promise<{ next: Head; sequence: number; recordBytes: number }> {
+): Promise<{ next: Head; sequence: number; record: RecordPack }> {
   const ids = new Map(base.packs.map(({ id, name }) => [name, id]))
   const added: WrittenPack[] = []
   let nextId = 1 + base.packs.reduce((largest, { id }) => Math.max(largest, id), 0)
@@ -142,11 +156,11 @@ async function makeHead(
   const next = nextHead(base, {
     current: sequence,
     snapshots: [snapshot, ...older],
-    written: [...added, record].map((pack) => ({ ...pack, live: isAllAlive ? pack.bytes : null })),
+    written: [...added, record.pack].map((pack) => ({ ...pack, live: isAllAlive ? pack.bytes : null })),
     ...(compaction === null ? {} : { live: compaction.live }),
     damaged: ctx.badBlocks.noted,
   })
-  return { next, sequence, recordBytes: record.bytes }
+  return { next, sequence, record }
 }
 
 async function writeRecords(
@@ -155,7 +169,7 @@ async function writeRecords(
   snapshots: readonly HeadSnapshot[],
   names: ReadonlyMap<number, string>,
   id: number,
-): Promise<WrittenPack> {
+): Promise<RecordPack> {
   const writer = createPackWriter({
     storeId: fromHex(base.storeId, STORE_ID_BYTES),
     revision: base.revision + 1,
@@ -165,9 +179,9 @@ async function writeRecords(
   })
   try {
     for (const snapshot of snapshots) appendCommitRecord(writer, base.storeId, snapshot, names)
-    const { packs, seal } = await writer.finish()
+    const { packs, last, seal } = await writer.finish()
     await seal()
-    return packs[0]!
+    return { pack: packs[0]!, index: last! }
   } catch (error) {
     await writer.discard()
     throw error

@@ -6,6 +6,9 @@ import type { Capabilities, Storage } from './port.ts'
 /** A storage on this machine: one writer at a time, files that stay open, and a quarantine. */
 export const LOCAL: Capabilities = { pins: true, alone: true, moves: true }
 
+/** Nothing keeps writers out, keeps deleted packs readable, or renames. */
+export const OBJECTS: Capabilities = { pins: false, alone: false, moves: false }
+
 /** A storage at `location`. Its code is loaded by the first call. */
 export function onFirstUse(location: string, supports: Capabilities, load: () => Promise<Storage>): Storage {
   let loading: Promise<Storage> | null = null

@@ -364,3 +364,39 @@ describe('a repair', () => {
     expect([...server.objects.keys()].filter((key) => key.startsWith('packs/'))).toHaveLength(1)
   })
 })
+
+describe('requests', () => {
+  async function counted(server: SimulatedObjects, work: () => Promise<unknown>): Promise<string[]> {
+    server.log.length = 0
+    await work()
+    // Of random names, only the folder.
+    return server.log.map((line) => line.replace(/(packs|heads)\/.*/, '$1'))
+  }
+
+  test('of each operation are what docs/object-stores.md says', async () => {
+    const server = simulatedObjects()
+    const store = storeOn(server.client())
+    const persist = (text: string): Promise<unknown> => store.persist({ blobs: { a: Buffer.from(text) } })
+    const first = await counted(server, () => persist('a'))
+    expect(first.filter((line) => line.includes('probe/'))).toHaveLength(18)
+    expect(first.filter((line) => !line.includes('probe/'))).toHaveLength(12)
+    expect(await counted(server, () => persist('b'))).toEqual([
+      'get HEAD.json',
+      'put packs',
+      'put packs',
+      'put HEAD.json',
+      'put heads',
+      'list heads',
+    ])
+    expect(await counted(server, () => persist('b'))).toEqual(['get HEAD.json', 'get packs'])
+    expect(await counted(server, () => store.tag('x'))).toHaveLength(5)
+    const reader = storeOn(server.client())
+    const load = async (): Promise<void> => {
+      const snapshot = (await reader.load())!
+      await snapshot.blob('a').bytes()
+      await snapshot.dispose()
+    }
+    expect(await counted(server, load)).toEqual(['get HEAD.json', 'get packs'])
+    expect(await counted(server, load)).toEqual(['get HEAD.json', 'get packs'])
+  })
+})

@@ -2,7 +2,8 @@
 
 import { HoldfastError } from '../../errors.ts'
 import { createQueue } from '../../fs/queue.ts'
-import type { Capabilities, Storage } from '../port.ts'
+import { OBJECTS } from '../on-first-use.ts'
+import type { Storage } from '../port.ts'
 import type { ObjectClient } from './client.ts'
 import { createHeadCell } from './head-cell.ts'
 import { createObjectReader } from './inspect.ts'
@@ -10,9 +11,6 @@ import { createKnownPacks } from './known-packs.ts'
 import { objectPack } from './pack-file.ts'
 import { assertSupported, probe, type Quoting } from './probe.ts'
 import { openObjectSession } from './session.ts'
-
-/** Nothing keeps writers out, keeps deleted packs readable, or renames. */
-export const OBJECTS: Capabilities = { pins: false, alone: false, moves: false }
 
 interface ObjectStorageOptions {
   client: ObjectClient
