@@ -50,6 +50,8 @@ const kinds = {
   STORE_CLOSED: 'input',
   SNAPSHOT_DISPOSED: 'input',
   SNAPSHOT_NOT_FOUND: 'input',
+  SNAPSHOT_CURRENT: 'input',
+  SNAPSHOT_TAGGED: 'input',
   BLOB_NOT_FOUND: 'input',
   BLOB_NAME_INVALID: 'input',
   METADATA_INVALID: 'input',

@@ -18,6 +18,7 @@ export interface Warning {
     | 'SLOW_HASH'
     | 'LONG_LOCK_WAIT'
     | 'SWEEP_FAILED'
+    | 'MANY_DROPPED'
     | 'COMPACTION_SKIPPED'
     | 'COMPRESSION_FAILED'
     | 'SNAPSHOT_NOT_DISPOSED'

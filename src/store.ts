@@ -12,18 +12,20 @@ import { HoldfastError } from './errors.ts'
 import { blake3Implementation } from './format/blake3.ts'
 import type { FileSystem } from './fs/port.ts'
 import { HISTORY_OPTIONS, type HistoryOptions, listSnapshots, rollback, tag, untag } from './history/history.ts'
+import { DEFAULT_POLICY, type Keep, policyOf } from './history/keep.ts'
 import { LOAD_OPTIONS, type LoadOptions, load, type Restored, restore } from './load/load.ts'
 import type { Snapshot, SnapshotInfo } from './load/snapshot.ts'
 import type { Local } from './local/local.ts'
 import { noteRoom } from './local/room.ts'
 import { assertOptions, type OptionTable } from './misuse.ts'
 import { PERSIST_OPTIONS, type PersistOptions, type PersistResult } from './persist/options.ts'
-import { assertKeepLast, persist } from './persist/persist.ts'
+import { persist } from './persist/persist.ts'
 import { emitProcessWarning, type OnProgress, type OnWarning } from './progress.ts'
 import { type RepairReport, repair } from './recovery/repair.ts'
 import { type PlanJournal, REPAIR_OPTIONS, type RepairOptions } from './recovery/repair-plan.ts'
 import { SCRUB_OPTIONS, type ScrubOptions, type ScrubReport, scrub } from './recovery/scrub.ts'
 import { VERIFY_OPTIONS, type VerifyOptions, type VerifyReport, verify } from './recovery/verify.ts'
+import { FORGET_OPTIONS, type ForgetOptions, type ForgetWhich, type Forgotten, forget } from './space/forget.ts'
 import type { Storage } from './storage/port.ts'
 import { withJournalEnd, withJournalLocked } from './store-journal/guard.ts'
 import { aheadWarning, checkStoreJournal } from './store-journal/look.ts'
@@ -34,7 +36,9 @@ import { planJournalRepair } from './store-journal/repair.ts'
 
 /** Settings of one open store. Nothing of them is kept on disk. */
 export interface StoreOptions {
-  /** Snapshots to keep beside tagged ones; default 3. */
+  /** Which snapshots a persist keeps beside tagged ones; default `{ last: 3, hourly: 2, daily: 2 }`. The counts are 1 to 1,000 together. */
+  keep?: Keep | undefined
+  /** Short for `keep: { last: n }`. */
   keepLast?: number | undefined
   /** How long to wait for another writer, in ms; default 30,000. Then `STORE_LOCKED`. */
   lockWaitMs?: number | undefined
@@ -47,6 +51,7 @@ export interface StoreOptions {
 }
 
 export const STORE_OPTIONS: OptionTable<StoreOptions> = {
+  keep: 'any',
   keepLast: 'any',
   lockWaitMs: 'ms',
   compression: 'any',
@@ -128,6 +133,11 @@ export interface Store {
       discard?: boolean | undefined
     },
   ): Promise<SnapshotInfo>
+  /**
+   * Drops snapshots by sequence or tag, or with `{ keep }` those that a policy does not keep. Tags name the snapshot; a tagged one cannot be
+   * named by its number (`SNAPSHOT_TAGGED`), nor can the current one (`SNAPSHOT_CURRENT`). Its bytes go with later persists, or with `gc`.
+   */
+  forget(which: ForgetWhich, options?: ForgetOptions): Promise<Forgotten>
   /** Lays blobs out as plain files, so that `file()` finds them there: for images built once and read-only later. */
   materialize(options?: MaterializeOptions): Promise<Materialized>
   /** Looks at everything, changes nothing; damage is in the report. */
@@ -151,7 +161,6 @@ export interface Store {
   [Symbol.asyncDispose](): Promise<void>
 }
 
-const KEEP_LAST = 3
 /** In ms. */
 export const LOCK_WAIT_MS = 30_000
 const PACK_BYTES = 256 * 1024 * 1024
@@ -176,12 +185,11 @@ export interface Place {
 /** A store over any storage. */
 export function createStore({ storage, fs, local, journal }: Place, options: StoreOptions = {}): Store {
   const defaults = {
-    keepLast: options.keepLast ?? KEEP_LAST,
+    policy: policyOf('openStore', options) ?? DEFAULT_POLICY,
     lockWaitMs: options.lockWaitMs ?? LOCK_WAIT_MS,
     packBytesMax: options.packBytesMax ?? PACK_BYTES,
     compression: options.compression ?? 'auto',
   }
-  assertKeepLast(defaults.keepLast)
   if (!(defaults.packBytesMax >= PACK_BYTES_MIN && defaults.packBytesMax <= PACK_BYTES_LIMIT)) {
     throw new RangeError(
       `packBytesMax must be from ${PACK_BYTES_MIN} to ${PACK_BYTES_LIMIT}, got ${defaults.packBytesMax}`,
@@ -289,6 +297,8 @@ export function createStore({ storage, fs, local, journal }: Place, options: Sto
           rollback(ctx, to, { ...request, ...lockWait(request), journalEnd }),
         ),
       ),
+    forget: (which, request = {}) =>
+      runChecked('forget', request, FORGET_OPTIONS, () => forget(ctx, which, { ...request, ...lockWait(request) })),
     verify: (request) =>
       runChecked('verify', request, VERIFY_OPTIONS, () => verify(ctx, request, () => checkStoreJournal(ctx, journal))),
     scrub: (request = {}) =>

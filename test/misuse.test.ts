@@ -79,6 +79,7 @@ async function calls(wrong: object): Promise<Record<string, () => unknown>> {
     tag: () => loose(store.tag)('x', wrong),
     untag: () => loose(store.untag)('x', wrong),
     rollback: () => loose(store.rollback)(1, wrong),
+    forget: () => loose(store.forget)([1], wrong),
     verify: () => loose(store.verify)(wrong),
     scrub: () => loose(store.scrub)(wrong),
     repair: () => loose(store.repair)(wrong),

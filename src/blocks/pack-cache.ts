@@ -7,6 +7,7 @@ import { COMPRESSION, prepareDecompression } from '../format/compression.ts'
 import { FOOTER_BYTES, HEADER_BYTES } from '../format/limits.ts'
 import { type PackIndex, parsePackFooter, parsingPackIndex } from '../format/pack.ts'
 import type { PackFile, Storage } from '../storage/port.ts'
+import { readParts } from './read-parts.ts'
 
 /** A pack that is held open, and its index once it was read. All readers in the process share it. */
 export interface OpenPack {
@@ -146,6 +147,7 @@ export function createPackCache(storage: Storage): PackCache {
       name,
       bytes: known.fileBytes,
       read: async (target, position) => await (await ensureOpen()).file.read(target, position),
+      readParts: async (parts) => await readParts((await ensureOpen()).file, parts),
       close: release,
       closeSync: releaseSync,
     }

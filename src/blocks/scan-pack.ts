@@ -2,8 +2,10 @@
 
 import { blake3, digestsEqual } from '../format/blake3.ts'
 import { COMPRESSION } from '../format/compression.ts'
+import { DIGEST_BYTES } from '../format/limits.ts'
 import type { PackIndex } from '../format/pack.ts'
 import type { PackFile } from '../storage/port.ts'
+import { findWrong } from '../workers/check.ts'
 import { decompressBlocks, type PackedBlocks } from './decompress-blocks.ts'
 
 /** The state of a block. It takes one byte, so that a pack full of bad blocks needs no more memory than any other. */
@@ -29,14 +31,14 @@ const STEP_BYTES = 4 * 1024 * 1024
 /** Reads every block from number `from` on, in their order in the file. Reading is one step ahead of checking. */
 export async function* scanPack(file: PackFile, index: PackIndex, from = 0): AsyncGenerator<ScanStep> {
   const order = entriesByOffset(index)
-  // One buffer is read into while the other is checked.
+  // One buffer is read into while the other is checked, by a worker where that is faster.
   const buffers = [new Uint8Array(0), new Uint8Array(0)] as [Uint8Array, Uint8Array]
   function readStep(first: number): Promise<StepRead> | null {
     if (first >= order.length) return null
     buffers.reverse()
     const extent = stepFrom(index, order, first)
     const bytes = extent.last === order.length ? extent.bytes : Math.max(extent.bytes, STEP_BYTES)
-    if (buffers[0].length < extent.bytes) buffers[0] = Buffer.allocUnsafeSlow(bytes)
+    if (buffers[0].length < extent.bytes) buffers[0] = new Uint8Array(new SharedArrayBuffer(bytes))
     return readExtent(file, index, order, extent, buffers[0].subarray(0, extent.bytes))
   }
 
@@ -114,6 +116,7 @@ async function readExtent(
 async function checkStep(index: PackIndex, order: Uint32Array, read: StepRead): Promise<ScanStep> {
   const { first, last, start, bytes, unreadable, failure } = read
   const bad = new Map<number, BlockState>()
+  const plain: number[] = []
   const compressed: number[] = []
   let checkedBytes = 0
   function check(entry: number, block: Uint8Array | null): void {
@@ -122,11 +125,11 @@ async function checkStep(index: PackIndex, order: Uint32Array, read: StepRead): 
   }
   for (const entry of order.subarray(first, last)) {
     checkedBytes += index.storedLength(entry)
-    const at = index.offset(entry) - start
     if (unreadable.has(entry)) bad.set(entry, BLOCK.unreadable)
     else if (index.compression(entry) !== COMPRESSION.none) compressed.push(entry)
-    else check(entry, bytes.subarray(at, at + index.storedLength(entry)))
+    else plain.push(entry)
   }
+  for (const entry of await wrongPlain(index, plain, start, bytes)) bad.set(entry, BLOCK.wrong)
   async function checkBatches(queue: Iterator<number[], undefined>): Promise<void> {
     for (let next = queue.next(); !next.done; next = queue.next()) await checkBatch(next.value)
   }
@@ -148,6 +151,25 @@ async function checkStep(index: PackIndex, order: Uint32Array, read: StepRead): 
   const queue = batches(index, compressed)[Symbol.iterator]()
   await Promise.all(Array.from({ length: BATCHES_AT_ONCE }, () => checkBatches(queue)))
   return { done: last, blocks: last - first, bytes: checkedBytes, bad, failure }
+}
+
+/** Which of these blocks, which are not compressed, are not what was written. */
+async function wrongPlain(
+  index: PackIndex,
+  entries: readonly number[],
+  start: number,
+  bytes: Uint8Array,
+): Promise<number[]> {
+  const parts = new Uint32Array(2 * entries.length)
+  const digests = new Uint8Array(DIGEST_BYTES * entries.length)
+  for (const [n, entry] of entries.entries()) {
+    const at = index.offset(entry) - start
+    parts.set([at, at + index.storedLength(entry)], 2 * n)
+    digests.set(index.digest(entry), DIGEST_BYTES * n)
+  }
+  // Shared memory is never lost.
+  const wrong = (await findWrong({ bytes }, parts, digests))!
+  return Array.from(wrong, (n) => entries[n]!)
 }
 
 /** Decompressed bytes of the blocks of one batch. */

@@ -15,45 +15,44 @@ export type Stage = Progress | { phase: 'scrubbing'; bytes: number; totalBytes: 
 
 interface ProgressLine {
   onProgress(stage: Stage): void
-  /** Takes the line away; it comes back with the next redraw unless `end` was called. */
+  /** Takes the line away until it is drawn again. */
   clear(): void
   end(): void
 }
 
-export function createProgressLine(stream: NodeJS.WriteStream): ProgressLine {
+export function createProgressLine(verb: string, stream: NodeJS.WriteStream): ProgressLine {
   const startMs = clock.monotonicMs()
-  let latest: { progress: Stage; text: string } | null = null
-  let phase = ''
-  let phaseStart = { ms: startMs, bytes: 0 }
-  let timer: NodeJS.Timeout | undefined
+  let latest: Stage | null = null
+  /** When the stage began, and when it was last heard of. */
+  let since = { key: '', startMs, reportMs: startMs }
   let draw: DrawLine | null = null
   let ended = false
+  let timer = nextIn(SHOW_AFTER_MS)
 
-  function schedule(): void {
-    const wait = draw === null ? Math.max(startMs + SHOW_AFTER_MS - clock.monotonicMs(), 0) : REDRAW_MS
-    timer = clock.startTimer(() => void redraw(), wait)
-    timer.unref()
+  function nextIn(ms: number): NodeJS.Timeout {
+    const next = clock.startTimer(() => void redraw(), ms)
+    next.unref()
+    return next
   }
 
   async function redraw(): Promise<void> {
     const { createLogUpdate } = await import('log-update')
     if (ended) return
     draw ??= createLogUpdate(stream)
-    if (latest !== null) draw(cutTo(latest.text, (stream.columns || 80) - 1))
-    schedule()
+    const text =
+      latest === null
+        ? `${verb}: ${durationText(clock.monotonicMs() - startMs)}`
+        : progressText(latest, since.reportMs - since.startMs)
+    draw(cutTo(text, (stream.columns || 80) - 1))
+    timer = nextIn(REDRAW_MS)
   }
 
   return {
-    onProgress(progress) {
-      if (ended) return
-      const nowMs = clock.monotonicMs()
-      const key = phaseOf(progress)
-      if (key !== phase) {
-        phase = key
-        phaseStart = { ms: nowMs, bytes: bytesOf(progress) }
-      }
-      latest = { progress, text: progressText(progress, nowMs - phaseStart.ms, phaseStart.bytes) }
-      if (timer === undefined) schedule()
+    onProgress(stage) {
+      const key = 'blob' in stage ? `${stage.phase} ${stage.blob}` : stage.phase
+      // What a first report tells of was done since the report before it.
+      since = { key, startMs: key === since.key ? since.startMs : since.reportMs, reportMs: clock.monotonicMs() }
+      latest = stage
     },
     clear: () => draw?.clear(),
     end() {
@@ -72,33 +71,25 @@ interface DrawLine {
   done(): void
 }
 
-function phaseOf(progress: Stage): string {
-  return 'blob' in progress ? `${progress.phase} ${progress.blob}` : progress.phase
-}
-
-function bytesOf(progress: Stage): number {
-  return 'bytes' in progress ? progress.bytes : 0
-}
-
-/** `reading index: 120 MiB of 1.0 GiB (12 %), 340 MiB/s, 3 s left`. Pure. */
-export function progressText(progress: Stage, phaseMs: number, startBytes: number): string {
-  switch (progress.phase) {
+/** `reading index: 120 MiB of 1.0 GiB (12 %), 340 MiB/s, 3 s left`, `ms` after the stage began. Pure. */
+export function progressText(stage: Stage, ms: number): string {
+  switch (stage.phase) {
     case 'waiting':
-      return `waiting for another writer: ${durationText(progress.waitedMs)}`
+      return `waiting for another writer: ${durationText(stage.waitedMs)}`
     case 'committing':
       return 'committing'
     default: {
-      const { phase, bytes, totalBytes } = progress
-      const what = 'blob' in progress ? `${phase} ${printable(progress.blob)}` : phase
-      const rate = phaseMs > 0 ? ((bytes - startBytes) * 1000) / phaseMs : 0
+      const { phase, bytes, totalBytes } = stage
+      const what = 'blob' in stage ? `${phase} ${printable(stage.blob)}` : phase
+      const rate = ms > 0 ? (bytes * 1000) / ms : 0
       const parts = [
         totalBytes === null
           ? sizeText(bytes)
           : `${sizeText(bytes)} of ${sizeText(totalBytes)} (${percent(bytes, totalBytes)} %)`,
       ]
       if (rate > 0) parts.push(`${sizeText(rate)}/s`)
-      if (rate > 0 && totalBytes !== null && phaseMs >= GUESS_AFTER_MS && bytes < totalBytes) {
-        parts.push(`${durationText((Math.ceil((totalBytes - bytes) / rate) || 1) * 1000)} left`)
+      if (rate > 0 && totalBytes !== null && ms >= GUESS_AFTER_MS && bytes < totalBytes) {
+        parts.push(`${durationText(Math.ceil((totalBytes - bytes) / rate) * 1000)} left`)
       }
       return `${what}: ${parts.join(', ')}`
     }

@@ -23,7 +23,7 @@ export async function runVerb(
 ): Promise<ExitCode> {
   const json = options.json === true
   const line =
-    process.stderr.isTTY === true && !json && options.quiet !== true ? createProgressLine(process.stderr) : null
+    process.stderr.isTTY === true && !json && options.quiet !== true ? createProgressLine(name, process.stderr) : null
   const stop = stopBySignals(verb.endsBySignal === true ? [] : ['SIGINT', 'SIGTERM'])
   const session = createSession({
     verb: name,

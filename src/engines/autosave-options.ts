@@ -6,7 +6,10 @@ import type { PersistEngineOptions, RestoredEngine } from './adapter.ts'
 
 /** When `autosave` saves, how it retries, and what it tells. */
 export interface AutosaveOptions<Engine>
-  extends Pick<PersistEngineOptions<Engine>, 'alongside' | 'attempts' | 'chunking' | 'keepLast' | 'lockWaitMs'> {
+  extends Pick<
+    PersistEngineOptions<Engine>,
+    'alongside' | 'attempts' | 'chunking' | 'keep' | 'keepLast' | 'lockWaitMs'
+  > {
   /** A change is saved after this many ms; default 30,000. Without `changed()` and a `revision`, it is saved this often. */
   everyMs?: number | undefined
   /** Or after this many changes told by `changed()`; default none. */
@@ -53,6 +56,7 @@ export const AUTOSAVE_OPTIONS: OptionTable<AutosaveOptions<unknown>> = {
   alongside: 'any',
   attempts: 'any',
   chunking: 'any',
+  keep: 'any',
   keepLast: 'any',
   lockWaitMs: 'ms',
   everyMs: 'any',

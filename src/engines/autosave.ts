@@ -75,7 +75,7 @@ export function autosave<Engine>(
     retryMs: atLeast('retryMs', options.retryMs ?? 1000, 1),
     retryLimitMs: atLeast('retryLimitMs', options.retryLimitMs ?? 60_000, 1),
   })
-  const release = onSignals(options.signals ?? [], () => saver.flush(deadlineMs), saver.reportOnce)
+  const release = onSignals(options.signals ?? [], () => saver.flush(deadlineMs, false), saver.reportOnce)
   const unwatch = watchExit(adapter.name, saver.unsaved)
 
   let closing: Promise<void> | null = null

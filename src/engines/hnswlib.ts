@@ -70,6 +70,7 @@ export function hnswlib<Engine extends HnswlibLike, Space extends string>(
   engineOptions: HnswlibOptions<Space>,
   options?: HnswlibAdapterOptions,
 ): EngineAdapter<Engine>
+/** As above, of a `BruteforceSearch`. */
 export function hnswlib<Engine extends BruteforceLike, Space extends string>(
   BruteforceSearch: BruteforceClass<Engine, Space>,
   engineOptions: HnswlibOptions<Space>,

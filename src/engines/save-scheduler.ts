@@ -17,7 +17,8 @@ interface SchedulerOptions<Engine>
 
 interface SaveScheduler {
   changed(count?: number): void
-  flush(deadlineMs?: number): Promise<void>
+  /** `isCall` (default true): somebody asked for it now, and no signal did. */
+  flush(deadlineMs?: number, isCall?: boolean): Promise<void>
   /** Flushes a last time; after that nothing is saved. */
   stop(deadlineMs: number): Promise<void>
   lag(): Lag
@@ -77,6 +78,8 @@ export function createSaveScheduler<Engine>(
   let conflict: HoldfastError | null = null
   let timer: NodeJS.Timeout | undefined
   let stopped = false
+  /** The last call of `changed`, `flush` or `stop`. */
+  let calledMs = Number.NEGATIVE_INFINITY
 
   function firstExpected(): number | null | undefined {
     const { restored } = options
@@ -193,10 +196,11 @@ export function createSaveScheduler<Engine>(
   }
 
   async function persist(run: Run): Promise<PersistResult> {
-    const { alongside, attempts, checkEvery, chunking, keepLast, lockWaitMs } = options
+    const { alongside, attempts, checkEvery, chunking, keep, keepLast, lockWaitMs } = options
     const request: PersistEngineOptions<Engine> = {
       ...(attempts === undefined ? {} : { attempts }),
       ...(chunking === undefined ? {} : { chunking }),
+      ...(keep === undefined ? {} : { keep }),
       ...(keepLast === undefined ? {} : { keepLast }),
       ...(lockWaitMs === undefined ? {} : { lockWaitMs }),
       check: checkEvery !== undefined && saves % checkEvery === 0,
@@ -217,11 +221,26 @@ export function createSaveScheduler<Engine>(
           expected === undefined ? request : { ...request, expectedHead: expected },
         )
       } catch (error) {
-        if (!isConflict(error) || error.details.own !== true) throw error
-        // Within one process the last call wins.
-        expected = error.details.current as number
+        if (!isConflict(error) || !isOlderThanCall(error)) throw error
+        expected = error.details.current as number | null
       }
     }
+  }
+
+  /** Within one process the last call wins. A rollback that came after it is not undone by the clock, or on a signal. */
+  function isOlderThanCall({ details }: HoldfastError): boolean {
+    return (
+      details.own === true && ((details.rolledBackMs as number | undefined) ?? Number.NEGATIVE_INFINITY) <= calledMs
+    )
+  }
+
+  /** What was called after a rollback of this process goes on from it. */
+  function noteCall(): void {
+    calledMs = now()
+    if (conflict === null || !isOlderThanCall(conflict)) return
+    expected = conflict.details.current as number | null
+    conflict = null
+    retryAtMs = 0
   }
 
   /** A HEAD that is replaced while we write, in a store without a lock, is another matter: the next try finds out. */
@@ -250,7 +269,8 @@ export function createSaveScheduler<Engine>(
     })
   }
 
-  async function flush(deadlineMs?: number): Promise<void> {
+  async function flush(deadlineMs?: number, isCall = true): Promise<void> {
+    if (isCall) noteCall()
     const deadline = deadlineMs === undefined ? null : startDeadline(deadlineMs)
     try {
       if (conflict !== null) throw conflict
@@ -289,7 +309,8 @@ export function createSaveScheduler<Engine>(
       if (!Number.isInteger(count) || count < 1) {
         throw new RangeError(`changed: count is a number of changes, at least 1; got ${String(count)}`)
       }
-      lastChangeMs = now()
+      noteCall()
+      lastChangeMs = calledMs
       if (pending() === 0) firstChangeMs = lastChangeMs
       told += count
       const many = manyMs === null && pending() >= options.afterChanges

@@ -188,6 +188,8 @@ function advice(code: string): string {
       return '. This process has too many files open: raise its limit (ulimit -n), or dispose of snapshots sooner'
     case 'ENFILE':
       return '. This machine has too many files open: raise fs.file-max'
+    case 'EISDIR':
+      return '. A directory is in the place of that file: move it away. What it took the place of in a store, repair() makes anew'
     case 'ENOENT':
       return '. Something in that path does not exist, or was removed meanwhile: create it, or check the path'
     case 'ENOTDIR':

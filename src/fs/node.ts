@@ -203,6 +203,10 @@ function descriptorFile(descriptor: number, path: string, atOnceMax = 0): File {
             ),
       )
     },
+    readv: (views, position) =>
+      operate('read', () =>
+        promised<number>((done) => nodeFs.readv(descriptor, views, position, (error, count) => done(error, count))),
+      ),
     async write(views, position) {
       const batch = firstCall(views)
       const [only] = batch

@@ -41,6 +41,8 @@ export interface Directory {
 export interface File {
   /** May read fewer bytes than asked; 0 only at the end of the file. */
   read(target: Uint8Array, position: number): Promise<number>
+  /** Scattered read: fills the views one after the other, at most 1,024. May read fewer bytes. Absent where there is no such call. */
+  readv?: ((views: readonly Uint8Array[], position: number) => Promise<number>) | undefined
   /** Gathered write; may write fewer bytes than given. */
   write(views: readonly Uint8Array[], position: number): Promise<number>
   /**

@@ -10,6 +10,7 @@ import type { OptionTable } from '../misuse.ts'
 import type { StoredHead, WriteSession } from '../storage/port.ts'
 import { coversOfRollback, type JournalEnd } from './covers.ts'
 import { type HeadChange, nextHead } from './next-head.ts'
+import { noteSave } from './own-saves.ts'
 import { assertExpected, assertWritable, watchWait } from './write-guards.ts'
 
 /** How a tag, an untag or a rollback is made. */
@@ -82,6 +83,7 @@ export async function rollback(
   },
 ): Promise<SnapshotInfo> {
   const { journalEnd = null, discard = false } = options
+  const calledMs = clock.monotonicMs()
   return await changeHead(ctx, options, async (head, stored) => {
     const target = find(ctx.storage.location, head, to)
     if (target.sequence === head.current) return { sequence: target.sequence, change: null }
@@ -102,14 +104,16 @@ export async function rollback(
       ...snapshot,
       abandoned: snapshot !== target && (snapshot.abandoned || snapshot.sequence > target.sequence),
     }))
-    return { sequence, change: { current: sequence, snapshots: [entry, ...older] } }
+    return { sequence, change: { current: sequence, snapshots: [entry, ...older] }, rolledBackMs: calledMs }
   })
 }
 
 interface Planned {
   sequence: number
-  /** Null: nothing is to be changed. */
+  /** Null: there is nothing to change. */
   change: HeadChange | null
+  /** When a rollback was called. */
+  rolledBackMs?: number
 }
 
 async function changeHead(
@@ -130,12 +134,18 @@ async function changeHead(
       assertMayChange(session.stored)
       await cleanUp(ctx, session)
       let sequence = 0
+      let save: { done(): void } | null = null
       await session.swapHead(async (stored) => {
         assertMayChange(stored)
         const planned = await plan(stored.head, stored)
         sequence = planned.sequence
-        return planned.change !== null || session.uncertain ? nextHead(stored.head, planned.change ?? {}) : null
+        if (planned.change === null && !session.uncertain) return null
+        const next = nextHead(stored.head, planned.change ?? {})
+        const { rolledBackMs } = planned
+        save = rolledBackMs === undefined ? null : noteSave(next, stored.head.current, rolledBackMs)
+        return next
       })
+      ;(save as { done(): void } | null)?.done()
       return infoOf(session, sequence)
     },
   )

@@ -36,7 +36,7 @@ export function nextHead(head: Head, change: HeadChange): Head {
   if (snapshots.length > SNAPSHOTS_MAX) {
     throw new HoldfastError(
       'LIMIT_EXCEEDED',
-      `a store keeps at most ${SNAPSHOTS_MAX} snapshots; untag some, or lower keepLast`,
+      `a store keeps at most ${SNAPSHOTS_MAX} snapshots; untag some, or keep fewer`,
       { details: { snapshots: snapshots.length, limit: SNAPSHOTS_MAX } },
     )
   }

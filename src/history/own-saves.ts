@@ -1,5 +1,5 @@
-// Remembers the saves that this process made, so that `HEAD_CONFLICT` can tell its own saves from somebody else's. It knows only what moved
-// HEAD from one snapshot to the next; a rollback or another process's save breaks the chain.
+// Remembers the saves and rollbacks that this process made, so that `HEAD_CONFLICT` can tell its own from somebody else's. It knows only what
+// moved HEAD from one snapshot to the next; a repair or another process's write breaks the chain.
 
 import type { Head } from '../format/head.ts'
 
@@ -14,14 +14,19 @@ interface OwnSave {
   from: number | null
   to: number | null
   isDone: boolean
+  /** When a rollback was called, by the monotonic clock; null for a save. */
+  rolledBackMs: number | null
 }
 
 /** Newest first, by store id. */
 const ownSaves = new Map<string, OwnSave[]>()
 
-/** Notes a save that is about to be tried: `next` is to take the place of a HEAD whose current snapshot was `from`. */
-export function noteSave(next: Head, from: number | null): { done(): void } {
-  const save = { id: next.writes[0]!, from, to: next.current, isDone: false }
+/**
+ * Notes a save that is about to be tried: `next` is to take the place of a HEAD whose current snapshot was `from`. `rolledBackMs`: it is a
+ * rollback, called then.
+ */
+export function noteSave(next: Head, from: number | null, rolledBackMs: number | null = null): { done(): void } {
+  const save: OwnSave = { id: next.writes[0]!, from, to: next.current, isDone: false, rolledBackMs }
   const before = ownSaves.get(next.storeId) ?? []
   // The store that was saved last is the last to be forgotten.
   ownSaves.delete(next.storeId)
@@ -35,16 +40,22 @@ export function noteSave(next: Head, from: number | null): { done(): void } {
 }
 
 /**
- * Whether nobody but this process moved HEAD from the snapshot `from` to its current one, and only by saves. A save whose outcome was not
- * known counts if HEAD names its write: another process may have given its sequence to a snapshot of its own.
+ * Whether nobody but this process moved HEAD from the snapshot `from` to its current one, and when it rolled back last on the way; null if
+ * somebody else did. A save whose outcome was not known counts if HEAD names its write: another process may have given its sequence to a
+ * snapshot of its own.
  */
-export function isOwnSave({ storeId, current, writes }: Head, from: number | null): boolean {
+export function ownWay(
+  { storeId, current, writes }: Head,
+  from: number | null,
+): { rolledBackMs: number | null } | null {
   let to = current
+  let rolledBackMs: number | null = null
   for (const save of ownSaves.get(storeId) ?? []) {
-    if (to === from) return true
+    if (to === from) break
     if (!save.isDone && !writes.includes(save.id)) continue
-    if (save.to !== to) return false
+    if (save.to !== to) return null
+    rolledBackMs ??= save.rolledBackMs
     to = save.from
   }
-  return to === from
+  return to === from ? { rolledBackMs } : null
 }

@@ -6,7 +6,7 @@ import type { Head } from '../format/head.ts'
 import { COUNTER_MAX, PACK_ID_MAX } from '../format/limits.ts'
 import type { OnProgress } from '../progress.ts'
 import type { StoredHead } from '../storage/port.ts'
-import { isOwnSave } from './own-saves.ts'
+import { ownWay } from './own-saves.ts'
 
 const LONG_WAIT_MS = 5_000
 
@@ -67,10 +67,11 @@ function assertCountable(ctx: StoreContext, { revision, sequence, packs }: Head)
 export function assertExpected(ctx: StoreContext, head: Head | null, expected: number | null | undefined): void {
   const current = head?.current ?? null
   if (expected === undefined || expected === current) return
-  const own = head !== null && isOwnSave(head, expected)
+  const way = head === null ? null : ownWay(head, expected)
+  const rolledBack = way === null || way.rolledBackMs === null ? {} : { rolledBackMs: way.rolledBackMs }
   throw new HoldfastError(
     'HEAD_CONFLICT',
     `${ctx.storage.location}: expected snapshot ${expected} to be the current one, but it is ${current}; load it and try again`,
-    { details: { expected, current, own } },
+    { details: { expected, current, own: way !== null, ...rolledBack } },
   )
 }

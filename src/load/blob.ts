@@ -14,7 +14,7 @@ import type { LocalFiles } from '../local/files.ts'
 import { assertOptions, type OptionTable } from '../misuse.ts'
 import type { OnProgress } from '../progress.ts'
 import { lookOn } from './look-on.ts'
-import { readRange, readSegmentsOrNull, readWhole } from './read-blob.ts'
+import { type RangeArguments, readRange, readSegmentsOrNull, readShared, readWhole } from './read-blob.ts'
 
 /** How a blob is read. */
 export interface BlobReadOptions {
@@ -25,7 +25,9 @@ export interface BlobReadOptions {
 
 export const READ_OPTIONS: OptionTable<BlobReadOptions> = { signal: 'signal', onProgress: 'function' }
 
-const STREAM_OPTIONS: OptionTable<BlobReadOptions & { start?: number | undefined; end?: number | undefined }> = {
+type StreamOptions = BlobReadOptions & { start?: number | undefined; end?: number | undefined }
+
+const STREAM_OPTIONS: OptionTable<StreamOptions> = {
   ...READ_OPTIONS,
   start: 'any',
   end: 'any',
@@ -127,9 +129,14 @@ export function createBlob(
     return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(await bytes(options))
   }
 
-  async function* stream(
-    options: BlobReadOptions & { start?: number | undefined; end?: number | undefined } = {},
-  ): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+  function stream(options: StreamOptions = {}): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+    return parts(options, readRange)
+  }
+
+  async function* parts<Part extends Uint8Array>(
+    options: StreamOptions,
+    read: (...range: RangeArguments) => AsyncGenerator<Part, void>,
+  ): AsyncGenerator<Part> {
     const start = options.start ?? 0
     const end = Math.min(options.end ?? entry.size, entry.size)
     const isEnd = options.end === undefined || typeof options.end === 'number'
@@ -140,18 +147,23 @@ export function createBlob(
     }
     let bytes = 0
     const { signal, onBytes } = reading(options)
-    const parts = readRange(context.source(), entry, damageContext, start, end, {
+    const steps = read(context.source(), entry, damageContext, start, end, {
       signal,
+      onAgree: () => context.noteChecked(entry),
       onBytes(read) {
         bytes += read
         onBytes(bytes)
       },
     })
-    for (;;) {
-      // Each step alone is a use of the snapshot: a stream left half-read must not keep it from being disposed.
-      const step = await use(() => parts.next())
-      if (step.done) return
-      yield step.value
+    try {
+      for (;;) {
+        // Each step alone is a use of the snapshot: a stream left half-read must not keep it from being disposed.
+        const step = await use(() => steps.next())
+        if (step.done) return
+        yield step.value
+      }
+    } finally {
+      await steps.return()
     }
   }
 
@@ -171,7 +183,7 @@ export function createBlob(
         verify: (read) => matchesBlob(source, entry, damageContext, read),
         fill: async (write) => {
           let position = 0
-          for await (const part of readRange(source, entry, damageContext, 0, entry.size, { signal })) {
+          for await (const part of readShared(source, entry, damageContext, 0, entry.size, { signal })) {
             await write([part], position)
             position += part.length
             onBytes(position)
@@ -219,7 +231,7 @@ export function createBlob(
     },
     async writeTo(path, options = {}) {
       assertOptions(where, options, READ_OPTIONS)
-      await context.writeFile(path, stream(options))
+      await context.writeFile(path, parts(options, readShared))
     },
   }
 }

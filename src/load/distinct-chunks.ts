@@ -7,7 +7,7 @@ import { createDigestMap } from '../blocks/digest-map.ts'
 import { clock } from '../clock.ts'
 import type { BlobEntry } from '../format/blob-entry.ts'
 import { DIGEST_BYTES } from '../format/limits.ts'
-import { readChunk } from './plan-reads.ts'
+import { readChunk } from './execute-read.ts'
 
 /** A blob counts as one that repeats when it is longer than its chunks together by this factor, and by these bytes. */
 const REPEATS_FACTOR = 16
@@ -46,7 +46,7 @@ export async function readDistinctChunks(
   })
   for (const chunk of chunks) {
     signal?.throwIfAborted()
-    await readChunk(source, { offset: 0, count: 1, ...chunk }, 0, damageContext)
+    await readChunk(source, { offset: 0, count: 1, ...chunk }, 0, null, damageContext)
     await clock.nextTurn()
   }
 }

@@ -7,6 +7,7 @@ import type { Head, HeadSnapshot } from '../format/head.ts'
 import type { OptionTable } from '../misuse.ts'
 import type { OnProgress } from '../progress.ts'
 import type { StoredHead } from '../storage/port.ts'
+import { ageInWords, ageMsOf, assertFallback, type FallbackLimits, fallbackLimits, isWithin } from './fallback.ts'
 import { assertFresh, assertSource, compareWatermarks, type Freshness, type SourcePosition } from './freshness.ts'
 import { type StandardSchema, validate } from './metadata-schema.ts'
 import { blobNotFound, type OpenedSnapshot, openSnapshot, type SkippedSnapshot, type Snapshot } from './snapshot.ts'
@@ -21,9 +22,9 @@ export interface LoadOptions<Names extends string = string, Metadata = Record<st
   metadataSchema?: StandardSchema<unknown, Metadata> | undefined
   /**
    * When the snapshot is damaged, take the newest intact one before it; when HEAD.json is, go on from HEAD.prev.json. `load` then reads every blob (of `blobs`, if given) once to know;
-   * `restore` finds out as it goes.
+   * `restore` finds out as it goes. Limits say how far back it may go.
    */
-  fallback?: boolean | undefined
+  fallback?: boolean | FallbackLimits | undefined
   /** `NO_SNAPSHOT` instead of null when nothing was ever persisted. */
   required?: boolean | undefined
   /**
@@ -43,7 +44,7 @@ export const LOAD_OPTIONS: OptionTable<LoadOptions> = {
   at: 'any',
   blobs: 'any',
   metadataSchema: 'any',
-  fallback: 'boolean',
+  fallback: 'any',
   required: 'boolean',
   minSequence: 'any',
   source: 'any',
@@ -59,7 +60,7 @@ export async function load<Names extends string, Metadata>(
   options: LoadOptions<Names, Metadata> = {},
 ): Promise<Snapshot<Names, Metadata> | null> {
   return await tryCandidates(ctx, options, async (snapshot, opened) => {
-    if (options.fallback === true) await readAll(opened, options)
+    if (fallbackLimits(options.fallback) !== null) await readAll(opened, options)
     return snapshot
   })
 }
@@ -109,7 +110,7 @@ async function tryCandidates<Result, Names extends string, Metadata>(
   assertChoices(options)
   for (let reads = 1; ; reads++) {
     options.signal?.throwIfAborted()
-    const stored = await readHeadOrSpare(ctx, options.fallback === true)
+    const stored = await readHeadOrSpare(ctx, fallbackLimits(options.fallback))
     const wanted = stored === null ? null : choose(ctx, stored.head, options)
     if (stored === null || wanted === null) {
       // A caller that gives `minSequence` has seen snapshots here, so this is not a fresh start.
@@ -138,11 +139,12 @@ async function tryOne<Result, Names extends string, Metadata>(
   options: LoadOptions<Names, Metadata>,
   take: (snapshot: Snapshot<Names, Metadata>, opened: OpenedSnapshot) => Promise<Result>,
 ): Promise<Result> {
-  const older = options.fallback === true || options.source?.ahead === 'fallback'
-  const candidates = older ? [wanted, ...olderThan(stored.head, wanted)] : [wanted]
+  const limits = fallbackLimits(options.fallback)
+  const older = limits !== null || options.source?.ahead === 'fallback' ? olderThan(stored.head, wanted) : []
+  const within = older.filter((each) => each.sequence >= (options.minSequence ?? 0) && isWithin(limits ?? {}, each))
+  const candidates = [wanted, ...within]
   const skipped: SkippedSnapshot[] = []
-  for (const candidate of candidates) {
-    if (skipped.length > 0 && candidate.sequence < (options.minSequence ?? 0)) break
+  for (const [i, candidate] of candidates.entries()) {
     try {
       const taken = await openAndTake(ctx, stored, candidate, skipped, options, take)
       if (options.at === undefined) await ctx.loaded?.(stored.head, candidate)
@@ -151,22 +153,33 @@ async function tryOne<Result, Names extends string, Metadata>(
       const damage = error instanceof DamageBehind ? error.damage : error
       const ahead = isHoldfastError(damage, 'SNAPSHOT_AHEAD') && options.source?.ahead === 'fallback'
       if (!isDamage(damage) && !ahead) throw damage
-      if (!ahead) await assertStillThere(ctx, stored, damage, options.fallback === true)
-      if (!ahead && options.fallback !== true) throw damage
-      skipped.push({ sequence: candidate.sequence, manifest: candidate.manifest, error: damage })
-      ctx.warn({
-        code: 'FALLBACK',
-        message: `${ctx.storage.location}: snapshot ${candidate.sequence} is skipped: ${damage.message}`,
-        details: { sequence: candidate.sequence, error: damage },
-      })
+      if (!ahead) await assertStillThere(ctx, stored, damage, limits)
+      if (!ahead && limits === null) throw damage
+      const { sequence, manifest } = candidate
+      skipped.push({ sequence, manifest, ageMs: ageMsOf(candidate), error: damage })
+      warnOfSkipped(ctx, skipped.at(-1)!, candidates[i + 1])
     }
   }
   const first = skipped[0]!.error
+  const beyond = older.find((each) => !within.includes(each))
+  const refused =
+    beyond === undefined
+      ? ''
+      : `; snapshot ${beyond.sequence}, ${ageInWords(ageMsOf(beyond))} old, is beyond what may be taken`
   throw new HoldfastError(
     first.code,
-    `${first.message}; no older snapshot could be used either (${skipped.length} tried)`,
+    `${first.message}; no older snapshot could be used either (${skipped.length} tried)${refused}`,
     { details: { ...first.details, skipped }, cause: first },
   )
+}
+
+function warnOfSkipped(ctx: StoreContext, { sequence, error }: SkippedSnapshot, next: HeadSnapshot | undefined): void {
+  const goesOn = next === undefined ? '' : `. Goes on with snapshot ${next.sequence}, ${ageInWords(ageMsOf(next))} old`
+  ctx.warn({
+    code: 'FALLBACK',
+    message: `${ctx.storage.location}: snapshot ${sequence} is skipped: ${error.message}${goesOn}`,
+    details: { sequence, error, ...(next === undefined ? {} : { next: next.sequence, ageMs: ageMsOf(next) }) },
+  })
 }
 
 async function openAndTake<Result, Names extends string, Metadata>(
@@ -202,20 +215,27 @@ async function openAndTake<Result, Names extends string, Metadata>(
  * HEAD; or, when it is damaged or missing and only with `fallback`, the one before. All that this one names is still there: a pack goes
  * only when both know that it is retired.
  */
-async function readHeadOrSpare(ctx: StoreContext, fallback: boolean, warn = ctx.warn): Promise<StoredHead | null> {
+async function readHeadOrSpare(
+  ctx: StoreContext,
+  limits: FallbackLimits | null,
+  warn = ctx.warn,
+): Promise<StoredHead | null> {
   try {
     return await ctx.storage.readHead()
   } catch (error) {
-    if (!fallback || !isHoldfastError(error, 'HEAD_DAMAGED', 'HEAD_MISSING')) throw error
+    if (limits === null || !isHoldfastError(error, 'HEAD_DAMAGED', 'HEAD_MISSING')) throw error
     const { store, previous } = await ctx.storage.inspect()
     if (previous.state !== 'good' || store.state !== 'good' || previous.value.head.storeId !== store.value) throw error
-    const { revision, current } = previous.value.head
+    const { revision, current, snapshots } = previous.value.head
     // HEAD.prev.json has no snapshot to fall back to, and a fresh start would be wrong.
-    if (current === null) throw error
+    const spare = snapshots.find(({ sequence }) => sequence === current)
+    if (spare === undefined || !isWithin(limits, spare)) throw error
     warn({
       code: 'FALLBACK',
-      message: `${error.message} (HEAD.prev.json is of revision ${revision}, and its snapshot ${current}; newer ones are not seen)`,
-      details: { sequence: null, revision, error },
+      message:
+        `${error.message} (HEAD.prev.json is of revision ${revision}, and its snapshot ${current}, ${ageInWords(ageMsOf(spare))} old; ` +
+        'newer ones are not seen)',
+      details: { sequence: null, revision, error, next: current, ageMs: ageMsOf(spare) },
     })
     return previous.value
   }
@@ -226,9 +246,9 @@ async function assertStillThere(
   ctx: StoreContext,
   stored: StoredHead,
   damage: HoldfastError,
-  fallback: boolean,
+  limits: FallbackLimits | null,
 ): Promise<void> {
-  const now = await readHeadOrSpare(ctx, fallback, () => undefined)
+  const now = await readHeadOrSpare(ctx, limits, () => undefined)
   if (now === null || now.head.revision === stored.head.revision) return
   const packs = new Set(now.head.packs.map(({ name }) => name))
   if (stored.head.packs.every(({ name }) => packs.has(name))) return
@@ -299,7 +319,8 @@ async function readAll(snapshot: OpenedSnapshot, options: LoadOptions<string, un
 }
 
 function assertChoices(options: LoadOptions<string, unknown>): void {
-  const { at, minSequence, source } = options
+  const { at, fallback, minSequence, source } = options
+  assertFallback(fallback)
   if (at !== undefined && typeof at !== 'string' && !Number.isSafeInteger(at)) {
     throw new TypeError(`load: at is a sequence or a tag, got ${String(at)}`)
   }

@@ -6,7 +6,7 @@ import type { BlockSource, DamageContext } from '../blocks/block-source.ts'
 import { clock } from '../clock.ts'
 import { isHoldfastError } from '../errors.ts'
 import type { BlobEntry } from '../format/blob-entry.ts'
-import { readChunk } from './plan-reads.ts'
+import { readChunk } from './execute-read.ts'
 
 /** Reads no more than this: a second or less. A persist then reads the packs that turned out to be damaged. */
 const LOOK_ON_BYTES = 128 * 1024 * 1024
@@ -16,10 +16,12 @@ export async function lookOn(source: BlockSource, entry: BlobEntry, damageContex
   let readBytes = 0
   try {
     for await (const run of chunkRuns(source, entry, damageContext)) {
+      let position = run.offset
       for (let i = 0; i < run.count; i++) {
         if (readBytes > LOOK_ON_BYTES) return
         readBytes += run.lengths[i]!
-        await readOrNoted(source, run, i, damageContext)
+        await readOrNoted(source, run, i, position, damageContext)
+        position += run.lengths[i]!
         await clock.nextTurn()
       }
     }

@@ -17,6 +17,7 @@ import type { StoredHead } from '../storage/port.ts'
 import { type BlobContext, type BlobReadOptions, createBlob, type SnapshotBlob } from './blob.ts'
 import { type BlobDirectory, createBlobDirectory } from './blob-directory.ts'
 import { isMostlyRepeats, readDistinctChunks } from './distinct-chunks.ts'
+import { ageMsOf } from './fallback.ts'
 import type { Freshness } from './freshness.ts'
 import { writeBlob } from './write-out.ts'
 
@@ -44,6 +45,8 @@ export interface SnapshotInfo {
 export interface SkippedSnapshot {
   sequence: number
   manifest: string
+  /** How old it is, in ms, by the clock of its writer. */
+  ageMs: number
   error: HoldfastError
 }
 
@@ -61,6 +64,8 @@ export interface Snapshot<Names extends string = string, Metadata = Record<strin
   readonly freshness: Freshness
   /** Which snapshot was the current one when this one was loaded; null when a repair left none. */
   readonly currentSequence: number | null
+  /** How old it was when it was loaded, in ms, by the clock of its writer. 0 when that clock is ahead. */
+  readonly ageMs: number
   /** Newer snapshots that `fallback` skipped, and why. */
   readonly skipped: readonly SkippedSnapshot[]
   has(name: string): boolean
@@ -307,6 +312,7 @@ function assemble(
   const snapshot: OpenedSnapshot = {
     ...describe(entry, stored.head),
     currentSequence: stored.head.current,
+    ageMs: ageMsOf(entry),
     metadata: manifest.metadata,
     watermark: manifest.watermark,
     freshness: { state: 'unknown' },

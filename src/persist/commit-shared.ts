@@ -17,18 +17,19 @@ import type { DedupWriter } from '../blocks/dedup-writer.ts'
 import { createDigestMap } from '../blocks/digest-map.ts'
 import { createPackWriter, type PackWriter, type WrittenPack } from '../blocks/pack-writer.ts'
 import type { StoreContext } from '../blocks/store-context.ts'
-import { clock } from '../clock.ts'
 import { HoldfastError, isHoldfastError } from '../errors.ts'
 import type { Head, HeadSnapshot } from '../format/head.ts'
 import { fromHex } from '../format/hex.ts'
 import { STORE_ID_BYTES } from '../format/limits.ts'
 import type { PackIndex } from '../format/pack.ts'
 import type { Compaction } from '../gc/compact.ts'
+import type { Policy } from '../history/keep.ts'
 import { nextHead } from '../history/next-head.ts'
 import { noteSave } from '../history/own-saves.ts'
 import { assertExpected, assertWritable } from '../history/write-guards.ts'
 import type { OnProgress } from '../progress.ts'
 import type { WriteSession } from '../storage/port.ts'
+import { planKept, warnOfManyDropped } from './kept.ts'
 
 /** A snapshot that has its content, and neither a sequence nor pack ids yet. */
 interface Draft {
@@ -39,8 +40,8 @@ interface Draft {
   message: string | undefined
   expectedHead: number | null | undefined
   compaction: Compaction | null
-  /** The older snapshots that are kept beside the new one of a sequence. */
-  planOlder: (base: Head, sequence: number) => HeadSnapshot[]
+  time: string
+  policy: Policy
   packBytesMax: number
   signal: AbortSignal
   onProgress: OnProgress | undefined
@@ -66,13 +67,15 @@ export async function commitShared(
   head: Head,
   blocks: Shared,
   draft: Draft,
-): Promise<{ sequence: number; writtenBytes: number }> {
+): Promise<{ sequence: number; dropped: number[]; writtenBytes: number }> {
   const { writer, dedup } = blocks
   const { packs: written, last, seal } = await writer.finish()
   await seal()
   const needs = createNeeds(ctx, session, head, blocks, draft, written)
   let writtenBytes = writer.bytes
   let sequence = 0
+  let dropped: number[] = []
+  let before = head
   let save = { done: (): void => undefined }
   let record: RecordPack | null = null
   draft.onProgress?.({ phase: 'committing' })
@@ -85,6 +88,8 @@ export async function commitShared(
     const compaction = base.revision === head.revision ? draft.compaction : null
     const made = await makeHead(ctx, session, base, needs.packs(), needs.manifestIn(), compaction, draft)
     sequence = made.sequence
+    dropped = made.dropped
+    before = base
     record = made.record
     writtenBytes += record.pack.bytes
     save = noteSave(made.next, base.current)
@@ -97,7 +102,8 @@ export async function commitShared(
   if (record !== null) cacheIndex(ctx, record)
   const newest = written.at(-1)
   if (newest !== undefined && last !== null) ctx.packCache.put(newest.name, last, newest.bytes)
-  return { sequence, writtenBytes: writtenBytes + needs.copiedBytes() }
+  warnOfManyDropped(ctx, before, dropped, draft.policy)
+  return { sequence, dropped, writtenBytes: writtenBytes + needs.copiedBytes() }
 }
 
 interface RecordPack {
@@ -117,7 +123,7 @@ async function makeHead(
   manifestIn: string,
   compaction: Compaction | null,
   draft: Draft,
-): Promise<{ next: Head; sequence: number; record: RecordPack }> {
+): Promise<{ next: Head; sequence: number; dropped: number[]; record: RecordPack }> {
   const ids = new Map(base.packs.map(({ id, name }) => [name, id]))
   const added: WrittenPack[] = []
   let nextId = 1 + base.packs.reduce((largest, { id }) => Math.max(largest, id), 0)
@@ -132,7 +138,7 @@ async function makeHead(
   const snapshot: HeadSnapshot = {
     sequence,
     manifest: draft.manifest,
-    time: clock.now().toISOString(),
+    time: draft.time,
     ...(draft.message === undefined ? {} : { message: draft.message }),
     tags: [],
     abandoned: false,
@@ -141,7 +147,8 @@ async function makeHead(
     size: draft.total,
   }
   const changed = compaction?.changed ?? new Set<number>()
-  const older = (compaction?.snapshots ?? draft.planOlder(base, sequence)).map((old) =>
+  const { kept, dropped } = planKept(base, snapshot, draft.policy)
+  const older = (compaction?.snapshots ?? kept).map((old) =>
     changed.has(old.sequence) ? { ...old, packs: ascending([...old.packs, recordId]) } : old,
   )
   const record = await writeRecords(
@@ -160,7 +167,7 @@ async function makeHead(
     ...(compaction === null ? {} : { live: compaction.live }),
     damaged: ctx.badBlocks.noted,
   })
-  return { next, sequence, record }
+  return { next, sequence, dropped, record }
 }
 
 async function writeRecords(

@@ -19,14 +19,15 @@ import { KIND } from '../format/pack.ts'
 import { cleanUpAfter, type Seen } from '../gc/collect.ts'
 import { type Compaction, compactPacks } from '../gc/compact.ts'
 import { planCompaction } from '../gc/plan-compaction.ts'
+import type { Policy } from '../history/keep.ts'
 import { mergeDamaged, nextHead } from '../history/next-head.ts'
 import { noteSave } from '../history/own-saves.ts'
-import { planRetention } from '../history/retention.ts'
 import type { WriteSession } from '../storage/port.ts'
 import { commitShared } from './commit-shared.ts'
 import { coversOf, journalAfter } from './covers.ts'
 import { assertReusedIsGood, assertReusedIsReadable, scanDamagedPacks } from './damaged-packs.ts'
 import { type IngestRequest, ingestBlobs, isReadable } from './ingest.ts'
+import { planKept, warnOfManyDropped } from './kept.ts'
 import { openKnownPacks } from './known-packs.ts'
 import { assertPacksPresent } from './packs-present.ts'
 
@@ -39,7 +40,7 @@ interface CommitRequest extends IngestRequest {
   covers: number | undefined
   /** See `PersistOptions`. Another writer's snapshot may become current while this one is made. */
   expectedHead: number | null | undefined
-  keepLast: number
+  policy: Policy
   packBytesMax: number
 }
 
@@ -48,6 +49,7 @@ interface Committed {
   manifest: string
   /** The current snapshot already had exactly this content: nothing was written. */
   unchanged: boolean
+  dropped: number[]
   blobs: ReadonlyMap<string, BlobEntry>
   bytes: { total: number; written: number; reused: number; compacted: number }
 }
@@ -132,7 +134,8 @@ async function commit(
   }
 
   const sequence = head.sequence + 1
-  const kept = planKept(head, sequence, request.keepLast)
+  const time = clock.now().toISOString()
+  const { kept, dropped } = planKept(head, { sequence, time }, request.policy)
   const compaction = await mergeSmallPacks(ctx, head, kept, blocks, request)
   await dedup.flush()
   await dedup.drain()
@@ -140,13 +143,12 @@ async function commit(
 
   if (!ctx.storage.supports.alone) {
     const { blobs, manifest, encoded, total } = content
-    const planOlder = (base: Head, next: number): HeadSnapshot[] => planKept(base, next, request.keepLast)
-    const draft = { manifest, digest: encoded.digest, total, compaction, planOlder }
+    const draft = { manifest, digest: encoded.digest, total, time, compaction }
     const made = await commitShared(ctx, session, head, blocks, { ...draft, ...request })
     ctx.lastPersisted = { manifest, blobs }
     const compacted = compaction?.movedBytes ?? 0
     const bytes = { total, written: made.writtenBytes - compacted, reused: dedup.reusedBytes, compacted }
-    return { sequence: made.sequence, manifest, unchanged: false, blobs, bytes }
+    return { sequence: made.sequence, manifest, unchanged: false, dropped: made.dropped, blobs, bytes }
   }
   const covers = coversOf(ctx, head, request.covers)
   // The records are in the last pack, so each snapshot that has one there needs it.
@@ -155,7 +157,7 @@ async function commit(
   const snapshot: HeadSnapshot = {
     sequence,
     manifest: content.manifest,
-    time: clock.now().toISOString(),
+    time,
     ...(request.message === undefined ? {} : { message: request.message }),
     tags: [],
     abandoned: false,
@@ -192,6 +194,7 @@ async function commit(
   const save = noteSave(next, head.current)
   await session.swapHead(next, () => ready)
   save.done()
+  warnOfManyDropped(ctx, head, dropped, request.policy)
   for (const digest of dedup.writtenBlocks) ctx.checkedBlocks.note(digest)
   if (covers !== undefined) await ctx.journal?.committed(covers.sequence, sequence, head.journal?.first ?? null)
 
@@ -203,7 +206,7 @@ async function commit(
   await released
   const compacted = compaction?.movedBytes ?? 0
   const bytes = { total: content.total, written: writer.bytes - compacted, reused: dedup.reusedBytes, compacted }
-  return { sequence, manifest: content.manifest, unchanged: false, blobs: content.blobs, bytes }
+  return { sequence, manifest: content.manifest, unchanged: false, dropped, blobs: content.blobs, bytes }
 }
 
 async function ingest(
@@ -255,6 +258,7 @@ async function acknowledge(
     sequence: current.sequence,
     manifest,
     unchanged: true,
+    dropped: [],
     blobs,
     bytes: { total, written: 0, reused: total, compacted: 0 },
   }
@@ -282,13 +286,6 @@ async function raiseCovers(
   await session.swapHead(nextHead(head, { snapshots, journal: journalAfter(ctx, head, snapshots) }))
   await ctx.journal?.committed(covers.sequence, current.sequence, head.journal?.first ?? null)
   return true
-}
-
-/** The older snapshots that are kept beside the new one. */
-function planKept(head: Head, sequence: number, keepLast: number): HeadSnapshot[] {
-  const newest = { sequence, tags: [], abandoned: false }
-  const stay = new Set(planRetention([newest, ...head.snapshots], sequence, keepLast).map((kept) => kept.sequence))
-  return head.snapshots.filter((snapshot) => stay.has(snapshot.sequence))
 }
 
 /** Ascending, `pack` included. */

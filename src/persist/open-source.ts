@@ -244,6 +244,7 @@ async function fileReader(fs: FileSystem, name: string, path: string, signal: Ab
     async settle() {
       // By its name: which tells of the open file too, if it still is that one.
       const now = await statOrNull(fs, path).catch(failed)
+      if (now !== null && isMadeWhenRead(before, now, position)) throw madeWhenRead(name, path)
       if (now === null || !sameFile(before, now) || position !== before.size) {
         throw new HoldfastError(
           'SOURCE_CHANGED',
@@ -254,6 +255,21 @@ async function fileReader(fs: FileSystem, name: string, path: string, signal: Ab
     },
     close,
   }
+}
+
+/** In /proc, /sys and some FUSE file systems, a file's length is 0, or a page, whatever there is to read. */
+function isMadeWhenRead(before: FileStat, now: FileStat, read: number): boolean {
+  const isSame = before.dev === now.dev && before.ino === now.ino && before.size === now.size
+  return isSame && read !== now.size && (now.size === 0 || before.mtimeNs === now.mtimeNs)
+}
+
+function madeWhenRead(name: string, path: string): HoldfastError {
+  return new HoldfastError(
+    'SOURCE_FAILED',
+    `blob ${JSON.stringify(name)}: ${path} is made while it is read, as files of /proc and /sys are, and has no length that could tell whether all ` +
+      'of it was read: read it yourself and give the bytes',
+    { details: { blob: name, path } },
+  )
 }
 
 /** Lets the engine save into a path of ours, then reads that file. */

@@ -1,6 +1,7 @@
 // What a persist is asked, and what it answers.
 
 import type { Chunking } from '../format/chunking.ts'
+import type { Keep, Policy } from '../history/keep.ts'
 import type { Watermark } from '../load/watermark.ts'
 import type { OptionTable } from '../misuse.ts'
 import type { OnProgress } from '../progress.ts'
@@ -23,7 +24,9 @@ export interface PersistOptions {
   message?: string | undefined
   /** How blobs are cut that do not say so themselves; default `content()`. */
   chunking?: Chunking | undefined
-  /** Overrides the store's. */
+  /** Replaces the store's for this one persist. */
+  keep?: Keep | undefined
+  /** Short for `keep: { last: n }`. */
   keepLast?: number | undefined
   /** `HEAD_CONFLICT` unless this is the current sequence (null: no snapshot yet). */
   expectedHead?: number | null | undefined
@@ -44,6 +47,7 @@ export const PERSIST_OPTIONS: OptionTable<PersistOptions> = {
   covers: 'any',
   message: 'any',
   chunking: 'any',
+  keep: 'any',
   keepLast: 'any',
   expectedHead: 'head',
   sourceVersion: 'function',
@@ -59,6 +63,8 @@ export interface PersistResult {
   manifest: string
   /** The store already had exactly this as its current snapshot; nothing was written. */
   unchanged: boolean
+  /** Sequences of the snapshots that `keep` dropped with this one, newest first. */
+  dropped: readonly number[]
   bytes: {
     /** Of all blobs. */
     total: number
@@ -75,7 +81,7 @@ export interface PersistResult {
 
 /** The store's settings that a persist follows. */
 export interface PersistDefaults {
-  keepLast: number
+  policy: Policy
   lockWaitMs: number
   packBytesMax: number
   compression: 'auto' | 'none' | 'zstd'

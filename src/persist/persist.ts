@@ -12,6 +12,7 @@ import { STORE_ID_BYTES } from '../format/limits.ts'
 import { assertManifestCanFit } from '../format/manifest.ts'
 import { decodeValue, encodeValue, isWellFormed } from '../format/value.ts'
 import { cleanUp, type Seen } from '../gc/collect.ts'
+import { policyOf } from '../history/keep.ts'
 import { assertExpected, assertWritable, watchWait } from '../history/write-guards.ts'
 import { storedWatermark } from '../load/watermark.ts'
 import { refusePromise } from '../misuse.ts'
@@ -40,8 +41,7 @@ export async function persist(
   const startMs = clock.monotonicMs()
   const signal = options.signal ?? new AbortController().signal
   signal.throwIfAborted()
-  const keepLast = options.keepLast ?? defaults.keepLast
-  assertKeepLast(keepLast)
+  const policy = policyOf('persist', options) ?? defaults.policy
   if (options.chunking !== undefined) assertChunking(options.chunking)
   if (options.message !== undefined) assertMessage(options.message)
   // Refused before anything is read or locked, and copied: what the caller changes meanwhile is for the next snapshot.
@@ -71,7 +71,7 @@ export async function persist(
         message: options.message,
         covers: options.covers,
         expectedHead: options.expectedHead,
-        keepLast,
+        policy,
         packBytesMax: defaults.packBytesMax,
         signal,
         onProgress: options.onProgress,
@@ -97,12 +97,6 @@ function wantsCompression(compression: PersistDefaults['compression']): boolean 
     )
   }
   return prepared.ready
-}
-
-export function assertKeepLast(keepLast: unknown): void {
-  if (typeof keepLast !== 'number' || !Number.isInteger(keepLast) || keepLast < 1 || keepLast > 1000) {
-    throw new RangeError(`keepLast is the number of snapshots to keep, 1 to 1,000; got ${String(keepLast)}`)
-  }
 }
 
 /** A Promise has no entries: it would be kept as nothing. */

@@ -56,7 +56,7 @@ async function readHeads(ctx: StoreContext): Promise<Pick<Pinned, 'problems' | '
     // The files are inspected before HEAD is read, so they are no newer than that HEAD.
     found = await ctx.storage.inspect()
     const stored = await ctx.storage.readHead()
-    if (stored !== null) problems.push(...(await besideHead(ctx, found, stored.head)))
+    if (stored !== null) problems.push(...(await besideHead(ctx, found, stored.head)), ...obstaclesIn(found))
     return { problems, stored }
   } catch (error) {
     if (!isHoldfastError(error) || !isVerdict(error, found)) throw error
@@ -65,6 +65,10 @@ async function readHeads(ctx: StoreContext): Promise<Pick<Pinned, 'problems' | '
     problems.push({ code: error.code, what, message: error.message })
     return { problems, stored: null }
   }
+}
+
+function obstaclesIn({ obstacles }: Inspection): Problem[] {
+  return obstacles.map(({ what, error: { code, message } }) => ({ code, what, message, obstacle: true }))
 }
 
 /** Whether the error concerns a store. Otherwise there is no store to report on. */

@@ -26,6 +26,8 @@ export interface Problem {
    * without them.
    */
   recorded?: boolean
+  /** Something in the place of a part of the store keeps writers out, a repair included. Loads do not need that part. */
+  obstacle?: true
 }
 
 const BLOCKS_LISTED = 100

@@ -39,7 +39,7 @@ async function segmentDigests(source: BlockSource, entry: BlobEntry): Promise<Ui
     const end = Math.min(start + SEGMENT_BYTES, entry.size)
     const segment = new Uint8Array(end - start)
     let filled = 0
-    for await (const part of readRange(source, entry, DAMAGE, start, end)) {
+    for await (const part of readRange(source, entry, DAMAGE, start, end, { byChunks: true })) {
       segment.set(part, filled)
       filled += part.length
     }

@@ -262,6 +262,12 @@ function adviceFor(report: VerifyReport): string {
     const start = 'A start needs only the entries after the current snapshot.'
     return `Something is wrong with the journal; its problem says what is lost and how to go on. ${start}${others}`
   }
+  if (problems.some(({ obstacle }) => obstacle === true)) {
+    const rest = problems.filter(({ obstacle }) => obstacle !== true)
+    const others = rest.every(({ recorded }) => recorded === true) ? '' : ` ${adviceFor({ ...report, problems: rest })}`
+    const parts = problems.flatMap(({ obstacle, what }) => (obstacle === true ? [what] : []))
+    return `Snapshots are loaded without ${parts.join(', ')}, but something else is in that place: put right what its problem names before anything is written or repaired.${others}`
+  }
   if (problems.some(({ code }) => code === 'STORE_ROLLED_BACK')) {
     return "HEAD is older than what lies beside it. Nothing can be persisted until repair({ rolledBack: 'newer' }) or ('older') says how to go on."
   }

@@ -27,6 +27,7 @@ export function memoryStorage(): Storage {
       previous: { state: 'missing' },
       putBack: false,
       packs: [...packs].map(([name, { length }]) => ({ name, bytes: length })),
+      obstacles: [],
     }
   }
 

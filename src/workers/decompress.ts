@@ -2,18 +2,10 @@
 
 import { clock } from '../clock.ts'
 import type { DecompressJob } from './frames.ts'
-import { type Pool, sharedPool, WorkerFailed } from './pool.ts'
+import { poolWorth, WorkerFailed } from './pool.ts'
 
 /** Below this the main thread is not held up for long, and a thread gains nothing. */
 const WORTH_WORKERS_BYTES = 256 * 1024
-
-/**
- * Starting the threads takes as long as decompressing this much on the main thread. Start them only once more than that has
- * been read. Until they are up, the main thread does the work.
- */
-const WORTH_STARTING_BYTES = 16 * 1024 * 1024
-/** Work done on the main thread longer ago than this is not counted. */
-const FORGOTTEN_MS = 1_000
 
 /** Shared memory for one read of a pack. It is reused: allocating it anew costs more than the decompression. */
 export interface SharedBuffer {
@@ -42,12 +34,9 @@ let borrowed = 0
 const waiting: (() => void)[] = []
 let forgetting: NodeJS.Timeout | undefined
 
-let doneHere = 0
-let lastHereMs = 0
-
 /** Null if there are no workers, none is up yet, or the read is too small to be worth it. Then the main thread decompresses. */
 export async function borrowBuffer(storedBytes: number, rawBytes: number): Promise<SharedBuffer | null> {
-  const pool = rawBytes < WORTH_WORKERS_BYTES ? null : poolInUse(rawBytes)
+  const pool = rawBytes < WORTH_WORKERS_BYTES ? null : poolWorth(rawBytes)
   if (pool === null) return null
   if (borrowed === SLOTS) await new Promise<void>((resolve) => waiting.push(resolve))
   else borrowed += 1
@@ -62,7 +51,7 @@ export async function borrowBuffer(storedBytes: number, rawBytes: number): Promi
     raw,
     async decompress(frames) {
       try {
-        await pool.decompress({ kind: 'decompress', stored, raw, ...frames })
+        await pool.give({ kind: 'decompress', stored, raw, ...frames })
         return true
       } catch (error) {
         if (!(error instanceof WorkerFailed)) throw error
@@ -77,17 +66,6 @@ export async function borrowBuffer(storedBytes: number, rawBytes: number): Promi
       forgetLater()
     },
   }
-}
-
-function poolInUse(bytes: number): Pool | null {
-  const pool = sharedPool()
-  if (pool === null || pool.isUp) return pool
-  const nowMs = clock.monotonicMs()
-  if (nowMs - lastHereMs > FORGOTTEN_MS) doneHere = 0
-  lastHereMs = nowMs
-  doneHere += bytes
-  if (doneHere > WORTH_STARTING_BYTES) pool.startUp()
-  return null
 }
 
 function forgetLater(): void {

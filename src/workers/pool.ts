@@ -11,7 +11,8 @@ import type { Compressed, CompressJob, DecompressJob } from './frames.ts'
 import { GEAR_WASM, WORKER_SOURCE } from './generated.ts'
 import type { Job } from './jobs.ts'
 import type { SharedMemory } from './wasm.ts'
-import type { FromWorker, ToWorker, WorkerData } from './worker.ts'
+import type { FromWorker, GivenJob, ToWorker, WorkerData } from './worker.ts'
+import type { Checked, CheckJob } from './wrong-parts.ts'
 
 /** Memory that windows lie in, seen by every worker. */
 export interface Arena {
@@ -23,8 +24,8 @@ export interface Arena {
 export interface Pool {
   /** Rejects with `WorkerFailed` when the worker died: run the job here instead. */
   run<Asked extends Job | CompressJob>(arena: Arena, job: Asked): Promise<Result<Asked>>
-  /** Rejects with `WorkerFailed`, also when a frame is damaged. */
-  decompress(job: DecompressJob): Promise<void>
+  /** A job that brings its memory: shared, or moved along and back. Rejects with `WorkerFailed`, also when a frame is damaged. */
+  give<Asked extends GivenJob>(job: Asked, moved?: ArrayBuffer[]): Promise<GivenResult<Asked>>
   /** Whether a worker has come up, and answers at once. */
   readonly isUp: boolean
   /** Workers die in this process, so none are started for a while. */
@@ -34,6 +35,8 @@ export interface Pool {
   /** Workers forget an arena. */
   close(arena: Arena): void
 }
+
+type GivenResult<Asked extends GivenJob> = Asked extends CheckJob ? Checked : number
 
 type Result<Asked extends Job | CompressJob> = Asked extends CompressJob ? Compressed : number
 
@@ -81,6 +84,29 @@ export function sharedPool(): Pool | null {
   if (!hasRoom) return null
   pool ??= createPool(Math.min(WORKERS_MAX, availableParallelism()))
   return pool.isPaused ? null : pool
+}
+
+/**
+ * Starting the threads takes as long as decompressing this many bytes on the main thread. Start them only once more than that has been
+ * asked for. Until they are up, the main thread does the work.
+ */
+const WORTH_STARTING_BYTES = 16 * 1024 * 1024
+/** Work done on the main thread longer ago than this is not counted. */
+const FORGOTTEN_MS = 1_000
+
+let doneHere = 0
+let lastHereMs = 0
+
+/** The pool, if it is up. Else null, and it is started once there was work that is worth it, counted in bytes to decompress. */
+export function poolWorth(bytes: number): Pool | null {
+  const pool = sharedPool()
+  if (pool === null || pool.isUp) return pool
+  const nowMs = clock.monotonicMs()
+  if (nowMs - lastHereMs > FORGOTTEN_MS) doneHere = 0
+  lastHereMs = nowMs
+  doneHere += bytes
+  if (doneHere > WORTH_STARTING_BYTES) pool.startUp()
+  return null
 }
 
 interface Member {
@@ -180,13 +206,17 @@ function createPool(size: number): Pool {
     }
   }
 
-  async function ask<T>({ worker, pending }: Member, ask: (id: number) => ToWorker): Promise<T> {
+  async function ask<T>(
+    { worker, pending }: Member,
+    ask: (id: number) => ToWorker,
+    moved: ArrayBuffer[] = [],
+  ): Promise<T> {
     const id = nextId++
     const done = new Promise<T>((resolve, reject) => {
       pending.set(id, { resolve, reject })
     })
     worker.ref()
-    worker.postMessage(ask(id))
+    worker.postMessage(ask(id), moved)
     // Its jobs are rejected only at its `exit`: from then on it writes no more into memory that others use.
     const silent = clock.startTimer(() => void worker.terminate(), ANSWER_MS)
     silent.unref()
@@ -208,10 +238,10 @@ function createPool(size: number): Pool {
       if (job.kind === 'compress') giveZstd(chosen)
       return await ask(chosen, (id) => ({ id, arena: arena.id, job }))
     },
-    async decompress(job) {
+    async give(job, moved) {
       const chosen = member()
-      giveZstd(chosen)
-      await ask(chosen, (id) => ({ id, job }))
+      if (job.kind === 'decompress') giveZstd(chosen)
+      return await ask(chosen, (id) => ({ id, job }), moved)
     },
     get isPaused() {
       return isPaused()

@@ -8,6 +8,7 @@ import type { ZstdModule } from '../format/libzstd.ts'
 import { type Compressed, type CompressJob, compressChunks, type DecompressJob, decompressFrames } from './frames.ts'
 import { type Job, runJob, type Tools } from './jobs.ts'
 import { chunkerOver, type SharedMemory } from './wasm.ts'
+import { type Checked, type CheckJob, wrongParts } from './wrong-parts.ts'
 
 // The main thread has resolved the packages and passes their paths.
 
@@ -21,14 +22,17 @@ const { blake3 } = load(blake3Path) as { blake3: (bytes: Uint8Array) => Uint8Arr
 const arenas = new Map<number, Tools>()
 let zstd: ZstdModule | null = null
 
+/** Jobs that bring their memory. */
+export type GivenJob = DecompressJob | CheckJob
+
 export type ToWorker =
   | { open: number; memory: SharedMemory }
   | { close: number }
   /** Where Node has no zstd of its own; before the first job that needs it. */
   | { zstd: ZstdModule }
   | { id: number; arena: number; job: Job | CompressJob }
-  | { id: number; job: DecompressJob }
-export type FromWorker = { id: number; result: number | Compressed } | { id: number; error: string }
+  | { id: number; job: GivenJob }
+export type FromWorker = { id: number; result: number | Compressed | Checked } | { id: number; error: string }
 
 parentPort!.on('message', (message: ToWorker) => {
   if ('open' in message) {
@@ -44,7 +48,7 @@ parentPort!.on('message', (message: ToWorker) => {
   } else if ('arena' in message) {
     answer(message.id, () => work(message.job, arenas.get(message.arena)!))
   } else {
-    answer(message.id, () => decompress(message.job))
+    answer(message.id, () => given(message.job))
   }
 })
 
@@ -61,7 +65,7 @@ function answer(id: number, work: () => Answer): void {
 }
 
 interface Answer {
-  result: number | Compressed
+  result: number | Compressed | Checked
   /** Transferred, not copied. */
   moved: Uint8Array[]
 }
@@ -71,6 +75,17 @@ function work(job: Job | CompressJob, tools: Tools): Answer {
   readyZstd(useCompressor)
   const result = compressChunks(job, tools)
   return { result, moved: [result.stored] }
+}
+
+function given(job: GivenJob): Answer {
+  return job.kind === 'check' ? check(job) : decompress(job)
+}
+
+function check(job: CheckJob): Answer {
+  const { bytes } = job
+  const wrong = wrongParts(job, blake3)
+  const isShared = bytes.buffer instanceof SharedArrayBuffer
+  return { result: { wrong, bytes: isShared ? null : bytes }, moved: isShared ? [] : [bytes] }
 }
 
 function decompress(job: DecompressJob): Answer {

@@ -78,12 +78,12 @@ test('sizes and durations are short', () => {
 
 test('progress tells how much, how fast and how long', () => {
   const at = (bytes: number, ms: number) =>
-    progressText({ phase: 'loading', blob: 'in\u001bdex', bytes, totalBytes: 100 * 1024 * 1024 }, ms, 0)
+    progressText({ phase: 'loading', blob: 'in\u001bdex', bytes, totalBytes: 100 * 1024 * 1024 }, ms)
   expect(at(10 * 1024 * 1024, 2000)).toBe('loading in\\x1bdex: 10.0 MiB of 100 MiB (10 %), 5.0 MiB/s, 18 s left')
   expect(at(10 * 1024 * 1024, 500)).toBe('loading in\\x1bdex: 10.0 MiB of 100 MiB (10 %), 20.0 MiB/s')
   expect(at(0, 0)).toBe('loading in\\x1bdex: 0 B of 100 MiB (0 %)')
-  expect(progressText({ phase: 'reading', blob: 'a', bytes: 10, totalBytes: null, writtenBytes: 0 }, 0, 0)).toBe(
+  expect(progressText({ phase: 'reading', blob: 'a', bytes: 10, totalBytes: null, writtenBytes: 0 }, 0)).toBe(
     'reading a: 10 B',
   )
-  expect(progressText({ phase: 'waiting', waitedMs: 4000 }, 0, 0)).toBe('waiting for another writer: 4 s')
+  expect(progressText({ phase: 'waiting', waitedMs: 4000 }, 0)).toBe('waiting for another writer: 4 s')
 })

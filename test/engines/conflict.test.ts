@@ -19,9 +19,18 @@ async function saved(store: Store): Promise<number | undefined> {
   return restored?.engine.count
 }
 
+/** Rolls back as another process does: it knows nothing of what this one saved. */
+async function rollbackElsewhere(path: string): Promise<void> {
+  vi.resetModules()
+  const other = await import('../../src/index.ts')
+  await using store = await other.openStore(path)
+  await store.rollback(1)
+}
+
 /** A saver whose store was rolled back behind its back: to somebody else it is the same as another save. */
 async function rolledBack(options: AutosaveOptions<Counter> = {}) {
-  const store = memory()
+  const path = join(scratch(), 'store')
+  const store = await openStore(path)
   await persistEngine(store, counter, { count: 1 })
   await persistEngine(store, counter, { count: 2 })
   const { engine, restored } = await startEngine(store, counter, { create })
@@ -29,7 +38,7 @@ async function rolledBack(options: AutosaveOptions<Counter> = {}) {
   const onError: AutosaveOptions<Counter>['onError'] = (error, { retryInMs }) =>
     told.push([(error as { code: string }).code, retryInMs])
   const saver = autosave(store, counter, engine, { ...never, restored, onError, ...options })
-  await store.rollback(1)
+  await rollbackElsewhere(path)
   engine.count = 3
   saver.changed()
   return { store, saver, told }
@@ -128,6 +137,70 @@ describe('within one process the last call wins', () => {
     expect(await saved(store)).toBe(50)
   })
 
+  test('a rollback is no conflict for what is called after it', async () => {
+    const store = memory()
+    for (const count of [1, 2]) await persistEngine(store, counter, { count })
+    const { engine, restored } = await startEngine(store, counter, { create })
+    const told: unknown[] = []
+    const saver = autosave(store, counter, engine, { ...never, restored, onError: (error) => told.push(error) })
+    await store.rollback(1)
+    engine.count = 3
+    saver.changed()
+    await saver.flush()
+    expect(await saved(store)).toBe(3)
+    await store.rollback(1)
+    await persistEngine(store, counter, { count: 4 })
+    engine.count = 5
+    saver.changed()
+    await saver.close()
+    expect([await saved(store), told]).toEqual([5, []])
+  })
+
+  test('the clock does not save over a rollback what was changed before it; the next call does', async () => {
+    const store = memory()
+    for (const count of [1, 2]) await persistEngine(store, counter, { count })
+    const { engine, restored } = await startEngine(store, counter, { create })
+    const told: unknown[] = []
+    const onError = (error: unknown) => told.push(error)
+    const saver = autosave(store, counter, engine, { everyMs: 60, quietMs: 50, restored, onError })
+    engine.count = 3
+    saver.changed()
+    await store.rollback(1)
+    await vi.waitFor(() => expect(told.length).toBe(1), 5_000)
+    expect(told[0]).toMatchObject({ code: 'HEAD_CONFLICT', details: { own: true } })
+    expect(saver.lag()).toMatchObject({ stopped: true, changes: 1 })
+    expect(await saved(store)).toBe(1)
+    await saver.flush()
+    expect(await saved(store)).toBe(3)
+    expect(saver.lag()).toMatchObject({ stopped: false, changes: 0 })
+    engine.count = 4
+    saver.changed()
+    await vi.waitFor(async () => expect(await saved(store)).toBe(4), 5_000)
+    await saver.close()
+  })
+
+  test('a signal does not undo a rollback that came after all changes', async () => {
+    const kill = vi.spyOn(process, 'kill').mockImplementation(() => true)
+    try {
+      const store = memory()
+      for (const count of [1, 2]) await persistEngine(store, counter, { count })
+      const { engine, restored } = await startEngine(store, counter, { create })
+      const told: unknown[] = []
+      const onError = (error: unknown) => told.push(error)
+      const saver = autosave(store, counter, engine, { ...never, restored, onError, signals: ['SIGUSR2'] })
+      engine.count = 3
+      saver.changed()
+      await store.rollback(1)
+      process.emit('SIGUSR2')
+      await vi.waitFor(() => expect(told.length).toBe(1), 5_000)
+      expect(await saved(store)).toBe(1)
+      await saver.close()
+      expect(await saved(store)).toBe(3)
+    } finally {
+      kill.mockRestore()
+    }
+  })
+
   test('two autosaves of one store take turns', async () => {
     const store = memory()
     const savers = [1, 2].map((count) => autosave(store, counter, { count }, { ...never, restored: null }))
@@ -155,11 +228,12 @@ describe('what autosave may replace first', () => {
   })
 
   test('is what it saved itself from the second save on, when it was not told what was restored', async () => {
-    const store = memory()
+    const path = join(scratch(), 'store')
+    await using store = await openStore(path)
     await persistEngine(store, counter, { count: 1 })
     const saver = autosave(store, counter, { count: 2 }, { ...never, onError: () => {} })
     await saver.flush()
-    await store.rollback(1)
+    await rollbackElsewhere(path)
     saver.changed()
     await expect(saver.close()).rejects.toMatchObject(conflict)
     expect(await saved(store)).toBe(1)
@@ -191,11 +265,12 @@ describe("startEngine({ onMismatch: 'create' })", () => {
   })
 
   test('does not save over what came after', async () => {
-    const store = memory()
+    const path = join(scratch(), 'store')
+    await using store = await openStore(path)
     await persistEngine(store, counter, { count: 1 })
     const { engine, restored } = await startEngine(store, other, { create, onMismatch: 'create' })
     await persistEngine(store, counter, { count: 2 })
-    await store.rollback(1)
+    await rollbackElsewhere(path)
     const saver = autosave(store, other, engine, { ...never, restored, onError: () => {} })
     saver.changed()
     await expect(saver.close()).rejects.toMatchObject(conflict)

@@ -1,12 +1,10 @@
-import MiniSearch from 'minisearch'
-import { afterEach, describe, expect, onTestFinished, test } from 'vitest'
+import { afterEach, describe, expect, test } from 'vitest'
 import { clock } from '../../src/clock.ts'
 import type { EngineAdapter } from '../../src/engines/adapter.ts'
 import { type LiveEngine, type OpenEngineOptions, openEngine } from '../../src/engines/live.ts'
-import { minisearch } from '../../src/engines/minisearch.ts'
 import type { Store } from '../../src/index.ts'
 import { openOn, STORE } from '../explore/model.ts'
-import { crashStates, someState } from '../faulty-disk/crash-states.ts'
+import { crashStates } from '../faulty-disk/crash-states.ts'
 import { createDisk, type Disk, type Process } from '../faulty-disk/disk.ts'
 import { filesBelow } from '../faulty-disk/image.ts'
 import type { Pending } from '../faulty-disk/names.ts'
@@ -373,56 +371,4 @@ test('a start that falls back to an older snapshot loses no change', async () =>
   }
   // From the older one, at least once.
   expect(replayed).toBe(3)
-})
-
-describe('MiniSearch', () => {
-  type Op = { op: 'put'; document: { id: number; text: string } } | { op: 'drop'; id: number }
-  const options = { fields: ['text'], storeFields: ['text'] }
-  const words = ['kelp', 'wrack', 'dulse', 'laver', 'agar', 'nori']
-
-  function applyTo(engine: MiniSearch, change: Op): void {
-    const id = change.op === 'put' ? change.document.id : change.id
-    // Not discarded: what is left of a discarded document counts in the scores until the next clean-up, which is at no fixed time.
-    if (engine.has(id)) engine.remove({ id, ...engine.getStoredFields(id) })
-    if (change.op === 'put') engine.add(change.document)
-  }
-
-  /** Ids and scores: they say that nothing is there twice. */
-  function answers(engine: MiniSearch): unknown {
-    return words.map((word) => engine.search(word).map(({ id, score }) => [id, Math.round(score * 1e6)]))
-  }
-
-  test('that was replayed answers as one that never crashed', async () => {
-    const random = randomFor('live minisearch')
-    let made = disk()
-    const adapter = minisearch(MiniSearch, options)
-    const reference = new MiniSearch(options)
-    const open = (process: Process) =>
-      openEngine<MiniSearch, Op>(openOn(process), adapter, {
-        create: () => new MiniSearch(options),
-        apply: applyTo,
-        onError: () => undefined,
-      })
-    let process = made.start()
-    let live = await open(process)
-    onTestFinished(() => made.kill())
-    for (let step = 0; step < share(400, 100); step++) {
-      const id = random.below(20)
-      const text = `${random.pick(words)} ${random.pick(words)}`
-      const change: Op = random.chance(0.7) ? { op: 'put', document: { id, text } } : { op: 'drop', id }
-      await live.change(change)
-      applyTo(reference, change)
-      if (random.chance(0.05)) await live.save()
-      if (random.chance(0.05)) {
-        const powerLoss = random.chance(0.5)
-        const image = powerLoss ? someState(made.pending(), random) : made.image()
-        made.kill()
-        made = createDisk(image)
-        process = made.start()
-        live = await open(process)
-        expect(answers(live.engine)).toEqual(answers(reference))
-      }
-    }
-    expect(answers(live.engine)).toEqual(answers(reference))
-  })
 })

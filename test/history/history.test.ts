@@ -48,8 +48,8 @@ async function generation(store: Store, at?: number | string): Promise<number> {
 
 describe.each(kinds)('the history of a $name store', ({ open, storage, supports: { alone } }) => {
   describe('is kept', () => {
-    test('for the last three snapshots, unless told otherwise', async () => {
-      const store = await open()
+    test('for as many as the store keeps, unless a persist says otherwise', async () => {
+      const store = await open({ keepLast: 3 })
       await persist(store, 1, 2, 3, 4, 5)
       expect(await sequences(store)).toEqual([5, 4, 3])
       await rejects(store.load({ at: 2 }), 'SNAPSHOT_NOT_FOUND')

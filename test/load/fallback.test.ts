@@ -4,6 +4,7 @@ import { existsSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileS
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { z } from 'zod'
+import { encodeHead } from '../../src/format/head.ts'
 import type { Snapshot } from '../../src/load/snapshot.ts'
 import type { Warning } from '../../src/progress.ts'
 import { createDisk } from '../faulty-disk/disk.ts'
@@ -423,4 +424,99 @@ describe('a HEAD that cannot be read, beside a good HEAD.prev.json', () => {
       await rejects(store.load(fallback), 'HEAD_DAMAGED')
     },
   )
+})
+
+const HOUR_MS = 3_600_000
+
+/** A history whose snapshot n was made `hours[n - 1]` hours ago; a negative number is in the future. */
+async function agedHistory(...hours: number[]): Promise<TestStore> {
+  const { location, close } = await history(hours.length)
+  await close()
+  const head = headOf(location)
+  const snapshots = head.snapshots.map((snapshot) => {
+    const timeMs = Date.now() - hours[snapshot.sequence - 1]! * HOUR_MS
+    return { ...snapshot, time: new Date(timeMs).toISOString() }
+  })
+  writeFileSync(join(location, 'HEAD.json'), encodeHead({ ...head, snapshots }))
+  return storeAt(location, { keepLast: 10 })
+}
+
+describe('how far fallback goes back', () => {
+  test('is told: how old each is, and with which one it goes on', async () => {
+    await using store = await agedHistory(50, 30, 3, 1)
+    damage(store, 3, 4)
+    await using loaded = await store.load(fallback)
+    expect(loaded).toMatchObject({ sequence: 2, skipped: [{ sequence: 4 }, { sequence: 3 }] })
+    expect(Math.round(loaded!.ageMs / HOUR_MS)).toBe(30)
+    expect(loaded!.skipped.map(({ ageMs }) => Math.round(ageMs / HOUR_MS))).toEqual([1, 3])
+    expect(store.warnings).toMatchObject([
+      {
+        code: 'FALLBACK',
+        details: { sequence: 4, next: 3 },
+        message: expect.stringMatching(/snapshot 3, 3 hours old$/),
+      },
+      {
+        code: 'FALLBACK',
+        details: { sequence: 3, next: 2 },
+        message: expect.stringMatching(/snapshot 2, 30 hours old$/),
+      },
+    ])
+    expect(Math.round((store.warnings[1]!.details.ageMs as number) / HOUR_MS)).toBe(30)
+  })
+
+  test.each([
+    ['an age', { maxAgeMs: 10 * HOUR_MS }],
+    ['a sequence', { minSequence: 3 }],
+    ['either', { maxAgeMs: 100 * HOUR_MS, minSequence: 3 }],
+  ])('can be limited by %s', async (_, limits) => {
+    await using store = await agedHistory(50, 30, 3, 1)
+    damage(store, 4)
+    await using loaded = await store.load({ fallback: limits })
+    expect(loaded!.sequence).toBe(3)
+    damage(store, 3)
+    for (const attempt of [
+      () => store.load({ fallback: limits }),
+      () => store.restore(contentsOf, { fallback: limits }),
+    ]) {
+      const error = await rejects(attempt(), 'BLOB_DAMAGED')
+      expect(error.details.skipped).toMatchObject([{ sequence: 4 }, { sequence: 3 }])
+      expect(error.message).toMatch(/snapshot 2, 30 hours old, is beyond what may be taken/)
+    }
+  })
+
+  test('does not concern the snapshot that was asked for', async () => {
+    await using store = await agedHistory(50, 30)
+    await using loaded = await store.load({ fallback: { maxAgeMs: HOUR_MS, minSequence: 10 } })
+    expect(loaded!.sequence).toBe(2)
+  })
+
+  test('counts a snapshot from the future as new', async () => {
+    await using store = await agedHistory(-50, 3)
+    damage(store, 2)
+    await using loaded = await store.load({ fallback: { maxAgeMs: 0 } })
+    expect(loaded).toMatchObject({ sequence: 1, ageMs: 0 })
+  })
+
+  test('limits the way to HEAD.prev.json too', async () => {
+    await using store = await agedHistory(50, 30)
+    const { location } = store
+    // HEAD.prev.json is one write older: its snapshot is 1, of now.
+    writeFileSync(join(location, 'HEAD.json'), '')
+    await using again = storeAt(location)
+    await rejects(again.load({ fallback: { minSequence: 2 } }), 'HEAD_DAMAGED')
+    await using loaded = await again.load({ fallback: { minSequence: 1 } })
+    expect(loaded!.sequence).toBe(1)
+    expect(again.warnings).toMatchObject([{ code: 'FALLBACK', details: { sequence: null, next: 1 } }])
+  })
+
+  test.each([
+    ['text', 'yes'],
+    ['null', null],
+    ['an unknown limit', { maxAge: 5 }],
+    ['a negative age', { maxAgeMs: -1 }],
+    ['a sequence that is none', { minSequence: 1.5 }],
+  ])('as %s is a TypeError', async (_, wrong) => {
+    await using store = await history(1)
+    expect(await failure(store.load({ fallback: wrong as never }))).toBeInstanceOf(TypeError)
+  })
 })

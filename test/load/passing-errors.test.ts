@@ -19,6 +19,7 @@ function failing(state: { failing: boolean }, how: 'EIO' | 'directory') {
       if (!packs.includes(path)) return file
       return {
         ...file,
+        readv: undefined,
         async stat() {
           const stat = await file.stat()
           return state.failing && how === 'directory' ? { ...stat, kind: 'directory' as const, size: 40 } : stat

@@ -721,3 +721,13 @@ test('a buffer that was transferred is refused by the name of its blob', async (
     await expect(memory().persist({ blobs: { a } })).rejects.toThrow(/blob "a" is a detached buffer/)
   }
 })
+
+test.runIf(process.platform === 'linux').each(['/proc/self/status', '/proc/cpuinfo', '/proc/sys/kernel/ostype'])(
+  '%s, which is made while it is read, is refused with what to do, and its bytes are taken',
+  async (file) => {
+    const error = await rejects(memory().persist({ blobs: { a: { file } } }), 'SOURCE_FAILED')
+    expect(error.message).toMatch(/made while it is read.*read it yourself/)
+    expect(error.details).toEqual({ blob: 'a', path: file })
+    await memory().persist({ blobs: { a: readFileSync(file) } })
+  },
+)

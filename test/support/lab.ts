@@ -193,6 +193,7 @@ export function badSectors(where: (path: string) => [from: number, to: number] |
       if (bad === null) return file
       return {
         ...file,
+        readv: undefined,
         async read(target, position) {
           if (position < bad[1] && position + target.length > bad[0]) throw systemError('EIO', 'read')
           return await file.read(target, position)

@@ -5,7 +5,10 @@ import { type LocalOptions, localBesideStore, localScratch } from '../../src/loc
 import type { Storage } from '../../src/storage/port.ts'
 import { createStore, type Store, type StoreOptions } from '../../src/store.ts'
 
-/** `local`: how laid-out files are kept, where it matters to the test. */
+/**
+ * `local`: how laid-out files are kept, where it matters to the test. Without a `keep` the store keeps the newest three: what a test expects must
+ * not depend on whether an hour begins while it runs.
+ */
 export function storeOver(
   storage: Storage,
   fs: FileSystem,
@@ -24,6 +27,6 @@ export function storeOver(
           local: localBesideStore(beside),
           journal: { fs, root: directory, lock: lock === true, readOnly },
         },
-    options,
+    options.keep === undefined ? { keepLast: 3, ...options } : options,
   )
 }

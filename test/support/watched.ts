@@ -36,6 +36,7 @@ export function watch(storage: Storage): Watched {
     const file = await storage.openPack(name)
     return {
       ...file,
+      readParts: undefined,
       async read(target, position) {
         await file.read(target, position)
         for (const bad of rotten.get(name) ?? []) {

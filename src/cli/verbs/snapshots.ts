@@ -34,7 +34,7 @@ export const snapshots: Verb = {
         snapshots: list.map(snapshotDocument),
       },
       text: (screen) => [...snapshotLines(list, screen), ...ageLines(isTooOld, ageMs)],
-      isNotice: maxAge !== undefined,
+      isNotice: maxAge !== undefined && !isTooOld,
       exit: isTooOld ? EXIT.tooOld : EXIT.done,
     }
   },

@@ -13,6 +13,7 @@ export function paths(root: string) {
     lock: join(root, 'writer.lock'),
     packs: join(root, 'packs'),
     tmp: join(root, 'tmp'),
+    files: join(root, 'files'),
     quarantine: join(root, 'quarantine'),
   }
 }

@@ -11,6 +11,7 @@ import { attempt, ignoreMissing, ioError, lstatOrNull, readFileOrNull, statOrNul
 import type { FileSystem } from '../../fs/port.ts'
 import type { Found, Inspection, StoredHead } from '../port.ts'
 import { listPackNames, packPath, paths } from './layout.ts'
+import { findObstacles } from './obstacles.ts'
 import { hasHeader, isHarmless, isPack, sortFiles } from './own-files.ts'
 import { createParsed, type Parsed } from './parse-cache.ts'
 import { isPutBack } from './put-back.ts'
@@ -153,7 +154,7 @@ export function createStoreReader(fs: FileSystem, root: string): StoreReader {
     const spare =
       previous.state === 'good' && previousStat !== null ? { head: previous.value.head, stat: previousStat } : null
     const putBack = current !== null && previous.state !== 'damaged' && isPutBack(current, spare)
-    return { store, head, previous, putBack, packs }
+    return { store, head, previous, putBack, packs, obstacles: await findObstacles(fs, at) }
   }
 
   async function found<T>(path: string, parse: (bytes: Uint8Array) => T): Promise<Found<T>> {

@@ -21,9 +21,10 @@ import { syncRefused, withSyncCalls } from '../../fs/node.ts'
 import type { FileStat, FileSystem } from '../../fs/port.ts'
 import { createQueue, type Queue } from '../../fs/queue.ts'
 import { LOCAL } from '../on-first-use.ts'
-import type { PackFile, Storage } from '../port.ts'
+import type { PackFile, PackPart, Storage } from '../port.ts'
 import { createHeadOutcome, type HeadOutcome } from './head-outcome.ts'
 import { packPath, paths } from './layout.ts'
+import { KINDS, notOwnDirectory } from './obstacles.ts'
 import { createStoreReader } from './read-store.ts'
 import { openSession } from './session.ts'
 
@@ -50,15 +51,6 @@ interface Prepared {
 function modesOf({ mode }: FileStat): { fileMode: number; directoryMode: number } {
   return { directoryMode: mode & 0o777, fileMode: mode & 0o666 }
 }
-
-/** Kinds of directory entries, in words. */
-const KINDS = {
-  file: 'is a file',
-  directory: 'is a directory',
-  link: 'is a symbolic link',
-  other: 'is a pipe, socket or device',
-  missing: 'is gone',
-} as const
 
 /** For this long after a write, the kernel is assumed to have the store's own files and directories in memory. */
 const WARM_MS = 10_000
@@ -97,13 +89,7 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
       await makeDirectory(fs, path, modesOf(stat).directoryMode)
       const inside = await attempt(lstatOrNull(fs, path), `looking at ${path}`)
       if (inside?.kind !== 'directory') {
-        throw new HoldfastError(
-          'STORE_DAMAGED',
-          `${path} ${KINDS[inside?.kind ?? 'missing']}; it must be a real directory. Bring it back, or move the store aside with setAside()`,
-          {
-            details: { path },
-          },
-        )
+        throw notOwnDirectory(path, inside?.kind ?? 'missing')
       }
     }
     return stat
@@ -247,19 +233,47 @@ async function openPack(fs: FileSystem, path: string, name: string): Promise<Pac
       { details: { code: kind === 'directory' ? 'EISDIR' : 'EINVAL', syscall: 'open', path } },
     )
   }
+  async function read(target: Uint8Array, position: number): Promise<void> {
+    const got = await attempt(readFully(file, target, position), `reading ${path}`, path)
+    if (got < target.length) {
+      throw new HoldfastError('PACK_DAMAGED', `pack ${path} is cut short: it ends at byte ${position + got}`, {
+        details: { path, pack: name, bytes: position + got },
+      })
+    }
+  }
+  const { readv } = file
   return {
     name,
     bytes: size,
-    async read(target, position) {
-      const got = await attempt(readFully(file, target, position), `reading ${path}`, path)
-      if (got < target.length) {
-        throw new HoldfastError('PACK_DAMAGED', `pack ${path} is cut short: it ends at byte ${position + got}`, {
-          details: { path, pack: name, bytes: position + got },
-        })
-      }
-    },
+    read,
+    readParts:
+      readv === undefined
+        ? undefined
+        : async (parts) => {
+            const start = parts[0]!.position
+            const end = start + (await attempt(readv(viewsOf(parts), start), `reading ${path}`, path))
+            // A read may end early anywhere.
+            for (const { target, position } of parts) {
+              if (position + target.length > end) await read(target, position)
+            }
+          },
     // The file was only read, so its close has no error to report.
     close: () => file.close().catch(() => undefined),
     closeSync: () => file.closeSync(),
   }
+}
+
+/** What lies between parts of a pack goes here. Nobody reads it, so that reads may share it. */
+const aside = new Uint8Array(128 * 1024)
+
+/** The targets of parts, and between them memory for what is not wanted. */
+function viewsOf(parts: readonly PackPart[]): Uint8Array[] {
+  const views: Uint8Array[] = []
+  let at = parts[0]!.position
+  for (const { target, position } of parts) {
+    for (let gap = position - at; gap > 0; gap -= aside.length) views.push(aside.subarray(0, gap))
+    views.push(target)
+    at = position + target.length
+  }
+  return views
 }

@@ -77,7 +77,7 @@ export function createObjectReader(client: ObjectClient, known: KnownPacks): Obj
     const previous = await newestCopy(good)
     for (const stored of [previous.state === 'good' ? previous.value.head : null, good])
       if (stored !== null) known.addHead(stored)
-    return { store, head, previous, putBack: false, packs }
+    return { store, head, previous, putBack: false, packs, obstacles: [] }
   }
 
   async function marked(): Promise<Set<string>> {

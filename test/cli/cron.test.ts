@@ -1,0 +1,82 @@
+// `snapshots --max-age`, and the snapshots that can be written down.
+
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { openStore } from '../../src/index.ts'
+import { scratch } from '../support/scratch.ts'
+import { done, holdfast } from './holdfast.ts'
+
+test('--max-age has an exit code of its own, and a document', async () => {
+  const store = join(scratch(), 'store')
+  await using opened = await openStore(store)
+  await opened.persist({ blobs: { a: 'one' } })
+  const young = await done(['snapshots', '--max-age', '1h', '-s', store, '--json'])
+  expect(young.document).toMatchObject({ tooOld: false, maxAgeMs: 3_600_000 })
+  const old = await holdfast(['snapshots', '--max-age', '1ms', '-s', store, '--json'])
+  expect(old.exit).toBe(16)
+  expect(old.document.tooOld).toBe(true)
+  expect(old.document.ageMs).toBeGreaterThan(1)
+  // For cron: no word while all is well.
+  expect(await holdfast(['snapshots', '--max-age', '1h', '-q', '-s', store])).toMatchObject({ exit: 0, stdout: '' })
+  const told = await holdfast(['snapshots', '--max-age', '1ms', '-q', '-s', store])
+  expect(told.stdout).toMatch(/^too old: the current snapshot is \d+ (ms|s|min) old\n/m)
+})
+
+test('a snapshot is meant by its number, a tag, or as so many before the current one', async () => {
+  const store = join(scratch(), 'store')
+  {
+    await using opened = await openStore(store, { keepLast: 10 })
+    for (const text of ['one', 'two', 'three', 'four']) await opened.persist({ blobs: { a: text } })
+    await opened.tag('v1', { at: 1 })
+    await opened.tag('2', { at: 3 })
+    await opened.rollback(2)
+    await opened.persist({ blobs: { a: 'six' } })
+  }
+  const content = async (at: string) => (await holdfast(['cat', 'a', '--at', at, '-s', store])).stdout
+  expect(await content('2')).toBe('two')
+  expect(await content('tag:2')).toBe('three')
+  expect(await content('v1')).toBe('one')
+  expect(await content('current')).toBe('six')
+  expect(await content('current~1')).toBe('two')
+  // 3 and 4 were stepped over by the rollback.
+  expect(await content('current~2')).toBe('two')
+  expect(await content('current~3')).toBe('one')
+  const { exit, failure } = await holdfast(['show', 'current~4', '-s', store, '--json'])
+  expect([exit, failure.code]).toEqual([15, 'SNAPSHOT_NOT_FOUND'])
+  const environment = await done(['snapshots', '--json'], { env: { HOLDFAST_STORE: store } })
+  expect(environment.document.store).toBe(store)
+  expect((await holdfast(['snapshots', '--json'], { env: { HOLDFAST_STORE: '' } })).exit).toBe(2)
+})
+
+test('a save by hand drops nothing, unless it is told to', async () => {
+  const store = join(scratch(), 'store')
+  for (const input of ['1', '2', '3', '4', '5']) await done(['persist', '--init', 'a=-', '-s', store], { input })
+  const kept = async () => (await done(['snapshots', '-s', store, '--json'])).document.snapshots.length
+  expect(await kept()).toBe(5)
+  await done(['persist', 'a=-', '--keep-last', '2', '-s', store], { input: '6' })
+  expect(await kept()).toBe(2)
+})
+
+test('metadata and a watermark go in and come out as DAG-JSON', async () => {
+  const store = join(scratch(), 'store')
+  const metadata = '{"bytes":{"/":{"bytes":"AQI"}},"n":9007199254740993,"s":"\\u001b"}'
+  await done(
+    ['persist', '--init', 'a=-', '--metadata', metadata, '--watermark', '"10"', '-m', 'by hand', '-s', store],
+    { input: 'x' },
+  )
+  const { stdout, document } = await done(['show', '-s', store, '--json'])
+  expect(stdout).toContain(`"metadata":${metadata.replace('\\u001b', '\\u001b')}`)
+  expect(document).toMatchObject({ watermark: '10', snapshot: { message: 'by hand' } })
+  for (const wrong of [
+    ['--metadata', '{'],
+    ['--metadata', '[]'],
+    ['--metadata', '@/nope'],
+    ['--chunking', 'fixed:3'],
+  ]) {
+    const ran = await holdfast(['persist', 'a=-', ...wrong, '-s', store, '--json'], { input: 'y' })
+    expect(ran).toMatchObject({ exit: 2, failure: { code: 'USAGE' } })
+  }
+  const conflict = await holdfast(['persist', 'a=-', '--expected-head', 'none', '-s', store, '--json'], { input: 'y' })
+  expect(conflict).toMatchObject({ exit: 12, failure: { code: 'HEAD_CONFLICT' } })
+  await done(['persist', 'a=-', '--expected-head', 'current', '-s', store], { input: 'y' })
+})
