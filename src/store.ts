@@ -11,6 +11,7 @@ import { clock } from './clock.ts'
 import { HoldfastError } from './errors.ts'
 import { blake3Implementation } from './format/blake3.ts'
 import type { FileSystem } from './fs/port.ts'
+import { createReach } from './gc/reach.ts'
 import { HISTORY_OPTIONS, type HistoryOptions, listSnapshots, rollback, tag, untag } from './history/history.ts'
 import { DEFAULT_POLICY, type Keep, policyOf } from './history/keep.ts'
 import { LOAD_OPTIONS, type LoadOptions, load, type Restored, restore } from './load/load.ts'
@@ -26,6 +27,7 @@ import { type PlanJournal, REPAIR_OPTIONS, type RepairOptions } from './recovery
 import { SCRUB_OPTIONS, type ScrubOptions, type ScrubReport, scrub } from './recovery/scrub.ts'
 import { VERIFY_OPTIONS, type VerifyOptions, type VerifyReport, verify } from './recovery/verify.ts'
 import { FORGET_OPTIONS, type ForgetOptions, type ForgetWhich, type Forgotten, forget } from './space/forget.ts'
+import { collectGarbage, GC_OPTIONS, type GcOptions, type GcResult } from './space/gc.ts'
 import type { Storage } from './storage/port.ts'
 import { withJournalEnd, withJournalLocked } from './store-journal/guard.ts'
 import { aheadWarning, checkStoreJournal } from './store-journal/look.ts'
@@ -138,6 +140,11 @@ export interface Store {
    * named by its number (`SNAPSHOT_TAGGED`), nor can the current one (`SNAPSHOT_CURRENT`). Its bytes go with later persists, or with `gc`.
    */
   forget(which: ForgetWhich, options?: ForgetOptions): Promise<Forgotten>
+  /**
+   * Gives back the space of what no snapshot needs. Works in steps, between which waiting writers have their turn, so that it may run beside a
+   * service. `complete` erases what was dropped; `dryRun` says what would be done.
+   */
+  gc(options?: GcOptions): Promise<GcResult>
   /** Lays blobs out as plain files, so that `file()` finds them there: for images built once and read-only later. */
   materialize(options?: MaterializeOptions): Promise<Materialized>
   /** Looks at everything, changes nothing; damage is in the report. */
@@ -215,13 +222,15 @@ export function createStore({ storage, fs, local, journal }: Place, options: Sto
   const running = new Set<Promise<unknown>>()
   let closed = false
   let scrubbed: string | null = null
+  const reach = createReach()
+  const closing = new AbortController()
+  /** Two collections at a time would only wait for each other. */
+  let collecting: Promise<unknown> = Promise.resolve()
   let openedJournal: Journal | null = null
 
   async function run<T>(operation: () => Promise<T>): Promise<T> {
     if (closed) {
-      throw new HoldfastError('STORE_CLOSED', `the store at ${storage.location} was closed; open it again`, {
-        details: { location: storage.location },
-      })
+      throw storeClosed(storage.location)
     }
     warnOfSlowHash(ctx.warn)
     const promise = operation()
@@ -249,6 +258,7 @@ export function createStore({ storage, fs, local, journal }: Place, options: Sto
   async function close(): Promise<void> {
     if (closed) return
     closed = true
+    closing.abort(storeClosed(storage.location))
     await Promise.allSettled(running)
     await openedJournal?.close()
     await local.close()
@@ -299,6 +309,17 @@ export function createStore({ storage, fs, local, journal }: Place, options: Sto
       ),
     forget: (which, request = {}) =>
       runChecked('forget', request, FORGET_OPTIONS, () => forget(ctx, which, { ...request, ...lockWait(request) })),
+    gc: (request = {}) =>
+      runChecked('gc', request, GC_OPTIONS, async () => {
+        const before = collecting
+        const { lockWaitMs, packBytesMax } = defaults
+        const signal = AbortSignal.any([closing.signal, ...(request.signal === undefined ? [] : [request.signal])])
+        const result = before.then(() =>
+          collectGarbage(ctx, reach, { ...request, signal }, { lockWaitMs, packBytesMax }),
+        )
+        collecting = result.catch(() => undefined)
+        return await result
+      }),
     verify: (request) =>
       runChecked('verify', request, VERIFY_OPTIONS, () => verify(ctx, request, () => checkStoreJournal(ctx, journal))),
     scrub: (request = {}) =>
@@ -355,5 +376,11 @@ function warnOfSlowHash(warn: OnWarning): void {
     code: 'SLOW_HASH',
     message: `the native BLAKE3 package cannot be loaded here, using WebAssembly, which is slower: ${(reason as Error).message}`,
     details: { reason },
+  })
+}
+
+function storeClosed(location: string): HoldfastError {
+  return new HoldfastError('STORE_CLOSED', `the store at ${location} was closed; open it again`, {
+    details: { location },
   })
 }

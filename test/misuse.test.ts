@@ -80,6 +80,7 @@ async function calls(wrong: object): Promise<Record<string, () => unknown>> {
     untag: () => loose(store.untag)('x', wrong),
     rollback: () => loose(store.rollback)(1, wrong),
     forget: () => loose(store.forget)([1], wrong),
+    gc: () => loose(store.gc)(wrong),
     verify: () => loose(store.verify)(wrong),
     scrub: () => loose(store.scrub)(wrong),
     repair: () => loose(store.repair)(wrong),

@@ -65,7 +65,8 @@ export interface Frame {
   check: Uint8Array
 }
 
-interface StoredBlock {
+/** What a pack says of a block whose stored bytes are copied. */
+export interface StoredBlock {
   rawLength: number
   codec: number
   compression: number

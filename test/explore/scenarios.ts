@@ -106,6 +106,17 @@ export const histories: Scenario[] = [
     steps: [persist('a/2'), persist('b/2'), persist('c/2')],
     store: { keepLast: 4 },
   },
+  {
+    name: 'snapshots are forgotten, and gc rewrites the packs that are left half empty',
+    prepare: persisted('a/1', 'a/2', 'b/1', 'a/3'),
+    steps: [
+      async ({ store }) => void (await store.forget([1, 3])),
+      async ({ store }) => void (await store.gc({ budgetBytes: 0 })),
+      async ({ store }) => void (await store.gc({ complete: true })),
+      persist('a/1'),
+    ],
+    store: { keepLast: 20 },
+  },
 ]
 
 /** HEAD is replaced, but its directory's fsync fails: whether that is durable nobody knows. */

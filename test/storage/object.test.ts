@@ -400,3 +400,47 @@ describe('requests', () => {
     expect(await counted(server, load)).toEqual(['get HEAD.json', 'get packs'])
   })
 })
+
+describe('gc', () => {
+  async function retired(): Promise<{ server: SimulatedObjects; store: Store }> {
+    const server = simulatedObjects()
+    const storage = objectStorage({ client: server.client() })
+    const place = { storage, fs: nodeFileSystem, local: localScratch(nodeFileSystem), journal: null }
+    const store = createStore(place, { keep: { last: 1 } })
+    for (const text of ['a', 'b', 'c']) await store.persist({ blobs: { a: Buffer.from(text) } })
+    return { server, store }
+  }
+  const packs = (server: SimulatedObjects): number =>
+    [...server.objects.keys()].filter((key) => key.startsWith('packs/')).length
+
+  test('leaves readers their grace, and then gives back what HEAD has retired', async () => {
+    const { server, store } = await retired()
+    expect(headOn(server).retired).toHaveLength(4)
+    expect(await store.gc()).toMatchObject({ done: false, freedBytes: 0 })
+    expect(packs(server)).toBe(6)
+    // Those of the newest HEAD wait for the next one.
+    expect(await store.gc({ graceMs: 0 })).toMatchObject({ done: false })
+    expect(packs(server)).toBe(4)
+    expect(await store.gc({ graceMs: 0 })).toMatchObject({ done: true })
+    expect(packs(server)).toBe(2)
+    expect(headOn(server).retired).toEqual([])
+    expect(await (await store.load())!.blob('a').text()).toBe('c')
+  })
+
+  test('deletes nothing when a kept snapshot needs what HEAD does not name', async () => {
+    const { server, store } = await retired()
+    const head = headOn(server)
+    const needed = head.packs.find(({ id }) => id === head.snapshots[0]!.pack)!
+    server.objects.delete(`packs/${needed.key}`)
+    const other = storeOn(server.client())
+    await rejects(other.gc({ graceMs: 0 }), 'SNAPSHOT_DAMAGED')
+    expect(packs(server)).toBe(5)
+    await store.close()
+  })
+
+  test('refuses what it does not do there', async () => {
+    const { store } = await retired()
+    await expect(store.gc({ dryRun: true })).rejects.toThrow(TypeError)
+    await expect(store.gc({ complete: true })).rejects.toThrow(TypeError)
+  })
+})
