@@ -2,6 +2,7 @@
 
 import { assertOptions, type OptionTable } from '../misuse.ts'
 import { type RemoteLocation, registerScheme, remoteLocation } from '../remote.ts'
+import type { ObjectClient } from '../storage/object/client.ts'
 import type { AwsS3Client } from './sdk-client.ts'
 import type { S3Credentials } from './sign.ts'
 
@@ -51,6 +52,38 @@ export function s3(options: S3Options): RemoteLocation {
   const bucket = bucketOf(options.bucket)
   const prefix = prefixOf(options.prefix ?? '')
   const location = `s3://${bucket}${prefix === '' ? '' : `/${prefix}`}`
+  const load = clientOf(options, bucket, prefix)
+  return remoteLocation(location, async ({ readOnly }) => {
+    const [{ objectStorage }, client] = await Promise.all([import('../storage/object/storage.ts'), load()])
+    return objectStorage({ client, readOnly })
+  })
+}
+
+/** What `checkStorage` found. */
+export interface StorageReport {
+  location: string
+  /** The server does all that a store needs. */
+  ok: boolean
+  /** `untested`: one before it was violated, or could not be asked. `why` says what the server did instead. */
+  requirements: readonly { name: string; state: 'met' | 'violated' | 'untested'; why: string }[]
+}
+
+/**
+ * Asks a server whether it does what a store needs, with objects of its own below `probe/`, which it deletes. Each process does so before its
+ * first write.
+ *
+ * @throws IO_FAILED when the server cannot be asked, TypeError
+ */
+export async function checkStorage(options: S3Options): Promise<StorageReport> {
+  assertOptions('checkStorage', options, S3_OPTIONS)
+  const load = clientOf(options, bucketOf(options.bucket), prefixOf(options.prefix ?? ''))
+  const [{ probe }, client] = await Promise.all([import('../storage/object/probe.ts'), load()])
+  const { requirements } = await probe(client)
+  return { location: client.location, ok: requirements.every(({ state }) => state === 'met'), requirements }
+}
+
+/** Checks the options at once, and makes the client when it is needed. */
+function clientOf(options: S3Options, bucket: string, prefix: string): () => Promise<ObjectClient> {
   const { client } = options
   if (client !== undefined) {
     for (const name of ['endpoint', 'region', 'credentials', 'pathStyle', 'requestIdleMs'] as const) {
@@ -59,13 +92,7 @@ export function s3(options: S3Options): RemoteLocation {
     if (typeof client !== 'object' || client === null || typeof client.send !== 'function') {
       throw new TypeError('s3: client is a client of @aws-sdk/client-s3')
     }
-    return remoteLocation(location, async ({ readOnly }) => {
-      const [{ objectStorage }, { sdkClient }] = await Promise.all([
-        import('../storage/object/storage.ts'),
-        import('./sdk-client.ts'),
-      ])
-      return objectStorage({ client: sdkClient(client, bucket, prefix), readOnly })
-    })
+    return async () => (await import('./sdk-client.ts')).sdkClient(client, bucket, prefix)
   }
   const { env } = process
   const given = options.endpoint ?? env.AWS_ENDPOINT_URL_S3 ?? env.AWS_ENDPOINT_URL
@@ -74,17 +101,11 @@ export function s3(options: S3Options): RemoteLocation {
   const credentials = credentialsOf(options.credentials)
   // A name with dots is not in the certificate of a host below AWS's.
   const pathStyle = options.pathStyle ?? (given !== undefined || bucket.includes('.'))
-  return remoteLocation(location, async ({ readOnly }) => {
-    const [{ objectStorage }, { httpClient }] = await Promise.all([
-      import('../storage/object/storage.ts'),
-      import('./http-client.ts'),
-    ])
-    const idleMs = options.requestIdleMs ?? REQUEST_IDLE_MS
-    return objectStorage({
-      client: httpClient({ endpoint, region, bucket, prefix, credentials, pathStyle, idleMs }),
-      readOnly,
-    })
-  })
+  const idleMs = options.requestIdleMs ?? REQUEST_IDLE_MS
+  return async () => {
+    const { httpClient } = await import('./http-client.ts')
+    return httpClient({ endpoint, region, bucket, prefix, credentials, pathStyle, idleMs })
+  }
 }
 
 registerScheme('s3:', (url) => {

@@ -3,10 +3,10 @@ import type { AddressInfo } from 'node:net'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { openStore, persistSnapshot } from '../../src/open.ts'
 import { httpClient } from '../../src/s3/http-client.ts'
-import { type AwsS3Client, s3 } from '../../src/s3/s3.ts'
+import { type AwsS3Client, checkStorage, s3 } from '../../src/s3/s3.ts'
 import { sdkClient } from '../../src/s3/sdk-client.ts'
 import { sign } from '../../src/s3/sign.ts'
-import { simulatedObjects } from '../support/simulated-objects.ts'
+import { type SimulatedObjects, simulatedObjects } from '../support/simulated-objects.ts'
 
 const credentials = { accessKeyId: 'AKIAIOSFODNN7EXAMPLE', secretAccessKey: 'wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY' }
 
@@ -79,7 +79,7 @@ describe('s3', () => {
 })
 
 /** The aggregated client of the SDK, as far as it is used, over a simulated server. */
-function fakeSdk(): { client: AwsS3Client; log: string[] } {
+function fakeSdk(): { client: AwsS3Client; log: string[]; server: SimulatedObjects } {
   const server = simulatedObjects()
   const real = server.client()
   const log: string[] = []
@@ -150,7 +150,7 @@ function fakeSdk(): { client: AwsS3Client; log: string[] } {
       return method(input)
     }
   }
-  return { client: { ...methods, send: async () => undefined } as unknown as AwsS3Client, log }
+  return { client: { ...methods, send: async () => undefined } as unknown as AwsS3Client, log, server }
 }
 
 test("the user's own client of the SDK keeps a store", async () => {
@@ -162,6 +162,21 @@ test("the user's own client of the SDK keeps a store", async () => {
   expect(await (await store.load({ at: 1 }))!.blob('a').text()).toBe('one')
   expect(log).toContain('getObject')
   await store.close()
+})
+
+test('checkStorage tells what a server does, and what it does not', async () => {
+  const report = await checkStorage({ client: fakeSdk().client, bucket: 'bucket' })
+  expect(report).toMatchObject({ location: 's3://bucket', ok: true })
+  expect(report.requirements).toHaveLength(8)
+  const bad = fakeSdk()
+  bad.server.ignores.add('ifAbsent')
+  expect(await checkStorage({ client: bad.client, bucket: 'bucket' })).toMatchObject({
+    ok: false,
+    requirements: expect.arrayContaining([
+      expect.objectContaining({ state: 'violated', why: 'it answered 200 and stored the object' }),
+      expect.objectContaining({ state: 'untested' }),
+    ]),
+  })
 })
 
 test('a client that takes commands needs their package, and says so', async () => {
