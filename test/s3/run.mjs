@@ -43,9 +43,15 @@ if (endpoint === undefined) {
       skip("Ceph's radosgw is not installed, and only root with apt can install it")
     if (run(script, ['install']) !== 0) skip("Ceph's packages cannot be installed here")
   }
-  const started = spawnSync(script, ['start'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] })
+  const start = () => spawnSync(script, ['start'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] })
+  // A port of a server that was stopped just now may not be free yet.
+  let started = start()
+  if (started.status !== 0) started = start()
   endpoint = started.stdout.trim().split('\n').at(-1)
-  if (started.status !== 0) process.exitCode = 1
+  if (started.status !== 0) {
+    process.stderr.write('test:s3: the server did not start\n')
+    process.exitCode = 1
+  }
 }
 
 if (process.exitCode !== 1) {
