@@ -43,7 +43,7 @@ function parsed(path: string, where: string): URL {
 function pathOfUrl(url: URL, where: string): string {
   if (url.protocol === 's3:') {
     throw new TypeError(
-      `${where}: for ${url.href}, add import 'holdfast/s3', or openStore(s3({ bucket: ${JSON.stringify(url.hostname)}, … })) with s3 from there. ` +
+      `${where}: s3: URLs are not supported without holdfast/s3: add import 'holdfast/s3', or openStore(s3({ bucket: ${JSON.stringify(url.hostname)}, … })) with s3 from there. ` +
         'It is a place for a store, and for nothing else',
     )
   }

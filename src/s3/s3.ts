@@ -109,8 +109,10 @@ function clientOf(options: S3Options, bucket: string, prefix: string): () => Pro
 }
 
 registerScheme('s3:', (url) => {
-  const { hostname, pathname, search, hash } = new URL(url)
-  if (search !== '' || hash !== '') throw new TypeError(`s3: ${url} has more than a bucket and a prefix; use s3({ … })`)
+  const { hostname, pathname, search, hash, username } = new URL(url)
+  if (search !== '' || hash !== '' || username !== '') {
+    throw new TypeError(`s3: the URL of ${hostname} has more than a bucket and a prefix; use s3({ … })`)
+  }
   return s3({ bucket: hostname, prefix: decodeURIComponent(pathname) })
 })
 

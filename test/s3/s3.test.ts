@@ -75,6 +75,7 @@ describe('s3', () => {
     expect(store.location).toBe('s3://bucket/a b')
     await store.close()
     await expect(openStore('s3://bucket/a?versionId=3')).rejects.toThrow(TypeError)
+    await expect(openStore('s3://key:secret@bucket/a')).rejects.toThrow(/^(?!.*secret)s3: the URL/)
   })
 })
 
