@@ -269,7 +269,13 @@ function cast(
 
   async function loaded(store: Store, read: (snapshot: Snapshot) => Promise<Record<string, Uint8Array>>) {
     const snapshot = await store.load()
-    return snapshot === null ? null : { snapshot, value: await read(snapshot) }
+    if (snapshot === null) return null
+    try {
+      return { snapshot, value: await read(snapshot) }
+    } catch (error) {
+      await snapshot.dispose()
+      throw error
+    }
   }
 
   function reader(): () => Promise<void> {
