@@ -16,7 +16,8 @@ test('whatever an object store does to requests, nothing acknowledged is lost an
   expect(sum('acknowledged')).toBeGreaterThan(count)
   expect(sum('reads')).toBeGreaterThan(count / 2)
   expect(sum('deletedPacks')).toBeGreaterThan(count)
-  expect(sum('conflicts')).toBeGreaterThan(0)
+  // A persist is refused in one of ten or twenty.
+  if (count >= 500) expect(sum('conflicts')).toBeGreaterThan(0)
 }, 3_600_000)
 
 // Seeds of histories that went wrong once.
