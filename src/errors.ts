@@ -7,6 +7,7 @@ const kinds = {
   STORE_ROLLED_BACK: 'damaged',
   HEAD_MISSING: 'damaged',
   HEAD_DAMAGED: 'damaged',
+  HEAD_FORKED: 'damaged',
   SNAPSHOT_DAMAGED: 'damaged',
   PACK_MISSING: 'damaged',
   PACK_DAMAGED: 'damaged',
@@ -22,6 +23,7 @@ const kinds = {
   HEAD_CONFLICT: 'conflict',
   SOURCE_CHANGED: 'conflict',
   SNAPSHOT_GONE: 'conflict',
+  PACK_GONE: 'conflict',
   SNAPSHOT_BEHIND: 'conflict',
   SNAPSHOT_AHEAD: 'conflict',
   REPLAY_FAILED: 'conflict',
@@ -41,6 +43,7 @@ const kinds = {
   COMPRESSION_UNSUPPORTED: 'unsupported',
   FILES_UNSUPPORTED: 'unsupported',
   JOURNAL_UNSUPPORTED: 'unsupported',
+  STORAGE_UNSUPPORTED: 'unsupported',
   ENGINE_CHECK_FAILED: 'unsupported',
   ENGINE_FAILED: 'unsupported',
   // The caller gave something that cannot be kept, found or done.

@@ -9,8 +9,9 @@ import { localBesideStore, localScratch } from './local/local.ts'
 import { isStore, pathOf } from './location.ts'
 import { assertOptions, type OptionTable, pickOptions } from './misuse.ts'
 import { PERSIST_OPTIONS, type PersistOptions, type PersistResult } from './persist/options.ts'
+import { openRemote, remoteAt, type StoreLocation } from './remote.ts'
 import { destroyDirectory, setDirectoryAside } from './storage/directory/remove.ts'
-import { onFirstUse } from './storage/on-first-use.ts'
+import { LOCAL, OBJECTS, onFirstUse } from './storage/on-first-use.ts'
 import type { Storage } from './storage/port.ts'
 import { createStore, LOCK_WAIT_MS, type Place, STORE_OPTIONS, type Store, type StoreOptions } from './store.ts'
 
@@ -31,8 +32,8 @@ const OPEN_OPTIONS: OptionTable<OpenOptions> = {
   lock: 'any',
 }
 
-/** Opens the store in a directory. The directory is made by the first persist. */
-export async function openStore(location: string | URL, options: OpenOptions = {}): Promise<Store> {
+/** Opens the store in a directory, or at a place that another entry gives, such as `s3()`. It is made by the first persist. */
+export async function openStore(location: StoreLocation, options: OpenOptions = {}): Promise<Store> {
   assertOptions('openStore', options, OPEN_OPTIONS)
   return createStore(placeAt(location, options), options)
 }
@@ -42,14 +43,14 @@ const MEMORY_ROOT = '/memory'
 /** A store without a disk, its journal included, for tests. */
 export function memory(options: StoreOptions = {}): Store {
   assertOptions('memory', options, STORE_OPTIONS)
-  const storage = onFirstUse('memory', async () => (await import('./storage/memory.ts')).memoryStorage())
+  const storage = onFirstUse('memory', LOCAL, async () => (await import('./storage/memory.ts')).memoryStorage())
   const journal = { fs: memoryFileSystem(MEMORY_ROOT), root: MEMORY_ROOT, lock: false, readOnly: false }
   return createStore({ storage, fs: nodeFileSystem, local: localScratch(nodeFileSystem), journal, storageAt }, options)
 }
 
 /** Persists one snapshot; see `Store.persist`. */
 export async function persistSnapshot(
-  location: string | URL | Store,
+  location: StoreLocation | Store,
   options: PersistOptions & OpenOptions,
 ): Promise<PersistResult> {
   if (isStore<Store>(location)) return await location.persist(options)
@@ -64,7 +65,7 @@ export async function persistSnapshot(
 
 /** Opens the current snapshot, or null when nothing was ever persisted; see `Store.load`. */
 export async function loadSnapshot<Names extends string = string, Metadata = Record<string, unknown>>(
-  location: string | URL | Store,
+  location: StoreLocation | Store,
   options: LoadOptions<Names, Metadata> & OpenOptions = {},
 ): Promise<Snapshot<Names, Metadata> | null> {
   if (isStore<Store>(location)) return await location.load(options)
@@ -108,11 +109,19 @@ export async function destroyStore(
   return await destroyDirectory(nodeFileSystem, storePath(location), options.lockWaitMs ?? LOCK_WAIT_MS)
 }
 
-function placeAt(location: string | URL, options: OpenOptions): Place {
+function placeAt(location: StoreLocation, options: OpenOptions): Place {
   const { readOnly = false, lock = 'os', filesDir } = options
   if (lock !== 'os' && lock !== 'none') throw new TypeError(`lock must be 'os' or 'none', got ${JSON.stringify(lock)}`)
   const fs = nodeFileSystem
-  const path = storePath(location)
+  const remote = remoteAt(location)
+  if (remote !== null) {
+    if (options.lock !== undefined || filesDir !== undefined) {
+      throw new TypeError(`${remote.location}: lock and filesDir are for a store in a directory`)
+    }
+    const storage = onFirstUse(remote.location, OBJECTS, () => openRemote(remote, { readOnly }))
+    return { fs, storage, local: localScratch(fs), journal: null, storageAt: null }
+  }
+  const path = storePath(location as string | URL)
   return {
     fs,
     storage: directoryAt(path, { readOnly, lock }),
@@ -134,7 +143,7 @@ function storageAt(to: string | URL): Storage {
 }
 
 function directoryAt(path: string, options: { readOnly: boolean; lock: 'os' | 'none' }): Storage {
-  return onFirstUse(path, async () => {
+  return onFirstUse(path, LOCAL, async () => {
     const { directoryStorage } = await import('./storage/directory/storage.ts')
     return directoryStorage({ fs: nodeFileSystem, path, ...options })
   })

@@ -202,8 +202,8 @@ export interface Place {
   local: Local
   /** Null: there can be no journal. */
   journal: JournalFiles | null
-  /** A storage to copy into. */
-  storageAt: (to: string | URL) => Storage
+  /** A storage to copy into. Null: packs of this store cannot be copied into a directory. */
+  storageAt: ((to: string | URL) => Storage) | null
 }
 
 /** A store over any storage. */
@@ -341,9 +341,11 @@ export function createStore({ storage, fs, local, journal, storageAt }: Place, o
     stats: (request) => runChecked('stats', request, STATS_OPTIONS, () => stats(ctx, request)),
     diff: (from, to, request) => runChecked('diff', request, DIFF_OPTIONS, () => diff(ctx, from, to, request)),
     copy: (to, request = {}) =>
-      runChecked('copy', request, COPY_OPTIONS, () =>
-        copyStore(ctx, storageAt(to), { ...request, ...lockWait(request) }),
-      ),
+      runChecked('copy', request, COPY_OPTIONS, () => {
+        if (storageAt === null)
+          throw new TypeError(`copy: ${storage.location} is no directory: copy its objects by other means`)
+        return copyStore(ctx, storageAt(to), { ...request, ...lockWait(request) })
+      }),
     quarantine: {
       list: () => run(() => quarantine.list()),
       show: (name) => run(() => quarantine.show(name)),

@@ -28,6 +28,7 @@ import { roomIn, type WorkDirectory, withRoom } from '../local/room.ts'
 import { isStore } from '../location.ts'
 import { assertOptions, pickOptions, refusePromise } from '../misuse.ts'
 import { namedEntries } from '../one-pass.ts'
+import type { StoreLocation } from '../remote.ts'
 import { checkedFirst } from './check.ts'
 import {
   ALONGSIDE,
@@ -119,7 +120,7 @@ const ATTEMPTS = 3
 
 /** Persists the engine and what belongs to it as one snapshot. When this resolves it survives power loss. */
 export async function persistEngine<Engine>(
-  location: string | URL | Store,
+  location: StoreLocation | Store,
   adapter: EngineAdapter<Engine>,
   engine: Engine,
   options: PersistEngineOptions<Engine> & OpenOptions = {},
@@ -163,7 +164,7 @@ export async function persistEngine<Engine>(
 }
 
 /** A directory of the store for files in between. */
-async function roomAt(location: string | URL | Store, options: object): Promise<WorkDirectory | null> {
+async function roomAt(location: StoreLocation | Store, options: object): Promise<WorkDirectory | null> {
   if (isStore<Store>(location)) return await roomIn(location)
   const store = await openStore(location, pickOptions<OpenOptions>(options, OPEN_OPTIONS))
   try {
@@ -291,7 +292,7 @@ function callersMetadata({ metadata = {} }: Alongside): Record<string, unknown> 
  * older intact snapshot.
  */
 export async function restoreEngine<Engine, Metadata = Record<string, unknown>>(
-  location: string | URL | Store,
+  location: StoreLocation | Store,
   adapter: EngineAdapter<Engine>,
   options: RestoreEngineOptions<Metadata> & OpenOptions = {},
 ): Promise<RestoredEngine<Engine, Metadata> | null> {
@@ -300,7 +301,7 @@ export async function restoreEngine<Engine, Metadata = Record<string, unknown>>(
   refusePromise(adapter, `${where}: the adapter`)
   assertAdapter(where, adapter)
   assertOptions(where, options, { ...(given === null ? OPEN_OPTIONS : {}), ...RESTORE_ENGINE_OPTIONS })
-  const store = given ?? (await openStore(location as string | URL, pickOptions<OpenOptions>(options, OPEN_OPTIONS)))
+  const store = given ?? (await openStore(location as StoreLocation, pickOptions<OpenOptions>(options, OPEN_OPTIONS)))
   try {
     return await restoreFrom(store, adapter, pickOptions(options, RESTORE_ENGINE_OPTIONS), { signal: options.signal })
   } finally {

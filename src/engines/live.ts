@@ -11,6 +11,7 @@ import { encodeChange, readChange } from '../encodings/change.ts'
 import { HoldfastError, type Journal, type OpenOptions, openStore, type Store, type Watermark } from '../index.ts'
 import { isStore } from '../location.ts'
 import { assertOptions, pickOptions } from '../misuse.ts'
+import type { StoreLocation } from '../remote.ts'
 import type { EngineAdapter } from './adapter.ts'
 import { applyAtOnce, PromiseGiven } from './apply-change.ts'
 import { type Autosave, autosave } from './autosave.ts'
@@ -46,7 +47,7 @@ const HEAL_LIMIT_MS = 60_000
  * @throws JOURNAL_LOCKED, JOURNAL_DAMAGED, JOURNAL_GAP, REPLAY_FAILED, ENGINE_MISMATCH, and what opening a store throws
  */
 export async function openEngine<Engine, Change = unknown>(
-  location: string | URL | Store,
+  location: StoreLocation | Store,
   adapter: EngineAdapter<Engine>,
   options: OpenEngineOptions<Engine, Change> & Omit<OpenOptions, 'readOnly'>,
 ): Promise<LiveEngine<Engine, Change>> {
@@ -56,7 +57,7 @@ export async function openEngine<Engine, Change = unknown>(
   assertLiveOptions(options)
   // This `lockWaitMs` is for the journal's lock, not for the writer lock.
   const { lockWaitMs: _wait, ...storeOptions } = pickOptions<OpenOptions>(options, OPEN_OPTIONS)
-  const store = given ?? (await openStore(location as string | URL, storeOptions))
+  const store = given ?? (await openStore(location as StoreLocation, storeOptions))
   try {
     // Lock before reading, so that no other owner changes what is read.
     const journal = await store.openJournal({

@@ -71,6 +71,7 @@ export async function persist(
         watermark,
         message: options.message,
         covers: options.covers,
+        expectedHead: options.expectedHead,
         policy,
         packBytesMax: defaults.packBytesMax,
         signal,

@@ -169,7 +169,7 @@ async function copyPack(
   from: OpenPack,
   signal: AbortSignal | undefined,
 ): Promise<{ isWhole: boolean }> {
-  const sink = await session.createPack()
+  const sink = await session.createPack(head.revision)
   try {
     const buffer = Buffer.allocUnsafeSlow(READ_BYTES)
     for (let position = 0; position < from.file.bytes; position += READ_BYTES) {

@@ -72,7 +72,7 @@ export async function gcStep(ctx: StoreContext, options: StepOptions): Promise<S
     revision: head.revision + 1,
     firstPackId: firstIdAfter(head),
     packBytesMax: options.packBytesMax,
-    createPack: () => session.createPack(),
+    createPack: session.createPack,
   })
   const progress = { pack: options.actions[0]!.pack }
   try {

@@ -20,6 +20,7 @@ import { assertWritable, watchWait } from '../history/write-guards.ts'
 import type { OptionTable } from '../misuse.ts'
 import type { OnProgress } from '../progress.ts'
 import type { StoredHead, WriteSession } from '../storage/port.ts'
+import { collectShared } from './gc-shared.ts'
 import { gcStep } from './gc-step.ts'
 import { type AllPacks, openAllPacks } from './open-all.ts'
 import { packUses } from './pack-use.ts'
@@ -34,6 +35,10 @@ export interface GcOptions {
   budgetBytes?: number | undefined
   /** Erases: rewrites every pack with a block that nothing needs, and answers `untouched`. Default: until little is left to gain. */
   complete?: boolean | undefined
+  /**
+   * In an object store: retired packs stay readable for so long, by the server's clock; default 24 hours, longer than any load should take.
+   */
+  graceMs?: number | undefined
   /** Rejects with `signal.reason`. What was done stays done. */
   signal?: AbortSignal | undefined
   onProgress?: OnProgress | undefined
@@ -44,6 +49,7 @@ export const GC_OPTIONS: OptionTable<GcOptions> = {
   budgetMs: 'ms',
   budgetBytes: 'any',
   complete: 'boolean',
+  graceMs: 'ms',
   signal: 'signal',
   onProgress: 'function',
 }
@@ -88,6 +94,11 @@ export async function collectGarbage(
     throw new TypeError(`gc: budgetBytes is a number of bytes, 0 or more; got ${String(budgetBytes)}`)
   }
   options.signal.throwIfAborted()
+  if (!ctx.storage.supports.alone) {
+    const { done, freedBytes, retiredBytes } = await collectShared(ctx, options, settings)
+    return { ...NOTHING, done, freedBytes, remainingBytes: retiredBytes, deadBytes: retiredBytes }
+  }
+  if (options.graceMs !== undefined) throw new TypeError('gc: graceMs is for a store in an object store')
   const marked = createMarked(ctx, reach, options)
   try {
     const stored = await ctx.storage.readHead()

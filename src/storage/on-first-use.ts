@@ -1,14 +1,21 @@
 // Loads a storage's code on the first call, so that importing the package loads neither a schema library nor a storage
 // that is never opened.
 
-import type { Beside, Storage } from './port.ts'
+import type { Beside, Capabilities, Storage } from './port.ts'
+
+/** A storage on this machine: one writer at a time, files that stay open, and a quarantine. */
+export const LOCAL: Capabilities = { pins: true, alone: true, moves: true }
+
+/** Nothing keeps writers out, keeps deleted packs readable, or renames. */
+export const OBJECTS: Capabilities = { pins: false, alone: false, moves: false }
 
 /** A storage at `location`. Its code is loaded by the first call. */
-export function onFirstUse(location: string, load: () => Promise<Storage>): Storage {
+export function onFirstUse(location: string, supports: Capabilities, load: () => Promise<Storage>): Storage {
   let loading: Promise<Storage> | null = null
   const storage = () => (loading ??= load())
   return {
     location,
+    supports,
     readHead: async () => (await storage()).readHead(),
     inspect: async () => (await storage()).inspect(),
     openPack: async (name) => (await storage()).openPack(name),

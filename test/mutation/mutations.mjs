@@ -1,6 +1,7 @@
 import { checks } from './checks.mjs'
 import { durability } from './durability.mjs'
 import { journal } from './journal.mjs'
+import { objects } from './objects.mjs'
 import { space } from './space.mjs'
 
-export const mutations = [...durability, ...checks, ...journal, ...space]
+export const mutations = [...durability, ...checks, ...journal, ...objects, ...space]

@@ -22,7 +22,7 @@ export function storeOver(
   const storageAt = (to: string | URL): Storage =>
     directoryStorage({ fs, path: String(to), readOnly: false, lock: lock === true ? 'os' : 'none' })
   return createStore(
-    directory === 'memory'
+    directory === 'memory' || !storage.supports.alone
       ? { storage, fs, local: localScratch(fs), journal: null, storageAt }
       : {
           storage,

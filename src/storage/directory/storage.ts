@@ -20,6 +20,7 @@ import { makeDirectory } from '../../fs/make-directory.ts'
 import { syncRefused, withSyncCalls } from '../../fs/node.ts'
 import type { FileStat, FileSystem } from '../../fs/port.ts'
 import { createQueue, type Queue } from '../../fs/queue.ts'
+import { LOCAL } from '../on-first-use.ts'
 import type { PackFile, PackPart, Storage } from '../port.ts'
 import { besideIn } from './beside.ts'
 import { createHeadOutcome, type HeadOutcome } from './head-outcome.ts'
@@ -132,6 +133,7 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
 
   return {
     location: root,
+    supports: LOCAL,
     readHead: () => reader.readHead(),
     inspect: reader.inspect,
     beside: besideIn(fs, root),
