@@ -139,6 +139,10 @@ export const histories: Scenario[] = [
     ],
     store: { keepLast: 20 },
   },
+]
+
+/** It makes errors of its own, so no others can be put into it. */
+export const fullDisk: Scenario[] = [
   {
     name: 'gc on a full disk goes on without HEAD.prev.json',
     // Nothing of the first is in the second.

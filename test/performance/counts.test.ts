@@ -159,7 +159,7 @@ describe('a blob of many segments', () => {
     expect(cost.bytesWritten).toBe(0)
     expect(cost.bytesRead).toBeGreaterThan(SIZE)
     expect(cost.bytesRead).toBeLessThan(SIZE * 1.01)
-    expect(cost.calls['file.read']).toBeLessThanOrEqual(segments + 20)
+    expect(cost.calls['file.read']).toBeLessThanOrEqual(segments + 22)
     expect(cost.bytesHashed).toBeGreaterThan(SIZE)
     expect(cost.bytesHashed).toBeLessThan(SIZE * 1.01)
     expect(cost.bytesCopied).toBeLessThan(SIZE * 0.01)
