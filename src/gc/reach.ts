@@ -53,11 +53,13 @@ export function createReach(): Reach {
   /** The packs of a node and of all below it, by digest as latin1. Equal sets are one object. */
   const nodes = new Map<string, Set<string>>()
   const sets = new Map<string, Set<string>>()
+  /** Each of them, also those that became equal since they were made. */
+  const everySet = new Set<Set<string>>()
   const manifests = new Map<string, Set<string>>()
   let next = 0
 
   function reset(): void {
-    for (const each of [packs, nodes, sets, manifests]) each.clear()
+    for (const each of [packs, nodes, sets, everySet, manifests]) each.clear()
     next = 0
   }
 
@@ -67,7 +69,14 @@ export function createReach(): Reach {
     if (known !== undefined) return known
     const set = new Set(names)
     sets.set(key, set)
+    everySet.add(set)
     return set
+  }
+
+  function changeSets(change: (set: Set<string>) => void): void {
+    for (const set of everySet) change(set)
+    sets.clear()
+    for (const set of everySet) sets.set([...set].sort().join(), set)
   }
 
   async function sync(head: Head, source: BlockSource, bad: Bad, signal: AbortSignal): Promise<void> {
@@ -75,6 +84,10 @@ export function createReach(): Reach {
     const kept = new Set(head.snapshots.map(({ manifest }) => manifest))
     const isGone = [...packs].some(([name, { liveBytes }]) => liveBytes > 0 && !there.has(name))
     if (isGone || [...manifests.keys()].some((manifest) => !kept.has(manifest))) reset()
+    // Of a pack in which nothing was needed, a set may still have the name.
+    const left = [...packs.keys()].filter((name) => !there.has(name))
+    for (const name of left) packs.delete(name)
+    if (left.length > 0) changeSets((set) => left.forEach((name) => void set.delete(name)))
     const turn = createYielder(signal)
     for (const [packNumber, { name }] of source.packs.entries()) {
       if (packs.has(name)) continue
@@ -183,15 +196,11 @@ export function createReach(): Reach {
           break
         }
       }
-      for (const set of sets.values()) {
-        if (!set.has(from)) continue
+      changeSets((set) => {
+        if (!set.has(from)) return
         for (const { name } of into) set.add(name)
         if (all) set.delete(from)
-      }
-      // The sets are others now than their keys say.
-      const now = [...sets.values()]
-      sets.clear()
-      for (const set of now) sets.set([...set].sort().join(), set)
+      })
       if (all) packs.delete(from)
     },
   }
