@@ -67,7 +67,8 @@ const METHODS: Record<string, { table: object; flags: Record<string, string | nu
   forget: { table: FORGET_OPTIONS, flags: {} },
   copy: { table: COPY_OPTIONS, flags: {} },
   diff: { table: DIFF_OPTIONS, flags: {} },
-  gc: { table: GC_OPTIONS, flags: { budgetMs: 'budgetTime' } },
+  // The grace time is for object stores, and the program opens directories.
+  gc: { table: GC_OPTIONS, flags: { budgetMs: 'budgetTime', graceMs: null } },
   rollback: { table: HISTORY_OPTIONS, flags: {} },
   tag: { table: HISTORY_OPTIONS, flags: {} },
   verify: { table: VERIFY_OPTIONS, flags: { level: 'quick' } },
