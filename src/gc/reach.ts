@@ -73,21 +73,13 @@ export function createReach(): Reach {
     return set
   }
 
-  function changeSets(change: (set: Set<string>) => void): void {
-    for (const set of everySet) change(set)
-    sets.clear()
-    for (const set of everySet) sets.set([...set].sort().join(), set)
-  }
-
   async function sync(head: Head, source: BlockSource, bad: Bad, signal: AbortSignal): Promise<void> {
     const there = new Set(head.packs.map(({ name }) => name))
     const kept = new Set(head.snapshots.map(({ manifest }) => manifest))
     const isGone = [...packs].some(([name, { liveBytes }]) => liveBytes > 0 && !there.has(name))
     if (isGone || [...manifests.keys()].some((manifest) => !kept.has(manifest))) reset()
-    // Of a pack in which nothing was needed, a set may still have the name.
-    const left = [...packs.keys()].filter((name) => !there.has(name))
-    for (const name of left) packs.delete(name)
-    if (left.length > 0) changeSets((set) => left.forEach((name) => void set.delete(name)))
+    // Packs in which nothing was needed. The others are gone only after a reset.
+    for (const name of [...packs.keys()]) if (!there.has(name)) packs.delete(name)
     const turn = createYielder(signal)
     for (const [packNumber, { name }] of source.packs.entries()) {
       if (packs.has(name)) continue
@@ -196,11 +188,14 @@ export function createReach(): Reach {
           break
         }
       }
-      changeSets((set) => {
-        if (!set.has(from)) return
+      for (const set of everySet) {
+        if (!set.has(from)) continue
         for (const { name } of into) set.add(name)
         if (all) set.delete(from)
-      })
+      }
+      // The sets are others now than their keys say.
+      sets.clear()
+      for (const set of everySet) sets.set([...set].sort().join(), set)
       if (all) packs.delete(from)
     },
   }
