@@ -15,13 +15,14 @@ import { createReach } from './gc/reach.ts'
 import { HISTORY_OPTIONS, type HistoryOptions, listSnapshots, rollback, tag, untag } from './history/history.ts'
 import { DEFAULT_POLICY, type Keep, policyOf } from './history/keep.ts'
 import { LOAD_OPTIONS, type LoadOptions, load, type Restored, restore } from './load/load.ts'
+import { MATERIALIZE_OPTIONS, type Materialized, type MaterializeOptions, materialize } from './load/materialize.ts'
 import type { Snapshot, SnapshotInfo } from './load/snapshot.ts'
 import type { Local } from './local/local.ts'
 import { noteRoom } from './local/room.ts'
 import { assertOptions, type OptionTable } from './misuse.ts'
 import { PERSIST_OPTIONS, type PersistOptions, type PersistResult } from './persist/options.ts'
 import { persist } from './persist/persist.ts'
-import { emitProcessWarning, type OnProgress, type OnWarning } from './progress.ts'
+import { emitProcessWarning, type OnWarning } from './progress.ts'
 import { type RepairReport, repair } from './recovery/repair.ts'
 import { type PlanJournal, REPAIR_OPTIONS, type RepairOptions } from './recovery/repair-plan.ts'
 import { SCRUB_OPTIONS, type ScrubOptions, type ScrubReport, scrub } from './recovery/scrub.ts'
@@ -65,23 +66,6 @@ export const STORE_OPTIONS: OptionTable<StoreOptions> = {
   onWarning: 'function',
 }
 
-/** What `materialize` lays out. */
-export interface MaterializeOptions {
-  /** A sequence or a tag; default the current snapshot. */
-  at?: number | string | undefined
-  /** Default: all. */
-  blobs?: readonly string[] | undefined
-  /** Rejects with `signal.reason`. */
-  signal?: AbortSignal | undefined
-  onProgress?: OnProgress | undefined
-}
-
-const MATERIALIZE_OPTIONS: OptionTable<MaterializeOptions> = {
-  at: 'any',
-  blobs: 'any',
-  signal: 'signal',
-  onProgress: 'function',
-}
 const ROLLBACK_OPTIONS: OptionTable<HistoryOptions & { message?: string | undefined; discard?: boolean | undefined }> =
   {
     ...HISTORY_OPTIONS,
@@ -98,13 +82,6 @@ const REPAIR_CALL_OPTIONS: OptionTable<
   ...REPAIR_OPTIONS,
   dryRun: 'boolean',
   lockWaitMs: 'ms',
-}
-
-/** What `materialize` laid out. */
-export interface Materialized {
-  sequence: number
-  /** Paths by blob name. */
-  files: Record<string, string>
 }
 
 /** A store of snapshots. An interface, so that tests of users can fake it. */
@@ -369,19 +346,7 @@ export function createStore({ storage, fs, local, journal, storageAt }: Place, o
         return await withJournalLocked(ctx, journal, () => repair(ctx, settings))
       }),
     materialize: (request = {}) =>
-      runChecked('materialize', request, MATERIALIZE_OPTIONS, async () => {
-        const { at, blobs, signal, onProgress } = request
-        const snapshot = await load(ctx, { required: true, ...(at === undefined ? {} : { at }) })
-        try {
-          const paths: [string, string][] = []
-          for (const name of blobs ?? snapshot!.names) {
-            paths.push([name, await snapshot!.blob(name).file({ signal, onProgress })])
-          }
-          return { sequence: snapshot!.sequence, files: Object.fromEntries(paths) }
-        } finally {
-          await snapshot!.dispose()
-        }
-      }),
+      runChecked('materialize', request, MATERIALIZE_OPTIONS, () => materialize(ctx, request)),
     openJournal: (request = {}) =>
       runChecked('openJournal', request, JOURNAL_OPTIONS, async () => {
         openedJournal = await openStoreJournal(ctx, journal, request)
