@@ -5,17 +5,30 @@ import { defineConfig } from 'vitest/config'
 const slow = process.env.HOLDFAST_SLOW === '1'
 const effort = process.env.HOLDFAST_EFFORT || (slow ? 'full' : 'quick')
 const isFull = effort === 'full' || Number(effort) === 1
-/** Builds, installs and servers: the quick run has test/package/smoke.test.ts in their place. */
-const fullOnly = ['test/examples/**', 'test/package/package.test.ts']
+/**
+ * Builds, installs, servers and hundreds of processes. The quick run has test/package/smoke.test.ts, and of the program process, round-trip,
+ * restore and space in their place.
+ */
+const fullOnly = [
+  'test/examples/**',
+  'test/package/package.test.ts',
+  'test/package/oldest-typescript.test.ts',
+  'test/cli/cron.test.ts',
+  'test/cli/owner.test.ts',
+  'test/cli/states.test.ts',
+  'test/cli/terminal.test.ts',
+]
+/** `npm run test:s3` starts one. */
+const withServer = process.env.HOLDFAST_S3_ENDPOINT !== undefined
 const seed = process.env.HOLDFAST_SEED || String(Math.floor(Math.random() * 2 ** 31))
 
 export default defineConfig({
   test: {
     include: slow ? ['test/slow/**/*.test.ts'] : ['test/**/*.test.ts'],
-    exclude: slow ? [] : ['test/slow/**', ...(isFull ? [] : fullOnly)],
+    exclude: slow ? [] : ['test/slow/**', ...(isFull ? [] : fullOnly), ...(withServer ? [] : ['test/s3/server/**'])],
     env: { HOLDFAST_EFFORT: effort, HOLDFAST_SEED: seed },
-    globalSetup: 'test/support/announce.ts',
-    testTimeout: slow ? 1_800_000 : 60_000,
+    globalSetup: ['test/support/announce.ts', ...(withServer ? ['test/s3/make-bucket.ts'] : [])],
+    testTimeout: slow ? 1_800_000 : withServer ? 300_000 : 60_000,
     hookTimeout: 60_000,
     pool: 'forks',
     // Vitest itself would leave one of two processors idle.

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { openStore } from '../src/index.ts'
 import { type Context, isLate } from './group.ts'
+import { liveFacts } from './journal-live.ts'
 import { holdfast, type LogKind, logKinds } from './journal-rivals.ts'
 import { bytesText, compare, KIB, log, MIB, msText, ratios, settleDisk, stat, timed } from './measure.ts'
 import type { Comparison, Fact, GroupResult, RateTable } from './result.ts'
@@ -26,7 +27,11 @@ export async function journal(context: Context): Promise<GroupResult> {
     if (isLate(context)) skipped.push(`${work.what}: out of time`)
     else rates.push(await appendRates(context, kinds, work, budgetMs))
   }
-  const facts = [...(await replay(context)), ...(await openToReplayTheEnd(context, skipped))]
+  const facts = [
+    ...(await replay(context)),
+    ...(await openToReplayTheEnd(context, skipped)),
+    ...(await liveFacts(context)),
+  ]
   return { comparisons, rates, facts, skipped }
 }
 
@@ -148,7 +153,8 @@ async function replay(context: Context): Promise<Fact[]> {
       const journal = await store.openJournal()
       let read = 0
       const ms = await timed(async () => {
-        for await (const { data } of journal.read({ after: 0 })) read += data.length
+        for await (const entries of journal.readBatches({ after: 0 }))
+          for (const { data } of entries) read += data.length
       })
       if (read !== total) throw new Error(`replay: ${read} bytes, not ${total}`)
       speeds.push(read / 1e3 / ms)

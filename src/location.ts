@@ -41,6 +41,12 @@ function parsed(path: string, where: string): URL {
 }
 
 function pathOfUrl(url: URL, where: string): string {
+  if (url.protocol === 's3:') {
+    throw new TypeError(
+      `${where}: s3: URLs are not supported without holdfast/s3: add import 'holdfast/s3', or openStore(s3({ bucket: ${JSON.stringify(url.hostname)}, … })) with s3 from there. ` +
+        'It is a place for a store, and for nothing else',
+    )
+  }
   if (url.protocol !== 'file:') {
     throw new TypeError(
       `${where}: ${url.protocol} URLs are not supported, only paths of this machine and file: URLs: pass one of these, and copy what is ` +
@@ -58,7 +64,7 @@ function pathOfUrl(url: URL, where: string): string {
 }
 
 /** Whether a location is an open store. */
-export function isStore<S extends object>(location: string | URL | S): location is S {
+export function isStore<S extends object>(location: string | URL | object): location is S {
   refusePromise(location, 'the store')
   return typeof location === 'object' && location !== null && !(location instanceof URL) && 'persist' in location
 }

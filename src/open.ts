@@ -9,8 +9,10 @@ import { localBesideStore, localScratch } from './local/local.ts'
 import { isStore, pathOf } from './location.ts'
 import { assertOptions, type OptionTable, pickOptions } from './misuse.ts'
 import { PERSIST_OPTIONS, type PersistOptions, type PersistResult } from './persist/options.ts'
+import { openRemote, remoteAt, type StoreLocation } from './remote.ts'
 import { destroyDirectory, setDirectoryAside } from './storage/directory/remove.ts'
-import { onFirstUse } from './storage/on-first-use.ts'
+import { LOCAL, OBJECTS, onFirstUse } from './storage/on-first-use.ts'
+import type { Storage } from './storage/port.ts'
 import { createStore, LOCK_WAIT_MS, type Place, STORE_OPTIONS, type Store, type StoreOptions } from './store.ts'
 
 /** How a store in a directory is opened. */
@@ -30,13 +32,13 @@ const OPEN_OPTIONS: OptionTable<OpenOptions> = {
   lock: 'any',
 }
 
-/** Opens the store in a directory. The directory is made by the first persist. */
-export async function openStore(location: string | URL, options: OpenOptions = {}): Promise<Store> {
+/** Opens the store in a directory, or at a place that another entry gives, such as `s3()`. It is made by the first persist. */
+export async function openStore(location: StoreLocation, options: OpenOptions = {}): Promise<Store> {
   return openStoreNow(location, options)
 }
 
 /** Internal: as `openStore`, at once. Nothing is read before the first operation. */
-export function openStoreNow(location: string | URL, options: OpenOptions): Store {
+export function openStoreNow(location: StoreLocation, options: OpenOptions): Store {
   assertOptions('openStore', options, OPEN_OPTIONS)
   return createStore(placeAt(location, options), options)
 }
@@ -46,14 +48,14 @@ const MEMORY_ROOT = '/memory'
 /** A store without a disk, its journal included, for tests. */
 export function memory(options: StoreOptions = {}): Store {
   assertOptions('memory', options, STORE_OPTIONS)
-  const storage = onFirstUse('memory', async () => (await import('./storage/memory.ts')).memoryStorage())
+  const storage = onFirstUse('memory', LOCAL, async () => (await import('./storage/memory.ts')).memoryStorage())
   const journal = { fs: memoryFileSystem(MEMORY_ROOT), root: MEMORY_ROOT, lock: false, readOnly: false }
-  return createStore({ storage, fs: nodeFileSystem, local: localScratch(nodeFileSystem), journal }, options)
+  return createStore({ storage, fs: nodeFileSystem, local: localScratch(nodeFileSystem), journal, storageAt }, options)
 }
 
 /** Persists one snapshot; see `Store.persist`. */
 export async function persistSnapshot(
-  location: string | URL | Store,
+  location: StoreLocation | Store,
   options: PersistOptions & OpenOptions,
 ): Promise<PersistResult> {
   if (isStore<Store>(location)) return await location.persist(options)
@@ -68,7 +70,7 @@ export async function persistSnapshot(
 
 /** Opens the current snapshot, or null when nothing was ever persisted; see `Store.load`. */
 export async function loadSnapshot<Names extends string = string, Metadata = Record<string, unknown>>(
-  location: string | URL | Store,
+  location: StoreLocation | Store,
   options: LoadOptions<Names, Metadata> & OpenOptions = {},
 ): Promise<Snapshot<Names, Metadata> | null> {
   if (isStore<Store>(location)) return await location.load(options)
@@ -112,17 +114,22 @@ export async function destroyStore(
   return await destroyDirectory(nodeFileSystem, storePath(location), options.lockWaitMs ?? LOCK_WAIT_MS)
 }
 
-function placeAt(location: string | URL, options: OpenOptions): Place {
+function placeAt(location: StoreLocation, options: OpenOptions): Place {
   const { readOnly = false, lock = 'os', filesDir } = options
   if (lock !== 'os' && lock !== 'none') throw new TypeError(`lock must be 'os' or 'none', got ${JSON.stringify(lock)}`)
   const fs = nodeFileSystem
-  const path = storePath(location)
+  const remote = remoteAt(location)
+  if (remote !== null) {
+    if (options.lock !== undefined || filesDir !== undefined) {
+      throw new TypeError(`${remote.location}: lock and filesDir are for a store in a directory`)
+    }
+    const storage = onFirstUse(remote.location, OBJECTS, () => openRemote(remote, { readOnly }))
+    return { fs, storage, local: localScratch(fs), journal: null, storageAt: null }
+  }
+  const path = storePath(location as string | URL)
   return {
     fs,
-    storage: onFirstUse(path, async () => {
-      const { directoryStorage } = await import('./storage/directory/storage.ts')
-      return directoryStorage({ fs, path, readOnly, lock })
-    }),
+    storage: directoryAt(path, { readOnly, lock }),
     local: localBesideStore({
       fs,
       directory: path,
@@ -131,7 +138,20 @@ function placeAt(location: string | URL, options: OpenOptions): Place {
       filesDir: filesDir === undefined ? undefined : resolve(pathOf(filesDir, 'filesDir')),
     }),
     journal: { fs, root: path, lock: lock === 'os', readOnly },
+    storageAt,
   }
+}
+
+/** The storage of another store, to copy into. */
+function storageAt(to: string | URL): Storage {
+  return directoryAt(resolve(pathOf(to, 'copy')), { readOnly: false, lock: 'os' })
+}
+
+function directoryAt(path: string, options: { readOnly: boolean; lock: 'os' | 'none' }): Storage {
+  return onFirstUse(path, LOCAL, async () => {
+    const { directoryStorage } = await import('./storage/directory/storage.ts')
+    return directoryStorage({ fs: nodeFileSystem, path, ...options })
+  })
 }
 
 function storePath(location: string | URL): string {

@@ -4,6 +4,7 @@ export type Progress =
   | { phase: 'reading'; blob: string; bytes: number; totalBytes: number | null; writtenBytes: number }
   | { phase: 'compacting'; bytes: number; totalBytes: number }
   | { phase: 'committing' }
+  | { phase: 'copying'; bytes: number; totalBytes: number }
   | { phase: 'verifying'; bytes: number; totalBytes: number }
   | { phase: 'loading'; blob: string; bytes: number; totalBytes: number }
 

@@ -11,6 +11,7 @@ import { clock } from './clock.ts'
 import { HoldfastError } from './errors.ts'
 import { blake3Implementation } from './format/blake3.ts'
 import type { FileSystem } from './fs/port.ts'
+import { createReach } from './gc/reach.ts'
 import { HISTORY_OPTIONS, type HistoryOptions, listSnapshots, rollback, tag, untag } from './history/history.ts'
 import { DEFAULT_POLICY, type Keep, policyOf } from './history/keep.ts'
 import { LOAD_OPTIONS, type LoadOptions, load, type Restored, restore } from './load/load.ts'
@@ -27,7 +28,12 @@ import { type RepairReport, repair } from './recovery/repair.ts'
 import { type PlanJournal, REPAIR_OPTIONS, type RepairOptions } from './recovery/repair-plan.ts'
 import { SCRUB_OPTIONS, type ScrubOptions, type ScrubReport, scrub } from './recovery/scrub.ts'
 import { VERIFY_OPTIONS, type VerifyOptions, type VerifyReport, verify } from './recovery/verify.ts'
+import { COPY_OPTIONS, type Copied, type CopyOptions, copyStore } from './space/copy.ts'
+import { DIFF_OPTIONS, type Diff, type DiffOptions, diff } from './space/diff.ts'
 import { FORGET_OPTIONS, type ForgetOptions, type ForgetWhich, type Forgotten, forget } from './space/forget.ts'
+import { collectGarbage, GC_OPTIONS, type GcOptions, type GcResult } from './space/gc.ts'
+import { createQuarantine, type Quarantine } from './space/quarantine.ts'
+import { STATS_OPTIONS, type Stats, type StatsOptions, stats } from './space/stats.ts'
 import type { Storage } from './storage/port.ts'
 import { withJournalEnd, withJournalLocked } from './store-journal/guard.ts'
 import { aheadWarning, checkStoreJournal } from './store-journal/look.ts'
@@ -117,6 +123,22 @@ export interface Store {
    */
   forget(which: ForgetWhich, options?: ForgetOptions): Promise<Forgotten>
   /**
+   * Gives back the space of what no snapshot needs. Works in steps, between which waiting writers have their turn, so that it may run beside a
+   * service. `complete` erases what was dropped; `dryRun` says what would be done.
+   */
+  gc(options?: GcOptions): Promise<GcResult>
+  /** What the store takes and why: what each snapshot added and would free, garbage, and what lies beside the packs. */
+  stats(options?: StatsOptions): Promise<Stats>
+  /** What differs between two snapshots, by sequence or tag: blobs added, removed and changed, bytes shared and new. */
+  diff(from: number | string, to: number | string, options?: DiffOptions): Promise<Diff>
+  /**
+   * Copies the store into another directory while it is in use: a back-up that is restored by opening it. Only packs that the target lacks travel,
+   * and each is read back. Entries of a journal that are in no snapshot are not copied.
+   */
+  copy(to: string | URL, options?: CopyOptions): Promise<Copied>
+  /** What was moved aside. */
+  readonly quarantine: Quarantine
+  /**
    * Lays blobs out as plain files, so that `file()` finds them there: for containers that are built once and read-only later. With `images`, also
    * the file of a native engine, which a restore then loads.
    */
@@ -161,10 +183,12 @@ export interface Place {
   local: Local
   /** Null: there can be no journal. */
   journal: JournalFiles | null
+  /** A storage to copy into. Null: packs of this store cannot be copied into a directory. */
+  storageAt: ((to: string | URL) => Storage) | null
 }
 
 /** A store over any storage. */
-export function createStore({ storage, fs, local, journal }: Place, options: StoreOptions = {}): Store {
+export function createStore({ storage, fs, local, journal, storageAt }: Place, options: StoreOptions = {}): Store {
   const defaults = {
     policy: policyOf('openStore', options) ?? DEFAULT_POLICY,
     lockWaitMs: options.lockWaitMs ?? LOCK_WAIT_MS,
@@ -196,13 +220,16 @@ export function createStore({ storage, fs, local, journal }: Place, options: Sto
   const running = new Set<Promise<unknown>>()
   let closed = false
   let scrubbed: string | null = null
+  const reach = createReach()
+  const closing = new AbortController()
+  const quarantine = createQuarantine(ctx, defaults.lockWaitMs)
+  /** Two collections at a time would only wait for each other. */
+  let collecting: Promise<unknown> = Promise.resolve()
   let openedJournal: Journal | null = null
 
   async function run<T>(operation: () => Promise<T>): Promise<T> {
     if (closed) {
-      throw new HoldfastError('STORE_CLOSED', `the store at ${storage.location} was closed; open it again`, {
-        details: { location: storage.location },
-      })
+      throw storeClosed(storage.location)
     }
     warnOfSlowHash(ctx.warn)
     const promise = operation()
@@ -230,6 +257,7 @@ export function createStore({ storage, fs, local, journal }: Place, options: Sto
   async function close(): Promise<void> {
     if (closed) return
     closed = true
+    closing.abort(storeClosed(storage.location))
     await Promise.allSettled(running)
     await openedJournal?.close()
     await local.close()
@@ -280,6 +308,31 @@ export function createStore({ storage, fs, local, journal }: Place, options: Sto
       ),
     forget: (which, request = {}) =>
       runChecked('forget', request, FORGET_OPTIONS, () => forget(ctx, which, { ...request, ...lockWait(request) })),
+    gc: (request = {}) =>
+      runChecked('gc', request, GC_OPTIONS, async () => {
+        const before = collecting
+        const { lockWaitMs, packBytesMax } = defaults
+        const signal = AbortSignal.any([closing.signal, ...(request.signal === undefined ? [] : [request.signal])])
+        const result = before.then(() =>
+          collectGarbage(ctx, reach, { ...request, signal }, { lockWaitMs, packBytesMax }),
+        )
+        collecting = result.catch(() => undefined)
+        return await result
+      }),
+    stats: (request) => runChecked('stats', request, STATS_OPTIONS, () => stats(ctx, request)),
+    diff: (from, to, request) => runChecked('diff', request, DIFF_OPTIONS, () => diff(ctx, from, to, request)),
+    copy: (to, request = {}) =>
+      runChecked('copy', request, COPY_OPTIONS, () => {
+        if (storageAt === null)
+          throw new TypeError(`copy: ${storage.location} is no directory: copy its objects by other means`)
+        return copyStore(ctx, storageAt(to), { ...request, ...lockWait(request) })
+      }),
+    quarantine: {
+      list: () => run(() => quarantine.list()),
+      show: (name) => run(() => quarantine.show(name)),
+      extract: (name, path) => run(() => quarantine.extract(name, path)),
+      discard: (which) => run(() => quarantine.discard(which)),
+    },
     verify: (request) =>
       runChecked('verify', request, VERIFY_OPTIONS, () => verify(ctx, request, () => checkStoreJournal(ctx, journal))),
     scrub: (request = {}) =>
@@ -324,5 +377,11 @@ function warnOfSlowHash(warn: OnWarning): void {
     code: 'SLOW_HASH',
     message: `the native BLAKE3 package cannot be loaded here, using WebAssembly, which is slower: ${(reason as Error).message}`,
     details: { reason },
+  })
+}
+
+function storeClosed(location: string): HoldfastError {
+  return new HoldfastError('STORE_CLOSED', `the store at ${location} was closed; open it again`, {
+    details: { location },
   })
 }

@@ -27,9 +27,10 @@ export function createBadBlocks(): BadBlocks {
   return {
     noted,
     note(pack, digest) {
-      const hex = Buffer.from(digest).toString('hex')
       const known = noted.get(pack)
-      if (known !== undefined && (known.size === 0 || known.has(hex))) return
+      if (known?.size === 0) return
+      const hex = Buffer.from(digest).toString('hex')
+      if (known?.has(hex) === true) return
       noted.set(pack, joinBad(known, new Set([hex])))
       news.set(pack, (news.get(pack) ?? new Set()).add(hex))
     },

@@ -69,6 +69,8 @@ export interface BlockSourceOptions {
   failures?: readonly unknown[] | undefined
   /** Opens the packs that this snapshot does not need but that may hold another copy of a block. */
   others?: (() => Promise<BlockSource | null>) | undefined
+  /** Called for each block that `read` has found to be good. */
+  onGoodBlock?: ((digest: Uint8Array) => void) | undefined
   /** Called for each bad copy of a block, with the reason. */
   onBadBlock?: ((pack: string, digest: Uint8Array, error: unknown) => void) | undefined
 }
@@ -215,6 +217,12 @@ export function lazyBlockSource(openers: readonly PackOpener[], options: BlockSo
     return decompressStored(index, entry, stored)
   }
 
+  function good(bytes: Uint8Array, digest: Uint8Array): Uint8Array {
+    const block = check(bytes, digest)
+    options.onGoodBlock?.(digest)
+    return block
+  }
+
   /** Tries every pack but the one tried already, then the packs of `others`. */
   async function readElsewhere(
     digest: Uint8Array,
@@ -233,7 +241,7 @@ export function lazyBlockSource(openers: readonly PackOpener[], options: BlockSo
       const entry = indexes[packNumber]!.find(digest, 0)
       if (entry === -1) continue
       try {
-        return check(await readPlace(placeOf(packNumber, entry)), digest)
+        return good(await readPlace(placeOf(packNumber, entry)), digest)
       } catch (error) {
         if (!isBadCopy(error)) throw error
         reason ??= error
@@ -273,7 +281,7 @@ export function lazyBlockSource(openers: readonly PackOpener[], options: BlockSo
       const place = find(digest, 0)
       if (place === -1) return await readElsewhere(digest, -1, damageContext, undefined)
       try {
-        return check(await readPlace(place), digest)
+        return good(await readPlace(place), digest)
       } catch (error) {
         if (!isBadCopy(error)) throw error
         options.onBadBlock?.(readable[packNumberOf(place)]!.name, digest, error)
@@ -298,20 +306,31 @@ function check(bytes: Uint8Array, digest: Uint8Array): Uint8Array {
   return bytes
 }
 
-/** Stored bytes → block bytes. Compressed bytes are checked before a decompressor sees them. */
+/** Stored bytes → block bytes. Throws `BadBlock`. */
 export function decompressStored(index: PackIndex, entry: number, stored: Uint8Array): Uint8Array {
-  const compression = index.compression(entry)
-  if (compression === COMPRESSION.none) return stored
+  const block = decompressOrNull(index, entry, stored)
+  if (block === null) throw new BadBlock('the compressed bytes are not what was written')
+  return block
+}
+
+/** Of a zstd frame: magic (4), header (2 at least), header of its last block (3). See RFC 8878, 3.1.1. */
+const FRAME_BYTES_MIN = 9
+
+/**
+ * Stored bytes → block bytes, or null for a bad block: in a pack full of bad blocks, an error for each would take longer than all the rest.
+ * Compressed bytes are checked before a decompressor sees them.
+ */
+export function decompressOrNull(index: PackIndex, entry: number, stored: Uint8Array): Uint8Array | null {
+  if (index.compression(entry) === COMPRESSION.none) return stored
+  if (stored.length < FRAME_BYTES_MIN) return null
   const check = index.check(entry)
   const found = blake3(stored)
-  for (let i = 0; i < check.length; i++) {
-    if (found[i] !== check[i]) throw new BadBlock('the compressed bytes do not match their check')
-  }
+  for (let i = 0; i < check.length; i++) if (found[i] !== check[i]) return null
   try {
     return decompressBlock(stored, index.rawLength(entry))
   } catch (cause) {
     if (isHoldfastError(cause)) throw cause
-    throw new BadBlock('the compressed bytes do not decompress', { cause })
+    return null
   }
 }
 

@@ -4,7 +4,7 @@ import { clock } from '../clock.ts'
 import { CHECK_BYTES } from '../format/limits.ts'
 import type { PackIndex } from '../format/pack.ts'
 import { borrowBuffer, type Frames } from '../workers/decompress.ts'
-import { BadBlock, decompressStored } from './block-source.ts'
+import { decompressOrNull } from './block-source.ts'
 
 /** Compressed blocks of one pack that lie near each other. */
 export interface PackedBlocks {
@@ -44,7 +44,7 @@ export async function decompressBlocks(
       let sinceTurn = 0
       for (const [i, entry] of entries.entries()) {
         const from = index.offset(entry) - start
-        take(i, unpackOrNull(index, entry, bytes.subarray(from, from + index.storedLength(entry))))
+        take(i, decompressOrNull(index, entry, bytes.subarray(from, from + index.storedLength(entry))))
         sinceTurn += index.rawLength(entry)
         if (sinceTurn < STEP_BYTES) continue
         sinceTurn = 0
@@ -65,15 +65,6 @@ async function alone(work: () => Promise<void>): Promise<void> {
   const working = busy.then(work)
   busy = working.catch(() => undefined)
   await working
-}
-
-function unpackOrNull(index: PackIndex, entry: number, stored: Uint8Array): Uint8Array | null {
-  try {
-    return decompressStored(index, entry, stored)
-  } catch (error) {
-    if (error instanceof BadBlock) return null
-    throw error
-  }
 }
 
 function framesOf(index: PackIndex, entries: readonly number[], start: number): Frames {

@@ -40,17 +40,21 @@ export function sourceOf(
 ): BlockSource {
   return lazyBlockSource(
     packs.map((pack) => async () => pack),
-    { failures, others, onBadBlock: noting(ctx) },
+    { failures, others, ...noting(ctx) },
   )
 }
 
 /** As `sourceOf`, but opens each pack, too, only when a look-up needs it. */
 export function lazySourceOf(ctx: StoreContext, openers: readonly PackOpener[]): BlockSource {
-  return lazyBlockSource(openers, { onBadBlock: noting(ctx) })
+  return lazyBlockSource(openers, noting(ctx))
 }
 
-function noting(ctx: StoreContext): NonNullable<BlockSourceOptions['onBadBlock']> {
-  return (pack, digest) => ctx.badBlocks.note(pack, digest)
+function noting(ctx: StoreContext): Pick<BlockSourceOptions, 'onGoodBlock' | 'onBadBlock'> {
+  return {
+    // So a persist reads what it reuses once, and not again when the walk of the snapshot before has read it.
+    onGoodBlock: (digest) => ctx.checkedBlocks.note(digest),
+    onBadBlock: (pack, digest) => ctx.badBlocks.note(pack, digest),
+  }
 }
 
 /**

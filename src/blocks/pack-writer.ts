@@ -24,7 +24,7 @@ interface PackWriterOptions {
   revision: number
   firstPackId: number
   packBytesMax: number
-  createPack(): Promise<PackSink>
+  createPack(revision: number): Promise<PackSink>
 }
 
 /**
@@ -65,7 +65,8 @@ export interface Frame {
   check: Uint8Array
 }
 
-interface StoredBlock {
+/** What a pack says of a block whose stored bytes are copied. */
+export interface StoredBlock {
   rawLength: number
   codec: number
   compression: number
@@ -107,7 +108,7 @@ export function createPackWriter(options: PackWriterOptions): PackWriter {
 
   /** Starts to create the pack's file, while the caller continues. */
   function create(): void {
-    creating ??= options.createPack().then((sink) => {
+    creating ??= options.createPack(options.revision).then((sink) => {
       sinks.push(sink)
       return sink
     })

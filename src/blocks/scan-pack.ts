@@ -27,12 +27,23 @@ interface ScanStep {
 
 /** Two steps are in memory at a time, or two blocks if those are larger. */
 const STEP_BYTES = 4 * 1024 * 1024
+/** Limits a step over blocks of few or no bytes. */
+const STEP_BLOCKS = 16_384
+
+/** Memory of the scan before, for the next one. A worker's view of shared memory lives until the worker collects its garbage. */
+let spare: WeakRef<[Uint8Array, Uint8Array]> | null = null
+
+function takeBuffers(): [Uint8Array, Uint8Array] {
+  const buffers = spare?.deref() ?? [new Uint8Array(0), new Uint8Array(0)]
+  spare = null
+  return buffers
+}
 
 /** Reads every block from number `from` on, in their order in the file. Reading is one step ahead of checking. */
 export async function* scanPack(file: PackFile, index: PackIndex, from = 0): AsyncGenerator<ScanStep> {
   const order = entriesByOffset(index)
   // One buffer is read into while the other is checked, by a worker where that is faster.
-  const buffers = [new Uint8Array(0), new Uint8Array(0)] as [Uint8Array, Uint8Array]
+  const buffers = takeBuffers()
   function readStep(first: number): Promise<StepRead> | null {
     if (first >= order.length) return null
     buffers.reverse()
@@ -52,6 +63,7 @@ export async function* scanPack(file: PackFile, index: PackIndex, from = 0): Asy
   } finally {
     // A caller that leaves early closes the file, so the running read must end first.
     await ahead
+    spare = new WeakRef(buffers)
   }
 }
 
@@ -70,7 +82,7 @@ function stepFrom(index: PackIndex, order: Uint32Array, first: number): Extent {
   while (last < order.length) {
     const entry = order[last]!
     const entryEnd = index.offset(entry) + index.storedLength(entry)
-    if (last > first && entryEnd - start > STEP_BYTES) break
+    if (last > first && (entryEnd - start > STEP_BYTES || last - first === STEP_BLOCKS)) break
     end = Math.max(end, entryEnd)
     last += 1
   }

@@ -1,6 +1,5 @@
 // What a command says when it fails: what happened, what is safe, and the next command to type.
 
-import { isHoldfastError } from '../errors.ts'
 import { plainValue } from './document.ts'
 import { EXIT, type ExitCode, exitCodeOf, type FailureKind, SIGNAL_EXITS, type StopSignal } from './exit-codes.ts'
 
@@ -60,9 +59,15 @@ export interface Attempt {
   argv: readonly string[]
   /** The store as it was given with --store; null if it was not. */
   store: string | null
+  /** What is safe when a signal stopped it. */
+  whenStopped?: string | undefined
 }
 
-export function failureOf(error: unknown, attempt: Attempt): { failure: Failure; exit: ExitCode; safe: string } {
+/** What is said of an error. Loads the library only for errors that are not the program's own. */
+export async function failureOf(
+  error: unknown,
+  attempt: Attempt,
+): Promise<{ failure: Failure; exit: ExitCode; safe: string }> {
   if (error instanceof Interrupted) {
     const failure: Failure = {
       code: 'INTERRUPTED',
@@ -71,7 +76,7 @@ export function failureOf(error: unknown, attempt: Attempt): { failure: Failure;
       details: { signal: error.signal },
       next: null,
     }
-    return { failure, exit: SIGNAL_EXITS[error.signal], safe: 'The store is as it was.' }
+    return { failure, exit: SIGNAL_EXITS[error.signal], safe: attempt.whenStopped ?? 'The store is as it was.' }
   }
   if (error instanceof Refusal) {
     const { code, kind, message, details, next } = error
@@ -85,6 +90,7 @@ export function failureOf(error: unknown, attempt: Attempt): { failure: Failure;
     }
     return { failure, exit: exitCodeOf(kind), safe: safeAfter(kind, code) }
   }
+  const { isHoldfastError } = await import('../index.ts')
   if (isHoldfastError(error)) {
     const { code, kind, message, details } = error
     const next = withStore(nextAfter(code, kind, attempt), attempt)
@@ -128,11 +134,14 @@ function nextAfter(code: string, kind: FailureKind, { argv }: Attempt): string |
     SNAPSHOT_GONE: 'snapshots',
     SNAPSHOT_NOT_FOUND: 'snapshots',
     SNAPSHOT_CURRENT: 'snapshots',
+    SNAPSHOT_TAGGED: 'snapshots',
     NO_SNAPSHOT: 'snapshots',
     BLOB_NOT_FOUND: 'show',
+    NOT_IN_QUARANTINE: 'quarantine',
     ENGINE_MISMATCH: 'show',
     SOURCE_CHANGED: again(argv),
     COMMIT_UNKNOWN: 'doctor',
+    NO_SPACE: 'gc',
   }
   if (Object.hasOwn(byCode, code)) return byCode[code]!
   if (kind === 'damaged') return 'verify'

@@ -1,6 +1,6 @@
 // Writing to standard output and standard error. A reader that closes its end early (`| head`) is no error; a full disk is.
 
-import { HoldfastError } from '../errors.ts'
+import { Refusal } from './failure.ts'
 
 /** The reader of standard output has gone. What is left of the command ends without a word. */
 export class ReaderGone extends Error {
@@ -28,10 +28,14 @@ export async function writeOut(bytes: string | Uint8Array): Promise<void> {
   const code = (error as NodeJS.ErrnoException).code ?? 'unknown'
   if (code === 'EPIPE') throw new ReaderGone()
   const isFull = code === 'ENOSPC' || code === 'EDQUOT'
-  throw new HoldfastError(isFull ? 'NO_SPACE' : 'IO_FAILED', `standard output cannot be written: ${error.message}`, {
-    details: { code, syscall: 'write', path: 'standard output' },
-    cause: error,
-  })
+  throw new Refusal(
+    isFull ? 'NO_SPACE' : 'IO_FAILED',
+    'environment',
+    `standard output cannot be written: ${error.message}`,
+    {
+      details: { code, syscall: 'write', path: 'standard output' },
+    },
+  )
 }
 
 /** Writes to standard error. That nobody reads it changes nothing. */

@@ -9,11 +9,13 @@ import type { Verb } from './verb.ts'
 import { VERBS } from './verbs.ts'
 
 const EXIT_CODES = `
-Exit codes: 0 done, 1 unexpected, 2 usage, 10 damaged, 11 busy, 12 conflict, 13 environment, 14 unsupported,
-15 refused or not found, 16 too old, 130 and 143 stopped by a signal. docs/command-line.md has all of it.`
+Exit codes: 0 done, 1 unexpected, 2 usage, 10 damaged, 11 busy, 12 conflict,
+13 environment, 14 unsupported, 15 refused or not found, 16 too old, 130 and
+143 stopped by a signal. docs/command-line.md in the package has all of it.`
 
 const NOTATION = `
-A snapshot is written as its number (41), a tag (v1, or tag:v1), current, or current~2 for the second before it.`
+A snapshot is written as its number (41), a tag (v1, or tag:v1), current, or
+current~2 for the second before it.`
 
 /** The program. `onExit` gets the exit code of the verb that ran. */
 export function createProgram(argv: readonly string[], version: string, onExit: (code: ExitCode) => void): Command {

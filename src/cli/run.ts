@@ -55,13 +55,20 @@ export async function runVerb(
     }
     return outcome.exit ?? EXIT.done
   } catch (error) {
-    // A command that was stopped may fail in other words, as a library does that was given the signal.
-    const cause = stop.signal.aborted && !(error instanceof ReaderGone) ? stop.signal.reason : error
-    const attempt: Attempt = { verb: name, argv, store: options.store ?? null }
+    const { reason } = stop.signal
+    const cause = comesFrom(error, reason) ? reason : error
+    const attempt: Attempt = { verb: name, argv, store: options.store ?? null, whenStopped: verb.whenStopped }
     return await reportFailure(cause, attempt, json, session.warnings)
   } finally {
     stop.release()
   }
+}
+
+/** Whether an error is the abort, or was caused by it. Others are told as they are: a commit that is not known to be durable is no abort. */
+function comesFrom(error: unknown, reason: unknown): boolean {
+  if (!(reason instanceof Interrupted)) return false
+  for (let cause = error; cause instanceof Error; cause = cause.cause) if (cause === reason) return true
+  return false
 }
 
 /** Writes a failure, as one object with `json`, and gives its exit code. */
@@ -72,7 +79,7 @@ export async function reportFailure(
   warnings: readonly Warning[] = [],
 ): Promise<ExitCode> {
   if (error instanceof ReaderGone) return EXIT.done
-  const { failure, exit, safe } = failureOf(error, attempt)
+  const { failure, exit, safe } = await failureOf(error, attempt)
   if (json) {
     const object = {
       holdfast: DOCUMENT_VERSION,

@@ -2,7 +2,6 @@
 
 import { lstatSync, statSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import { HoldfastError } from '../errors.ts'
 import type { OpenOptions, Snapshot, SnapshotInfo, Store, Warning } from '../index.ts'
 import { commandLine, Refusal, usage } from './failure.ts'
 import { parseSnapshot } from './notation.ts'
@@ -10,10 +9,10 @@ import type { Stage } from './progress-line.ts'
 
 /** The options that every verb takes. */
 export interface CommonOptions {
-  store?: string
-  json?: boolean
-  quiet?: boolean
-  lockWait?: number
+  store?: string | undefined
+  json?: boolean | undefined
+  quiet?: boolean | undefined
+  lockWait?: number | undefined
 }
 
 export interface Session {
@@ -121,7 +120,7 @@ function assertStoreThere(path: string): void {
  * What another user makes in a store its owner may not be able to read or replace. Root gives each file to the owner; others are refused,
  * before anything is changed.
  */
-function assertMayWrite(path: string): void {
+export function assertMayWrite(path: string): void {
   const user = process.geteuid?.()
   if (user === undefined || user === 0) return
   const owner = ownerOf(path)
@@ -158,8 +157,9 @@ export async function findSnapshot(store: Store, text: string): Promise<Snapshot
   const has =
     `it keeps ${sequences.join(', ') || 'none'}${snapshots.length > sequences.length ? ' and older ones' : ''}` +
     `${tags.length > 0 ? `; tags are ${tags.join(', ')}` : ''}`
-  throw new HoldfastError('SNAPSHOT_NOT_FOUND', `${store.location} has no snapshot ${text}; ${has}`, {
+  throw new Refusal('SNAPSHOT_NOT_FOUND', 'input', `${store.location} has no snapshot ${text}; ${has}`, {
     details: { at: text, sequences, tags },
+    next: 'snapshots',
   })
 }
 
@@ -170,6 +170,19 @@ function pick(snapshots: readonly SnapshotInfo[], name: ReturnType<typeof parseS
   if (current === -1) return undefined
   return snapshots.slice(current).filter((snapshot) => snapshot.current || !snapshot.abandoned)[name.back]
 }
+
+/** What `--expected-head` says, as the methods take it: the current snapshot that the change is meant for, or `none`. */
+export async function expectedHead(store: Store, text: string | undefined): Promise<{ expectedHead?: number | null }> {
+  if (text === undefined) return {}
+  const name = parseSnapshot(text)
+  if (text === 'none') return { expectedHead: null }
+  // A number is compared under the lock, also one that is gone by now.
+  if (name.kind === 'sequence') return { expectedHead: name.sequence }
+  return { expectedHead: (await findSnapshot(store, text)).sequence }
+}
+
+/** The flag for it. */
+export const EXPECTED_HEAD = ['--expected-head <snapshot>', 'fail if another snapshot is the current one'] as const
 
 /** Opens the snapshot that was written down, gives it to `use`, and disposes of it. */
 export async function withSnapshot<T>(

@@ -29,6 +29,8 @@ export interface Verb {
   options?(command: Command): unknown
   /** It only reads, and may be blocked by who reads its output: signals end it at once, as they do by default. */
   endsBySignal?: boolean
+  /** What is safe when a signal stopped it; default: the store is as it was. */
+  whenStopped?: string
   /** Null: it wrote its result itself, as bytes. */
   // biome-ignore lint/suspicious/noExplicitAny: commander checks the options, and each verb says which it has.
   run(session: Session, args: readonly string[], options: any): Promise<Outcome | null>

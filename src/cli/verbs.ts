@@ -2,21 +2,29 @@
 
 import type { Verb } from './verb.ts'
 import { cat } from './verbs/cat.ts'
+import { copy } from './verbs/copy.ts'
+import { diff } from './verbs/diff.ts'
 import { doctor } from './verbs/doctor.ts'
+import { forget } from './verbs/forget.ts'
+import { gc } from './verbs/gc.ts'
 import { materialize } from './verbs/materialize.ts'
 import { persist } from './verbs/persist.ts'
+import { quarantine } from './verbs/quarantine.ts'
 import { repair } from './verbs/repair.ts'
 import { restore } from './verbs/restore.ts'
 import { rollback } from './verbs/rollback.ts'
 import { scrub } from './verbs/scrub.ts'
 import { show } from './verbs/show.ts'
 import { snapshots } from './verbs/snapshots.ts'
+import { stats } from './verbs/stats.ts'
 import { tag, untag } from './verbs/tag.ts'
 import { verify } from './verbs/verify.ts'
 
 export const VERBS: readonly Verb[] = [
   snapshots,
   show,
+  diff,
+  stats,
   cat,
   restore,
   materialize,
@@ -24,8 +32,12 @@ export const VERBS: readonly Verb[] = [
   tag,
   untag,
   rollback,
+  forget,
+  gc,
+  copy,
   verify,
   scrub,
   repair,
+  quarantine,
   doctor,
 ]

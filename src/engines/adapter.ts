@@ -27,6 +27,7 @@ import { isStore } from '../location.ts'
 import { assertOptions, pickOptions, refusePromise } from '../misuse.ts'
 import { namedEntries } from '../one-pass.ts'
 import { openStoreNow } from '../open.ts'
+import type { StoreLocation } from '../remote.ts'
 import { checkedFirst } from './check.ts'
 import type {
   EngineAdapter,
@@ -72,7 +73,7 @@ const ATTEMPTS = 3
 
 /** Persists the engine and what belongs to it as one snapshot. When this resolves it survives power loss. */
 export async function persistEngine<Engine>(
-  location: string | URL | Store,
+  location: StoreLocation | Store,
   adapter: EngineAdapter<Engine>,
   engine: Engine,
   options: PersistEngineOptions<Engine> & OpenOptions = {},
@@ -82,7 +83,7 @@ export async function persistEngine<Engine>(
 
 /** As `persistEngine`; says also whether the engine saved a file. */
 export async function saveEngine<Engine>(
-  location: string | URL | Store,
+  location: StoreLocation | Store,
   adapter: EngineAdapter<Engine>,
   engine: Engine,
   options: PersistEngineOptions<Engine> & OpenOptions,
@@ -99,7 +100,7 @@ export async function saveEngine<Engine>(
   }
   assertImage(where, image)
   // At once: the engine is captured in the turn of the call.
-  const store = given ?? openStoreNow(location as string | URL, pickOptions<OpenOptions>(options, OPEN_OPTIONS))
+  const store = given ?? openStoreNow(location as StoreLocation, pickOptions<OpenOptions>(options, OPEN_OPTIONS))
   try {
     return await withRoom(
       () => roomIn(store),
@@ -153,7 +154,8 @@ async function saveOnce<Engine>(
 ): Promise<{ result: PersistEngineResult; hasFile: boolean }> {
   const { alongside: _alongside, attempts: _attempts, check = false, image: _image, ...rest } = options
   const { signal } = options
-  const context = { attempt, signal, saveFile: saver.saveFile, temporaryDirectory: room }
+  const watched = options.sourceVersion !== undefined
+  const context = { attempt, signal, watched, saveFile: saver.saveFile, temporaryDirectory: room }
   const captured = await captureEngine(adapter, engine, options, saver, context)
   try {
     const { record } = captured

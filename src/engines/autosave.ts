@@ -5,6 +5,7 @@ import { isMainThread } from 'node:worker_threads'
 import { type OpenOptions, openStore, type Store } from '../index.ts'
 import { isStore, pathOf } from '../location.ts'
 import { assertOptions, pickOptions, refusePromise } from '../misuse.ts'
+import { remoteAt, type StoreLocation } from '../remote.ts'
 import type { EngineAdapter } from './adapter.ts'
 import { AUTOSAVE_OPTIONS, type AutosaveOptions, type Lag } from './autosave-options.ts'
 import { assertAdapter, assertImage, OPEN_OPTIONS } from './engine-options.ts'
@@ -39,7 +40,7 @@ const SAVE_LIMIT_MS = 30 * 60_000
 
 /** Saves `engine` in the background from now on. Its timers do not keep the process alive. */
 export function autosave<Engine>(
-  location: string | URL | Store,
+  location: StoreLocation | Store,
   adapter: EngineAdapter<Engine>,
   engine: Engine,
   options: AutosaveOptions<Engine> & OpenOptions = {},
@@ -49,7 +50,7 @@ export function autosave<Engine>(
     refusePromise(value, `autosave: ${what}`)
   }
   // A save in the background would be the first to tell.
-  if (given === null) pathOf(location as string | URL, 'autosave')
+  if (given === null && remoteAt(location) === null) pathOf(location as string | URL, 'autosave')
   assertAdapter('autosave', adapter)
   assertOptions('autosave', options, { ...(given === null ? OPEN_OPTIONS : {}), ...AUTOSAVE_OPTIONS })
   const deadlineMs = atLeast('deadlineMs', options.deadlineMs ?? DEADLINE_MS, 1)
@@ -63,7 +64,7 @@ export function autosave<Engine>(
   assertSignals(options.signals)
   const opened =
     given === null
-      ? openStore(location as string | URL, pickOptions<OpenOptions>(options, OPEN_OPTIONS))
+      ? openStore(location as StoreLocation, pickOptions<OpenOptions>(options, OPEN_OPTIONS))
       : Promise.resolve(given)
   // Whoever saves first meets the error.
   opened.catch(() => {})

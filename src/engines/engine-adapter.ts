@@ -63,6 +63,8 @@ export interface SaveContext {
     },
   ): Promise<EngineFile>
   signal?: AbortSignal | undefined
+  /** True: the caller's `sourceVersion` tells whether the engine changed while it was saved. */
+  watched?: boolean | undefined
   /** Where to put files in between: set when `os.tmpdir()` had no room for them, to a directory of the store. */
   temporaryDirectory?: string | undefined
 }

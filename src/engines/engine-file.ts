@@ -25,10 +25,13 @@ export async function engineFile(snapshot: Snapshot, signal: AbortSignal | undef
   const { sequence } = snapshot
   const record = engineRecord(snapshot.metadata)
   if (record === null) throw mismatch(sequence, null, 'it holds no engine')
-  const { name, layout, file } = record
+  const { name, layout, options, file } = record
   const saved = savedBlobs(snapshot, record, signal)
   const blobs = saved.names.map((each) => saved.blob(each))
   if (file !== undefined) return { record, blobs, parts: bytesOfFile({ file, blob: saved.blob, signal }) }
+  if (name === 'hnswlib' && options.search === 'bruteforce') {
+    throw mismatch(sequence, name, 'a BruteforceSearch of hnswlib is kept as a list of its vectors')
+  }
   if (name !== 'sqlite') {
     throw mismatch(sequence, name, `${name} does not save itself as one file that could be put together without it`)
   }

@@ -18,6 +18,7 @@ import { createYielder } from '../event-loop.ts'
 import { type BlobInput, type Chunking, content, HoldfastError } from '../index.ts'
 import { assertOptions } from '../misuse.ts'
 import type { EngineAdapter, EngineState, SavedEngine } from './adapter.ts'
+import { restoring } from './engine-failed.ts'
 import { packageVersion } from './version.ts'
 
 /** What is called of an Index or a Document. */
@@ -65,11 +66,13 @@ export function flexsearch<Class extends new (options: never) => FlexSearchLike>
     options: withoutDefaults(identityOf(engineOptions, options.encoder ?? 'custom') as Plain),
     recorded: withoutDefaults,
     save,
-    async restore(saved, { signal }) {
-      // An engine with `fastupdate` cannot import (0.8 throws), and one that has imported is without it anyway.
-      const engine = new Engine({ ...(engineOptions as object), fastupdate: false } as never) as InstanceType<Class>
-      await restore(engine, saved, signal)
-      return engine
+    restore(given, { signal }) {
+      return restoring(given, { engine: 'flexsearch', option: 'the options of the index', signal }, async (saved) => {
+        // An engine with `fastupdate` cannot import (0.8 throws), and one that has imported is without it anyway.
+        const engine = new Engine({ ...(engineOptions as object), fastupdate: false } as never) as InstanceType<Class>
+        await restore(engine, saved, signal)
+        return engine
+      })
     },
   }
 }

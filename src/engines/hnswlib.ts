@@ -13,6 +13,7 @@ import type { Region } from '../format/regions.ts'
 import { cutShort, type FileBytes } from '../local/saved-file.ts'
 import { assertOptions } from '../misuse.ts'
 import type { EngineAdapter } from './adapter.ts'
+import { restoring } from './engine-failed.ts'
 import { type BruteforceLike, restoreBruteforce, saveBruteforce } from './hnswlib-bruteforce.ts'
 import { packageVersion } from './version.ts'
 
@@ -104,6 +105,9 @@ function isBruteforce<Space extends string>(
   return typeof removePoint === 'function' && typeof resizeIndex !== 'function'
 }
 
+/** What an index is read with, in words. */
+const OPTION = '{ space, dim }'
+
 type Identity = Pick<EngineAdapter<unknown>, 'name' | 'layout' | 'version'>
 
 function assertDimensions(engine: { getNumDimensions(): number }, dim: number): void {
@@ -124,10 +128,12 @@ function bruteforce<Space extends string>(
       assertDimensions(engine, dim)
       return saveBruteforce(engine, dim, temporaryDirectory ?? context.temporaryDirectory)
     },
-    async restore(saved, { signal }) {
-      const engine = new BruteforceSearch(space, dim)
-      await restoreBruteforce(engine, saved, dim, signal)
-      return engine
+    restore(given, { signal }) {
+      return restoring(given, { engine: 'hnswlib', option: OPTION, signal }, async (saved) => {
+        const engine = new BruteforceSearch(space, dim)
+        await restoreBruteforce(engine, saved, dim, signal)
+        return engine
+      })
     },
   }
 }
@@ -153,15 +159,17 @@ function hierarchical<Space extends string>(
       const regions = await regionsOfFile(file, dim, temporaryDirectory ?? context.temporaryDirectory)
       return { blobs: {}, file, ...(regions === null ? {} : { regions }), metadata, captured: true }
     },
-    async restore(saved) {
-      const path = await saved.file({ temporaryDirectory })
-      const engine = new HierarchicalNSW(space, dim)
-      const { maxElements, ef, allowReplaceDeleted: remembered } = saved.metadata
-      await engine.readIndex(path, allowReplaceDeleted ?? remembered === true)
-      // hnswlib takes the capacity of an empty index to be 0.
-      if (typeof maxElements === 'number' && engine.getMaxElements() < maxElements) engine.resizeIndex(maxElements)
-      if (typeof ef === 'number') engine.setEf(ef)
-      return engine
+    restore(given, { signal }) {
+      return restoring(given, { engine: 'hnswlib', option: OPTION, signal }, async (saved) => {
+        const path = await saved.file({ temporaryDirectory })
+        const engine = new HierarchicalNSW(space, dim)
+        const { maxElements, ef, allowReplaceDeleted: remembered } = saved.metadata
+        await engine.readIndex(path, allowReplaceDeleted ?? remembered === true)
+        // hnswlib takes the capacity of an empty index to be 0.
+        if (typeof maxElements === 'number' && engine.getMaxElements() < maxElements) engine.resizeIndex(maxElements)
+        if (typeof ef === 'number') engine.setEf(ef)
+        return engine
+      })
     },
   }
 }

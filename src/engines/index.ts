@@ -19,4 +19,5 @@ export {
   type SavedEngine,
 } from './adapter.ts'
 export { engineRecord } from './engine-record.ts'
+export { type FollowEngineOptions, followEngine } from './follow.ts'
 export { type StartEngineOptions, type StartedEngine, startEngine } from './start.ts'

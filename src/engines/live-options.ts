@@ -63,7 +63,8 @@ export interface LiveEngine<Engine, Change> {
   /**
    * Applies a change. Queries see it at once; it is durable when this resolves. Changes are applied in the order of the calls.
    *
-   * @throws METADATA_INVALID for what cannot be kept, what `apply` throws, JOURNAL_FAILED, JOURNAL_FULL: nothing was changed. CHANGE_UNKNOWN: it is applied, and
+   * @throws METADATA_INVALID for what cannot be kept, what `apply` throws, JOURNAL_FAILED, JOURNAL_FULL: nothing was changed.
+   *   CHANGE_UNKNOWN: it is applied, and
    * durable with the next snapshot, perhaps after a crash too; do not repeat it
    */
   change(change: Change, options?: { watermark?: Watermark | undefined }): Promise<{ sequence: number }>
@@ -85,4 +86,25 @@ export const LIVE_OPTIONS: OptionTable<OpenEngineOptions<unknown, unknown>> = {
   startOver: 'boolean',
   maxJournalBytes: 'any',
   saveAfterBytes: 'any',
+}
+
+export const CHANGE_OPTIONS: OptionTable<{ watermark?: Watermark | undefined }> = { watermark: 'any' }
+
+/** @throws TypeError, RangeError for what the table does not say */
+export function assertLiveOptions<Engine, Change>(options: OpenEngineOptions<Engine, Change> | undefined): void {
+  for (const name of ['create', 'apply'] as const) {
+    if (options?.[name] === undefined) throw new TypeError(`openEngine: ${name} is missing; pass { create, apply }`)
+  }
+  const { changes = { version: 1 }, saveAfterBytes = 1 } = options!
+  if (!Number.isSafeInteger(changes?.version) || changes.version < 1) {
+    throw new RangeError(`openEngine: changes.version is an integer from 1, got ${JSON.stringify(changes?.version)}`)
+  }
+  if (changes.upgrade !== undefined && typeof changes.upgrade !== 'function') {
+    throw new TypeError('openEngine: changes.upgrade must be a function')
+  }
+  if (!(typeof saveAfterBytes === 'number' && saveAfterBytes >= 1)) {
+    throw new RangeError(
+      `openEngine: saveAfterBytes is a number of bytes from 1, got ${JSON.stringify(saveAfterBytes)}`,
+    )
+  }
 }

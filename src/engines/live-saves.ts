@@ -1,10 +1,10 @@
-// The adapter of a live engine as its saves use it: never of an unsound engine, and with changes held back when an attempt failed.
+// The adapter as the saves of a live engine use it. It refuses to save an unsound engine, and holds changes back after a failed attempt.
 
 import type { EngineAdapter, SaveContext } from './adapter.ts'
 
 /**
- * The adapter as saves use it. An engine whose blobs are read after the capture may change meanwhile: the first attempt lets changes pass, and
- * every later one holds them until the blobs are read.
+ * The adapter as saves use it. An engine whose blobs are read after the capture may change while they are read. The first attempt of a save
+ * lets changes pass. Every later attempt holds them back until the blobs are read.
  */
 export function savingAdapter<Engine>(
   adapter: EngineAdapter<Engine>,
@@ -23,7 +23,9 @@ export function savingAdapter<Engine>(
         )
       }
       try {
-        const state = await adapter.save(engine, context)
+        // Adapters copy everything synchronously after a failed attempt. Here changes are held back instead, so the event loop stays free.
+        const state = await adapter.save(engine, { ...context, attempt: 1 })
+        if (state.captured === true) done()
         const release = state.release?.bind(state)
         return {
           ...state,

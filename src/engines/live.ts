@@ -6,16 +6,20 @@
 // applied. It is applied and appended in one turn of the event loop, and an engine is captured in one turn too. So what
 // a snapshot covers is exactly what it holds.
 
+import { clock } from '../clock.ts'
 import { encodeChange, readChange } from '../encodings/change.ts'
 import { HoldfastError, type Journal, type OpenOptions, openStore, type Store, type Watermark } from '../index.ts'
 import { isStore } from '../location.ts'
 import { assertOptions, pickOptions } from '../misuse.ts'
+import type { StoreLocation } from '../remote.ts'
 import type { EngineAdapter } from './adapter.ts'
 import { applyAtOnce, PromiseGiven } from './apply-change.ts'
 import { type Autosave, autosave } from './autosave.ts'
 import { AUTOSAVE_OPTIONS, type AutosaveOptions } from './autosave-options.ts'
 import { assertAdapter, OPEN_OPTIONS } from './engine-options.ts'
 import {
+  assertLiveOptions,
+  CHANGE_OPTIONS,
   type ChangeContext,
   LIVE_OPTIONS,
   type LiveEngine,
@@ -30,9 +34,12 @@ export type { ChangeContext, LiveEngine, LiveLag, OpenEngineOptions }
 const SAVE_AFTER_BYTES = 64 * 1024 * 1024
 /** Or a part of the snapshot, when that is more. */
 const SAVE_AFTER_PART = 1 / 4
-/** Of changes that wait for the disk. As many as the journal takes. */
+/** Size of changes that may wait for the disk: the default limit of the journal. */
 const PENDING_BYTES_MAX = 64 * 1024 * 1024
 const DISPOSE_MS = 10_000
+/** As those of `autosave`. */
+const HEAL_MS = 1000
+const HEAL_LIMIT_MS = 60_000
 
 /**
  * Restores an engine, replays the changes after its snapshot, and goes on from there. One process has it open at a time.
@@ -40,22 +47,19 @@ const DISPOSE_MS = 10_000
  * @throws JOURNAL_LOCKED, JOURNAL_DAMAGED, JOURNAL_GAP, REPLAY_FAILED, ENGINE_MISMATCH, and what opening a store throws
  */
 export async function openEngine<Engine, Change = unknown>(
-  location: string | URL | Store,
+  location: StoreLocation | Store,
   adapter: EngineAdapter<Engine>,
   options: OpenEngineOptions<Engine, Change> & Omit<OpenOptions, 'readOnly'>,
 ): Promise<LiveEngine<Engine, Change>> {
-  const { version } = options.changes ?? { version: 1 }
-  if (!Number.isSafeInteger(version) || version < 1) {
-    throw new RangeError(`openEngine: changes.version is an integer from 1, got ${String(version)}`)
-  }
   const given = isStore<Store>(location) ? location : null
   assertAdapter('openEngine', adapter)
   assertOptions('openEngine', options, { ...(given === null ? OPEN_OPTIONS : {}), ...LIVE_OPTIONS })
-  // It is how long to wait for the journal, and not for the writer lock.
+  assertLiveOptions(options)
+  // This `lockWaitMs` is for the journal's lock, not for the writer lock.
   const { lockWaitMs: _wait, ...storeOptions } = pickOptions<OpenOptions>(options, OPEN_OPTIONS)
-  const store = given ?? (await openStore(location as string | URL, storeOptions))
+  const store = given ?? (await openStore(location as StoreLocation, storeOptions))
   try {
-    // The lock first: what is read must not be changed by an owner that still runs.
+    // Lock before reading, so that no other owner changes what is read.
     const journal = await store.openJournal({
       lockWaitMs: options.lockWaitMs ?? 0,
       startOver: options.startOver ?? false,
@@ -86,16 +90,18 @@ interface LiveParts<Engine, Change> {
 function liveEngine<Engine, Change>(parts: LiveParts<Engine, Change>): LiveEngine<Engine, Change> {
   const { store, journal, adapter, options, started, closeStore } = parts
   const { engine } = started
-  // It is how long to wait for the journal, and not for the writer lock.
+  // This `lockWaitMs` is for the journal's lock, not for the writer lock.
   const { lockWaitMs: _wait, ...saving } = pickOptions<AutosaveOptions<Engine>>(options, AUTOSAVE_OPTIONS)
   const { version } = options.changes ?? { version: 1 }
   let { watermark } = started
   let covered = started.restored?.snapshot.covers ?? 0
   let captured = covered
-  /** Of all changes: bytes that the journal holds, those of them that the save under way captured, and those that a snapshot holds. */
+  /** Bytes of all changes so far, of those that the running save captured, and of those that a snapshot holds. */
   const bytes = { all: started.replayedBytes, captured: 0, saved: 0 }
   let snapshotBytes = started.restored?.snapshot.size ?? 0
   let isDue = false
+  let isApplying = false
+  let isHealing = false
   let unsound: HoldfastError | null = null
   /** Changes wait here while a save reads the engine, and while there is no room. */
   let waiting: Promise<unknown> | null = null
@@ -137,14 +143,15 @@ function liveEngine<Engine, Change>(parts: LiveParts<Engine, Change>): LiveEngin
     if (unsound !== null) throw unsound
   }
 
-  /** In one turn: nothing else sees a change that is applied and not in the journal. */
+  /** Both in one turn, so that a capture never sees a change that is applied and not in the journal. */
   function applyAndAppend(data: Uint8Array): { sequence: number; durable: Promise<void> } {
     if (unsound !== null) throw unsound
-    // Nothing is applied that cannot be journalled.
+    // A change that the journal would refuse must not be applied.
     journal.assertTakes(data.length)
     const sequence = journal.last + 1
     const before = adapter.revision?.(engine)
     const { change, watermark: carried } = readChange(data)
+    isApplying = true
     try {
       applyAtOnce(options, engine, change as Change, { sequence, replay: false, afterLoss: false })
     } catch (error) {
@@ -152,23 +159,40 @@ function liveEngine<Engine, Change>(parts: LiveParts<Engine, Change>): LiveEngin
       if (!moved && !(error instanceof PromiseGiven)) throw error
       unsound = unsoundError(sequence, error)
       throw unsound
+    } finally {
+      isApplying = false
     }
     const appended = journal.append(data)
     if (carried !== undefined) watermark = carried as Watermark
     bytes.all += data.length
     saver.changed()
     saveWhenDue()
-    // Only a snapshot heals a journal that failed. When it does not work either, `autosave` tries again.
-    appended.durable.catch(() => saver.flush().catch(() => undefined))
+    // Only a snapshot heals a journal that failed.
+    appended.durable.catch(heal)
     return appended
   }
 
-  /** A large snapshot is not made again for a little journal, nor is a start to replay more than that. */
+  /**
+   * Saves again and again until one save works. Until then all changes are refused, so this does not wait for the next save that is due.
+   */
+  async function heal(): Promise<void> {
+    if (isHealing) return
+    isHealing = true
+    const { retryMs = HEAL_MS, retryLimitMs = HEAL_LIMIT_MS } = options
+    for (let waitMs = retryMs; closing === null && unsound === null; waitMs = Math.min(waitMs * 2, retryLimitMs)) {
+      await saver.flush().catch(() => undefined)
+      if (journal.error === null) break
+      await clock.sleep(waitMs, { ref: false })
+    }
+    isHealing = false
+  }
+
+  /** Saves when a start would have to replay too much. */
   function saveWhenDue(): void {
     const { saveAfterBytes = Math.max(SAVE_AFTER_BYTES, snapshotBytes * SAVE_AFTER_PART) } = options
     if (isDue || bytes.all - bytes.saved < saveAfterBytes) return
     const { saving, failures } = saver.lag()
-    // The one under way makes it fewer, and one that failed is tried again.
+    // A running save makes it less, and `autosave` retries one that failed.
     if (saving || failures > 0) return
     isDue = true
     saver
@@ -192,6 +216,12 @@ function liveEngine<Engine, Change>(parts: LiveParts<Engine, Change>): LiveEngin
   }
 
   async function change(value: Change, request: { watermark?: Watermark } = {}): Promise<{ sequence: number }> {
+    assertOptions('change', request, CHANGE_OPTIONS)
+    if (isApplying) {
+      throw new TypeError(
+        'openEngine: apply called change: the two would be in the journal in another order. Make one change of them',
+      )
+    }
     assertReady()
     const data = encodeChange({ version, change: value, watermark: request.watermark })
     let appended: { sequence: number; durable: Promise<void> }

@@ -19,6 +19,7 @@ import { createYielder, STEPS } from '../event-loop.ts'
 import { type Chunking, content, HoldfastError } from '../index.ts'
 import { assertOptions } from '../misuse.ts'
 import type { EngineAdapter, SavedEngine } from './adapter.ts'
+import { restoring } from './engine-failed.ts'
 import { packageVersion } from './version.ts'
 
 /** What is called of a MiniSearch. */
@@ -101,7 +102,12 @@ export function minisearch<Engine extends MiniSearchLike, Options extends Fields
       }
     },
     revision: revisionOf,
-    restore: (saved, { signal }) => restore(MiniSearch, engineOptions, saved, signal),
+    restore(saved, { signal }) {
+      const option = 'the options of MiniSearch'
+      return restoring(saved, { engine: 'minisearch', option, signal }, (watched) =>
+        restore(MiniSearch, engineOptions, watched, signal),
+      )
+    },
     refuses({ state }) {
       const saved = state?.serialization
       const reads = (new MiniSearch(engineOptions).toJSON() as Partial<Json>).serializationVersion

@@ -39,6 +39,7 @@ import { createYielder } from '../event-loop.ts'
 import { type BlobInput, type Chunking, content, HoldfastError } from '../index.ts'
 import { assertOptions } from '../misuse.ts'
 import type { EngineAdapter, EngineState, SavedEngine } from './adapter.ts'
+import { restoring } from './engine-failed.ts'
 import { packageVersion } from './version.ts'
 
 /** What is called of the package: `import * as Orama from '@orama/orama'`. */
@@ -87,13 +88,16 @@ export function orama<Db extends object, Options extends OramaOptions>(
     },
     recorded: (saved) => ({ ...saved, language: languageOf(saved.language) }),
     save: (db) => save(Orama, db, Orama.create({ schema: {} } as Options)),
-    async restore(saved) {
-      const db = await Orama.create(createOptions)
-      const raw = saved.has('whole')
-        ? await readTree(saved.blob('whole').stream())
-        : await restore(db as unknown as OramaDb, saved)
-      await Orama.load(db, raw as never)
-      return db
+    restore(given, { signal }) {
+      const option = 'the options of create(): schema, components, plugins'
+      return restoring(given, { engine: 'orama', option, signal }, async (saved) => {
+        const db = await Orama.create(createOptions)
+        const raw = saved.has('whole')
+          ? await readTree(saved.blob('whole').stream())
+          : await restore(db as unknown as OramaDb, saved)
+        await Orama.load(db, raw as never)
+        return db
+      })
     },
   }
 }

@@ -1,6 +1,6 @@
 // The adapter for engines that have none of their own. The caller turns the engine into bytes, or saves it to a path.
 
-import type { BlobInput, SnapshotBlob } from '../index.ts'
+import { type BlobInput, HoldfastError, type SnapshotBlob } from '../index.ts'
 import { assertOptions, type OptionTable, refusePromise } from '../misuse.ts'
 import type { EngineAdapter, EngineFile, EngineState, RestoreContext, SaveContext, SavedEngine } from './adapter.ts'
 
@@ -16,11 +16,11 @@ export interface PlainOptions<Engine> {
   /**
    * One blob, or several by name. Bytes, text, streams, `{ file }`, or `(path) => …` that saves into a path. Bytes are
    * taken as they are now; what is read later (streams, functions, files) needs `revision` if the engine can change
-   * meanwhile. So does an asynchronous `save` that looks at the engine after its first `await`: without `revision` nobody
-   * can know that its parts are of two states.
+   * meanwhile. So does a `save` that awaits anything: its parts could be of two states, and it is refused (`SOURCE_FAILED`) unless there is a
+   * `revision`, the caller gives `sourceVersion`, or it answers `{ blobs, captured: true }`.
    *
-   * An engine that saves into a path and loads from one is saved by `context.saveFile((path) => engine.save(path))`, and
-   * restored from `blobs.file()`: the file is kept as an image then.
+   * An engine that saves into a path and loads from one is saved by `context.saveFile((path) => engine.save(path))`, and restored from
+   * `blobs.file()`: the file is kept as an image then. Call it before anything is awaited.
    */
   save(engine: Engine, context: SaveContext): PlainBlobs | Promise<PlainBlobs>
   /**
@@ -50,6 +50,8 @@ export type PlainBlobs = BlobInput | EngineFile | NamedBlobs
 
 interface NamedBlobs extends Pick<EngineState, 'file' | 'regions' | 'chunking'> {
   blobs: Readonly<Record<string, BlobInput>> | Iterable<readonly [string, BlobInput]>
+  /** True: the blobs are copies of one state of the engine, whatever `save` awaited. You see to it that nothing changes the engine meanwhile. */
+  captured?: boolean | undefined
   /** Called when the blobs have been read, or will not be: removes temporary files. */
   release?(): void | Promise<void>
 }
@@ -73,11 +75,32 @@ export function plain<Engine>(description: PlainOptions<Engine>): EngineAdapter<
     version,
     async save(engine, context) {
       // An async function runs up to its first await at once: `save` is called in the instant of the capture.
-      const saved = await description.save(engine, context)
-      if (isEngineFile(saved)) return { blobs: {}, file: saved }
-      if (!isNamed(saved)) return { blobs: { index: saved } }
-      const { release, ...state } = saved
-      return { ...state, ...(release === undefined ? {} : { release: () => release.call(saved) }) }
+      let isInTurn = true
+      let isFileAtOnce = false
+      const saving = description.save(engine, {
+        ...context,
+        saveFile(save, options) {
+          isFileAtOnce = isInTurn
+          return context.saveFile(save, options)
+        },
+      })
+      isInTurn = false
+      const awaits = !(await isSettled(saving))
+      const saved = await saving
+      const named = namedBlobs(saved)
+      const { captured, release, ...state } = named
+      // Its parts are of one state, as those of any save of the engine itself.
+      const isOneFile = isFileAtOnce && state.file !== undefined && isEmpty(state.blobs)
+      const isTold = captured === true || context.watched === true || revision?.call(description, engine) !== undefined
+      if (awaits && !isOneFile && !isTold) {
+        await release?.call(named)
+        throw perhapsTorn(name)
+      }
+      return {
+        ...state,
+        ...(captured === true ? { captured } : {}),
+        ...(release === undefined ? {} : { release: () => release.call(named) }),
+      }
     },
     restore: (saved, context) => description.restore(saved, context),
     ...(revision === undefined ? {} : { revision: (engine: Engine) => revision.call(description, engine) }),
@@ -85,10 +108,36 @@ export function plain<Engine>(description: PlainOptions<Engine>): EngineAdapter<
   }
 }
 
+function namedBlobs(saved: PlainBlobs): NamedBlobs {
+  if (isNamed(saved)) return saved
+  return isEngineFile(saved) ? { blobs: {}, file: saved } : { blobs: { index: saved } }
+}
+
 /** A stream can be read as well, and has no size. */
 function isEngineFile(saved: PlainBlobs): saved is EngineFile {
   const { size, read } = (saved ?? {}) as Partial<EngineFile>
   return typeof size === 'number' && typeof read === 'function' && !(Symbol.asyncIterator in (saved as object))
+}
+
+function isEmpty(blobs: NamedBlobs['blobs']): boolean {
+  return !(Symbol.iterator in blobs) && Object.keys(blobs).length === 0
+}
+
+const PENDING = Symbol('pending')
+
+/** Whether a save was done when it returned. An async function that awaits nothing was; nothing else ran meanwhile. */
+async function isSettled(saving: PlainBlobs | Promise<PlainBlobs>): Promise<boolean> {
+  return (await Promise.race([saving, PENDING])) !== PENDING
+}
+
+function perhapsTorn(name: string): HoldfastError {
+  return new HoldfastError(
+    'SOURCE_FAILED',
+    `the save of ${name} awaits, and nothing tells whether the engine changed meanwhile: its blobs may be of two states, and were not saved. Give ` +
+      'plain a revision(engine) that differs after every change, or persistEngine a sourceVersion; or, if nothing can change the engine during ' +
+      'its save, answer { blobs, captured: true }',
+    { details: { engine: name } },
+  )
 }
 
 function isNamed(saved: PlainBlobs): saved is NamedBlobs {

@@ -1,6 +1,7 @@
 // Restores a live engine from its newest snapshot, and applies the changes of the journal that came after it.
 
 import { readChange } from '../encodings/change.ts'
+import { createYielder } from '../event-loop.ts'
 import {
   HoldfastError,
   isHoldfastError,
@@ -20,7 +21,7 @@ export interface Started<Engine> {
   restored: Awaited<ReturnType<typeof startEngine<Engine>>>['restored']
   watermark: Watermark | undefined
   replayed: number
-  /** Of the changes that were replayed, as the journal holds them. */
+  /** Size of the replayed changes in the journal. */
   replayedBytes: number
 }
 
@@ -31,24 +32,31 @@ export async function start<Engine, Change>(
   options: OpenEngineOptions<Engine, Change>,
 ): Promise<Started<Engine>> {
   const { engine, restored } = await startEngine(store, adapter, { create: options.create })
+  if (engine === undefined || engine === null) throw new TypeError('openEngine: create gave no engine')
   const covers = restored?.snapshot.covers ?? 0
   let watermark = restored?.snapshot.watermark as Watermark | undefined
   let replayed = 0
   let replayedBytes = 0
-  for await (const entry of journal.read({ after: covers })) {
-    const { sequence } = entry
-    const { change, carried } = replayOne(options, engine, entry)
-    if (change !== null && options.onReplayError?.({ sequence, change: change.value }, change.error) !== 'skip') {
-      throw replayFailed(sequence, change.error)
+  const turn = createYielder()
+  for await (const entries of journal.readBatches({ after: covers })) {
+    for (const entry of entries) {
+      const { sequence } = entry
+      const { change, carried } = replayOne(options, engine, entry)
+      if (change !== null && options.onReplayError?.({ sequence, change: change.value }, change.error) !== 'skip') {
+        throw replayFailed(sequence, change.error)
+      }
+      if (carried !== undefined) watermark = carried as Watermark
+      replayed += 1
+      replayedBytes += entry.data.length
+      // Awaiting undefined would cost a turn of the microtask queue for each change.
+      const turned = turn()
+      if (turned !== undefined) await turned
     }
-    if (carried !== undefined) watermark = carried as Watermark
-    replayed += 1
-    replayedBytes += entry.data.length
   }
   return { engine, restored, watermark, replayed, replayedBytes }
 }
 
-/** Null for a change that could be applied. */
+/** Why a change could not be applied; null: it was applied. */
 type FailedChange = { value: unknown; error: unknown } | null
 
 function replayOne<Engine, Change>(

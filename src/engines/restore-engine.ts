@@ -7,6 +7,7 @@ import { type Images, imagesOf } from '../local/images.ts'
 import { roomIn, withRoom } from '../local/room.ts'
 import { isStore } from '../location.ts'
 import { assertOptions, pickOptions, refusePromise } from '../misuse.ts'
+import type { StoreLocation } from '../remote.ts'
 import type { EngineAdapter, RestoreContext, RestoredEngine } from './engine-adapter.ts'
 import {
   assertAdapter,
@@ -28,7 +29,7 @@ export const FOLDER = 'engine/'
  * older intact snapshot.
  */
 export async function restoreEngine<Engine, Metadata = Record<string, unknown>>(
-  location: string | URL | Store,
+  location: StoreLocation | Store,
   adapter: EngineAdapter<Engine>,
   options: RestoreEngineOptions<Metadata> & OpenOptions = {},
 ): Promise<RestoredEngine<Engine, Metadata> | null> {
@@ -38,7 +39,7 @@ export async function restoreEngine<Engine, Metadata = Record<string, unknown>>(
   assertAdapter(where, adapter)
   assertOptions(where, options, { ...(given === null ? OPEN_OPTIONS : {}), ...RESTORE_ENGINE_OPTIONS })
   assertImage(where, options.image)
-  const store = given ?? (await openStore(location as string | URL, pickOptions<OpenOptions>(options, OPEN_OPTIONS)))
+  const store = given ?? (await openStore(location as StoreLocation, pickOptions<OpenOptions>(options, OPEN_OPTIONS)))
   try {
     const { image, ...rest } = pickOptions(options, RESTORE_ENGINE_OPTIONS)
     return await restoreFrom(store, adapter, rest, { signal: options.signal }, image ?? 'last')

@@ -12,6 +12,7 @@ import { putDatabase } from '../local/put-database.ts'
 import { advise, advised, captureFileLater, type SavedFile, wholeBytes } from '../local/saved-file.ts'
 import { assertOptions } from '../misuse.ts'
 import type { EngineAdapter, EngineState, SaveContext } from './adapter.ts'
+import { restoring } from './engine-failed.ts'
 
 /** What is called of a database: `Database` of better-sqlite3, `DatabaseSync` of `node:sqlite`, and what is like them. */
 export interface SqliteLike {
@@ -100,10 +101,13 @@ export function sqlite<Database extends SqliteLike>(
       return await stored(file, version)
     },
     async restore(saved, { signal, check, temporaryDirectory: room }) {
+      const option = 'the function that opens the database'
+      const opened = (at: string): Promise<Database> =>
+        restoring(saved, { engine: 'sqlite', option, signal }, () => open(at))
       const blob = saved.blob('database')
       if (path !== undefined && check !== true) {
         await putDatabase(path, (to) => blob.writeTo(to, { signal }))
-        return await open(path)
+        return await opened(path)
       }
       const directory = temporaryDirectory ?? room
       const { path: to, discard } = advise(directory, () => privateFile(directory, 'database.sqlite'))
@@ -111,7 +115,7 @@ export function sqlite<Database extends SqliteLike>(
         await blob.writeTo(to, { signal }).catch((error: unknown) => {
           throw advised(directory, error)
         })
-        const database = await open(to)
+        const database = await opened(to)
         if (check === true) discards.set(database, discard)
         return database
       } catch (error) {

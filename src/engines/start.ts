@@ -10,6 +10,7 @@ import {
 } from '../index.ts'
 import { isStore } from '../location.ts'
 import { assertOptions, pickOptions } from '../misuse.ts'
+import type { StoreLocation } from '../remote.ts'
 import { type EngineAdapter, type RestoredEngine, type RestoreEngineOptions, restoreEngine } from './adapter.ts'
 import { OPEN_OPTIONS, RESTORE_ENGINE_OPTIONS } from './engine-options.ts'
 import { noteStartingHead } from './starting-head.ts'
@@ -48,7 +49,7 @@ export interface StartedEngine<Engine, Metadata = Record<string, unknown>> {
  * replayed. `fallback` is on unless you say otherwise; so is `source.ahead: 'fallback'`.
  */
 export async function startEngine<Engine, Metadata = Record<string, unknown>>(
-  location: string | URL | Store,
+  location: StoreLocation | Store,
   adapter: EngineAdapter<Engine>,
   options: StartEngineOptions<Engine, Metadata> & OpenOptions,
 ): Promise<StartedEngine<Engine, Metadata>> {
@@ -87,9 +88,9 @@ export async function startEngine<Engine, Metadata = Record<string, unknown>>(
   return { engine: restored.engine, restored, mismatch, replay: { after: watermark, state: freshness.state, by } }
 }
 
-async function currentSequence(location: string | URL | Store, options: OpenOptions): Promise<number | null> {
+async function currentSequence(location: StoreLocation | Store, options: OpenOptions): Promise<number | null> {
   const given = isStore<Store>(location) ? location : null
-  const store = given ?? (await openStore(location as string | URL, pickOptions<OpenOptions>(options, OPEN_OPTIONS)))
+  const store = given ?? (await openStore(location as StoreLocation, pickOptions<OpenOptions>(options, OPEN_OPTIONS)))
   try {
     return (await store.snapshots()).find(({ current }) => current)?.sequence ?? null
   } finally {

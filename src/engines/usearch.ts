@@ -14,6 +14,7 @@ import type { Region } from '../format/regions.ts'
 import { captureBytes, cutShort, type FileBytes } from '../local/saved-file.ts'
 import { assertOptions } from '../misuse.ts'
 import type { EngineAdapter } from './adapter.ts'
+import { restoring } from './engine-failed.ts'
 import { packageVersion } from './version.ts'
 
 /** What is called of an `Index`. */
@@ -109,13 +110,16 @@ export function usearch<Engine extends UsearchLike, Options extends UsearchOptio
         captured: true,
       }
     },
-    async restore(saved) {
-      const engine = new Index(engineOptions)
-      if (view && typeof engine.view !== 'function') throw new TypeError('usearch: this Index has no view()')
-      const path = await saved.file({ mapped: view, temporaryDirectory })
-      if (view) engine.view!(path)
-      else engine.load(path)
-      return engine
+    restore(given, { signal }) {
+      const option = '{ dimensions, metric, quantization, multi }'
+      return restoring(given, { engine: 'usearch', option, signal }, async (saved) => {
+        const engine = new Index(engineOptions)
+        if (view && typeof engine.view !== 'function') throw new TypeError('usearch: this Index has no view()')
+        const path = await saved.file({ mapped: view, temporaryDirectory })
+        if (view) engine.view!(path)
+        else engine.load(path)
+        return engine
+      })
     },
     refuses({ version: savedBy, state }, context) {
       // To save an empty index takes longer than to map a full one.

@@ -12,6 +12,7 @@
 //    retired     packs awaiting deletion
 //    damaged     blocks known to be bad
 //    writes      ids of the last 64 writes, newest first
+//    floor?      packs meant for this revision or an earlier one, which HEAD does not name, are given up
 //    journal?    the journal's segments, as far as HEAD names them
 
 import { z } from 'zod'
@@ -107,6 +108,8 @@ export interface HeadPack {
   blocks: number
   /** Bytes of blocks that kept snapshots needed when last measured; null: never. */
   live: number | null
+  /** In an object store: what its object is called. */
+  key?: string
 }
 
 interface RetiredPack {
@@ -114,6 +117,8 @@ interface RetiredPack {
   bytes: number
   /** That retired it. */
   revision: number
+  /** In an object store: what its object is called. */
+  key?: string
 }
 
 export interface DamagedBlocks {
@@ -138,6 +143,8 @@ export interface Head {
   writes: string[]
   /** Absent: there is no journal. */
   journal?: HeadJournal
+  /** Absent: 0. */
+  floor?: number
 }
 
 const FORMAT = 'holdfast-head'
@@ -147,6 +154,7 @@ const counter = count.max(COUNTER_MAX)
 const packId = count.max(PACK_ID_MAX)
 const packName = z.string().refine((text) => isHex(text, DIGEST_BYTES), 'must be a pack name')
 const packBytes = count.max(PACK_BYTES_MAX)
+const packKey = z.string().refine((key) => revisionOfKey(key) !== null, 'must be a revision and 32 hex digits')
 /**
  * A list of which only the first wrong item is told. Zod's own lists make an issue of each: with 16 MiB of wrong items that takes
  * minutes and gigabytes.
@@ -189,8 +197,15 @@ const snapshotShape = z.object({
   size: count,
   covers: coversShape.optional(),
 })
-const packShape = z.object({ id: packId, name: packName, bytes: packBytes, blocks: count, live: count.nullable() })
-const retiredShape = z.object({ name: packName, bytes: packBytes, revision: counter })
+const packShape = z.object({
+  id: packId,
+  name: packName,
+  bytes: packBytes,
+  blocks: count,
+  live: count.nullable(),
+  key: packKey.optional(),
+})
+const retiredShape = z.object({ name: packName, bytes: packBytes, revision: counter, key: packKey.optional() })
 const damagedShape = z.object({
   pack: packName,
   digests: listOf('digests', isDigest),
@@ -204,6 +219,7 @@ const single = z.object({
   current: counter.min(1).nullable(),
   writes: listOf('ids of 16 hex digits', isWriteId).refine((ids) => ids.length <= WRITES_KEPT, 'must be at most 64'),
   journal: journalShape.optional(),
+  floor: counter.min(1).optional(),
 })
 
 /** The lists of entries, each parsed entry by entry. */
@@ -299,6 +315,14 @@ function assertCountable({ revision, sequence, packs }: Head): void {
   for (const { id } of packs) if (id > PACK_ID_MAX) throw beyond('packId', PACK_ID_MAX, id)
 }
 
+/** The revision that a pack in an object store is meant for, by its key; null: it is no such key. */
+export function revisionOfKey(key: string): number | null {
+  const parts = /^([0-9a-f]{16})-[0-9a-f]{32}$/.exec(key)
+  if (parts === null) return null
+  const revision = Number.parseInt(parts[1]!, 16)
+  return revision >= 1 && revision <= COUNTER_MAX ? revision : null
+}
+
 /** What HEAD says that contradicts itself; null when nothing does. Asserted on both ways. */
 function wrongHead(head: Head): string | null {
   const ids = new Set<number>()
@@ -314,6 +338,7 @@ function wrongHead(head: Head): string | null {
     names.add(name)
     if (revision > head.revision) return `pack ${name} was retired by a later revision`
   }
+  if ((head.floor ?? 0) > head.revision) return `its floor ${head.floor} is beyond its revision`
   let newer = Number.POSITIVE_INFINITY
   for (const { sequence, pack, packs } of head.snapshots) {
     if (sequence >= newer) return `snapshot ${sequence} is not older than the one before it`

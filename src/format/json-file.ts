@@ -47,16 +47,19 @@ type OpenedJson = { ok: true; fields: Record<string, unknown> } | { ok: false; r
 /** The fields of a sealed file without `checksum`, or why it is not one. Nothing is parsed before the checksum agrees. */
 export function openJson(bytes: Uint8Array): OpenedJson {
   const opened = openSealed(bytes)
-  if (opened.ok || originalOf(bytes) === null) return opened
+  if (opened.ok) return opened
+  const original = originalOf(bytes)
+  if (original === null || original === bytes) return opened
   return { ok: false, reason: 'its line ends or its layout were changed, and nothing else' }
 }
 
 /**
  * The file as it was written, when no more than its line ends, its layout or a byte-order mark were changed (by an editor, or by git);
- * null otherwise. The checksum covers the text that `sealJson` makes of the same fields.
+ * null otherwise; the same object when nothing was. The checksum covers the text that `sealJson` makes of the same fields.
  */
 export function originalOf(bytes: Uint8Array): Uint8Array | null {
   if (bytes.length > 2 * JSON_BYTES_MAX) return null
+  if (whyUnsealed(bytes) === null) return bytes
   const hasMark = bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf
   const found = parseJsonObject(hasMark ? bytes.subarray(3) : bytes)
   if (found === null || typeof found.checksum !== 'string') return null
@@ -77,17 +80,23 @@ function sealedOrNull(fields: Record<string, unknown>): Uint8Array | null {
 }
 
 function openSealed(bytes: Uint8Array): OpenedJson {
-  if (bytes.length > JSON_BYTES_MAX) return { ok: false, reason: `it has ${bytes.length} bytes` }
-  const keyAt = bytes.length - TAIL_BYTES
-  if (keyAt < 0) return { ok: false, reason: bytes.length === 0 ? 'it is empty' : 'it is too short' }
-  const tail = Buffer.from(bytes.subarray(keyAt)).toString('latin1')
-  if (!tail.startsWith(KEY) || !tail.endsWith(END)) return { ok: false, reason: 'it does not end in a checksum' }
-  const checksum = toHex(blake3(bytes.subarray(0, keyAt)))
-  if (tail !== `${KEY}${checksum}${END}`) return { ok: false, reason: `its checksum is not ${checksum}` }
+  const reason = whyUnsealed(bytes)
+  if (reason !== null) return { ok: false, reason }
   const fields = parseJsonObject(bytes)
   if (fields === null) return { ok: false, reason: 'it is not a JSON object' }
   delete fields.checksum
   return { ok: true, fields }
+}
+
+/** Why the bytes do not end in their checksum; null when they do. */
+function whyUnsealed(bytes: Uint8Array): string | null {
+  if (bytes.length > JSON_BYTES_MAX) return `it has ${bytes.length} bytes`
+  const keyAt = bytes.length - TAIL_BYTES
+  if (keyAt < 0) return bytes.length === 0 ? 'it is empty' : 'it is too short'
+  const tail = Buffer.from(bytes.subarray(keyAt)).toString('latin1')
+  if (!tail.startsWith(KEY) || !tail.endsWith(END)) return 'it does not end in a checksum'
+  const checksum = toHex(blake3(bytes.subarray(0, keyAt)))
+  return tail === `${KEY}${checksum}${END}` ? null : `its checksum is not ${checksum}`
 }
 
 /** The JSON object in these bytes, checksum or not; null when it is none. */

@@ -30,6 +30,8 @@ export interface Seen {
  * failed deletion is a warning. Returns null if nothing could be listed.
  */
 export async function cleanUp(ctx: StoreContext, session: WriteSession): Promise<Seen | null> {
+  // Another writer may be about to name the packs that HEAD does not name. Only `collectGivenUp` deletes there.
+  if (!ctx.storage.supports.alone) return null
   // After an uncertain commit either HEAD may survive a power loss, so nothing is deleted.
   if (session.stored === null || session.uncertain) return null
   const { head } = session.stored

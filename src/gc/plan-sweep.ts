@@ -19,7 +19,7 @@ export interface SweepPlan {
  * Plans what to do with each pack in the store. A retired pack is deleted only when `HEAD.prev.json` also records it as
  * retired. So whichever of the two is read after a crash, everything that it needs exists.
  *
- * @param options.alone no other writer can be running, so a pack for the next revision that HEAD does not name was left
+ * @param options.locked no other writer can be running, so a pack for the next revision that HEAD does not name was left
  *   by a dead writer. Without this deletion, a process that dies in every persist would fill the disk
  * @param options.putBack HEAD seems to be a copy of the HEAD before it: packs of the next revision may belong to an
  *   acknowledged snapshot
@@ -28,7 +28,7 @@ export function planSweep(
   head: Head,
   previous: Head | null,
   packs: ReadonlyMap<string, PackClaim | null>,
-  { alone = false, putBack = false }: { alone?: boolean; putBack?: boolean } = {},
+  { locked = false, putBack = false }: { locked?: boolean; putBack?: boolean } = {},
 ): SweepPlan {
   const named = new Set(head.packs.map(({ name }) => name))
   const retired = new Set(head.retired.map(({ name }) => name))
@@ -53,7 +53,7 @@ export function planSweep(
       plan.quarantine.push({ name, reason: 'other-store', details: { storeId: claim.storeId, expected: head.storeId } })
     } else if (claim.revision === head.revision + 1 && putBack) {
       plan.future.push({ name, revision: claim.revision })
-    } else if (claim.revision <= head.revision || (alone && claim.revision === head.revision + 1)) {
+    } else if (claim.revision <= head.revision || (locked && claim.revision === head.revision + 1)) {
       plan.delete.push(name)
     } else if (claim.revision > head.revision + 1) {
       plan.future.push({ name, revision: claim.revision })

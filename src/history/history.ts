@@ -121,22 +121,31 @@ async function changeHead(
   options: HistoryOptions & { lockWaitMs: number },
   plan: (head: Head, stored: StoredHead) => Promise<Planned>,
 ): Promise<SnapshotInfo> {
+  function assertMayChange(stored: StoredHead): void {
+    assertWritable(ctx, stored)
+    assertExpected(ctx, stored.head, options.expectedHead)
+  }
   // Before the write, which makes directories: a mistyped path must not leave some.
   if ((await ctx.storage.readHead()) === null) throw nothingThere(ctx.storage.location)
   return await ctx.storage.write(
     { waitMs: options.lockWaitMs, signal: options.signal, onWait: watchWait(ctx, undefined) },
     async (session) => {
-      const { stored } = session
-      if (stored === null) throw nothingThere(ctx.storage.location)
-      assertWritable(ctx, stored)
-      assertExpected(ctx, stored.head, options.expectedHead)
+      if (session.stored === null) throw nothingThere(ctx.storage.location)
+      assertMayChange(session.stored)
       await cleanUp(ctx, session)
-      const { sequence, change, rolledBackMs = null } = await plan(stored.head, stored)
-      if (change === null && !session.uncertain) return infoOf(session, sequence)
-      const next = nextHead(stored.head, change ?? {})
-      const save = rolledBackMs === null ? null : noteSave(next, stored.head.current, rolledBackMs)
-      await session.swapHead(next)
-      save?.done()
+      let sequence = 0
+      let save: { done(): void } | null = null
+      await session.swapHead(async (stored) => {
+        assertMayChange(stored)
+        const planned = await plan(stored.head, stored)
+        sequence = planned.sequence
+        if (planned.change === null && !session.uncertain) return null
+        const next = nextHead(stored.head, planned.change ?? {})
+        const { rolledBackMs } = planned
+        save = rolledBackMs === undefined ? null : noteSave(next, stored.head.current, rolledBackMs)
+        return next
+      })
+      ;(save as { done(): void } | null)?.done()
       return infoOf(session, sequence)
     },
   )

@@ -22,6 +22,8 @@ export interface HeadChange {
   gone?: ReadonlySet<string>
   /** Default: as before. Null: none any more. */
   journal?: HeadJournal | null | undefined
+  /** Default: as before. It never falls. */
+  floor?: number
 }
 
 /**
@@ -51,6 +53,7 @@ export function nextHead(head: Head, change: HeadChange): Head {
   const journal = change.journal === null ? undefined : (change.journal ?? head.journal)
   const dropped = all.filter(({ id }) => !needed.has(id))
   const names = new Set(packs.map(({ name }) => name))
+  const floor = Math.max(head.floor ?? 0, change.floor ?? 0)
   return {
     storeId: head.storeId,
     revision,
@@ -60,13 +63,14 @@ export function nextHead(head: Head, change: HeadChange): Head {
     packs,
     retired: [
       ...head.retired.filter(({ name }) => !change.gone?.has(name)),
-      ...dropped.map(({ name, bytes }) => ({ name, bytes, revision })),
+      ...dropped.map(({ name, bytes, key }) => ({ name, bytes, revision, ...(key === undefined ? {} : { key }) })),
     ],
     damaged: [...mergeDamaged(head.damaged, change.damaged ?? new Map())]
       .filter(([pack]) => names.has(pack))
       .map(([pack, digests]) => ({ pack, digests: [...digests].sort() })),
     writes: [randomBytes(8).toString('hex'), ...head.writes].slice(0, WRITES_KEPT),
     ...(journal === undefined ? {} : { journal }),
+    ...(floor === 0 ? {} : { floor }),
   }
 }
 

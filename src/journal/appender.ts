@@ -1,22 +1,23 @@
-// Makes entries durable, many with one fdatasync. One frame is in flight at a time; what is appended meanwhile is the next one. It makes new
-// segments when the current one is full, and a seal once nothing came for a moment.
+// Makes entries durable, many with one fdatasync. One frame is written at a time, and entries that are appended meanwhile go into the next
+// frame. It starts a new segment when the current one is full, and writes a seal after a moment without entries.
 
 import { clock } from '../clock.ts'
-import { HoldfastError, isHoldfastError } from '../errors.ts'
+import { HoldfastError } from '../errors.ts'
+import { busyError, failedError, fullError, unknownError } from './appender-errors.ts'
 import { type Batch, createBatch } from './batch.ts'
 import { ENTRY_BYTES_MAX, encodeNext, encodeSeal, entryBytes, frameBytes } from './frame.ts'
 import { type Covered, goOn, type SegmentStart } from './plan-start.ts'
 import type { Hole, Predecessor, SegmentHeader, SegmentName } from './segment.ts'
 import { createSegment, type SegmentPlace, type SegmentWriter } from './segment-writer.ts'
 
-/** A segment takes no further frame beyond this. */
+/** Maximum size of a segment. A frame that does not fit begins the next segment. */
 const SEGMENT_BYTES_MAX = 64 * 1024 * 1024
-/** Entries that wait may take this much memory. */
+/** Memory that waiting entries may take. */
 export const PENDING_BYTES_MAX = 64 * 1024 * 1024
 const IDLE_MS = 50
-/** One batch is in flight while the next one is filled. */
+/** One buffer is written while another one is filled. */
 const SPARE_BUFFERS = 2
-/** Where a reading may begin is noted this often, and at the start of each segment. */
+/** Distance of the marks at which a reading may begin. Each segment starts with one. */
 export const MARK_BYTES = 256 * 1024
 
 /** A frame at which a reading may begin. */
@@ -34,7 +35,7 @@ export interface Durable {
   sequence: number
 }
 
-/** What was promised for one entry. */
+/** The answer to an append. */
 export interface Appended {
   sequence: number
   /** Settles when the entry is durable. */
@@ -48,23 +49,23 @@ interface Written {
   to: number
 }
 
-/** A segment that is named already, or how to make one when something is to be appended. */
+/** A segment that HEAD names already, or the header of one that the first append makes. */
 export type AppenderStart = { writer: SegmentWriter } | { segment: SegmentStart }
 
 interface AppenderOptions {
   place: SegmentPlace
-  /** Of every segment's header. */
+  /** Fields that all segment headers share. */
   fixed: Pick<SegmentHeader, 'store' | 'journal' | 'changes'>
 
   start: AppenderStart
   /** Makes HEAD name a segment. Durable when it resolves. */
   name: (segment: SegmentName) => Promise<void>
-  /** Throws when another owner may be at work. Asked for each frame, before anybody is told. */
+  /** Throws when another owner may be at work. Called for each frame, before its entries are acknowledged. */
   assertHeld: () => Promise<void>
   maxPendingBytes: number
-  /** What no snapshot covers may take this much space. */
+  /** Maximum size on disk of entries that no snapshot covers. */
   maxBytes: number
-  /** Of what was found and no snapshot covers. */
+  /** Size on disk of the entries that were found and that no snapshot covers. */
   uncoveredBytes: number
   /** Smaller for tests. */
   segmentBytesMax?: number | undefined
@@ -75,17 +76,17 @@ export interface Appender {
   readonly last: number
   readonly durable: Durable | null
   readonly pendingBytes: number
-  /** Bytes on the disk that no snapshot covers. Up to a mark's distance more, once a snapshot covers a part. */
+  /** Size on disk of entries that no snapshot covers. May be too large by the distance of two marks. */
   readonly uncoveredBytes: number
   readonly failed: unknown
-  /** Sequences that no frame has, and a snapshot covers. */
+  /** Sequences that no frame has. */
   readonly holes: readonly Hole[]
   /** The segments that this owner wrote, oldest first, and up to where they are durable. */
   written(): Written[]
   append(data: Uint8Array): Appended
   /** @throws what `append` would for an entry of this size */
   assertTakes(dataBytes: number): void
-  /** A snapshot covers entries: so many bytes are left. */
+  /** Called when a snapshot covers entries, with the size of those that are left. */
   setUncovered(bytes: number): void
   /** Resolves when all that was appended is durable. */
   flush(): Promise<void>
@@ -93,7 +94,7 @@ export interface Appender {
   waitFor(sequence: number): Promise<void>
   /** The latest mark at or before an entry. */
   markFor(sequence: number): Mark | null
-  /** A snapshot covers everything that was given out: a journal that failed goes on in a new segment. */
+  /** Called with a snapshot that covers all entries. A journal that failed continues in a new segment. */
   heal(covered: Covered): Promise<void>
   close(): Promise<void>
 }
@@ -114,7 +115,7 @@ export function createAppender(options: AppenderOptions): Appender {
   const queue: Batch[] = []
   const spare: Uint8Array[] = []
   let inFlight: Batch | null = null
-  /** Of the newest segment: no number is used twice. */
+  /** Number of the newest segment. No number is used twice. */
   let number = writer?.name.number ?? start!.number - 1
   const full: Written[] = []
   const marks: Mark[] =
@@ -159,7 +160,7 @@ export function createAppender(options: AppenderOptions): Appender {
     return { sequence: last, durable: batch.durable }
   }
 
-  /** In the next microtask, so that what is appended in one turn is one frame. */
+  /** Starts in the next microtask, so that entries that are appended in one turn share a frame. */
   function begin(): void {
     if (working !== null) return
     clock.stopTimer(idleTimer)
@@ -186,7 +187,7 @@ export function createAppender(options: AppenderOptions): Appender {
       pendingBytes -= batch.payloadBytes
       if (spare.length < SPARE_BUFFERS) spare.push(batch.buffer)
       batch.resolve()
-      // Those who waited for it may have more: it belongs into the next frame.
+      // Callers that waited for this batch may append more. That belongs into the next frame.
       await clock.nextTurn()
     }
   }
@@ -205,7 +206,7 @@ export function createAppender(options: AppenderOptions): Appender {
     durable = durableOf(current)
   }
 
-  /** The segment that this owner makes first, or makes after it failed. HEAD names it before anything is written behind its header. */
+  /** Makes the owner's first segment, or the first one after a failure. HEAD names it before any frame is written. */
   async function begun(): Promise<SegmentWriter> {
     number += 1
     const made = await createSegment(place, headerOf({ ...start!, number }, 'swap', false))
@@ -276,7 +277,7 @@ export function createAppender(options: AppenderOptions): Appender {
     }
   }
 
-  /** Nothing more is written to the segment: the kernel may have forgotten pages that it will never write. */
+  /** Writes nothing more to the segment: after a failed write or sync the kernel may have dropped dirty pages. */
   function fail(error: unknown, batch: Batch | null): void {
     failed = error
     const lost = [...(batch === null ? [] : [batch]), ...queue.splice(0)]
@@ -355,44 +356,4 @@ export function createAppender(options: AppenderOptions): Appender {
 
 function durableOf(writer: SegmentWriter): Durable {
   return { segment: writer.name, offset: writer.end, sequence: writer.last }
-}
-
-function busyError(pendingBytes: number, maxPendingBytes: number): HoldfastError {
-  return new HoldfastError(
-    'JOURNAL_BUSY',
-    `Entries of ${pendingBytes} bytes wait for the disk, and at most ${maxPendingBytes} may. Wait for some of them to become durable, ` +
-      'or raise maxPendingBytes',
-    { details: { pendingBytes, maxPendingBytes } },
-  )
-}
-
-function fullError(uncoveredBytes: number, maxBytes: number): HoldfastError {
-  return new HoldfastError(
-    'JOURNAL_FULL',
-    `The journal takes no entries: no snapshot covers its last ${uncoveredBytes} bytes, and at most ${maxBytes} may wait for one. Make a ` +
-      'snapshot that covers them, and see why none was made, or raise maxJournalBytes',
-    { details: { uncoveredBytes, maxJournalBytes: maxBytes } },
-  )
-}
-
-function failedError(cause: unknown): HoldfastError {
-  return new HoldfastError(
-    'JOURNAL_FAILED',
-    `The journal takes no entries, because it could not write some (${messageOf(cause)}). A snapshot that covers all entries heals it`,
-    { details: {}, cause },
-  )
-}
-
-function unknownError({ first, count }: Batch, cause: unknown): HoldfastError {
-  const last = first + count - 1
-  return new HoldfastError(
-    'CHANGE_UNKNOWN',
-    `Entries ${first} to ${last} may be durable or not (${messageOf(cause)}). Do not append them again: a snapshot that covers them ` +
-      'makes them durable',
-    { details: { first, last }, cause },
-  )
-}
-
-function messageOf(error: unknown): string {
-  return isHoldfastError(error) || error instanceof Error ? error.message : String(error)
 }

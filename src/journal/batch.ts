@@ -1,4 +1,4 @@
-// Entries that wait for their turn to become a frame. They are encoded when they come, so that the caller may change its bytes afterwards.
+// Entries that wait to be written as one frame. Each is copied when it is appended, so that the caller may change its bytes afterwards.
 
 import {
   type EncodedFrame,
@@ -11,7 +11,7 @@ import {
 } from './frame.ts'
 import { BOUNDARY_BYTES } from './segment.ts'
 
-/** Of the entries in one batch; a larger entry is a batch of its own. */
+/** Maximum size of a batch. A larger entry is a batch of its own. */
 const BATCH_BYTES_MAX = 8 * 1024 * 1024
 const BUFFER_BYTES_MIN = 16 * BOUNDARY_BYTES
 
@@ -22,17 +22,17 @@ export interface Batch {
   readonly payloadBytes: number
   /** Settles when the batch is durable, or its outcome unknown. */
   readonly durable: Promise<void>
-  /** Whether one more entry of this size still belongs to it. */
+  /** Whether an entry of this size still fits. */
   hasRoom(dataBytes: number): boolean
   add(data: Uint8Array): void
   encode(place: FramePlace): EncodedFrame
-  /** The buffer, once the batch is written: for another batch. */
+  /** The buffer, which another batch may use once this one is written. */
   readonly buffer: Uint8Array
   resolve(): void
   reject(error: unknown): void
 }
 
-/** @param spare a buffer of an earlier batch: to make a large one takes as long as to fill it */
+/** @param spare a buffer of an earlier batch: allocating a large one takes as long as filling it */
 export function createBatch(first: number, spare: Uint8Array = new Uint8Array(BUFFER_BYTES_MIN)): Batch {
   let frame = spare
   let end = FRAME_HEADER_BYTES
@@ -43,7 +43,7 @@ export function createBatch(first: number, spare: Uint8Array = new Uint8Array(BU
     resolve = done
     reject = fail
   })
-  // Whoever asked is told; nobody has to ask.
+  // A caller need not look at the promise, and then its rejection is not an unhandled one.
   durable.catch(() => undefined)
 
   return {

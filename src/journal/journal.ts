@@ -1,19 +1,18 @@
 // Opens the journal of one store for its one owner: takes its lock, recovers what is there, and begins the owner's first segment. What HEAD
 // says, and how HEAD comes to name a segment, is the caller's.
 
-import { HoldfastError } from '../errors.ts'
 import type { FileLock } from '../fs/file-lock.ts'
 import { makeDirectory } from '../fs/make-directory.ts'
 import { withSyncCalls } from '../fs/node.ts'
 import { type AppenderStart, createAppender, PENDING_BYTES_MAX } from './appender.ts'
-import { encodeEntries, encodeSeal, entryBytes, FRAME_HEADER_BYTES, frameBytes, putEntry } from './frame.ts'
+import { type Entry, encodeEntries, encodeSeal, entryBytes, FRAME_HEADER_BYTES, frameBytes, putEntry } from './frame.ts'
 import { takeJournalLock } from './lock.ts'
-import { type OwnedJournal, ownedJournal } from './owned.ts'
+import { assertHeld, type OwnedJournal, ownedJournal } from './owned.ts'
 import { foundMarks, foundRanges, type Part } from './parts.ts'
 import type { JournalPlace, JournalState } from './place.ts'
 import type { ReadPlan } from './plan-recovery.ts'
 import { goOn, planStart, type SegmentStart } from './plan-start.ts'
-import { type Entry, listSegments, readEntries } from './read-segments.ts'
+import { listSegments, readEntries } from './read-segments.ts'
 import { assertNoFrames, recover } from './recover.ts'
 import type { FrameFacts } from './scan.ts'
 import type { SegmentName } from './segment.ts'
@@ -27,7 +26,7 @@ export interface OpenJournalOptions {
   lockWaitMs: number
   signal?: AbortSignal | undefined
   maxPendingBytes?: number | undefined
-  /** What no snapshot covers may take this much space. */
+  /** Maximum size on disk of entries that no snapshot covers. */
   maxBytes?: number | undefined
   /** Smaller for tests. */
   segmentBytesMax?: number | undefined
@@ -38,7 +37,7 @@ export interface OpenJournalOptions {
  * place's functions throw
  */
 export async function openOwnedJournal(on: JournalPlace, options: OpenJournalOptions): Promise<OwnedJournal> {
-  // What an owner writes and looks at is in the page cache: a way through the thread pool would take longer.
+  // These files are in the page cache, and a synchronous call takes less time than one through the thread pool.
   const place = { ...on, fs: withSyncCalls(on.fs) }
   const lock = await takeLock(place, options)
   try {
@@ -75,13 +74,13 @@ async function openLocked(
   let writer: SegmentWriter | null = null
   if (copy !== null) {
     writer = await copyLast(place, { ...fixed, ...segment }, copy)
-    // Only from here on are the copied entries known to be durable, and may be served.
+    // From here on the copied entries are known to be durable, and may be served.
     await nameOrClose(place, fixed.journal, writer)
   }
   const parts = foundRanges(plan, segment.previous)
   let start: AppenderStart = writer === null ? { segment } : { writer }
   if (writer !== null && Math.max(state.covered?.sequence ?? 0, lost.at(-1)?.last ?? 0) > writer.last) {
-    // Sequences go on behind what a snapshot covers and what was lost, and only a segment of its own may begin with a hole.
+    // Sequences continue behind what a snapshot covers and what was lost. A hole must be at the start of a segment.
     start = {
       segment: goOn({ ...segment, number: segment.number + 1 }, writer.ended(), { covered: state.covered, lost }),
     }
@@ -134,17 +133,8 @@ async function nameOrClose(place: JournalPlace, journal: string, writer: Segment
   }
 }
 
-/** What an opening looked for, unless the current snapshot covers all of it. */
+/** Size on disk of the entries that the opening read, or 0 when the current snapshot covers all of them. */
 function uncoveredIn(parts: readonly Part[], { current }: JournalState, plan: ReadPlan | null): number {
   if (plan === null || current >= plan.last) return 0
   return parts.reduce((sum, { from, to }) => sum + to - from, 0)
-}
-
-async function assertHeld(lock: FileLock | null): Promise<void> {
-  if (lock === null || (await lock.stillHeld())) return
-  throw new HoldfastError(
-    'JOURNAL_LOCKED',
-    'The lock file of the journal was deleted or replaced while the journal was open: another owner may be at work. Open it again',
-    { details: {} },
-  )
 }

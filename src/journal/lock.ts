@@ -1,5 +1,5 @@
-// The lock of a journal: held by its owner for as long as the journal is open, and for a moment by whoever changes the store's history. It is
-// taken before the writer lock, never after it.
+// The lock of a journal: held by its owner for as long as the journal is open, and for a moment by whoever changes the store's history. It
+// is taken before the writer lock, never after it.
 
 import { hostname } from 'node:os'
 import { HoldfastError, isHoldfastError } from '../errors.ts'
@@ -29,7 +29,7 @@ export async function takeJournalLock(
   }
 }
 
-/** The lock of a journal that was ever opened; null when there is none, which is then no reason to make files. */
+/** Takes the lock of a journal that was opened before. Null when there is no lock file: none is made. */
 export async function takeLockIfThere(fs: FileSystem, path: string): Promise<FileLock | null> {
   const there = await attempt(lstatOrNull(fs, path), `looking at ${path}`)
   return there === null ? null : await takeJournalLock(fs, path, { mode: there.mode & 0o666, waitMs: 0 })

@@ -3,10 +3,11 @@
 import { HoldfastError } from '../errors.ts'
 import type { FileLock } from '../fs/file-lock.ts'
 import type { Appended, Appender, Durable, Mark } from './appender.ts'
+import type { Entry } from './frame.ts'
 import { foundRanges, markIn, type Part } from './parts.ts'
 import type { JournalPlace } from './place.ts'
 import type { Covered } from './plan-start.ts'
-import { type Entry, listSegments, readEntries } from './read-segments.ts'
+import { listSegments, readEntries } from './read-segments.ts'
 import { recover, textOf } from './recover.ts'
 import type { Range, SegmentName } from './segment.ts'
 import { removeAll } from './segment-writer.ts'
@@ -32,22 +33,24 @@ export interface OwnedJournal {
   waitFor(sequence: number): Promise<void>
   /** Entries that cannot be read any more, as a repair recorded. What comes after them is read all the same. */
   readonly lost: readonly Range[]
-  /** Durable entries after one, in order. */
-  read(after: number): AsyncGenerator<Entry>
+  /** Durable entries after one, in order, many at a time. */
+  read(after: number): AsyncGenerator<Entry[]>
   markFor(sequence: number): Mark | null
   heal(covered: Covered): Promise<void>
+  /** @throws JOURNAL_LOCKED when the lock file was deleted or replaced: another owner may be at work */
+  assertHeld(): Promise<void>
   /** Deletes segments before `first`, oldest first. HEAD.json and HEAD.prev.json must both begin at it or later. */
   removeBefore(first: SegmentName): Promise<void>
   close(): Promise<void>
 }
 
-/** What an owner reads beside what it writes. */
+/** What the opening found on disk. */
 interface FoundJournal {
-  /** What was found and counts. */
+  /** The parts that hold valid entries. */
   parts: Part[]
-  /** In these parts, as the owner before might have noted them. */
+  /** Marks in these parts. */
   marks: Mark[]
-  /** The first entry that was looked for. */
+  /** The first entry that the opening read. */
   begin: number
   /** Entries that HEAD records as lost. */
   lost: readonly Range[]
@@ -63,20 +66,20 @@ export function ownedJournal(
   /** Segments below this number are deleted. */
   let removed = 0
 
-  async function* read(after: number): AsyncGenerator<Entry> {
+  async function* read(after: number): AsyncGenerator<Entry[]> {
     const hole = appender.holes.find(({ last, snapshot }) => last > after && snapshot !== null)
     if (hole !== undefined) throw gapError(after, hole.first, `entries ${textOf(hole)} are in no frame`)
     if (after + 1 < found.begin) yield* readBack(after)
     for (const { name, from, to } of [...found.parts, ...appender.written()]) {
       if (name.number < removed) continue
       for await (const entries of readEntries(place.fs, place.directory, name, { from, to })) {
-        for (const entry of entries) if (entry.sequence > after) yield entry
+        yield* entriesAfter(entries, after)
       }
     }
   }
 
-  /** Entries before those that the opening looked for: a start that fell back to an older snapshot needs them. */
-  async function* readBack(after: number): AsyncGenerator<Entry> {
+  /** Reads entries before those that the opening read. A start that falls back to an older snapshot needs them. */
+  async function* readBack(after: number): AsyncGenerator<Entry[]> {
     const { head } = await place.readState()
     const names = await listSegments(place.fs, place.directory)
     const plan = head === null ? null : await recover(place, names, head, null, after + 1)
@@ -84,10 +87,9 @@ export function ownedJournal(
     if (first > after + 1) throw gapError(after, first, `the journal begins at entry ${first}`)
     for (const { name, from, to } of foundRanges(plan, null)) {
       for await (const entries of readEntries(place.fs, place.directory, name, { from, to })) {
-        for (const entry of entries) {
-          if (entry.sequence >= found.begin) return
-          if (entry.sequence > after) yield entry
-        }
+        const isEnd = entries.at(-1)!.sequence >= found.begin
+        yield* entriesAfter(isEnd ? entries.filter(({ sequence }) => sequence < found.begin) : entries, after)
+        if (isEnd) return
       }
     }
   }
@@ -96,7 +98,7 @@ export function ownedJournal(
     return appender.markFor(sequence) ?? markIn(found.marks, sequence)
   }
 
-  /** What is left is what a reading would read, from its mark on. */
+  /** Counts the bytes that a reading would read, from its mark on. */
   function covered(sequence: number): void {
     if (sequence >= appender.last) {
       appender.setUncovered(0)
@@ -139,6 +141,7 @@ export function ownedJournal(
     read,
     markFor,
     heal: appender.heal,
+    assertHeld: () => assertHeld(lock),
     async removeBefore(first) {
       removed = Math.max(removed, first.number)
       const names = await listSegments(place.fs, place.directory)
@@ -155,6 +158,22 @@ export function ownedJournal(
       }
     },
   }
+}
+
+/** @throws JOURNAL_LOCKED */
+export async function assertHeld(lock: FileLock | null): Promise<void> {
+  if (lock === null || (await lock.stillHeld())) return
+  throw new HoldfastError(
+    'JOURNAL_LOCKED',
+    'The lock file of the journal was deleted or replaced while the journal was open: another owner may be at work. Open it again',
+    { details: {} },
+  )
+}
+
+/** None, or those after one. */
+function entriesAfter(entries: Entry[], after: number): Entry[][] {
+  const left = (entries[0]?.sequence ?? 0) > after ? entries : entries.filter(({ sequence }) => sequence > after)
+  return left.length === 0 ? [] : [left]
 }
 
 function gapError(after: number, first: number, why: string): HoldfastError {

@@ -18,7 +18,7 @@ export function markIn(marks: readonly Mark[], sequence: number): Mark | null {
   return marks.findLast(({ first }) => first <= sequence) ?? null
 }
 
-/** Frames at which a reading may begin, oldest first, some way from each other. */
+/** Frames at which a reading may begin, oldest first, `MARK_BYTES` apart or more. */
 export function foundMarks(plan: ReadPlan | null, parts: readonly Part[]): Mark[] {
   const marks: Mark[] = []
   for (const { name, from, to, first } of parts) {
@@ -34,7 +34,10 @@ export function foundMarks(plan: ReadPlan | null, parts: readonly Part[]): Mark[
   return marks
 }
 
-/** What was found and counts, up to where this owner goes on. Where frames are damaged, a part ends, and the next one begins behind them. */
+/**
+ * The parts that hold valid entries, up to where this owner continues. A part ends where a frame is damaged, and the next one begins behind
+ * it.
+ */
 export function foundRanges(plan: ReadPlan | null, previous: SegmentStart['previous']): Part[] {
   const parts: Part[] = []
   for (const { name, frames } of plan?.chain ?? []) {

@@ -2,7 +2,7 @@
 
 import type { FileSystem } from '../fs/port.ts'
 import type { Durable, Mark } from './appender.ts'
-import type { JournalHead } from './plan-recovery.ts'
+import type { JournalHead } from './find-chain.ts'
 import type { Covered } from './plan-start.ts'
 import type { Range, SegmentName } from './segment.ts'
 
@@ -14,7 +14,7 @@ export interface JournalState {
   head: JournalHead | null
   /** Where to begin reading; null: at the first segment that is needed. */
   from: Mark | null
-  /** The most that any snapshot in HEAD.json or HEAD.prev.json covers. */
+  /** The highest sequence that a snapshot in HEAD.json or HEAD.prev.json covers. */
   covered: Covered | null
   /** What the current snapshot covers; 0 without one. */
   current: number
@@ -27,11 +27,11 @@ export interface JournalPlace {
   fs: FileSystem
   directory: string
   mode: { file: number; directory: number }
-  /** Null: the caller vouches that there is one owner. */
+  /** Null: no lock. The caller makes sure that there is one owner. */
   lockPath: string | null
-  /** Called first when the lock is held. */
+  /** Called once the lock is held, before anything is read. */
   prepare?: () => Promise<void>
-  /** Read when the lock is held. */
+  /** Called once the lock is held. */
   readState: () => Promise<JournalState>
   /** Makes HEAD name a segment, durably. */
   nameSegment: (named: NamedSegment) => Promise<void>

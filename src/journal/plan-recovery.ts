@@ -1,34 +1,21 @@
-// Where a journal ends, what in it is damaged, and which files belong to nobody: the table of docs/format.md, section 11. A pure function of
-// the segments as they were read and of what HEAD says. It never calls a state damaged that a crash can leave, and never drops an entry
+// Where a journal ends, what in it is damaged, and which files belong to nobody: the table of docs/format.md, section 11. A pure function
+// of the segments as they were read and of what HEAD says. It never calls a state damaged that a crash can leave, and never drops an entry
 // that may have been acknowledged without saying so.
 
-import { type Flaw, type FrameFacts, isFlaw, missingSegment, type SegmentFacts } from './scan.ts'
+import {
+  chainBefore,
+  chainFrom,
+  type Damage,
+  framesOf,
+  hasOwnFrames,
+  headerOf,
+  isSame,
+  type JournalHead,
+  type KnownLoss,
+  type Links,
+} from './find-chain.ts'
+import { type Flaw, type FrameFacts, isFlaw, type SegmentFacts } from './scan.ts'
 import type { Predecessor, Range, ReadHeader, SegmentHeader, SegmentName } from './segment.ts'
-
-/** What HEAD says of the journal. */
-export interface JournalHead {
-  /** Store id, 32 hex digits. */
-  store: string
-  /** Journal id, 32 hex digits. */
-  id: string
-  /** The first segment that is still needed. */
-  first: SegmentName
-  /** The newest segment that HEAD names; next frames lead on from it. */
-  tail: SegmentName
-  /** Up to where the journal was durable when HEAD was written; null: there was nothing in it. */
-  seen: { segment: SegmentName; offset: number; sequence: number } | null
-  /** Damage that a repair recorded. */
-  lost: KnownLoss | null
-}
-
-/** Damage that does not keep a journal from being read, because HEAD says so. */
-export interface KnownLoss {
-  /** Entries that cannot be read, ascending. */
-  entries: Range[]
-  /** The last place that was damaged. */
-  segment: SegmentName
-  at: number
-}
 
 /** One segment of the chain, as far as it counts. */
 interface ChainSegment {
@@ -39,13 +26,6 @@ interface ChainSegment {
   frames: FrameFacts[]
   /** Where it ends; nothing from there on counts. */
   end: number
-}
-
-/** Something that a crash cannot leave. */
-interface Damage {
-  segment: SegmentName
-  at: number
-  reason: string
 }
 
 /** What is behind the last good frame, and void. */
@@ -118,82 +98,11 @@ export function planRecovery(
   }
 }
 
-/** What the chain is found in. */
-interface Links {
-  segments: readonly SegmentFacts[]
-  head: JournalHead
-  damage: Damage[]
-}
-
-function find({ segments }: Links, name: SegmentName): SegmentFacts {
-  return segments.find((facts) => isSame(facts.name, name)) ?? missingSegment(name)
-}
-
-/** The segments before HEAD's tail, oldest first, as their successors name them. */
-function chainBefore(links: Links): SegmentFacts[] {
-  const { head } = links
-  const chain: SegmentFacts[] = []
-  let facts = find(links, head.tail)
-  while (!isSame(facts.name, head.first)) {
-    const header = headerOf(facts)
-    const previous = header === null ? likelyPredecessor(links, facts) : header.fields.previous
-    if (previous === null || previous.number < head.first.number) break
-    facts = find(links, previous)
-    chain.unshift(facts)
-  }
-  return chain
-}
-
-/** The header that names it is gone: the newest older segment that is more than what an owner left who died before a swap. */
-function likelyPredecessor({ segments, head }: Links, { name }: SegmentFacts): SegmentName | null {
-  const older = segments
-    .filter((facts) => facts.name.number < name.number && facts.name.number >= head.first.number)
-    .filter((facts) => isSame(facts.name, head.first) || hasOwnFrames(facts))
-    .sort((a, b) => b.name.number - a.name.number)
-  return older[0]?.name ?? null
-}
-
-/** HEAD's tail, and the segments that good next frames lead to from there. */
-function chainFrom(links: Links): SegmentFacts[] {
-  const chain = [find(links, links.head.tail)]
-  for (;;) {
-    const facts = chain.at(-1)!
-    const named = facts.places.find((place): place is FrameFacts => !isFlaw(place) && place.next !== null)
-    if (named !== undefined) {
-      const next = find(links, named.next!)
-      if (chain.includes(next)) return chain
-      chain.push(next)
-      continue
-    }
-    // A frame in the next segment is written only when the frame that names it is durable.
-    const unnamed = links.segments.find((other) => isNextOf(other, facts.name) && hasOwnFrames(other))
-    if (unnamed === undefined || chain.includes(unnamed)) return chain
-    const { end } = headerOf(unnamed)!.fields.previous!
-    links.damage.push({ segment: facts.name, at: end, reason: 'the frame that names the next segment is damaged' })
-    chain.push(unnamed)
-  }
-}
-
-function isNextOf(facts: SegmentFacts, name: SegmentName): boolean {
-  const fields = headerOf(facts)?.fields
-  return fields?.named === 'next' && fields.previous !== null && isSame(fields.previous, name)
-}
-
-/** Whether it has frames beside those that are written before a segment is named: what was copied for a swap, and its seal. */
-function hasOwnFrames(facts: SegmentFacts): boolean {
-  const fields = headerOf(facts)?.fields
-  const mayBeCopied = fields === undefined || (fields.named === 'swap' && fields.copied)
-  return framesOf(facts).some(({ header: { batch, kind } }) => {
-    const isCopied = mayBeCopied && (batch === 1 || (batch === 2 && kind === 'seal'))
-    return !isCopied
-  })
-}
-
 function isFromLaterHead(facts: SegmentFacts, head: JournalHead): boolean {
   return facts.name.number > head.first.number && isOurs(facts, head) && hasOwnFrames(facts)
 }
 
-/** Of this store and journal, as far as it says so. */
+/** Whether it belongs to this store and journal. A segment without a header may. */
 function isOurs(facts: SegmentFacts, head: JournalHead): boolean {
   const fields = headerOf(facts)?.fields
   return fields === undefined || (fields.store === head.store && fields.journal === head.id)
@@ -216,7 +125,7 @@ function firstUnreadable(
     const at = unreadableAt(facts, end)
     if (at !== null && !isRecorded(lost, facts.name, at)) return { segment: facts.name, at }
   }
-  // It may be the segment that the last one's torn next frame named, and prove what is torn.
+  // It may be the segment that a torn next frame named. A frame in it would prove the next frame.
   const { number } = chain.at(-1)!.name
   for (const facts of outside) {
     const at = facts.name.number > number ? unreadableAt(facts, Number.POSITIVE_INFINITY) : null
@@ -241,7 +150,7 @@ function recordedEnd(chain: readonly SegmentFacts[], i: number): RecordedEnd | n
   if (successor === undefined) return null
   const header = headerOf(successor)
   if (header !== null) return header.fields.previous
-  // Its header is gone, its frames say where they go on: what they repeat is void here.
+  // Its header is gone, but its frames say with which sequence they begin. What they repeat is void here.
   const first = framesOf(successor)[0]?.header.first ?? Number.POSITIVE_INFINITY
   const before = framesOf(chain[i]!).filter((frame) => frame.header.first + frame.header.count <= first)
   const last = before.at(-1)
@@ -278,15 +187,15 @@ function durableDamage(segment: SegmentName, at: number): Damage {
   return { segment, at, reason: 'bytes are damaged that were durable' }
 }
 
-/** Each run of flaws by its first. */
+/** The first flaw of each run of flaws. */
 function flawsIn({ places }: SegmentFacts): Flaw[] {
   return places.filter((place, i): place is Flaw => isFlaw(place) && (i === 0 || !isFlaw(places[i - 1]!)))
 }
 
-/** Adds what the last segment has that a crash cannot leave; answers what a crash can. */
+/** Judges the last segment: adds what a crash cannot leave to `damage`, and returns the torn tail that a crash can leave. */
 function endOfLast(facts: SegmentFacts, damage: Damage[]): TornTail | null {
   const { places } = facts
-  // A header proves all before it: it was written when that was durable.
+  // A frame header proves everything before it, because it was written after that was durable.
   const proof = places.findLastIndex(({ header }) => header !== null)
   const isTornAt = proof !== -1 && isFlaw(places[proof]!) ? proof : proof + 1
   for (const flaw of flawsIn(facts))
@@ -294,7 +203,7 @@ function endOfLast(facts: SegmentFacts, damage: Damage[]): TornTail | null {
   return isTornAt < places.length ? tailFrom(facts, isTornAt) : null
 }
 
-/** The places from `index` on are a tail that was torn, or nothing but zeros. */
+/** The torn tail from place `index` on; null if there are only zeros. */
 function tailFrom(facts: SegmentFacts, index: number): TornTail | null {
   const flaws = facts.places.slice(index) as Flaw[]
   if (flaws.every(({ kind }) => kind === 'zeros')) return null
@@ -303,7 +212,7 @@ function tailFrom(facts: SegmentFacts, index: number): TornTail | null {
   return { segment: facts.name, at, bytes: facts.size - at, entries }
 }
 
-/** The last entry that was durable, by everything that says so. Adds damage where the journal is cut before what HEAD saw. */
+/** The last entry that is proven to have been durable. Adds damage when the journal ends before what HEAD has seen. */
 function provenLast(
   chain: readonly SegmentFacts[],
   read: readonly ChainSegment[],
@@ -313,7 +222,7 @@ function provenLast(
   let proven = lastGood(read)
   for (const i of chain.keys()) proven = Math.max(proven, recordedEnd(chain, i)?.last ?? 0)
   for (const { places } of chain) {
-    // A header that is proven by nothing may be of a frame that never was whole; what is before it was.
+    // Nothing proves this frame, but its header proves the entries before it.
     for (const place of places) if (isFlaw(place) && place.header) proven = Math.max(proven, place.header.first - 1)
   }
   if (seen === null) return { proven, isCut: false }
@@ -326,7 +235,7 @@ function provenLast(
   return { proven: Math.max(proven, seen.sequence), isCut }
 }
 
-/** What is missing from `from` to `last` and was given out. */
+/** Entries from `from` to `last` that no frame has. */
 function lostEntries(read: readonly ChainSegment[], from: number, last: number): Range[] {
   const known = read.flatMap(({ header, frames }) => [
     ...(header?.fields.holes ?? []),
@@ -369,16 +278,4 @@ function lastGood(read: readonly ChainSegment[]): number {
     for (const frame of frames) last = Math.max(last, frame.header.first + frame.header.count - 1)
   }
   return last
-}
-
-function framesOf({ places }: SegmentFacts): FrameFacts[] {
-  return places.filter((place): place is FrameFacts => !isFlaw(place))
-}
-
-function headerOf(facts: SegmentFacts): ReadHeader | null {
-  return facts.header.state === 'good' ? facts.header.read : null
-}
-
-function isSame(a: SegmentName, b: SegmentName): boolean {
-  return a.number === b.number && a.id === b.id
 }

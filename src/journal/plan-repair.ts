@@ -1,13 +1,14 @@
-// What a repair makes of a journal: what HEAD is to record of damage, and which segments a lost HEAD named. Pure functions of the segments as
-// they were read.
+// What a repair makes of a journal: what HEAD is to record of damage, and which segments a lost HEAD named. Pure functions of the segments
+// as they were read.
 
-import type { JournalHead, KnownLoss, ReadPlan } from './plan-recovery.ts'
+import type { JournalHead, KnownLoss } from './find-chain.ts'
+import type { ReadPlan } from './plan-recovery.ts'
 import { isFlaw, type SegmentFacts } from './scan.ts'
 import type { Range } from './segment.ts'
 
 /**
- * Where the end of a journal is lost, nobody knows how many sequences were given out there. The next owner leaves out so many, which is far more
- * than a journal can hold, and a millionth of those that there are.
+ * Where the end of a journal is lost, nobody knows how many sequences were given out there. The next owner leaves out so many, which is far
+ * more than a journal can hold, and a millionth of those that there are.
  */
 const SEQUENCE_JUMP = 2 ** 30
 

@@ -1,5 +1,5 @@
-// How a new owner goes on from what it found. Pure. It never appends to a segment of another owner: it makes one that ends the old one before
-// its last frame, since nothing proves that this frame is durable, and writes the entries of that frame again.
+// Plans how a new owner continues a journal. Pure. It never appends to another owner's segment. It makes a new segment that ends the old
+// one before its last frame, because nothing proves that this frame is durable, and writes the entries of that frame again.
 
 import type { ReadPlan } from './plan-recovery.ts'
 import type { FrameFacts } from './scan.ts'
@@ -18,11 +18,11 @@ export interface SegmentStart {
 /** How an owner begins. */
 interface OwnerStart {
   segment: SegmentStart
-  /** The frame whose entries are written again first; null: there is nothing to do before the first append. */
+  /** The frame whose entries are written again first. Null: nothing is written before the first append. */
   copy: { segment: SegmentName; frame: FrameFacts } | null
 }
 
-/** Sequences that must not be given out again, whatever segments hold. */
+/** What HEAD says of sequences that segments do not have. */
 interface Given {
   covered: Covered | null
   /** Entries that HEAD records as lost, ascending. */
@@ -39,7 +39,7 @@ export interface Covered {
 
 /**
  * @param plan what was found; null: nothing was ever written
- * @param names of all segments that were ever made, as far as anybody knows, so that no number is used twice
+ * @param names all segments that are known, so that no number is used twice
  */
 export function planStart(plan: ReadPlan | null, names: readonly SegmentName[], given: Given): OwnerStart {
   const number = Math.max(0, ...names.map((name) => name.number)) + 1
@@ -54,7 +54,7 @@ export function planStart(plan: ReadPlan | null, names: readonly SegmentName[], 
   return { segment: { ...known, previous, first }, copy: found }
 }
 
-/** The next segment after `previous`: sequences that a snapshot covers or that were lost, and no frame has, are a hole. */
+/** The segment after `previous`. Sequences that are covered or lost and that no frame has become a hole. */
 export function goOn(
   known: Pick<SegmentStart, 'number' | 'holes' | 'skips'>,
   previous: Predecessor | null,
@@ -62,7 +62,7 @@ export function goOn(
 ): SegmentStart {
   const next = (previous?.last ?? 0) + 1
   const first = Math.max(next, (covered?.sequence ?? 0) + 1, (lost.at(-1)?.last ?? 0) + 1)
-  // A journal's first segment begins wherever it does.
+  // The first segment of a journal may begin with any sequence.
   if (first === next || previous === null) return { ...known, previous, first }
   const isCovered = covered !== null && covered.sequence === first - 1
   const hole: Hole = { first: next, last: first - 1, snapshot: isCovered ? covered.snapshot : null }

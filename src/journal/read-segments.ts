@@ -1,22 +1,20 @@
-// Reads the segments of a journal from the disk: all that lie there, as scanned; and the entries of the frames that count. It holds one
-// window or one frame in memory.
+// Reads the segments of a journal from the disk: it scans them, and it serves the entries of valid frames. It holds one window, one bulk
+// read or one frame in memory.
 
 import { join } from 'node:path'
 import { HoldfastError } from '../errors.ts'
+import { createYielder } from '../event-loop.ts'
 import { errorCode, ioError, isMissing, readFully } from '../fs/io.ts'
 import type { File, FileSystem } from '../fs/port.ts'
-import { checkFrame, decodeFrameHeader, entriesIn, FRAME_HEADER_BYTES, frameEnd } from './frame.ts'
+import { checkFrame, decodeFrameHeader, type Entry, entriesIn, FRAME_HEADER_BYTES, frameEnd } from './frame.ts'
 import { findEntryAfter, missingSegment, type ReadAt, type SegmentFacts, scanSegment } from './scan.ts'
-import { BOUNDARY_BYTES, parseSegmentFileName, type SegmentName, segmentFileName } from './segment.ts'
+import { parseSegmentFileName, type SegmentName, segmentFileName } from './segment.ts'
 
 /** Read ahead, since frames of small batches are read one page at a time. */
 const WINDOW_BYTES = 256 * 1024
 
-/** An entry, and the number that it was given. */
-export interface Entry {
-  sequence: number
-  data: Uint8Array
-}
+/** Size of one read when entries are served. An entry that the caller keeps holds this much memory. */
+const BULK_BYTES = 1024 * 1024
 
 /** The segments that lie in a directory, by number; none when there is no directory. */
 export async function listSegments(fs: FileSystem, directory: string): Promise<SegmentName[]> {
@@ -45,7 +43,7 @@ export async function readSegment(
   )
 }
 
-/** The first entry after `after` that the journal has, from a frame on that is at or before it; null when it has none. */
+/** The first entry after `after`, or null when there is none. Reading begins at `from`, a frame at or before that entry. */
 export async function firstEntryAfter(
   fs: FileSystem,
   directory: string,
@@ -64,7 +62,7 @@ export async function firstEntryAfter(
 }
 
 /**
- * The entries of a segment that count, in order.
+ * The entries of a segment that count, in order, many at a time. They are views of what was read.
  *
  * @param range offsets of frames
  * @throws JOURNAL_DAMAGED when a frame is not what it was a moment ago, IO_FAILED
@@ -78,34 +76,45 @@ export async function* readEntries(
   const path = join(directory, segmentFileName(name))
   const file = await openSegment(fs, path)
   if (file === null) throw changed(path, range.from)
+  const turn = createYielder()
   try {
-    const read = windowOf(file, path)
+    let known = new Uint8Array(0)
+    let needed = 0
     for (let at = range.from; at < range.to; ) {
-      const start = new Uint8Array(BOUNDARY_BYTES)
-      await fill(read, path, start, at)
-      const header = decodeFrameHeader(name.id, at, start.subarray(0, FRAME_HEADER_BYTES))
-      if (header === null) throw changed(path, at)
-      const end = frameEnd(header)
-      let frame = start
-      if (end - at > frame.length) {
-        frame = new Uint8Array(end - at)
-        await fill(read, path, frame, at)
+      if (needed > range.to - at) throw changed(path, at)
+      const bytes = new Uint8Array(Math.min(range.to - at, Math.max(BULK_BYTES, needed)))
+      bytes.set(known)
+      await fill(file, path, bytes.subarray(known.length), at + known.length)
+      let end = 0
+      needed = 0
+      while (end < bytes.length) {
+        const header = decodeFrameHeader(name.id, at + end, bytes.subarray(end, end + FRAME_HEADER_BYTES))
+        if (header === null) throw changed(path, at + end)
+        needed = frameEnd(header) - at - end
+        if (needed > bytes.length - end) break
+        const frame = bytes.subarray(end, end + needed)
+        if (checkFrame(header, frame) === null) throw changed(path, at + end)
+        for (let done = 0, from = 0; done < header.count; ) {
+          const some = entriesIn(header, frame, from, done)
+          if (some === null) throw changed(path, at + end)
+          yield some.entries
+          done += some.entries.length
+          from = some.end
+          await turn()
+        }
+        end += needed
+        needed = 0
       }
-      if (checkFrame(header, frame) === null) throw changed(path, at)
-      if (header.kind === 'entries') {
-        const entries = entriesIn(header, frame)
-        if (entries === null) throw changed(path, at)
-        yield entries.map((data, i) => ({ sequence: header.first + i, data }))
-      }
-      at = end
+      at += end
+      known = bytes.subarray(end)
     }
   } finally {
     file.closeSync()
   }
 }
 
-async function fill(read: ReadAt, path: string, target: Uint8Array, at: number): Promise<void> {
-  const got = await read(target, at)
+async function fill(file: File, path: string, target: Uint8Array, at: number): Promise<void> {
+  const got = await readOrNull(file, path, target, at)
   if (got === null) {
     throw new HoldfastError('IO_FAILED', `Failed while reading ${path} at byte ${at}: the device cannot read it`, {
       details: { code: 'EIO', syscall: 'read', path },
@@ -150,7 +159,7 @@ async function openSegment(fs: FileSystem, path: string): Promise<File | null> {
   }
 }
 
-/** Reads through a window. A page that cannot be read hides nothing but itself. */
+/** Reads through a window. When a window cannot be read, its pages are read one by one. */
 function windowOf(file: File, path: string): ReadAt {
   const window = new Uint8Array(WINDOW_BYTES)
   let start = -1

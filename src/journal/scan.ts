@@ -48,13 +48,13 @@ export function isFlaw(place: FrameFacts | Flaw): place is Flaw {
   return 'kind' in place
 }
 
-/** What stands for a segment whose file is not there. */
+/** The facts of a segment whose file is missing. */
 export function missingSegment({ number, id }: SegmentName): SegmentFacts {
   return { name: { number, id }, size: 0, header: { state: 'missing' }, from: 0, places: [] }
 }
 
 /**
- * @param from offset to begin at; default the segment's first frame. What is there is taken to follow on what was before
+ * @param from offset to begin at; default the segment's first frame. The frame at `from` is not compared with the one before it
  * @throws VERSION_UNSUPPORTED
  */
 export async function scanSegment(
@@ -121,7 +121,7 @@ async function scanHeader(name: SegmentName, read: ReadAt): Promise<SegmentFacts
   return decoded === null ? { state: 'bad' } : { state: 'good', read: decoded }
 }
 
-/** What the frame at the next place has to say, when what is before it is good. */
+/** What the next frame must say. Null after a flaw: then any good frame is accepted. */
 interface Expected {
   before: string
   batch: number

@@ -27,7 +27,7 @@ export interface SegmentWriter {
   readonly frames: number
   /** The last entry that is durable in it, or before it. */
   readonly last: number
-  /** What a successor says of it: all that is durable. */
+  /** What the next segment's header records of this one. */
   ended(): Predecessor
   /**
    * Writes a frame and makes it durable.
@@ -47,9 +47,10 @@ export interface SegmentPlace {
 }
 
 /**
- * Makes a segment. Its header, what `prepare` writes, and its name are durable when this resolves; it is named by nobody yet.
+ * Makes a segment. When this resolves its name, its header and the frames of `prepare` are durable. Neither HEAD nor a next frame names it
+ * yet.
  *
- * @param prepare frames that are there before anybody names it; not durable one by one
+ * @param prepare frames to write before the segment is named. One sync makes all of them durable
  * @throws IO_FAILED, NO_SPACE
  */
 export async function createSegment(
@@ -75,7 +76,7 @@ export async function createSegment(
     return writer
   } catch (error) {
     await file.close().catch(() => undefined)
-    // Nobody names it. What is left of it is garbage to whoever opens the journal next.
+    // No HEAD names it. If it cannot be deleted here, the next opening deletes it.
     await fs.unlink(path).catch(() => undefined)
     throw ioError(error, `making ${path}`)
   }
@@ -122,7 +123,7 @@ function segmentWriter(
     async write(encode, count, beside = async () => undefined) {
       try {
         await put(encode, count, async () => {
-          // Both are waited for, so that nothing is under way when the segment is given up.
+          // Wait for both, so that no call is running when the segment is given up.
           const [synced, done] = await Promise.allSettled([file.dataSync(), beside()])
           if (synced.status === 'rejected') throw synced.reason
           if (done.status === 'rejected') throw done.reason

@@ -2,7 +2,8 @@
 
 import { dirname, join, resolve } from 'node:path'
 import { HoldfastError } from '../errors.ts'
-import { commitUnknown } from '../fs/durable.ts'
+import { MODES_NAME, parseModes } from '../format/directory-modes.ts'
+import { commitUnknown, withDirectory } from '../fs/durable.ts'
 import { lstatOrNull } from '../fs/io.ts'
 import { makeDirectory } from '../fs/make-directory.ts'
 import type { FileSystem } from '../fs/port.ts'
@@ -49,6 +50,8 @@ export function createBlobDirectory(
   }
   // The directory itself, with nothing in it, has no path below it.
   const emptyDirectories = empty.filter((path) => path !== '')
+  const modesBlob = files.get(MODES_NAME)
+  files.delete(MODES_NAME)
   return {
     name,
     files,
@@ -57,11 +60,12 @@ export function createBlobDirectory(
       assertOptions(`directory ${JSON.stringify(name)}`, options, READ_OPTIONS)
       const given = resolve(pathOf(path, 'writeTo'))
       assertNames(new Set(files.keys()), emptyDirectories)
+      const modes = modesBlob === undefined ? null : await readModes(name, modesBlob, options)
       await makeDirectory(fs, dirname(given), 0o700)
       const tree = await resolveTree(fs, given)
       await reapDead(fs, tree.path)
       try {
-        await writeTree(fs, tree, (temp) => fill(fs, temp, { files, directories: emptyDirectories }, options))
+        await writeTree(fs, tree, (temp) => fill(fs, temp, { files, directories: emptyDirectories, modes }, options))
       } catch (error) {
         throw commitUnknown(error, tree.path, 'was written', 'it may be gone. Remove it and write it again')
       }
@@ -84,10 +88,22 @@ function assertNames(files: ReadonlySet<string>, directories: readonly string[])
 interface Content {
   files: ReadonlyMap<string, SnapshotBlob>
   directories: readonly string[]
+  /** Null: none were kept. */
+  modes: ReadonlyMap<string, number> | null
+}
+
+async function readModes(name: string, blob: SnapshotBlob, options: BlobReadOptions): Promise<Map<string, number>> {
+  const modes = parseModes(await blob.text(options))
+  if (modes !== null) return modes
+  throw new HoldfastError(
+    'BLOB_NAME_INVALID',
+    `nothing was written: the blob ${JSON.stringify(blob.name)} is no list of modes, and no file of the directory ${JSON.stringify(name)} can have that name; read the blobs one by one`,
+    { details: { blob: blob.name } },
+  )
 }
 
 /** Below a new directory: what is there already has another name that this file system does not tell from ours. */
-async function fill(fs: FileSystem, root: string, { files, directories }: Content, options: BlobReadOptions) {
+async function fill(fs: FileSystem, root: string, { files, directories, modes }: Content, options: BlobReadOptions) {
   const made = new Set<string>([''])
   async function make(directory: string): Promise<void> {
     if (made.has(directory)) return
@@ -100,8 +116,20 @@ async function fill(fs: FileSystem, root: string, { files, directories }: Conten
     await make(file.slice(0, Math.max(file.lastIndexOf('/'), 0)))
     const path = join(root, file)
     if ((await lstatOrNull(fs, path)) !== null) throw indistinct(file)
-    await writeInside(fs, path, blob.stream(options))
+    await writeInside(fs, path, blob.stream(options), modes?.get(file))
   }
+  // When all is in them: a directory that may not be written to takes nothing more. Those inside come first.
+  for (const directory of [...made].sort().reverse()) {
+    const mode = modes?.get(`${directory}/`)
+    if (directory !== '' && mode !== undefined) await setMode(fs, join(root, directory), mode)
+  }
+}
+
+async function setMode(fs: FileSystem, path: string, mode: number): Promise<void> {
+  await withDirectory(fs, path, async (directory) => {
+    await fs.chmod(path, mode)
+    await directory.sync()
+  })
 }
 
 function indistinct(path: string): HoldfastError {

@@ -152,7 +152,7 @@ async function tryOne<Result, Names extends string, Metadata>(
     } catch (error) {
       const damage = error instanceof DamageBehind ? error.damage : error
       const ahead = isHoldfastError(damage, 'SNAPSHOT_AHEAD') && options.source?.ahead === 'fallback'
-      if (!isDamage(damage) && !ahead) throw error
+      if (!isDamage(damage) && !ahead) throw damage
       if (!ahead) await assertStillThere(ctx, stored, damage, limits)
       if (!ahead && limits === null) throw damage
       const { sequence, manifest } = candidate

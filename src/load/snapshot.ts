@@ -1,15 +1,17 @@
 // An open snapshot. It keeps its packs open until it is disposed, so that deletes meanwhile do not matter.
 
 import type { BlockSource, DamageContext } from '../blocks/block-source.ts'
-import { openPacks, packsByLikelihood, sourceOf } from '../blocks/open-packs.ts'
+import { lazySourceOf, openPacks, packsByLikelihood, sourceOf } from '../blocks/open-packs.ts'
 import type { OpenPack } from '../blocks/pack-cache.ts'
 import { peekBlock } from '../blocks/peek-block.ts'
 import { readManifest } from '../blocks/read-manifest.ts'
 import type { StoreContext } from '../blocks/store-context.ts'
-import { HoldfastError, isDamage } from '../errors.ts'
+import { HoldfastError, isDamage, isHoldfastError } from '../errors.ts'
 import { digestsEqual } from '../format/blake3.ts'
 import { parseCid } from '../format/cid.ts'
 import type { Head, HeadSnapshot } from '../format/head.ts'
+import { fromHex } from '../format/hex.ts'
+import { STORE_ID_BYTES } from '../format/limits.ts'
 import type { Manifest } from '../format/manifest.ts'
 import { pathOf } from '../location.ts'
 import { emitProcessWarning } from '../progress.ts'
@@ -80,7 +82,7 @@ export interface Snapshot<Names extends string = string, Metadata = Record<strin
 
 /** A snapshot as it was opened, before a schema and a choice of blobs type it. */
 export interface OpenedSnapshot extends Snapshot {
-  /** The first damage that reading it met. */
+  /** The first damage that reading it met, or `SNAPSHOT_GONE`. */
   damage(): HoldfastError | null
   /** Reads and verifies a blob, and gives nothing. */
   check(name: string, options: BlobReadOptions): Promise<void>
@@ -136,7 +138,9 @@ export async function openSnapshot(
   const { location } = ctx.storage
   const resources: Resources = { sequence: entry.sequence, location, packs, files: [], disposed: false }
   try {
-    const others = once(() => openOthers(ctx, stored, needed, resources))
+    const others = ctx.storage.supports.pins
+      ? once(() => openOthers(ctx, stored, needed, resources))
+      : createNewestOthers(ctx, stored, entry, resources)
     const source = sourceOf(ctx, packs, failures, others)
     const damageContext: DamageContext = {
       code: 'SNAPSHOT_DAMAGED',
@@ -189,6 +193,49 @@ async function openOthers(
   return sourceOf(ctx, packs, failures)
 }
 
+/**
+ * The packs of the newest HEAD, where a pack that is open may be deleted: a compaction may have moved the block. Each is opened when it is
+ * looked into, those that the snapshot needs now first.
+ *
+ * @throws SNAPSHOT_GONE when the newest HEAD does not have the snapshot
+ */
+function createNewestOthers(
+  ctx: StoreContext,
+  stored: StoredHead,
+  entry: HeadSnapshot,
+  resources: Resources,
+): () => Promise<BlockSource | null> {
+  const opened = new Set(entry.packs.map((id) => stored.head.packs.find((pack) => pack.id === id)!.name))
+  let newest: { revision: number; source: BlockSource } | null = null
+  return async () => {
+    const { head } = (await ctx.storage.readHead()) ?? stored
+    const now = head.snapshots.find(
+      ({ sequence, manifest }) => sequence === entry.sequence && manifest === entry.manifest,
+    )
+    if (now === undefined) throw snapshotGone(ctx, entry, head)
+    if (resources.disposed) return null
+    if (newest?.revision === head.revision) return newest.source
+    const storeId = fromHex(head.storeId, STORE_ID_BYTES)
+    const openers = packsByLikelihood(head, now)
+      .filter((name) => !opened.has(name))
+      .map((name) => async () => {
+        const pack = await ctx.packCache.open(name, storeId)
+        resources.packs.push(pack)
+        return pack
+      })
+    newest = { revision: head.revision, source: lazySourceOf(ctx, openers) }
+    return newest.source
+  }
+}
+
+function snapshotGone(ctx: StoreContext, { sequence }: HeadSnapshot, { revision }: Head): HoldfastError {
+  return new HoldfastError(
+    'SNAPSHOT_GONE',
+    `snapshot ${sequence} of ${ctx.storage.location} was dropped by a writer while it was read, and its packs are deleted: load again`,
+    { details: { sequence, revision } },
+  )
+}
+
 function once<T>(work: () => Promise<T>): () => Promise<T> {
   let result: Promise<T> | null = null
   return () => {
@@ -237,7 +284,7 @@ function assemble(
       try {
         return await read(source)
       } catch (error) {
-        if (isDamage(error)) damage ??= error
+        if (isDamage(error) || isHoldfastError(error, 'SNAPSHOT_GONE')) damage ??= error
         throw error
       } finally {
         reading -= 1

@@ -52,12 +52,17 @@ async function assertNotOfStore(fs: FileSystem, target: string, store: string): 
 }
 
 /** Writes a new file into a directory that nobody else knows of yet. */
-export async function writeInside(fs: FileSystem, target: string, parts: AsyncIterable<Uint8Array>): Promise<void> {
+export async function writeInside(
+  fs: FileSystem,
+  target: string,
+  parts: AsyncIterable<Uint8Array>,
+  mode = NEW_FILE_MODE,
+): Promise<void> {
   await writeDurable(fs, {
     write: (file) => writeParts(file, parts),
     tempDirectory: dirname(target),
     target,
-    mode: NEW_FILE_MODE,
+    mode,
     lock: false,
   })
 }

@@ -23,6 +23,7 @@ import type { Policy } from '../history/keep.ts'
 import { mergeDamaged, nextHead } from '../history/next-head.ts'
 import { noteSave } from '../history/own-saves.ts'
 import type { PackSink, WriteSession } from '../storage/port.ts'
+import { commitShared } from './commit-shared.ts'
 import { coversOf, journalAfter } from './covers.ts'
 import { assertReusedIsGood, assertReusedIsReadable, scanDamagedPacks } from './damaged-packs.ts'
 import { type IngestRequest, ingestBlobs, isReadable } from './ingest.ts'
@@ -37,6 +38,8 @@ interface CommitRequest extends IngestRequest {
   message: string | undefined
   /** The last entry of the journal that the blobs hold the effect of. */
   covers: number | undefined
+  /** See `PersistOptions`. Another writer's snapshot may become current while this one is made. */
+  expectedHead: number | null | undefined
   policy: Policy
   packBytesMax: number
 }
@@ -105,7 +108,7 @@ function openBlocks(
     revision: head.revision + 1,
     firstPackId: head.packs.reduce((largest, { id }) => Math.max(largest, id), 0) + 1,
     packBytesMax,
-    createPack: async () => makingRoom(ctx, await session.createPack()),
+    createPack: async (revision) => makingRoom(ctx, await session.createPack(revision)),
   })
   const ids = new Map(head.packs.map(({ id, name }) => [name, id]))
   const dedup = createDedupWriter({ source, ids, damaged: [damaged, ctx.badBlocks.noted], writer })
@@ -154,6 +157,15 @@ async function commit(
   await dedup.drain()
   request.signal.throwIfAborted()
 
+  if (!ctx.storage.supports.alone) {
+    const { blobs, manifest, encoded, total } = content
+    const draft = { manifest, digest: encoded.digest, total, time, compaction }
+    const made = await commitShared(ctx, session, head, blocks, { ...draft, ...request })
+    ctx.lastPersisted = { manifest, blobs, metadata: request.metadata }
+    const compacted = compaction?.movedBytes ?? 0
+    const bytes = { total, written: made.writtenBytes - compacted, reused: dedup.reusedBytes, compacted }
+    return { sequence: made.sequence, manifest, unchanged: false, dropped: made.dropped, blobs, bytes }
+  }
   const covers = coversOf(ctx, head, request.covers)
   // The records are in the last pack, so each snapshot that has one there needs it.
   const lastPack = writer.packId
@@ -268,7 +280,10 @@ async function acknowledge(
   }
   if (await raiseCovers(ctx, session, head, current, covers)) return answer
   // An uncertain commit is not acknowledged again: the same content gets a new revision.
-  if (session.uncertain) await session.swapHead(nextHead(head, {}))
+  // Where another writer has moved HEAD meanwhile, the uncertain one can take effect no more.
+  if (session.uncertain) {
+    await session.swapHead((stored) => (stored.head.revision === head.revision ? nextHead(head, {}) : null))
+  }
   return answer
 }
 

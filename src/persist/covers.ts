@@ -16,10 +16,16 @@ const JOURNAL_BACK = 3
  */
 export async function settleCovers(ctx: StoreContext, covers: unknown): Promise<void> {
   if (covers === undefined) return
-  if (ctx.journal === null) throw coversRequired(ctx)
+  if (ctx.journal === null) {
+    throw new HoldfastError(
+      'COVERS_REQUIRED',
+      `persist: covers is of a journal, and this store object of ${ctx.storage.location} has none open. Call openJournal first`,
+      { details: { location: ctx.storage.location } },
+    )
+  }
   if (typeof covers !== 'number' || !Number.isSafeInteger(covers) || covers < 0 || covers > ctx.journal.last) {
     throw new RangeError(
-      `persist: covers is a sequence of the journal, 0 to ${ctx.journal.last}; got ${String(covers)}`,
+      `persist: covers is a sequence of the journal, 0 to ${ctx.journal.last}; got ${JSON.stringify(covers)}`,
     )
   }
   await ctx.journal.settle(covers)
@@ -27,7 +33,12 @@ export async function settleCovers(ctx: StoreContext, covers: unknown): Promise<
 
 /** @throws COVERS_REQUIRED: in a store with a journal, only its owner persists, and says what the snapshot covers */
 export function assertCovers(ctx: StoreContext, head: Head | null, covers: number | undefined): void {
-  if (head?.journal === undefined) return
+  // The first entry may be on its way, and HEAD names the journal only then.
+  const hasEntries = ctx.journal !== null && ctx.journal.last > 0
+  if (head?.journal === undefined) {
+    if (hasEntries && covers === undefined) throw coversRequired(ctx)
+    return
+  }
   if (ctx.journal === null || ctx.journal.id !== head.journal.id || covers === undefined) throw coversRequired(ctx)
   const before = coveredBy(currentOf(head), ctx.journal.id)
   if (covers < before) {

@@ -13,6 +13,7 @@ import { assertManifestCanFit } from '../format/manifest.ts'
 import { decodeValue, encodeValue, isWellFormed } from '../format/value.ts'
 import { cleanUp, type Seen } from '../gc/collect.ts'
 import { policyOf } from '../history/keep.ts'
+import { settleHead } from '../history/settle-head.ts'
 import { assertExpected, assertWritable, watchWait } from '../history/write-guards.ts'
 import { storedWatermark } from '../load/watermark.ts'
 import { refusePromise } from '../misuse.ts'
@@ -71,6 +72,7 @@ export async function persist(
         watermark,
         message: options.message,
         covers: options.covers,
+        expectedHead: options.expectedHead,
         policy,
         packBytesMax: defaults.packBytesMax,
         signal,
@@ -123,6 +125,7 @@ async function readyStore(
   assertExpected(ctx, session.stored?.head ?? null, options.expectedHead)
   assertCovers(ctx, session.stored?.head ?? null, options.covers)
   const seen = await cleanUp(ctx, session)
+  await settleHead(session)
   if (session.stored === null) {
     await session.create(randomBytes(STORE_ID_BYTES).toString('hex'), clock.now().toISOString())
   }

@@ -2,43 +2,90 @@
 
 import { join } from 'node:path'
 import { HoldfastError, isHoldfastError } from '../errors.ts'
-import { attempt, lstatOrNull } from '../fs/io.ts'
+import { attempt, isSameFile, lstatOrNull, statOrNull } from '../fs/io.ts'
 import type { DirectoryEntry, FileStat, FileSystem } from '../fs/port.ts'
+import type { Excluded } from './directory-options.ts'
 
-/** A directory whose files are blobs. */
-export interface SourceDirectory {
+/** Which directory, and what of it. */
+interface DirectoryRequest {
   root: string
   /** Of the blobs, before the first `/`. */
   name: string
+  excluded: Excluded
+  followLinks: boolean
+  keepModes: boolean
+}
+
+/** What is in a directory. */
+interface Listing {
   /**
    * Paths below `root` with `/`, sorted; directories with nothing in them end in `/`, and `root` itself is empty text
    * then.
    */
   entries: readonly string[]
+  /** Permission bits of files and directories, by path; empty unless they are kept. */
+  modes: ReadonlyMap<string, number>
 }
 
+/** A directory whose files are blobs. */
+export interface SourceDirectory extends DirectoryRequest, Listing {}
+
 /**
- * Regular files and empty directories below `root`, as in `SourceDirectory`. Links and devices are refused: a snapshot
+ * Regular files and empty directories below `root`. Links and devices are refused, unless links are followed: a snapshot
  * could not restore them.
  *
  * @throws SOURCE_FAILED, BLOB_NAME_INVALID, IO_FAILED
  */
-export async function listDirectory(fs: FileSystem, root: string, blob: string): Promise<string[]> {
+export async function listDirectory(fs: FileSystem, request: DirectoryRequest): Promise<Listing> {
+  const { root, name: blob, excluded, followLinks, keepModes } = request
   const found: string[] = []
-  async function visit(below: string): Promise<void> {
+  const modes = new Map<string, number>()
+
+  /** `around`: the directories that it is in, to notice a link back to one of them. */
+  async function visit(below: string, around: readonly FileStat[]): Promise<void> {
     const doing = `reading directory ${join(root, below)} for blob ${JSON.stringify(blob)}`
     const entries = await attempt(fs.readdir(join(root, below)), doing)
-    if (entries.length === 0) found.push(below)
+    let kept = 0
     for (const { name, kind } of entries) {
       const path = below + name
+      const stat = await statIfNeeded(path, kind)
+      const is = stat?.kind ?? kind
+      if (excluded(is === 'directory' ? `${path}/` : path)) continue
+      kept += 1
       await assertTold(fs, join(root, path), name)
-      if (kind === 'file') found.push(path)
-      else if (kind === 'directory') await visit(`${path}/`)
+      if (is === 'file') found.push(path)
+      else if (is === 'directory') await visit(`${path}/`, inside(around, path, stat))
       else throw notAFile(join(root, path), kind, blob)
+      if (keepModes && stat !== null) modes.set(is === 'directory' ? `${path}/` : path, stat.mode & 0o777)
     }
+    if (kept === 0) found.push(below)
   }
-  await visit('')
-  return found.sort()
+
+  /** Null where its kind tells enough. What a link leads to, if links are followed. */
+  async function statIfNeeded(path: string, kind: DirectoryEntry['kind']): Promise<FileStat | null> {
+    if (!keepModes && !followLinks) return null
+    const at = join(root, path)
+    if (followLinks) return await attempt(statOrNull(fs, at), `looking at ${at}`)
+    return kind === 'link' ? null : await attempt(lstatOrNull(fs, at), `looking at ${at}`)
+  }
+
+  function inside(around: readonly FileStat[], path: string, stat: FileStat | null): readonly FileStat[] {
+    if (!followLinks || stat === null) return around
+    if (around.some((directory) => isSameFile(directory, stat))) throw leadsBack(join(root, path), blob)
+    return [...around, stat]
+  }
+
+  const top = followLinks ? await attempt(statOrNull(fs, root), `looking at ${root}`) : null
+  await visit('', top === null ? [] : [top])
+  return { entries: found.sort(), modes }
+}
+
+function leadsBack(path: string, blob: string): HoldfastError {
+  return new HoldfastError(
+    'SOURCE_FAILED',
+    `blob ${JSON.stringify(blob)}: ${path} leads back to a directory that it is in, so there is no end of it; leave it out with exclude`,
+    { details: { blob, path } },
+  )
 }
 
 /** Node gives U+FFFD for bytes that are not UTF-8. Nothing is found under such a name. */
@@ -53,9 +100,10 @@ async function assertTold(fs: FileSystem, path: string, name: string): Promise<v
 
 function notAFile(path: string, kind: DirectoryEntry['kind'], blob: string): HoldfastError {
   const is = kind === 'link' ? 'a symbolic link' : 'a pipe, a socket or a device'
+  const links = kind === 'link' ? ', follow it with followLinks (if it leads anywhere)' : ''
   return new HoldfastError(
     'SOURCE_FAILED',
-    `blob ${JSON.stringify(blob)}: ${path} is ${is}, not a regular file; move it out of the directory`,
+    `blob ${JSON.stringify(blob)}: ${path} is ${is}, not a regular file; move it out of the directory${links}, or leave it out with exclude`,
     { details: { blob, path } },
   )
 }
@@ -69,17 +117,20 @@ function notAFile(path: string, kind: DirectoryEntry['kind'], blob: string): Hol
  */
 export async function assertUnchanged(
   fs: FileSystem,
-  { root, name, entries }: SourceDirectory,
+  directory: SourceDirectory,
   read: ReadonlyMap<string, FileStat>,
 ): Promise<void> {
-  const now = await listDirectory(fs, root, name)
-  const there = new Set(now)
+  const { root, name, entries, modes, followLinks } = directory
+  const now = await listDirectory(fs, directory)
+  const there = new Set(now.entries)
   const before = new Set(entries)
-  const changed = [...now.filter((path) => !before.has(path)), ...entries.filter((path) => !there.has(path))]
+  const changed = [...now.entries.filter((path) => !before.has(path)), ...entries.filter((path) => !there.has(path))]
+  for (const [path, mode] of now.modes) if ((modes.get(path) ?? mode) !== mode) changed.push(path)
   for (const path of entries) {
     const opened = read.get(join(root, path))
     if (opened === undefined || !there.has(path)) continue
-    const stat = await attempt(lstatOrNull(fs, join(root, path)), `looking at ${join(root, path)}`)
+    const looking = followLinks ? statOrNull(fs, join(root, path)) : lstatOrNull(fs, join(root, path))
+    const stat = await attempt(looking, `looking at ${join(root, path)}`)
     if (stat === null || !sameFile(opened, stat)) changed.push(path)
   }
   if (changed.length === 0) return

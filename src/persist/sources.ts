@@ -5,12 +5,14 @@ import { join } from 'node:path'
 import { HoldfastError } from '../errors.ts'
 import { assertBlobName } from '../format/blob-entry.ts'
 import { assertChunking, type Chunking } from '../format/chunking.ts'
+import { encodeModes, MODES_NAME } from '../format/directory-modes.ts'
 import { isWellFormed } from '../format/value.ts'
 import type { FileSystem } from '../fs/port.ts'
 import type { SnapshotBlob } from '../load/blob.ts'
 import { pathOf } from '../location.ts'
 import { assertOptions, type OptionTable, refusePromise } from '../misuse.ts'
 import { isOnePass, namedEntries, usedUp } from '../one-pass.ts'
+import { DIRECTORY_OPTIONS, type DirectoryOptions, excludedBy } from './directory-options.ts'
 import { listDirectory, type SourceDirectory } from './source-directory.ts'
 
 /** Saves an engine's state into `path`. Answering (or resolving to) false means that it failed. */
@@ -46,7 +48,7 @@ export type BlobInput =
   | BlobSource
   | ({ source: BlobSource } & BlobOptions)
   | ({ file: string | URL } & BlobOptions)
-  | ({ directory: string | URL } & BlobOptions)
+  | ({ directory: string | URL } & BlobOptions & DirectoryOptions)
 
 const BLOB_OPTIONS: OptionTable<BlobOptions> = { chunking: 'any', type: 'any' }
 
@@ -69,10 +71,15 @@ export async function nameSources(
   for (const [name, input] of entries) {
     assertBlobName(name)
     if (hasKey(input, 'directory')) {
-      const { directory: path, ...given } = input as { directory: string | URL } & BlobOptions
+      const { directory: path, ...all } = input as { directory: string | URL } & BlobOptions & DirectoryOptions
+      const where = `persist: blob ${JSON.stringify(name)}`
+      assertOptions(where, all, { ...BLOB_OPTIONS, ...DIRECTORY_OPTIONS })
+      const { exclude, followLinks = false, keepModes = false, ...given } = all
       const options = blobOptions(name, given)
       const root = pathOf(path, `blob ${JSON.stringify(name)}`)
-      const directory: SourceDirectory = { root, name, entries: await listDirectory(fs, root, name) }
+      const request = { root, name, excluded: excludedBy(exclude, where), followLinks, keepModes }
+      const directory: SourceDirectory = { ...request, ...(await listDirectory(fs, request)) }
+      if (keepModes) named.push({ name: `${name}/${MODES_NAME}`, source: encodeModes(directory.modes) })
       for (const entry of directory.entries) {
         const inner = `${name}/${entry}`
         assertBlobName(inner)

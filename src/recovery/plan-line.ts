@@ -1,5 +1,5 @@
-// After a HEAD was lost: which snapshots are on the line that the journal goes on from. Rollbacks are in no pack, but the journal's newest segment
-// has what they stepped over. Pure.
+// After a HEAD was lost: which snapshots are on the line that the journal goes on from. Rollbacks are in no pack, but the journal's newest
+// segment has what they stepped over. Pure.
 
 import type { HeadSnapshot } from '../format/head.ts'
 import type { RepairedJournal } from './repair-plan.ts'

@@ -243,7 +243,7 @@ async function writeRescued(
   const writer = createPackWriter({
     storeId: prepared.start.storeId,
     ...options,
-    createPack: () => session.createPack(),
+    createPack: session.createPack,
   })
   try {
     return await rescueBlocks(prepared, ids, writer)

@@ -116,17 +116,19 @@ async function onlyGood(
   { index, indexOffset }: { index: PackIndex; indexOffset: number },
   options: SalvageOptions,
 ): Promise<PackIndex> {
-  const bad = new Set<number>()
+  const isBad = new Uint8Array(index.blocks)
+  let badBlocks = 0
   for await (const step of scanPack(file, index)) {
     for (const [entry, state] of step.bad) {
       if (state === BLOCK.unreadable && !isLost(step.failure, options)) throw unreadable(file, step.failure)
-      bad.add(entry)
+      isBad[entry] = 1
     }
+    badBlocks += step.bad.size
     options.onBytes?.(step.bytes)
   }
-  if (bad.size === 0) return index
+  if (badBlocks === 0) return index
   const builder = createPackIndex()
-  for (let entry = 0; entry < index.blocks; entry++) if (!bad.has(entry)) addEntry(builder, index, entry)
+  for (let entry = 0; entry < index.blocks; entry++) if (isBad[entry] === 0) addEntry(builder, index, entry)
   return finish(builder, indexOffset)
 }
 

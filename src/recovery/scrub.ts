@@ -4,7 +4,7 @@ import { createPackCache, type OpenPack } from '../blocks/pack-cache.ts'
 import { scanPack } from '../blocks/scan-pack.ts'
 import type { StoreContext } from '../blocks/store-context.ts'
 import { clock } from '../clock.ts'
-import { isDamage, isHoldfastError } from '../errors.ts'
+import { type HoldfastError, isDamage, isHoldfastError } from '../errors.ts'
 import type { Head } from '../format/head.ts'
 import { fromHex } from '../format/hex.ts'
 import { STORE_ID_BYTES } from '../format/limits.ts'
@@ -45,8 +45,8 @@ export interface ScrubReport {
   /** `bytes` are stored bytes. */
   checked: { blocks: number; bytes: number }
   /**
-   * The journal is read whole, as the last step of a round. Null: this slice did not come to it. `skipped`: its owner has it open and wrote while
-   * it was looked at.
+   * The journal is read whole, as the last step of a round. Null: this slice did not come to it. `skipped`: its owner has it open and wrote
+   * while it was looked at.
    */
   journal: JournalCheck['state'] | null
   /** The cursor for the next slice; null when the round is complete. */
@@ -74,15 +74,17 @@ export async function scrub(
   const stored = await ctx.storage.readHead()
   const names = (stored?.head.packs ?? []).map(({ name }) => name).sort()
   const left = from === JOURNAL ? [] : names.filter((name) => from === null || name >= from.pack)
+  const missing: MissingPack[] = []
   for (const [i, name] of left.entries()) {
     const first = from !== null && from !== JOURNAL && from.pack === name ? from.block : 0
-    const done = await scrubPack(ctx, stored!.head, name, first, report, isEnough)
+    const done = await scrubPack(ctx, stored!.head, name, { first, report, missing, isEnough })
     const next = left[i + 1]
     const isLast = next === undefined && stored!.head.journal === undefined
     if (done === null && (isLast || !isEnough())) continue
     report.cursor = done !== null ? `${name}:${done}` : next === undefined ? JOURNAL : `${next}:0`
     break
   }
+  await reportMissing(ctx, stored?.head, missing, report)
   if (report.cursor === null) await scrubJournal(report, checkJournal)
   report.ok = report.problems.every(({ recorded: known }) => known === true)
   return report
@@ -99,14 +101,25 @@ async function scrubJournal(report: ScrubReport, checkJournal: CheckJournal): Pr
   report.problems.push(...problems)
 }
 
+interface MissingPack {
+  name: string
+  error: HoldfastError
+}
+
+/** What the packs of one slice share, and the block of this pack that it begins with. */
+interface Slice {
+  first: number
+  report: ScrubReport
+  missing: MissingPack[]
+  isEnough: () => boolean
+}
+
 /** Returns the number of the next block when `isEnough` stops it; null when the pack is done. */
 async function scrubPack(
   ctx: StoreContext,
   head: Head,
   name: string,
-  first: number,
-  report: ScrubReport,
-  isEnough: () => boolean,
+  { first, report, missing, isEnough }: Slice,
 ): Promise<number | null> {
   let pack: OpenPack | null = null
   try {
@@ -129,7 +142,8 @@ async function scrubPack(
     }
   } catch (error) {
     if (!isHoldfastError(error)) throw error
-    if (error.code !== 'PACK_MISSING' || (await isNamed(ctx, name))) {
+    if (error.code === 'PACK_MISSING') missing.push({ name, error })
+    else {
       if (isDamage(error)) ctx.badBlocks.notePack(name)
       report.problems.push(packProblem(head, name, error))
     }
@@ -139,10 +153,24 @@ async function scrubPack(
   }
 }
 
-/** A pack that HEAD no longer names was deleted by a writer and is not missing. */
-async function isNamed(ctx: StoreContext, name: string): Promise<boolean> {
-  const stored = await ctx.storage.readHead()
-  return stored?.head.packs.some((pack) => pack.name === name) ?? false
+/**
+ * A pack that HEAD no longer names was deleted by a writer and is not missing. HEAD is read again once for all of them: it may be large, and
+ * they may be many.
+ */
+async function reportMissing(
+  ctx: StoreContext,
+  head: Head | undefined,
+  missing: readonly MissingPack[],
+  report: ScrubReport,
+): Promise<void> {
+  if (head === undefined || missing.length === 0) return
+  const now = await ctx.storage.readHead()
+  const named = new Set(now?.head.packs.map(({ name }) => name))
+  for (const { name, error } of missing) {
+    if (!named.has(name)) continue
+    ctx.badBlocks.notePack(name)
+    report.problems.push(packProblem(head, name, error))
+  }
 }
 
 function limit(name: string, value = Number.POSITIVE_INFINITY): number {

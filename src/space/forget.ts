@@ -34,7 +34,7 @@ export interface Forgotten {
   kept: readonly { sequence: number; reasons: readonly string[] }[]
   /**
    * Stored bytes of blocks that only dropped snapshots have, index entries included. They are given back by later persists, or at once by
-   * `gc`. Null when a damaged snapshot makes that unknown.
+   * `gc`. Null when a damaged snapshot or another writer makes that unknown.
    */
   freesBytes: number | null
 }
@@ -60,11 +60,17 @@ export async function forget(
       assertWritable(ctx, stored)
       const isSame = stored.head.revision === counted.revision
       // Somebody wrote meanwhile: what goes is planned from what there is now.
-      const { answer } = isSame ? counted : await countAndPlan(ctx, selection, options)
+      let { answer } = isSame ? counted : await countAndPlan(ctx, selection, options)
       const seen = await cleanUp(ctx, session)
-      const gone = new Set(answer.dropped)
-      const snapshots = stored.head.snapshots.filter(({ sequence }) => !gone.has(sequence))
-      await session.swapHead(nextHead(stored.head, { snapshots }))
+      await session.swapHead((base) => {
+        assertWritable(ctx, base)
+        assertExpected(ctx, base.head, options.expectedHead)
+        if (base.head.revision !== stored.head.revision) {
+          answer = { ...planForget(ctx.storage.location, base.head, selection), freesBytes: null }
+        }
+        const gone = new Set(answer.dropped)
+        return nextHead(base.head, { snapshots: base.head.snapshots.filter(({ sequence }) => !gone.has(sequence)) })
+      })
       await cleanUpAfter(ctx, session, seen)
       return answer
     },

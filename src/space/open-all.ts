@@ -9,13 +9,13 @@ import type { StoredHead } from '../storage/port.ts'
 /** How often HEAD is read again when a pack that it named is gone because a writer has committed since. */
 const HEAD_READS_MAX = 16
 
-interface AllPacks {
+export interface AllPacks {
   /** All indexes are read. Packs that are missing or damaged are left out. */
   source: BlockSource
   release(): Promise<void>
 }
 
-async function openAllPacks(ctx: StoreContext, stored: StoredHead): Promise<AllPacks> {
+export async function openAllPacks(ctx: StoreContext, stored: StoredHead): Promise<AllPacks> {
   const { packs, failures } = await openPacks(
     ctx,
     stored,

@@ -4,6 +4,8 @@ import { HoldfastError } from '../errors.ts'
 import { emptyHead } from '../format/empty-head.ts'
 import { encodeHead, type Head, parseHead } from '../format/head.ts'
 import { createQueue } from '../fs/queue.ts'
+import { headFrom } from './head-from.ts'
+import { LOCAL } from './on-first-use.ts'
 import type { Inspection, PackFile, Storage, StoredHead, WriteSession } from './port.ts'
 
 /** A store in the memory of this process, for tests. */
@@ -29,8 +31,11 @@ export function memoryStorage(): Storage {
     }
   }
 
-  const session: Omit<WriteSession, 'stored' | 'previous' | 'uncertain'> = {
-    alone: true,
+  const session: Omit<WriteSession, 'stored' | 'previous' | 'uncertain' | 'swapHead'> & {
+    replaceHead(next: Head, ready?: () => Promise<unknown>): Promise<void>
+  } = {
+    locked: true,
+    collect: null,
     putBack: false,
     async create(storeId) {
       head = encodeHead(emptyHead(storeId))
@@ -70,13 +75,13 @@ export function memoryStorage(): Storage {
       target.set(bytes)
       return bytes.length
     },
-    async swapHead(next, ready) {
+    async replaceHead(next, ready) {
       await ready?.()
       previous = head === null ? null : parseHead(head, 'memory').head
       head = encodeHead(next)
     },
     async restoreHead(next) {
-      await session.swapHead(next)
+      await session.replaceHead(next)
     },
     async deletePack(name) {
       packs.delete(name)
@@ -93,6 +98,7 @@ export function memoryStorage(): Storage {
 
   return {
     location: 'memory',
+    supports: LOCAL,
     readHead,
     inspect,
     async openPack(name): Promise<PackFile> {
@@ -133,7 +139,9 @@ export function memoryStorage(): Storage {
               stored = await readHead()
             },
             async swapHead(next, ready) {
-              await session.swapHead(next, ready)
+              const made = await headFrom(next, stored)
+              if (made === null) return
+              await session.replaceHead(made, ready)
               stored = await readHead()
             },
           })

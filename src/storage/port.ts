@@ -12,17 +12,64 @@ import type { Head } from '../format/head.ts'
 export interface Storage {
   /** For messages: a path, a URL. */
   readonly location: string
+  readonly supports: Capabilities
   /** Null if no store was ever made here. A missing or damaged HEAD in an existing store is an error. */
   readHead(): Promise<StoredHead | null>
   /** Reports the store's files, good or damaged, for verify and repair. Throws only for files that cannot be read. */
   inspect(): Promise<Inspection>
   /**
-   * Opens a pack. It stays readable until it is closed, even if it is deleted meanwhile. `PACK_MISSING` if it does not
-   * exist.
+   * Opens a pack. It stays readable until it is closed, with `pins` even if it is deleted meanwhile. `PACK_MISSING` if it
+   * does not exist, from here or from the first read.
    */
   openPack(name: string): Promise<PackFile>
+  /** What lies beside HEAD and packs. Absent: this storage keeps nothing of the kind. */
+  readonly beside?: Beside | undefined
   /** Runs `task` as the only writer. */
   write<T>(options: WriteOptions, task: (session: WriteSession) => Promise<T>): Promise<T>
+}
+
+/** Files, and how many bytes they have. */
+export interface Weight {
+  count: number
+  bytes: number
+}
+
+/** Something in quarantine. What its note should say and does not is null. */
+export interface Quarantined {
+  /** In `quarantine/`. */
+  name: string
+  bytes: number
+  isDirectory: boolean
+  /** The path that it had. */
+  original: string | null
+  reason: string | null
+  /** When it was moved there, ISO 8601 in UTC. */
+  time: string | null
+  details: Readonly<Record<string, unknown>>
+}
+
+/** What a storage keeps beside HEAD and packs. */
+export interface Beside {
+  /** By name. */
+  quarantine(): Promise<Quarantined[]>
+  /** The bytes of a file in quarantine. `NOT_IN_QUARANTINE` if it is not there. */
+  read(name: string): AsyncIterable<Uint8Array>
+  /** Deletes something in quarantine, with its note. `NOT_IN_QUARANTINE` if it is not there. */
+  discard(name: string): Promise<void>
+  weigh(folder: 'files' | 'journal' | 'quarantine'): Promise<Weight>
+}
+
+/** What a storage promises beyond HEAD and immutable packs. Code above the port follows it. */
+export interface Capabilities {
+  /** A pack that is open stays readable when it is deleted. Without it, such a read is `PACK_MISSING`. */
+  readonly pins: boolean
+  /**
+   * There is one writer at a time. Without it, others may swap HEAD meanwhile: a swap is made again from their HEAD, and a pack that was
+   * completed is deleted by `collect` alone.
+   */
+  readonly alone: boolean
+  /** Quarantine moves files. Without it, it marks them: they stay where they are, and no clean-up deletes them. */
+  readonly moves: boolean
 }
 
 export interface StoredHead {
@@ -84,10 +131,11 @@ export interface WriteSession {
   /** An earlier swap's outcome is unknown: "unchanged" must not be acknowledged without a new revision. */
   readonly uncertain: boolean
   /** A lock excludes every other writer, so packs that HEAD does not name belong to nobody. */
-  readonly alone: boolean
+  readonly locked: boolean
   /** Makes an empty store at revision 0. Only if `stored` is null. */
   create(storeId: string, created: string): Promise<void>
-  createPack(): Promise<PackSink>
+  /** @param revision that the pack is meant for, as in its header */
+  createPack(revision: number): Promise<PackSink>
   /** Size in bytes of a committed pack; null if it does not exist. */
   packBytes(name: string): Promise<number | null>
   listPacks(): Promise<string[]>
@@ -106,10 +154,18 @@ export interface WriteSession {
    * `ready` resolves. HEAD is not replaced before that, nor if it rejects. `ready` is called after the new HEAD is
    * written, so that its fsyncs run beside HEAD's. `HEAD_CONFLICT`: another writer changed HEAD. `COMMIT_UNKNOWN`: HEAD
    * may or may not be replaced.
+   *
+   * A function makes the next HEAD, or null for none. It is called with `stored`, and where writers are not alone again with
+   * each HEAD that another one put there. A HEAD that is given as it is counts for `stored` only.
    */
-  swapHead(next: Head, ready?: () => Promise<unknown>): Promise<void>
+  swapHead(next: Head | MakeHead, ready?: () => Promise<unknown>): Promise<void>
+  /**
+   * Removes the previous HEAD, durably: then HEAD alone says which packs are needed. For a disk that has no room for another HEAD. Absent: this
+   * storage needs no room to replace HEAD.
+   */
+  dropPrevious?(): Promise<void>
   deletePack(name: string): Promise<void>
-  /** Moves a pack to quarantine. Returns its new path. */
+  /** Moves a pack to quarantine, or marks it. Returns the path of what is there now. */
   quarantinePack(name: string, reason: string, details: Record<string, unknown>): Promise<string>
   /** Moves one of the store's own files to quarantine, or, with `copy`, a copy of it. Returns the new path. */
   quarantineFile(
@@ -120,6 +176,29 @@ export interface WriteSession {
   ): Promise<string>
   /** Lists the temporary files of living and dead writers. */
   listTemps(): Promise<Temps>
+  /** Deletes what HEADs have given up. Null where each write does so itself. */
+  readonly collect: Collect | null
+}
+
+/** Makes the next HEAD from the one that is there. Null: nothing is to be changed. */
+export type MakeHead = (stored: StoredHead) => Head | null | Promise<Head | null>
+
+/**
+ * Deletes what HEADs have given up, and gives up what no writer has named for long. `swap` replaces HEAD by one with these changes.
+ *
+ * @param limits.graceMs a retired pack is readable for so long
+ * @param limits.orphanMs a pack that no HEAD names is kept for so long
+ */
+type Collect = (
+  limits: { graceMs: number; orphanMs: number; signal: AbortSignal | undefined },
+  swap: (change: { gone: ReadonlySet<string>; floor: number }) => Promise<void>,
+) => Promise<Collected>
+
+export interface Collected {
+  deletedPacks: number
+  deletedBytes: number
+  /** Retired packs that readers may still need. */
+  waitingPacks: number
 }
 
 interface Temps {

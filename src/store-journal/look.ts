@@ -11,8 +11,8 @@ import type { Problem } from '../recovery/problem.ts'
 import { currentCovers, DIRECTORY, type JournalFiles, journalHeadOf, segmentOf } from './place.ts'
 
 /**
- * Tells once who loads the current snapshot without the journal that the journal has more. A look that fails says nothing: whoever opens the
- * journal is told.
+ * Warns, once, who loads the current snapshot without the journal although the journal has more entries. Errors are ignored here, because
+ * whoever opens the journal gets them.
  */
 export function aheadWarning(ctx: StoreContext, files: JournalFiles | null): NonNullable<StoreContext['loaded']> {
   let isWarned = false
@@ -62,8 +62,8 @@ export async function checkStoreJournal(ctx: StoreContext, files: JournalFiles |
 }
 
 /**
- * Looks at the journal without keeping an owner out of it. What seems wrong is looked at again with the lock held, because an owner that writes
- * meanwhile can make it seem so.
+ * Looks at the journal without keeping an owner out of it. What seems wrong is looked at again with the lock held, because an owner that
+ * writes meanwhile can make it seem so.
  */
 async function lookTwice(ctx: StoreContext, files: JournalFiles | null): Promise<Look> {
   if (files === null) return NONE
@@ -71,7 +71,7 @@ async function lookTwice(ctx: StoreContext, files: JournalFiles | null): Promise
   const first = await look(ctx, files)
   if (first.error === null) return first
   if (readOnly || !lock) {
-    // It cannot be locked. An owner at work is not twice at the same place.
+    // There is no lock to take. If an owner is writing, a second look finds something else.
     const second = await look(ctx, files)
     return second.error?.message === first.error.message ? second : SKIPPED
   }

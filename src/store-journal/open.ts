@@ -14,11 +14,12 @@ import { JOURNAL_LOCK } from '../journal/lock.ts'
 import type { OwnedJournal } from '../journal/owned.ts'
 import { withoutRanges } from '../journal/plan-recovery.ts'
 import type { Range } from '../journal/segment.ts'
+import { oneByOne } from './one-by-one.ts'
 import type { Journal, JournalEntry, JournalOptions } from './options.ts'
 import { currentCovers, DIRECTORY, type JournalFiles, markOf, placeOf, rangeOf, seenOf, segmentOf } from './place.ts'
 
 const JOURNAL_BYTES_MAX = 4 * 1024 ** 3
-/** Where a snapshot covers a part, what is left is known to 256 KiB. */
+/** Marks are 256 KiB apart, so a smaller limit could not be kept. */
 const JOURNAL_BYTES_LEAST = 1024 * 1024
 
 /** @throws JOURNAL_UNSUPPORTED, READ_ONLY, JOURNAL_LOCKED, JOURNAL_DAMAGED, STORE_ROLLED_BACK, IO_FAILED, NO_SPACE */
@@ -49,10 +50,15 @@ export async function openStoreJournal(
   }
   const { changes = 1, lockWaitMs = 0, signal, maxPendingBytes, maxJournalBytes = JOURNAL_BYTES_MAX } = options
   if (!Number.isSafeInteger(changes) || changes < 0)
-    throw new RangeError(`openJournal: changes is a version, got ${changes}`)
-  if (!(maxJournalBytes >= JOURNAL_BYTES_LEAST)) {
+    throw new RangeError(`openJournal: changes is an integer from 0, got ${JSON.stringify(changes)}`)
+  if (maxPendingBytes !== undefined && !(typeof maxPendingBytes === 'number' && maxPendingBytes >= 1)) {
     throw new RangeError(
-      `openJournal: maxJournalBytes is at least ${JOURNAL_BYTES_LEAST} bytes, got ${String(maxJournalBytes)}`,
+      `openJournal: maxPendingBytes is a number of bytes from 1, got ${JSON.stringify(maxPendingBytes)}`,
+    )
+  }
+  if (!(typeof maxJournalBytes === 'number' && maxJournalBytes >= JOURNAL_BYTES_LEAST)) {
+    throw new RangeError(
+      `openJournal: maxJournalBytes is at least ${JOURNAL_BYTES_LEAST} bytes, got ${JSON.stringify(maxJournalBytes)}`,
     )
   }
   await ensureStore(ctx, signal)
@@ -72,8 +78,8 @@ export async function openStoreJournal(
 }
 
 /**
- * HEAD first: while it names the old journal, nothing of that may be missing. What is left of it when HEAD does not name it any more is refused by
- * the next opening, which may start over again.
+ * HEAD is changed first: as long as it names the old journal, none of its files may be missing. After a crash between the two steps, the
+ * next opening is refused, and may start over again.
  */
 async function abandonJournal(ctx: StoreContext, { fs, root }: JournalFiles): Promise<void> {
   await ctx.storage.write({ waitMs: Number.POSITIVE_INFINITY }, async (session) => {
@@ -110,17 +116,19 @@ function ownerOf(owned: OwnedJournal): NonNullable<StoreContext['journal']> {
     },
     mark: (sequence) => markOf(owned.markFor(sequence)),
     async settle(sequence) {
+      // What another owner appended under the same sequences would count as covered, and never be replayed.
+      await owned.assertHeld()
       try {
         await owned.waitFor(sequence)
       } catch (error) {
-        // The snapshot that heals a failed journal holds what nobody knows to be durable.
+        // After a failure nobody knows which entries are durable, and this snapshot is what makes their effect durable.
         if (owned.failed === null) throw error
       }
     },
     async committed(covers, snapshot, first) {
       await owned.heal({ sequence: covers, snapshot })
       owned.covered(covers)
-      // What is left of this is deleted after the next snapshot.
+      // If that fails, the next snapshot deletes them.
       if (first !== null) await owned.removeBefore(segmentOf(first)).catch(() => undefined)
     },
   }
@@ -135,7 +143,7 @@ function firstLost(lost: readonly Range[], skips: readonly Range[], after: numbe
 function journalOf(ctx: StoreContext, owned: OwnedJournal, maxJournalBytes: number): Journal {
   let isWarned = false
 
-  /** Once, until a snapshot has brought it below half again. */
+  /** Warns once, and again only after a snapshot brought it below half. */
   function warnAtHalf(): void {
     const { uncoveredBytes } = owned
     const isHalf = uncoveredBytes >= maxJournalBytes / 2
@@ -151,7 +159,7 @@ function journalOf(ctx: StoreContext, owned: OwnedJournal, maxJournalBytes: numb
     isWarned = isHalf
   }
 
-  async function* read({ after }: { after?: number } = {}): AsyncGenerator<JournalEntry> {
+  async function* readBatches({ after }: { after?: number } = {}): AsyncGenerator<JournalEntry[]> {
     if (after !== undefined && !(Number.isSafeInteger(after) && after >= 0)) {
       throw new RangeError(`journal.read: after is a sequence, got ${after}`)
     }
@@ -160,9 +168,13 @@ function journalOf(ctx: StoreContext, owned: OwnedJournal, maxJournalBytes: numb
     const skips = (covers?.skips ?? []).map(rangeOf)
     const begin = after ?? covers?.sequence ?? 0
     const lost = firstLost(owned.lost, skips, begin)
-    for await (const { sequence, data } of owned.read(begin)) {
-      if (skips.some(({ first, last }) => sequence >= first && sequence <= last)) continue
-      yield { sequence, data, afterLoss: sequence > lost }
+    const isSkipped = ({ sequence }: JournalEntry): boolean =>
+      skips.some(({ first, last }) => sequence >= first && sequence <= last)
+    for await (const entries of owned.read(begin)) {
+      const left = skips.length === 0 ? entries : entries.filter((entry) => !isSkipped(entry))
+      if (left.length === 0) continue
+      if (left.at(-1)!.sequence > lost) for (const entry of left) entry.afterLoss = entry.sequence > lost
+      yield left
     }
   }
 
@@ -198,7 +210,8 @@ function journalOf(ctx: StoreContext, owned: OwnedJournal, maxJournalBytes: numb
     assertTakes: owned.assertTakes,
     flush: owned.flush,
     durable: owned.waitFor,
-    read,
+    read: (request) => oneByOne(readBatches(request)),
+    readBatches,
     close,
     [Symbol.asyncDispose]: close,
   }

@@ -11,13 +11,13 @@ export interface JournalOptions {
   /** Entries that wait for the disk may take this much memory, in bytes; default 64 MiB. Then `JOURNAL_BUSY`. */
   maxPendingBytes?: number | undefined
   /**
-   * Entries that no snapshot covers may take this much of the disk, in bytes; default 4 GiB, at least 1 MiB. Then `JOURNAL_FULL`, and at half of it
-   * the warning `JOURNAL_GROWS`.
+   * Entries that no snapshot covers may take this much of the disk, in bytes; default 4 GiB, at least 1 MiB. Then `JOURNAL_FULL`, and at
+   * half of it the warning `JOURNAL_GROWS`.
    */
   maxJournalBytes?: number | undefined
   /**
-   * Begins a new journal, whatever became of the old one: its entries are never replayed again. Its files go into `quarantine/`. For a journal that
-   * is damaged, when what it holds comes from somewhere else.
+   * Begins a new journal, whatever became of the old one: its entries are never replayed again. Its files go into `quarantine/`. For a
+   * journal that is damaged, when what it holds comes from somewhere else.
    */
   startOver?: boolean | undefined
   /** Rejects with `signal.reason`. */
@@ -68,12 +68,14 @@ export interface Journal {
   /** Resolves when this entry is durable. */
   durable(sequence: number): Promise<void>
   /**
-   * Durable entries in order, from the one after `after` on; default: those that the current snapshot does not cover. Entries that a rollback
-   * stepped over are left out.
+   * Durable entries in order, from the one after `after` on; default: those that the current snapshot does not cover. Entries that a
+   * rollback stepped over are left out.
    *
    * @throws JOURNAL_GAP, JOURNAL_DAMAGED, IO_FAILED
    */
   read(options?: { after?: number }): AsyncIterable<JournalEntry>
+  /** As `read`, some thousand entries at a time: several times as fast when they are small. */
+  readBatches(options?: { after?: number }): AsyncIterable<JournalEntry[]>
   /** Waits until everything that was appended is durable, and lets others open the journal. */
   close(): Promise<void>
   [Symbol.asyncDispose](): Promise<void>

@@ -8,9 +8,9 @@ import type { FileSystem } from '../fs/port.ts'
 import { nextHead } from '../history/next-head.ts'
 import { assertWritable } from '../history/write-guards.ts'
 import type { Durable, Mark } from '../journal/appender.ts'
+import type { JournalHead } from '../journal/find-chain.ts'
 import { JOURNAL_LOCK } from '../journal/lock.ts'
 import type { JournalPlace, JournalState, NamedSegment } from '../journal/place.ts'
-import type { JournalHead } from '../journal/plan-recovery.ts'
 import type { Range, SegmentName } from '../journal/segment.ts'
 
 /** Where a store may have a journal. */

@@ -1,7 +1,7 @@
 // What a repair makes of a store's journal: names it again when HEAD was lost, and records what cannot be read. It changes nothing itself.
 
 import { join } from 'node:path'
-import type { JournalHead } from '../journal/plan-recovery.ts'
+import type { JournalHead } from '../journal/find-chain.ts'
 import type { Range } from '../journal/segment.ts'
 import type { JournalQuestion, RepairedJournal } from '../recovery/repair-plan.ts'
 import { DIRECTORY, headJournalOf, type JournalFiles, journalHeadOf } from './place.ts'

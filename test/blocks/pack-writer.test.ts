@@ -42,7 +42,7 @@ test('what is discarded while its pack becomes durable is gone when that is said
       revision: 1,
       firstPackId: 1,
       packBytesMax: 2 ** 20,
-      createPack: () => session.createPack(),
+      createPack: session.createPack,
     })
     const bytes = randomBytes(1000)
     writer.append(bytes, blake3(bytes), CODEC_RAW, KIND.chunk, null)

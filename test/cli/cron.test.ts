@@ -1,9 +1,11 @@
 // `snapshots --max-age`, and the snapshots that can be written down.
 
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { openStore } from '../../src/index.ts'
 import { scratch } from '../support/scratch.ts'
+import { files } from '../support/tree.ts'
 import { done, holdfast } from './holdfast.ts'
 
 test('--max-age has an exit code of its own, and a document', async () => {
@@ -48,13 +50,51 @@ test('a snapshot is meant by its number, a tag, or as so many before the current
   expect((await holdfast(['snapshots', '--json'], { env: { HOLDFAST_STORE: '' } })).exit).toBe(2)
 })
 
-test('a save by hand drops nothing, unless it is told to', async () => {
+test('a save by hand drops nothing, and forget drops what it is told to', async () => {
   const store = join(scratch(), 'store')
   for (const input of ['1', '2', '3', '4', '5']) await done(['persist', '--init', 'a=-', '-s', store], { input })
-  const kept = async () => (await done(['snapshots', '-s', store, '--json'])).document.snapshots.length
-  expect(await kept()).toBe(5)
-  await done(['persist', 'a=-', '--keep-last', '2', '-s', store], { input: '6' })
-  expect(await kept()).toBe(2)
+  await done(['tag', 'v1', '--at', '2', '-s', store])
+  const kept = async () =>
+    (await done(['snapshots', '-s', store, '--json'])).document.snapshots.map(
+      ({ sequence }: { sequence: number }) => sequence,
+    )
+  expect(await kept()).toEqual([5, 4, 3, 2, 1])
+  const policy = ['forget', '--keep-last', '2', '-s', store, '--json']
+  const planned = await done([...policy, '--dry-run'])
+  expect(planned.document).toMatchObject({
+    dryRun: true,
+    dropped: [3, 1],
+    kept: [{ sequence: 5 }, { sequence: 4 }, { sequence: 2 }],
+  })
+  expect(planned.document.kept[2].reasons).toEqual(['tag v1'])
+  expect(await kept()).toEqual([5, 4, 3, 2, 1])
+  expect((await done(policy)).document).toMatchObject({ dropped: [3, 1], freesBytes: planned.document.freesBytes })
+  expect(await kept()).toEqual([5, 4, 2])
+  for (const [name, code] of Object.entries({
+    current: 'SNAPSHOT_CURRENT',
+    2: 'SNAPSHOT_TAGGED',
+    9: 'SNAPSHOT_NOT_FOUND',
+  })) {
+    expect(await holdfast(['forget', name, '-s', store, '--json'])).toMatchObject({ exit: 15, failure: { code } })
+  }
+  expect((await holdfast(['forget', '-s', store])).exit).toBe(2)
+  expect((await done(['forget', 'tag:v1', 'current~1', '-s', store, '--json'])).document.dropped).toEqual([4, 2])
+  const saved = await done(['persist', 'a=-', '--keep-last', '1', '-s', store, '--json'], { input: '6' })
+  expect(saved.document.dropped).toEqual([5])
+})
+
+test('gc gives back what was forgotten, and erases it when it is told to', async () => {
+  const store = join(scratch(), 'store')
+  const secret = 'a marker that nobody else writes'
+  await done(['persist', '--init', 'a=-', '-s', store], { input: `${secret} ${'x'.repeat(100_000)}` })
+  await done(['persist', 'a=-', '-s', store], { input: 'two' })
+  await done(['forget', '1', '-s', store])
+  const planned = await done(['gc', '--complete', '--dry-run', '-s', store, '--json'])
+  expect(planned.document).toMatchObject({ dryRun: true, done: true, deadBytes: 0 })
+  const { document } = await done(['gc', '--complete', '-s', store, '--json'])
+  expect(document).toMatchObject({ done: true, deadBytes: 0, freedBytes: planned.document.freedBytes })
+  for (const path of files(store)) expect(readFileSync(join(store, path)).includes(secret), path).toBe(false)
+  expect((await done(['gc', '-s', store])).stdout).toBe('There is nothing to give back.\n')
 })
 
 test('metadata and a watermark go in and come out as DAG-JSON', async () => {
@@ -79,4 +119,12 @@ test('metadata and a watermark go in and come out as DAG-JSON', async () => {
   const conflict = await holdfast(['persist', 'a=-', '--expected-head', 'none', '-s', store, '--json'], { input: 'y' })
   expect(conflict).toMatchObject({ exit: 12, failure: { code: 'HEAD_CONFLICT' } })
   await done(['persist', 'a=-', '--expected-head', 'current', '-s', store], { input: 'y' })
+  for (const verb of [
+    ['rollback', '1'],
+    ['tag', 'v1'],
+    ['forget', '1'],
+  ]) {
+    const ran = await holdfast([...verb, '--expected-head', '1', '-s', store, '--json'])
+    expect(ran, verb[0]).toMatchObject({ exit: 12, failure: { code: 'HEAD_CONFLICT' } })
+  }
 })

@@ -1,8 +1,20 @@
 // Each method of a store has a verb.
 
+import { readFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { Command } from 'commander'
 import { expect, test } from 'vitest'
 import { VERBS } from '../../src/cli/verbs.ts'
+import { HISTORY_OPTIONS } from '../../src/history/history.ts'
 import { memory } from '../../src/index.ts'
+import { PERSIST_OPTIONS } from '../../src/persist/options.ts'
+import { REPAIR_OPTIONS } from '../../src/recovery/repair-plan.ts'
+import { SCRUB_OPTIONS } from '../../src/recovery/scrub.ts'
+import { VERIFY_OPTIONS } from '../../src/recovery/verify.ts'
+import { COPY_OPTIONS } from '../../src/space/copy.ts'
+import { DIFF_OPTIONS } from '../../src/space/diff.ts'
+import { FORGET_OPTIONS } from '../../src/space/forget.ts'
+import { GC_OPTIONS } from '../../src/space/gc.ts'
 import { done } from './holdfast.ts'
 
 /** Methods without a verb of their name, and why. */
@@ -16,7 +28,10 @@ const names = VERBS.map(({ usage }) => usage.split(' ')[0]!)
 
 test('every method of Store has a verb, or a reason to have none', async () => {
   await using store = memory()
-  const methods = Object.keys(store).filter((name) => typeof store[name as keyof typeof store] === 'function')
+  // `quarantine` is an object of methods.
+  const methods = Object.keys(store).filter((name) => typeof store[name as keyof typeof store] !== 'string')
+  const actions = VERBS.find(({ usage }) => usage.startsWith('quarantine '))!.description
+  for (const action of Object.keys(store.quarantine)) expect(actions).toContain(action)
   expect(methods.length).toBeGreaterThan(10)
   expect(methods.filter((name) => !names.includes(name)).sort()).toEqual(Object.keys(EXCUSED).sort())
 })
@@ -33,4 +48,57 @@ test('every verb is in the help, and has its own help with examples', async () =
   const help = await done(['help', 'rollback'])
   expect(help.stdout).toContain('$ holdfast rollback current~1')
   expect((await done(['rollback', '--help'])).stdout).toBe(help.stdout)
+})
+
+/** Options that every verb handles in the same way: Ctrl-C, the line of progress, --lock-wait. */
+const COMMON = ['signal', 'onProgress', 'lockWaitMs']
+
+/** Of each method, its options and which flag stands for one of another name; null: what has none, and why. */
+const METHODS: Record<string, { table: object; flags: Record<string, string | null> }> = {
+  persist: {
+    table: PERSIST_OPTIONS,
+    flags: {
+      blobs: 'arguments',
+      keep: 'keepDaily',
+      // A function of the program that owns the source.
+      sourceVersion: null,
+      sameBlobs: null,
+    },
+  },
+  forget: { table: FORGET_OPTIONS, flags: {} },
+  copy: { table: COPY_OPTIONS, flags: {} },
+  diff: { table: DIFF_OPTIONS, flags: {} },
+  // The grace time is for object stores, and the program opens directories.
+  gc: { table: GC_OPTIONS, flags: { budgetMs: 'budgetTime', graceMs: null } },
+  rollback: { table: HISTORY_OPTIONS, flags: {} },
+  tag: { table: HISTORY_OPTIONS, flags: {} },
+  verify: { table: VERIFY_OPTIONS, flags: { level: 'quick' } },
+  scrub: { table: SCRUB_OPTIONS, flags: { maxMs: 'maxTime' } },
+  repair: { table: REPAIR_OPTIONS, flags: { mayDrop: 'dropIncomplete' } },
+}
+
+test.each(Object.entries(METHODS))(
+  'every option of %s has a flag, or a reason to have none',
+  (name, { table, flags }) => {
+    const verb = VERBS.find(({ usage }) => usage.split(' ')[0] === name)!
+    const command = new Command(name)
+    verb.options?.(command)
+    const known = ['arguments', ...command.options.map((option) => option.attributeName())]
+    const missing = Object.keys(table)
+      .filter((option) => !COMMON.includes(option) && flags[option] !== null)
+      .filter((option) => !known.includes(flags[option] ?? option))
+    expect(missing).toEqual([])
+  },
+)
+
+test('the published schema has a document for every verb but cat, which writes bytes', () => {
+  const require = createRequire(import.meta.url)
+  const schema = JSON.parse(readFileSync(require.resolve('holdfast/command-line.schema.json'), 'utf8')) as {
+    $defs: Record<string, { properties?: { command?: { const?: string; enum?: string[] } } }>
+  }
+  const commands = Object.values(schema.$defs).flatMap(({ properties }) => {
+    const { const: one, enum: several = [] } = properties?.command ?? {}
+    return one === undefined ? several : [one]
+  })
+  expect([...new Set(commands)].sort()).toEqual(names.filter((name) => name !== 'cat').sort())
 })

@@ -1,6 +1,6 @@
 // Restoring: names that would lead out, directories, and the files of engines that are not installed.
 
-import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { persistEngine } from '../../src/engines/adapter.ts'
@@ -44,7 +44,12 @@ test('a directory goes in and comes back, alone or among others, from a snapshot
   expect(unknown).toMatchObject({ exit: 15, failure: { code: 'BLOB_NOT_FOUND' } })
   const inside = await holdfast(['restore', '-o', join(store, 'packs/x'), '-s', store, '--json'])
   expect(inside).toMatchObject({ exit: 2, failure: { code: 'USAGE' } })
-  expect(readdirSync(directory).sort()).toEqual(['old', 'store'])
+  symlinkSync(join(store, 'packs'), join(directory, 'link'))
+  for (const out of ['link', 'link/x', 'store']) {
+    const ran = await holdfast(['restore', '-o', join(directory, out), '-s', store, '--json'])
+    expect(ran, out).toMatchObject({ exit: 2, failure: { code: 'USAGE' } })
+  }
+  expect(readdirSync(directory).sort()).toEqual(['link', 'old', 'store'])
 })
 
 /** A file as usearch writes it: three vectors of 8 bytes, the second node with a level above. */

@@ -1,6 +1,10 @@
-import { expect, test } from 'vitest'
-import { progressText } from '../../src/cli/progress-line.ts'
+// Lines for people: what is harmless, what fits, and what is told of long work.
+
+import { Writable } from 'node:stream'
+import { expect, test, vi } from 'vitest'
+import { createProgressLine, progressText } from '../../src/cli/progress-line.ts'
 import { cutTo, durationText, printable, render, sizeText, table, width } from '../../src/cli/screen.ts'
+import { clock } from '../../src/clock.ts'
 
 test('nothing that a store holds can drive a terminal, forge a line, or turn the direction of text', () => {
   expect(printable('\u001b[2Jred\u0007\u009b31m')).toBe('\\x1b[2Jred\\x07\\x9b31m')
@@ -86,4 +90,40 @@ test('progress tells how much, how fast and how long', () => {
     'reading a: 10 B',
   )
   expect(progressText({ phase: 'waiting', waitedMs: 4000 }, 0)).toBe('waiting for another writer: 4 s')
+})
+
+test('progress is drawn after half a second, and not at all for what is done by then', async () => {
+  const timers: { callback: () => void; ms: number }[] = []
+  const start = vi.spyOn(clock, 'startTimer').mockImplementation((callback, ms) => {
+    timers.push({ callback, ms })
+    return { unref: () => undefined } as unknown as NodeJS.Timeout
+  })
+  const stop = vi.spyOn(clock, 'stopTimer').mockImplementation(() => undefined)
+  try {
+    let drawn = ''
+    const stream = Object.assign(
+      new Writable({
+        write(bytes, _encoding, done) {
+          drawn += String(bytes)
+          done()
+        },
+      }),
+      { columns: 40, rows: 20, isTTY: true },
+    ) as unknown as NodeJS.WriteStream
+    const quick = createProgressLine('tag', stream)
+    expect(timers.map(({ ms }) => ms)).toEqual([500])
+    quick.end()
+    timers.pop()!.callback()
+    await vi.dynamicImportSettled()
+    expect(drawn).toBe('')
+
+    const slow = createProgressLine('verify', stream)
+    slow.onProgress({ phase: 'verifying', bytes: 10, totalBytes: 1000 })
+    timers.pop()!.callback()
+    await vi.waitFor(() => expect(drawn).toContain('verifying: 10 B of 1000 B (1 %)'))
+    slow.end()
+  } finally {
+    start.mockRestore()
+    stop.mockRestore()
+  }
 })

@@ -66,7 +66,7 @@ describe.skipIf(!hasTerminal)('in a terminal', () => {
 
   test('progress appears after half a second, with what was read, and is gone in the end', async () => {
     const store = join(scratch(), 'store')
-    const slow = '(head -c 6000000 /dev/urandom; sleep 1.5; head -c 6000000 /dev/urandom; sleep 1)'
+    const slow = '(sleep 3; head -c 6000000 /dev/urandom; sleep 1; head -c 6000000 /dev/urandom; sleep 1)'
     const { exit, raw, screen } = await inTerminal(`${slow} | holdfast persist --init big=- -s ${store}`)
     expect(exit).toBe(0)
     expect(raw).toMatch(/persist: \d+ m?s/)
@@ -81,12 +81,6 @@ describe.skipIf(!hasTerminal)('in a terminal', () => {
     const { raw } = await inTerminal(`${slow} | holdfast persist --init big=- -s ${store} ${how}`)
     expect(existsSync(join(store, 'HEAD.json'))).toBe(true)
     expect(raw).not.toMatch(/reading|persist: /)
-  })
-
-  test('a quick command shows none', async () => {
-    const store = await storeWithHistory()
-    const { raw } = await inTerminal(`holdfast tag v1 -s ${store}`)
-    expect(raw.trim()).toMatch(/^snapshot 2 of .* is tagged v1$/)
   })
 
   test('Ctrl-C leaves the store as it was, and says so', async () => {

@@ -237,6 +237,7 @@ test('what an adapter saves beside the file is read, though the file is the same
   let beside = 'one'
   const adapter = plain<object>({
     name: 'mine',
+    revision: () => beside,
     save: async (_, { saveFile }) => ({ blobs: { beside }, file: await saveFile((to) => writeFileSync(to, 'kelp')) }),
     restore: async (blobs) => ({ beside: await blobs.blob('beside').text(), at: await blobs.file() }),
   })

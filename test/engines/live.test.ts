@@ -102,6 +102,48 @@ test('what cannot be kept is refused, and nothing is applied', async () => {
   await live.close()
 })
 
+test('wrong options are refused before anything is opened', async () => {
+  const made = disk()
+  const store = openOn(made.start())
+  const wrong: [object | undefined, string][] = [
+    [undefined, 'create is missing'],
+    [{ apply: plain.apply }, 'create is missing'],
+    [{ create: plain.create }, 'apply is missing'],
+    [{ ...plain, aply: 1 }, 'did you mean apply'],
+    [{ ...plain, create: () => undefined }, 'create gave no engine'],
+    [{ ...plain, changes: {} }, 'changes.version'],
+    [{ ...plain, changes: { version: 2, upgrade: 'x' } }, 'changes.upgrade'],
+    [{ ...plain, saveAfterBytes: '5' }, 'saveAfterBytes'],
+    [{ ...plain, maxJournalBytes: '5' }, 'maxJournalBytes'],
+  ]
+  for (const [options, words] of wrong) {
+    await expect(openEngine(store, ledger, options as never)).rejects.toThrow(words)
+  }
+  const live = await openEngine<Ledger, Change>(store, ledger, plain)
+  await expect(live.change({ add: 1 }, { watermak: 1 } as never)).rejects.toThrow('did you mean watermark')
+  await expect(live.change({ add: 1 }, null as never)).rejects.toThrow(TypeError)
+  expect(live.engine.applied).toEqual([])
+  await live.close()
+})
+
+test('a change inside apply is refused: the journal would have the two in another order', async () => {
+  const made = disk()
+  const killed = made.start()
+  const inner: Promise<unknown>[] = []
+  const apply = (engine: Ledger, { add }: Change): void => {
+    engine.applied.push(add)
+    if (add === 1) inner.push(live.change({ add: 2 }).catch((error: unknown) => error))
+  }
+  const live: LiveEngine<Ledger, Change> = await openOnProcess(killed, { apply })
+  await live.change({ add: 1 })
+  expect(await inner[0]).toBeInstanceOf(TypeError)
+  await live.change({ add: 3 })
+  killed.kill()
+  const again = await openOnProcess(made.start())
+  expect(again.engine.applied).toEqual([1, 3])
+  await again.close()
+})
+
 describe('when apply throws', () => {
   test('nothing is journalled, and the caller gets the error', async () => {
     const made = disk()
@@ -217,6 +259,38 @@ test('a journal that failed is healed by a snapshot, and no change is lost or re
   killed.kill()
   const again = await openOnProcess(made.start())
   expect(again.engine.applied).toEqual([1, 2, 3])
+  await again.close()
+})
+
+test('a journal that failed on a full disk goes on by itself when there is room again', async () => {
+  const made = disk()
+  const live = await openOnProcess(made.start(), { everyMs: 1_000_000, retryMs: 5, retryLimitMs: 20 })
+  await live.change({ add: 1 })
+  made.onCall = ({ name }) => (name === 'write' ? { error: 'ENOSPC' } : undefined)
+  await expect(live.change({ add: 2 })).rejects.toMatchObject({ code: 'CHANGE_UNKNOWN' })
+  await waitFor(() => live.lag().failures > 1)
+  await expect(live.change({ add: 3 })).rejects.toMatchObject({ code: 'JOURNAL_FAILED' })
+  made.onCall = null
+  await waitFor(() => live.lag().journalError === null)
+  expect(await live.change({ add: 4 })).toEqual({ sequence: 3 })
+  expect(live.engine.applied).toEqual([1, 2, 4])
+  await live.close()
+})
+
+test('an owner whose lock file was deleted saves nothing over what the next owner acknowledged', async () => {
+  const made = disk()
+  const first = made.start()
+  const live = await openOnProcess(first)
+  await live.change({ add: 1 })
+  await first.fs.unlink(`${STORE}/journal.lock`)
+  const second = made.start()
+  const other = await openOnProcess(second)
+  await expect(live.change({ add: 2 })).rejects.toMatchObject({ code: 'CHANGE_UNKNOWN' })
+  await other.change({ add: 3 })
+  await expect(live.close()).rejects.toMatchObject({ code: 'JOURNAL_LOCKED' })
+  second.kill()
+  const again = await openOnProcess(made.start())
+  expect(again.engine.applied).toEqual([1, 3])
   await again.close()
 })
 

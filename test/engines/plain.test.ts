@@ -2,9 +2,9 @@
 
 import { writeFileSync } from 'node:fs'
 import { Readable } from 'node:stream'
-import { expect, test, vi } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { type Alongside, persistEngine } from '../../src/engines/adapter.ts'
-import { plain } from '../../src/engines/plain.ts'
+import { type PlainOptions, plain } from '../../src/engines/plain.ts'
 import { memory } from '../../src/index.ts'
 import { captureBytes, privateHome, saveInto } from '../../src/local/saved-file.ts'
 import { rejects } from '../support/rejects.ts'
@@ -50,6 +50,65 @@ test('what an asynchronous save holds is released, whatever comes of it', async 
   const wrong = Promise.resolve({}) as unknown as Record<string, string>
   await expect(persistEngine(memory(), asynchronous(wrong), {})).rejects.toThrow(TypeError)
   expect(release).toHaveBeenCalledTimes(3)
+})
+
+describe('a save that awaits', () => {
+  const awaiting = (answer: object, more: object = {}) =>
+    plain({
+      name: 'mine',
+      async save() {
+        await Promise.resolve()
+        return { blobs: { a: 'x' }, ...answer }
+      },
+      restore: async () => ({}),
+      ...more,
+    })
+
+  test.each<[string, object]>([
+    ['nothing that tells whether the engine changed', {}],
+    ['a revision that cannot tell', { revision: () => undefined }],
+  ])('is refused by name with %s, and releases what it holds', async (_, more) => {
+    const release = vi.fn()
+    const error = await rejects(persistEngine(memory(), awaiting({ release }, more), {}), 'SOURCE_FAILED')
+    expect(error.message).toMatch(/^the save of mine awaits.*revision.*sourceVersion.*captured: true/)
+    expect(error.details).toEqual({ engine: 'mine' })
+    expect(release).toHaveBeenCalledTimes(1)
+  })
+
+  test('is taken with a revision, a sourceVersion, or the word of the caller', async () => {
+    await persistEngine(memory(), awaiting({}, { revision: () => 1 }), {})
+    await persistEngine(memory(), awaiting({}), {}, { sourceVersion: () => 1 })
+    await persistEngine(memory(), awaiting({ captured: true }), {})
+  })
+
+  test('and whose source version moves is SOURCE_CHANGED', async () => {
+    let version = 0
+    await rejects(persistEngine(memory(), awaiting({}), {}, { sourceVersion: () => version++ }), 'SOURCE_CHANGED')
+  })
+
+  test('nothing is taken, though it is an async function', async () => {
+    const quiet = plain({ name: 'mine', save: async () => 'x', restore: async () => ({}) })
+    await persistEngine(memory(), quiet, {})
+  })
+
+  test('only for the file that the engine saves at once is taken; later, or with blobs beside it, it is refused', async () => {
+    const into = (path: string): void => writeFileSync(path, 'x')
+    const saving = (save: PlainOptions<object>['save']): Promise<unknown> =>
+      persistEngine(memory(), plain({ name: 'mine', save, restore: async () => ({}) }), {})
+    await saving((_, { saveFile }) => saveFile(into))
+    await saving(async (_, { saveFile }) => ({ blobs: {}, file: await saveFile(into) }))
+    await rejects(
+      saving(async (_, { saveFile }) => {
+        await Promise.resolve()
+        return await saveFile(into)
+      }),
+      'SOURCE_FAILED',
+    )
+    await rejects(
+      saving(async (_, { saveFile }) => ({ file: await saveFile(into), blobs: { beside: 'x' } })),
+      'SOURCE_FAILED',
+    )
+  })
 })
 
 test('an asynchronous save of an engine that changes meanwhile is SOURCE_CHANGED, by its revision', async () => {

@@ -2,7 +2,7 @@
 // housekeeping and files.
 
 import { crashSuite } from './crash-suite.ts'
-import { histories, housekeeping } from './scenarios.ts'
+import { fullDisk, histories, housekeeping } from './scenarios.ts'
 import { files, removals } from './scenarios-files.ts'
 
-crashSuite('history, housekeeping and files', [...histories, ...housekeeping, ...files, ...removals])
+crashSuite('history, housekeeping and files', [...histories, ...fullDisk, ...housekeeping, ...files, ...removals])

@@ -3,7 +3,8 @@
 // never damage, and never loses an acknowledged entry.
 
 import { beforeAll, describe, expect, test } from 'vitest'
-import { type JournalHead, planRecovery, type ReadPlan, type RecoveryPlan } from '../../src/journal/plan-recovery.ts'
+import type { JournalHead } from '../../src/journal/find-chain.ts'
+import { planRecovery, type ReadPlan, type RecoveryPlan } from '../../src/journal/plan-recovery.ts'
 import { planSkip } from '../../src/journal/plan-repair.ts'
 import type { SegmentFacts } from '../../src/journal/scan.ts'
 import type { Range } from '../../src/journal/segment.ts'

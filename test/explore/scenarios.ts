@@ -79,6 +79,28 @@ export const persists: Scenario[] = [
   },
 ]
 
+/** Whatever HEAD.prev.json needs is there, if it is: it is what a load goes on from when HEAD.json is lost. */
+function assertPreviousComplete(image: DirectoryImage): void {
+  const files = new Set(filesBelow(image, STORE))
+  if (!files.has('HEAD.prev.json')) return
+  const { head } = parseHead(bytesAt(image, `${STORE}/HEAD.prev.json`), 'HEAD.prev.json')
+  for (const { name } of head.packs) {
+    if (!files.has(`packs/${name}.pack`)) throw new Error(`HEAD.prev.json needs pack ${name}, which is gone`)
+  }
+}
+
+/** The disk has no room for another HEAD, until something is deleted. */
+async function gcOnFullDisk({ disk, store }: Context): Promise<void> {
+  let isFull = true
+  disk.onCall = ({ name, path }) => {
+    if (name === 'unlink' && path.endsWith('/HEAD.prev.json')) isFull = false
+    return isFull && name === 'write' ? { error: 'ENOSPC' } : undefined
+  }
+  await store.gc()
+  disk.onCall = null
+  if (isFull) throw new Error('gc found room')
+}
+
 export const histories: Scenario[] = [
   {
     name: 'tag, move the tag, untag',
@@ -105,6 +127,29 @@ export const histories: Scenario[] = [
     prepare: persisted('a/1', 'b/1', 'c/1', 'd/1', 'e/1', 'f/1', 'g/1'),
     steps: [persist('a/2'), persist('b/2'), persist('c/2')],
     store: { keepLast: 4 },
+  },
+  {
+    name: 'snapshots are forgotten, and gc rewrites the packs that are left half empty',
+    prepare: persisted('a/1', 'a/2', 'b/1', 'a/3'),
+    steps: [
+      async ({ store }) => void (await store.forget([1, 3])),
+      async ({ store }) => void (await store.gc({ budgetBytes: 0 })),
+      async ({ store }) => void (await store.gc({ complete: true })),
+      persist('a/1'),
+    ],
+    store: { keepLast: 20 },
+  },
+]
+
+/** It makes errors of its own, so no others can be put into it. */
+export const fullDisk: Scenario[] = [
+  {
+    name: 'gc on a full disk goes on without HEAD.prev.json',
+    // Nothing of the first is in the second.
+    prepare: persisted('a/1', 'b/2'),
+    steps: [gcOnFullDisk, persist('c/3')],
+    alsoCheck: assertPreviousComplete,
+    store: { keepLast: 1 },
   },
 ]
 

@@ -9,8 +9,9 @@ import { readingStore } from '../support/reading-store.ts'
 import { contentsOf } from '../support/store-directory.ts'
 import { baseStores } from './fuzz/base-stores.ts'
 import { BOMBS } from './fuzz/bombs.ts'
-import { type DamageKind, fuzzBomb, fuzzStore, KINDS } from './fuzz/fuzz.ts'
+import { bombOf, type DamageKind, fuzzBomb, fuzzStore, KINDS } from './fuzz/fuzz.ts'
 import { listBlobs } from './fuzz/lies-in-lists.ts'
+import { createMeasure, type Measured, OPERATIONS } from './fuzz/measure.ts'
 import { searchStores } from './fuzz/search.ts'
 import { putTogether, takeApart } from './fuzz/take-apart.ts'
 
@@ -44,6 +45,8 @@ const REGRESSIONS: readonly [kind: DamageKind, seed: number, done: string][] = [
   ['sealed', 1261, 'HEAD.json has other packs of a snapshot'],
   // Segments were in a pack of a newer version: bytes() gave up, and stream() did not ask for them.
   ['sealed', 3625, "a pack's header has another version"],
+  // An index was wrong about chunks, which a persist reused unread.
+  ['sealed', 1560, 'compression that it has not'],
   // A repair was refused where its dry run was not.
   ['raw', 778, 'STORE.json: gone'],
   ['mixed', 1202, 'STORE.json: gone'],
@@ -76,7 +79,7 @@ test('a store whose manifests are given lists holds what it did', async () => {
   }
 })
 
-// 20,000 stores are tried by `npm run test:fuzz`.
+// 25,000 stores are tried by `npm run test:fuzz`.
 test.each(KINDS)(
   'any store, whatever happened to it, is judged alike by all operations: %s',
   async (kind) => {
@@ -90,11 +93,31 @@ const sizes = effort === 1 ? [0, 1] : [1]
 const bombs = effort === 1 ? Object.keys(BOMBS) : [randomFor('bombs').pick(Object.keys(BOMBS))]
 
 test.each(bombs.flatMap((name) => sizes.map((seed): [string, number] => [name, seed])))(
-  'a small store is small to every operation: %s, seed %i',
+  'a small store that asks for much is judged alike by all operations: %s, seed %i',
   async (name, seed) => {
-    // Garbage of the tests before counts as memory until it is collected, and others use the processor: what is too much is so twice.
-    const { failures } = await fuzzBomb(name, seed)
-    if (failures.length > 0) expect((await fuzzBomb(name, seed)).failures).toEqual([])
+    expect((await fuzzBomb(name, seed)).failures).toEqual([])
   },
   120_000,
+)
+
+const BOMB_MS = 1_000
+const BOMB_BYTES = 64 * 1024 * 1024
+
+test.skipIf(process.platform !== 'linux').each(bombs)(
+  'a small store is small to every operation: %s',
+  async (name) => {
+    const { fileBytes, measure } = await createMeasure(await bombOf(name, 0))
+    // Beyond the 64 MiB, what lies there may be read into memory as it lies.
+    const isSmall = ({ ms, bytes }: Measured): boolean => ms <= BOMB_MS && bytes <= BOMB_BYTES + fileBytes
+    for (const operation of OPERATIONS) {
+      let measured = await measure(operation)
+      // Others use the processor and its caches: what is too much is so twice.
+      if (!isSmall(measured)) measured = await measure(operation)
+      expect(measured.outcome, operation).toMatch(/^(ok|[A-Z_]+)$/)
+      expect(isSmall(measured), `${operation}: ${measured.ms} ms, ${Math.round(measured.bytes / 2 ** 20)} MiB`).toBe(
+        true,
+      )
+    }
+  },
+  180_000,
 )

@@ -47,6 +47,10 @@ test('an index in less memory says the same of each block, compressed or not, an
         expect(compact.find(digests, i * 32)).toBe(index.find(digests, i * 32))
       }
       expect(compact.find(noise(32, seed + 1), 0)).toBe(-1)
+      const shifted = new Uint8Array(index.bytes.length + 1)
+      shifted.set(index.bytes, 1)
+      const odd = atOnce(compactingIndex({ ...index, bytes: shifted.subarray(1) }))
+      expect(Buffer.compare(odd.bytes, compact.bytes)).toBe(0)
       // Of its own: what it was made of may be overwritten.
       expect(compact.bytes.buffer).not.toBe(index.bytes.buffer)
       const isCompressed = mayCompress && blocks.some(({ compressed }) => compressed)

@@ -46,7 +46,7 @@ async function generation(store: Store, at?: number | string): Promise<number> {
   return n
 }
 
-describe.each(kinds)('the history of a $name store', ({ open, storage }) => {
+describe.each(kinds)('the history of a $name store', ({ open, storage, supports: { alone } }) => {
   describe('is kept', () => {
     test('for as many as the store keeps, unless a persist says otherwise', async () => {
       const store = await open({ keepLast: 3 })
@@ -77,11 +77,12 @@ describe.each(kinds)('the history of a $name store', ({ open, storage }) => {
       await persist(store, 4)
       expect(watched.log.filter((step) => step === 'swapHead')).toHaveLength(1)
       const { retired, packs } = await watched.head()
-      expect(retired).toHaveLength(1)
-      expect(packs).toHaveLength(3)
+      // Where there are other writers, each commit record has a pack of its own.
+      expect(retired).toHaveLength(alone ? 1 : 2)
+      expect(packs).toHaveLength(alone ? 3 : 6)
       await persist(store, 5)
       // Only now do both HEADs know that the first pack is retired.
-      expect(watched.log.filter((step) => step === 'deletePack')).toHaveLength(1)
+      expect(watched.log.filter((step) => step === 'deletePack')).toHaveLength(alone ? 1 : 0)
     })
   })
 

@@ -47,6 +47,7 @@ describe('what a persist keeps', () => {
       fs: nodeFileSystem,
       local: localScratch(nodeFileSystem),
       journal: null,
+      storageAt: () => storage,
     })
     const { dropped } = await store.persist({ blobs: { a: 'new' } })
     const kept = await sequences(store)

@@ -1,5 +1,6 @@
 // Makes journals in memory, byte by byte as an owner would write them, for tests of what reads them.
 
+import type { JournalHead } from '../../src/journal/find-chain.ts'
 import {
   type EncodedFrame,
   encodeEntries,
@@ -10,7 +11,6 @@ import {
   frameBytes,
   putEntry,
 } from '../../src/journal/frame.ts'
-import type { JournalHead } from '../../src/journal/plan-recovery.ts'
 import { type ReadAt, type SegmentFacts, scanSegment } from '../../src/journal/scan.ts'
 import {
   encodeSegmentHeader,

@@ -4,13 +4,13 @@ import { commitUnknown, writeDurable } from '../../src/fs/durable.ts'
 import { readFileOrNull } from '../../src/fs/io.ts'
 import type { FileSystem } from '../../src/fs/port.ts'
 import type { Mark } from '../../src/journal/appender.ts'
+import type { JournalHead } from '../../src/journal/find-chain.ts'
+import type { Entry } from '../../src/journal/frame.ts'
 import { type OpenJournalOptions, openOwnedJournal } from '../../src/journal/journal.ts'
 import type { OwnedJournal } from '../../src/journal/owned.ts'
 import type { NamedSegment } from '../../src/journal/place.ts'
-import type { JournalHead } from '../../src/journal/plan-recovery.ts'
 import { planHead } from '../../src/journal/plan-repair.ts'
 import type { Covered } from '../../src/journal/plan-start.ts'
-import type { Entry } from '../../src/journal/read-segments.ts'
 import { scanAll } from '../../src/journal/recover.ts'
 import { journal as id, store } from './build.ts'
 
@@ -86,6 +86,6 @@ export async function entriesOf(opened: OwnedJournal, after = 0): Promise<string
 
 export async function listOf(opened: OwnedJournal, after = 0): Promise<Entry[]> {
   const all: Entry[] = []
-  for await (const entry of opened.read(after)) all.push(entry)
+  for await (const entries of opened.read(after)) all.push(...entries)
   return all
 }

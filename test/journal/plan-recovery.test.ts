@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import { type JournalHead, planRecovery, type ReadPlan, type RecoveryPlan } from '../../src/journal/plan-recovery.ts'
+import type { JournalHead } from '../../src/journal/find-chain.ts'
+import { planRecovery, type ReadPlan, type RecoveryPlan } from '../../src/journal/plan-recovery.ts'
 import { type FoundSegment, headOf, nameOf, type Segment, scan, seenAt, segment, type Written } from './build.ts'
 
 // Every cell of the table in docs/format.md, section 11, by name.

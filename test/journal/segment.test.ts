@@ -30,8 +30,9 @@ test('a segment is the committed one, and is read from it', () => {
     const frame = decodeFrameHeader(name.id, at, bytes.subarray(at))!
     expect(frame.before).toBe(before)
     before = checkFrame(frame, bytes.subarray(at))!
-    if (frame.kind === 'entries') seen.push(...entriesIn(frame, bytes.subarray(at))!.map((data) => toHex(data)))
-    else if (frame.kind === 'next') expect(nextIn(bytes.subarray(at))).toEqual(nameOf(4))
+    if (frame.kind === 'entries') {
+      seen.push(...entriesIn(frame, bytes.subarray(at), 0, 0)!.entries.map(({ data }) => toHex(data)))
+    } else if (frame.kind === 'next') expect(nextIn(bytes.subarray(at))).toEqual(nameOf(4))
     at = vector.frames[frame.batch]?.offset ?? bytes.length
   }
   expect(seen).toEqual(vector.entries)
@@ -90,13 +91,35 @@ test('a header with one flipped bit, or cut short, or under another name, is no 
   expect(decodeSegmentHeader({ ...name, number: 9 }, bytes)).toBeNull()
 })
 
+test('a frame of many entries is decoded some at a time', () => {
+  const made = segment(1)
+  const written = made.entries(...Array.from({ length: 20_000 }, (_, i) => i % 7))
+  const frame = made.bytes.slice(written.offset, written.end)
+  const header = decodeFrameHeader(made.name.id, written.offset, frame)!
+  const seen: number[] = []
+  for (let from = 0; seen.length < header.count; ) {
+    const { entries, end } = entriesIn(header, frame, from, seen.length)!
+    expect(entries.length).toBeLessThan(10_000)
+    for (const { sequence, data } of entries) {
+      expect(data.length).toBe((sequence - 1) % 7)
+      seen.push(sequence)
+    }
+    from = end
+  }
+  expect(seen).toEqual(Array.from({ length: 20_000 }, (_, i) => i + 1))
+  // A count that is not the payload's.
+  expect(entriesIn({ ...header, count: 1 }, frame, 0, 0)).toBe(null)
+  expect(entriesIn({ ...header, count: 20_001 }, frame, frame.length - 4000, 19_999)).toBe(null)
+})
+
 test('a frame with one flipped bit, or at another place, is no frame', () => {
   const made = segment(1)
   const written = made.entries(10, 0, 2000, 3000)
   const frame = made.bytes.slice(written.offset, written.end)
   const good = decodeFrameHeader(made.name.id, written.offset, frame)!
   expect(checkFrame(good, frame)).toBe(written.hash)
-  expect(entriesIn(good, frame)).toEqual([dataOf(1, 10), dataOf(2, 0), dataOf(3, 2000), dataOf(4, 3000)])
+  const { entries } = entriesIn(good, frame, 0, 0)!
+  expect(entries.map(({ data }) => data)).toEqual([dataOf(1, 10), dataOf(2, 0), dataOf(3, 2000), dataOf(4, 3000)])
   for (let at = 0; at < frame.length; at++) {
     const broken = frame.slice()
     broken[at] = broken[at]! ^ 32

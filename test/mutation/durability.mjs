@@ -430,7 +430,7 @@ export const durability = [
   },
   {
     file: 'src/persist/commit.ts',
-    find: 'if (session.uncertain) await session.swapHead(nextHead(head, {}))',
+    find: 'if (session.uncertain) {\n    await session',
     replace: '',
     why: '"unchanged" acknowledges a commit that is not known to be durable',
   },
@@ -456,8 +456,8 @@ export const durability = [
   },
   {
     file: 'src/history/history.ts',
-    find: 'if (change === null && !session.uncertain) return infoOf(session, sequence)',
-    replace: 'if (change === null) return infoOf(session, sequence)',
+    find: 'if (planned.change === null && !session.uncertain) return null',
+    replace: 'if (planned.change === null) return null',
     why: 'a tag that is there already acknowledges a commit that is not known to be durable',
   },
   {
@@ -512,7 +512,7 @@ export const durability = [
   },
   {
     file: 'src/gc/plan-sweep.ts',
-    find: '(alone && claim.revision === head.revision + 1)',
+    find: '(locked && claim.revision === head.revision + 1)',
     replace: 'false',
     why: 'a process that dies in every persist fills the disk',
     tests: ['test/explore/crash-cycles.test.ts', 'test/explore/crash-history.test.ts'],
@@ -532,7 +532,7 @@ export const durability = [
   },
   {
     file: 'src/history/next-head.ts',
-    find: '...dropped.map(({ name, bytes }) => ({ name, bytes, revision })),',
+    find: '...dropped.map(({ name, bytes, key }) => ({ name, bytes, revision, ...(key === undefined ? {} : { key }) })),',
     replace: '',
     why: 'a pack goes at once, while HEAD.prev.json needs it',
   },
@@ -544,8 +544,8 @@ export const durability = [
   },
   {
     file: 'src/format/json-file.ts',
-    find: 'if (tail !== `${KEY}${checksum}${END}`)',
-    replace: 'if (tail === "")',
+    find: 'return tail === `${KEY}${checksum}${END}` ? null :',
+    replace: 'return tail !== "" ? null :',
     why: 'a damaged HEAD is believed',
     tests: ['test/storage/head.test.ts', 'test/format'],
   },
@@ -614,14 +614,14 @@ export const durability = [
   },
   {
     file: 'src/blocks/copy-blocks.ts',
-    find: 'return digestsEqual(blake3(decompressStored(index, entry, stored)), 0, index.digest(entry), 0)',
-    replace: 'return digestsEqual(index.digest(entry), 0, index.digest(entry), 0)',
+    find: 'return block !== null && digestsEqual(blake3(block), 0, index.digest(entry), 0)',
+    replace: 'return block !== null',
     why: 'rot is copied into a pack that looks fresh',
     tests: ['test/load', 'test/recovery'],
   },
   {
     file: 'src/load/load.ts',
-    find: 'if (!isDamage(damage) && !ahead) throw error',
+    find: 'if (!isDamage(damage) && !ahead) throw damage',
     replace: '',
     why: 'a fallback hides a failing disk',
     tests: ['test/load/fallback.test.ts', 'test/load/load.test.ts', 'test/explore/faulty-reads.test.ts'],

@@ -29,6 +29,20 @@ export const journal = [
     tests: ['test/store/journal.test.ts'],
   },
   {
+    file: 'src/store-journal/open.ts',
+    find: '      await owned.assertHeld()\n',
+    replace: '',
+    why: 'an owner whose lock file was replaced covers no entries of the next one',
+    tests: ['test/engines/live.test.ts'],
+  },
+  {
+    file: 'src/persist/covers.ts',
+    find: 'if (hasEntries && covers === undefined) throw coversRequired(ctx)',
+    replace: '',
+    why: 'a snapshot says what it covers from the first append on',
+    tests: ['test/store/journal.test.ts'],
+  },
+  {
     file: 'src/engines/live.ts',
     find: 'journal.assertTakes(data.length)',
     replace: '',
@@ -113,7 +127,7 @@ export const journal = [
     tests: table,
   },
   {
-    file: 'src/journal/plan-recovery.ts',
+    file: 'src/journal/find-chain.ts',
     find: 'const unnamed = links.segments.find((other) => isNextOf(other, facts.name) && hasOwnFrames(other))',
     replace: 'const unnamed = links.segments.find((other) => other === null)',
     why: 'a frame in the next segment proves the frame that names it',

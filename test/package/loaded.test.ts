@@ -43,7 +43,8 @@ test.each(entries)('importing $name loads few files, no schema library, no compr
   const loaded = loadedBy(`await import(${JSON.stringify(name)})`)
   const own = loaded.filter((path) => path.includes('/dist/') && !path.includes('node_modules'))
   expect(own.length).toBeGreaterThan(0)
-  expect(own.length).toBeLessThan(28)
+  // A chunk for whatever two entries share.
+  expect(own.length).toBeLessThan(30)
   expect(loaded.filter(isLazy)).toEqual([])
 })
 

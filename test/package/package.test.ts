@@ -112,6 +112,18 @@ test('an empty TypeScript project compiles against it, all declarations checked,
   await persistAndLoad(project, 'out/app.js')
 })
 
+test('npx finds the program, which saves and lists', async () => {
+  const store = join(project, 'program-store')
+  const program = join(project, 'node_modules/.bin/holdfast')
+  const run = (...args: string[]) =>
+    promisify(execFile)(program, args, { encoding: 'utf8', shell: process.platform === 'win32' })
+  expect((await run('--version')).stdout).toBe(`${manifest.version}\n`)
+  await run('persist', '--init', `a=${join(project, 'package.json')}`, '--store', store)
+  const { stdout } = await run('snapshots', '--store', store, '--json')
+  expect(JSON.parse(stdout).snapshots).toHaveLength(1)
+  expect(existsSync(join(installed, 'docs/command-line.schema.json'))).toBe(true)
+}, 120_000)
+
 test.each(['esm', 'cjs'] as const)(
   'bundled by esbuild as %s it persists and loads, with only the addons beside it',
   async (format) => {
@@ -229,7 +241,7 @@ function tsc(): string {
   return join(root, 'node_modules/typescript/bin/tsc')
 }
 
-function readJson(path: string): { files: string[]; dependencies: Record<string, string> } {
+function readJson(path: string): { version: string; files: string[]; dependencies: Record<string, string> } {
   return JSON.parse(readFileSync(path, 'utf8'))
 }
 

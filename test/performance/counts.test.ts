@@ -159,7 +159,6 @@ describe('a blob of many segments', () => {
     expect(cost.bytesWritten).toBe(0)
     expect(cost.bytesRead).toBeGreaterThan(SIZE)
     expect(cost.bytesRead).toBeLessThan(SIZE * 1.01)
-    // Four of them find the manifest, without the index.
     expect(cost.calls['file.read']).toBeLessThanOrEqual(segments + 22)
     expect(cost.bytesHashed).toBeGreaterThan(SIZE)
     expect(cost.bytesHashed).toBeLessThan(SIZE * 1.01)

@@ -2,6 +2,7 @@
 
 import { expect, test } from 'vitest'
 import { fixed } from '../../src/format/chunking.ts'
+import type { FileSystem } from '../../src/fs/port.ts'
 import { createDisk } from '../faulty-disk/disk.ts'
 import type { DirectoryImage } from '../faulty-disk/image.ts'
 import { noise, sameBytes } from '../support/bytes.ts'
@@ -58,4 +59,46 @@ test('a persist that meets the damage itself does not acknowledge what cannot be
   await using snapshot = await store.load()
   expect(sameBytes(await snapshot!.blob('index').bytes(), content)).toBe(true)
   await store.close()
+})
+
+test('the first persist of a process reads each node and segments block of the snapshot before once', async () => {
+  const [path] = packsOf(sound)
+  const blocks = blocksOf(sound, path!).filter(({ kind }) => kind === 1 || kind === 2)
+  expect(new Set(blocks.map(({ kind }) => kind)).size).toBe(2)
+  const reads: number[] = []
+  const through = (fs: FileSystem): FileSystem => ({
+    ...fs,
+    async open(name, kind, mode) {
+      const file = await fs.open(name, kind, mode)
+      if (!name.endsWith('.pack')) return file
+      return {
+        ...file,
+        async read(target, position) {
+          reads.push(position)
+          return await file.read(target, position)
+        },
+      }
+    },
+  })
+  const { result } = await visit(sound, (store) => store.persist(index), { through })
+  expect(result.unchanged).toBe(true)
+  for (const { offset } of blocks) expect(reads.filter((position) => position === offset)).toHaveLength(1)
+})
+
+test('a node of an older snapshot that has rotted is not built on, although nothing of the snapshot before told of it', async () => {
+  const other = { blobs: { index: { source: noise(64 * CHUNK, 8), chunking: fixed(CHUNK) } } }
+  const { image } = await visit(sound, (store) => store.persist(other))
+  const [older] = packsOf(sound)
+  const bytes = new Uint8Array(fileOf(image, older!))
+  for (const { kind, offset } of blocksOf(image, older!)) if (kind === 1) bytes[offset + 9]! ^= 1
+  const disk = createDisk(withFiles(image, { [older!]: bytes }))
+  const store = open(disk)
+  await rejects(store.persist(index), 'PACK_DAMAGED')
+  await store.persist(index)
+  await store.close()
+  const { result } = await visit(disk.image(), async (fresh) => {
+    await using snapshot = await fresh.load()
+    return sameBytes(await snapshot!.blob('index').bytes(), content)
+  })
+  expect(result).toBe(true)
 })

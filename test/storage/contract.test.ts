@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
 import type { Head } from '../../src/format/head.ts'
 import type { Storage, WriteSession } from '../../src/storage/port.ts'
@@ -11,7 +12,8 @@ const name = (digit: string): string => digit.repeat(64)
 const waitMs = 5000
 
 function nextOf(head: Head, change: Partial<Head> = {}): Head {
-  return { ...head, revision: head.revision + 1, ...change }
+  const writes = [randomBytes(8).toString('hex'), ...head.writes].slice(0, 64)
+  return { ...head, revision: head.revision + 1, writes, ...change }
 }
 
 async function created(storage: Storage): Promise<void> {
@@ -19,7 +21,7 @@ async function created(storage: Storage): Promise<void> {
 }
 
 async function writePack(session: WriteSession, pack: string, content: string): Promise<void> {
-  const sink = await session.createPack()
+  const sink = await session.createPack(1)
   await sink.write([Buffer.from(content)], 0)
   await sink.commit(pack)
 }
@@ -32,7 +34,9 @@ async function readAll(storage: Storage, pack: string): Promise<string> {
   return bytes.toString()
 }
 
-describe.each(kinds)('a $name storage', ({ storage: make }) => {
+describe.each(kinds)('a $name storage', ({ name: kind, storage: make, supports }) => {
+  const { pins, alone, moves } = supports
+
   test('has no HEAD until a store is created in it', async () => {
     const storage = make()
     expect(await storage.readHead()).toBe(null)
@@ -57,22 +61,49 @@ describe.each(kinds)('a $name storage', ({ storage: make }) => {
       const next = nextOf(before.head, { sequence: 5 })
       await session.swapHead(next)
       expect(session.stored!.head).toEqual(next)
-      expect(session.previous).toEqual(before.head)
       expect(session.stored!.bytes).not.toEqual(before.bytes)
       await session.swapHead(nextOf(next, { sequence: 6 }))
     })
     expect((await storage.readHead())!.head).toMatchObject({ revision: 2, sequence: 6 })
     await storage.write({ waitMs }, async ({ stored, previous }) => {
       expect(stored!.head.sequence).toBe(6)
-      expect(previous!.sequence).toBe(5)
+      expect(previous?.sequence).toBe(alone ? 5 : undefined)
     })
+    expect((await storage.inspect()).previous).toMatchObject(
+      kind === 'memory' ? { state: 'missing' } : { state: 'good', value: { head: { sequence: 5 } } },
+    )
+  })
+
+  test('makes the next HEAD by a function, which may say that there is nothing to change', async () => {
+    const storage = make()
+    await created(storage)
+    await storage.write({ waitMs }, async (session) => {
+      const seen: number[] = []
+      await session.swapHead((stored) => {
+        seen.push(stored.head.revision)
+        return nextOf(stored.head, { sequence: 5 })
+      })
+      await session.swapHead(async (stored) => {
+        seen.push(stored.head.revision)
+        return null
+      })
+      expect(seen).toEqual([0, 1])
+      expect(session.stored!.head).toMatchObject({ revision: 1, sequence: 5 })
+    })
+    expect((await storage.readHead())!.head.revision).toBe(1)
+  })
+
+  test('says whether it deletes by itself', async () => {
+    const storage = make()
+    await created(storage)
+    await storage.write({ waitMs }, async ({ collect }) => expect(collect === null).toBe(alone))
   })
 
   test('shows readers the old HEAD until it is replaced', async () => {
     const storage = make()
     await created(storage)
     await storage.write({ waitMs }, async (session) => {
-      const sink = await session.createPack()
+      const sink = await session.createPack(1)
       await sink.write([Buffer.from('x')], 0)
       await sink.commit(name('a'))
       expect((await storage.readHead())!.head.revision).toBe(0)
@@ -85,7 +116,7 @@ describe.each(kinds)('a $name storage', ({ storage: make }) => {
     const storage = make()
     await created(storage)
     await storage.write({ waitMs }, async (session) => {
-      const sink = await session.createPack()
+      const sink = await session.createPack(1)
       const view = Buffer.from('hello')
       await sink.write([view, Buffer.from(' '), Buffer.alloc(0)], 0)
       view.fill(0)
@@ -119,51 +150,71 @@ describe.each(kinds)('a $name storage', ({ storage: make }) => {
     expect(error.details.pack).toBe(name('e'))
   })
 
-  test('keeps a pack readable for who has it open when it is deleted', async () => {
-    const storage = make()
-    await created(storage)
-    await storage.write({ waitMs }, (session) => writePack(session, name('1'), 'content'))
-    const held = await storage.openPack(name('1'))
-    await storage.write({ waitMs }, async (session) => {
-      await session.deletePack(name('1'))
-      await session.deletePack(name('1'))
-      expect(await session.listPacks()).toEqual([])
-      expect(await session.packBytes(name('1'))).toBe(null)
-    })
-    await rejects(storage.openPack(name('1')), 'PACK_MISSING')
-    const bytes = Buffer.alloc(7)
-    await held.read(bytes, 0)
-    expect(bytes.toString()).toBe('content')
-    held.closeSync()
-  })
+  test(
+    pins ? 'keeps a pack readable for who has it open when it is deleted' : 'says that an open pack was deleted',
+    async () => {
+      const storage = make()
+      await created(storage)
+      await storage.write({ waitMs }, (session) => writePack(session, name('1'), 'content'))
+      const held = await storage.openPack(name('1'))
+      await storage.write({ waitMs }, async (session) => {
+        await session.deletePack(name('1'))
+        await session.deletePack(name('1'))
+        expect(await session.listPacks()).toEqual([])
+        expect(await session.packBytes(name('1'))).toBe(null)
+      })
+      const bytes = Buffer.alloc(7)
+      if (pins) {
+        await rejects(storage.openPack(name('1')), 'PACK_MISSING')
+        await held.read(bytes, 0)
+        expect(bytes.toString()).toBe('content')
+      } else {
+        await rejects(held.read(bytes, 0), 'PACK_MISSING')
+      }
+      held.closeSync()
+    },
+  )
 
-  test('forgets packs that are discarded, committed or not', async () => {
-    const storage = make()
-    await created(storage)
-    await storage.write({ waitMs }, async (session) => {
-      const never = await session.createPack()
-      await never.write([Buffer.from('x')], 0)
-      await never.discard()
-      await never.discard()
-      const regretted = await session.createPack()
-      await regretted.write([Buffer.from('x')], 0)
-      await regretted.commit(name('2'))
-      await regretted.discard()
-      // Left open: gone when the session ends.
-      await (await session.createPack()).write([Buffer.from('x')], 0)
-      expect(await session.listPacks()).toEqual([])
-    })
-    await storage.write({ waitMs }, async (session) => expect(await session.listPacks()).toEqual([]))
-  })
+  test(
+    alone
+      ? 'forgets packs that are discarded, committed or not'
+      : 'forgets packs that are discarded and were not committed',
+    async () => {
+      const storage = make()
+      await created(storage)
+      await storage.write({ waitMs }, async (session) => {
+        const never = await session.createPack(1)
+        await never.write([Buffer.from('x')], 0)
+        await never.discard()
+        await never.discard()
+        const regretted = await session.createPack(1)
+        await regretted.write([Buffer.from('x')], 0)
+        await regretted.commit(name('2'))
+        await regretted.discard()
+        const left = alone ? [] : [name('2')]
+        expect(await session.listPacks()).toEqual(left)
+        // Left open: gone when the session ends.
+        await (await session.createPack(1)).write([Buffer.from('x')], 0)
+        expect(await session.listPacks()).toEqual(left)
+      })
+      await storage.write({ waitMs }, async (session) =>
+        expect(await session.listPacks()).toEqual(alone ? [] : [name('2')]),
+      )
+    },
+  )
 
   test('takes a pack out of sight when it is quarantined', async () => {
     const storage = make()
     await created(storage)
     await storage.write({ waitMs }, async (session) => {
       await writePack(session, name('3'), 'odd')
-      expect(await session.quarantinePack(name('3'), 'not-a-pack', { why: 'test' })).toContain(name('3'))
+      expect(await session.quarantinePack(name('3'), 'not-a-pack', { why: 'test' })).toContain(
+        moves ? name('3') : 'quarantine',
+      )
       expect(await session.listPacks()).toEqual([])
     })
+    if (moves) await rejects(storage.openPack(name('3')), 'PACK_MISSING')
+    else expect(await readAll(storage, name('3'))).toBe('odd')
   })
 
   test('has one writer at a time, in the order in which they came', async () => {

@@ -103,6 +103,53 @@ describe('on a full disk', () => {
     }
   }, 60_000)
 
+  test('to the last page gc gives back what only HEAD.prev.json still needs', async (context) => {
+    const disk = mountTmpfs(context, 'size=8m')
+    const path = join(disk, 'store')
+    {
+      await using store = await openStore(path, { keepLast: 1, compression: 'none' })
+      await store.persist({ blobs: contentOf(1, 1_000_000) })
+      await store.persist({ blobs: contentOf(2, 1_000_000) })
+    }
+    expect(readdirSync(join(path, 'packs'))).toHaveLength(2)
+    const free = fill(disk, 0)
+    expect(statfsSync(disk).bfree).toBe(0)
+    await using store = await openStore(path, { keepLast: 1, compression: 'none' })
+    await rejects(store.tag('x'), 'NO_SPACE')
+    const { done, freedBytes } = await store.gc()
+    expect(done).toBe(true)
+    expect(freedBytes).toBeGreaterThan(1_000_000)
+    expect(readdirSync(join(path, 'packs'))).toHaveLength(1)
+    expect(statfsSync(disk).bfree * page).toBeGreaterThan(900_000)
+    expect(readdirSync(path)).toContain('HEAD.prev.json')
+    await expectLoads(path, 2, 1_000_000)
+    expect(await store.verify()).toMatchObject({ ok: true, problems: [] })
+    await store.tag('x')
+    free()
+    await store.close()
+    await expectRecovers(path, 3, 1_000_000)
+  })
+
+  test('to the last page, in which nothing can go, gc is NO_SPACE and changes nothing', async (context) => {
+    const disk = mountTmpfs(context, 'size=8m')
+    const path = join(disk, 'store')
+    await using store = await openStore(path, { keepLast: 10, compression: 'none' })
+    await store.persist({ blobs: { ...contentOf(1, 500_000), more: Buffer.alloc(800_000, 'x') } })
+    await store.persist({ blobs: contentOf(1, 500_000) })
+    await store.forget(1)
+    await store.gc({ dryRun: true })
+    const free = fill(disk, 0)
+    const packs = readdirSync(join(path, 'packs'))
+    await rejects(store.gc({ complete: true }), 'NO_SPACE')
+    expect(readdirSync(join(path, 'packs'))).toEqual(packs)
+    expect(readdirSync(path)).toContain('HEAD.prev.json')
+    expect(temps(path)).toEqual([])
+    await expectLoads(path, 1, 500_000)
+    free()
+    expect(await store.gc({ complete: true })).toMatchObject({ done: true, deadBytes: 0 })
+    await expectLoads(path, 1, 500_000)
+  })
+
   test('what dead writers left is removed first, to make room', async (context) => {
     const disk = mountTmpfs(context, 'size=8m')
     const path = join(disk, 'store')

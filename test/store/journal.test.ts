@@ -54,6 +54,33 @@ test('entries after the current snapshot come back, and those that it covers do 
   expect((await again.load())?.covers).toBe(2)
 })
 
+test('entries are read one by one or many at a time, and a reading may be left', async () => {
+  const store = await openAt(directory())
+  const journal = await store.openJournal()
+  const values = Array.from({ length: 30_000 }, (_, i) => `${i}`)
+  for (const value of values) journal.append(text(value))
+  await journal.flush()
+  const batches: string[][] = []
+  for await (const batch of journal.readBatches({ after: 3 }))
+    batches.push(batch.map(({ data }) => `${Buffer.from(data)}`))
+  expect(batches.length).toBeLessThan(20)
+  expect(batches.flat()).toEqual(values.slice(3))
+  expect(await entries(journal, 3)).toEqual(values.slice(3))
+  let last = 0
+  for await (const { sequence } of journal.read({ after: 20_000 })) {
+    last = sequence
+    if (sequence === 25_000) break
+  }
+  expect(last).toBe(25_000)
+  // Calls of next that do not wait for each other keep the order.
+  const iterator = journal.read({ after: 0 })[Symbol.asyncIterator]()
+  const some = await Promise.all(Array.from({ length: 10_000 }, () => iterator.next()))
+  expect(some.map(({ value }) => value!.sequence)).toEqual(values.slice(0, 10_000).map((_, i) => i + 1))
+  await iterator.return!()
+  expect(await iterator.next()).toMatchObject({ done: true })
+  await expect(journal.read({ after: -1 })[Symbol.asyncIterator]().next()).rejects.toThrow(RangeError)
+})
+
 test('a snapshot of the same content covers more entries without being made again', async () => {
   const store = await openAt(directory())
   const journal = await store.openJournal()
@@ -107,6 +134,26 @@ test('entries that wait for the disk count towards the limit', async () => {
   for (let i = 0; i < 4; i++) journal.append(new Uint8Array(250_000))
   expect(() => journal.append(new Uint8Array(250_000))).toThrow(expect.objectContaining({ code: 'JOURNAL_FULL' }))
   await journal.flush()
+})
+
+test('wrong options are refused', async () => {
+  const store = await openAt(directory())
+  for (const maxPendingBytes of [0, Number.NaN, '5' as never]) {
+    await expect(store.openJournal({ maxPendingBytes })).rejects.toThrow(RangeError)
+  }
+  for (const changes of [-1, 1.5, '2' as never])
+    await expect(store.openJournal({ changes })).rejects.toThrow(RangeError)
+  await expect(store.openJournal({ maxJournalbytes: 1 } as never)).rejects.toThrow('did you mean maxJournalBytes')
+  await expect(store.persist({ blobs: { a: text('a') }, covers: 1 })).rejects.toThrow('none open')
+})
+
+test('the first entry counts from its append on: a snapshot that comes before HEAD names the journal has to say so', async () => {
+  const store = await openAt(directory())
+  const journal = await store.openJournal()
+  await store.persist({ blobs: { state: text('') } })
+  const { durable } = journal.append(text('a'))
+  await expect(store.persist({ blobs: { state: text('a') } })).rejects.toMatchObject({ code: 'COVERS_REQUIRED' })
+  await durable
 })
 
 describe('in a store with a journal', () => {

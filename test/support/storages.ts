@@ -2,16 +2,23 @@ import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { onTestFinished } from 'vitest'
 import { nodeFileSystem } from '../../src/fs/node.ts'
+import { localScratch } from '../../src/local/local.ts'
 import { memory, openStore } from '../../src/open.ts'
 import { directoryStorage } from '../../src/storage/directory/storage.ts'
 import { memoryStorage } from '../../src/storage/memory.ts'
-import type { Storage } from '../../src/storage/port.ts'
-import type { Store, StoreOptions } from '../../src/store.ts'
+import type { ObjectClient } from '../../src/storage/object/client.ts'
+import { objectStorage } from '../../src/storage/object/storage.ts'
+import { LOCAL, OBJECTS } from '../../src/storage/on-first-use.ts'
+import type { Capabilities, Storage } from '../../src/storage/port.ts'
+import { createStore, type Store, type StoreOptions } from '../../src/store.ts'
+import { serverClient, serverEndpoint } from './s3-server.ts'
 import { makeScratch, scratch } from './scratch.ts'
+import { simulatedObjects } from './simulated-objects.ts'
 
 /** One way to keep a store. The same suite runs over each. */
 export interface Kind {
-  name: 'directory' | 'memory'
+  name: 'directory' | 'memory' | 'object' | 's3'
+  supports: Capabilities
   /** An empty storage that goes when the test ends. */
   storage(): Storage
   /** An empty store that is closed, and gone, when the test ends. */
@@ -22,6 +29,7 @@ export interface Kind {
 
 const directory: Kind = {
   name: 'directory',
+  supports: LOCAL,
   storage: () => directoryAt(join(scratch(), 'store')),
   async open(options = {}) {
     const store = await openStore(join(scratch(), 'store'), options)
@@ -43,6 +51,7 @@ const directory: Kind = {
 
 const inMemory: Kind = {
   name: 'memory',
+  supports: LOCAL,
   storage() {
     return memoryStorage()
   },
@@ -61,8 +70,44 @@ const inMemory: Kind = {
   },
 }
 
-/** For `describe.each`. */
-export const kinds: readonly Kind[] = [directory, inMemory]
+/** A kind over the object storage. */
+function objectKind(name: Kind['name'], client: () => ObjectClient): Kind {
+  const storage = (): Storage => objectStorage({ client: client() })
+  function make(options: StoreOptions = {}): Store {
+    const place = {
+      storage: storage(),
+      fs: nodeFileSystem,
+      local: localScratch(nodeFileSystem),
+      journal: null,
+      storageAt: null,
+    }
+    return createStore(place, options)
+  }
+  return {
+    name,
+    supports: OBJECTS,
+    storage,
+    async open(options) {
+      const store = make(options)
+      onTestFinished(() => store.close())
+      return store
+    },
+    async using(options, use) {
+      const store = make(options)
+      try {
+        return await use(store)
+      } finally {
+        await store.close()
+      }
+    },
+  }
+}
+
+/** For `describe.each`. With a server of `npm run test:s3`, only stores on that one. */
+export const kinds: readonly Kind[] =
+  serverEndpoint === undefined
+    ? [directory, inMemory, objectKind('object', () => simulatedObjects().client())]
+    : [objectKind('s3', () => serverClient())]
 
 /** The storage of a directory store, as `openStore` makes it. */
 export function directoryAt(path: string): Storage {

@@ -2,6 +2,7 @@
 
 import type { FileSystem } from '../../src/fs/port.ts'
 import { type LocalOptions, localBesideStore, localScratch } from '../../src/local/local.ts'
+import { directoryStorage } from '../../src/storage/directory/storage.ts'
 import type { Storage } from '../../src/storage/port.ts'
 import { createStore, type Store, type StoreOptions } from '../../src/store.ts'
 
@@ -18,14 +19,17 @@ export function storeOver(
   const { location: directory } = storage
   const beside = { fs, directory, lock: true, readOnly: false, ...local }
   const { lock, readOnly } = beside
+  const storageAt = (to: string | URL): Storage =>
+    directoryStorage({ fs, path: String(to), readOnly: false, lock: lock === true ? 'os' : 'none' })
   return createStore(
-    directory === 'memory'
-      ? { storage, fs, local: localScratch(fs), journal: null }
+    directory === 'memory' || !storage.supports.alone
+      ? { storage, fs, local: localScratch(fs), journal: null, storageAt }
       : {
           storage,
           fs,
           local: localBesideStore(beside),
           journal: { fs, root: directory, lock: lock === true, readOnly },
+          storageAt,
         },
     options.keep === undefined ? { keepLast: 3, ...options } : options,
   )

@@ -59,9 +59,9 @@ export function watch(storage: Storage): Watched {
       get uncertain() {
         return session.uncertain
       },
-      async createPack() {
+      async createPack(revision) {
         log.push('createPack')
-        const sink = await session.createPack()
+        const sink = await session.createPack(revision)
         return {
           ...sink,
           async commit(name) {
@@ -71,8 +71,11 @@ export function watch(storage: Storage): Watched {
         }
       },
       async swapHead(next, ready) {
-        log.push('swapHead')
-        await session.swapHead(next, ready)
+        await session.swapHead(async (stored) => {
+          const made = typeof next === 'function' ? await next(stored) : next
+          if (made !== null) log.push('swapHead')
+          return made
+        }, ready)
       },
       async deletePack(name) {
         log.push('deletePack')

@@ -2,24 +2,20 @@
 
 import { readFileSync, statSync } from 'node:fs'
 import { type Command, Option } from 'commander'
-import { HoldfastError } from '../../errors.ts'
 import type { BlobInput, Chunking, PersistOptions, PersistResult, Watermark } from '../../index.ts'
-import { usage } from '../failure.ts'
+import { Refusal, usage } from '../failure.ts'
+import { addKeepOptions, KEEP_ALL, type KeepOptions, keepOf } from '../keep-options.ts'
 import { parseChunking, parseCount, parseSource } from '../notation.ts'
 import { sizeText } from '../screen.ts'
-import { findSnapshot } from '../session.ts'
+import { expectedHead } from '../session.ts'
 import type { Verb } from '../verb.ts'
 
-/** The most that a store keeps. */
-const KEEP_ALL = 1000
-
-interface Options {
+interface Options extends KeepOptions {
   init?: boolean
   message?: string
   metadata?: string
   watermark?: string
   chunking?: { kind: Chunking['kind']; bytes: number | null }
-  keepLast?: number
   expectedHead?: string
   covers?: number
   allowEmpty?: boolean
@@ -30,14 +26,14 @@ export const persist: Verb = {
   summary: 'save files, directories or standard input as one snapshot',
   description:
     '<source> is a file, a directory (one blob for each file in it), or - for standard input. All blobs are saved together, or none. Every older ' +
-    'snapshot is kept unless --keep-last is given: what a service keeps by its own rule is not dropped by a save by hand.',
+    'snapshot is kept unless --keep-… options are given: what a service keeps by its own rule is not dropped by a save by hand.',
   examples: [
     'persist --init index=./index.bin documents.json=./documents.json -s ./data/search',
     'pg_dump app | holdfast persist dump.sql=- -m nightly -s /var/backups/app',
     'persist site=./public -s ./data/site',
   ],
   options: (command: Command) =>
-    command
+    addKeepOptions(command)
       .option('--init', 'make the store if there is none there')
       .option('-m, --message <text>', 'for people who read the history')
       .option('--metadata <json>', 'metadata as DAG-JSON, or @<file> with it')
@@ -45,11 +41,6 @@ export const persist: Verb = {
       .addOption(
         new Option('--chunking <how>', 'content, content:16KiB or fixed:4KiB; default: content').argParser(
           parseChunking,
-        ),
-      )
-      .addOption(
-        new Option('--keep-last <n>', 'keep only so many snapshots beside tagged ones; default: all').argParser(
-          (text) => parseCount(text, 1),
         ),
       )
       .option('--expected-head <snapshot>', 'fail if another snapshot is the current one; none: if there is one')
@@ -70,21 +61,17 @@ export const persist: Verb = {
           ? undefined
           : ((await fromDagJson('--watermark', options.watermark)) as Watermark),
       covers: options.covers,
-      keepLast: keepLastOf(options.keepLast),
+      keep: keepOf(options) ?? KEEP_ALL,
       chunking: await chunkingOf(options.chunking),
       signal: session.signal,
       onProgress: session.onProgress,
     }
     const store = await session.write({ init: options.init })
-    if (options.expectedHead !== undefined) {
-      request.expectedHead =
-        options.expectedHead === 'none' ? null : (await findSnapshot(store, options.expectedHead)).sequence
-    }
     if (options.covers !== undefined) await store.openJournal()
-    const result = await store.persist(request)
+    const result = await store.persist({ ...request, ...(await expectedHead(store, options.expectedHead)) })
     return {
       document: { store: store.location, ...resultDocument(result) },
-      text: () => [resultText(result)],
+      text: () => resultLines(result),
       isNotice: true,
     }
   },
@@ -94,23 +81,23 @@ function resultDocument({
   sequence,
   manifest,
   unchanged,
+  dropped,
   bytes,
   blobs,
   durationMs,
 }: PersistResult): Record<string, unknown> {
   const list = Object.entries(blobs).map(([name, { cid, size }]) => ({ name, cid, size }))
-  return { sequence, manifest, unchanged, bytes, blobs: list, durationMs: Math.round(durationMs) }
+  return { sequence, manifest, unchanged, dropped, bytes, blobs: list, durationMs: Math.round(durationMs) }
 }
 
-function resultText({ sequence, unchanged, bytes, blobs }: PersistResult): string {
-  if (unchanged) return `unchanged: snapshot ${sequence} has exactly this`
+function resultLines({ sequence, unchanged, dropped, bytes, blobs }: PersistResult): string[] {
+  if (unchanged) return [`unchanged: snapshot ${sequence} has exactly this`]
   const count = Object.keys(blobs).length
-  return `snapshot ${sequence}: ${count === 1 ? '1 blob' : `${count} blobs`}, ${sizeText(bytes.total)}, of which ${sizeText(bytes.written)} were written`
-}
-
-function keepLastOf(given: number | undefined): number {
-  if (given !== undefined && given > KEEP_ALL) throw usage(`--keep-last is from 1 to ${KEEP_ALL}`)
-  return given ?? KEEP_ALL
+  const what = count === 1 ? '1 blob' : `${count} blobs`
+  return [
+    `snapshot ${sequence}: ${what}, ${sizeText(bytes.total)}, of which ${sizeText(bytes.written)} were written`,
+    ...(dropped.length === 0 ? [] : [`dropped: ${dropped.join(', ')}`]),
+  ]
 }
 
 function sourcesOf(args: readonly string[], allowEmpty: boolean): [string, BlobInput][] {
@@ -132,7 +119,7 @@ function isDirectoryAt(path: string, name: string): boolean {
     return statSync(path).isDirectory()
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') return false
-    throw new HoldfastError('SOURCE_FAILED', `${path}, the source of blob ${JSON.stringify(name)}, does not exist`, {
+    throw new Refusal('SOURCE_FAILED', 'input', `${path}, the source of blob ${JSON.stringify(name)}, does not exist`, {
       details: { blob: name, path },
     })
   }

@@ -1,7 +1,6 @@
 // `holdfast repair`: prints what is to be done, and does it. It drops no snapshot unless it is told to.
 
 import { type Command, Option } from 'commander'
-import { isHoldfastError } from '../../errors.ts'
 import type { RepairAction, RepairOptions, RepairReport, Store } from '../../index.ts'
 import { plainValue } from '../document.ts'
 import { Refusal } from '../failure.ts'
@@ -67,6 +66,7 @@ async function apply(session: Session, store: Store, request: RepairOptions): Pr
   try {
     return await store.repair(request)
   } catch (error) {
+    const { isHoldfastError } = await import('../../index.ts')
     const isRefused = request.mayDrop === false && isHoldfastError(error, 'SNAPSHOT_DAMAGED')
     if (!isRefused || !Array.isArray(error.details.sequences)) throw error
     const sequences = error.details.sequences as number[]

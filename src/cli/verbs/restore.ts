@@ -1,12 +1,12 @@
 // `holdfast restore`: blobs as files of a new directory, or the file of an engine. All or nothing, durable, every byte verified.
 
-import { lstatSync, realpathSync } from 'node:fs'
-import { dirname, isAbsolute, join, relative, resolve, sep } from 'node:path'
-import { HoldfastError } from '../../errors.ts'
+import { lstatSync } from 'node:fs'
+import { resolve } from 'node:path'
 import type { Snapshot, SnapshotBlob } from '../../index.ts'
 import { dagJson } from '../document.ts'
-import { usage } from '../failure.ts'
+import { Refusal, usage } from '../failure.ts'
 import { filePaths } from '../file-names.ts'
+import { assertOutside } from '../outside.ts'
 import { sizeText } from '../screen.ts'
 import { type Session, withSnapshot } from '../session.ts'
 import type { Outcome, Verb } from '../verb.ts'
@@ -93,9 +93,10 @@ async function restoreEngineFile(
   target: string,
   overwrite: boolean,
 ): Promise<Outcome> {
-  const { engineFile, writeFileDurable } = await import('../write-files.ts')
+  const { engineFile } = await import('../write-files.ts')
+  const { writeFileDurable } = await import('../../durable.ts')
   if (!overwrite && lstatSync(target, { throwIfNoEntry: false }) !== undefined) {
-    throw new HoldfastError('TARGET_EXISTS', `${target} is there already; --overwrite replaces it`, {
+    throw new Refusal('TARGET_EXISTS', 'input', `${target} is there already; --overwrite replaces it`, {
       details: { path: target },
     })
   }
@@ -130,22 +131,5 @@ async function* counted(
     bytes += part.length
     session.onProgress({ phase: 'loading', blob, bytes, totalBytes })
     yield part
-  }
-}
-
-/** The store's directory is its own. */
-function assertOutside(target: string, store: string): void {
-  const inside = relative(real(store), join(real(dirname(target)), target.slice(dirname(target).length)))
-  const [first] = inside.split(sep)
-  if (isAbsolute(inside) || first === '..') return
-  throw usage(`${target} lies in the store ${store}, whose files are its own; give a path outside of it`)
-}
-
-/** The path with the links of what exists of it followed. */
-function real(path: string): string {
-  try {
-    return realpathSync(path)
-  } catch {
-    return dirname(path) === path ? path : join(real(dirname(path)), path.slice(dirname(path).length))
   }
 }

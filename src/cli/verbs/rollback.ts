@@ -1,8 +1,14 @@
 // `holdfast rollback`: makes an older snapshot the current one again.
 
-import { findSnapshot } from '../session.ts'
+import { EXPECTED_HEAD, expectedHead, findSnapshot } from '../session.ts'
 import type { Verb } from '../verb.ts'
 import { snapshotDocument, snapshotText } from './snapshots.ts'
+
+interface Options {
+  message?: string
+  discard?: boolean
+  expectedHead?: string
+}
 
 export const rollback: Verb = {
   usage: 'rollback <snapshot>',
@@ -14,11 +20,18 @@ export const rollback: Verb = {
   options: (command) =>
     command
       .option('-m, --message <text>', 'for people who read the history')
+      .option(...EXPECTED_HEAD)
       .option('--discard', 'step over entries of the journal that are in no snapshot'),
-  async run(session, [to], { message, discard }: { message?: string; discard?: boolean }) {
+  async run(session, [to], options: Options) {
     const store = await session.write()
     const target = await findSnapshot(store, to!)
-    const current = await store.rollback(target.sequence, { message, discard, signal: session.signal })
+    const { message, discard } = options
+    const current = await store.rollback(target.sequence, {
+      message,
+      discard,
+      signal: session.signal,
+      ...(await expectedHead(store, options.expectedHead)),
+    })
     return {
       document: { store: store.location, to: target.sequence, snapshot: snapshotDocument(current) },
       text: () => [

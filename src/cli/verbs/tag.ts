@@ -1,7 +1,7 @@
 // `holdfast tag` and `holdfast untag`: names for snapshots. Tagged snapshots are kept.
 
 import { usage } from '../failure.ts'
-import { findSnapshot } from '../session.ts'
+import { EXPECTED_HEAD, expectedHead, findSnapshot } from '../session.ts'
 import type { Verb } from '../verb.ts'
 import { snapshotDocument, snapshotText } from './snapshots.ts'
 
@@ -9,12 +9,17 @@ export const tag: Verb = {
   usage: 'tag <name>',
   summary: 'name a snapshot, so that it is kept; a tag that another one has moves',
   examples: ['tag v1 -s ./data/search', 'tag before-import --at current~1 -s ./data/search'],
-  options: (command) => command.option('--at <snapshot>', 'the snapshot; default: the current one'),
-  async run(session, [given], { at }: { at?: string }) {
+  options: (command) =>
+    command.option('--at <snapshot>', 'the snapshot; default: the current one').option(...EXPECTED_HEAD),
+  async run(session, [given], options: { at?: string; expectedHead?: string }) {
     const name = tagName(given!)
     const store = await session.write()
-    const { sequence } = await findSnapshot(store, at ?? 'current')
-    const tagged = await store.tag(name, { at: sequence, signal: session.signal })
+    const { sequence } = await findSnapshot(store, options.at ?? 'current')
+    const tagged = await store.tag(name, {
+      at: sequence,
+      signal: session.signal,
+      ...(await expectedHead(store, options.expectedHead)),
+    })
     return {
       document: { store: store.location, tag: name, snapshot: snapshotDocument(tagged) },
       text: () => [`${snapshotText(tagged)} is tagged ${name}`],

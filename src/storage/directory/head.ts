@@ -20,7 +20,15 @@ import { encodeHead, type Head } from '../../format/head.ts'
 import { JSON_BYTES_MAX } from '../../format/limits.ts'
 import { commitUnknown, publish, syncAfterRename } from '../../fs/durable.ts'
 import type { FileLock } from '../../fs/file-lock.ts'
-import { allSettledThenThrow, attempt, errorCode, ioError, readFileOrNull, writeFully } from '../../fs/io.ts'
+import {
+  allSettledThenThrow,
+  attempt,
+  errorCode,
+  ignoreMissing,
+  ioError,
+  readFileOrNull,
+  writeFully,
+} from '../../fs/io.ts'
 import type { FileStat, FileSystem } from '../../fs/port.ts'
 import type { StoredHead } from '../port.ts'
 import type { HeadOutcome } from './head-outcome.ts'
@@ -54,6 +62,8 @@ interface HeadCell {
   prepare(): void
   /** See `WriteSession.swapHead`. */
   swap(next: Head, ready?: () => Promise<unknown>): Promise<void>
+  /** See `WriteSession.dropPrevious`. */
+  dropPrevious(): Promise<void>
   /** Continues from another HEAD than the one that was found: a good one, or none. */
   reset(to: StoredHead | null): Promise<void>
   /** Makes the name of the store's directory durable. Whoever made it may have died before. */
@@ -288,6 +298,14 @@ export async function openHeadCell(options: HeadCellOptions): Promise<HeadCell> 
     },
     prepare: stage.prepare,
     swap,
+    async dropPrevious() {
+      await assertUnchallenged(stored?.bytes ?? null)
+      await attempt(ignoreMissing(fs.unlink(at.previous)), `deleting ${at.previous}`)
+      // Before anything is deleted that only HEAD.prev.json needs: a crash must not bring it back.
+      await attempt(fs.syncDirectory(root), `making ${root} durable`)
+      previous = null
+      previousStat = null
+    },
     async reset(to) {
       stored = to
       // HEAD.prev.json is left alone. The new HEAD is fsynced by the swap, but the directory's own name may not be durable yet.

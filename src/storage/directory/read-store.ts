@@ -165,7 +165,9 @@ export function createStoreReader(fs: FileSystem, root: string): StoreReader {
     } catch (error) {
       if (!isDamage(error) && !isHoldfastError(error, 'NOT_A_STORE', 'LIMIT_EXCEEDED')) throw error
       const original = bytes === null ? null : originalOf(bytes)
-      return { state: 'damaged', error, original: original === null ? undefined : parsedOrUndefined(parse, original) }
+      // As it was sealed, it has been parsed above.
+      const isOther = original !== null && original !== bytes
+      return { state: 'damaged', error, original: isOther ? parsedOrUndefined(parse, original) : undefined }
     }
   }
 

@@ -22,6 +22,7 @@ import {
 import { moveAside } from '../../fs/move-aside.ts'
 import type { Directory } from '../../fs/port.ts'
 import { createTemp, listTemps, reapTemps, type Temp, UNLOCKED_TEMP_AGE_MS } from '../../fs/temps.ts'
+import { headFrom } from '../head-from.ts'
 import type { Inspection, PackSink, WriteSession } from '../port.ts'
 import { type HeadCellOptions, openHeadCell } from './head.ts'
 import { listPackNames, packPath, paths } from './layout.ts'
@@ -154,7 +155,8 @@ export async function openSession(
     get putBack() {
       return cell.putBack
     },
-    alone: held !== null,
+    locked: held !== null,
+    collect: null,
     create,
     createPack,
     async packBytes(name) {
@@ -177,7 +179,11 @@ export async function openSession(
         file.closeSync()
       }
     },
-    swapHead: cell.swap,
+    async swapHead(next, ready) {
+      const made = await headFrom(next, cell.stored)
+      if (made !== null) await cell.swap(made, ready)
+    },
+    dropPrevious: cell.dropPrevious,
     restoreHead,
     async deletePack(name) {
       const path = packPath(at.packs, name)

@@ -20,7 +20,9 @@ import { makeDirectory } from '../../fs/make-directory.ts'
 import { syncRefused, withSyncCalls } from '../../fs/node.ts'
 import type { FileStat, FileSystem } from '../../fs/port.ts'
 import { createQueue, type Queue } from '../../fs/queue.ts'
+import { LOCAL } from '../on-first-use.ts'
 import type { PackFile, PackPart, Storage } from '../port.ts'
+import { besideIn } from './beside.ts'
 import { createHeadOutcome, type HeadOutcome } from './head-outcome.ts'
 import { packPath, paths } from './layout.ts'
 import { KINDS, notOwnDirectory } from './obstacles.ts'
@@ -131,8 +133,10 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
 
   return {
     location: root,
+    supports: LOCAL,
     readHead: () => reader.readHead(),
     inspect: reader.inspect,
+    beside: besideIn(fs, root),
     openPack: (name) => openPack(fs, packPath(at.packs, name), name),
     async write(write, task) {
       if (readOnly) {

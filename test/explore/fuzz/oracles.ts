@@ -11,7 +11,6 @@ import { open } from '../../support/lab.ts'
 import type { Random } from '../../support/random.ts'
 import { fingerprint } from '../../support/store-directory.ts'
 import { outsideOf } from './images.ts'
-import { peakOf } from './peak.ts'
 
 export interface Failure {
   rule: string
@@ -50,8 +49,6 @@ export interface Subject {
   rotten: number
   /** Ms of processor time, for one operation. */
   slow: number
-  /** In bytes, for one operation. Measuring takes some ms each time. */
-  memory?: number
 }
 
 /** However busy the machine is. */
@@ -100,17 +97,6 @@ function createCourt(subject: Subject, failures: Failure[]) {
   }
 
   async function attempt<T>(what: string, operation: () => Promise<T>): Promise<Attempt<T>> {
-    const { memory } = subject
-    if (memory === undefined) return await timed(what, operation)
-    let result!: Attempt<T>
-    const peak = await peakOf(async () => {
-      result = await timed(what, operation)
-    })
-    if (peak !== null && peak > memory) fail('memory is bounded', `${what}: ${Math.round(peak / 2 ** 20)} MiB`)
-    return result
-  }
-
-  async function timed<T>(what: string, operation: () => Promise<T>): Promise<Attempt<T>> {
     const startMs = performance.now()
     const start = process.cpuUsage()
     try {

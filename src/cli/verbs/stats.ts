@@ -1,0 +1,57 @@
+// `holdfast stats`: what the store takes, and why.
+
+import type { Stats } from '../../index.ts'
+import { type Line, type Screen, sizeText, table } from '../screen.ts'
+import type { Verb } from '../verb.ts'
+
+export const stats: Verb = {
+  usage: 'stats',
+  summary: 'say what each snapshot added and would free, and what else takes space',
+  description:
+    'ADDED is what no older snapshot has. FREES is what no other snapshot has; do not add it up: two snapshots that share what nobody else has free ' +
+    'more together. forget --dry-run says it for a set.',
+  examples: ['stats -s ./data/search', 'stats --json -s ./data/search'],
+  async run(session) {
+    const store = await session.read()
+    const result = await store.stats({ signal: session.signal })
+    return {
+      document: { store: store.location, ...result },
+      text: (screen) => statsLines(result, screen),
+    }
+  },
+}
+
+function statsLines(result: Stats, screen: Screen): Line[] {
+  const { snapshots, packs, packBytes, liveBytes, garbageBytes, overheadBytes } = result
+  const beside = (['retired', 'files', 'quarantine', 'journal'] as const).filter((name) => result[name].count > 0)
+  return [
+    ...(snapshots.length === 0
+      ? ['No snapshot is kept.']
+      : table(
+          [
+            { title: 'SNAPSHOT', align: 'right', rank: 5 },
+            { title: 'SIZE', align: 'right', rank: 2 },
+            { title: 'ADDED', align: 'right', rank: 4 },
+            { title: 'FREES', align: 'right', rank: 3 },
+            { title: '', rank: 1 },
+          ],
+          snapshots.map(({ sequence, size, addedBytes, freesBytes, damaged }) => [
+            String(sequence),
+            sizeText(size),
+            sizeText(addedBytes),
+            sizeText(freesBytes),
+            damaged
+              ? { text: 'damaged: these are too small', style: 'red' }
+              : sequence === result.current
+                ? 'current'
+                : '',
+          ]),
+          screen,
+        )),
+    '',
+    `${packs.length === 1 ? '1 pack' : `${packs.length} packs`}: ${sizeText(packBytes)}, of which ${sizeText(liveBytes)} are needed, ${sizeText(
+      garbageBytes,
+    )} are garbage, and ${sizeText(overheadBytes)} headers and footers`,
+    ...beside.map((name) => `${name}: ${sizeText(result[name].bytes)} in ${result[name].count} files`),
+  ]
+}

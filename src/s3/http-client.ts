@@ -1,0 +1,246 @@
+// A small client for S3-compatible servers on Node's own HTTP: one attempt of each request, whole bodies, connections kept open.
+
+import { createHash } from 'node:crypto'
+import * as http from 'node:http'
+import * as https from 'node:https'
+import { clock } from '../clock.ts'
+import { type Got, type Listed, type ObjectClient, ObjectError } from '../storage/object/client.ts'
+import { encodePart, type S3Credentials, sha256, sign } from './sign.ts'
+
+interface HttpClientOptions {
+  /** With the path below which the bucket is, if any. */
+  endpoint: URL
+  region: string
+  bucket: string
+  /** Without a slash at either end; may be empty. */
+  prefix: string
+  credentials: () => Promise<S3Credentials>
+  /** The bucket is in the path, not in the host's name. */
+  pathStyle: boolean
+  /** No byte for so long ends a request. */
+  idleMs: number
+}
+
+interface Request {
+  method: string
+  /** Below the prefix; null: the bucket. */
+  key: string | null
+  query?: (readonly [string, string])[]
+  headers?: Record<string, string>
+  body?: Uint8Array
+}
+
+interface Answer {
+  status: number
+  headers: http.IncomingHttpHeaders
+  body: Buffer
+}
+
+/** Connections to one server that are kept open; more are opened when they are needed. */
+const SOCKETS_FREE_MAX = 32
+
+export function httpClient(options: HttpClientOptions): ObjectClient {
+  const { endpoint, bucket, prefix, region } = options
+  const isSecure = endpoint.protocol === 'https:'
+  const agent = isSecure
+    ? new https.Agent({ keepAlive: true, maxFreeSockets: SOCKETS_FREE_MAX })
+    : new http.Agent({ keepAlive: true, maxFreeSockets: SOCKETS_FREE_MAX })
+  const host = options.pathStyle ? endpoint.host : `${bucket}.${endpoint.host}`
+  const base = `${endpoint.pathname.replace(/\/$/, '')}${options.pathStyle ? `/${encodePart(bucket)}` : ''}`
+  const below = prefix === '' ? '' : `${prefix}/`
+
+  function pathOf(key: string | null): string {
+    if (key === null) return base === '' ? '/' : base
+    return `${base}/${(below + key).split('/').map(encodePart).join('/')}`
+  }
+
+  async function send({ method, key, query = [], headers = {}, body }: Request): Promise<Answer> {
+    // TLS protects the body; without it, its hash is signed.
+    const payload = body === undefined ? sha256('') : isSecure ? 'UNSIGNED-PAYLOAD' : sha256(body)
+    const sums: Record<string, string> =
+      body === undefined
+        ? {}
+        : { 'content-length': String(body.length), 'content-md5': createHash('md5').update(body).digest('base64') }
+    const path = pathOf(key)
+    const signed = sign(
+      { method, host, path, query, headers: { ...headers, ...sums }, payload },
+      await options.credentials(),
+      region,
+      clock.now(),
+    )
+    const answer = await exchange(method, signed.query === '' ? path : `${path}?${signed.query}`, signed.headers, body)
+    if (answer.status >= 200 && answer.status < 300) return answer
+    const text = answer.body.toString('utf8', 0, 4_096)
+    throw new ObjectError(
+      element(text, 'Message') ?? '',
+      answer.status,
+      element(text, 'Code') ?? http.STATUS_CODES[answer.status] ?? '',
+    )
+  }
+
+  function exchange(
+    method: string,
+    path: string,
+    headers: Record<string, string>,
+    body: Uint8Array | undefined,
+  ): Promise<Answer> {
+    return new Promise((resolve, reject) => {
+      const failed = (cause: Error): void => {
+        const { code } = cause as NodeJS.ErrnoException
+        reject(new ObjectError(cause.message, 0, code ?? 'NoAnswer', cause))
+      }
+      const request = (isSecure ? https : http).request(
+        {
+          agent,
+          method,
+          path,
+          headers,
+          timeout: options.idleMs,
+          host: options.pathStyle ? endpoint.hostname : `${bucket}.${endpoint.hostname}`,
+          port: endpoint.port,
+        },
+        (response) => {
+          const parts: Buffer[] = []
+          response.on('data', (part: Buffer) => parts.push(part))
+          response.on('error', failed)
+          response.on('end', () => {
+            const whole = parts.length === 1 ? parts[0]! : Buffer.concat(parts)
+            const expected = response.headers['content-length']
+            if (method !== 'HEAD' && expected !== undefined && whole.length !== Number(expected)) {
+              failed(new Error(`the answer has ${whole.length} bytes of ${expected}`))
+            } else resolve({ status: response.statusCode!, headers: response.headers, body: whole })
+          })
+        },
+      )
+      request.on('timeout', () => request.destroy(new Error(`no answer for ${options.idleMs} ms`)))
+      request.on('error', failed)
+      request.end(body)
+    })
+  }
+
+  /** An answer of which a 404 for the object, and not for the bucket, is no error. */
+  async function unlessMissing(sending: Promise<Answer>): Promise<Answer | null> {
+    try {
+      return await sending
+    } catch (error) {
+      if (error instanceof ObjectError && error.status === 404 && error.code !== 'NoSuchBucket') return null
+      throw error
+    }
+  }
+
+  return {
+    location: `s3://${bucket}${prefix === '' ? '' : `/${prefix}`}`,
+    identity: `${endpoint.href} ${bucket}`,
+    async get(key, { range, ifNoneMatch } = {}): Promise<Got> {
+      const headers: Record<string, string> = {}
+      if (range !== undefined) headers.range = `bytes=${range.start}-${range.end - 1}`
+      if (ifNoneMatch !== undefined) headers['if-none-match'] = ifNoneMatch
+      try {
+        const answer = await unlessMissing(send({ method: 'GET', key, headers }))
+        if (answer === null) return { state: 'missing' }
+        const etag = unquoted(answer.headers.etag)
+        if (range === undefined || answer.status === 206) return { state: 'found', bytes: answer.body, etag }
+        // The server gave all of it.
+        return { state: 'found', bytes: answer.body.subarray(range.start, range.end), etag }
+      } catch (error) {
+        if (!(error instanceof ObjectError)) throw error
+        if (error.status === 304) return { state: 'unmodified' }
+        // It is shorter than the range begins.
+        if (error.status === 416) return { state: 'found', bytes: new Uint8Array(0), etag: null }
+        throw error
+      }
+    },
+    async put(key, body, { ifMatch, ifAbsent } = {}) {
+      const headers: Record<string, string> = {}
+      if (ifMatch !== undefined) headers['if-match'] = ifMatch
+      if (ifAbsent === true) headers['if-none-match'] = '*'
+      const answer = await send({ method: 'PUT', key, headers, body })
+      return { etag: unquoted(answer.headers.etag) }
+    },
+    async head(key) {
+      const answer = await unlessMissing(send({ method: 'HEAD', key }))
+      return answer === null ? null : { size: Number(answer.headers['content-length']) }
+    },
+    async list(under, next): Promise<Listed> {
+      const query: [string, string][] = [
+        ['list-type', '2'],
+        ['prefix', below + under],
+        ['encoding-type', 'url'],
+      ]
+      if (next !== undefined) query.push(['continuation-token', next])
+      const { body } = await send({ method: 'GET', key: null, query })
+      const text = body.toString()
+      return {
+        objects: elements(text, 'Contents').map((object) => ({
+          key: decodeURIComponent((element(object, 'Key') ?? '').replaceAll('+', ' ')).slice(below.length),
+          size: Number(element(object, 'Size')),
+          lastModifiedMs: Date.parse(element(object, 'LastModified') ?? ''),
+        })),
+        next: element(text, 'IsTruncated') === 'true' ? (element(text, 'NextContinuationToken') ?? null) : null,
+      }
+    },
+    async delete(key) {
+      await unlessMissing(send({ method: 'DELETE', key }))
+    },
+    async startUpload(key) {
+      const { body } = await send({ method: 'POST', key, query: [['uploads', '']] })
+      return element(body.toString(), 'UploadId') ?? ''
+    },
+    async uploadPart(key, upload, number, body) {
+      const query: [string, string][] = [
+        ['partNumber', String(number)],
+        ['uploadId', upload],
+      ]
+      const answer = await send({ method: 'PUT', key, query, body })
+      return { etag: unquoted(answer.headers.etag) ?? '' }
+    },
+    async completeUpload(key, upload, parts) {
+      const list = parts.map(
+        ({ number, etag }) => `<Part><PartNumber>${number}</PartNumber><ETag>"${etag}"</ETag></Part>`,
+      )
+      const body = Buffer.from(`<CompleteMultipartUpload>${list.join('')}</CompleteMultipartUpload>`)
+      const answer = await send({ method: 'POST', key, query: [['uploadId', upload]], body })
+      // An error may come after the status was sent.
+      const text = answer.body.toString()
+      if (/<Error>/.test(text)) throw new ObjectError(element(text, 'Message') ?? '', 500, element(text, 'Code') ?? '')
+    },
+    async abortUpload(key, upload) {
+      await unlessMissing(send({ method: 'DELETE', key, query: [['uploadId', upload]] }))
+    },
+    async listUploads(under) {
+      const { body } = await send({
+        method: 'GET',
+        key: null,
+        query: [
+          ['uploads', ''],
+          ['prefix', below + under],
+        ],
+      })
+      return elements(body.toString(), 'Upload').map((upload) => ({
+        key: unescaped(element(upload, 'Key') ?? '').slice(below.length),
+        upload: element(upload, 'UploadId') ?? '',
+        startedMs: Date.parse(element(upload, 'Initiated') ?? ''),
+      }))
+    },
+  }
+}
+
+function unquoted(etag: string | undefined): string | null {
+  return etag === undefined || etag === '' ? null : etag.replace(/^W\//, '').replace(/^"|"$/g, '')
+}
+
+/** The text of the first element of this name. The answers are flat, and nothing in them that is used needs more of XML. */
+function element(xml: string, name: string): string | undefined {
+  const found = new RegExp(`<${name}(?:\\s[^>]*)?>([\\s\\S]*?)</${name}>`).exec(xml)?.[1]
+  return found === undefined ? undefined : unescaped(found)
+}
+
+function elements(xml: string, name: string): string[] {
+  return [...xml.matchAll(new RegExp(`<${name}>([\\s\\S]*?)</${name}>`, 'g'))].map(([, inside]) => inside!)
+}
+
+const ENTITIES: Readonly<Record<string, string>> = { amp: '&', lt: '<', gt: '>', quot: '"', apos: "'" }
+
+function unescaped(text: string): string {
+  return text.replace(/&(amp|lt|gt|quot|apos);/g, (_, name: string) => ENTITIES[name]!)
+}

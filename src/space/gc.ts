@@ -1,0 +1,364 @@
+// Gives back what nothing needs, on demand. It drops no snapshot.
+//
+// What snapshots need is marked without the lock, as a reader does. Then packs are dropped and rewritten in steps, each of which holds the writer lock
+// for a moment and lets waiting writers go first. Under the lock the marks take in the snapshots committed since, before anything is retired: a persist
+// may have reused a block that was garbage when it was looked for.
+
+import type { BlockSource } from '../blocks/block-source.ts'
+import { readManifest } from '../blocks/read-manifest.ts'
+import type { StoreContext } from '../blocks/store-context.ts'
+import { clock } from '../clock.ts'
+import { isHoldfastError } from '../errors.ts'
+import { cidText, parseCid } from '../format/cid.ts'
+import type { Head } from '../format/head.ts'
+import { cleanUp, cleanUpAfter, type Seen } from '../gc/collect.ts'
+import { type PackAction, type PackUse, planGc, withinBudget } from '../gc/plan-gc.ts'
+import type { Reach } from '../gc/reach.ts'
+import { mergeDamaged, nextHead } from '../history/next-head.ts'
+import { settleHead } from '../history/settle-head.ts'
+import { assertWritable, watchWait } from '../history/write-guards.ts'
+import type { OptionTable } from '../misuse.ts'
+import type { OnProgress } from '../progress.ts'
+import type { StoredHead, WriteSession } from '../storage/port.ts'
+import { collectShared } from './gc-shared.ts'
+import { gcStep } from './gc-step.ts'
+import { type AllPacks, openAllPacks } from './open-all.ts'
+import { packUses } from './pack-use.ts'
+
+/** How much a garbage collection does. */
+export interface GcOptions {
+  /** Answers what the same call would do from this HEAD, and changes nothing. `budgetMs` does not count. */
+  dryRun?: boolean | undefined
+  /** No pack is begun after so many ms. One pack at least is done. */
+  budgetMs?: number | undefined
+  /** No pack is begun that would move more than so many bytes in all. One pack at least is done. */
+  budgetBytes?: number | undefined
+  /** Erases: rewrites every pack with a block that nothing needs, and answers `untouched`. Default: until little is left to gain. */
+  complete?: boolean | undefined
+  /**
+   * In an object store: retired packs stay readable for so long, by the server's clock; default 24 hours, longer than any load should take.
+   */
+  graceMs?: number | undefined
+  /** Rejects with `signal.reason`. What was done stays done. */
+  signal?: AbortSignal | undefined
+  onProgress?: OnProgress | undefined
+}
+
+export const GC_OPTIONS: OptionTable<GcOptions> = {
+  dryRun: 'boolean',
+  budgetMs: 'ms',
+  budgetBytes: 'any',
+  complete: 'boolean',
+  graceMs: 'ms',
+  signal: 'signal',
+  onProgress: 'function',
+}
+
+/** What a garbage collection did, in bytes. */
+export interface GcResult {
+  /** Nothing is left to do. False: the budget ended, and the next call goes on. */
+  done: boolean
+  /** Given back: of deleted packs, without what moved out of them. */
+  freedBytes: number
+  /** Copied into new packs. */
+  movedBytes: number
+  /** Garbage that a further call would give back. */
+  remainingBytes: number
+  /** All garbage in packs that is left. Some is left where giving it back would cost more than it is worth. */
+  deadBytes: number
+  /** What was done, in this order. */
+  packs: readonly PackAction[]
+  /** What may still hold bytes of dropped snapshots. */
+  untouched: readonly Untouched[]
+}
+
+/** `evidence`: a pack with bad blocks, or one of a snapshot that cannot be read. `files`: blobs laid out as files and in use. */
+export type Untouched = { what: 'evidence'; pack: string } | { what: 'files' | 'journal' }
+
+interface GcSettings {
+  lockWaitMs: number
+  packBytesMax: number
+}
+
+/** Longer than another process that waits for the lock pauses between two tries. */
+const GAP_MS = 60
+
+export async function collectGarbage(
+  ctx: StoreContext,
+  reach: Reach,
+  options: GcOptions & { signal: AbortSignal },
+  settings: GcSettings,
+): Promise<GcResult> {
+  const { budgetBytes } = options
+  if (budgetBytes !== undefined && !(typeof budgetBytes === 'number' && budgetBytes >= 0)) {
+    throw new TypeError(`gc: budgetBytes is a number of bytes, 0 or more; got ${String(budgetBytes)}`)
+  }
+  options.signal.throwIfAborted()
+  if (!ctx.storage.supports.alone) {
+    const { done, freedBytes, retiredBytes } = await collectShared(ctx, options, settings)
+    return { ...NOTHING, done, freedBytes, remainingBytes: retiredBytes, deadBytes: retiredBytes }
+  }
+  if (options.graceMs !== undefined) throw new TypeError('gc: graceMs is for a store in an object store')
+  const marked = createMarked(ctx, reach, options)
+  try {
+    const stored = await ctx.storage.readHead()
+    if (stored === null) return NOTHING
+    await marked.sync(stored)
+    // What earlier writes left to be deleted is given back too.
+    const retiredBytes = await retiredBytesOf(ctx, stored.head)
+    if (options.dryRun === true) return await planOnly(ctx, stored.head, marked, options, retiredBytes)
+    return await run(ctx, marked, options, settings, retiredBytes)
+  } finally {
+    await marked.release()
+  }
+}
+
+const NOTHING: GcResult = {
+  done: true,
+  freedBytes: 0,
+  movedBytes: 0,
+  remainingBytes: 0,
+  deadBytes: 0,
+  packs: [],
+  untouched: [],
+}
+
+/** HEAD with its packs held open, and what its snapshots need marked. */
+interface Marked {
+  sync(stored: StoredHead): Promise<void>
+  readonly source: BlockSource
+  readonly reach: Reach
+  uses(head: Head): Promise<PackUse[]>
+  release(): Promise<void>
+}
+
+function createMarked(ctx: StoreContext, reach: Reach, options: GcOptions & { signal: AbortSignal }): Marked {
+  let all: AllPacks | null = null
+  let of: string | null = null
+  const bad = (head: Head) => [mergeDamaged(head.damaged, ctx.badBlocks.noted)]
+  return {
+    reach,
+    get source() {
+      return all!.source
+    },
+    async sync(stored) {
+      const { head } = stored
+      const packs = head.packs.map(({ name }) => name).join()
+      if (all === null || of !== packs) {
+        // Packs that stay are shared with those that were open, and their indexes are not read again.
+        const before = all
+        all = await openAllPacks(ctx, stored)
+        of = packs
+        await before?.release()
+      }
+      await reach.sync(head, all.source, bad(head), options.signal)
+    },
+    uses: (head) => packUses(head, all!.source, reach, bad(head), options.complete === true),
+    release: async () => await all?.release(),
+  }
+}
+
+/** Of packs that HEAD retired and that are still there. */
+async function retiredBytesOf(ctx: StoreContext, { retired }: Head): Promise<number> {
+  if (retired.length === 0) return 0
+  const { packs } = await ctx.storage.inspect()
+  const there = new Map(packs.map(({ name, bytes }) => [name, bytes]))
+  return retired.reduce((sum, { name }) => sum + (there.get(name) ?? 0), 0)
+}
+
+async function planOnly(
+  ctx: StoreContext,
+  head: Head,
+  marked: Marked,
+  options: GcOptions,
+  retiredBytes: number,
+): Promise<GcResult> {
+  const uses = await marked.uses(head)
+  const plan = planGc(uses, { complete: options.complete === true })
+  const packs = withinBudget(plan, options.budgetBytes ?? Number.POSITIVE_INFINITY)
+  const untouched = options.complete === true ? await untouchedOf(ctx, head, uses, marked) : []
+  return { ...resultOf(uses, plan, packs, retiredBytes), untouched }
+}
+
+/** What is left of `plan` once `packs` are done. */
+function resultOf(
+  uses: readonly PackUse[],
+  plan: readonly PackAction[],
+  packs: readonly PackAction[],
+  retiredBytes: number,
+): Omit<GcResult, 'untouched'> {
+  const done = new Set(packs.map(({ pack }) => pack))
+  const planned = new Set(plan.map(({ pack }) => pack))
+  const left = uses.filter(({ name }) => !done.has(name))
+  return {
+    done: plan.every(({ pack }) => done.has(pack)),
+    freedBytes: packs.reduce((sum, { bytes, liveBytes }) => sum + bytes - liveBytes, retiredBytes),
+    movedBytes: packs.reduce((sum, { liveBytes }) => sum + liveBytes, 0),
+    remainingBytes: deadIn(left.filter(({ name }) => planned.has(name))),
+    deadBytes: deadIn(left),
+    packs,
+  }
+}
+
+function deadIn(uses: readonly PackUse[]): number {
+  return uses.reduce((sum, { deadBytes }) => sum + deadBytes, 0)
+}
+
+async function run(
+  ctx: StoreContext,
+  marked: Marked,
+  options: GcOptions & { signal: AbortSignal },
+  settings: GcSettings,
+  retiredBytes: number,
+): Promise<GcResult> {
+  const { signal, onProgress, complete = false } = options
+  const untilMs = clock.monotonicMs() + (options.budgetMs ?? Number.POSITIVE_INFINITY)
+  const budgetBytes = options.budgetBytes ?? Number.POSITIVE_INFINITY
+  const finished: PackAction[] = []
+  /** As they were when they were begun, by pack: of a large pack one step moves only a part. */
+  const begun = new Map<string, PackAction>()
+  let movedBytes = 0
+  /** Packs that stay as they are in this call, because damage was met in them. */
+  const damaged = new Set<string>()
+
+  /** What may be done in the next step. What was begun is finished, and one pack is always done. */
+  function allowed(plan: readonly PackAction[]): PackAction[] {
+    const isLate = clock.monotonicMs() >= untilMs
+    let used = [...begun.values()].reduce((sum, { liveBytes }) => sum + liveBytes, 0)
+    return plan.filter(({ pack, liveBytes }, i) => {
+      if (begun.has(pack)) return true
+      if (begun.size === 0 && i === 0) {
+        used += liveBytes
+        return true
+      }
+      if (isLate || used + liveBytes > budgetBytes) return false
+      used += liveBytes
+      return true
+    })
+  }
+
+  async function step(session: WriteSession): Promise<GcResult | null> {
+    if (session.stored === null) return NOTHING
+    assertWritable(ctx, session.stored)
+    // First what needs no write: a full disk gets room by it.
+    const seen = await cleanUp(ctx, session)
+    await settleHead(session)
+    await marked.sync(session.stored)
+    const { head } = session.stored
+    const uses = await marked.uses(head)
+    const plan = planGc(
+      uses.map((use) => ({ ...use, isPinned: use.isPinned || damaged.has(use.name) })),
+      { complete },
+    )
+    const actions = allowed(plan)
+    if (actions.length === 0) {
+      await swapOnceMore(ctx, session, seen, complete)
+      const left = { ...resultOf(uses, plan, [], 0), done: plan.length === 0 }
+      const untouched = complete ? await untouchedOf(ctx, head, uses, marked) : []
+      const { freedBytes, movedBytes } = resultOf([], [], finished, retiredBytes)
+      return { ...left, freedBytes, movedBytes, packs: finished, untouched }
+    }
+    const totalBytes = actions.reduce((sum, { liveBytes }) => sum + liveBytes, movedBytes)
+    const { done, damagedAt, began } = await gcStep(ctx, {
+      session,
+      seen,
+      source: marked.source,
+      reach: marked.reach,
+      actions,
+      packBytesMax: settings.packBytesMax,
+      signal,
+      onMoved(bytes) {
+        movedBytes += bytes
+        onProgress?.({ phase: 'compacting', bytes: movedBytes, totalBytes })
+      },
+    })
+    if (damagedAt !== null) {
+      damaged.add(damagedAt)
+      // The marks are made again, and prefer the good copies.
+      marked.reach.reset()
+    }
+    for (const action of began) if (!begun.has(action.pack)) begun.set(action.pack, action)
+    for (const { pack } of done) finished.push(begun.get(pack)!)
+    return null
+  }
+
+  const onWait = watchWait(ctx, onProgress)
+  for (;;) {
+    const result = await ctx.storage.write({ waitMs: settings.lockWaitMs, signal, onWait }, async (session) => {
+      try {
+        return await step(session)
+      } catch (error) {
+        if (isHoldfastError(error, 'NO_SPACE') && (await makeRoom(session))) return null
+        throw error
+      }
+    })
+    if (result !== null) return result
+    // Another process that waits for the lock looks for it in this time.
+    await clock.sleep(GAP_MS, { signal }).catch(() => signal.throwIfAborted())
+  }
+}
+
+/**
+ * A pack is deleted when HEAD and HEAD.prev.json both say that it is retired, so an idle store needs one more swap. To erase, it is needed also
+ * because HEAD.prev.json names the dropped snapshots, with their messages and tags.
+ */
+async function swapOnceMore(
+  ctx: StoreContext,
+  session: WriteSession,
+  seen: Seen | null,
+  complete: boolean,
+): Promise<void> {
+  const { head } = session.stored!
+  const present = seen?.packs ?? new Set(await session.listPacks())
+  const isWaiting = head.retired.some(({ name }) => present.has(name))
+  const names = (of: Head | null): string => JSON.stringify(of?.snapshots ?? [])
+  const hasOldNames = complete && names(session.previous) !== names(head)
+  if (!isWaiting && !hasOldNames && !session.uncertain) return
+  const gone = new Set(head.retired.map(({ name }) => name).filter((name) => !present.has(name)))
+  await session.swapHead(nextHead(head, { gone }))
+  await cleanUpAfter(ctx, session, seen)
+}
+
+/**
+ * On a full disk there may be no room for another HEAD, and packs wait only for HEAD.prev.json to say that nothing needs them. Without it HEAD alone
+ * decides: it is durable, and complete. A new HEAD.prev.json is made by the swap that fits then. Answers whether there was anything to gain.
+ */
+async function makeRoom(session: WriteSession): Promise<boolean> {
+  const { head } = session.stored!
+  const present = new Set(await session.listPacks())
+  const waiting = head.retired.map(({ name }) => name).filter((name) => present.has(name))
+  if (waiting.length === 0 || session.dropPrevious === undefined || session.uncertain || session.putBack) return false
+  await session.dropPrevious()
+  for (const name of waiting) await session.deletePack(name)
+  await session.swapHead(nextHead(head, { gone: new Set(waiting) }))
+  return true
+}
+
+/** What may still hold bytes of dropped snapshots after everything was erased. */
+async function untouchedOf(
+  ctx: StoreContext,
+  head: Head,
+  uses: readonly PackUse[],
+  { source }: Marked,
+): Promise<Untouched[]> {
+  const evidence = uses.filter(({ isPinned, deadBytes }) => isPinned && deadBytes > 0)
+  const inUse = await hasOldFiles(ctx, head, source)
+  return [
+    ...evidence.map(({ name }): Untouched => ({ what: 'evidence', pack: name })),
+    ...(inUse ? [{ what: 'files' } as const] : []),
+    ...(head.journal === undefined ? [] : [{ what: 'journal' } as const]),
+  ]
+}
+
+/** Whether a blob that no kept snapshot has is laid out as a file: somebody uses it. */
+async function hasOldFiles(ctx: StoreContext, head: Head, source: BlockSource): Promise<boolean> {
+  const laidOut = (await ctx.local.files?.list())?.cids ?? []
+  if (laidOut.length === 0) return false
+  const kept = new Set<string>()
+  for (const { sequence, manifest } of head.snapshots) {
+    const what = { code: 'SNAPSHOT_DAMAGED' as const, what: `snapshot ${sequence}`, details: { sequence } }
+    const { blobs } = await readManifest(source, parseCid(manifest).digest, what)
+    for (const { root } of blobs.values()) kept.add(cidText(root))
+  }
+  return laidOut.some((cid) => !kept.has(cid))
+}

@@ -1,0 +1,123 @@
+// Says what a store takes and why: what each snapshot added and would free, what is garbage, and what lies beside the packs. All from one HEAD.
+
+import type { StoreContext } from '../blocks/store-context.ts'
+import type { OptionTable } from '../misuse.ts'
+import type { Weight } from '../storage/port.ts'
+import { withAllPacks } from './open-all.ts'
+import { PACK_OVERHEAD_BYTES } from './pack-use.ts'
+import { measureUsage } from './usage.ts'
+
+/** How statistics are made. */
+export interface StatsOptions {
+  /** Rejects with `signal.reason`. */
+  signal?: AbortSignal | undefined
+}
+
+export const STATS_OPTIONS: OptionTable<StatsOptions> = { signal: 'signal' }
+
+/** What one snapshot takes, in stored bytes: of blocks in packs, with their index entries. */
+export interface SnapshotStats {
+  sequence: number
+  /** Sum of the blobs' sizes in bytes, uncompressed. */
+  size: number
+  /** Of blocks that no older kept snapshot has. The sum over all snapshots is `liveBytes`. */
+  addedBytes: number
+  /**
+   * Of blocks that no other snapshot has. Do not add these up: two that share what nobody else has free more together. `forget` with
+   * `dryRun` says it for a set.
+   */
+  freesBytes: number
+  /** It could not be read in full, so that the numbers are too small. */
+  damaged: boolean
+}
+
+/** What one pack takes. */
+export interface PackStats {
+  pack: string
+  /** Of the file. */
+  bytes: number
+  /** Of blocks that a snapshot needs, with their index entries. */
+  liveBytes: number
+  /** Of blocks that nothing needs. */
+  garbageBytes: number
+}
+
+/** What a store takes, in bytes. */
+export interface Stats {
+  /** Of HEAD, which all numbers are of. */
+  revision: number
+  current: number | null
+  /** Newest first. */
+  snapshots: readonly SnapshotStats[]
+  packs: readonly PackStats[]
+  /** Of all pack files: `liveBytes`, `garbageBytes` and `overheadBytes`. */
+  packBytes: number
+  liveBytes: number
+  /** Of blocks that nothing needs, superseded commit records among them. */
+  garbageBytes: number
+  /** Headers, fan-outs and footers of packs. */
+  overheadBytes: number
+  /** Packs that HEAD retired and that are still there. The next writes, or `gc`, delete them. */
+  retired: Weight
+  /** Blobs laid out as files in the store's directory. */
+  files: Weight
+  quarantine: Weight
+  journal: Weight
+}
+
+const NOTHING: Weight = { count: 0, bytes: 0 }
+const EMPTY: Omit<Stats, 'files' | 'quarantine' | 'journal'> = {
+  revision: 0,
+  current: null,
+  snapshots: [],
+  packs: [],
+  packBytes: 0,
+  liveBytes: 0,
+  garbageBytes: 0,
+  overheadBytes: 0,
+  retired: NOTHING,
+}
+
+export async function stats(ctx: StoreContext, options: StatsOptions = {}): Promise<Stats> {
+  const inPacks = await withAllPacks(ctx, async ({ head }, source) => {
+    // From the oldest on, so that each block is added by the first snapshot that has it.
+    const usage = await measureUsage(source, [...head.snapshots].reverse(), options.signal)
+    const damaged = new Set(usage.damaged)
+    const packs = head.packs.map(({ name, bytes }) => {
+      const liveBytes = usage.packs.get(name) ?? 0
+      // Of a pack that cannot be read nothing is known.
+      const garbageBytes = usage.packs.has(name) ? Math.max(0, bytes - PACK_OVERHEAD_BYTES - liveBytes) : 0
+      return { pack: name, bytes, liveBytes, garbageBytes }
+    })
+    const there = new Map((await ctx.storage.inspect()).packs.map(({ name, bytes }) => [name, bytes]))
+    const retired = head.retired.flatMap(({ name }) => there.get(name) ?? [])
+    return {
+      revision: head.revision,
+      current: head.current,
+      snapshots: head.snapshots.map(({ sequence, size }) => ({
+        sequence,
+        size,
+        addedBytes: usage.added.get(sequence)!,
+        freesBytes: usage.own.get(sequence)!,
+        damaged: damaged.has(sequence),
+      })),
+      packs,
+      packBytes: sum(packs.map(({ bytes }) => bytes)),
+      liveBytes: sum(packs.map(({ liveBytes }) => liveBytes)),
+      garbageBytes: sum(packs.map(({ garbageBytes }) => garbageBytes)),
+      overheadBytes: packs.length * PACK_OVERHEAD_BYTES,
+      retired: { count: retired.length, bytes: sum(retired) },
+    }
+  })
+  const { beside } = ctx.storage
+  return {
+    ...(inPacks ?? EMPTY),
+    files: (await beside?.weigh('files')) ?? NOTHING,
+    quarantine: (await beside?.weigh('quarantine')) ?? NOTHING,
+    journal: (await beside?.weigh('journal')) ?? NOTHING,
+  }
+}
+
+function sum(numbers: readonly number[]): number {
+  return numbers.reduce((total, n) => total + n, 0)
+}

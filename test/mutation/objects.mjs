@@ -1,0 +1,156 @@
+// The rules of a store that many write to: as in `durability.mjs`, each with the tests that catch its absence. Histories of
+// test/explore/object-histories.ts catch theirs within 1,000.
+
+const histories = ['test/explore/object-histories.test.ts']
+const storage = ['test/storage/object.test.ts']
+
+/** @type {import('./durability.mjs').Mutation[]} */
+export const objects = [
+  {
+    file: 'src/storage/object/head-cell.ts',
+    find: 'if (head.revision <= base.head.revision) return null',
+    replace: "if (head.revision <= base.head.revision) return 'lost'",
+    why: 'a swap is lost only when HEAD proves it',
+    tests: histories,
+  },
+  {
+    file: 'src/storage/object/head-cell.ts',
+    find: "      return 'won'\n    }\n    if (head.revision - base",
+    replace: "      return 'lost'\n    }\n    if (head.revision - base",
+    why: 'a swap whose answer was lost is found in the history of HEAD',
+    tests: histories,
+  },
+  {
+    file: 'src/storage/object/head-cell.ts',
+    find: 'if (isRefusal(error) && error.status !== 404 && !ambiguous)',
+    replace: 'if (!isConflict(error))',
+    why: 'an answer that does not come does not say that nothing was committed',
+    tests: histories,
+  },
+  {
+    file: 'src/storage/object/head-cell.ts',
+    find: 'client.put(HEAD, bytes, { ifMatch: quote(base.etag!, settings.quoting) })',
+    replace: 'client.put(HEAD, bytes, {})',
+    why: 'HEAD is replaced only if nobody else replaced it',
+    tests: histories,
+  },
+  {
+    file: 'src/storage/object/head-cell.ts',
+    find: 'const condition = etag === null ? { ifAbsent: true } :',
+    replace: 'const condition = etag === null ? {} :',
+    why: 'a store is created only where there is none',
+    tests: histories,
+  },
+  {
+    file: 'src/storage/object/head-cell.ts',
+    find: 'if (others.length > 0) throw forked',
+    replace: 'if (others.length > 64) throw forked',
+    why: 'two writers that a bad server let through are told',
+    tests: storage,
+  },
+  {
+    file: 'src/storage/object/head-cell.ts',
+    find: '      if (newest === null || found.head.revision >= newest.head.revision) return note(found)',
+    replace: '      if (found !== null) return note(found)',
+    why: 'HEAD does not go back in time',
+    tests: storage,
+  },
+  {
+    file: 'src/storage/object/head-cell.ts',
+    find: 'if (refusals === REFUSALS_MAX) await probeAgain()',
+    replace: '',
+    why: 'a server that refuses every swap is asked again what it can do',
+    tests: storage,
+  },
+  {
+    file: 'src/storage/object/probe.ts',
+    find: '  if (violated.length === 0 && requirements.every',
+    replace: '  if (violated.length < 9 || requirements.every',
+    why: 'a server that ignores a condition is refused',
+    tests: storage,
+  },
+  {
+    file: 'src/persist/commit-shared.ts',
+    find: 'const compaction = base.revision === head.revision ? draft.compaction : null',
+    replace: 'const { compaction } = draft',
+    why: 'a merging of packs counts for the HEAD that it was planned from',
+    tests: histories,
+  },
+  {
+    file: 'src/persist/commit-shared.ts',
+    find: 'own === null ? !named.has(name) :',
+    replace: 'own === null ? false :',
+    why: 'what is reused is in a pack that HEAD names',
+    tests: histories,
+  },
+  {
+    file: 'src/persist/commit-shared.ts',
+    find: 'own.revision <= (base.floor ?? 0)',
+    replace: 'own.revision < 0',
+    why: 'a pack that was given up is not named again',
+    tests: histories,
+  },
+  {
+    file: 'src/gc/collect.ts',
+    find: 'if (!ctx.storage.supports.alone) return null',
+    replace: '',
+    why: 'a persist deletes nothing where there are other writers',
+    tests: histories,
+  },
+  {
+    file: 'src/storage/object/collect.ts',
+    find: 'if (revisionOfKey(key)! <= (head().floor ?? 0)) await remove(key)',
+    replace: 'await remove(key)',
+    why: 'a pack is deleted only when HEAD has given it up',
+    tests: histories,
+  },
+  {
+    file: 'src/storage/object/collect.ts',
+    find: 'nowMs - retiredMs < graceMs',
+    replace: 'nowMs < graceMs',
+    why: 'readers have their grace',
+    tests: histories,
+  },
+  {
+    file: 'src/storage/object/collect.ts',
+    find: 'before.revision <= revision ||',
+    replace: '',
+    why: 'two HEADs have a pack retired before it is deleted',
+    tests: histories,
+  },
+  {
+    file: 'src/storage/object/collect.ts',
+    find: 'for (const { key } of unnamed(head()))',
+    replace: 'for (const { key } of unnamed(before))',
+    why: 'what a writer named meanwhile stays',
+    tests: histories,
+  },
+  {
+    file: 'src/load/snapshot.ts',
+    find: 'const others = ctx.storage.supports.pins\n',
+    replace: 'const others = ctx.storage !== null\n',
+    why: 'a pack that was deleted under a reader is no damage',
+    tests: histories,
+  },
+  {
+    file: 'src/storage/object/head-cell.ts',
+    find: 'const found = (await fetch()) ?? (await readAgain())',
+    replace: 'const found = await fetch()',
+    why: 'a HEAD that is gone is not the beginning of a store',
+    tests: storage,
+  },
+  {
+    file: 'src/storage/object/upload.ts',
+    find: 'if (await isThere()) return',
+    replace: '',
+    why: 'an upload that was completed without an answer is found',
+    tests: storage,
+  },
+  {
+    file: 'src/storage/object/inspect.ts',
+    find: 'revisionOfKey(key) === null || aside.has(key)',
+    replace: 'revisionOfKey(key) === null',
+    why: 'what is in quarantine is not collected',
+    tests: storage,
+  },
+]

@@ -1,0 +1,133 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { clock } from '../../../src/clock.ts'
+import { isHoldfastError } from '../../../src/errors.ts'
+import { nodeFileSystem } from '../../../src/fs/node.ts'
+import { localScratch } from '../../../src/local/local.ts'
+import { objectStorage } from '../../../src/storage/object/storage.ts'
+import { createStore, type Store } from '../../../src/store.ts'
+import { noise } from '../../support/bytes.ts'
+import { newPrefix, serverClient, serverEndpoint } from '../../support/s3-server.ts'
+import { FAULTS, type Fault, type FaultProxy, startFaultProxy } from './fault-proxy.ts'
+
+// Every request of an operation is spoiled in every way, one at a time, on a real server.
+
+let proxy: FaultProxy
+const sleep = clock.sleep
+
+beforeAll(async () => {
+  proxy = await startFaultProxy(serverEndpoint!)
+  // Waits between tries are for busy servers.
+  clock.sleep = () => sleep(2)
+})
+afterAll(async () => {
+  clock.sleep = sleep
+  await proxy.close()
+})
+
+/** A new store object of a new machine: nothing is cached. radosgw wants ETags without quotes; the probe is not asked each time. */
+function machine(prefix: string, endpoint = proxy.endpoint): Store {
+  const storage = objectStorage({ client: serverClient({ endpoint, prefix }), trusted: 'unquoted' })
+  return createStore(
+    { storage, fs: nodeFileSystem, local: localScratch(nodeFileSystem), journal: null, storageAt: null },
+    { keepLast: 4 },
+  )
+}
+
+interface Operation {
+  name: string
+  /** On a store of its own each time. */
+  isFirst?: boolean
+  /** `message` is of the snapshot that it makes, if it makes one. */
+  run(store: Store, round: number, message: string): Promise<unknown>
+}
+
+function blobsOf(generation: number): Record<string, Uint8Array> {
+  return { index: noise(400_000, 1), changed: noise(2_000, generation) }
+}
+
+const operations: Operation[] = [
+  {
+    name: 'a first persist',
+    isFirst: true,
+    run: (store, round, message) => store.persist({ blobs: blobsOf(round), message }),
+  },
+  { name: 'a persist', run: (store, round, message) => store.persist({ blobs: blobsOf(100 + round), message }) },
+  { name: 'a persist of nothing new', run: (store) => store.persist({ blobs: blobsOf(3) }) },
+  { name: 'a tag', run: (store, round) => store.tag('x', { at: 1 + (round % 3) }) },
+  {
+    name: 'a rollback',
+    run: async (store, _round, message) => {
+      const [, before] = await store.snapshots()
+      await store.rollback(before!.sequence, { message })
+    },
+  },
+  {
+    name: 'a load',
+    async run(store) {
+      const snapshot = (await store.load({ required: true }))!
+      for (const [name, bytes] of Object.entries(blobsOf(3))) {
+        expect(Buffer.compare(await snapshot.blob(name).bytes(), bytes)).toBe(0)
+      }
+      await snapshot.dispose()
+    },
+  },
+]
+
+/** A store with three snapshots. */
+async function prepared(): Promise<string> {
+  const prefix = newPrefix()
+  const store = machine(prefix, serverEndpoint!)
+  for (const generation of [1, 2, 3]) await store.persist({ blobs: blobsOf(generation) })
+  await store.close()
+  return prefix
+}
+
+describe.each(operations)('$name', ({ isFirst, run }) => {
+  test.each(FAULTS)('%s', async (fault: Fault) => {
+    let prefix = isFirst === true ? '' : await prepared()
+    let spoiled = 0
+    for (let at = 1; ; at++) {
+      if (isFirst === true) prefix = newPrefix()
+      const store = machine(prefix)
+      const message = `${fault}, request ${at}`
+      proxy.spoil(fault, at)
+      let outcome = 'done'
+      try {
+        await run(store, at, message)
+      } catch (error) {
+        if (!isHoldfastError(error, 'COMMIT_UNKNOWN', 'IO_FAILED')) throw error
+        outcome = error.code
+      }
+      const isOver = proxy.count < at
+      await store.close()
+      await assertWell(prefix, message, outcome)
+      if (isOver) break
+      spoiled = at
+    }
+    expect(spoiled).toBeGreaterThan(0)
+    if (isFirst === true) return
+    // The next one goes on.
+    proxy.pass()
+    expect(await machine(prefix).persist({ blobs: blobsOf(50) })).toMatchObject({ unchanged: false })
+  })
+})
+
+/** What a machine on a good line sees afterwards. */
+async function assertWell(prefix: string, message: string, outcome: string): Promise<void> {
+  const store = machine(prefix, serverEndpoint!)
+  const snapshots = await store.snapshots()
+  const made = snapshots.filter((snapshot) => snapshot.message === message)
+  expect(made.length, message).toBeLessThanOrEqual(1)
+  if (outcome === 'IO_FAILED') expect(made, message).toEqual([])
+  const snapshot = await store.load()
+  for (const name of snapshot?.names ?? []) await snapshot!.blob(name).bytes()
+  await snapshot?.dispose()
+  await store.close()
+}
+
+test('an acknowledged persist is there', async () => {
+  const prefix = newPrefix()
+  proxy.spoil('drop the reply', 9)
+  const { sequence } = await machine(prefix).persist({ blobs: blobsOf(1) })
+  expect((await machine(prefix, serverEndpoint!).snapshots()).map((snapshot) => snapshot.sequence)).toContain(sequence)
+})

@@ -1,0 +1,452 @@
+import { randomBytes } from 'node:crypto'
+import { beforeAll, describe, expect, test } from 'vitest'
+import { clock } from '../../src/clock.ts'
+import type { Head } from '../../src/format/head.ts'
+import { nodeFileSystem } from '../../src/fs/node.ts'
+import { nextHead } from '../../src/history/next-head.ts'
+import { localScratch } from '../../src/local/local.ts'
+import { type ObjectClient, ObjectError } from '../../src/storage/object/client.ts'
+import { probe } from '../../src/storage/object/probe.ts'
+import { objectStorage } from '../../src/storage/object/storage.ts'
+import type { Storage } from '../../src/storage/port.ts'
+import { createStore, type Store } from '../../src/store.ts'
+import { failure, rejects } from '../support/rejects.ts'
+import { type SimulatedObjects, simulatedObjects } from '../support/simulated-objects.ts'
+
+// What the storage makes of a server's answers. What many writers do to each other is in test/explore/object-histories.test.ts.
+
+beforeAll(() => {
+  clock.sleep = async () => undefined
+})
+
+const storeId = '0f1e2d3c4b5a69788796a5b4c3d2e1f0'
+const waitMs = 5000
+
+async function created(storage: Storage): Promise<void> {
+  await storage.write({ waitMs }, (session) => session.create(storeId, new Date().toISOString()))
+}
+
+function storeOn(client: ObjectClient): Store {
+  const storage = objectStorage({ client })
+  return createStore({
+    storage,
+    fs: nodeFileSystem,
+    local: localScratch(nodeFileSystem),
+    journal: null,
+    storageAt: null,
+  })
+}
+
+/** A client of which some requests are answered otherwise. */
+function answering(client: ObjectClient, answers: Partial<ObjectClient>): ObjectClient {
+  return { ...client, ...answers }
+}
+
+function headOn(server: SimulatedObjects): Head {
+  return JSON.parse(Buffer.from(server.objects.get('HEAD.json')!.bytes).toString())
+}
+
+describe('the probe', () => {
+  test('finds that a good server does all that is needed', async () => {
+    const { requirements, quoting } = await probe(simulatedObjects().client())
+    expect(requirements.map(({ state }) => state)).toEqual(Array(8).fill('met'))
+    expect(quoting).toBe('quoted')
+  })
+
+  test('finds out how a server wants its ETags', async () => {
+    const server = simulatedObjects()
+    server.ignores.add('quotes')
+    const { requirements, quoting } = await probe(server.client())
+    expect(requirements.every(({ state }) => state === 'met')).toBe(true)
+    expect(quoting).toBe('unquoted')
+    const store = storeOn(server.client())
+    await store.persist({ blobs: { a: Buffer.from('a') } })
+    await store.persist({ blobs: { a: Buffer.from('b') } })
+    expect(await store.snapshots()).toHaveLength(2)
+  })
+
+  test.each([
+    ['ifAbsent', 'If-None-Match: * refuses to replace an object'],
+    ['ifMatch', 'If-Match refuses a wrong ETag'],
+    ['list', 'a new object is listed at once'],
+    ['delete', 'a deleted object is gone at once'],
+  ] as const)('refuses a server that ignores %s, and names the condition', async (ignored, requirement) => {
+    const server = simulatedObjects()
+    server.ignores.add(ignored)
+    const error = await rejects(
+      storeOn(server.client()).persist({ blobs: { a: Buffer.from('a') } }),
+      'STORAGE_UNSUPPORTED',
+    )
+    expect(error.message).toContain(requirement)
+    expect(error.details.requirements).toContainEqual(expect.objectContaining({ name: requirement, state: 'violated' }))
+    expect(server.objects.has('HEAD.json')).toBe(false)
+  })
+
+  test('is made once for a server and a process', async () => {
+    const server = simulatedObjects()
+    for (const content of ['a', 'b']) await storeOn(server.client()).persist({ blobs: { a: Buffer.from(content) } })
+    expect(server.log.filter((line) => /^put probe\/.*-b$/.test(line))).toHaveLength(1)
+  })
+})
+
+describe('a swap', () => {
+  async function swapped(client: ObjectClient): Promise<{ storage: Storage; revision: number }> {
+    const storage = objectStorage({ client, trusted: 'quoted' })
+    return await storage.write({ waitMs }, async (session) => {
+      await session.swapHead((stored) => nextHead(stored.head, {}))
+      return { storage, revision: session.stored!.head.revision }
+    })
+  }
+
+  test('whose answer is lost is found in HEAD', async () => {
+    const server = simulatedObjects()
+    await created(objectStorage({ client: server.client(), trusted: 'quoted' }))
+    const real = server.client()
+    let lost = 0
+    const client = answering(real, {
+      async put(key, bytes, options) {
+        const answer = await real.put(key, bytes, options)
+        if (key === 'HEAD.json' && lost++ === 0) throw new ObjectError('reset', 0, 'ConnectionReset')
+        return answer
+      },
+    })
+    expect((await swapped(client)).revision).toBe(1)
+    expect(server.heads).toHaveLength(2)
+  })
+
+  test('that may or may not be done is COMMIT_UNKNOWN, and is not acknowledged as unchanged later', async () => {
+    const server = simulatedObjects()
+    const real = server.client()
+    let silent = false
+    const client = answering(real, {
+      put: (key, bytes, options) =>
+        silent && key === 'HEAD.json'
+          ? Promise.reject(new ObjectError('timeout', 0, 'Timeout'))
+          : real.put(key, bytes, options),
+    })
+    const store = storeOn(client)
+    await store.persist({ blobs: { a: Buffer.from('a') } })
+    silent = true
+    const error = await rejects(store.persist({ blobs: { a: Buffer.from('b') } }), 'COMMIT_UNKNOWN')
+    expect(error.details.write).toMatch(/^[0-9a-f]{16}$/)
+    silent = false
+    const before = headOn(server).revision
+    expect(await store.persist({ blobs: { a: Buffer.from('a') } })).toMatchObject({ unchanged: true, sequence: 1 })
+    // So the late one can take effect no more.
+    expect(headOn(server).revision).toBe(before + 1)
+    expect(await store.persist({ blobs: { a: Buffer.from('a') } })).toMatchObject({ unchanged: true })
+    expect(headOn(server).revision).toBe(before + 1)
+  })
+
+  test('that is refused for good changes nothing, and is IO_FAILED with the status', async () => {
+    const server = simulatedObjects()
+    await created(objectStorage({ client: server.client(), trusted: 'quoted' }))
+    const real = server.client()
+    const client = answering(real, {
+      put: (key, bytes, options) =>
+        key === 'HEAD.json' ? Promise.reject(new ObjectError('', 403, 'AccessDenied')) : real.put(key, bytes, options),
+    })
+    const error = await rejects(swapped(client), 'IO_FAILED')
+    expect(error.details).toMatchObject({ status: 403, code: 'AccessDenied' })
+    expect(server.heads).toHaveLength(1)
+  })
+
+  test('of a HEAD that is given as it is conflicts with another writer', async () => {
+    const server = simulatedObjects()
+    const [a, b] = [1, 2].map(() => objectStorage({ client: server.client(), trusted: 'quoted' }))
+    await created(a!)
+    await a!.write({ waitMs }, async (session) => {
+      await b!.write({ waitMs }, (other) => other.swapHead((stored) => nextHead(stored.head, {})))
+      await rejects(session.swapHead(nextHead(session.stored!.head, {})), 'HEAD_CONFLICT')
+    })
+    expect(headOn(server).revision).toBe(1)
+  })
+
+  test('is made again from the HEAD of a faster writer', async () => {
+    const server = simulatedObjects()
+    const [a, b] = [1, 2].map(() => objectStorage({ client: server.client(), trusted: 'quoted' }))
+    await created(a!)
+    await a!.write({ waitMs }, async (session) => {
+      await b!.write({ waitMs }, (other) => other.swapHead((stored) => nextHead(stored.head, {})))
+      const met: number[] = []
+      await session.swapHead((stored) => {
+        met.push(stored.head.revision)
+        return nextHead(stored.head, {})
+      })
+      expect(met).toEqual([0, 1])
+      expect(session.stored!.head.revision).toBe(2)
+    })
+  })
+
+  test('that a bad server lets through twice is HEAD_FORKED, with both kept', async () => {
+    const server = simulatedObjects()
+    const [a, b] = [1, 2].map(() => objectStorage({ client: server.client(), trusted: 'quoted' }))
+    await created(a!)
+    server.ignores.add('ifMatch')
+    const forked = await failure(
+      a!.write({ waitMs }, async (session) => {
+        await b!.write({ waitMs }, (other) => other.swapHead((stored) => nextHead(stored.head, {})))
+        await session.swapHead((stored) => nextHead(stored.head, {}))
+      }),
+    )
+    expect(forked).toMatchObject({ code: 'HEAD_FORKED', details: { revision: 1 } })
+    expect([...server.objects.keys()].filter((key) => /^heads\/.*fffe-/.test(key))).toHaveLength(2)
+  })
+
+  test('that a server always refuses names the condition', async () => {
+    const server = simulatedObjects()
+    await created(objectStorage({ client: server.client(), trusted: 'quoted' }))
+    // From here on it takes no ETag as it is, and neither does it without quotes.
+    const real = server.client()
+    const client = answering(real, {
+      put: (key, bytes, options) =>
+        options?.ifMatch === undefined
+          ? real.put(key, bytes, options)
+          : Promise.reject(new ObjectError('', 412, 'PreconditionFailed')),
+    })
+    const error = await rejects(swapped(client), 'STORAGE_UNSUPPORTED')
+    expect(error.message).toContain('If-Match accepts the right ETag')
+  })
+
+  test('of a store whose HEAD is gone is HEAD_MISSING, and no creation', async () => {
+    const server = simulatedObjects()
+    const storage = objectStorage({ client: server.client(), trusted: 'quoted' })
+    await created(storage)
+    server.objects.delete('HEAD.json')
+    await rejects(storage.readHead(), 'HEAD_MISSING')
+    const fresh = objectStorage({ client: server.client(), trusted: 'quoted' })
+    await rejects(fresh.readHead(), 'HEAD_MISSING')
+    await rejects(created(fresh), 'HEAD_MISSING')
+    server.objects.delete('STORE.json')
+    await rejects(storage.readHead(), 'HEAD_MISSING')
+  })
+
+  test('never takes an old HEAD for the newest', async () => {
+    const server = simulatedObjects()
+    const storage = objectStorage({ client: server.client(), trusted: 'quoted' })
+    await created(storage)
+    await storage.write({ waitMs }, (session) => session.swapHead((stored) => nextHead(stored.head, {})))
+    let reads = 0
+    server.stale = () => (reads++ < 3 ? 1 : 0)
+    expect((await storage.readHead())!.head.revision).toBe(1)
+    expect(reads).toBe(4)
+    server.stale = () => 1
+    await rejects(storage.readHead(), 'STORE_ROLLED_BACK')
+  })
+
+  test('finishes a creation that another writer did not', async () => {
+    const server = simulatedObjects()
+    await created(objectStorage({ client: server.client(), trusted: 'quoted' }))
+    server.objects.delete('STORE.json')
+    const store = storeOn(server.client())
+    await store.persist({ blobs: { a: Buffer.from('a') } })
+    expect(Buffer.from(server.objects.get('STORE.json')!.bytes).toString()).toContain(storeId)
+  })
+})
+
+describe('a pack', () => {
+  const content = randomBytes(50_000)
+
+  async function uploaded(client: ObjectClient): Promise<Buffer> {
+    const storage = objectStorage({ client, trusted: 'quoted', partBytes: 8_192 })
+    await created(storage)
+    return await storage.write({ waitMs }, async (session) => {
+      const sink = await session.createPack(1)
+      for (let at = 0; at < content.length; at += 3_000) await sink.write([content.subarray(at, at + 3_000)], at)
+      await sink.commit('a'.repeat(64))
+      const bytes = Buffer.alloc(content.length)
+      await (await storage.openPack('a'.repeat(64))).read(bytes, 0)
+      return bytes
+    })
+  }
+
+  test('of some size is uploaded in parts', async () => {
+    const server = simulatedObjects()
+    expect((await uploaded(server.client())).equals(content)).toBe(true)
+    expect(server.log.filter((line) => line.startsWith('uploadPart'))).toHaveLength(7)
+    expect(await server.client().listUploads('')).toEqual([])
+  })
+
+  test('whose completion is not answered is found', async () => {
+    const server = simulatedObjects()
+    const real = server.client()
+    let completions = 0
+    const client = answering(real, {
+      async completeUpload(key, upload, parts) {
+        await real.completeUpload(key, upload, parts)
+        if (completions++ === 0) throw new ObjectError('reset', 0, 'ConnectionReset')
+      },
+    })
+    expect((await uploaded(client)).equals(content)).toBe(true)
+  })
+
+  test('that cannot be uploaded leaves no upload behind', async () => {
+    const server = simulatedObjects()
+    const real = server.client()
+    const client = answering(real, { uploadPart: () => Promise.reject(new ObjectError('', 403, 'AccessDenied')) })
+    await rejects(uploaded(client), 'IO_FAILED')
+    expect(await server.client().listUploads('')).toEqual([])
+  })
+
+  test('takes two requests to open and read, and a small one takes one', async () => {
+    const server = simulatedObjects()
+    const store = storeOn(server.client())
+    await store.persist({ blobs: { small: randomBytes(20_000) } })
+    await store.persist({ blobs: { large: randomBytes(700_000) } })
+    for (const [at, requests] of [
+      [1, 1],
+      // Header, index and footer, the manifest and the blob's root, its bytes in pieces of at most 2 MiB.
+      [2, 6],
+    ] as const) {
+      const other = storeOn(server.client())
+      const snapshot = (await other.load({ at }))!
+      server.log.length = 0
+      const fresh = (await storeOn(server.client()).load({ at }))!
+      for (const name of fresh.names) await fresh.blob(name).bytes()
+      expect(server.log.filter((line) => line.startsWith('get packs/')).length).toBeLessThanOrEqual(requests)
+      await snapshot.dispose()
+      await fresh.dispose()
+    }
+  })
+})
+
+describe('a repair', () => {
+  async function filled(): Promise<{ server: SimulatedObjects; store: Store }> {
+    const server = simulatedObjects()
+    const store = storeOn(server.client())
+    for (const content of ['a', 'b', 'c']) await store.persist({ blobs: { a: Buffer.from(content.repeat(100)) } })
+    return { server, store }
+  }
+
+  test('puts a lost HEAD back from its newest copy', async () => {
+    const { server } = await filled()
+    const before = headOn(server)
+    server.objects.delete('HEAD.json')
+    const store = storeOn(server.client())
+    expect((await store.repair()).applied).toBe(true)
+    expect(headOn(server)).toMatchObject({ storeId: before.storeId, current: before.current })
+    expect((await store.verify()).problems).toEqual([])
+    await store.persist({ blobs: { a: Buffer.from('d') } })
+  })
+
+  test('replaces a damaged HEAD, and keeps what it was', async () => {
+    const { server } = await filled()
+    const object = server.objects.get('HEAD.json')!
+    object.bytes = new Uint8Array(object.bytes)
+    object.bytes[100]! ^= 1
+    object.etag = 'damaged'
+    const store = storeOn(server.client())
+    await rejects(store.load(), 'HEAD_DAMAGED')
+    expect((await store.repair()).applied).toBe(true)
+    expect(await (await store.load())!.blob('a').text()).toBe('c'.repeat(100))
+    expect([...server.objects.keys()].some((key) => key.startsWith('quarantine/HEAD.json.damaged.'))).toBe(true)
+  })
+
+  test('finds nothing to do in an intact store', async () => {
+    const { store } = await filled()
+    expect(await store.repair()).toMatchObject({ ok: true, applied: false })
+    expect((await store.verify()).ok).toBe(true)
+  })
+
+  test('marks a pack that is put into quarantine, and nothing deletes it', async () => {
+    const server = simulatedObjects()
+    const storage = objectStorage({ client: server.client(), trusted: 'quoted' })
+    await created(storage)
+    await storage.write({ waitMs }, async (session) => {
+      for (const digit of ['a', 'b']) {
+        const sink = await session.createPack(1)
+        await sink.write([Buffer.from(digit)], 0)
+        await sink.commit(digit.repeat(64))
+      }
+      await session.quarantinePack('a'.repeat(64), 'damaged', { why: 'test' })
+      await session.swapHead((stored) => nextHead(stored.head, {}))
+      const limits = { graceMs: 0, orphanMs: 0, signal: undefined }
+      const collected = await session.collect!(limits, (change) =>
+        session.swapHead((stored) => nextHead(stored.head, change)),
+      )
+      expect(collected).toEqual({ deletedPacks: 1, deletedBytes: 1, waitingPacks: 0 })
+      expect(session.stored!.head.floor).toBe(1)
+    })
+    expect([...server.objects.keys()].filter((key) => key.startsWith('packs/'))).toHaveLength(1)
+  })
+})
+
+describe('requests', () => {
+  async function counted(server: SimulatedObjects, work: () => Promise<unknown>): Promise<string[]> {
+    server.log.length = 0
+    await work()
+    // Of random names, only the folder.
+    return server.log.map((line) => line.replace(/(packs|heads)\/.*/, '$1'))
+  }
+
+  test('of each operation are what docs/object-stores.md says', async () => {
+    const server = simulatedObjects()
+    const store = storeOn(server.client())
+    const persist = (text: string): Promise<unknown> => store.persist({ blobs: { a: Buffer.from(text) } })
+    const first = await counted(server, () => persist('a'))
+    expect(first.filter((line) => line.includes('probe/'))).toHaveLength(18)
+    expect(first.filter((line) => !line.includes('probe/'))).toHaveLength(12)
+    expect(await counted(server, () => persist('b'))).toEqual([
+      'get HEAD.json',
+      'put packs',
+      'put packs',
+      'put HEAD.json',
+      'put heads',
+      'list heads',
+    ])
+    expect(await counted(server, () => persist('b'))).toEqual(['get HEAD.json', 'get packs'])
+    expect(await counted(server, () => store.tag('x'))).toHaveLength(5)
+    const reader = storeOn(server.client())
+    const load = async (): Promise<void> => {
+      const snapshot = (await reader.load())!
+      await snapshot.blob('a').bytes()
+      await snapshot.dispose()
+    }
+    expect(await counted(server, load)).toEqual(['get HEAD.json', 'get packs'])
+    expect(await counted(server, load)).toEqual(['get HEAD.json', 'get packs'])
+  })
+})
+
+describe('gc', () => {
+  async function retired(): Promise<{ server: SimulatedObjects; store: Store }> {
+    const server = simulatedObjects()
+    const storage = objectStorage({ client: server.client() })
+    const place = { storage, fs: nodeFileSystem, local: localScratch(nodeFileSystem), journal: null, storageAt: null }
+    const store = createStore(place, { keep: { last: 1 } })
+    for (const text of ['a', 'b', 'c']) await store.persist({ blobs: { a: Buffer.from(text) } })
+    return { server, store }
+  }
+  const packs = (server: SimulatedObjects): number =>
+    [...server.objects.keys()].filter((key) => key.startsWith('packs/')).length
+
+  test('leaves readers their grace, and then gives back what HEAD has retired', async () => {
+    const { server, store } = await retired()
+    expect(headOn(server).retired).toHaveLength(4)
+    expect(await store.gc()).toMatchObject({ done: false, freedBytes: 0 })
+    expect(packs(server)).toBe(6)
+    // Those of the newest HEAD wait for the next one.
+    expect(await store.gc({ graceMs: 0 })).toMatchObject({ done: false })
+    expect(packs(server)).toBe(4)
+    expect(await store.gc({ graceMs: 0 })).toMatchObject({ done: true })
+    expect(packs(server)).toBe(2)
+    expect(headOn(server).retired).toEqual([])
+    expect(await (await store.load())!.blob('a').text()).toBe('c')
+  })
+
+  test('deletes nothing when a kept snapshot needs what HEAD does not name', async () => {
+    const { server, store } = await retired()
+    const head = headOn(server)
+    const needed = head.packs.find(({ id }) => id === head.snapshots[0]!.pack)!
+    server.objects.delete(`packs/${needed.key}`)
+    const other = storeOn(server.client())
+    await rejects(other.gc({ graceMs: 0 }), 'SNAPSHOT_DAMAGED')
+    expect(packs(server)).toBe(5)
+    await store.close()
+  })
+
+  test('refuses what it does not do there', async () => {
+    const { store } = await retired()
+    await expect(store.gc({ dryRun: true })).rejects.toThrow(TypeError)
+    await expect(store.gc({ complete: true })).rejects.toThrow(TypeError)
+  })
+})
