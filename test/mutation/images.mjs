@@ -192,4 +192,18 @@ export const images = [
     why: 'saves in between do not write gigabytes that nobody loads',
     tests: autosave,
   },
+  {
+    file: 'src/encodings/columns.ts',
+    find: 'if (beside !== null) plan!.parts = beside',
+    replace: 'if (beside !== null) plan!.parts = null',
+    why: 'a file is read once for each of its columns',
+    tests: ['test/encodings/columns.test.ts'],
+  },
+  {
+    file: 'src/encodings/columns.ts',
+    find: 'if (column === region.tail?.column || bytes > left) return false',
+    replace: 'if (column === region.tail?.column) return false',
+    why: 'columns of any size are kept in memory',
+    tests: ['test/encodings/columns.test.ts'],
+  },
 ]
