@@ -78,6 +78,11 @@ export interface EngineAdapter<Engine> {
    * a save. Leave it out, or answer undefined, where the engine cannot tell.
    */
   revision?(engine: Engine): unknown
+  /**
+   * What to wait for before the engine may be captured: it is between two states, because a change takes more than one turn of the event loop.
+   * Undefined: it may be captured now. Asked again after the wait, and right before `save`.
+   */
+  ready?(engine: Engine): PromiseLike<unknown> | undefined
   /** Frees an engine that was restored only for a check, where it is not garbage-collected. */
   close?(engine: Engine): void | Promise<void>
   /** Why what was saved cannot be read by this engine, for people; undefined when nothing is known against it. */
@@ -145,6 +150,10 @@ export async function persistEngine<Engine>(
       try {
         const watched = rest.sourceVersion !== undefined
         const context = { attempt, signal: rest.signal, watched, temporaryDirectory }
+        // Nothing is awaited between the last question and the capture: a change could begin there.
+        for (let busy = adapter.ready?.(engine); busy !== undefined; busy = adapter.ready?.(engine)) {
+          await orAborted(Promise.resolve(busy), rest.signal)
+        }
         captured = await captureEngine(adapter, engine, options, context)
         const request = { ...rest, ...captured.snapshot, sourceVersion: captured.unchanged }
         if (!check) return await persistSnapshot(location, request)

@@ -9,7 +9,7 @@ import { remoteAt, type StoreLocation } from '../remote.ts'
 import type { EngineAdapter } from './adapter.ts'
 import { AUTOSAVE_OPTIONS, type AutosaveOptions, type Lag } from './autosave-options.ts'
 import { assertAdapter, OPEN_OPTIONS } from './engine-options.ts'
-import { watchExit } from './exit-watch.ts'
+import { isJournalled, watchExit } from './exit-watch.ts'
 import { createSaveScheduler } from './save-scheduler.ts'
 import { type StartEngineOptions, type StartedEngine, startEngine } from './start.ts'
 
@@ -76,7 +76,7 @@ export function autosave<Engine>(
     retryLimitMs: atLeast('retryLimitMs', options.retryLimitMs ?? 60_000, 1),
   })
   const release = onSignals(options.signals ?? [], () => saver.flush(deadlineMs, false), saver.reportOnce)
-  const unwatch = watchExit(adapter.name, saver.unsaved)
+  const unwatch = isJournalled(engine) ? () => undefined : watchExit(adapter.name, saver.unsaved)
 
   let closing: Promise<void> | null = null
   async function close(): Promise<void> {

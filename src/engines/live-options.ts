@@ -8,6 +8,8 @@ import { AUTOSAVE_OPTIONS, type AutosaveOptions, type Lag } from './autosave-opt
 export interface ChangeContext {
   /** The change's number: growing by one, never given twice. */
   sequence: number
+  /** Version of the program that made the change: `changes.version` of then. `upgrade` has made it one of this version. */
+  version: number
   /** It is applied again after a start. */
   replay: boolean
   /** In a replay: earlier changes are missing. They were lost, and `repair({ journal: 'skip' })` recorded it. */
@@ -20,10 +22,10 @@ export interface OpenEngineOptions<Engine, Change>
   /** Makes a new engine when nothing was ever persisted. */
   create: () => Engine | Promise<Engine>
   /**
-   * Applies a change, all of it or nothing, at once (no promise). The same change on the same engine always does the same: no clock, no
-   * randomness, no look at anything else.
+   * Applies a change, all of it or nothing. The same change on the same engine always does the same: no clock, no randomness, no look at
+   * anything else. While it has given a promise, further changes and saves wait for it.
    */
-  apply: (engine: Engine, change: Change, context: ChangeContext) => void
+  apply: (engine: Engine, change: Change, context: ChangeContext) => unknown
   /** Version of the changes, and what makes a change of an earlier version one of this. Default version 1. */
   changes?: { version: number; upgrade?: (change: unknown, version: number) => Change } | undefined
   /** Decides on a change that cannot be replayed; default `stop`, which is `REPLAY_FAILED`. */
@@ -44,10 +46,24 @@ export interface OpenEngineOptions<Engine, Change>
 export interface LiveLag extends Lag {
   /** Changes that no snapshot holds: a start would replay them. */
   entries: number
+  /** Their size. */
+  bytes: number
+  /** About the time that a start would need to apply them: how long it took before. */
+  replayMs: number
+  /** For how long saves have held changes back since the opening, in ms. It happens when an engine changed while it was saved. */
+  heldMs: number
   /** Bytes of changes that are applied and not durable yet. */
   pendingBytes: number
   /** Why the journal takes no changes; null when it does. */
   journalError: unknown
+}
+
+/** The changes that a start replayed. */
+export interface Replayed {
+  entries: number
+  bytes: number
+  /** How long it took, reading included. */
+  ms: number
 }
 
 /** An engine whose changes are durable. */
@@ -58,16 +74,21 @@ export interface LiveEngine<Engine, Change> {
   readonly watermark: Watermark | undefined
   /** The last change that was applied. */
   readonly last: number
-  /** How many changes the start replayed. */
-  readonly replayed: number
+  readonly replayed: Replayed
   /**
    * Applies a change. Queries see it at once; it is durable when this resolves. Changes are applied in the order of the calls.
    *
    * @throws METADATA_INVALID for what cannot be kept, what `apply` throws, JOURNAL_FAILED, JOURNAL_FULL: nothing was changed.
-   *   CHANGE_UNKNOWN: it is applied, and
-   * durable with the next snapshot, perhaps after a crash too; do not repeat it
+   *   CHANGE_UNKNOWN: it is applied, and durable with the next snapshot, perhaps after a crash too. Do not repeat it: give the
+   *   `sequence` in the error's details to `durable`
    */
   change(change: Change, options?: { watermark?: Watermark | undefined }): Promise<{ sequence: number }>
+  /**
+   * Resolves when a change of this opening is durable, by the journal or, after `CHANGE_UNKNOWN`, by a snapshot.
+   *
+   * @throws RangeError, ENGINE_UNSOUND, STORE_CLOSED: it was closed, and no snapshot holds the change
+   */
+  durable(sequence: number): Promise<void>
   /** Makes a snapshot at once. */
   save(): Promise<void>
   lag(): LiveLag

@@ -35,6 +35,15 @@ export interface Durable {
   sequence: number
 }
 
+/** How an entry is appended. */
+export interface AppendOptions {
+  /**
+   * The effect of the entry is there already: `assertTakes` was called, and then it was applied. The entry is taken whatever the limits are
+   * now. When the journal has failed meanwhile, it gets a sequence all the same, and `durable` rejects with `CHANGE_UNKNOWN`.
+   */
+  applied?: boolean | undefined
+}
+
 /** The answer to an append. */
 export interface Appended {
   sequence: number
@@ -83,7 +92,7 @@ export interface Appender {
   readonly holes: readonly Hole[]
   /** The segments that this owner wrote, oldest first, and up to where they are durable. */
   written(): Written[]
-  append(data: Uint8Array): Appended
+  append(data: Uint8Array, options?: AppendOptions): Appended
   /** @throws what `append` would for an entry of this size */
   assertTakes(dataBytes: number): void
   /** Called when a snapshot covers entries, with the size of those that are left. */
@@ -144,9 +153,11 @@ export function createAppender(options: AppenderOptions): Appender {
     return [...full, ...(writer === null ? [] : [{ name: writer.name, from: writer.start, to: writer.end }])]
   }
 
-  function append(data: Uint8Array): Appended {
+  function append(data: Uint8Array, { applied = false }: AppendOptions = {}): Appended {
     if (!(data instanceof Uint8Array)) throw new TypeError('journal.append: an entry is a Uint8Array')
-    assertTakes(data.length)
+    if (!applied) assertTakes(data.length)
+    else if (closed) assertOpen()
+    else if (failed !== null) return neverWritten()
     const bytes = entryBytes(data.length)
     let batch = queue.at(-1)
     if (batch === undefined || !batch.hasRoom(data.length)) {
@@ -158,6 +169,14 @@ export function createAppender(options: AppenderOptions): Appender {
     pendingBytes += bytes
     begin()
     return { sequence: last, durable: batch.durable }
+  }
+
+  /** Gives an entry a sequence that no frame has. A snapshot that covers it heals the journal. */
+  function neverWritten(): Appended {
+    last += 1
+    const durable = Promise.reject(unknownError({ first: last, count: 1 }, failed))
+    durable.catch(() => undefined)
+    return { sequence: last, durable }
   }
 
   /** Starts in the next microtask, so that entries that are appended in one turn share a frame. */

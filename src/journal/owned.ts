@@ -2,7 +2,7 @@
 
 import { HoldfastError } from '../errors.ts'
 import type { FileLock } from '../fs/file-lock.ts'
-import type { Appended, Appender, Durable, Mark } from './appender.ts'
+import type { Appended, Appender, AppendOptions, Durable, Mark } from './appender.ts'
 import type { Entry } from './frame.ts'
 import { foundRanges, markIn, type Part } from './parts.ts'
 import type { JournalPlace } from './place.ts'
@@ -24,7 +24,7 @@ export interface OwnedJournal {
   readonly uncoveredBytes: number
   /** Why it takes no entries; null when it does. */
   readonly failed: unknown
-  append(data: Uint8Array): Appended
+  append(data: Uint8Array, options?: AppendOptions): Appended
   /** @throws what `append` would for an entry of this size */
   assertTakes(dataBytes: number): void
   /** A snapshot covers entries up to this one. */

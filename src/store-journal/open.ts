@@ -14,8 +14,9 @@ import { JOURNAL_LOCK } from '../journal/lock.ts'
 import type { OwnedJournal } from '../journal/owned.ts'
 import { withoutRanges } from '../journal/plan-recovery.ts'
 import type { Range } from '../journal/segment.ts'
+import { assertOptions } from '../misuse.ts'
 import { oneByOne } from './one-by-one.ts'
-import type { Journal, JournalEntry, JournalOptions } from './options.ts'
+import { APPEND_OPTIONS, type Journal, type JournalEntry, type JournalOptions } from './options.ts'
 import { currentCovers, DIRECTORY, type JournalFiles, markOf, placeOf, rangeOf, seenOf, segmentOf } from './place.ts'
 
 const JOURNAL_BYTES_MAX = 4 * 1024 ** 3
@@ -202,8 +203,9 @@ function journalOf(ctx: StoreContext, owned: OwnedJournal, maxJournalBytes: numb
     get uncoveredBytes() {
       return owned.uncoveredBytes
     },
-    append(data) {
-      const appended = owned.append(data)
+    append(data, options) {
+      if (options !== undefined) assertOptions('journal.append', options, APPEND_OPTIONS)
+      const appended = owned.append(data, options)
       warnAtHalf()
       return appended
     },

@@ -33,6 +33,8 @@ export const JOURNAL_OPTIONS: OptionTable<JournalOptions> = {
   signal: 'signal',
 }
 
+export const APPEND_OPTIONS: OptionTable<NonNullable<Parameters<Journal['append']>[1]>> = { applied: 'boolean' }
+
 /** One entry of a journal. */
 export interface JournalEntry {
   /** Growing by one from entry to entry, never given twice. */
@@ -60,7 +62,16 @@ export interface Journal {
    *
    * @throws JOURNAL_BUSY, JOURNAL_FULL, JOURNAL_FAILED, LIMIT_EXCEEDED above 16 MiB, STORE_CLOSED: the entry was not taken
    */
-  append(data: Uint8Array): { sequence: number; durable: Promise<void> }
+  append(
+    data: Uint8Array,
+    options?: {
+      /**
+       * The effect of the entry is there already: `assertTakes` was called before. It is taken whatever the limits are now, and when the
+       * journal has failed meanwhile it gets a sequence all the same, and `durable` rejects.
+       */
+      applied?: boolean | undefined
+    },
+  ): { sequence: number; durable: Promise<void> }
   /** Throws what `append` would for an entry of this size, and takes nothing. */
   assertTakes(dataBytes: number): void
   /** Resolves when everything that was appended is durable. */
