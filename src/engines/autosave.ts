@@ -25,7 +25,7 @@ export interface Autosave {
    * save, or with a `TimeoutError` after `deadlineMs`: then nothing of that save is committed. `HEAD_CONFLICT`: somebody else made another
    * snapshot the current one, and nothing is saved over it.
    */
-  flush(options?: { deadlineMs?: number }): Promise<void>
+  flush(options?: { deadlineMs?: number | undefined }): Promise<void>
   lag(): Lag
   /** Flushes, within the option `deadlineMs`, and ends. Rejects if that fails. */
   close(): Promise<void>

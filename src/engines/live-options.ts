@@ -12,9 +12,12 @@ export interface ChangeContext {
   version: number
   /** It is applied again after a start. */
   replay: boolean
-  /** In a replay: earlier changes are missing. They were lost, and `repair({ journal: 'skip' })` recorded it. */
+  /** In a replay: earlier changes are missing. `repair({ journal: 'skip' })` recorded that, or the engine was opened with `acceptLoss`. */
   afterLoss: boolean
 }
+
+/** What becomes of a change that cannot be replayed. */
+type ReplayAnswer = 'skip' | 'stop' | undefined
 
 /** How a live engine is made, changed and saved. */
 export interface OpenEngineOptions<Engine, Change>
@@ -28,10 +31,20 @@ export interface OpenEngineOptions<Engine, Change>
   apply: (engine: Engine, change: Change, context: ChangeContext) => unknown
   /** Version of the changes, and what makes a change of an earlier version one of this. Default version 1. */
   changes?: { version: number; upgrade?: (change: unknown, version: number) => Change } | undefined
-  /** Decides on a change that cannot be replayed; default `stop`, which is `REPLAY_FAILED`. */
-  onReplayError?: ((entry: { sequence: number; change: unknown }, error: unknown) => 'skip' | 'stop') | undefined
+  /**
+   * Decides on a change that cannot be replayed; default `stop`, which is `REPLAY_FAILED`. A start that skips changes makes a snapshot which
+   * records them before it resolves: no later start applies them or asks again.
+   */
+  onReplayError?:
+    | ((entry: { sequence: number; change: unknown }, error: unknown) => ReplayAnswer | Promise<ReplayAnswer>)
+    | undefined
   /** How long to wait for the owner before, in ms: for a restart while the old process ends. Default 0. */
   lockWaitMs?: number | undefined
+  /**
+   * Starts also when changes are missing between the snapshot and what is left of the journal (`JOURNAL_GAP`): a start that falls back further
+   * than the third-newest snapshot. Those behind the gap are applied with `afterLoss`.
+   */
+  acceptLoss?: boolean | undefined
   /** Begins a new journal: see `openJournal`. The engine starts from its newest snapshot, without the changes after it. */
   startOver?: boolean | undefined
   /** Changes that no snapshot holds may take this much of the disk, in bytes: see `openJournal`. */
@@ -64,6 +77,8 @@ export interface Replayed {
   bytes: number
   /** How long it took, reading included. */
   ms: number
+  /** Those that `onReplayError` left out. They count as entries too. */
+  skipped: number[]
 }
 
 /** An engine whose changes are durable. */
@@ -89,8 +104,8 @@ export interface LiveEngine<Engine, Change> {
    * @throws RangeError, ENGINE_UNSOUND, STORE_CLOSED: it was closed, and no snapshot holds the change
    */
   durable(sequence: number): Promise<void>
-  /** Makes a snapshot at once. */
-  save(): Promise<void>
+  /** Makes a snapshot at once. Rejects with the error of the save, or with a `TimeoutError` after `deadlineMs`; default: no limit. */
+  save(options?: { deadlineMs?: number | undefined }): Promise<void>
   lag(): LiveLag
   /** Saves, and lets others open the engine. */
   close(): Promise<void>
@@ -104,6 +119,7 @@ export const LIVE_OPTIONS: OptionTable<OpenEngineOptions<unknown, unknown>> = {
   changes: 'any',
   onReplayError: 'function',
   lockWaitMs: 'ms',
+  acceptLoss: 'boolean',
   startOver: 'boolean',
   maxJournalBytes: 'any',
   saveAfterBytes: 'any',

@@ -13,7 +13,6 @@ import type { OpenEngineOptions } from './live-options.ts'
 const SAVE_AFTER_BYTES = 64 * 1024 * 1024
 /** Or a part of the snapshot, when that is more. */
 const SAVE_AFTER_PART = 1 / 4
-const DISPOSE_MS = 10_000
 /** As those of `autosave`. */
 const HEAL_MS = 1000
 const HEAL_LIMIT_MS = 60_000
@@ -42,7 +41,7 @@ interface LiveSaves<Engine> {
   /** Saves this engine from now on. */
   begin(from: Unsaved<Engine>): void
   applied(change: AppliedChange): void
-  save(): Promise<void>
+  save(request?: { deadlineMs?: number | undefined }): Promise<void>
   /** Resolves when the effect of this change is durable, by the journal or by a snapshot. */
   durable(sequence: number): Promise<void>
   lag(): Lag & { entries: number; bytes: number; replayMs: number }
@@ -164,7 +163,7 @@ export function createSaves<Engine, Change>(parts: SavesParts<Engine, Change>): 
   return {
     begin,
     applied,
-    save: () => saver!.flush({ deadlineMs: options.deadlineMs ?? DISPOSE_MS }),
+    save: (request) => saver!.flush(request),
     durable,
     lag: () => ({
       ...saver!.lag(),

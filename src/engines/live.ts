@@ -52,13 +52,25 @@ export async function openEngine<Engine, Change = unknown>(
     })
     try {
       const started = await start(store, journal, adapter, options)
-      return liveEngine({ store, journal, adapter, options, started, closeStore: given === null })
+      const live = liveEngine({ store, journal, adapter, options, started, closeStore: given === null })
+      if (started.replayed.skipped.length > 0) await saveSkipped(live)
+      return live
     } catch (error) {
       await journal.close()
       throw error
     }
   } catch (error) {
     if (given === null) await store.close()
+    throw error
+  }
+}
+
+/** What was left out is decided once a snapshot says so. */
+async function saveSkipped(live: LiveEngine<unknown, never>): Promise<void> {
+  try {
+    await live.save()
+  } catch (error) {
+    await live.close().catch(() => undefined)
     throw error
   }
 }

@@ -34,16 +34,22 @@ export async function start<Engine, Change>(
   if (engine === undefined || engine === null) throw new TypeError('openEngine: create gave no engine')
   const covers = restored?.snapshot.covers ?? 0
   let watermark = restored?.snapshot.watermark as Watermark | undefined
-  const replayed: Replayed = { entries: 0, bytes: 0, ms: 0 }
+  const replayed: Replayed = { entries: 0, bytes: 0, ms: 0, skipped: [] }
   const startMs = clock.monotonicMs()
   const turn = createYielder()
-  for await (const entries of journal.readBatches({ after: covers })) {
+  for await (const entries of journal.readBatches({ after: covers, acceptLoss: options.acceptLoss })) {
     for (const entry of entries) {
       const { sequence } = entry
+      const before = options.onReplayError === undefined ? undefined : adapter.revision?.(engine)
       const one = replayOne(options, engine, entry)
       const { change, carried } = one instanceof Promise ? await one : one
-      if (change !== null && options.onReplayError?.({ sequence, change: change.value }, change.error) !== 'skip') {
-        throw replayFailed(sequence, change.error)
+      if (change !== null) {
+        const answer = await options.onReplayError?.({ sequence, change: change.value }, change.error)
+        assertAnswer(answer)
+        const isWhole = options.onReplayError === undefined || Object.is(adapter.revision?.(engine), before)
+        if (answer !== 'skip' || !isWhole) throw replayFailed(sequence, change.error, isWhole)
+        journal.skip(sequence)
+        replayed.skipped.push(sequence)
       }
       if (carried !== undefined) watermark = carried as Watermark
       replayed.entries += 1
@@ -105,12 +111,19 @@ function upgraded<Engine, Change>(
   )
 }
 
-function replayFailed(sequence: number, cause: unknown): unknown {
+function assertAnswer(answer: unknown): void {
+  if (answer === undefined || answer === 'skip' || answer === 'stop') return
+  throw new TypeError(`openEngine: onReplayError answers 'skip' or 'stop', got ${String(answer)}`)
+}
+
+function replayFailed(sequence: number, cause: unknown, isWhole: boolean): unknown {
   if (isHoldfastError(cause, 'VERSION_UNSUPPORTED')) return cause
   const why = cause instanceof Error ? cause.message : String(cause)
-  return new HoldfastError(
-    'REPLAY_FAILED',
-    `Change ${sequence} of the journal cannot be replayed: ${why}. Correct apply, or leave the change out with onReplayError`,
-    { details: { sequence }, cause },
-  )
+  const next = isWhole
+    ? 'Correct apply, or leave the change out with onReplayError'
+    : 'It has changed the engine all the same, so it cannot be left out: make apply all or nothing'
+  return new HoldfastError('REPLAY_FAILED', `Change ${sequence} of the journal cannot be replayed: ${why}. ${next}`, {
+    details: { sequence },
+    cause,
+  })
 }

@@ -16,7 +16,14 @@ import { withoutRanges } from '../journal/plan-recovery.ts'
 import type { Range } from '../journal/segment.ts'
 import { assertOptions } from '../misuse.ts'
 import { oneByOne } from './one-by-one.ts'
-import { APPEND_OPTIONS, type Journal, type JournalEntry, type JournalOptions } from './options.ts'
+import {
+  APPEND_OPTIONS,
+  type Journal,
+  type JournalEntry,
+  type JournalOptions,
+  READ_JOURNAL_OPTIONS,
+  type ReadJournalOptions,
+} from './options.ts'
 import { currentCovers, DIRECTORY, type JournalFiles, markOf, placeOf, rangeOf, seenOf, segmentOf } from './place.ts'
 
 const JOURNAL_BYTES_MAX = 4 * 1024 ** 3
@@ -74,8 +81,9 @@ export async function openStoreJournal(
     maxBytes: maxJournalBytes,
     ...(maxPendingBytes === undefined ? {} : { maxPendingBytes }),
   })
-  ctx.journal = ownerOf(owned)
-  return journalOf(ctx, owned, maxJournalBytes)
+  const skipped: [number, number][] = []
+  ctx.journal = ownerOf(owned, skipped)
+  return journalOf(ctx, owned, skipped, maxJournalBytes)
 }
 
 /**
@@ -106,9 +114,10 @@ async function ensureStore(ctx: StoreContext, signal: AbortSignal | undefined): 
   })
 }
 
-function ownerOf(owned: OwnedJournal): NonNullable<StoreContext['journal']> {
+function ownerOf(owned: OwnedJournal, skipped: readonly [number, number][]): NonNullable<StoreContext['journal']> {
   return {
     id: owned.id,
+    skips: skipped,
     get last() {
       return owned.last
     },
@@ -141,7 +150,12 @@ function firstLost(lost: readonly Range[], skips: readonly Range[], after: numbe
   return Math.min(Number.POSITIVE_INFINITY, ...missing.map(({ first }) => Math.max(first, after + 1)))
 }
 
-function journalOf(ctx: StoreContext, owned: OwnedJournal, maxJournalBytes: number): Journal {
+function journalOf(
+  ctx: StoreContext,
+  owned: OwnedJournal,
+  skipped: [number, number][],
+  maxJournalBytes: number,
+): Journal {
   let isWarned = false
 
   /** Warns once, and again only after a snapshot brought it below half. */
@@ -160,23 +174,35 @@ function journalOf(ctx: StoreContext, owned: OwnedJournal, maxJournalBytes: numb
     isWarned = isHalf
   }
 
-  async function* readBatches({ after }: { after?: number } = {}): AsyncGenerator<JournalEntry[]> {
+  async function* readBatches(request: ReadJournalOptions = {}): AsyncGenerator<JournalEntry[]> {
+    assertOptions('journal.read', request, READ_JOURNAL_OPTIONS)
+    const { after, acceptLoss = false } = request
     if (after !== undefined && !(Number.isSafeInteger(after) && after >= 0)) {
       throw new RangeError(`journal.read: after is a sequence, got ${after}`)
     }
     const stored = await ctx.storage.readHead()
     const covers = stored?.head.journal === undefined ? undefined : currentCovers(stored.head, stored.head.journal)
-    const skips = (covers?.skips ?? []).map(rangeOf)
+    const skips = [...(covers?.skips ?? []), ...skipped].map(rangeOf)
     const begin = after ?? covers?.sequence ?? 0
-    const lost = firstLost(owned.lost, skips, begin)
+    let lost = firstLost(owned.lost, skips, begin)
+    const onGap = (first: number): void => {
+      lost = Math.min(lost, first)
+    }
     const isSkipped = ({ sequence }: JournalEntry): boolean =>
       skips.some(({ first, last }) => sequence >= first && sequence <= last)
-    for await (const entries of owned.read(begin)) {
+    for await (const entries of owned.read(begin, acceptLoss ? onGap : undefined)) {
       const left = skips.length === 0 ? entries : entries.filter((entry) => !isSkipped(entry))
       if (left.length === 0) continue
       if (left.at(-1)!.sequence > lost) for (const entry of left) entry.afterLoss = entry.sequence > lost
       yield left
     }
+  }
+
+  function skip(sequence: number): void {
+    if (!Number.isSafeInteger(sequence) || sequence < 1 || sequence > owned.last) {
+      throw new RangeError(`journal.skip: ${String(sequence)} is no entry; the last one is ${owned.last}`)
+    }
+    skipped.push([sequence, sequence])
   }
 
   async function close(): Promise<void> {
@@ -214,6 +240,7 @@ function journalOf(ctx: StoreContext, owned: OwnedJournal, maxJournalBytes: numb
     durable: owned.waitFor,
     read: (request) => oneByOne(readBatches(request)),
     readBatches,
+    skip,
     close,
     [Symbol.asyncDispose]: close,
   }

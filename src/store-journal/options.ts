@@ -35,12 +35,25 @@ export const JOURNAL_OPTIONS: OptionTable<JournalOptions> = {
 
 export const APPEND_OPTIONS: OptionTable<NonNullable<Parameters<Journal['append']>[1]>> = { applied: 'boolean' }
 
+/** Which entries are read. */
+export interface ReadJournalOptions {
+  /** The one before the first. */
+  after?: number | undefined
+  /** Reads what there is where entries are missing that no journal holds any more, instead of `JOURNAL_GAP`. Those behind have `afterLoss`. */
+  acceptLoss?: boolean | undefined
+}
+
+export const READ_JOURNAL_OPTIONS: OptionTable<ReadJournalOptions> = { after: 'any', acceptLoss: 'boolean' }
+
 /** One entry of a journal. */
 export interface JournalEntry {
   /** Growing by one from entry to entry, never given twice. */
   sequence: number
   data: Uint8Array
-  /** Earlier entries are missing that were to be read: they were lost, and `repair({ journal: 'skip' })` recorded it. */
+  /**
+   * Earlier entries are missing that were to be read: they were lost, as `repair({ journal: 'skip' })` recorded, or the reading has
+   * `acceptLoss`.
+   */
   afterLoss: boolean
 }
 
@@ -80,13 +93,18 @@ export interface Journal {
   durable(sequence: number): Promise<void>
   /**
    * Durable entries in order, from the one after `after` on; default: those that the current snapshot does not cover. Entries that a
-   * rollback stepped over are left out.
+   * rollback stepped over, and those that were given to `skip`, are left out.
    *
    * @throws JOURNAL_GAP, JOURNAL_DAMAGED, IO_FAILED
    */
-  read(options?: { after?: number }): AsyncIterable<JournalEntry>
+  read(options?: ReadJournalOptions): AsyncIterable<JournalEntry>
   /** As `read`, some thousand entries at a time: several times as fast when they are small. */
-  readBatches(options?: { after?: number }): AsyncIterable<JournalEntry[]>
+  readBatches(options?: ReadJournalOptions): AsyncIterable<JournalEntry[]>
+  /**
+   * Says that the effect of this entry is in no snapshot from now on, because it could not be applied. The next snapshot that covers it records
+   * that: no later reading gives the entry.
+   */
+  skip(sequence: number): void
   /** Waits until everything that was appended is durable, and lets others open the journal. */
   close(): Promise<void>
   [Symbol.asyncDispose](): Promise<void>

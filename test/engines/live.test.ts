@@ -210,7 +210,76 @@ describe('when apply throws', () => {
     const again = await openOnProcess(made.start(), { apply, onReplayError })
     expect(again.engine.applied).toEqual([1, 3])
     expect(skipped).toEqual([{ sequence: 2, change: { add: 2 } }])
+    expect(again.replayed).toMatchObject({ entries: 3, skipped: [2] })
     await again.close()
+  })
+
+  test('what a start left out is left out for ever, also by a start that falls back', async () => {
+    const made = disk()
+    const killed = made.start()
+    const live = await openOnProcess(killed)
+    await live.change({ add: 1 })
+    await live.save()
+    for (const add of [2, 3]) await live.change({ add })
+    killed.kill()
+    const apply = (engine: Ledger, { add }: Change): void => {
+      if (add === 2) throw new Error('no')
+      engine.applied.push(add)
+    }
+    const packs = filesBelow(made.image(), `${STORE}/packs`)
+    const second = made.start()
+    const skipping = await openOnProcess(second, { apply, onReplayError: async () => 'skip' as const })
+    // It is saved before anything is acknowledged.
+    expect(skipping.lag().entries).toBe(0)
+    await skipping.change({ add: 4 })
+    second.kill()
+    made.settle()
+    const newest = filesBelow(made.image(), `${STORE}/packs`).filter((pack) => !packs.includes(pack))
+    const process = made.start()
+    for (const pack of newest) await process.fs.unlink(`${STORE}/packs/${pack}`)
+    const third = await openOnProcess(process)
+    expect(third.engine.applied).toEqual([1, 3, 4])
+    await third.close()
+  })
+
+  test('a start that cannot record what it left out does not start', async () => {
+    const made = disk()
+    const killed = made.start()
+    const live = await openOnProcess(killed)
+    for (const add of [1, 2]) await live.change({ add })
+    killed.kill()
+    const apply = (engine: Ledger, { add }: Change): void => {
+      if (add === 2) throw new Error('no')
+      engine.applied.push(add)
+    }
+    const onReplayError = (): 'skip' => {
+      made.onCall = ({ name }) => (name === 'write' ? { error: 'ENOSPC' } : undefined)
+      return 'skip'
+    }
+    await expect(openOnProcess(made.start(), { apply, onReplayError })).rejects.toMatchObject({
+      code: 'NO_SPACE',
+    })
+    made.onCall = null
+    // The lock was let go.
+    const again = await openOnProcess(made.start())
+    expect(again.engine.applied).toEqual([1, 2])
+    await again.close()
+  })
+
+  test('in a replay, and the engine moved all the same, the change cannot be left out', async () => {
+    const made = disk()
+    const killed = made.start()
+    const live = await openOnProcess(killed)
+    await live.change({ add: 1 })
+    killed.kill()
+    const apply = (engine: Ledger): void => {
+      engine.applied.push(99)
+      throw new Error('half done')
+    }
+    const opening = openOnProcess(made.start(), { apply, onReplayError: () => 'skip' })
+    await expect(opening).rejects.toMatchObject({ code: 'REPLAY_FAILED', details: { sequence: 1 } })
+    const mistyped = openOnProcess(made.start(), { apply, onReplayError: () => 'Skip' as never })
+    await expect(mistyped).rejects.toThrow("answers 'skip' or 'stop'")
   })
 })
 
