@@ -48,8 +48,10 @@ export interface Changes<Change> {
   ready(): Promise<void> | undefined
   /** Applies no change until then. */
   hold(until: Promise<unknown>): void
-  /** The engine is not what the journal describes. */
-  spoil(error: HoldfastError): void
+  /** The engine is not of the line that HEAD is on. */
+  spoil(cause: unknown): void
+  /** Does this between two changes. Further changes wait for it. */
+  alone<T>(work: () => Promise<T>): Promise<T>
   /** Refuses what comes from now on, and waits for what came before. */
   close(): Promise<void>
 }
@@ -96,7 +98,8 @@ export function createChanges<Engine, Change>(parts: ChangesParts<Engine, Change
 
     function failed(error: unknown): unknown {
       if (before === undefined || Object.is(revision(), before)) return error
-      unsound = unsoundError(sequence, error)
+      const what = `Change ${sequence} failed and left the engine in a state that the journal does not describe`
+      unsound = unsoundError(what, error, { sequence })
       return unsound
     }
 
@@ -145,13 +148,12 @@ export function createChanges<Engine, Change>(parts: ChangesParts<Engine, Change
 
   async function change(value: Change, request: { watermark?: Watermark | undefined } = {}) {
     assertOptions('change', request, CHANGE_OPTIONS)
-    if (inApply || inside?.getStore()?.isDone === false) {
+    if (isInApply()) {
       throw new TypeError(
         'openEngine: apply called change: the two would be in the journal in another order. Make one change of them',
       )
     }
-    if (isClosed) throw new HoldfastError('STORE_CLOSED', 'the engine was closed; open it again', { details: {} })
-    assertSound()
+    assertOpen()
     const data = encodeChange({ version, change: value, watermark: request.watermark })
     const isFree = waiting === null && applying === null && held === null && !captureWaits && hasRoom(data)
     const { sequence, durable } = await (isFree ? applyAndAppend(data) : inTurn(data))
@@ -161,6 +163,46 @@ export function createChanges<Engine, Change>(parts: ChangesParts<Engine, Change
       throw changeUnknown(sequence, error)
     }
     return { sequence }
+  }
+
+  function isInApply(): boolean {
+    return inApply || inside?.getStore()?.isDone === false
+  }
+
+  function assertOpen(): void {
+    if (isClosed) throw new HoldfastError('STORE_CLOSED', 'the engine was closed; open it again', { details: {} })
+    assertSound()
+  }
+
+  /** Several may hold at a time. */
+  function hold(until: Promise<unknown>): void {
+    if (held === null) heldSinceMs = clock.monotonicMs()
+    const all = Promise.allSettled([held, until])
+    held = all
+    all.then(() => {
+      if (held !== all) return
+      held = null
+      heldMs += clock.monotonicMs() - heldSinceMs
+    })
+  }
+
+  /** In the queue of the changes, so that it begins when those before it are applied, and two of them follow each other. */
+  async function alone<T>(work: () => Promise<T>): Promise<T> {
+    if (isInApply()) throw new TypeError('openEngine: apply called rollback')
+    assertOpen()
+    const turn = (waiting ?? Promise.resolve())
+      .catch(() => undefined)
+      .then(async () => {
+        while (applying !== null) await applying
+        assertSound()
+        return await work()
+      })
+    waiting = turn
+    try {
+      return await turn
+    } finally {
+      if (waiting === turn) waiting = null
+    }
   }
 
   async function inTurn(data: Uint8Array): Promise<Appended> {
@@ -186,18 +228,10 @@ export function createChanges<Engine, Change>(parts: ChangesParts<Engine, Change
       captureWaits = true
       return applying
     },
-    hold(until) {
-      if (held === null) heldSinceMs = clock.monotonicMs()
-      held = until
-      const release = (): void => {
-        if (held !== until) return
-        held = null
-        heldMs += clock.monotonicMs() - heldSinceMs
-      }
-      until.then(release, release)
-    },
-    spoil(error) {
-      unsound = error
+    hold,
+    alone,
+    spoil(cause) {
+      unsound = unsoundError('A rollback failed, and HEAD may be the one that it made', cause, {})
     },
     async close() {
       isClosed = true
@@ -218,10 +252,7 @@ function changeUnknown(sequence: number, error: unknown): unknown {
   )
 }
 
-function unsoundError(sequence: number, cause: unknown): HoldfastError {
-  return new HoldfastError(
-    'ENGINE_UNSOUND',
-    `Change ${sequence} failed and left the engine in a state that the journal does not describe; it is not saved. Close it and open it again`,
-    { details: { sequence }, cause },
-  )
+function unsoundError(what: string, cause: unknown, details: { sequence?: number }): HoldfastError {
+  const text = `${what}. The engine is not saved. Close it and open it again`
+  return new HoldfastError('ENGINE_UNSOUND', text, { details, cause })
 }

@@ -1,6 +1,6 @@
 // What `openEngine` is told, and what an open engine offers.
 
-import type { Watermark } from '../index.ts'
+import type { SnapshotInfo, Watermark } from '../index.ts'
 import type { OptionTable } from '../misuse.ts'
 import { AUTOSAVE_OPTIONS, type AutosaveOptions, type Lag } from './autosave-options.ts'
 
@@ -83,7 +83,7 @@ export interface Replayed {
 
 /** An engine whose changes are durable. */
 export interface LiveEngine<Engine, Change> {
-  /** For queries. Change it only by `change`. */
+  /** For queries. Change it only by `change`. A `rollback` replaces it. */
   readonly engine: Engine
   /** The watermark of the last change that carried one, or of the snapshot: where a consumer of a queue goes on. */
   readonly watermark: Watermark | undefined
@@ -106,6 +106,13 @@ export interface LiveEngine<Engine, Change> {
   durable(sequence: number): Promise<void>
   /** Makes a snapshot at once. Rejects with the error of the save, or with a `TimeoutError` after `deadlineMs`; default: no limit. */
   save(options?: { deadlineMs?: number | undefined }): Promise<void>
+  /**
+   * Saves, and makes an older snapshot, by sequence or tag, the current one again. `engine` is another object afterwards, restored from that
+   * snapshot, and `watermark` is that of the snapshot. Changes wait meanwhile. It can be undone by a rollback to the snapshot that was saved.
+   *
+   * @throws SNAPSHOT_NOT_FOUND, ENGINE_MISMATCH, what a save and `store.rollback` throw: the engine is what it was, and goes on
+   */
+  rollback(to: number | string, options?: { message?: string | undefined }): Promise<SnapshotInfo>
   lag(): LiveLag
   /** Saves, and lets others open the engine. */
   close(): Promise<void>
@@ -124,6 +131,8 @@ export const LIVE_OPTIONS: OptionTable<OpenEngineOptions<unknown, unknown>> = {
   maxJournalBytes: 'any',
   saveAfterBytes: 'any',
 }
+
+export const LIVE_ROLLBACK_OPTIONS: OptionTable<{ message?: string | undefined }> = { message: 'any' }
 
 export const CHANGE_OPTIONS: OptionTable<{ watermark?: Watermark | undefined }> = { watermark: 'any' }
 

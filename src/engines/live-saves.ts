@@ -45,6 +45,8 @@ interface LiveSaves<Engine> {
   /** Resolves when the effect of this change is durable, by the journal or by a snapshot. */
   durable(sequence: number): Promise<void>
   lag(): Lag & { entries: number; bytes: number; replayMs: number }
+  /** Saves, and then no more until `begin`. Without an engine to begin with, everybody who waits for a save is told. */
+  pause(): Promise<void>
   /** Saves a last time. */
   end(): Promise<void>
 }
@@ -171,6 +173,7 @@ export function createSaves<Engine, Change>(parts: SavesParts<Engine, Change>): 
       bytes: all.bytes - saved.bytes,
       replayMs: all.ms - saved.ms,
     }),
+    pause: () => saver!.close(),
     async end() {
       try {
         await saver!.close()

@@ -6,23 +6,25 @@
 // (live-changes.ts). An engine is captured between two changes, with the number of the last one (live-saves.ts). So what a snapshot covers is
 // exactly what it holds.
 
-import { type Journal, type OpenOptions, openStore, type Store } from '../index.ts'
+import { type Journal, type OpenOptions, openStore, type SnapshotInfo, type Store, type Watermark } from '../index.ts'
 import { isStore } from '../location.ts'
 import { assertOptions, pickOptions } from '../misuse.ts'
 import type { StoreLocation } from '../remote.ts'
-import type { EngineAdapter } from './adapter.ts'
+import { type EngineAdapter, restoreEngine } from './adapter.ts'
 import { assertAdapter, OPEN_OPTIONS } from './engine-options.ts'
 import { type AppliedChange, createChanges } from './live-changes.ts'
 import {
   assertLiveOptions,
   type ChangeContext,
   LIVE_OPTIONS,
+  LIVE_ROLLBACK_OPTIONS,
   type LiveEngine,
   type LiveLag,
   type OpenEngineOptions,
 } from './live-options.ts'
 import { createSaves } from './live-saves.ts'
 import { type Started, start } from './replay.ts'
+import { noteStartingHead } from './starting-head.ts'
 
 export type { ChangeContext, LiveEngine, LiveLag, OpenEngineOptions }
 
@@ -75,6 +77,10 @@ async function saveSkipped(live: LiveEngine<unknown, never>): Promise<void> {
   }
 }
 
+async function currentOf(store: Store): Promise<SnapshotInfo | null> {
+  return (await store.snapshots()).find(({ current }) => current) ?? null
+}
+
 interface LiveParts<Engine, Change> {
   store: Store
   journal: Journal
@@ -86,8 +92,9 @@ interface LiveParts<Engine, Change> {
 
 function liveEngine<Engine, Change>(parts: LiveParts<Engine, Change>): LiveEngine<Engine, Change> {
   const { store, journal, adapter, options, started, closeStore } = parts
-  const { engine, restored, replayed } = started
-  let { watermark } = started
+  const { replayed } = started
+  let { engine, watermark } = started
+  const restored = started.restored === null ? [] : [started.restored]
   let closing: Promise<void> | null = null
 
   const changes = createChanges({
@@ -98,11 +105,46 @@ function liveEngine<Engine, Change>(parts: LiveParts<Engine, Change>): LiveEngin
     onApplied,
   })
   const saves = createSaves({ store, journal, adapter, options, changes, watermark: () => watermark })
-  saves.begin({ engine, restored, covers: restored?.snapshot.covers ?? 0, ...replayed })
+  saves.begin({ engine, restored: started.restored, covers: started.restored?.snapshot.covers ?? 0, ...replayed })
 
   function onApplied(change: AppliedChange): void {
     if (change.watermark !== undefined) watermark = change.watermark
     saves.applied(change)
+  }
+
+  async function rollback(to: number | string, request: { message?: string | undefined } = {}): Promise<SnapshotInfo> {
+    assertOptions('rollback', request, LIVE_ROLLBACK_OPTIONS)
+    return await changes.alone(() => rollbackAlone(to, request))
+  }
+
+  /** While no change is applied. */
+  async function rollbackAlone(to: number | string, request: { message?: string | undefined }): Promise<SnapshotInfo> {
+    await saves.save()
+    // Before anything is changed: this one can be restored.
+    const target = (await restoreEngine(store, adapter, { at: to }))!
+    restored.push(target)
+    await saves.pause()
+    const before = await currentOf(store)
+    let info: SnapshotInfo
+    try {
+      info = await journal.rollback(to, request)
+    } catch (error) {
+      const current = await currentOf(store).catch(() => null)
+      // HEAD may be the one of the rollback now, or become it again: then this engine is not of its line.
+      if (current === null || current.sequence !== before?.sequence) changes.spoil(error)
+      else goOn(current)
+      throw error
+    }
+    engine = target.engine
+    watermark = target.snapshot.watermark as Watermark | undefined
+    goOn(info)
+    return info
+  }
+
+  /** Saves the engine from now on, over this snapshot. */
+  function goOn({ sequence, covers = 0 }: SnapshotInfo): void {
+    noteStartingHead(engine, sequence)
+    saves.begin({ engine, restored: null, covers, entries: 0, bytes: 0, ms: 0 })
   }
 
   async function close(): Promise<void> {
@@ -113,7 +155,7 @@ function liveEngine<Engine, Change>(parts: LiveParts<Engine, Change>): LiveEngin
       try {
         await journal.close()
       } finally {
-        await restored?.dispose()
+        for (const each of restored) await each.dispose()
         if (closeStore) await store.close()
       }
     }
@@ -125,7 +167,9 @@ function liveEngine<Engine, Change>(parts: LiveParts<Engine, Change>): LiveEngin
   }
 
   return {
-    engine,
+    get engine() {
+      return engine
+    },
     get watermark() {
       return watermark
     },
@@ -136,6 +180,7 @@ function liveEngine<Engine, Change>(parts: LiveParts<Engine, Change>): LiveEngin
     change: changes.change,
     durable: saves.durable,
     save: saves.save,
+    rollback,
     lag: () => ({
       ...saves.lag(),
       heldMs: changes.heldMs,

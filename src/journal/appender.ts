@@ -7,7 +7,7 @@ import { busyError, failedError, fullError, unknownError } from './appender-erro
 import { type Batch, createBatch } from './batch.ts'
 import { ENTRY_BYTES_MAX, encodeNext, encodeSeal, entryBytes, frameBytes } from './frame.ts'
 import { type Covered, goOn, type SegmentStart } from './plan-start.ts'
-import type { Hole, Predecessor, SegmentHeader, SegmentName } from './segment.ts'
+import type { Hole, Predecessor, Range, SegmentHeader, SegmentName } from './segment.ts'
 import { createSegment, type SegmentPlace, type SegmentWriter } from './segment-writer.ts'
 
 /** Maximum size of a segment. A frame that does not fit begins the next segment. */
@@ -105,6 +105,11 @@ export interface Appender {
   markFor(sequence: number): Mark | null
   /** Called with a snapshot that covers all entries. A journal that failed continues in a new segment. */
   heal(covered: Covered): Promise<void>
+  /**
+   * Continues in a new segment, whose header has these skips: a rollback stepped over entries. All entries are durable, and none is appended
+   * meanwhile.
+   */
+  stepOver(skips: Range[], covered: Covered): Promise<void>
   close(): Promise<void>
 }
 
@@ -322,13 +327,24 @@ export function createAppender(options: AppenderOptions): Appender {
 
   async function heal(covered: Covered): Promise<void> {
     if (failed === null || covered.sequence < last) return
+    await leave((writer?.header ?? start!).skips, covered)
+    failed = null
+  }
+
+  async function stepOver(skips: Range[], covered: Covered): Promise<void> {
+    clock.stopTimer(idleTimer)
+    while (working !== null) await working
+    await leave(skips, covered)
+  }
+
+  /** Ends the segment. The next append begins a new one. */
+  async function leave(skips: Range[], covered: Covered): Promise<void> {
     const ended: Predecessor | null = writer?.ended() ?? start?.previous ?? null
-    const known = writer?.header ?? start!
+    const { holes } = writer?.header ?? start!
     if (writer !== null) await retire(writer)
     writer = null
-    start = goOn({ number: number + 1, holes: known.holes, skips: known.skips }, ended, { covered, lost: [] })
+    start = goOn({ number: number + 1, holes, skips }, ended, { covered, lost: [] })
     sealed = true
-    failed = null
   }
 
   async function close(): Promise<void> {
@@ -369,6 +385,7 @@ export function createAppender(options: AppenderOptions): Appender {
     waitFor,
     markFor: (sequence) => marks.findLast(({ first }) => first <= sequence) ?? null,
     heal,
+    stepOver,
     close,
   }
 }

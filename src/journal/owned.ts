@@ -41,6 +41,7 @@ export interface OwnedJournal {
   read(after: number, onGap?: (first: number) => void): AsyncGenerator<Entry[]>
   markFor(sequence: number): Mark | null
   heal(covered: Covered): Promise<void>
+  stepOver(skips: Range[], covered: Covered): Promise<void>
   /** @throws JOURNAL_LOCKED when the lock file was deleted or replaced: another owner may be at work */
   assertHeld(): Promise<void>
   /** Deletes segments before `first`, oldest first. HEAD.json and HEAD.prev.json must both begin at it or later. */
@@ -151,6 +152,7 @@ export function ownedJournal(
     read,
     markFor,
     heal: appender.heal,
+    stepOver: appender.stepOver,
     assertHeld: () => assertHeld(lock),
     async removeBefore(first) {
       removed = Math.max(removed, first.number)

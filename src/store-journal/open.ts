@@ -9,11 +9,13 @@ import { JOURNAL_ID_BYTES, STORE_ID_BYTES } from '../format/limits.ts'
 import { commitUnknown } from '../fs/durable.ts'
 import { attempt, lstatOrNull } from '../fs/io.ts'
 import { moveAside } from '../fs/move-aside.ts'
+import { ROLLBACK_OPTIONS, type RollbackOptions, rollback } from '../history/history.ts'
 import { nextHead } from '../history/next-head.ts'
 import { JOURNAL_LOCK } from '../journal/lock.ts'
 import type { OwnedJournal } from '../journal/owned.ts'
 import { withoutRanges } from '../journal/plan-recovery.ts'
 import type { Range } from '../journal/segment.ts'
+import type { SnapshotInfo } from '../load/snapshot.ts'
 import { assertOptions } from '../misuse.ts'
 import { oneByOne } from './one-by-one.ts'
 import {
@@ -35,6 +37,7 @@ export async function openStoreJournal(
   ctx: StoreContext,
   files: JournalFiles | null,
   options: JournalOptions,
+  writerWaitMs: number,
 ): Promise<Journal> {
   const { location } = ctx.storage
   if (files === null) {
@@ -83,7 +86,7 @@ export async function openStoreJournal(
   })
   const skipped: [number, number][] = []
   ctx.journal = ownerOf(owned, skipped)
-  return journalOf(ctx, owned, skipped, maxJournalBytes)
+  return journalOf(ctx, owned, skipped, { maxJournalBytes, writerWaitMs })
 }
 
 /**
@@ -154,7 +157,7 @@ function journalOf(
   ctx: StoreContext,
   owned: OwnedJournal,
   skipped: [number, number][],
-  maxJournalBytes: number,
+  { maxJournalBytes, writerWaitMs }: { maxJournalBytes: number; writerWaitMs: number },
 ): Journal {
   let isWarned = false
 
@@ -205,6 +208,21 @@ function journalOf(
     skipped.push([sequence, sequence])
   }
 
+  async function rollBack(to: number | string, request: RollbackOptions = {}): Promise<SnapshotInfo> {
+    assertOptions('journal.rollback', request, ROLLBACK_OPTIONS)
+    await owned.flush()
+    await owned.assertHeld()
+    const journalEnd = { last: owned.last, mark: markOf(owned.markFor(owned.last)) }
+    const info = await rollback(ctx, to, { ...request, lockWaitMs: request.lockWaitMs ?? writerWaitMs, journalEnd })
+    const { head } = (await ctx.storage.readHead())!
+    const covers = head.journal === undefined ? undefined : currentCovers(head, head.journal)
+    if (covers === undefined) return info
+    // A HEAD that is lost is made again from the segments, so they have to say what was stepped over.
+    await owned.stepOver(covers.skips.map(rangeOf), { sequence: covers.sequence, snapshot: info.sequence })
+    owned.covered(covers.sequence)
+    return info
+  }
+
   async function close(): Promise<void> {
     try {
       await owned.close()
@@ -241,6 +259,7 @@ function journalOf(
     read: (request) => oneByOne(readBatches(request)),
     readBatches,
     skip,
+    rollback: rollBack,
     close,
     [Symbol.asyncDispose]: close,
   }

@@ -1,5 +1,7 @@
 // What users see of a store's journal: how it is opened, and what an open one offers.
 
+import type { RollbackOptions } from '../history/history.ts'
+import type { SnapshotInfo } from '../load/snapshot.ts'
 import type { OptionTable } from '../misuse.ts'
 
 /** How a journal is opened. */
@@ -105,6 +107,13 @@ export interface Journal {
    * that: no later reading gives the entry.
    */
   skip(sequence: number): void
+  /**
+   * Makes an older snapshot, by sequence or tag, the current one again, as `store.rollback` does where no journal is open. Append nothing
+   * meanwhile. What you hold in memory is to be loaded anew from the snapshot: it covers all entries up to now.
+   *
+   * @throws ENTRIES_UNSAVED, JOURNAL_FAILED, and what `store.rollback` throws
+   */
+  rollback(to: number | string, options?: RollbackOptions): Promise<SnapshotInfo>
   /** Waits until everything that was appended is durable, and lets others open the journal. */
   close(): Promise<void>
   [Symbol.asyncDispose](): Promise<void>

@@ -1,6 +1,7 @@
 // The rules of live engines, as in `durability.mjs`, each with the tests that catch its absence.
 
 const live = ['test/engines/live.test.ts']
+const rolledBack = ['test/engines/live-rollback.test.ts']
 const slow = ['test/engines/live-async.test.ts']
 
 /** @type {import('./durability.mjs').Mutation[]} */
@@ -116,5 +117,47 @@ export const liveEngines = [
     replace: 'while (sequence > saved.sequence && journal.error === null) {',
     why: 'a change is not called durable before a snapshot holds it',
     tests: slow,
+  },
+  {
+    file: 'src/engines/live.ts',
+    find: 'await saves.save()\n    // Before',
+    replace: '// Before',
+    why: 'a rollback saves first, so that it can be undone',
+    tests: rolledBack,
+  },
+  {
+    file: 'src/engines/live.ts',
+    find: 'await saves.pause()\n',
+    replace: '\n',
+    why: 'nothing is saved over a rollback by the saver of the engine before',
+    tests: rolledBack,
+  },
+  {
+    file: 'src/engines/live.ts',
+    find: 'if (current === null || current.sequence !== before?.sequence) changes.spoil(error)\n      else goOn(current)',
+    replace: 'if (current !== null) goOn(current)',
+    why: 'an engine that may not be of the line of HEAD is not saved',
+    tests: rolledBack,
+  },
+  {
+    file: 'src/store-journal/open.ts',
+    find: 'await owned.stepOver(covers.skips.map(rangeOf), { sequence: covers.sequence, snapshot: info.sequence })',
+    replace: '',
+    why: 'the segment after a rollback says what it stepped over, so that a lost HEAD does not bring it back',
+    tests: rolledBack,
+  },
+  {
+    file: 'src/store-journal/open.ts',
+    find: 'await owned.flush()\n    await owned.assertHeld()\n    const journalEnd',
+    replace: 'await owned.assertHeld()\n    const journalEnd',
+    why: 'a rollback covers only entries that are durable',
+    tests: rolledBack,
+  },
+  {
+    file: 'src/journal/owned.ts',
+    find: 'onGap(after + 1)\n',
+    replace: '\n',
+    why: 'entries behind a gap say that earlier ones are missing',
+    tests: ['test/store/journal.test.ts'],
   },
 ]
