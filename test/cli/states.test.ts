@@ -19,6 +19,7 @@ function verbs(out: string): Record<string, string[]> {
     show: ['show'],
     diff: ['diff', 'current~1'],
     stats: ['stats'],
+    report: ['report', '-o', join(out, 'report.html')],
     cat: ['cat', 'small'],
     restore: ['restore', '-o', join(out, 'restored')],
     materialize: ['materialize', 'small'],
@@ -38,7 +39,7 @@ function verbs(out: string): Record<string, string[]> {
 }
 
 /** These do not touch a single file. A writer that is refused may have touched its lock. */
-const READING = ['snapshots', 'show', 'diff', 'stats', 'quarantine', 'cat', 'restore', 'verify', 'scrub']
+const READING = ['snapshots', 'show', 'diff', 'stats', 'report', 'quarantine', 'cat', 'restore', 'verify', 'scrub']
 
 /** How verbs end, by their names: the exit code, and the code of the failure. 0: done. */
 type Ends = Record<string, number | string>
