@@ -77,7 +77,7 @@ test('the examples compile', () => {
     encoding: 'utf8',
   })
   expect([stdout, status]).toEqual(['', 0])
-}, 120_000)
+})
 
 test('the first example runs, twice', async () => {
   const path = place()
@@ -104,7 +104,7 @@ test('the first example runs, twice', async () => {
   expect(run()).toBe('1 true\n')
   // The document is there already, and MiniSearch says so.
   expect(run()).toContain('duplicate ID 1')
-}, 60_000)
+})
 
 test('the tables are those of the results', () => {
   const results = JSON.parse(readFileSync(join(root, 'bench/adapters/results.json'), 'utf8')) as Results

@@ -142,7 +142,7 @@ else {
     expect(added).toBeLessThan(0.4)
     expect(deleted).toBeLessThan(0.2)
     expect(await written(() => {})).toBe(0)
-  }, 120_000)
+  })
 
   test('leaves no temporary file behind, whether saving and restoring succeed or fail', async () => {
     const temporaryDirectory = mkdtempSync(join(scratch, 'temporary-'))

@@ -31,7 +31,7 @@ test('what a process left that was killed during a save is removed by the next, 
   dead.kill('SIGKILL')
   await ended
   expect(save(directory).toString()).toBe('saved')
-  await vi.waitFor(() => expect(readdirSync(directory)).toHaveLength(1), { timeout: 5000 })
+  await vi.waitFor(() => expect(readdirSync(directory)).toHaveLength(1), { timeout: 60_000 })
   await sleep(50)
   expect(readdirSync(directory)).toHaveLength(1)
   expect(living.exitCode).toBeNull()
@@ -60,7 +60,7 @@ test('the leavings of the dead are told by a lock, in directories of our own and
   const link = join(directory, 'holdfast-scratch-link')
   symlinkSync(elsewhere, link)
   const mine = makeDirectory(directory)
-  await vi.waitFor(() => expect(existsSync(dead)).toBe(false), { timeout: 5000 })
+  await vi.waitFor(() => expect(existsSync(dead)).toBe(false), { timeout: 60_000 })
   await sleep(50)
   for (const [why, path] of Object.entries({ ...kept, 'a link': link, mine }))
     expect([why, existsSync(path)]).toEqual([why, true])

@@ -122,7 +122,7 @@ else {
     })
     expect(removed).toBeLessThan(0.2)
     expect(await written(() => {})).toBe(0)
-  }, 120_000)
+  })
 
   test('refuses to save an index of another kind than the adapter has', async () => {
     const index = new Index(options)
