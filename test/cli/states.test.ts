@@ -240,6 +240,7 @@ test('a store that another writer holds is 11 for writers, and readers do not no
     show: 0,
     diff: 0,
     stats: 0,
+    report: 0,
     quarantine: 0,
     restore: 0,
     materialize: 0,

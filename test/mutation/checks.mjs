@@ -1108,6 +1108,6 @@ export const checks = [
     find: '(there.isFile() && beginsAsReport(path))',
     replace: 'there.isFile()',
     why: 'a mistyped path does not cost a file',
-    tests: ['test/cli/space.test.ts'],
+    tests: ['test/cli/report.test.ts'],
   },
 ]
