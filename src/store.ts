@@ -14,6 +14,7 @@ import type { FileSystem } from './fs/port.ts'
 import { createReach } from './gc/reach.ts'
 import { HISTORY_OPTIONS, type HistoryOptions, listSnapshots, rollback, tag, untag } from './history/history.ts'
 import { DEFAULT_POLICY, type Keep, policyOf } from './history/keep.ts'
+import { noteInside } from './inside.ts'
 import { LOAD_OPTIONS, type LoadOptions, load, type Restored, restore } from './load/load.ts'
 import { MATERIALIZE_OPTIONS, type Materialized, type MaterializeOptions, materialize } from './load/materialize.ts'
 import type { Snapshot, SnapshotInfo } from './load/snapshot.ts'
@@ -356,6 +357,7 @@ export function createStore({ storage, fs, local, journal, storageAt }: Place, o
     [Symbol.asyncDispose]: close,
   }
   noteRoom(store, local.room)
+  noteInside(store, { ctx, defaults, run })
   return store
 
   function lockWait(request: { lockWaitMs?: number | undefined }): { lockWaitMs: number } {

@@ -19,6 +19,7 @@ import { type BlobDirectory, createBlobDirectory } from './blob-directory.ts'
 import { isMostlyRepeats, readDistinctChunks } from './distinct-chunks.ts'
 import { ageMsOf } from './fallback.ts'
 import type { Freshness } from './freshness.ts'
+import { noteBlocks } from './snapshot-blocks.ts'
 import { writeBlob } from './write-out.ts'
 
 /** One line of a store's history. */
@@ -144,7 +145,7 @@ export async function openSnapshot(
       details: { location: ctx.storage.location, sequence: entry.sequence, manifest: entry.manifest },
     }
     const manifest = await readManifest(source, parseCid(entry.manifest).digest, damageContext)
-    return assemble(ctx, stored, entry, manifest, source, resources, skipped)
+    return assemble(ctx, stored, entry, manifest, source, resources, skipped, damageContext)
   } catch (error) {
     await release(resources)
     throw error
@@ -236,6 +237,7 @@ function assemble(
   source: BlockSource,
   resources: Resources,
   skipped: readonly SkippedSnapshot[],
+  damageContext: DamageContext,
 ): OpenedSnapshot {
   let damage: HoldfastError | null = null
   let reading = 0
@@ -330,6 +332,11 @@ function assemble(
     dispose,
     [Symbol.asyncDispose]: dispose,
   }
+  noteBlocks(snapshot, {
+    root: parseCid(entry.manifest).digest,
+    read: (digest) => context.use((source) => source.read(digest, damageContext)),
+    damageContext,
+  })
   // On the context, not the snapshot: a blob that outlives the snapshot object still reads through it.
   forgotten.register(context, resources)
   return snapshot

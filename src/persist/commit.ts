@@ -4,7 +4,7 @@
 import { BadBlock, type BlockSource } from '../blocks/block-source.ts'
 import { appendCommitRecord } from '../blocks/commit-record.ts'
 import { createDedupWriter, type DedupWriter } from '../blocks/dedup-writer.ts'
-import { createPackWriter, type PackWriter } from '../blocks/pack-writer.ts'
+import { createPackWriter, type PackWriter, type WrittenPack } from '../blocks/pack-writer.ts'
 import type { StoreContext } from '../blocks/store-context.ts'
 import { clock } from '../clock.ts'
 import { isDamage, isHoldfastError } from '../errors.ts'
@@ -14,7 +14,7 @@ import { CODEC_DAG_CBOR, cidText } from '../format/cid.ts'
 import type { Head, HeadSnapshot } from '../format/head.ts'
 import { fromHex } from '../format/hex.ts'
 import { STORE_ID_BYTES } from '../format/limits.ts'
-import { type EncodedManifest, encodeManifest } from '../format/manifest.ts'
+import type { EncodedManifest } from '../format/manifest.ts'
 import { KIND } from '../format/pack.ts'
 import { cleanUpAfter, type Seen } from '../gc/collect.ts'
 import { type Compaction, compactPacks } from '../gc/compact.ts'
@@ -22,19 +22,26 @@ import { planCompaction } from '../gc/plan-compaction.ts'
 import type { Policy } from '../history/keep.ts'
 import { mergeDamaged, nextHead } from '../history/next-head.ts'
 import { noteSave } from '../history/own-saves.ts'
+import type { OnProgress } from '../progress.ts'
 import type { WriteSession } from '../storage/port.ts'
 import { commitShared } from './commit-shared.ts'
 import { coversOf, journalAfter } from './covers.ts'
 import { assertReusedIsGood, assertReusedIsReadable, scanDamagedPacks } from './damaged-packs.ts'
-import { type IngestRequest, ingestBlobs, isReadable } from './ingest.ts'
+import { type IngestTarget, isReadable } from './ingest.ts'
 import { planKept, warnOfManyDropped } from './kept.ts'
 import { openKnownPacks } from './known-packs.ts'
 import { assertPacksPresent } from './packs-present.ts'
 
+/** Where the content of a snapshot comes from. */
+export interface ContentSource {
+  /** Stores the blobs. The blocks of the manifest are stored by the commit. */
+  ingest(target: IngestTarget, signal: AbortSignal): Promise<Ingested>
+  /** Called when the new packs, of these names, are complete and durable, before HEAD names them. */
+  checkStored?: ((head: Head, written: readonly string[]) => Promise<void>) | undefined
+}
+
 /** What a commit makes a snapshot of. */
-interface CommitRequest extends IngestRequest {
-  metadata: Record<string, unknown>
-  watermark?: unknown
+interface CommitRequest extends ContentSource {
   message: string | undefined
   /** The last entry of the journal that the blobs hold the effect of. */
   covers: number | undefined
@@ -42,6 +49,8 @@ interface CommitRequest extends IngestRequest {
   expectedHead: number | null | undefined
   policy: Policy
   packBytesMax: number
+  signal: AbortSignal
+  onProgress: OnProgress | undefined
 }
 
 interface Committed {
@@ -62,11 +71,15 @@ interface Blocks {
   damaged: ReadonlyMap<string, ReadonlySet<string>>
 }
 
-/** The content of the new snapshot. Its blocks are stored or being written. */
-interface Content {
+/** Blobs that are stored or being written, and the manifest that names them. */
+export interface Ingested {
   blobs: ReadonlyMap<string, BlobEntry>
-  manifest: string
   encoded: EncodedManifest
+}
+
+/** The content of the new snapshot. Its blocks are stored or being written. */
+interface Content extends Ingested {
+  manifest: string
   total: number
 }
 
@@ -126,7 +139,7 @@ async function commit(
 ): Promise<Committed> {
   const { dedup, writer } = blocks
   const current = head.snapshots.find(({ sequence }) => sequence === head.current) ?? null
-  const content = await ingest(ctx, current, blocks, request)
+  const content = await ingest(current, blocks, request)
   await assertReusedIsReadable(ctx, blocks, request.signal)
   await assertReusedIsGood(ctx, head, blocks, request.signal)
   if (await isCurrent(current, content, blocks)) {
@@ -173,7 +186,8 @@ async function commit(
   request.onProgress?.({ phase: 'committing' })
   const { packs: written, last, seal } = await writer.finish()
   // The packs become durable while the new HEAD is written in `tmp/`. HEAD is renamed only after that.
-  const ready = Promise.all([seal(), assertPacksPresent(ctx, session, head.packs, dedup.needed())])
+  const stored = seal().then(() => request.checkStored?.(head, namesOf(written)))
+  const ready = Promise.all([stored, assertPacksPresent(ctx, session, head.packs, dedup.needed())])
   ready.catch(() => undefined)
   const released = releaseKnown()
   const older = (compaction?.snapshots ?? kept).map((old) =>
@@ -210,15 +224,12 @@ async function commit(
 }
 
 async function ingest(
-  ctx: StoreContext,
   current: HeadSnapshot | null,
   { source, dedup, writer }: Blocks,
   request: CommitRequest,
 ): Promise<Content> {
   const previous = current === null ? null : { snapshot: current, source }
-  const blobs = await ingestBlobs(ctx, { dedup, writer, previous }, request)
-  const { metadata, watermark } = request
-  const encoded = encodeManifest({ blobs, metadata, ...(watermark === undefined ? {} : { watermark }) })
+  const { blobs, encoded } = await request.ingest({ dedup, writer, previous }, request.signal)
   for (const { block, digest } of blocksOf(encoded)) dedup.block(block, digest, CODEC_DAG_CBOR, KIND.manifest)
   const total = [...blobs.values()].reduce((sum, { size }) => sum + size, 0)
   return { blobs, manifest: cidText({ codec: CODEC_DAG_CBOR, digest: encoded.digest }), encoded, total }
@@ -286,6 +297,10 @@ async function raiseCovers(
   await session.swapHead(nextHead(head, { snapshots, journal: journalAfter(ctx, head, snapshots) }))
   await ctx.journal?.committed(covers.sequence, current.sequence, head.journal?.first ?? null)
   return true
+}
+
+function namesOf(packs: readonly WrittenPack[]): string[] {
+  return packs.map(({ name }) => name)
 }
 
 /** Ascending, `pack` included. */

@@ -1,7 +1,8 @@
+import { car } from './car.mjs'
 import { checks } from './checks.mjs'
 import { durability } from './durability.mjs'
 import { journal } from './journal.mjs'
 import { objects } from './objects.mjs'
 import { space } from './space.mjs'
 
-export const mutations = [...durability, ...checks, ...journal, ...objects, ...space]
+export const mutations = [...durability, ...checks, ...journal, ...objects, ...space, ...car]
