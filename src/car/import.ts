@@ -123,7 +123,7 @@ async function ingestCar(
       },
       { code: 'SNAPSHOT_DAMAGED', what: 'the snapshot in the file', details: {} },
     )
-    const { blobs } = await walked.catch((error: unknown) => {
+    const { blobs, metadata } = await walked.catch((error: unknown) => {
       if (!isHoldfastError(error, 'SNAPSHOT_DAMAGED')) throw error
       throw carInvalid('structure', car.bytes, error.message, error)
     })
@@ -132,7 +132,7 @@ async function ingestCar(
     if (failures.chunks > 0) warnOfFailures(ctx.warn, failures)
     const [{ block, digest }, ...list] = own as [ListBlock, ...ListBlock[]]
     const encoded: EncodedManifest = { block, digest, list }
-    return { blobs, encoded }
+    return { blobs, metadata, encoded }
   } finally {
     await stage.release()
   }

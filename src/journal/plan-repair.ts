@@ -1,9 +1,9 @@
 // What a repair makes of a journal: what HEAD is to record of damage, and which segments a lost HEAD named. Pure functions of the segments
 // as they were read.
 
-import type { JournalHead, KnownLoss } from './find-chain.ts'
+import { framesOf, type JournalHead, type KnownLoss } from './find-chain.ts'
 import type { ReadPlan } from './plan-recovery.ts'
-import { isFlaw, type SegmentFacts } from './scan.ts'
+import type { SegmentFacts } from './scan.ts'
 import type { Range } from './segment.ts'
 
 /**
@@ -54,7 +54,7 @@ export function planHead(
   if (id === null) return null
   const ours = segments.filter((facts) => isOf(facts, store, id)).sort((a, b) => a.name.number - b.name.number)
   const first = ours[0]
-  const tail = ours.findLast(mayBeTail) ?? first
+  const tail = ours.findLast((facts, i) => mayBeTail(facts, ours.slice(0, i))) ?? first
   if (first === undefined || tail === undefined) return null
   const skips = ours.findLast((facts) => facts.name.number <= tail.name.number && headerOf(facts) !== null)
   return {
@@ -83,15 +83,26 @@ function headerOf({ header }: SegmentFacts) {
 function isOf(facts: SegmentFacts, store: string, id: string): boolean {
   const fields = headerOf(facts)
   if (fields !== null) return fields.store === store && fields.journal === id
-  return facts.places.some((place) => !isFlaw(place))
+  return framesOf(facts).length > 0
 }
 
 /**
- * Whether HEAD may have named it, or a next frame. What its owner copied into it must be good: if it is not, the owner may have died before
- * HEAD named it, and the entries are in the segment before.
+ * Whether HEAD may have named it, or a next frame. An owner that died before HEAD named its segment leaves at most the entries that it
+ * copied: they are in the segment before. So a copy that is not whole is no tail, and neither is a copy without a header, for the header was
+ * durable before HEAD named it.
+ *
+ * @param older the segments before it, ascending
  */
-function mayBeTail(facts: SegmentFacts): boolean {
-  const batches = facts.places.flatMap((place) => (isFlaw(place) ? [] : [place.header.batch]))
-  if (headerOf(facts)?.copied !== true) return batches.length > 0
+function mayBeTail(facts: SegmentFacts, older: readonly SegmentFacts[]): boolean {
+  const batches = framesOf(facts).map(({ header }) => header.batch)
+  const fields = headerOf(facts)
+  if (fields === null) return isCopied(older) ? batches.some((batch) => batch > 2) : batches.length > 0
+  if (!fields.copied) return batches.length > 0
   return batches.some((batch) => batch === 1 || batch > 2)
+}
+
+/** Whether the owner of the next segment copied the last entries: it does so unless a seal or a next frame was behind them. */
+function isCopied(older: readonly SegmentFacts[]): boolean {
+  const last = older.flatMap(framesOf).at(-1)
+  return last?.header.kind === 'entries'
 }

@@ -30,6 +30,7 @@ import { assertReusedIsGood, assertReusedIsReadable, scanDamagedPacks } from './
 import { type IngestTarget, isReadable } from './ingest.ts'
 import { planKept, warnOfManyDropped } from './kept.ts'
 import { openKnownPacks } from './known-packs.ts'
+import { makingRoom } from './make-room.ts'
 import { assertPacksPresent } from './packs-present.ts'
 
 /** Where the content of a snapshot comes from. */
@@ -74,6 +75,7 @@ interface Blocks {
 /** Blobs that are stored or being written, and the manifest that names them. */
 export interface Ingested {
   blobs: ReadonlyMap<string, BlobEntry>
+  metadata: Record<string, unknown>
   encoded: EncodedManifest
 }
 
@@ -121,7 +123,7 @@ function openBlocks(
     revision: head.revision + 1,
     firstPackId: head.packs.reduce((largest, { id }) => Math.max(largest, id), 0) + 1,
     packBytesMax,
-    createPack: session.createPack,
+    createPack: async (revision) => makingRoom(ctx, await session.createPack(revision)),
   })
   const ids = new Map(head.packs.map(({ id, name }) => [name, id]))
   const dedup = createDedupWriter({ source, ids, damaged: [damaged, ctx.badBlocks.noted], writer })
@@ -155,10 +157,10 @@ async function commit(
   request.signal.throwIfAborted()
 
   if (!ctx.storage.supports.alone) {
-    const { blobs, manifest, encoded, total } = content
+    const { blobs, metadata, manifest, encoded, total } = content
     const draft = { manifest, digest: encoded.digest, total, time, compaction }
     const made = await commitShared(ctx, session, head, blocks, { ...draft, ...request })
-    ctx.lastPersisted = { manifest, blobs }
+    ctx.lastPersisted = { manifest, blobs, metadata }
     const compacted = compaction?.movedBytes ?? 0
     const bytes = { total, written: made.writtenBytes - compacted, reused: dedup.reusedBytes, compacted }
     return { sequence: made.sequence, manifest, unchanged: false, dropped: made.dropped, blobs, bytes }
@@ -215,7 +217,7 @@ async function commit(
   ctx.badBlocks.clear()
   const newest = written.at(-1)
   if (newest !== undefined && last !== null) ctx.packCache.put(newest.name, last, newest.bytes)
-  ctx.lastPersisted = { manifest: content.manifest, blobs: content.blobs }
+  ctx.lastPersisted = { manifest: content.manifest, blobs: content.blobs, metadata: content.metadata }
   await cleanUpAfter(ctx, session, seen)
   await released
   const compacted = compaction?.movedBytes ?? 0
@@ -229,10 +231,11 @@ async function ingest(
   request: CommitRequest,
 ): Promise<Content> {
   const previous = current === null ? null : { snapshot: current, source }
-  const { blobs, encoded } = await request.ingest({ dedup, writer, previous }, request.signal)
+  const ingested = await request.ingest({ dedup, writer, previous }, request.signal)
+  const { blobs, encoded } = ingested
   for (const { block, digest } of blocksOf(encoded)) dedup.block(block, digest, CODEC_DAG_CBOR, KIND.manifest)
   const total = [...blobs.values()].reduce((sum, { size }) => sum + size, 0)
-  return { blobs, manifest: cidText({ codec: CODEC_DAG_CBOR, digest: encoded.digest }), encoded, total }
+  return { ...ingested, manifest: cidText({ codec: CODEC_DAG_CBOR, digest: encoded.digest }), total }
 }
 
 /** Its blob list, then the manifest. */

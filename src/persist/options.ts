@@ -41,6 +41,11 @@ export interface PersistOptions extends CommitOptions {
   chunking?: Chunking | undefined
   /** Called before and after the blobs are read; another answer is `SOURCE_CHANGED` and nothing is committed. */
   sourceVersion?: (() => unknown) | undefined
+  /**
+   * Called with the current snapshot, once nobody else writes: names of blobs that are known to be the same there. They are taken from it
+   * unread, unless they were cut otherwise, or a block of them is missing or known to be bad. What it answers is not checked.
+   */
+  sameBlobs?: ((current: { metadata: Record<string, unknown> }) => Iterable<string>) | undefined
 }
 
 export const COMMIT_OPTIONS: OptionTable<CommitOptions> = {
@@ -62,6 +67,7 @@ export const PERSIST_OPTIONS: OptionTable<PersistOptions> = {
   watermark: 'any',
   chunking: 'any',
   sourceVersion: 'function',
+  sameBlobs: 'function',
 }
 
 /** What a persist made, and how much it wrote. */

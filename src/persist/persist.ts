@@ -42,12 +42,12 @@ export async function persist(
   const sources = await nameSources(ctx.fs, options.blobs)
   const rest = watermark === undefined ? { metadata } : { metadata, watermark }
   assertManifestCanFit(sources, rest)
-  const { chunking, sourceVersion, onProgress } = options
+  const { chunking, sourceVersion, sameBlobs, onProgress } = options
   return await persistContent(ctx, 'persist', options, defaults, {
     async ingest(target, signal) {
-      const request = { sources, chunking, compress, sourceVersion, signal, onProgress }
+      const request = { sources, chunking, compress, sourceVersion, sameBlobs, signal, onProgress }
       const blobs = await ingestBlobs(ctx, target, request)
-      return { blobs, encoded: encodeManifest({ blobs, ...rest }) }
+      return { blobs, metadata, encoded: encodeManifest({ blobs, ...rest }) }
     },
   })
 }

@@ -35,8 +35,13 @@ export async function inTerminal(command: string, options: TerminalOptions = {})
     env: {
       ...process.env,
       HOLDFAST_STORE: undefined,
+      // What decides about colors: where the tests run is not what they are about.
+      CI: undefined,
+      COLORTERM: undefined,
       FORCE_COLOR: undefined,
+      NODE_DISABLE_COLORS: undefined,
       NO_COLOR: undefined,
+      TMUX: undefined,
       TERM: 'xterm-256color',
       SHELL: '/bin/bash',
       ...env,

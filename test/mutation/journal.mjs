@@ -255,6 +255,20 @@ export const journal = [
   },
   {
     file: 'src/journal/plan-repair.ts',
+    find: 'if (fields === null) return isCopied(older) ? batches.some((batch) => batch > 2) : batches.length > 0',
+    replace: 'if (fields === null) return batches.length > 0',
+    why: 'an owner that died before HEAD named its segment may leave its copy without a header: that is no end of the journal',
+    tests: ['test/journal/plan-repair.test.ts'],
+  },
+  {
+    file: 'src/journal/plan-repair.ts',
+    find: "return last?.header.kind === 'entries'",
+    replace: 'return true',
+    why: 'a segment without a header in which nothing was copied holds entries that nothing else has',
+    tests: ['test/journal/plan-repair.test.ts'],
+  },
+  {
+    file: 'src/journal/plan-repair.ts',
     find: 'return batches.some((batch) => batch === 1 || batch > 2)',
     replace: 'return true',
     why: 'a segment whose copied entries are not whole is not taken for the end of a journal without HEAD',

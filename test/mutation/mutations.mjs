@@ -1,8 +1,9 @@
 import { car } from './car.mjs'
 import { checks } from './checks.mjs'
 import { durability } from './durability.mjs'
+import { images } from './images.mjs'
 import { journal } from './journal.mjs'
 import { objects } from './objects.mjs'
 import { space } from './space.mjs'
 
-export const mutations = [...durability, ...checks, ...journal, ...objects, ...space, ...car]
+export const mutations = [...durability, ...checks, ...images, ...journal, ...objects, ...space, ...car]
