@@ -3,7 +3,7 @@
 import type { StoreContext } from './blocks/store-context.ts'
 import type { PersistDefaults } from './persist/options.ts'
 
-interface StoreInside {
+export interface StoreInside {
   ctx: StoreContext
   defaults: PersistDefaults
   /** Runs an operation of this store: not when it is closed, and `close` waits for it. */
