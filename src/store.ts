@@ -20,7 +20,7 @@ import type { Snapshot, SnapshotInfo } from './load/snapshot.ts'
 import type { Local } from './local/local.ts'
 import { noteRoom } from './local/room.ts'
 import { assertOptions, type OptionTable } from './misuse.ts'
-import { PERSIST_OPTIONS, type PersistOptions, type PersistResult } from './persist/options.ts'
+import { PERSIST_OPTIONS, type PersistDefaults, type PersistOptions, type PersistResult } from './persist/options.ts'
 import { persist } from './persist/persist.ts'
 import { emitProcessWarning, type OnWarning } from './progress.ts'
 import { type RepairReport, repair } from './recovery/repair.ts'
@@ -181,6 +181,23 @@ export interface Place {
   journal: JournalFiles | null
   /** A storage to copy into. Null: packs of this store cannot be copied into a directory. */
   storageAt: ((to: string | URL) => Storage) | null
+}
+
+/** What operations over two stores need of each. */
+interface Inside {
+  ctx: StoreContext
+  defaults: PersistDefaults
+  /** Runs something that `close` waits for. */
+  run<T>(operation: () => Promise<T>): Promise<T>
+}
+
+const insides = new WeakMap<object, Inside>()
+
+/** @throws TypeError for what is no store of this package */
+export function insideOf(store: Store, where: string): Inside {
+  const inside = insides.get(store)
+  if (inside === undefined) throw new TypeError(`${where}: give two open stores, as openStore gives them`)
+  return inside
 }
 
 /** A store over any storage. */
@@ -356,6 +373,7 @@ export function createStore({ storage, fs, local, journal, storageAt }: Place, o
     [Symbol.asyncDispose]: close,
   }
   noteRoom(store, local.room)
+  insides.set(store, { ctx, defaults, run })
   return store
 
   function lockWait(request: { lockWaitMs?: number | undefined }): { lockWaitMs: number } {

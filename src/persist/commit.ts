@@ -24,6 +24,7 @@ import { mergeDamaged, nextHead } from '../history/next-head.ts'
 import { noteSave } from '../history/own-saves.ts'
 import type { WriteSession } from '../storage/port.ts'
 import { commitShared } from './commit-shared.ts'
+import { type CopyOf, copyContent } from './copy-content.ts'
 import { coversOf, journalAfter } from './covers.ts'
 import { assertReusedIsGood, assertReusedIsReadable, scanDamagedPacks } from './damaged-packs.ts'
 import { type IngestRequest, ingestBlobs, isReadable } from './ingest.ts'
@@ -33,6 +34,8 @@ import { assertPacksPresent } from './packs-present.ts'
 
 /** What a commit makes a snapshot of. */
 interface CommitRequest extends IngestRequest {
+  /** A snapshot of another store, in the place of blobs, metadata and watermark. */
+  copyOf?: CopyOf | undefined
   metadata: Record<string, unknown>
   watermark?: unknown
   message: string | undefined
@@ -215,13 +218,19 @@ async function ingest(
   { source, dedup, writer }: Blocks,
   request: CommitRequest,
 ): Promise<Content> {
+  const { copyOf } = request
   const previous = current === null ? null : { snapshot: current, source }
-  const blobs = await ingestBlobs(ctx, { dedup, writer, previous }, request)
-  const { metadata, watermark } = request
+  const { blobs, metadata, watermark } =
+    copyOf === undefined
+      ? { ...request, blobs: await ingestBlobs(ctx, { dedup, writer, previous }, request) }
+      : await copyContent(copyOf, { source, dedup, writer }, request.signal)
   const encoded = encodeManifest({ blobs, metadata, ...(watermark === undefined ? {} : { watermark }) })
   for (const { block, digest } of blocksOf(encoded)) dedup.block(block, digest, CODEC_DAG_CBOR, KIND.manifest)
   const total = [...blobs.values()].reduce((sum, { size }) => sum + size, 0)
-  return { blobs, manifest: cidText({ codec: CODEC_DAG_CBOR, digest: encoded.digest }), encoded, total }
+  const manifest = cidText({ codec: CODEC_DAG_CBOR, digest: encoded.digest })
+  if (copyOf !== undefined && manifest !== copyOf.snapshot.manifest)
+    throw new Error(`bug: the copy of ${copyOf.snapshot.manifest} is ${manifest}`)
+  return { blobs, manifest, encoded, total }
 }
 
 /** Its blob list, then the manifest. */

@@ -115,10 +115,10 @@ function assertMessage(message: unknown): void {
 }
 
 /** Steps 1 and 2: a store that is there, durable, swept and ours to write. */
-async function readyStore(
+export async function readyStore(
   ctx: StoreContext,
   session: WriteSession,
-  options: PersistOptions,
+  options: Pick<PersistOptions, 'expectedHead' | 'covers'>,
 ): Promise<{ stored: StoredHead; seen: Seen | null }> {
   if (session.stored !== null) assertWritable(ctx, session.stored)
   assertExpected(ctx, session.stored?.head ?? null, options.expectedHead)

@@ -1042,8 +1042,8 @@ export const checks = [
   },
   {
     file: 'src/cli/session.ts',
-    find: 'if (!init) assertStoreThere(location())',
-    replace: 'if (init) assertStoreThere(location())',
+    find: 'if (!init) await assertStoreThere(location())',
+    replace: 'if (init) await assertStoreThere(location())',
     why: 'a mistyped path never becomes a store',
     tests: ['test/cli/round-trip.test.ts'],
   },

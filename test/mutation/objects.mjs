@@ -7,6 +7,34 @@ const storage = ['test/storage/object.test.ts']
 /** @type {import('./durability.mjs').Mutation[]} */
 export const objects = [
   {
+    file: 'src/replicate.ts',
+    find: "if (diverged && options.onto !== 'append') throw",
+    replace: "if (diverged && options.onto === 'append') throw",
+    why: 'a replica that others wrote to is not overtaken in silence',
+    tests: ['test/replicate.test.ts'],
+  },
+  {
+    file: 'src/replicate.ts',
+    find: '            expectedHead,\n',
+    replace: '            expectedHead: null as never,\n',
+    why: 'a replica follows on the snapshot that was compared',
+    tests: ['test/replicate.test.ts'],
+  },
+  {
+    file: 'src/replicate.ts',
+    find: 'return now !== null && now.head.revision !== stored.head.revision',
+    replace: 'return false',
+    why: 'a source that gave packs up meanwhile is read again',
+    tests: ['test/replicate.test.ts'],
+  },
+  {
+    file: 'src/blocks/dedup-writer.ts',
+    find: '      needed.add(writer.packId)\n      if (kind',
+    replace: '      if (kind',
+    why: 'a snapshot that was copied names the packs that it is in',
+    tests: ['test/replicate.test.ts'],
+  },
+  {
     file: 'src/storage/object/head-bytes.ts',
     find: 'decompress(bytes, { maxOutputLength: JSON_BYTES_MAX })',
     replace: 'decompress(bytes)',
