@@ -37,6 +37,10 @@ export interface DedupWriter {
   reuseBlock(digest: Uint8Array, length: number, kind: Kind): boolean
   /** Notes that a block of another store is about to be appended to the pack that is being written. */
   noteCopied(digest: Uint8Array, kind: Kind): void
+  /** Reuses the stored copy of a block of whatever length. False: there is none that is not known to be bad. */
+  keep(digests: Uint8Array, at: number): boolean
+  /** Counts bytes of chunks that were kept. */
+  noteReused(bytes: number): void
   /** Starts to write the buffered blocks. Waits for the previous write. */
   flush(): Promise<void>
   /** Waits for the last flush. */
@@ -109,7 +113,7 @@ export function createDedupWriter({ source, ids, damaged, writer }: DedupWriterO
     })
   }
 
-  function reuse(digests: Uint8Array, at: number, length: number): boolean {
+  function reuse(digests: Uint8Array, at: number, length: number | null): boolean {
     if (own.get(digests, at) !== -1) return true
     const place = known(digests, at, length)
     if (place === -1) return false
@@ -162,6 +166,10 @@ export function createDedupWriter({ source, ids, damaged, writer }: DedupWriterO
       own.add(digest, 0, writer.packId)
       needed.add(writer.packId)
       if (kind !== KIND.chunk) writtenBlocks.push(digest)
+    },
+    keep: (digests, at) => reuse(digests, at, null),
+    noteReused(bytes) {
+      reusedBytes += bytes
     },
     async flush() {
       await writing
