@@ -33,7 +33,7 @@ export async function persistCopy(
         chunking: undefined,
         compress: false,
         sourceVersion: undefined,
-      sameBlobs: undefined,
+        sameBlobs: undefined,
         metadata: {},
         message: copyOf.snapshot.message,
         covers: undefined,

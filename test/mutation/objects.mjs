@@ -7,6 +7,55 @@ const storage = ['test/storage/object.test.ts']
 /** @type {import('./durability.mjs').Mutation[]} */
 export const objects = [
   {
+    file: 'src/local/segment-cache.ts',
+    find: 'if (whole.length >= DIGEST_BYTES && digestsEqual(blake3(bytes), 0, whole, 0)) return',
+    replace: 'if (whole.length >= DIGEST_BYTES) return',
+    why: 'a cached HEAD that is damaged is not served',
+    tests: ['test/storage/cached.test.ts'],
+  },
+  {
+    file: 'src/local/segment-cache.ts',
+    find: ' || users.has(packOf(name))) continue',
+    replace: ') continue',
+    why: 'what is open is not evicted',
+    tests: ['test/storage/cached.test.ts'],
+  },
+  {
+    file: 'src/local/segment-cache.ts',
+    find: 'return !isFull',
+    replace: 'return true',
+    why: 'the limit of the cache holds when all of it is open',
+    tests: ['test/storage/cached.test.ts'],
+  },
+  {
+    file: 'src/storage/cached.ts',
+    find: 'if (!isUnreachable(error)) throw error',
+    replace: '',
+    why: 'a refusal is no reason to serve the cache',
+    tests: ['test/storage/cached.test.ts'],
+  },
+  {
+    file: 'src/storage/cached.ts',
+    find: '|| clock.nowMs() - found.seenMs > options.maxAgeMs) throw error',
+    replace: ') throw error',
+    why: 'what is too old is not served',
+    tests: ['test/storage/cached.test.ts'],
+  },
+  {
+    file: 'src/storage/cached.ts',
+    find: 'if (newest !== null) assertFollows(location, stored.head, newest)',
+    replace: '',
+    why: 'a HEAD of another history is told',
+    tests: ['test/storage/cached.test.ts'],
+  },
+  {
+    file: 'src/storage/cached.ts',
+    find: 'if (reads >= READS_MAX) throw rolledBack(location, stored.head, newest)',
+    replace: 'if (reads >= READS_MAX) break',
+    why: 'HEAD does not go back behind what this machine has seen',
+    tests: ['test/storage/cached.test.ts'],
+  },
+  {
     file: 'src/replicate.ts',
     find: "if (diverged && options.onto !== 'append') throw",
     replace: "if (diverged && options.onto === 'append') throw",

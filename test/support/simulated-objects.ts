@@ -107,6 +107,7 @@ export function simulatedObjects({ carry = atOnce, nowMs = Date.now }: Simulated
     return {
       location: 's3://bucket/store',
       identity,
+      address: identity,
       get: (key: string, options: GetOptions = {}) =>
         run('get', key, (): Got => {
           let there = objects.get(key)
