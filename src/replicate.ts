@@ -3,11 +3,13 @@
 
 import { HoldfastError, isDamage, isHoldfastError } from './errors.ts'
 import { planReplica } from './history/plan-replica.ts'
+import { insideOf, type StoreInside } from './inside.ts'
 import { assertOptions, type OptionTable } from './misuse.ts'
-import { persistCopy } from './persist/persist-copy.ts'
+import { copyContent } from './persist/copy-content.ts'
+import { persistContent } from './persist/persist.ts'
 import type { OnProgress } from './progress.ts'
 import type { StoredHead } from './storage/port.ts'
-import { insideOf, type Store } from './store.ts'
+import type { Store } from './store.ts'
 
 /** How a store is replicated. */
 export interface ReplicateOptions {
@@ -56,9 +58,7 @@ export async function replicate(from: Store, to: Store, options: ReplicateOption
   return await source.run(() => target.run(() => bringUpToDate(source, target, options)))
 }
 
-type Inside = ReturnType<typeof insideOf>
-
-async function bringUpToDate(source: Inside, target: Inside, options: ReplicateOptions): Promise<Replicated> {
+async function bringUpToDate(source: StoreInside, target: StoreInside, options: ReplicateOptions): Promise<Replicated> {
   const done = { sequence: 0, snapshots: 0, bytes: 0 }
   for (let plans = 1; ; plans++) {
     const stored = await source.ctx.storage.readHead()
@@ -70,20 +70,15 @@ async function bringUpToDate(source: Inside, target: Inside, options: ReplicateO
     let expectedHead = there?.head.current ?? null
     try {
       for (const snapshot of add) {
-        const made = await persistCopy(
-          target.ctx,
-          { ctx: source.ctx, stored, snapshot },
-          {
-            expectedHead,
-            lockWaitMs: options.lockWaitMs ?? target.defaults.lockWaitMs,
-            signal: options.signal ?? new AbortController().signal,
-            onProgress: options.onProgress,
-          },
-          target.defaults,
-        )
+        const { lockWaitMs, signal, onProgress } = options
+        const { message } = snapshot
+        const commit = { message, expectedHead, lockWaitMs, signal, onProgress }
+        const made = await persistContent(target.ctx, 'replicate', commit, target.defaults, {
+          ingest: (into, signal) => copyContent({ ctx: source.ctx, stored, snapshot }, into, signal),
+        })
         expectedHead = made.sequence
         done.snapshots += 1
-        done.bytes += made.writtenBytes
+        done.bytes += made.bytes.written
       }
       return { ...done, sequence: expectedHead! }
     } catch (error) {
@@ -93,7 +88,7 @@ async function bringUpToDate(source: Inside, target: Inside, options: ReplicateO
 }
 
 /** Whether another writer was faster: of the target, or of the source, which gave up packs that were to be read. */
-async function isOvertaken(source: Inside, stored: StoredHead, error: unknown): Promise<boolean> {
+async function isOvertaken(source: StoreInside, stored: StoredHead, error: unknown): Promise<boolean> {
   if (isHoldfastError(error, 'HEAD_CONFLICT', 'PACK_GONE')) return true
   if (!isDamage(error)) return false
   const now = await source.ctx.storage.readHead()
@@ -104,7 +99,7 @@ function nothingToCopy(location: string): HoldfastError {
   return new HoldfastError('SNAPSHOT_NOT_FOUND', `nothing was ever persisted to ${location}`, { details: { location } })
 }
 
-function divergence(source: Inside, target: Inside): HoldfastError {
+function divergence(source: StoreInside, target: StoreInside): HoldfastError {
   const [from, to] = [source.ctx.storage.location, target.ctx.storage.location]
   return new HoldfastError(
     'DIVERGED',

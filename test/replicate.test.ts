@@ -201,7 +201,7 @@ test('it refuses what it cannot do, before anything is read', async () => {
   await rejects(replicate(source, target), 'SNAPSHOT_NOT_FOUND')
   await expect(replicate(target, target)).rejects.toThrow(TypeError)
   await expect(replicate(source, target, { onto: 'replace' as never })).rejects.toThrow(TypeError)
-  await expect(replicate({ ...source }, target)).rejects.toThrow(/open stores/)
+  await expect(replicate({ ...source }, target)).rejects.toThrow(/that openStore or memory made/)
   await target.close()
   await rejects(replicate(source, target), 'STORE_CLOSED')
   const aborted = AbortSignal.abort(new Error('enough'))

@@ -1,9 +1,8 @@
 // Brings the content of another store's snapshot into the packs that are being written: blocks that this store lacks, verified, and packed anew,
 // because packs name their store.
 
-import { BadBlock, type BlockSource } from '../blocks/block-source.ts'
+import { BadBlock } from '../blocks/block-source.ts'
 import { copyBlocks } from '../blocks/copy-blocks.ts'
-import type { DedupWriter } from '../blocks/dedup-writer.ts'
 import { createDigestMap } from '../blocks/digest-map.ts'
 import { openPacks, packsByLikelihood, sourceOf } from '../blocks/open-packs.ts'
 import type { PackWriter } from '../blocks/pack-writer.ts'
@@ -11,32 +10,28 @@ import { readManifest } from '../blocks/read-manifest.ts'
 import type { StoreContext } from '../blocks/store-context.ts'
 import { clock } from '../clock.ts'
 import { HoldfastError } from '../errors.ts'
-import { parseCid } from '../format/cid.ts'
+import { CODEC_DAG_CBOR, cidText, parseCid } from '../format/cid.ts'
 import type { HeadSnapshot } from '../format/head.ts'
-import type { Manifest } from '../format/manifest.ts'
+import { encodeManifest, type Manifest } from '../format/manifest.ts'
 import type { Kind } from '../format/pack.ts'
 import { markSnapshots } from '../gc/mark.ts'
 import type { StoredHead } from '../storage/port.ts'
+import type { Ingested } from './commit.ts'
+import type { IngestTarget } from './ingest.ts'
 
 /** A snapshot of another store. */
-export interface CopyOf {
+interface CopyOf {
   ctx: StoreContext
   stored: StoredHead
   snapshot: HeadSnapshot
 }
 
-interface CopyTarget {
-  source: BlockSource
-  dedup: DedupWriter
-  writer: PackWriter
-}
-
 /** @throws SNAPSHOT_DAMAGED, PACK_MISSING when the other store gave a pack up meanwhile */
 export async function copyContent(
   { ctx, stored, snapshot }: CopyOf,
-  target: CopyTarget,
+  target: IngestTarget,
   signal: AbortSignal,
-): Promise<Manifest> {
+): Promise<Ingested> {
   const names = packsByLikelihood(stored.head, snapshot).slice(0, snapshot.packs.length)
   const { packs, failures } = await openPacks(ctx, stored, names)
   try {
@@ -47,8 +42,8 @@ export async function copyContent(
     const manifest = await readManifest(source, parseCid(snapshot.manifest).digest, damage)
     const marks = source.indexes.map(({ blocks }) => new Uint8Array(blocks))
     await markSnapshots(source, [snapshot], marks)
-    await target.source.loadAllIndexes()
-    await target.source.expectLookups(Number.POSITIVE_INFINITY)
+    await target.previous?.source.loadAllIndexes()
+    await target.previous?.source.expectLookups(Number.POSITIVE_INFINITY)
     for (const [packNumber, file] of source.packs.entries()) {
       signal.throwIfAborted()
       const index = source.indexes[packNumber]!
@@ -61,7 +56,7 @@ export async function copyContent(
       await clock.nextTurn()
       await copyLacking({ file, index, marks: lacking }, target, signal)
     }
-    return manifest
+    return encodedAgain(snapshot, manifest)
   } catch (error) {
     if (!(error instanceof BadBlock)) throw error
     const { what, details } = damageOf(ctx, snapshot)
@@ -74,9 +69,17 @@ export async function copyContent(
   }
 }
 
+/** What the commit writes of the manifest. It is the same, or nobody would find the snapshot in both stores. */
+function encodedAgain({ manifest: cid }: HeadSnapshot, { blobs, metadata, watermark }: Manifest): Ingested {
+  const encoded = encodeManifest({ blobs, metadata, ...(watermark === undefined ? {} : { watermark }) })
+  const again = cidText({ codec: CODEC_DAG_CBOR, digest: encoded.digest })
+  if (again !== cid) throw new Error(`bug: the copy of ${cid} is ${again}`)
+  return { blobs, metadata, encoded }
+}
+
 async function copyLacking(
   pack: Parameters<typeof copyBlocks>[0],
-  { dedup, writer }: CopyTarget,
+  { dedup, writer }: IngestTarget,
   signal: AbortSignal,
 ): Promise<void> {
   const noting: PackWriter = {

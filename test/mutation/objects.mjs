@@ -64,8 +64,8 @@ export const objects = [
   },
   {
     file: 'src/replicate.ts',
-    find: '            expectedHead,\n',
-    replace: '            expectedHead: null as never,\n',
+    find: '{ message, expectedHead, lockWaitMs, signal, onProgress }',
+    replace: '{ message, expectedHead: null, lockWaitMs, signal, onProgress }',
     why: 'a replica follows on the snapshot that was compared',
     tests: ['test/replicate.test.ts'],
   },
