@@ -74,6 +74,8 @@ export interface Capabilities {
   readonly alone: boolean
   /** Quarantine moves files. Without it, it marks them: they stay where they are, and no clean-up deletes them. */
   readonly moves: boolean
+  /** A request takes as long as megabytes do: reads are few, large, and many at a time. */
+  readonly far: boolean
 }
 
 export interface StoredHead {

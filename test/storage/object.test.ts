@@ -9,7 +9,8 @@ import { type ObjectClient, ObjectError } from '../../src/storage/object/client.
 import { probe } from '../../src/storage/object/probe.ts'
 import { objectStorage } from '../../src/storage/object/storage.ts'
 import type { Storage } from '../../src/storage/port.ts'
-import { createStore, type Store } from '../../src/store.ts'
+import { createStore, type Place, type Store } from '../../src/store.ts'
+import { noise } from '../support/bytes.ts'
 import { failure, rejects } from '../support/rejects.ts'
 import { type SimulatedObjects, simulatedObjects } from '../support/simulated-objects.ts'
 
@@ -448,5 +449,93 @@ describe('gc', () => {
     const { store } = await retired()
     await expect(store.gc({ dryRun: true })).rejects.toThrow(TypeError)
     await expect(store.gc({ complete: true })).rejects.toThrow(TypeError)
+  })
+})
+
+describe('a large blob', () => {
+  const MIB = 2 ** 20
+  const bytes = noise(48 * MIB, 1)
+
+  async function opened(
+    compression: 'none' | 'zstd',
+    content: Uint8Array,
+  ): Promise<{ server: SimulatedObjects; store: Store }> {
+    const server = simulatedObjects()
+    const place = (): Place => ({
+      storage: objectStorage({ client: server.client() }),
+      fs: nodeFileSystem,
+      local: localScratch(nodeFileSystem),
+      journal: null,
+      storageAt: null,
+    })
+    const writer = createStore(place(), { compression, packBytesMax: 32 * MIB })
+    await writer.persist({ blobs: { large: content } })
+    await writer.close()
+    return { server, store: createStore(place()) }
+  }
+
+  test.each(['bytes', 'stream', 'file'] as const)(
+    '(%s) is fetched in ranges of megabytes, many at a time',
+    async (how) => {
+      const { server, store } = await opened('none', bytes)
+      let underWay = 0
+      let most = 0
+      const client = server.client()
+      const get = client.get
+      const slow: ObjectClient = {
+        ...client,
+        async get(key, options) {
+          underWay += 1
+          most = Math.max(most, underWay)
+          await new Promise((resolve) => setTimeout(resolve, 5))
+          underWay -= 1
+          return await get(key, options)
+        },
+      }
+      const reader = storeOn(slow)
+      await store.close()
+      server.log.length = 0
+      const snapshot = (await reader.load())!
+      const blob = snapshot.blob('large')
+      if (how === 'bytes') expect(Buffer.compare(await blob.bytes(), bytes)).toBe(0)
+      else if (how === 'file') await blob.file()
+      else for await (const _part of blob.stream());
+      await snapshot.dispose()
+      // Twelve segments, one of them in two packs; thirteen nodes, one for 255 chunks; header and index of two packs; manifest and segments.
+      expect(server.log.filter((line) => line.startsWith('get packs/')).length).toBeLessThanOrEqual(33)
+      expect(most).toBeGreaterThanOrEqual(8)
+      expect(most).toBeLessThanOrEqual(17)
+      await reader.close()
+    },
+  )
+
+  test('that is compressed is fetched so, too', async () => {
+    const text = Buffer.alloc(32 * MIB)
+    const words = noise(32 * MIB, 2)
+    for (let i = 0; i < text.length; i++) text[i] = 97 + (words[i]! & 15)
+    const { server, store } = await opened('zstd', text)
+    server.log.length = 0
+    const snapshot = (await store.load())!
+    expect(Buffer.compare(await snapshot.blob('large').bytes(), text)).toBe(0)
+    await snapshot.dispose()
+    expect(server.log.filter((line) => line.startsWith('get packs/')).length).toBeLessThanOrEqual(22)
+    await store.close()
+  })
+
+  test('of which 1 % changed all over is fetched in few requests', async () => {
+    const { server, store } = await opened('none', bytes)
+    await store.close()
+    const changed = new Uint8Array(bytes)
+    for (let at = 100_000; at < changed.length; at += 1_600_000) changed.set(noise(16_000, at), at)
+    const writer = storeOn(server.client())
+    await writer.persist({ blobs: { large: changed } })
+    await writer.close()
+    const reader = storeOn(server.client())
+    server.log.length = 0
+    const snapshot = (await reader.load())!
+    expect(Buffer.compare(await snapshot.blob('large').bytes(), changed)).toBe(0)
+    await snapshot.dispose()
+    expect(server.log.filter((line) => line.startsWith('get packs/')).length).toBeLessThanOrEqual(60)
+    await reader.close()
   })
 })
