@@ -13,6 +13,8 @@ export interface ReadSizes {
   bytesInFlight: number
   /** How many parts of a blob are read before they are asked for. */
   partsAhead: number
+  /** How many nodes are read before they are walked. */
+  nodesAhead: number
 }
 
 /**
@@ -27,6 +29,7 @@ const NEAR: ReadSizes = {
   readsInFlight: 24,
   bytesInFlight: 6 * 1024 * 1024,
   partsAhead: 1,
+  nodesAhead: 0,
 }
 
 /** A segment of a blob, with nodes between its chunks, is one range. With 30 ms a request, ranges of 256 KiB gave 50 MiB/s, of 4 MiB 272, of 16 MiB 333, eight at a time. */
@@ -36,6 +39,7 @@ const FAR: ReadSizes = {
   readsInFlight: 16,
   bytesInFlight: 64 * 1024 * 1024,
   partsAhead: 8,
+  nodesAhead: 16,
 }
 
 export function readSizesOf({ far }: Pick<Capabilities, 'far'>): ReadSizes {
