@@ -7,6 +7,20 @@ const storage = ['test/storage/object.test.ts']
 /** @type {import('./durability.mjs').Mutation[]} */
 export const objects = [
   {
+    file: 'src/storage/object/collect.ts',
+    find: 'stale = uploads.filter(({ startedMs }) => nowMs - startedMs >= orphanMs)',
+    replace: 'stale = uploads',
+    why: 'an upload that is under way is not aborted',
+    tests: storage,
+  },
+  {
+    file: 'src/storage/object/collect.ts',
+    find: 'last === undefined || nowMs - last.lastModifiedMs >= orphanMs / ORPHAN_LOOKS',
+    replace: 'true',
+    why: 'a collection does not list every pack each time',
+    tests: storage,
+  },
+  {
     file: 'src/local/segment-cache.ts',
     find: 'if (whole.length >= DIGEST_BYTES && digestsEqual(blake3(bytes), 0, whole, 0)) return',
     replace: 'if (whole.length >= DIGEST_BYTES) return',
@@ -197,8 +211,8 @@ export const objects = [
   },
   {
     file: 'src/storage/object/collect.ts',
-    find: 'if (revisionOfKey(key)! <= (head().floor ?? 0)) await remove(key)',
-    replace: 'await remove(key)',
+    find: '.filter(({ key }) => revisionOfKey(key)! <= (head().floor ?? 0))',
+    replace: '',
     why: 'a pack is deleted only when HEAD has given it up',
     tests: histories,
   },
@@ -218,8 +232,8 @@ export const objects = [
   },
   {
     file: 'src/storage/object/collect.ts',
-    find: 'for (const { key } of unnamed(head()))',
-    replace: 'for (const { key } of unnamed(before))',
+    find: 'const garbage = unnamed(head())',
+    replace: 'const garbage = unnamed(before)',
     why: 'what a writer named meanwhile stays',
     tests: histories,
   },

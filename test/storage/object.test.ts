@@ -6,6 +6,7 @@ import { nodeFileSystem } from '../../src/fs/node.ts'
 import { nextHead } from '../../src/history/next-head.ts'
 import { localScratch } from '../../src/local/local.ts'
 import { type ObjectClient, ObjectError } from '../../src/storage/object/client.ts'
+import { packHead, unpackHead } from '../../src/storage/object/head-bytes.ts'
 import { probe } from '../../src/storage/object/probe.ts'
 import { objectStorage } from '../../src/storage/object/storage.ts'
 import type { Storage } from '../../src/storage/port.ts'
@@ -443,6 +444,58 @@ describe('gc', () => {
     await rejects(other.gc({ graceMs: 0 }), 'SNAPSHOT_DAMAGED')
     expect(packs(server)).toBe(5)
     await store.close()
+  })
+
+  test('of 10,000 packs with one dead snapshot takes 20 requests beside its deletions', async () => {
+    const { server, store } = await retired()
+    const { head } = await unpackHead(server.objects.get('HEAD.json')!.bytes, 'HEAD')
+    const more = Array.from({ length: 10_000 }, (_, i) => ({
+      id: 1_000 + i,
+      name: randomBytes(32).toString('hex'),
+      bytes: 1,
+      blocks: 0,
+      live: null,
+      key: `0000000000000001-${randomBytes(16).toString('hex')}`,
+    }))
+    for (const { key } of more) server.objects.set(`packs/${key}`, server.objects.get('STORE.json')!)
+    const bytes = await packHead({ ...head, packs: [...head.packs, ...more] })
+    server.objects.set('HEAD.json', { ...server.objects.get('HEAD.json')!, bytes, etag: 'more' })
+    server.objects.set('orphans.json', { ...server.objects.get('STORE.json')!, lastModifiedMs: Date.now() })
+    await store.close()
+    const collector = storeOn(server.client())
+    server.log.length = 0
+    expect(await collector.gc({ graceMs: 0 })).toMatchObject({ freedBytes: expect.any(Number) })
+    const deletions = server.log.filter((line) => /^(delete|head) packs/.test(line))
+    expect(deletions.length).toBeGreaterThanOrEqual(4)
+    const others = server.log.filter((line) => !line.includes('probe/') && !deletions.includes(line))
+    expect(others.length, others.join('\n')).toBeLessThanOrEqual(20)
+    await collector.close()
+  })
+
+  test('looks for what no HEAD names now and then, and aborts uploads that were left', async () => {
+    const server = simulatedObjects()
+    const storage = objectStorage({ client: server.client(), trusted: 'quoted' })
+    await created(storage)
+    const client = server.client()
+    const left = await client.startUpload('packs/left')
+    const collect = (orphanMs: number): Promise<unknown> =>
+      storage.write({ waitMs }, (session) =>
+        session.collect!({ graceMs: 0, orphanMs, signal: undefined }, (change) =>
+          session.swapHead((stored) => nextHead(stored.head, change)),
+        ),
+      )
+    const looked = async (orphanMs: number): Promise<boolean> => {
+      server.log.length = 0
+      await collect(orphanMs)
+      return server.log.includes('list packs/')
+    }
+    expect(await looked(60_000)).toBe(true)
+    expect(await looked(60_000)).toBe(false)
+    expect(await client.listUploads('packs/')).toEqual([expect.objectContaining({ upload: left })])
+    server.objects.get('orphans.json')!.lastModifiedMs -= 10_000
+    expect(await looked(60_000)).toBe(true)
+    expect(await looked(0)).toBe(true)
+    expect(await client.listUploads('packs/')).toEqual([])
   })
 
   test('refuses what it does not do there', async () => {
