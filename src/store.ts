@@ -26,6 +26,7 @@ import { DEFAULT_POLICY, type Keep, policyOf } from './history/keep.ts'
 import { LOAD_OPTIONS, type LoadOptions, load, type Restored, restore } from './load/load.ts'
 import { MATERIALIZE_OPTIONS, type Materialized, type MaterializeOptions, materialize } from './load/materialize.ts'
 import type { Snapshot, SnapshotInfo } from './load/snapshot.ts'
+import { withImages } from './local/images.ts'
 import type { Local } from './local/local.ts'
 import { noteRoom } from './local/room.ts'
 import { assertOptions, type OptionTable } from './misuse.ts'
@@ -133,7 +134,10 @@ export interface Store {
   copy(to: string | URL, options?: CopyOptions): Promise<Copied>
   /** What was moved aside. */
   readonly quarantine: Quarantine
-  /** Lays blobs out as plain files, so that `file()` finds them there: for images built once and read-only later. */
+  /**
+   * Lays blobs out as plain files, so that `file()` finds them there: for containers that are built once and read-only later. With `images`, also
+   * the file of a native engine, which a restore then loads.
+   */
   materialize(options?: MaterializeOptions): Promise<Materialized>
   /** Looks at everything, changes nothing; damage is in the report. */
   verify(options?: VerifyOptions): Promise<VerifyReport>
@@ -352,7 +356,7 @@ export function createStore({ storage, fs, local, journal, storageAt }: Place, o
     [Symbol.asyncDispose]: close,
   }
   noteRoom(store, local.room)
-  return store
+  return withImages(store, local.images)
 
   function lockWait(request: { lockWaitMs?: number | undefined }): { lockWaitMs: number } {
     return { lockWaitMs: request.lockWaitMs ?? defaults.lockWaitMs }

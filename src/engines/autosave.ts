@@ -8,7 +8,7 @@ import { assertOptions, pickOptions, refusePromise } from '../misuse.ts'
 import { remoteAt, type StoreLocation } from '../remote.ts'
 import type { EngineAdapter } from './adapter.ts'
 import { AUTOSAVE_OPTIONS, type AutosaveOptions, type Lag } from './autosave-options.ts'
-import { assertAdapter, OPEN_OPTIONS } from './engine-options.ts'
+import { assertAdapter, assertImage, OPEN_OPTIONS } from './engine-options.ts'
 import { isJournalled, watchExit } from './exit-watch.ts'
 import { createSaveScheduler } from './save-scheduler.ts'
 import { type StartEngineOptions, type StartedEngine, startEngine } from './start.ts'
@@ -55,6 +55,12 @@ export function autosave<Engine>(
   assertOptions('autosave', options, { ...(given === null ? OPEN_OPTIONS : {}), ...AUTOSAVE_OPTIONS })
   const deadlineMs = atLeast('deadlineMs', options.deadlineMs ?? DEADLINE_MS, 1)
   assertOnConflict(options.onConflict)
+  assertImage('autosave', options.image)
+  if (adapter.readOnly === true) {
+    throw new TypeError(
+      `autosave: this adapter of ${adapter.name} restores engines that cannot be changed: there is nothing to save`,
+    )
+  }
   assertSignals(options.signals)
   const opened =
     given === null
@@ -75,7 +81,11 @@ export function autosave<Engine>(
     retryMs: atLeast('retryMs', options.retryMs ?? 1000, 1),
     retryLimitMs: atLeast('retryLimitMs', options.retryLimitMs ?? 60_000, 1),
   })
-  const release = onSignals(options.signals ?? [], () => saver.flush(deadlineMs, false), saver.reportOnce)
+  const release = onSignals(
+    options.signals ?? [],
+    () => saver.flush(deadlineMs, { isCall: false, isLast: true }),
+    saver.reportOnce,
+  )
   const unwatch = isJournalled(engine) ? () => undefined : watchExit(adapter.name, saver.unsaved)
 
   let closing: Promise<void> | null = null

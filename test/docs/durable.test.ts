@@ -34,7 +34,7 @@ test('the examples in docs/durable.md compile', () => {
     encoding: 'utf8',
   })
   expect([stdout, status]).toEqual(['', 0])
-}, 60_000)
+})
 
 test('the examples in docs/durable.md run, one after the other', async () => {
   const path = place()
@@ -71,4 +71,4 @@ test('the examples in docs/durable.md run, one after the other', async () => {
   expect(left.filter((name) => name.startsWith('articles.idx.wrong-dimensions.'))).toHaveLength(2)
   expect(left.filter((name) => name.startsWith('index.stale.'))).toHaveLength(2)
   expect(left).not.toContain('articles.idx')
-}, 60_000)
+})

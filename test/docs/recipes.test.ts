@@ -83,7 +83,7 @@ test('the examples compile', () => {
   const tsc = join(root, 'node_modules/typescript/bin/tsc')
   const { stdout, status } = spawnSync(process.execPath, [tsc, '-p', path], { encoding: 'utf8' })
   expect([stdout, status]).toEqual(['', 0])
-}, 120_000)
+})
 
 test('documents beside an index come back with it', async () => {
   const path = project('documents')

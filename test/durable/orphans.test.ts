@@ -78,7 +78,7 @@ describe('what a killed writer left', () => {
       await reapOrphans(path, { olderThanMs: 0 })
       expect(names(root)).toEqual(['file'])
     }
-  }, 30_000)
+  })
 
   test('is reaped by age where there are no locks', async () => {
     const root = scratch()

@@ -166,7 +166,7 @@ describe('within one process the last call wins', () => {
     engine.count = 3
     saver.changed()
     await store.rollback(1)
-    await vi.waitFor(() => expect(told.length).toBe(1), 5_000)
+    await vi.waitFor(() => expect(told.length).toBe(1), 60_000)
     expect(told[0]).toMatchObject({ code: 'HEAD_CONFLICT', details: { own: true } })
     expect(saver.lag()).toMatchObject({ stopped: true, changes: 1 })
     expect(await saved(store)).toBe(1)
@@ -175,7 +175,7 @@ describe('within one process the last call wins', () => {
     expect(saver.lag()).toMatchObject({ stopped: false, changes: 0 })
     engine.count = 4
     saver.changed()
-    await vi.waitFor(async () => expect(await saved(store)).toBe(4), 5_000)
+    await vi.waitFor(async () => expect(await saved(store)).toBe(4), 60_000)
     await saver.close()
   })
 
@@ -192,7 +192,7 @@ describe('within one process the last call wins', () => {
       saver.changed()
       await store.rollback(1)
       process.emit('SIGUSR2')
-      await vi.waitFor(() => expect(told.length).toBe(1), 5_000)
+      await vi.waitFor(() => expect(told.length).toBe(1), 60_000)
       expect(await saved(store)).toBe(1)
       await saver.close()
       expect(await saved(store)).toBe(3)

@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url'
 import { expect, onTestFinished, test, vi } from 'vitest'
 import { nodeFileSystem } from '../../src/fs/node.ts'
 import { makeDirectory, remove } from '../../src/local/private-directory.ts'
-import { captureBytes, captureFile, captureFileLater, withFile } from '../../src/local/saved-file.ts'
+import { captureBytes, captureFileLater, privateHome, saveInto, writeInto } from '../../src/local/saved-file.ts'
 import { scratch } from '../support/scratch.ts'
 
 const script = fileURLToPath(new URL('scratch-child.mjs', import.meta.url))
@@ -31,7 +31,7 @@ test('what a process left that was killed during a save is removed by the next, 
   dead.kill('SIGKILL')
   await ended
   expect(save(directory).toString()).toBe('saved')
-  await vi.waitFor(() => expect(readdirSync(directory)).toHaveLength(1), { timeout: 5000 })
+  await vi.waitFor(() => expect(readdirSync(directory)).toHaveLength(1), { timeout: 60_000 })
   await sleep(50)
   expect(readdirSync(directory)).toHaveLength(1)
   expect(living.exitCode).toBeNull()
@@ -60,7 +60,7 @@ test('the leavings of the dead are told by a lock, in directories of our own and
   const link = join(directory, 'holdfast-scratch-link')
   symlinkSync(elsewhere, link)
   const mine = makeDirectory(directory)
-  await vi.waitFor(() => expect(existsSync(dead)).toBe(false), { timeout: 5000 })
+  await vi.waitFor(() => expect(existsSync(dead)).toBe(false), { timeout: 60_000 })
   await sleep(50)
   for (const [why, path] of Object.entries({ ...kept, 'a link': link, mine }))
     expect([why, existsSync(path)]).toEqual([why, true])
@@ -91,13 +91,16 @@ test('a disk of temporary files that is full or cannot be written is told with t
   const told = { message: expect.stringMatching(/temporaryDirectory with room for the whole index, or set TMPDIR/) }
   const parts = (async function* () {})()
   for (const [code, work] of [
-    ['IO_FAILED', async () => captureFile(file, () => undefined)],
-    ['IO_FAILED', () => withFile(file, parts, () => undefined)],
+    ['IO_FAILED', async () => privateHome(file)],
+    [
+      'IO_FAILED',
+      () => writeInto({ path: file, isSystems: true, discard: () => undefined, remove: async () => undefined }, parts),
+    ],
     // What an engine throws, which is not the system's.
     [
       'SOURCE_FAILED',
       async () =>
-        captureFile(directory, () => {
+        saveInto(privateHome(directory), () => {
           throw new TypeError('Failed to serialize into stream')
         }),
     ],

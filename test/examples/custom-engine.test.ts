@@ -11,4 +11,4 @@ test('the custom engine finds its notes again, run after run', () => {
   )
   expect(run(program, ['?'], env)).toMatch(/^1 notes restored .*\nNote 2 .*\n"fast" is in the notes 1\./)
   expect(run(program, [], env)).toMatch(/^2 notes restored .*\nNote 3 .*\n"fast" is in the notes 1, 3\./)
-}, 60_000)
+})

@@ -29,5 +29,5 @@ else {
       expect(said).toMatch(/^\d+ passages restored/)
     }
     expect(run(program, [], env)).toMatch(/^\d+ passages restored .*\nSnapshot \d+: 600 vectors, 600 passages/s)
-  }, 120_000)
+  })
 }

@@ -69,4 +69,4 @@ test(`a process killed at ${KILLS} random moments never loses what it acknowledg
   await using store = storeAt(path, { keepLast: 1 })
   await store.persist({ blobs: { a: 'the last' } })
   expectTidy(path)
-}, 240_000)
+})

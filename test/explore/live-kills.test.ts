@@ -51,4 +51,4 @@ test('a process that was killed at any moment lost no acknowledged change, and i
     acknowledged = Math.max(found, one.durable)
   }
   expect(acknowledged).toBeGreaterThan(0)
-}, 600_000)
+})

@@ -29,7 +29,7 @@ test('the same seed gives the same machine, call for call', async () => {
   const once = await simulate(3)
   expect(once.calls).toBeGreaterThan(300)
   expect(await simulate(3)).toEqual(once)
-}, 120_000)
+})
 
 test.each(REGRESSIONS)('seed %i: %s', async (seed) => void (await simulate(seed)), 120_000)
 

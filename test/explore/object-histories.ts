@@ -35,6 +35,7 @@ const STEPS_MAX = 20_000
 const TURNS_MAX = 1_000
 const local: Local = {
   files: null,
+  images: null,
   workDirectory: () => Promise.reject(new Error('no work directory here')),
   room: async () => null,
   close: async () => undefined,

@@ -117,7 +117,7 @@ test('writers killed at any instant, two at a time, lose nothing that was acknow
   expect(temps(path)).toEqual([])
   expect(readdirSync(join(path, 'packs')).length).toBeLessThanOrEqual(4)
   expect(existsSync(join(path, 'quarantine'))).toBe(false)
-}, 120_000)
+})
 
 async function until(condition: () => boolean): Promise<void> {
   while (!condition()) await sleep(5)

@@ -65,7 +65,7 @@ describe('content chunks', () => {
         referenceLengths(bytes, average),
       )
     }
-  }, 60_000)
+  })
 
   test('the loop cuts where the specification cuts, on bytes that repeat', () => {
     for (const period of [2, 3, 64, 1000]) {

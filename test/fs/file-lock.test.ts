@@ -62,7 +62,7 @@ describe('a lock file', () => {
     writeFileSync(path, '0')
     await Promise.all(Array.from({ length: 4 }, () => startChild('count', path)))
     expect(readFileSync(path, 'utf8')).toBe('200')
-  }, 30_000)
+  })
 
   test('that was deleted or replaced under its holder is not held any more', async () => {
     const path = join(scratch(), 'writer.lock')

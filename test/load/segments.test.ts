@@ -47,7 +47,7 @@ async function streamed(path: string, range: { start?: number; end?: number } = 
 async function withThreads(): Promise<void> {
   const pool = sharedPool()!
   pool.startUp()
-  await vi.waitFor(() => expect(pool.isUp).toBe(true), { timeout: 20_000 })
+  await vi.waitFor(() => expect(pool.isUp).toBe(true), { timeout: 60_000 })
 }
 
 afterEach(() => {

@@ -1,8 +1,9 @@
 // Takes each of `mutations.mjs` out of a copy of the tree and shows that some test fails. `npm run test:mutations`.
 //
-//   node test/mutation/run.mjs [--only <text>] [--jobs <n>] [--quick] [--keep]
+//   node test/mutation/run.mjs [--only <text>] [--from <n>] [--jobs <n>] [--quick] [--keep]
 //
 //   --only <text>   only mutations whose file or reason has this in it; may be given several times
+//   --from <n>      begin with the mutation of this number, as an earlier run printed it
 //   --jobs <n>      so many at a time; default half the processors
 //   --quick         only the tests that are likely to catch it, in a minute or less; what survives them is tried again without this
 //   --keep          leave the copies, and say where they are
@@ -21,6 +22,7 @@ const root = join(dirname(fileURLToPath(import.meta.url)), '../..')
 const { values } = parseArgs({
   options: {
     only: { type: 'string', multiple: true },
+    from: { type: 'string' },
     jobs: { type: 'string' },
     quick: { type: 'boolean' },
     keep: { type: 'boolean' },
@@ -28,6 +30,8 @@ const { values } = parseArgs({
 })
 const jobs = Number(values.jobs ?? Math.max(1, Math.floor(availableParallelism() / 2)))
 const TIMEOUT_MS = 30 * 60 * 1000
+/** A mutation makes some tests hang: they are not waited for as long as on a machine that has more to do. */
+const TEST_TIMEOUT_MS = 120_000
 
 /** Where a mutation of a file is likely to show besides the test folder of its own name; the first that fits. */
 const LIKELY = [
@@ -95,7 +99,16 @@ function copyTree() {
 /** Null when all of `paths` pass; else the name of a test that fails. */
 function run(copy, paths) {
   const vitest = join(copy, 'node_modules/vitest/vitest.mjs')
-  const args = [vitest, 'run', '--pool=forks', '--bail=1', '--maxWorkers=1', '--passWithNoTests', ...paths]
+  const args = [
+    vitest,
+    'run',
+    '--pool=forks',
+    '--bail=1',
+    '--maxWorkers=1',
+    '--passWithNoTests',
+    `--testTimeout=${TEST_TIMEOUT_MS}`,
+    ...paths,
+  ]
   const env = { ...process.env, NO_COLOR: '1', HOLDFAST_SLOW: '', HOLDFAST_EFFORT: 'full' }
   return new Promise((resolve) => {
     execFile(
@@ -153,9 +166,10 @@ async function tryOne(copy, mutation) {
   }
 }
 
-const wanted = mutations.filter(({ file, why }) =>
-  (values.only ?? ['']).some((text) => `${file} ${why}`.includes(text)),
-)
+const wanted = mutations
+  .map((mutation, i) => ({ ...mutation, number: i + 1 }))
+  .filter(({ file, why }) => (values.only ?? ['']).some((text) => `${file} ${why}`.includes(text)))
+  .filter(({ number }) => number >= Number(values.from ?? 1))
 const stale = wanted.filter((mutation) => {
   try {
     mutate(mutation)
@@ -197,7 +211,7 @@ await Promise.all(
       if (failed === null) survivors.push(next)
       else caught += 1
       console.log(
-        `${failed === null ? 'SURVIVES' : 'caught'}  ${next.file}: ${next.why}${failed === null ? '' : `\n        ${failed}`}`,
+        `${next.number} ${failed === null ? 'SURVIVES' : 'caught'}  ${next.file}: ${next.why}${failed === null ? '' : `\n        ${failed}`}`,
       )
     }
   }),

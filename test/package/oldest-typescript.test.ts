@@ -70,4 +70,4 @@ await persistEngine(store, adapter, { n: 1 }, { check: undefined })
   expect(compile(tsc, [...imports, use].join('\n'))).toBe('')
   // It does look.
   expect(compile(tsc, "import { memory } from 'holdfast'\nmemory({ keepLast: 'three' })")).toMatch(/TS2322/)
-}, 300_000)
+})

@@ -44,7 +44,7 @@ beforeAll(async () => {
   mkdirSync(project)
   writeJson(join(project, 'package.json'), { name: 'project', private: true, type: 'module' })
   await npm(project, 'install', '--prefer-offline', '--no-audit', '--no-fund', tarball)
-}, 240_000)
+})
 
 afterAll(() => rmSync(directory, { recursive: true, force: true }))
 
@@ -122,7 +122,7 @@ test('npx finds the program, which saves and lists', async () => {
   const { stdout } = await run('snapshots', '--store', store, '--json')
   expect(JSON.parse(stdout).snapshots).toHaveLength(1)
   expect(existsSync(join(installed, 'docs/command-line.schema.json'))).toBe(true)
-}, 120_000)
+})
 
 test.each(['esm', 'cjs'] as const)(
   'bundled by esbuild as %s it persists and loads, with only the addons beside it',

@@ -124,7 +124,7 @@ describe('compression', () => {
     stored[Math.floor(stored.length / 2)]! ^= 1
     writeFileSync(path, stored)
     sharedPool()!.startUp()
-    await vi.waitFor(() => expect(sharedPool()!.isUp).toBe(true), { timeout: 10_000 })
+    await vi.waitFor(() => expect(sharedPool()!.isUp).toBe(true), { timeout: 60_000 })
     vi.stubEnv('HOLDFAST_WORKERS', workers)
     try {
       await using snapshot = (await store.load())!

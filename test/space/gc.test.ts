@@ -306,7 +306,7 @@ async function collectAnyHistory(random: Random): Promise<void> {
 test('gc keeps packs within their bounds, whatever was persisted and forgotten', async () => {
   const random = randomFor('gc bounds')
   for (let round = 0; round < ROUNDS; round++) await collectAnyHistory(random)
-}, 120_000)
+})
 
 // Two sets of packs became equal, and gc went on with one of them.
 test.each([27, 50])('gc keeps packs within their bounds: seed %i', async (seed) => {
@@ -365,7 +365,7 @@ test('gc of a large pack takes several steps, and who waits for the lock has its
   await expectContent(store, now, 2)
   const { packs } = await watched.head()
   expect(packs.reduce((sum, { bytes }) => sum + bytes, 0)).toBeLessThan(73 * MIB)
-}, 60_000)
+})
 
 test('gc leaves packs with bad blocks, and those of a damaged snapshot, as evidence', async () => {
   const image = await build(

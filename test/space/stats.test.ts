@@ -65,7 +65,7 @@ test(`of ${STORES} random stores every number is that of a count by sets`, async
     })
     expect(blockBytes(clean.image) - blockBytes(after)).toBe(victim.freesBytes)
   }
-}, 120_000)
+})
 
 test('a damaged snapshot is told, and the others have their numbers', async () => {
   const image = await build(persisted('a1', 'b1'), { keepLast: 20, compression: 'none' })
@@ -153,7 +153,7 @@ test(`diffs of ${STORES} random stores are those of a comparison chunk by chunk`
       }
     })
   }
-}, 120_000)
+})
 
 async function contentOf(store: Store, at: number): Promise<Map<string, Uint8Array>> {
   await using snapshot = (await store.load({ at }))!

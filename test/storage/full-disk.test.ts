@@ -83,7 +83,7 @@ describe('on a full disk', () => {
     // Both were seen, so that the edge between them was crossed.
     expect([outcomes[0], outcomes.at(-1)]).toEqual(['full', 'done'])
     await expectRecovers(path, 999, 50_000)
-  }, 60_000)
+  })
 
   test('a store that could not be created is no store, and is created when there is room', async (context) => {
     const disk = mountTmpfs(context, 'size=8m')
@@ -101,7 +101,7 @@ describe('on a full disk', () => {
       free()
       await expectRecovers(path, 2, 50_000)
     }
-  }, 60_000)
+  })
 
   test('to the last page gc gives back what only HEAD.prev.json still needs', async (context) => {
     const disk = mountTmpfs(context, 'size=8m')

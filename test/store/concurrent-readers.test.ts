@@ -37,7 +37,7 @@ test('a snapshot that is read slowly stays whole while a hundred persists by ano
   expect(Buffer.compare(await snapshot.blob('large').bytes(), large)).toBe(0)
   await store.persist({ blobs: { small: 'last' }, keepLast: 1 })
   expectTidy(path)
-}, 120_000)
+})
 
 test('readers in other processes see whole snapshots, and never an older one after a newer, under a writer that keeps only one', async () => {
   const path = join(scratch(), 'store')
@@ -58,4 +58,4 @@ test('readers in other processes see whole snapshots, and never an older one aft
   }
   await using snapshot = (await store.load())!
   expect(await verify(snapshot)).toBeGreaterThan(60)
-}, 120_000)
+})

@@ -68,7 +68,7 @@ test(`${PERSISTS} persists leave a store as small as the first tenth of them did
   if (effort < 1) return
   const tenth = Math.floor(PERSISTS / 10)
   expect(median(times.slice(-tenth))).toBeLessThan(3 * median(times.slice(tenth, 2 * tenth)))
-}, 240_000)
+})
 
 // At full effort, and in each third quick run.
 describe.runIf(effort === 1 || randomFor('growth').below(3) === 0)('a large blob of which little changes', () => {

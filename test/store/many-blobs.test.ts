@@ -78,7 +78,7 @@ test('small packs are merged, packs are deleted, and the list stays whole', asyn
   await expectNotes(path, changed)
   expect(await storeAt(path).verify()).toMatchObject({ ok: true })
   expect(readdirSync(join(path, 'packs')).length).toBeLessThan(11)
-}, 60_000)
+})
 
 /** Flips a byte in the stored leaf that lists `name`: leaves are not compressed, and nothing else has the name. */
 function damageLeaf(path: string, name: string): void {

@@ -23,7 +23,7 @@ function framesOf(frame: Uint8Array) {
 }
 
 async function isUp(): Promise<void> {
-  await vi.waitFor(() => expect(sharedPool()!.isUp).toBe(true), { timeout: 10_000 })
+  await vi.waitFor(() => expect(sharedPool()!.isUp).toBe(true), { timeout: 60_000 })
 }
 
 afterEach(() => {

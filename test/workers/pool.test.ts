@@ -56,14 +56,14 @@ describe('worker threads', () => {
       vi.unstubAllEnvs()
       const pool = sharedPool()!
       // Those that other tests have started end when they have had nothing to do for a while.
-      await vi.waitFor(() => expect(pool.isUp).toBe(false), { timeout: 10_000 })
+      await vi.waitFor(() => expect(pool.isUp).toBe(false), { timeout: 60_000 })
       const run = vi.spyOn(pool, 'run')
       try {
         expect(await store.persist({ blobs: { data } })).toMatchObject({ unchanged: true })
         // The last segment is not whole, and copied.
         expect(run.mock.calls.length).toBeLessThan(3)
         pool.startUp()
-        await vi.waitFor(() => expect(pool.isUp).toBe(true), { timeout: 10_000 })
+        await vi.waitFor(() => expect(pool.isUp).toBe(true), { timeout: 60_000 })
         run.mockClear()
         expect(await store.persist({ blobs: { data } })).toMatchObject({ unchanged: true })
         expect(run.mock.calls.filter(([, job]) => job.kind === 'digest').length).toBe(5)
