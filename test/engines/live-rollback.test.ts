@@ -133,6 +133,10 @@ test('one that fails leaves the engine as it was', async () => {
   made.onCall = null
   expect(live.engine.applied).toEqual([1, 2, 3])
   await live.change({ add: 4 })
+  // The save before it fails.
+  made.onCall = ({ name, path }) => (name === 'write' && !path.endsWith('.log') ? { error: 'ENOSPC' } : undefined)
+  await expect(live.rollback(1)).rejects.toMatchObject({ code: 'NO_SPACE' })
+  made.onCall = null
   await live.save()
   expect(live.lag()).toMatchObject({ entries: 0, failures: 0, stopped: false })
   killed.kill()
@@ -163,6 +167,20 @@ test('one whose outcome is unknown ends the engine, which has to be opened again
   const again = await openOnProcess(made.start())
   expect(again.engine.applied).toEqual([1])
   await again.close()
+})
+
+test('a journal that failed is not rolled back', async () => {
+  const made = disk()
+  const store = openOn(made.start())
+  const journal = await store.openJournal()
+  await journal.append(Buffer.from('a')).durable
+  await store.persist({ blobs: { state: Buffer.from('a') }, covers: 1 })
+  await store.persist({ blobs: { state: Buffer.from('a, again') }, covers: 1 })
+  made.onCall = ({ name }) => (name === 'dataSync' ? { error: 'EIO' } : undefined)
+  await expect(journal.append(Buffer.from('b')).durable).rejects.toMatchObject({ code: 'CHANGE_UNKNOWN' })
+  made.onCall = null
+  await expect(journal.rollback(1, { discard: true })).rejects.toMatchObject({ code: 'JOURNAL_FAILED' })
+  await store.close()
 })
 
 test('a journal without an adapter rolls back too, in memory as well', async () => {
