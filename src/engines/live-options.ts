@@ -45,7 +45,10 @@ export interface OpenEngineOptions<Engine, Change>
    * than the third-newest snapshot. Those behind the gap are applied with `afterLoss`.
    */
   acceptLoss?: boolean | undefined
-  /** Begins a new journal: see `openJournal`. The engine starts from its newest snapshot, without the changes after it. */
+  /**
+   * Begins a new journal: see `openJournal`. The engine starts from its newest snapshot, without the changes after it. A snapshot of another engine
+   * or other options (`ENGINE_MISMATCH`) is left, and a new engine is made.
+   */
   startOver?: boolean | undefined
   /** Changes that no snapshot holds may take this much of the disk, in bytes: see `openJournal`. */
   maxJournalBytes?: number | undefined

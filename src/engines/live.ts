@@ -6,7 +6,15 @@
 // (live-changes.ts). An engine is captured between two changes, with the number of the last one (live-saves.ts). So what a snapshot covers is
 // exactly what it holds.
 
-import { type Journal, type OpenOptions, openStore, type SnapshotInfo, type Store, type Watermark } from '../index.ts'
+import {
+  isHoldfastError,
+  type Journal,
+  type OpenOptions,
+  openStore,
+  type SnapshotInfo,
+  type Store,
+  type Watermark,
+} from '../index.ts'
 import { isStore } from '../location.ts'
 import { assertOptions, pickOptions } from '../misuse.ts'
 import type { StoreLocation } from '../remote.ts'
@@ -22,21 +30,25 @@ import {
   type LiveLag,
   type OpenEngineOptions,
 } from './live-options.ts'
+import { readOnlyEngine } from './live-read-only.ts'
 import { createSaves } from './live-saves.ts'
 import { type Started, start } from './replay.ts'
 import { noteStartingHead } from './starting-head.ts'
 
 export type { ChangeContext, LiveEngine, LiveLag, OpenEngineOptions }
 
+const READ_ONLY_TRIES = 3
+
 /**
- * Restores an engine, replays the changes after its snapshot, and goes on from there. One process has it open at a time.
+ * Restores an engine, replays the changes after its snapshot, and goes on from there. One process has it open at a time. With `readOnly`, or a
+ * store that was opened so, any process may: the engine is then for queries.
  *
  * @throws JOURNAL_LOCKED, JOURNAL_DAMAGED, JOURNAL_GAP, REPLAY_FAILED, ENGINE_MISMATCH, and what opening a store throws
  */
 export async function openEngine<Engine, Change = unknown>(
   location: StoreLocation | Store,
   adapter: EngineAdapter<Engine>,
-  options: OpenEngineOptions<Engine, Change> & Omit<OpenOptions, 'readOnly'>,
+  options: OpenEngineOptions<Engine, Change> & OpenOptions,
 ): Promise<LiveEngine<Engine, Change>> {
   const given = isStore<Store>(location) ? location : null
   assertAdapter('openEngine', adapter)
@@ -46,20 +58,26 @@ export async function openEngine<Engine, Change = unknown>(
   const { lockWaitMs: _wait, ...storeOptions } = pickOptions<OpenOptions>(options, OPEN_OPTIONS)
   const store = given ?? (await openStore(location as StoreLocation, storeOptions))
   try {
-    // Lock before reading, so that no other owner changes what is read.
-    const journal = await store.openJournal({
-      lockWaitMs: options.lockWaitMs ?? 0,
-      startOver: options.startOver ?? false,
-      maxJournalBytes: options.maxJournalBytes,
-    })
-    try {
-      const started = await start(store, journal, adapter, options)
-      const live = liveEngine({ store, journal, adapter, options, started, closeStore: given === null })
-      if (started.replayed.skipped.length > 0) await saveSkipped(live)
-      return live
-    } catch (error) {
-      await journal.close()
-      throw error
+    for (let tries = 1; ; tries++) {
+      // Lock before reading, so that no other owner changes what is read.
+      const journal = await store.openJournal({
+        lockWaitMs: options.lockWaitMs ?? 0,
+        startOver: options.startOver ?? false,
+        maxJournalBytes: options.maxJournalBytes,
+      })
+      try {
+        const started = await start(store, journal, adapter, options)
+        const parts = { store, journal, adapter, options, started, closeStore: given === null }
+        if (journal.readOnly) return readOnlyEngine(parts)
+        const live = liveEngine(parts)
+        if (started.replayed.skipped.length > 0) await saveSkipped(live)
+        return live
+      } catch (error) {
+        await journal.close()
+        // Its owner may have deleted a segment between the opening and the replay.
+        const mayBeNewer = journal.readOnly && isHoldfastError(error, 'JOURNAL_DAMAGED', 'JOURNAL_GAP')
+        if (!mayBeNewer || tries === READ_ONLY_TRIES) throw error
+      }
     }
   } catch (error) {
     if (given === null) await store.close()
