@@ -5,12 +5,15 @@ import { cat } from './verbs/cat.ts'
 import { copy } from './verbs/copy.ts'
 import { diff } from './verbs/diff.ts'
 import { doctor } from './verbs/doctor.ts'
+import { exportVerb } from './verbs/export.ts'
 import { forget } from './verbs/forget.ts'
 import { gc } from './verbs/gc.ts'
+import { importVerb } from './verbs/import.ts'
 import { materialize } from './verbs/materialize.ts'
 import { persist } from './verbs/persist.ts'
 import { quarantine } from './verbs/quarantine.ts'
 import { repair } from './verbs/repair.ts'
+import { report } from './verbs/report.ts'
 import { restore } from './verbs/restore.ts'
 import { rollback } from './verbs/rollback.ts'
 import { scrub } from './verbs/scrub.ts'
@@ -25,6 +28,7 @@ export const VERBS: readonly Verb[] = [
   show,
   diff,
   stats,
+  report,
   cat,
   restore,
   materialize,
@@ -35,6 +39,8 @@ export const VERBS: readonly Verb[] = [
   forget,
   gc,
   copy,
+  exportVerb,
+  importVerb,
   verify,
   scrub,
   repair,

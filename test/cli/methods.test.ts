@@ -4,6 +4,8 @@ import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { Command } from 'commander'
 import { expect, test } from 'vitest'
+import { EXPORT_OPTIONS } from '../../src/car/export.ts'
+import { IMPORT_OPTIONS } from '../../src/car/import.ts'
 import { VERBS } from '../../src/cli/verbs.ts'
 import { HISTORY_OPTIONS } from '../../src/history/history.ts'
 import { memory } from '../../src/index.ts'
@@ -11,6 +13,7 @@ import { PERSIST_OPTIONS } from '../../src/persist/options.ts'
 import { REPAIR_OPTIONS } from '../../src/recovery/repair-plan.ts'
 import { SCRUB_OPTIONS } from '../../src/recovery/scrub.ts'
 import { VERIFY_OPTIONS } from '../../src/recovery/verify.ts'
+import { REPORT_OPTIONS } from '../../src/report/options.ts'
 import { COPY_OPTIONS } from '../../src/space/copy.ts'
 import { DIFF_OPTIONS } from '../../src/space/diff.ts'
 import { FORGET_OPTIONS } from '../../src/space/forget.ts'
@@ -66,6 +69,8 @@ const METHODS: Record<string, { table: object; flags: Record<string, string | nu
     },
   },
   forget: { table: FORGET_OPTIONS, flags: {} },
+  export: { table: EXPORT_OPTIONS, flags: {} },
+  import: { table: IMPORT_OPTIONS, flags: { keep: 'keepDaily' } },
   copy: { table: COPY_OPTIONS, flags: {} },
   diff: { table: DIFF_OPTIONS, flags: {} },
   // The grace time is for object stores, and the program opens directories.
@@ -73,6 +78,7 @@ const METHODS: Record<string, { table: object; flags: Record<string, string | nu
   rollback: { table: HISTORY_OPTIONS, flags: {} },
   tag: { table: HISTORY_OPTIONS, flags: {} },
   verify: { table: VERIFY_OPTIONS, flags: { level: 'quick' } },
+  report: { table: REPORT_OPTIONS, flags: {} },
   scrub: { table: SCRUB_OPTIONS, flags: { maxMs: 'maxTime' } },
   repair: { table: REPAIR_OPTIONS, flags: { mayDrop: 'dropIncomplete' } },
 }
