@@ -125,10 +125,6 @@ async function saveInAttempts<Engine>(
     signal?.throwIfAborted()
     const saver = createFileSaver({ images, keep: image !== 'none', room, signal })
     try {
-      // Nothing is awaited between the last question and the capture: a change could begin there.
-      for (let busy = adapter.ready?.(engine); busy !== undefined; busy = adapter.ready?.(engine)) {
-        await orAborted(Promise.resolve(busy), signal)
-      }
       return await saveOnce(store, adapter, engine, options, saver, { attempt, room })
     } catch (error) {
       if (images !== null && saver.isInStore && isHoldfastError(error, 'SOURCE_FAILED', 'NO_SPACE')) {

@@ -112,7 +112,7 @@ export function segmentOf(name: string): SegmentName {
   return { number: Number(number), id: id! }
 }
 
-function nameOf({ number, id }: SegmentName): string {
+export function nameOf({ number, id }: SegmentName): string {
   return `${String(number).padStart(8, '0')}-${id}`
 }
 
