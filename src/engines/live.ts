@@ -29,6 +29,7 @@ import {
   type LiveEngine,
   type LiveLag,
   type OpenEngineOptions,
+  SAVE_CALL_OPTIONS,
 } from './live-options.ts'
 import { readOnlyEngine } from './live-read-only.ts'
 import { createSaves } from './live-saves.ts'
@@ -38,6 +39,8 @@ import { noteStartingHead } from './starting-head.ts'
 export type { ChangeContext, LiveEngine, LiveLag, OpenEngineOptions }
 
 const READ_ONLY_TRIES = 3
+/** As the default of `autosave`. */
+const CLOSE_MS = 8_000
 
 /**
  * Restores an engine, replays the changes after its snapshot, and goes on from there. One process has it open at a time. With `readOnly`, or a
@@ -165,8 +168,21 @@ function liveEngine<Engine, Change>(parts: LiveParts<Engine, Change>): LiveEngin
     saves.begin({ engine, restored: null, covers, entries: 0, bytes: 0, ms: 0 })
   }
 
+  async function save(request?: { deadlineMs?: number | undefined }): Promise<void> {
+    assertOptions('save', request, SAVE_CALL_OPTIONS)
+    changes.assertOpen('save')
+    await saves.save(request)
+  }
+
   async function close(): Promise<void> {
-    await changes.close()
+    try {
+      await changes.close(options.deadlineMs ?? CLOSE_MS)
+    } finally {
+      await closeParts()
+    }
+  }
+
+  async function closeParts(): Promise<void> {
     try {
       await saves.end()
     } finally {
@@ -179,9 +195,10 @@ function liveEngine<Engine, Change>(parts: LiveParts<Engine, Change>): LiveEngin
     }
   }
 
-  function closeOnce(): Promise<void> {
+  async function closeOnce(): Promise<void> {
+    changes.assertOutside('close')
     closing ??= close()
-    return closing
+    await closing
   }
 
   return {
@@ -197,7 +214,7 @@ function liveEngine<Engine, Change>(parts: LiveParts<Engine, Change>): LiveEngin
     replayed,
     change: changes.change,
     durable: saves.durable,
-    save: saves.save,
+    save,
     rollback,
     lag: () => ({
       ...saves.lag(),

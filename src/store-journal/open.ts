@@ -148,7 +148,8 @@ function journalOf(
   { maxJournalBytes, writerWaitMs }: { maxJournalBytes: number; writerWaitMs: number },
 ): Journal {
   let isWarned = false
-  const readBatches = createBatchReader(ctx, owned, skipped)
+  let isClosed = false
+  const readBatches = createBatchReader(ctx, owned, skipped, assertOpen)
 
   /** Warns once, and again only after a snapshot brought it below half. */
   function warnAtHalf(): void {
@@ -166,7 +167,12 @@ function journalOf(
     isWarned = isHalf
   }
 
+  function assertOpen(): void {
+    if (isClosed) throw new HoldfastError('STORE_CLOSED', 'the journal was closed; open it again', { details: {} })
+  }
+
   function skip(sequence: number): void {
+    assertOpen()
     if (!Number.isSafeInteger(sequence) || sequence < 1 || sequence > owned.last) {
       throw new RangeError(`journal.skip: ${String(sequence)} is no entry; the last one is ${owned.last}`)
     }
@@ -175,6 +181,7 @@ function journalOf(
 
   async function rollBack(to: number | string, request: RollbackOptions = {}): Promise<SnapshotInfo> {
     assertOptions('journal.rollback', request, ROLLBACK_OPTIONS)
+    assertOpen()
     await owned.flush()
     await owned.assertHeld()
     const journalEnd = { last: owned.last, mark: markOf(owned.markFor(owned.last)) }
@@ -189,6 +196,7 @@ function journalOf(
   }
 
   async function close(): Promise<void> {
+    isClosed = true
     try {
       await owned.close()
     } finally {

@@ -17,9 +17,11 @@ export function createBatchReader(
   ctx: StoreContext,
   source: { read: ReadEntries; readonly lost: readonly Range[] },
   skipped: readonly [number, number][],
+  assertOpen: () => void = () => undefined,
 ): (request?: ReadJournalOptions) => AsyncGenerator<JournalEntry[]> {
   return async function* readBatches(request = {}) {
     assertOptions('journal.read', request, READ_JOURNAL_OPTIONS)
+    assertOpen()
     const { after, acceptLoss = false } = request
     if (after !== undefined && !(Number.isSafeInteger(after) && after >= 0)) {
       throw new RangeError(`journal.read: after is a sequence, got ${after}`)

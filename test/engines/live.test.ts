@@ -112,7 +112,7 @@ test('wrong options are refused before anything is opened', async () => {
     [{ ...plain, aply: 1 }, 'did you mean apply'],
     [{ ...plain, create: () => undefined }, 'create gave no engine'],
     [{ ...plain, changes: {} }, 'changes.version'],
-    [{ ...plain, changes: { version: 2, upgrade: 'x' } }, 'changes.upgrade'],
+    [{ ...plain, changes: { version: 2, upgrade: 'x' } }, 'upgrade must be a function'],
     [{ ...plain, saveAfterBytes: '5' }, 'saveAfterBytes'],
     [{ ...plain, maxJournalBytes: '5' }, 'maxJournalBytes'],
   ]

@@ -99,7 +99,7 @@ export const liveEngines = [
   },
   {
     file: 'src/engines/live-changes.ts',
-    find: ' || inside?.getStore()?.isDone === false',
+    find: 'if (inside?.getStore()?.isDone === false) throw calledInApply(what)',
     replace: '',
     why: 'a change inside a promise of apply does not wait for itself',
     tests: slow,
@@ -180,5 +180,19 @@ export const liveEngines = [
     replace: 'throw error',
     why: 'a full disk that keeps a journal from opening says what to do',
     tests: live,
+  },
+  {
+    file: 'src/engines/live-changes.ts',
+    find: 'if (await endsWithin(all, waitMs)) return',
+    replace: 'if ((await all) !== null) return',
+    why: 'an apply that never ends does not keep the lock of the journal',
+    tests: ['test/engines/live-misuse.test.ts'],
+  },
+  {
+    file: 'src/journal/appender.ts',
+    find: 'batch.add(data)\n    if (isNew) queue.push(batch)',
+    replace: 'if (isNew) queue.push(batch)\n    batch.add(data)',
+    why: 'a batch without an entry does not wait for ever',
+    tests: ['test/engines/live-misuse.test.ts'],
   },
 ]
