@@ -18,6 +18,7 @@ const fullOnly = [
   'test/cli/states.test.ts',
   'test/cli/terminal.test.ts',
   'test/report/browser.test.ts',
+  'test/docs/operations.test.ts',
 ]
 /** `npm run test:s3` starts one. */
 const withServer = process.env.HOLDFAST_S3_ENDPOINT !== undefined
