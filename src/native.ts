@@ -39,6 +39,29 @@ export function requireNative(name: string): unknown {
   })
 }
 
+/**
+ * The addon of BLAKE3 for this platform, without the package's own search: that asks for a report of the process, which takes 10 ms. Null
+ * where it is not known, or is not installed: then the package itself is to be asked.
+ */
+export function blake3Addon(): string | null {
+  const { platform, arch } = process
+  if (platform !== 'linux' || (arch !== 'x64' && arch !== 'arm64')) return null
+  try {
+    // It is a dependency of that package, and need not be seen from here.
+    const requireFrom = module.createRequire(resolveNative('@napi-rs/blake-hash'))
+    return arch === 'x64'
+      ? requireFrom.resolve('@napi-rs/blake-hash-linux-x64-gnu')
+      : requireFrom.resolve('@napi-rs/blake-hash-linux-arm64-gnu')
+  } catch {
+    return null
+  }
+}
+
+/** Loads an addon by its path. */
+export function requirePath(path: string): unknown {
+  return module.createRequire(path)(path)
+}
+
 /** Where the package's main file is, for a thread that has no module resolution of its own. */
 export function resolveNative(name: string): string {
   return fromFirst((base) => {
@@ -67,6 +90,17 @@ export function whyNotLoaded(name: string, error: unknown): string {
     `${bases().join(' and ')}. In a bundle, keep holdfast external, or install ${name} into a node_modules beside the bundle; ` +
     'have a tracer (Next.js, serverless) include it: see docs/deployment.md of the package'
   )
+}
+
+/** Which C library is mapped; null where the system does not say. Node's report takes 20 ms. */
+export function loadedLibc(): 'glibc' | 'musl' | null {
+  try {
+    const maps = readFileSync('/proc/self/maps', 'latin1')
+    if (/\/ld-musl-|\/libc\.musl-/.test(maps)) return 'musl'
+    return /\/libc\.so\.6|\/libc-2\./.test(maps) ? 'glibc' : null
+  } catch {
+    return null
+  }
 }
 
 /** The limit on virtual memory that this process was started with (`ulimit -v`). Infinity: none, or the system does not say. */

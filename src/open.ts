@@ -34,6 +34,11 @@ const OPEN_OPTIONS: OptionTable<OpenOptions> = {
 
 /** Opens the store in a directory, or at a place that another entry gives, such as `s3()`. It is made by the first persist. */
 export async function openStore(location: StoreLocation, options: OpenOptions = {}): Promise<Store> {
+  return openStoreNow(location, options)
+}
+
+/** Internal: as `openStore`, at once. Nothing is read before the first operation. */
+export function openStoreNow(location: StoreLocation, options: OpenOptions): Store {
   assertOptions('openStore', options, OPEN_OPTIONS)
   return createStore(placeAt(location, options), options)
 }

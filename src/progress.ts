@@ -23,6 +23,7 @@ export interface Warning {
     | 'COMPACTION_SKIPPED'
     | 'COMPRESSION_FAILED'
     | 'SNAPSHOT_NOT_DISPOSED'
+    | 'IMAGE_ALONE'
     | 'JOURNAL_GROWS'
     | 'JOURNAL_AHEAD'
   message: string

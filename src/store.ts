@@ -12,11 +12,21 @@ import { HoldfastError } from './errors.ts'
 import { blake3Implementation } from './format/blake3.ts'
 import type { FileSystem } from './fs/port.ts'
 import { createReach } from './gc/reach.ts'
-import { HISTORY_OPTIONS, type HistoryOptions, listSnapshots, rollback, tag, untag } from './history/history.ts'
+import {
+  HISTORY_OPTIONS,
+  type HistoryOptions,
+  listSnapshots,
+  ROLLBACK_OPTIONS,
+  type RollbackOptions,
+  rollback,
+  tag,
+  untag,
+} from './history/history.ts'
 import { DEFAULT_POLICY, type Keep, policyOf } from './history/keep.ts'
 import { LOAD_OPTIONS, type LoadOptions, load, type Restored, restore } from './load/load.ts'
 import { MATERIALIZE_OPTIONS, type Materialized, type MaterializeOptions, materialize } from './load/materialize.ts'
 import type { Snapshot, SnapshotInfo } from './load/snapshot.ts'
+import { withImages } from './local/images.ts'
 import type { Local } from './local/local.ts'
 import { noteRoom } from './local/room.ts'
 import { assertOptions, type OptionTable } from './misuse.ts'
@@ -67,12 +77,6 @@ export const STORE_OPTIONS: OptionTable<StoreOptions> = {
   onWarning: 'function',
 }
 
-const ROLLBACK_OPTIONS: OptionTable<HistoryOptions & { message?: string | undefined; discard?: boolean | undefined }> =
-  {
-    ...HISTORY_OPTIONS,
-    message: 'any',
-    discard: 'boolean',
-  }
 const TAG_OPTIONS: OptionTable<HistoryOptions & { at?: number | string | undefined }> = {
   ...HISTORY_OPTIONS,
   at: 'any',
@@ -109,14 +113,7 @@ export interface Store {
   tag(name: string, options?: HistoryOptions & { at?: number | string | undefined }): Promise<SnapshotInfo>
   untag(name: string, options?: HistoryOptions): Promise<SnapshotInfo>
   /** Makes an older snapshot, by sequence or tag, the current one again. */
-  rollback(
-    to: number | string,
-    options?: HistoryOptions & {
-      message?: string | undefined
-      /** Steps over entries of the journal that are in no snapshot. Otherwise `ENTRIES_UNSAVED`. */
-      discard?: boolean | undefined
-    },
-  ): Promise<SnapshotInfo>
+  rollback(to: number | string, options?: RollbackOptions): Promise<SnapshotInfo>
   /**
    * Drops snapshots by sequence or tag, or with `{ keep }` those that a policy does not keep. Tags name the snapshot; a tagged one cannot be
    * named by its number (`SNAPSHOT_TAGGED`), nor can the current one (`SNAPSHOT_CURRENT`). Its bytes go with later persists, or with `gc`.
@@ -140,7 +137,10 @@ export interface Store {
   copy(to: string | URL, options?: CopyOptions): Promise<Copied>
   /** What was moved aside. */
   readonly quarantine: Quarantine
-  /** Lays blobs out as plain files, so that `file()` finds them there: for images built once and read-only later. */
+  /**
+   * Lays blobs out as plain files, so that `file()` finds them there: for containers that are built once and read-only later. With `images`, also
+   * the file of a native engine, which a restore then loads.
+   */
   materialize(options?: MaterializeOptions): Promise<Materialized>
   /** Looks at everything, changes nothing; damage is in the report. */
   verify(options?: VerifyOptions): Promise<VerifyReport>
@@ -358,14 +358,14 @@ export function createStore({ storage, fs, local, journal, storageAt }: Place, o
       runChecked('materialize', request, MATERIALIZE_OPTIONS, () => materialize(ctx, request)),
     openJournal: (request = {}) =>
       runChecked('openJournal', request, JOURNAL_OPTIONS, async () => {
-        openedJournal = await openStoreJournal(ctx, journal, request)
+        openedJournal = await openStoreJournal(ctx, journal, request, defaults.lockWaitMs)
         return openedJournal
       }),
     close,
     [Symbol.asyncDispose]: close,
   }
   noteRoom(store, local.room)
-  return store
+  return withImages(store, local.images)
 
   function lockWait(request: { lockWaitMs?: number | undefined }): { lockWaitMs: number } {
     return { lockWaitMs: request.lockWaitMs ?? defaults.lockWaitMs }

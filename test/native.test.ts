@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { requireNative, whyNotLoaded } from '../src/native.ts'
+import { loadedLibc, requireNative, whyNotLoaded } from '../src/native.ts'
 
 test('an addon is found beside the package', () => {
   expect(requireNative('@napi-rs/blake-hash')).toHaveProperty('blake3')
@@ -23,4 +23,9 @@ test('what did not load is told by what can be done: look for it, install it ane
     /was found and did not load on \S+: wrong ELF class; install it again/,
   )
   expect(why('ERR_ACCESS_DENIED', 'no')).toMatch(/--allow-addons and --allow-fs-read/)
+})
+
+test.runIf(process.platform === 'linux')('the C library that is mapped is the one that the report names', () => {
+  const { header } = process.report!.getReport() as { header: { glibcVersionRuntime?: string } }
+  expect(loadedLibc()).toBe(header.glibcVersionRuntime === undefined ? 'musl' : 'glibc')
 })

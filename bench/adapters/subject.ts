@@ -58,6 +58,7 @@ export function withChunks<Engine>(adapter: EngineAdapter<Engine>, averageBytes:
 }
 
 function rechunked(state: EngineState, chunking: Chunking): EngineState {
+  if (state.file !== undefined) return { ...state, chunking }
   const entries = Symbol.iterator in state.blobs ? [...state.blobs] : Object.entries(state.blobs)
   const blobs = entries.map(([name, blob]) => {
     const source = typeof blob === 'object' && 'source' in blob ? blob : { source: blob as string }

@@ -33,6 +33,10 @@ export interface DedupWriter {
   has(digests: Uint8Array, at: number, length?: number): boolean
   /** Reuses the stored copy of a chunk of `length` bytes. Returns false if the chunk must be written. */
   reuse(digests: Uint8Array, at: number, length: number): boolean
+  /** Reuses the stored copy of a block of whatever length. False: there is none that is not known to be bad. */
+  keep(digests: Uint8Array, at: number): boolean
+  /** Counts bytes of chunks that were kept. */
+  noteReused(bytes: number): void
   /** Starts to write the buffered blocks. Waits for the previous write. */
   flush(): Promise<void>
   /** Waits for the last flush. */
@@ -105,7 +109,7 @@ export function createDedupWriter({ source, ids, damaged, writer }: DedupWriterO
     })
   }
 
-  function reuse(digests: Uint8Array, at: number, length: number): boolean {
+  function reuse(digests: Uint8Array, at: number, length: number | null): boolean {
     if (own.get(digests, at) !== -1) return true
     const place = known(digests, at, length)
     if (place === -1) return false
@@ -146,6 +150,10 @@ export function createDedupWriter({ source, ids, damaged, writer }: DedupWriterO
       // Only chunks count as reused bytes.
       reusedBytes += length
       return true
+    },
+    keep: (digests, at) => reuse(digests, at, null),
+    noteReused(bytes) {
+      reusedBytes += bytes
     },
     async flush() {
       await writing

@@ -2,6 +2,7 @@
 
 import type { BlobEntry } from '../format/blob-entry.ts'
 import type { Head, HeadJournal, HeadMark, HeadSnapshot } from '../format/head.ts'
+import type { Manifest } from '../format/manifest.ts'
 import type { FileSystem } from '../fs/port.ts'
 import type { Local } from '../local/local.ts'
 import type { OnWarning } from '../progress.ts'
@@ -24,8 +25,8 @@ export interface StoreContext {
   badBlocks: BadBlocks
   checkedBlobs: CheckedBlobs
   checkedBlocks: CheckedBlocks
-  /** The blobs of the snapshot that this process persisted last: the next persist need not read its manifest. */
-  lastPersisted: { manifest: string; blobs: ReadonlyMap<string, BlobEntry> } | null
+  /** The snapshot that this process persisted last: the next persist need not read its manifest. */
+  lastPersisted: { manifest: string; blobs: ReadonlyMap<string, BlobEntry>; metadata: Manifest['metadata'] } | null
   /** The journal of this store, while this store object has it open. */
   journal: JournalOwner | null
   /** Called with the snapshot that was loaded as the current one. Never rejects. */
@@ -40,6 +41,8 @@ interface JournalOwner {
   readonly last: number
   /** Up to where it is durable. */
   readonly seen: HeadJournal['seen']
+  /** Entries that no snapshot from now on holds the effect of, ascending: whoever replayed them left them out. */
+  readonly skips: readonly [number, number][]
   /** A frame at or before an entry. */
   mark(sequence: number): HeadMark | null
   /** Resolves when an entry is durable, or the journal has failed: then the snapshot is what makes its effect durable. */

@@ -1,14 +1,13 @@
 // What `autosave` is told, and what it tells.
 
-import type { PersistResult } from '../index.ts'
 import type { OptionTable } from '../misuse.ts'
-import type { PersistEngineOptions, RestoredEngine } from './adapter.ts'
+import type { PersistEngineOptions, PersistEngineResult, RestoredEngine } from './adapter.ts'
 
 /** When `autosave` saves, how it retries, and what it tells. */
 export interface AutosaveOptions<Engine>
   extends Pick<
     PersistEngineOptions<Engine>,
-    'alongside' | 'attempts' | 'chunking' | 'keep' | 'keepLast' | 'lockWaitMs'
+    'alongside' | 'attempts' | 'chunking' | 'image' | 'keep' | 'keepLast' | 'lockWaitMs'
   > {
   /** A change is saved after this many ms; default 30,000. Without `changed()` and a `revision`, it is saved this often. */
   everyMs?: number | undefined
@@ -32,7 +31,7 @@ export interface AutosaveOptions<Engine>
    */
   onError?: ((error: unknown, next: { failures: number; retryInMs: number }) => void) | undefined
   /** Called for every snapshot, and for saves that found nothing new. */
-  onSave?: ((result: PersistResult) => void) | undefined
+  onSave?: ((result: PersistEngineResult) => void) | undefined
   /**
    * Signals on which to flush and then to end as the signal would have, unless somebody else listens to it. None by default: a library must
    * not decide when a program ends.
@@ -56,6 +55,7 @@ export const AUTOSAVE_OPTIONS: OptionTable<AutosaveOptions<unknown>> = {
   alongside: 'any',
   attempts: 'any',
   chunking: 'any',
+  image: 'any',
   keep: 'any',
   keepLast: 'any',
   lockWaitMs: 'ms',

@@ -8,8 +8,8 @@ import { assertOptions, pickOptions, refusePromise } from '../misuse.ts'
 import { remoteAt, type StoreLocation } from '../remote.ts'
 import type { EngineAdapter } from './adapter.ts'
 import { AUTOSAVE_OPTIONS, type AutosaveOptions, type Lag } from './autosave-options.ts'
-import { assertAdapter, OPEN_OPTIONS } from './engine-options.ts'
-import { watchExit } from './exit-watch.ts'
+import { assertAdapter, assertImage, OPEN_OPTIONS } from './engine-options.ts'
+import { isJournalled, watchExit } from './exit-watch.ts'
 import { createSaveScheduler } from './save-scheduler.ts'
 import { type StartEngineOptions, type StartedEngine, startEngine } from './start.ts'
 
@@ -25,7 +25,7 @@ export interface Autosave {
    * save, or with a `TimeoutError` after `deadlineMs`: then nothing of that save is committed. `HEAD_CONFLICT`: somebody else made another
    * snapshot the current one, and nothing is saved over it.
    */
-  flush(options?: { deadlineMs?: number }): Promise<void>
+  flush(options?: { deadlineMs?: number | undefined }): Promise<void>
   lag(): Lag
   /** Flushes, within the option `deadlineMs`, and ends. Rejects if that fails. */
   close(): Promise<void>
@@ -55,6 +55,12 @@ export function autosave<Engine>(
   assertOptions('autosave', options, { ...(given === null ? OPEN_OPTIONS : {}), ...AUTOSAVE_OPTIONS })
   const deadlineMs = atLeast('deadlineMs', options.deadlineMs ?? DEADLINE_MS, 1)
   assertOnConflict(options.onConflict)
+  assertImage('autosave', options.image)
+  if (adapter.readOnly === true) {
+    throw new TypeError(
+      `autosave: this adapter of ${adapter.name} restores engines that cannot be changed: there is nothing to save`,
+    )
+  }
   assertSignals(options.signals)
   const opened =
     given === null
@@ -75,8 +81,12 @@ export function autosave<Engine>(
     retryMs: atLeast('retryMs', options.retryMs ?? 1000, 1),
     retryLimitMs: atLeast('retryLimitMs', options.retryLimitMs ?? 60_000, 1),
   })
-  const release = onSignals(options.signals ?? [], () => saver.flush(deadlineMs, false), saver.reportOnce)
-  const unwatch = watchExit(adapter.name, saver.unsaved)
+  const release = onSignals(
+    options.signals ?? [],
+    () => saver.flush(deadlineMs, { isCall: false, isLast: true }),
+    saver.reportOnce,
+  )
+  const unwatch = isJournalled(engine) ? () => undefined : watchExit(adapter.name, saver.unsaved)
 
   let closing: Promise<void> | null = null
   async function close(): Promise<void> {

@@ -2,6 +2,7 @@
 
 import type { SavedEngine } from '../encodings/engine-state.ts'
 import { HoldfastError, isHoldfastError } from '../index.ts'
+import { WHOLE } from '../load/engine-file.ts'
 
 interface Restoring {
   /** The adapter's name. */
@@ -26,6 +27,11 @@ export async function restoring<Engine>(
     blob(name) {
       last = name
       return saved.blob(name)
+    },
+    file(options) {
+      // A file that was split into columns comes from no single blob.
+      last = saved.has(WHOLE) ? WHOLE : null
+      return saved.file(options)
     },
   }
   try {

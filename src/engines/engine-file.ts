@@ -1,10 +1,9 @@
 // The file that an engine itself would have saved, put together from a snapshot without the engine.
 
-import { columnFile } from '../encodings/column-file.ts'
-import type { Region } from '../encodings/columns.ts'
 import { HoldfastError, type Snapshot, type SnapshotBlob } from '../index.ts'
-import { savedEngine } from './adapter.ts'
+import { bytesOfFile } from '../load/engine-file.ts'
 import { type EngineRecord, engineRecord } from './engine-record.ts'
+import { savedBlobs } from './restore-engine.ts'
 
 /** An engine's file. */
 interface EngineFile {
@@ -14,48 +13,36 @@ interface EngineFile {
   parts: AsyncIterable<Uint8Array>
 }
 
-/** The layouts of the adapters whose engines save one file. */
-const LAYOUTS: Readonly<Record<string, number>> = { usearch: 1, hnswlib: 1, sqlite: 1 }
+/** Layouts of sqlite from this one on are not known. */
+const SQLITE_LAYOUT_MAX = 1
 
 /**
  * The file of the engine in the snapshot, every byte of it verified.
  *
- * @throws ENGINE_MISMATCH when the snapshot holds no engine, one that does not save one file, or a layout that is not known
+ * @throws ENGINE_MISMATCH when the snapshot holds no engine, one that saved no file, or a layout that is not known
  */
 export async function engineFile(snapshot: Snapshot, signal: AbortSignal | undefined): Promise<EngineFile> {
   const { sequence } = snapshot
   const record = engineRecord(snapshot.metadata)
   if (record === null) throw mismatch(sequence, null, 'it holds no engine')
-  const { name, layout, options } = record
-  const known = Object.hasOwn(LAYOUTS, name) ? LAYOUTS[name]! : null
-  if (known === null) {
+  const { name, layout, options, file } = record
+  const saved = savedBlobs(snapshot, record, signal)
+  const blobs = saved.names.map((each) => saved.blob(each))
+  if (file !== undefined) return { record, blobs, parts: bytesOfFile({ file, blob: saved.blob, signal }) }
+  if (name === 'hnswlib' && options.search === 'bruteforce') {
+    throw mismatch(sequence, name, 'a BruteforceSearch of hnswlib is kept as a list of its vectors')
+  }
+  if (name !== 'sqlite') {
     throw mismatch(sequence, name, `${name} does not save itself as one file that could be put together without it`)
   }
-  if (layout > known) throw mismatch(sequence, name, `its layout ${layout} of ${name} is newer than ${known}`)
-  const saved = savedEngine(snapshot, record, signal)
-  const blobs = saved.names.map((each) => saved.blob(each))
-  if (name === 'sqlite') return { record, blobs, parts: saved.blob('database').stream({ signal }) }
-  if (options.search === 'bruteforce')
-    throw mismatch(sequence, name, 'a BruteforceSearch of hnswlib is kept as a list of its vectors')
-  return {
-    record,
-    blobs,
-    parts: await columnFile(saved, { engine: name, regionsOf: await regionsOf(name, options) }, signal),
+  if (layout > SQLITE_LAYOUT_MAX) {
+    throw mismatch(sequence, name, `its layout ${layout} of ${name} is newer than ${SQLITE_LAYOUT_MAX}`)
   }
-}
-
-/** Each adapter is an entry of the package: loaded by name, and whole, it is not cut into pieces for the others. */
-async function regionsOf(
-  name: string,
-  options: Readonly<Record<string, unknown>>,
-): Promise<(header: Buffer) => Region[] | null> {
-  if (name === 'usearch') return (await import('./usearch.ts')).usearchRegions
-  const { hnswlibRegions } = await import('./hnswlib.ts')
-  return (header) => hnswlibRegions(header, Number(options.dim))
+  return { record, blobs, parts: saved.blob('database').stream({ signal }) }
 }
 
 function mismatch(sequence: number, saved: string | null, why: string): HoldfastError {
   return new HoldfastError('ENGINE_MISMATCH', `snapshot ${sequence} has no engine's file: ${why}`, {
-    details: { sequence, what: 'name', saved, wanted: Object.keys(LAYOUTS) },
+    details: { sequence, what: 'file', saved, wanted: null },
   })
 }

@@ -21,7 +21,7 @@ export interface Alongside {
 
 /** What `persistEngine` keeps beside the engine, and how it commits. */
 export interface PersistEngineOptions<Engine>
-  extends Omit<PersistOptions, 'blobs' | 'metadata' | 'watermark' | 'covers'> {
+  extends Omit<PersistOptions, 'blobs' | 'metadata' | 'watermark' | 'covers' | 'sameBlobs'> {
   /**
    * Sidecars, metadata and watermark to keep in the same snapshot. The function is called in the instant in which the engine is captured, so
    * that the two can never disagree; the object is for what does not change.
@@ -34,6 +34,20 @@ export interface PersistEngineOptions<Engine>
    * restored. Needs the time and memory of a restore, and room for the blobs in `os.tmpdir()`, or in the store's `tmp/`. Default false.
    */
   check?: boolean | undefined
+  /** Whether the file that a native engine saves is kept as an image, for the next restore; default `last`. */
+  image?: ImageChoice | undefined
+}
+
+/**
+ * When the file of a native engine is kept beside its blobs, as an image. `last`: by `persistEngine`, by the last flush of `autosave` (on a signal,
+ * or `close()`), and by a restore that had to put the file together. `always`: by every save of `autosave`, too. `none`: never.
+ */
+export type ImageChoice = 'last' | 'always' | 'none'
+
+/** @throws TypeError */
+export function assertImage(where: string, image: unknown): void {
+  if (image === undefined || image === 'last' || image === 'always' || image === 'none') return
+  throw new TypeError(`${where}: image must be 'last', 'always' or 'none', got ${String(image)}`)
 }
 
 /** Which snapshot `restoreEngine` takes, and which sidecars it must have. */
@@ -41,6 +55,8 @@ export interface RestoreEngineOptions<Metadata = Record<string, unknown>>
   extends Omit<LoadOptions<string, Metadata>, 'blobs'> {
   /** Sidecars that must be there; `BLOB_NOT_FOUND` otherwise. */
   blobs?: readonly string[] | undefined
+  /** `none`: a file that had to be put together is not kept as an image. Default `last`. */
+  image?: ImageChoice | undefined
 }
 
 /** Taken by whoever opens the store. */
@@ -60,6 +76,7 @@ export const PERSIST_ENGINE_OPTIONS: OptionTable<PersistEngineOptions<unknown>> 
   alongside: 'any',
   attempts: 'any',
   check: 'boolean',
+  image: 'any',
   message: 'any',
   chunking: 'any',
   keep: 'any',
@@ -81,6 +98,7 @@ export const RESTORE_ENGINE_OPTIONS: OptionTable<RestoreEngineOptions> = {
   source: 'any',
   signal: 'signal',
   onProgress: 'function',
+  image: 'any',
 }
 
 export const ALONGSIDE: OptionTable<Alongside> = {

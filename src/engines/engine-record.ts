@@ -1,10 +1,12 @@
 // The record of an engine in a snapshot's metadata: which engine, layout and options its blobs are of, and whether an adapter may read them.
 
 import type { EngineState } from '../encodings/engine-state.ts'
+import { ENGINE_KEY } from '../format/engine-file.ts'
 import { HoldfastError, type Snapshot } from '../index.ts'
+import { type FileRecord, parseFileRecord } from '../load/engine-file.ts'
 
 /** The one reserved key of the metadata. */
-export const KEY = 'engine'
+export const KEY = ENGINE_KEY
 const RECORD = 1
 
 /** The metadata key `engine` of a snapshot. */
@@ -15,6 +17,8 @@ export interface EngineRecord {
   version?: string
   options: Record<string, unknown>
   state?: Record<string, unknown>
+  /** The file that the engine saved; absent where its adapter saves none. */
+  file?: FileRecord
 }
 
 /** Where an adapter may put files in between. */
@@ -31,7 +35,7 @@ interface AdapterIdentity {
 }
 
 /** The record of what an adapter saved. */
-export function recordOf(adapter: AdapterIdentity, state: EngineState): EngineRecord {
+export function recordOf(adapter: AdapterIdentity, state: EngineState, file: FileRecord | undefined): EngineRecord {
   const version = state.version ?? adapter.version
   return {
     record: RECORD,
@@ -40,6 +44,7 @@ export function recordOf(adapter: AdapterIdentity, state: EngineState): EngineRe
     ...(version === undefined ? {} : { version }),
     options: { ...adapter.options },
     ...(state.metadata === undefined ? {} : { state: state.metadata }),
+    ...(file === undefined ? {} : { file }),
   }
 }
 
@@ -48,15 +53,29 @@ export function engineRecord(metadata: unknown): EngineRecord | null {
   if (!isMap(metadata) || !Object.hasOwn(metadata, KEY)) return null
   const record = metadata[KEY]
   if (!isMap(record)) return null
-  const { record: version, name, layout, options, state } = record
+  const { record: version, name, layout, options, state, file } = record
   const ok =
     typeof version === 'number' &&
     typeof name === 'string' &&
     typeof layout === 'number' &&
     isMap(options) &&
     (state === undefined || isMap(state)) &&
+    (file === undefined || parseFileRecord(record) !== null) &&
     (record.version === undefined || typeof record.version === 'string')
   return ok ? (record as unknown as EngineRecord) : null
+}
+
+/** Whether the blobs that two records are of are the same: those of one file, split alike. */
+export function sameBlobs(a: EngineRecord, b: EngineRecord): boolean {
+  if (a.file === undefined || b.file === undefined) return false
+  const [one, other] = [a, b].map(({ record, name, layout, options, file }) => ({
+    record,
+    name,
+    layout,
+    options,
+    file,
+  }))
+  return firstDifference(one, other, '') === null
 }
 
 /** @throws ENGINE_MISMATCH when the adapter cannot read what the snapshot holds */

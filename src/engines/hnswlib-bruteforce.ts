@@ -8,9 +8,10 @@
 // one that is updated is there twice. So the elements are added to a new index, which has the same records in the same order.
 
 import { fixedAligned } from '../encodings/column-file.ts'
-import { columnBlobs, type Region } from '../encodings/columns.ts'
+import { columnBlobs } from '../encodings/columns.ts'
 import type { EngineState, SavedEngine } from '../encodings/engine-state.ts'
 import { createYielder } from '../event-loop.ts'
+import type { Region } from '../format/regions.ts'
 import { captureFile, cutShort, type SavedFile } from '../local/saved-file.ts'
 
 /** What is called of a `BruteforceSearch`. */

@@ -9,9 +9,8 @@
 //    levels    a 32-bit number for each element: bytes of its upper links
 //    upper     those links
 
-import { type ColumnFormat, restoreColumns, saveColumns } from '../encodings/column-file.ts'
-import type { Region } from '../encodings/columns.ts'
-import { captureFile } from '../local/saved-file.ts'
+import type { Region } from '../format/regions.ts'
+import { cutShort, type FileBytes } from '../local/saved-file.ts'
 import { assertOptions } from '../misuse.ts'
 import type { EngineAdapter } from './adapter.ts'
 import { restoring } from './engine-failed.ts'
@@ -54,8 +53,8 @@ export interface HnswlibOptions<Space extends string = 'l2' | 'ip' | 'cosine'> {
 /** Where the adapter keeps its file in between, and which version it records. */
 export interface HnswlibAdapterOptions {
   /**
-   * Where the file that hnswlib saves and loads is for a moment, as large as the index. Default `os.tmpdir()`, or the store's `tmp/` where that
-   * is full or read-only.
+   * Where the file that hnswlib saves and loads is for a moment, as large as the index; no image is kept then. Default: in the store, or in
+   * `os.tmpdir()` where the store has no room.
    */
   temporaryDirectory?: string | undefined
   /** Of the hnswlib-node package, where it cannot be found. */
@@ -90,7 +89,7 @@ export function hnswlib<Space extends string>(
   if (typeof space !== 'string' || !Number.isInteger(dim) || dim < 1) {
     throw new TypeError('hnswlib: { space, dim } are those that the index is made with')
   }
-  const identity = { name: 'hnswlib', layout: 1, version: options.version ?? packageVersion('hnswlib-node') }
+  const identity = { name: 'hnswlib', layout: 2, version: options.version ?? packageVersion('hnswlib-node') }
   if (!isBruteforce(Index)) return hierarchical(Index, identity, engineOptions, options.temporaryDirectory)
   if (allowReplaceDeleted !== undefined) {
     throw new TypeError('hnswlib: a BruteforceSearch has no allowReplaceDeleted: what is removed is gone')
@@ -145,59 +144,46 @@ function hierarchical<Space extends string>(
   { space, dim, allowReplaceDeleted }: HnswlibOptions<Space>,
   temporaryDirectory: string | undefined,
 ): EngineAdapter<HnswlibLike> {
-  const format = hnswlibFormat(dim)
   return {
     ...identity,
     options: { space, dim },
-    save(engine, context) {
-      const directory = temporaryDirectory ?? context.temporaryDirectory
+    async save(engine, context) {
       assertDimensions(engine, dim)
-      // At one go: written in another thread, as `writeIndex` does, what is added meanwhile would be there by halves.
-      const file = captureFile(directory, (path) => engine.writeIndexSync(path))
-      const state = {
+      const metadata = {
         maxElements: engine.getMaxElements(),
         ef: engine.getEf(),
         ...(allowReplaceDeleted === undefined ? {} : { allowReplaceDeleted }),
       }
-      return saveColumns(file, format, state, directory)
+      // At one go: written in another thread, as `writeIndex` does, what is added meanwhile would be there by halves.
+      const file = await context.saveFile((path) => engine.writeIndexSync(path), { temporaryDirectory })
+      const regions = await regionsOfFile(file, dim, temporaryDirectory ?? context.temporaryDirectory)
+      return { blobs: {}, file, ...(regions === null ? {} : { regions }), metadata, captured: true }
     },
-    restore(given, context) {
-      const directory = temporaryDirectory ?? context.temporaryDirectory
-      const { signal } = context
-      return restoring(given, { engine: 'hnswlib', option: OPTION, signal }, (saved) =>
-        restoreColumns(saved, format, { temporaryDirectory: directory, signal }, async (path) => {
-          const engine = new HierarchicalNSW(space, dim)
-          const { maxElements, ef, allowReplaceDeleted: remembered } = saved.metadata
-          await engine.readIndex(path, allowReplaceDeleted ?? remembered === true)
-          // hnswlib takes the capacity of an empty index to be 0.
-          if (typeof maxElements === 'number' && engine.getMaxElements() < maxElements) engine.resizeIndex(maxElements)
-          if (typeof ef === 'number') engine.setEf(ef)
-          return engine
-        }),
-      )
+    restore(given, { signal }) {
+      return restoring(given, { engine: 'hnswlib', option: OPTION, signal }, async (saved) => {
+        const path = await saved.file({ temporaryDirectory })
+        const engine = new HierarchicalNSW(space, dim)
+        const { maxElements, ef, allowReplaceDeleted: remembered } = saved.metadata
+        await engine.readIndex(path, allowReplaceDeleted ?? remembered === true)
+        // hnswlib takes the capacity of an empty index to be 0.
+        if (typeof maxElements === 'number' && engine.getMaxElements() < maxElements) engine.resizeIndex(maxElements)
+        if (typeof ef === 'number') engine.setEf(ef)
+        return engine
+      })
     },
   }
 }
 
 const HEADER_BYTES = 96
 
-function hnswlibFormat(dim: number): ColumnFormat {
-  return {
-    engine: 'hnswlib',
-    async readHeader(file) {
-      const header = Buffer.alloc(HEADER_BYTES)
-      return (await file.read(header, 0)) === HEADER_BYTES ? header : null
-    },
-    regionsOf: (header) => hnswlibRegions(header, dim),
-  }
+async function regionsOfFile(file: FileBytes, dim: number, directory: string | undefined): Promise<Region[] | null> {
+  if (file.size === 0) throw cutShort(directory, 'hnswlib', 0, 1)
+  const header = Buffer.alloc(HEADER_BYTES)
+  return (await file.read(header, 0)) === HEADER_BYTES ? regionsOf(header, dim) : null
 }
 
-/**
- * The regions of a file with this header; null when it is no such file: the offsets in the header follow from each other.
- *
- * @internal
- */
-export function hnswlibRegions(header: Buffer, dim: number): Region[] | null {
+/** The offsets in the header follow from each other; where they do not, it is something else. */
+function regionsOf(header: Buffer, dim: number): Region[] | null {
   if (header.length !== HEADER_BYTES) return null
   const word = (at: number): number => Number(header.readBigUInt64LE(at))
   const [offsetLevel0, maxElements, count, recordBytes, labelOffset, vectorOffset] = [0, 8, 16, 24, 32, 40].map(word)
@@ -226,13 +212,7 @@ export function hnswlibRegions(header: Buffer, dim: number): Region[] | null {
     {
       count: count!,
       fields: [{ column: 'levels', size: 4 }],
-      tail: {
-        column: 'upper',
-        size(bytes, at) {
-          const size = bytes.readUInt32LE(at)
-          return size % linkBytes === 0 ? size : -1
-        },
-      },
+      tail: { column: 'upper', at: 0, width: 4, times: 1, multipleOf: linkBytes },
     },
   ]
 }

@@ -3,9 +3,13 @@
 export {
   type Alongside,
   type EngineAdapter,
+  type EngineFile,
+  type EngineFileOptions,
   type EngineRecord,
   type EngineState,
+  type ImageChoice,
   type PersistEngineOptions,
+  type PersistEngineResult,
   persistEngine,
   type RestoreContext,
   type RestoredEngine,

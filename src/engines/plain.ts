@@ -2,7 +2,7 @@
 
 import { type BlobInput, HoldfastError, type SnapshotBlob } from '../index.ts'
 import { assertOptions, type OptionTable, refusePromise } from '../misuse.ts'
-import type { EngineAdapter, RestoreContext, SaveContext, SavedEngine } from './adapter.ts'
+import type { EngineAdapter, EngineFile, EngineState, RestoreContext, SaveContext, SavedEngine } from './adapter.ts'
 
 /** An engine of your own: how its state becomes bytes, and how it is made from them again. */
 export interface PlainOptions<Engine> {
@@ -18,6 +18,9 @@ export interface PlainOptions<Engine> {
    * taken as they are now; what is read later (streams, functions, files) needs `revision` if the engine can change
    * meanwhile. So does a `save` that awaits anything: its parts could be of two states, and it is refused (`SOURCE_FAILED`) unless there is a
    * `revision`, the caller gives `sourceVersion`, or it answers `{ blobs, captured: true }`.
+   *
+   * An engine that saves into a path and loads from one is saved by `context.saveFile((path) => engine.save(path))`, and restored from
+   * `blobs.file()`: the file is kept as an image then. Call it before anything is awaited.
    */
   save(engine: Engine, context: SaveContext): PlainBlobs | Promise<PlainBlobs>
   /**
@@ -42,10 +45,10 @@ const PLAIN_OPTIONS: OptionTable<PlainOptions<unknown>> = {
   close: 'function',
 }
 
-/** One blob, named `index`, or `{ blobs }` by name. */
-export type PlainBlobs = BlobInput | NamedBlobs
+/** One blob, named `index`, or `{ blobs }` by name; or a file of `context.saveFile`, which may have blobs beside it. */
+export type PlainBlobs = BlobInput | EngineFile | NamedBlobs
 
-interface NamedBlobs {
+interface NamedBlobs extends Pick<EngineState, 'file' | 'regions' | 'chunking'> {
   blobs: Readonly<Record<string, BlobInput>> | Iterable<readonly [string, BlobInput]>
   /** True: the blobs are copies of one state of the engine, whatever `save` awaited. You see to it that nothing changes the engine meanwhile. */
   captured?: boolean | undefined
@@ -72,18 +75,29 @@ export function plain<Engine>(description: PlainOptions<Engine>): EngineAdapter<
     version,
     async save(engine, context) {
       // An async function runs up to its first await at once: `save` is called in the instant of the capture.
-      const saving = description.save(engine, context)
+      let isInTurn = true
+      let isFileAtOnce = false
+      const saving = description.save(engine, {
+        ...context,
+        saveFile(save, options) {
+          isFileAtOnce = isInTurn
+          return context.saveFile(save, options)
+        },
+      })
+      isInTurn = false
       const awaits = !(await isSettled(saving))
       const saved = await saving
-      const named: NamedBlobs = isNamed(saved) ? saved : { blobs: { index: saved } }
-      const { blobs, captured, release } = named
+      const named = namedBlobs(saved)
+      const { captured, release, ...state } = named
+      // Its parts are of one state, as those of any save of the engine itself.
+      const isOneFile = isFileAtOnce && state.file !== undefined && isEmpty(state.blobs)
       const isTold = captured === true || context.watched === true || revision?.call(description, engine) !== undefined
-      if (awaits && !isTold) {
+      if (awaits && !isOneFile && !isTold) {
         await release?.call(named)
         throw perhapsTorn(name)
       }
       return {
-        blobs,
+        ...state,
         ...(captured === true ? { captured } : {}),
         ...(release === undefined ? {} : { release: () => release.call(named) }),
       }
@@ -92,6 +106,21 @@ export function plain<Engine>(description: PlainOptions<Engine>): EngineAdapter<
     ...(revision === undefined ? {} : { revision: (engine: Engine) => revision.call(description, engine) }),
     ...(close === undefined ? {} : { close: (engine: Engine) => close.call(description, engine) }),
   }
+}
+
+function namedBlobs(saved: PlainBlobs): NamedBlobs {
+  if (isNamed(saved)) return saved
+  return isEngineFile(saved) ? { blobs: {}, file: saved } : { blobs: { index: saved } }
+}
+
+/** A stream can be read as well, and has no size. */
+function isEngineFile(saved: PlainBlobs): saved is EngineFile {
+  const { size, read } = (saved ?? {}) as Partial<EngineFile>
+  return typeof size === 'number' && typeof read === 'function' && !(Symbol.asyncIterator in (saved as object))
+}
+
+function isEmpty(blobs: NamedBlobs['blobs']): boolean {
+  return !(Symbol.iterator in blobs) && Object.keys(blobs).length === 0
 }
 
 const PENDING = Symbol('pending')

@@ -2,8 +2,8 @@
 // change as durable that was made after the engine was captured.
 
 import { clock } from '../clock.ts'
-import { type HoldfastError, isHoldfastError, type PersistResult, type Store } from '../index.ts'
-import { type EngineAdapter, type PersistEngineOptions, persistEngine } from './adapter.ts'
+import { type HoldfastError, isHoldfastError, type Store } from '../index.ts'
+import { type EngineAdapter, type PersistEngineOptions, type PersistEngineResult, saveEngine } from './adapter.ts'
 import type { AutosaveOptions, Lag } from './autosave-options.ts'
 import { dueAt, retryDelayMs, type TimingOptions } from './save-timing.ts'
 import { startingHead } from './starting-head.ts'
@@ -17,8 +17,11 @@ interface SchedulerOptions<Engine>
 
 interface SaveScheduler {
   changed(count?: number): void
-  /** `isCall` (default true): somebody asked for it now, and no signal did. */
-  flush(deadlineMs?: number, isCall?: boolean): Promise<void>
+  /**
+   * `isCall` (default true): somebody asked for it now, and no signal did. `isLast`: the process may end after it, so the image of the engine's file
+   * is kept.
+   */
+  flush(deadlineMs?: number, how?: { isCall?: boolean; isLast?: boolean }): Promise<void>
   /** Flushes a last time; after that nothing is saved. */
   stop(deadlineMs: number): Promise<void>
   lag(): Lag
@@ -42,6 +45,8 @@ interface Run {
   /** Null until the engine is captured; of several attempts the last one counts. */
   captured: Captured | null
   abort: AbortController
+  /** Only for the image: everything is durable, and nothing is lost when it fails. */
+  isForImage: boolean
 }
 
 /** The longest delay that a timer takes. */
@@ -68,6 +73,9 @@ export function createSaveScheduler<Engine>(
   let checkedMs = now()
   /** Saves that worked. */
   let saves = 0
+  /** The file of the last save was dropped, which the last flush would have kept. */
+  let isImageDropped = false
+  let isLastFlush = false
   let failures = 0
   let error: unknown = null
   let retryAtMs = 0
@@ -145,10 +153,10 @@ export function createSaveScheduler<Engine>(
   }
 
   /** One save. Never called while another is under way. */
-  function save(): Promise<void> {
+  function save(isForImage = false): Promise<void> {
     clock.stopTimer(timer)
     timer = undefined
-    const run: Run = { captured: null, abort: new AbortController(), done: Promise.resolve() }
+    const run: Run = { captured: null, abort: new AbortController(), done: Promise.resolve(), isForImage }
     saving = run
     const limit = clock.startTimer(
       () =>
@@ -170,6 +178,10 @@ export function createSaveScheduler<Engine>(
           callOut(() => options.onSave?.(result))
         },
         (cause: unknown) => {
+          if (isForImage) {
+            settled(run)
+            throw cause
+          }
           failures += 1
           error = cause
           if (isConflict(cause)) conflict = cause
@@ -195,15 +207,18 @@ export function createSaveScheduler<Engine>(
     schedule()
   }
 
-  async function persist(run: Run): Promise<PersistResult> {
-    const { alongside, attempts, checkEvery, chunking, keep, keepLast, lockWaitMs } = options
+  async function persist(run: Run): Promise<PersistEngineResult> {
+    const { alongside, attempts, checkEvery, chunking, image = 'last', keep, keepLast, lockWaitMs } = options
+    // A file of 3 GB every half minute would be terabytes a day.
+    const isKept = image === 'always' || (image === 'last' && isLastFlush)
     const request: PersistEngineOptions<Engine> = {
       ...(attempts === undefined ? {} : { attempts }),
       ...(chunking === undefined ? {} : { chunking }),
       ...(keep === undefined ? {} : { keep }),
       ...(keepLast === undefined ? {} : { keepLast }),
       ...(lockWaitMs === undefined ? {} : { lockWaitMs }),
-      check: checkEvery !== undefined && saves % checkEvery === 0,
+      check: checkEvery !== undefined && saves % checkEvery === 0 && !run.isForImage,
+      image: isKept ? 'last' : 'none',
       signal: run.abort.signal,
       alongside(captured) {
         // This is the instant that the snapshot will be of.
@@ -214,12 +229,10 @@ export function createSaveScheduler<Engine>(
     const store = await opened
     for (;;) {
       try {
-        return await persistEngine(
-          store,
-          adapter,
-          engine,
-          expected === undefined ? request : { ...request, expectedHead: expected },
-        )
+        const head = expected === undefined ? {} : { expectedHead: expected }
+        const { result, hasFile } = await saveEngine(store, adapter, engine, { ...request, ...head })
+        isImageDropped = hasFile && !isKept && image === 'last'
+        return result
       } catch (error) {
         if (!isConflict(error) || !isOlderThanCall(error)) throw error
         expected = error.details.current as number | null
@@ -269,8 +282,9 @@ export function createSaveScheduler<Engine>(
     })
   }
 
-  async function flush(deadlineMs?: number, isCall = true): Promise<void> {
+  async function flush(deadlineMs?: number, { isCall = true, isLast = false } = {}): Promise<void> {
     if (isCall) noteCall()
+    isLastFlush ||= isLast
     const deadline = deadlineMs === undefined ? null : startDeadline(deadlineMs)
     try {
       if (conflict !== null) throw conflict
@@ -283,6 +297,9 @@ export function createSaveScheduler<Engine>(
       // One that began, or captured, after we were called is ours too: several flushes share it.
       if (saving !== null) await orDeadline(saving.done, deadline)
       else if (mayHaveChanged()) await orDeadline(save(), deadline)
+      // The last save had a file, and everything is durable without it.
+      const isWanted = isLast && isImageDropped && saving === null
+      if (isWanted) await orDeadline(save(true), deadline).catch(() => undefined)
     } finally {
       deadline?.clear()
     }
@@ -322,7 +339,7 @@ export function createSaveScheduler<Engine>(
     async stop(deadlineMs) {
       clock.stopTimer(timer)
       try {
-        await flush(deadlineMs)
+        await flush(deadlineMs, { isLast: true })
       } finally {
         stopped = true
         clock.stopTimer(timer)

@@ -10,9 +10,8 @@
 //
 // usearch ends the process when a file is truncated or damaged. So every byte is verified before usearch reads it.
 
-import { type ColumnFormat, restoreColumns, saveColumns } from '../encodings/column-file.ts'
-import type { Region } from '../encodings/columns.ts'
-import { captureBytes, captureFile, cutShort, type SavedFile } from '../local/saved-file.ts'
+import type { Region } from '../format/regions.ts'
+import { captureBytes, cutShort, type FileBytes } from '../local/saved-file.ts'
 import { assertOptions } from '../misuse.ts'
 import type { EngineAdapter } from './adapter.ts'
 import { restoring } from './engine-failed.ts'
@@ -22,6 +21,7 @@ import { packageVersion } from './version.ts'
 export interface UsearchLike {
   save(path: string): void
   load(path: string): void
+  view?(path: string): void
   dimensions(): number
 }
 
@@ -36,11 +36,16 @@ export interface UsearchOptions {
   multi?: boolean | undefined
 }
 
-/** Where the adapter keeps its file in between, and which version it records. */
+/** How an index is restored, where its file is in between, and which version is recorded. */
 export interface UsearchAdapterOptions {
   /**
-   * Where the file that usearch saves and loads is for a moment, as large as the index. Default `os.tmpdir()`, or the store's `tmp/` where that
-   * is full or read-only.
+   * A restore maps the file of the index, and does not load it: it takes no memory of its own, and cannot be changed. The file was verified when
+   * it was mapped, and is not verified again. Default false.
+   */
+  view?: boolean | undefined
+  /**
+   * Where the file that usearch saves and loads is for a moment, as large as the index; no image is kept then. Default: in the store, or in
+   * `os.tmpdir()` where the store has no room.
    */
   temporaryDirectory?: string | undefined
   /** Of the usearch package, where it cannot be found. */
@@ -53,13 +58,13 @@ export function usearch<Engine extends UsearchLike, Options extends UsearchOptio
   engineOptions: Options,
   options: UsearchAdapterOptions = {},
 ): EngineAdapter<Engine> {
-  assertOptions('usearch', options, { temporaryDirectory: 'any', version: 'any' })
+  assertOptions('usearch', options, { view: 'boolean', temporaryDirectory: 'any', version: 'any' })
   if (typeof Index !== 'function') throw new TypeError('usearch: give the Index class, then its options')
   const { dimensions, metric = 'cos', quantization = 'f32', multi = false } = engineOptions
   if (!Number.isInteger(dimensions) || dimensions < 1) {
     throw new TypeError('usearch: { dimensions, metric, … } are the options that the index is made with')
   }
-  const { temporaryDirectory } = options
+  const { temporaryDirectory, view = false } = options
   let empty: Buffer | null | undefined
 
   /** The header of an empty index with our options; null where this usearch writes a file that we do not know. */
@@ -71,47 +76,54 @@ export function usearch<Engine extends UsearchLike, Options extends UsearchOptio
     return empty
   }
 
-  const format: ColumnFormat = {
-    engine: 'usearch',
-    async readHeader(file, directory) {
-      const ours = ourHeader(directory)
-      if (ours === null) return null
-      const header = await readHeader(file, directory)
-      if (!isHead(header.subarray(MATRIX_BYTES))) return null
-      if (!sameKind(header, ours)) {
-        throw new TypeError(
-          'usearch: the index has other dimensions, or another metric, quantization or multi, than the adapter',
-        )
-      }
-      return header
-    },
-    regionsOf: usearchRegions,
+  /** Null where this usearch writes a layout that we do not know, or this one does. */
+  async function regionsOfFile(file: FileBytes, directory: string | undefined): Promise<Region[] | null> {
+    if (file.size === 0) throw cutShort(directory, 'usearch', 0, 1)
+    const ours = ourHeader(directory)
+    if (ours === null) return null
+    const header = await readHeader(file, directory)
+    if (!isHead(header.subarray(MATRIX_BYTES))) return null
+    if (!sameKind(header, ours)) {
+      throw new TypeError(
+        'usearch: the index has other dimensions, or another metric, quantization or multi, than the adapter',
+      )
+    }
+    return regionsOf(header)
   }
 
   return {
     name: 'usearch',
-    layout: 1,
+    layout: 2,
     version: options.version ?? packageVersion('usearch'),
     options: { dimensions, metric, quantization, multi },
-    save(engine, context) {
+    readOnly: view,
+    async save(engine, context) {
       const directory = temporaryDirectory ?? context.temporaryDirectory
       const ours = ourHeader(directory)
-      const file = captureFile(directory, (path) => engine.save(path))
-      return saveColumns(file, format, ours === null ? {} : { fileVersion: versionOf(ours) }, directory)
+      const file = await context.saveFile((path) => engine.save(path), { temporaryDirectory })
+      const regions = await regionsOfFile(file, directory)
+      return {
+        blobs: {},
+        file,
+        ...(regions === null ? {} : { regions }),
+        metadata: ours === null ? {} : { fileVersion: versionOf(ours) },
+        captured: true,
+      }
     },
-    restore(given, context) {
-      const directory = temporaryDirectory ?? context.temporaryDirectory
-      const { signal } = context
+    restore(given, { signal }) {
       const option = '{ dimensions, metric, quantization, multi }'
-      return restoring(given, { engine: 'usearch', option, signal }, (saved) =>
-        restoreColumns(saved, format, { temporaryDirectory: directory, signal }, (path) => {
-          const engine = new Index(engineOptions)
-          engine.load(path)
-          return engine
-        }),
-      )
+      return restoring(given, { engine: 'usearch', option, signal }, async (saved) => {
+        const engine = new Index(engineOptions)
+        if (view && typeof engine.view !== 'function') throw new TypeError('usearch: this Index has no view()')
+        const path = await saved.file({ mapped: view, temporaryDirectory })
+        if (view) engine.view!(path)
+        else engine.load(path)
+        return engine
+      })
     },
-    refuses({ state }, context) {
+    refuses({ version: savedBy, state }, context) {
+      // To save an empty index takes longer than to map a full one.
+      if (savedBy !== undefined && savedBy === (options.version ?? packageVersion('usearch'))) return undefined
       const saved = state?.fileVersion
       if (!Array.isArray(saved)) return undefined
       const ours = ourHeader(temporaryDirectory ?? context.temporaryDirectory)
@@ -145,7 +157,7 @@ function sameKind(header: Buffer, ours: Buffer): boolean {
   })
 }
 
-async function readHeader(file: SavedFile, directory: string | undefined): Promise<Buffer> {
+async function readHeader(file: FileBytes, directory: string | undefined): Promise<Buffer> {
   const header = Buffer.alloc(HEADER_BYTES)
   await file.read(header.subarray(0, MATRIX_BYTES), 0)
   const matrixBytes = header.readUInt32LE(0) * header.readUInt32LE(4)
@@ -155,12 +167,8 @@ async function readHeader(file: SavedFile, directory: string | undefined): Promi
   return header
 }
 
-/**
- * The regions of a file with this header; null when it is no such file.
- *
- * @internal
- */
-export function usearchRegions(header: Buffer): Region[] | null {
+/** The regions of a file with this header; null when it is no such file. */
+function regionsOf(header: Buffer): Region[] | null {
   if (header.length !== HEADER_BYTES) return null
   const rows = header.readUInt32LE(0)
   const rowBytes = header.readUInt32LE(4)
@@ -181,13 +189,8 @@ export function usearchRegions(header: Buffer): Region[] | null {
         { column: 'keys', size: 10 },
         { column: 'links', size: baseLinkBytes },
       ],
-      tail: {
-        column: 'upper',
-        size(bytes, at) {
-          const level = bytes.readInt16LE(at + 8)
-          return level < 0 ? -1 : level * linkBytes
-        },
-      },
+      // As many links as the node has levels above the lowest.
+      tail: { column: 'upper', at: 8, width: 2, times: linkBytes, multipleOf: 1 },
     },
   ]
 }

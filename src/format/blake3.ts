@@ -1,7 +1,7 @@
 // BLAKE3: the native addon where it loads, else a portable implementation.
 
 import { createHasher, hash as hashPortable, warmupSimd } from 'blake3-jit'
-import { requireNative, whyNotLoaded } from '../native.ts'
+import { blake3Addon, requireNative, requirePath, whyNotLoaded } from '../native.ts'
 import { toHex } from './hex.ts'
 import { DIGEST_BYTES } from './limits.ts'
 
@@ -11,6 +11,8 @@ interface Implementation {
   name: 'native' | 'wasm'
   hash: Hash
   reason?: unknown
+  /** Of the addon, where it was loaded by its path. */
+  path?: string | undefined
 }
 
 /** BLAKE3 of no bytes, from the official test vectors: what a loaded implementation has to answer before it is trusted. */
@@ -31,30 +33,46 @@ export function blake3(bytes: Uint8Array): Uint8Array {
  * Which implementation serves `blake3`, chosen at first use: `native` (2-4 GB/s), else `wasm` (0.3-0.6 GB/s) with the
  * reason why the native one did not load. No reason: it was asked for with `HOLDFAST_BLAKE3=wasm`.
  */
-export function blake3Implementation(): { name: 'native' | 'wasm'; reason?: unknown } {
+export function blake3Implementation(): Omit<Implementation, 'hash'> {
   chosen ??= choose()
-  return chosen.reason === undefined ? { name: chosen.name } : { name: chosen.name, reason: chosen.reason }
+  const { name, reason, path } = chosen
+  return { name, ...(reason === undefined ? {} : { reason }), ...(path === undefined ? {} : { path }) }
 }
 
 function choose(): Implementation {
   if (process.env.HOLDFAST_BLAKE3 === 'wasm') return portable()
   try {
-    const { blake3 } = loadNative()
+    const addon = loadAddon()
+    const { blake3 } = addon?.native ?? loadNative()
     const hash: Hash = (bytes) => {
       const digest = blake3(bytes)
       // Not a Buffer: its `slice` is a view, and callers of `slice` on a digest mean a copy.
       return new Uint8Array(digest.buffer, digest.byteOffset, DIGEST_BYTES)
     }
     if (toHex(hash(new Uint8Array(0))) !== EMPTY_DIGEST) throw new Error('@napi-rs/blake-hash gives wrong digests')
-    return { name: 'native', hash }
+    return { name: 'native', hash, ...(addon === null ? {} : { path: addon.path }) }
   } catch (reason) {
     return { ...portable(), reason }
   }
 }
 
-function loadNative(): { blake3: (input: Uint8Array) => Buffer } {
+interface Native {
+  blake3: (input: Uint8Array) => Buffer
+}
+
+/** Null where the addon is not there, or is for another C library. */
+function loadAddon(): { native: Native; path: string } | null {
   try {
-    return requireNative('@napi-rs/blake-hash') as { blake3: (input: Uint8Array) => Buffer }
+    const path = blake3Addon()
+    return path === null ? null : { native: requirePath(path) as Native, path }
+  } catch {
+    return null
+  }
+}
+
+function loadNative(): Native {
+  try {
+    return requireNative('@napi-rs/blake-hash') as Native
   } catch (cause) {
     throw new Error(whyNotLoaded('@napi-rs/blake-hash', cause), { cause })
   }

@@ -1,7 +1,7 @@
 // Locks of the operating system on open files.
 
 import { HoldfastError } from '../errors.ts'
-import { requireNative, resolveNative, whyNotLoaded } from '../native.ts'
+import { loadedLibc, requireNative, resolveNative, whyNotLoaded } from '../native.ts'
 import { errorCode } from './io.ts'
 
 // Only this file imports `fs-native-extensions`. It provides locks that the kernel drops when their process dies:
@@ -154,8 +154,13 @@ function currentEnvironment(): LockEnvironment {
   }
 }
 
-/** Node's report has the version of glibc, if that is the C library. */
 function isMusl(): boolean {
+  const libc = loadedLibc()
+  return libc === null ? isMuslByReport() : libc === 'musl'
+}
+
+/** Node's report has the version of glibc, if that is the C library. */
+function isMuslByReport(): boolean {
   const report = process.report as (NodeJS.ProcessReport & { excludeNetwork?: boolean }) | undefined
   if (report === undefined) return false
   // Without this (Node 20.13 and later) the report looks up the names of all open connections, which can take seconds.

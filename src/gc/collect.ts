@@ -7,8 +7,11 @@ import { readManifest } from '../blocks/read-manifest.ts'
 import type { StoreContext } from '../blocks/store-context.ts'
 import { HoldfastError } from '../errors.ts'
 import { cidText, parseCid } from '../format/cid.ts'
+import { engineFileDigest } from '../format/engine-file.ts'
 import { fromHex } from '../format/hex.ts'
 import { STORE_ID_BYTES } from '../format/limits.ts'
+import { decodeManifest } from '../format/manifest.ts'
+import type { LocalFiles } from '../local/files.ts'
 import type { StoredHead, WriteSession } from '../storage/port.ts'
 import { inspectPacks, type PackClaim } from './pack-claims.ts'
 import { applySweep, planSweep, rolledBack, type SweepPlan } from './plan-sweep.ts'
@@ -17,7 +20,7 @@ import { applySweep, planSweep, rolledBack, type SweepPlan } from './plan-sweep.
 export interface Seen {
   /** The packs in the store, with the headers of those that HEAD does not name. */
   packs: ReadonlyMap<string, PackClaim | null>
-  /** Whether blobs are laid out as files. */
+  /** Whether there are blobs laid out as files, or images. */
   files: boolean
 }
 
@@ -47,7 +50,7 @@ export async function cleanUp(ctx: StoreContext, session: WriteSession): Promise
     for (const name of [...plan.delete, ...plan.quarantine.map(({ name }) => name)]) packs.delete(name)
     const [temps, laidOut] = await looking
     await temps.reap()
-    files = (laidOut?.cids.length ?? 0) > 0
+    files = laidOut !== undefined && laidOut.cids.length + laidOut.images.length > 0
     if (laidOut?.temps === true) await ctx.local.files?.reapTemps()
     if (files) await collectFiles(ctx, session.stored)
   } catch (error) {
@@ -107,12 +110,38 @@ async function assertNotOvertaken(ctx: StoreContext, stored: StoredHead): Promis
   )
 }
 
-/** Removes laid-out files of blobs that no kept snapshot has, unless they are in use. */
+/** Removes laid-out files of blobs that no kept snapshot has, and images but those of docs/format.md, unless they are in use. */
 async function collectFiles(ctx: StoreContext, stored: StoredHead): Promise<void> {
-  const { files } = ctx.local
+  const { files, images } = ctx.local
   if (files === null) return
-  const { cids: laidOut } = await files.list()
-  if (laidOut.length === 0) return
+  const { cids, images: digests } = await files.list()
+  if (cids.length > 0) await collectBlobs(ctx, stored, files, cids)
+  if (digests.length === 0 || images === null) return
+  await images.collect(digests, engineFileDigest(await currentMetadata(ctx, stored)))
+}
+
+async function currentMetadata(ctx: StoreContext, stored: StoredHead): Promise<unknown> {
+  const { head } = stored
+  const current = head.snapshots.find(({ sequence }) => sequence === head.current)
+  if (current === undefined) return null
+  if (ctx.lastPersisted?.manifest === current.manifest) return ctx.lastPersisted.metadata
+  const name = head.packs.find(({ id }) => id === current.pack)!.name
+  const pack = await ctx.packCache.open(name, fromHex(head.storeId, STORE_ID_BYTES))
+  try {
+    const source = lazySourceOf(ctx, [async () => pack])
+    const damageContext = { code: 'SNAPSHOT_DAMAGED' as const, what: 'the current snapshot', details: {} }
+    return decodeManifest(await source.read(parseCid(current.manifest).digest, damageContext)).metadata
+  } finally {
+    await pack.release()
+  }
+}
+
+async function collectBlobs(
+  ctx: StoreContext,
+  stored: StoredHead,
+  files: LocalFiles,
+  laidOut: readonly string[],
+): Promise<void> {
   const { head } = stored
   // Manifests are in a few packs. Their blob lists may be in others.
   const withManifests = new Set(head.snapshots.map(({ pack }) => pack))

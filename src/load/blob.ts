@@ -62,6 +62,14 @@ export interface SnapshotBlob {
   writeTo(path: string | URL, options?: BlobReadOptions): Promise<void>
 }
 
+/** Of a blob of ours: its verified bytes in memory that threads share. A part is good until the one after the next is asked for. */
+export const SHARED_PARTS = Symbol('shared parts')
+
+/** A blob that may be ours. */
+export interface MaybeShared {
+  [SHARED_PARTS]?: (options?: BlobReadOptions) => AsyncGenerator<Uint8Array>
+}
+
 /** What a blob needs of the snapshot it belongs to. */
 export interface BlobContext {
   /** Throws `SNAPSHOT_DISPOSED`; notes that a read is under way. */
@@ -81,7 +89,7 @@ export function createBlob(
   entry: BlobEntry,
   damageContext: DamageContext,
   context: BlobContext,
-): SnapshotBlob {
+): SnapshotBlob & MaybeShared {
   const cid = cidText(entry.root)
   let laidOut: Promise<string> | null = null
   let hasLookedOn = false
@@ -216,6 +224,7 @@ export function createBlob(
       return JSON.parse(await text(options)) as T
     },
     stream,
+    [SHARED_PARTS]: (options = {}) => parts(options, readShared),
     async file(options = {}) {
       assertOptions(where, options, READ_OPTIONS)
       for (;;) {

@@ -131,7 +131,7 @@ export function readRange(
   return parts as AsyncGenerator<Uint8Array<ArrayBuffer>, void>
 }
 
-/** As `readRange`, in memory that threads share. A part is good until the next one is asked for. */
+/** As `readRange`, in memory that threads share. A part is good until the one after the next is asked for. */
 export async function* readShared(
   ...[source, entry, damageContext, start, end, options = {}]: RangeArguments
 ): AsyncGenerator<Uint8Array, void> {

@@ -3,9 +3,11 @@
 import type { BlockSource, DamageContext } from '../blocks/block-source.ts'
 import { lazySourceOf, openPacks, packsByLikelihood, sourceOf } from '../blocks/open-packs.ts'
 import type { OpenPack } from '../blocks/pack-cache.ts'
+import { peekBlock } from '../blocks/peek-block.ts'
 import { readManifest } from '../blocks/read-manifest.ts'
 import type { StoreContext } from '../blocks/store-context.ts'
 import { HoldfastError, isDamage, isHoldfastError } from '../errors.ts'
+import { digestsEqual } from '../format/blake3.ts'
 import { parseCid } from '../format/cid.ts'
 import type { Head, HeadSnapshot } from '../format/head.ts'
 import { fromHex } from '../format/hex.ts'
@@ -84,6 +86,8 @@ export interface OpenedSnapshot extends Snapshot {
   damage(): HoldfastError | null
   /** Reads and verifies a blob, and gives nothing. */
   check(name: string, options: BlobReadOptions): Promise<void>
+  /** Warns of packs of this snapshot that are missing, or in which blocks are known to be bad. For who reads no blob. */
+  warnOfBadPacks(): void
 }
 
 interface Resources {
@@ -143,12 +147,36 @@ export async function openSnapshot(
       what: `snapshot ${entry.sequence} of ${ctx.storage.location}`,
       details: { location: ctx.storage.location, sequence: entry.sequence, manifest: entry.manifest },
     }
-    const manifest = await readManifest(source, parseCid(entry.manifest).digest, damageContext)
-    return assemble(ctx, stored, entry, manifest, source, resources, skipped)
+    const { digest } = parseCid(entry.manifest)
+    const peeked = await peekManifest(packs, head, entry, digest)
+    const first = peeked === null ? source : { ...source, read: readOr(source, digest, peeked) }
+    const manifest = await readManifest(first, digest, damageContext)
+    return assemble(ctx, stored, entry, manifest, source, resources, skipped, failures.length)
   } catch (error) {
     await release(resources)
     throw error
   }
+}
+
+/** Blocks of a pack from which on reading its index takes longer than a few small reads. */
+const PEEK_BLOCKS_MIN = 4096
+
+/** The manifest's block, where its pack is large. An engine that is restored from an image needs nothing else of it. */
+async function peekManifest(
+  packs: readonly OpenPack[],
+  { packs: known }: Head,
+  entry: HeadSnapshot,
+  digest: Uint8Array,
+): Promise<Uint8Array | null> {
+  const named = known.find(({ id }) => id === entry.pack)
+  const pack = packs.find(({ name }) => name === named?.name)
+  if (named === undefined || pack === undefined || named.blocks < PEEK_BLOCKS_MIN) return null
+  return await peekBlock(pack, digest)
+}
+
+function readOr(source: BlockSource, known: Uint8Array, block: Uint8Array): BlockSource['read'] {
+  return async (digest, damageContext) =>
+    digestsEqual(digest, 0, known, 0) ? block : await source.read(digest, damageContext)
 }
 
 /** The other packs of the store may hold a good copy of a block that is bad here. */
@@ -236,6 +264,7 @@ function assemble(
   source: BlockSource,
   resources: Resources,
   skipped: readonly SkippedSnapshot[],
+  packsMissing: number,
 ): OpenedSnapshot {
   let damage: HoldfastError | null = null
   let reading = 0
@@ -297,6 +326,18 @@ function assemble(
     for await (const _part of snapshot.blob(name).stream(options)) options.signal?.throwIfAborted()
   }
 
+  function warnOfBadPacks(): void {
+    const bad = badPacks(ctx, stored.head, entry)
+    if (packsMissing === 0 && bad.length === 0) return
+    ctx.warn({
+      code: 'IMAGE_ALONE',
+      message:
+        `${ctx.storage.location}: the engine of snapshot ${entry.sequence} was restored from its image, and blobs of it are damaged ` +
+        `(${packsMissing} packs cannot be opened, ${bad.length} have blocks that are known to be bad): persist it again soon`,
+      details: { sequence: entry.sequence, packsMissing, packs: bad },
+    })
+  }
+
   async function dispose(): Promise<void> {
     if (resources.disposed) return
     resources.disposed = true
@@ -327,12 +368,20 @@ function assemble(
     directory: (name) => createBlobDirectory(ctx.fs, name, blobs),
     damage: () => damage,
     check,
+    warnOfBadPacks,
     dispose,
     [Symbol.asyncDispose]: dispose,
   }
   // On the context, not the snapshot: a blob that outlives the snapshot object still reads through it.
   forgotten.register(context, resources)
   return snapshot
+}
+
+/** Names of the packs of a snapshot in which blocks are known to be bad. */
+function badPacks(ctx: StoreContext, head: Head, { packs }: HeadSnapshot): string[] {
+  const recorded = new Set(head.damaged.map(({ pack }) => pack))
+  const names = head.packs.filter(({ id }) => packs.includes(id)).map(({ name }) => name)
+  return names.filter((name) => recorded.has(name) || ctx.badBlocks.noted.has(name))
 }
 
 export function blobNotFound(sequence: number, name: string, blobs: ReadonlyMap<string, unknown>): HoldfastError {

@@ -22,6 +22,8 @@ import { moveAside } from '../fs/move-aside.ts'
 import type { File, FileSystem } from '../fs/port.ts'
 import { sparseWriter } from '../fs/sparse.ts'
 import { listTemps, reapTemps, UNLOCKED_TEMP_AGE_MS } from '../fs/temps.ts'
+import { imageDigest, LOCK_SUFFIX } from './images.ts'
+import { TEMPS } from './work-home.ts'
 
 /** Blobs as plain read-only files, named by content. */
 export interface LocalFiles {
@@ -37,8 +39,8 @@ export interface LocalFiles {
       fill: (write: (views: readonly Uint8Array[], position: number) => Promise<void>) => Promise<void>
     },
   ): Promise<{ path: string; release(): Promise<void>; releaseSync(): void }>
-  /** CIDs laid out, or begun to be; and whether anything was ever in flight there. */
-  list(): Promise<{ cids: string[]; temps: boolean }>
+  /** CIDs laid out, or begun to be; the digests of images; and whether anything was ever in flight there. */
+  list(): Promise<{ cids: string[]; images: string[]; temps: boolean }>
   /** Deletes a file unless somebody uses it. */
   remove(cid: string): Promise<boolean>
   /** Removes what processes left that died while they laid out a file. */
@@ -57,9 +59,6 @@ interface LocalFilesOptions {
   /** `directory` is in a store's own directory, so it must not be a link to elsewhere; default false. */
   insideStore?: boolean
 }
-
-const LOCK_SUFFIX = '.lock'
-const TEMPS = '.tmp'
 
 type HeldFile = Awaited<ReturnType<LocalFiles['use']>>
 type Verify = (read: (target: Uint8Array, position: number) => Promise<number>) => Promise<boolean>
@@ -201,15 +200,16 @@ export function createLocalFiles(options: LocalFilesOptions): LocalFiles {
         const entries = await fs.readdir(directory)
         // What a link leads to is not ours to delete.
         if (insideStore && entries.length > 0 && (await lstatOrNull(fs, directory))?.kind === 'link') {
-          return { cids: [], temps: false }
+          return { cids: [], images: [], temps: false }
         }
         const files = entries.filter(({ kind }) => kind === 'file').map(({ name }) => name)
         // A lock alone was left by one who died before the file was there.
         const cids = files.map((name) => (name.endsWith(LOCK_SUFFIX) ? name.slice(0, -LOCK_SUFFIX.length) : name))
         const temps = entries.some(({ name }) => name === TEMPS)
-        return { cids: [...new Set(cids.filter(isCid))], temps }
+        const images = new Set(files.flatMap((name) => imageDigest(name) ?? []))
+        return { cids: [...new Set(cids.filter(isCid))], images: [...images], temps }
       } catch (error) {
-        if (isMissing(error)) return { cids: [], temps: false }
+        if (isMissing(error)) return { cids: [], images: [], temps: false }
         throw ioError(error, `listing ${directory}`)
       }
     },

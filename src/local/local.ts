@@ -11,10 +11,13 @@ import { withSyncCalls } from '../fs/node.ts'
 import type { FileSystem } from '../fs/port.ts'
 import { createWorkDirectory, removeTree, type WorkDirectory } from '../fs/temps.ts'
 import { createLocalFiles, type LocalFiles } from './files.ts'
+import { createImages, type Images } from './images.ts'
 
 export interface Local {
   /** Blobs laid out as plain files; null where that is not possible. */
   readonly files: LocalFiles | null
+  /** Files of native engines, kept beside their blobs; null where that is not possible. */
+  readonly images: Images | null
   /** A directory for a source that can only save into a path. */
   workDirectory(): Promise<WorkDirectory>
   /**
@@ -55,6 +58,8 @@ export function localBesideStore({ fs, directory, lock, readOnly, filesDir }: Lo
   const warmFiles = createLocalFiles({ ...options, fs: withSyncCalls(fs) })
   let listedMs = Number.NEGATIVE_INFINITY
 
+  const { insideStore, readOnly: onlyRead } = options
+  const images = createImages({ fs, directory: at, store: insideStore ? directory : null, readOnly: onlyRead })
   async function workDirectory(): Promise<WorkDirectory> {
     const tmp = join(directory, 'tmp')
     await makeDirectory(fs, tmp, 0o700)
@@ -62,6 +67,8 @@ export function localBesideStore({ fs, directory, lock, readOnly, filesDir }: Lo
   }
 
   return {
+    // Without locks nobody knows who uses one, and none could ever be removed.
+    images: lock || onlyRead ? images : null,
     files: {
       ...files,
       async list() {
@@ -92,6 +99,7 @@ async function isStoreOrEmpty(fs: FileSystem, directory: string): Promise<boolea
 export function localScratch(fs: FileSystem): Local {
   const scratch = join(tmpdir(), `holdfast-memory-${process.pid}-${randomBytes(8).toString('hex')}`)
   return {
+    images: null,
     files: createLocalFiles({
       fs,
       directory: join(scratch, 'files'),

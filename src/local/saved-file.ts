@@ -1,7 +1,8 @@
 // A file that a native engine saved, to be read; and one made for an engine that loads from a path.
 // On POSIX a file that was saved loses its name as soon as it is open.
 
-import { closeSync, fstatSync, openSync, read, readdirSync, readFileSync, write } from 'node:fs'
+import { close, closeSync, fstatSync, openSync, read, readdirSync, readFileSync, write } from 'node:fs'
+import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { HoldfastError, isHoldfastError } from '../errors.ts'
@@ -9,30 +10,95 @@ import { ioError } from '../fs/io.ts'
 import { attemptSync, LOCK_FILE, makeDirectory, remove } from './private-directory.ts'
 
 /** Bytes read or written at a time. */
-export const STEP_BYTES = 4 * 1024 * 1024
+const STEP_BYTES = 4 * 1024 * 1024
 
-/** A file that an engine saved, to be read. */
-export interface SavedFile {
+/** The bytes of a file. */
+export interface FileBytes {
   readonly size: number
   /** Fills `target` from `position`; fewer bytes only at the end of the file. */
   read(target: Uint8Array, position: number): Promise<number>
+}
+
+/** A file that an engine saved, to be read. */
+export interface SavedFile extends FileBytes {
   /** Waits for reads in flight, then removes the file. */
   release(): Promise<void>
 }
 
+/** A file that an engine saved, under a name until it is released or moved. */
+export interface NamedFile extends SavedFile {
+  readonly path: string
+  /** Gives up the name, so that nothing is left of it when the process is killed. Not on Windows, where an open file has one. */
+  hide(): void
+  /** As `release`, and leaves the file where it is. */
+  close(): Promise<void>
+}
+
+/** A directory of this process's own, for one file. */
+export interface Home {
+  path: string
+  /** It is where the system has its temporary files, and nobody said so. */
+  isSystems: boolean
+  /** Removes it with everything in it. Best effort. */
+  discard(): void
+  /** The same off the main thread: to give back the pages of a large file takes 10 ms for each 20 MB. */
+  remove(): Promise<void>
+}
+
+const SAVED = 'saved'
+
 const readAt = promisify(read)
 const writeAt = promisify(write)
+const closed = promisify(close)
 
-/** Lets `save` write a file at once, and opens it. */
-export function captureFile(directory: string | undefined, save: (path: string) => void): SavedFile {
-  const home = makeHome(directory)
-  try {
-    save(join(home, 'saved'))
-    return openSaved(home)
-  } catch (error) {
-    remove(home)
-    throw temporary(directory, saveFailed(error, home))
+/** In the directory for temporary files. */
+export function privateHome(directory: string | undefined): Home {
+  const path = advise(directory, () => makeDirectory(directory))
+  return {
+    path,
+    isSystems: directory === undefined,
+    discard: () => remove(path),
+    async remove() {
+      await rm(join(path, SAVED), { force: true }).catch(() => undefined)
+      remove(path)
+    },
   }
+}
+
+/**
+ * Lets `save` write a file, and opens it. Calls `save` at once.
+ *
+ * @throws SOURCE_FAILED when it fails, answers false, or writes anything but one file; then there is nothing left
+ */
+export function saveInto(home: Home, save: (path: string) => unknown): NamedFile | Promise<NamedFile> {
+  function failed(error: unknown): never {
+    home.discard()
+    throw temporary(home, saveFailed(error, home.path))
+  }
+  function opened(answer: unknown): NamedFile {
+    if (answer === false) throw new Error('it answered false')
+    return openSaved(home)
+  }
+  try {
+    const answer = save(join(home.path, SAVED))
+    if (!isThenable(answer)) return opened(answer)
+    return Promise.resolve(answer).then(opened).catch(failed)
+  } catch (error) {
+    return failed(error)
+  }
+}
+
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return typeof (value as { then?: unknown } | null | undefined)?.then === 'function'
+}
+
+/** Lets `save` write a file at once, and opens it; it has no name as soon as it is open. */
+export function captureFile(directory: string | undefined, save: (path: string) => void): SavedFile {
+  const file = saveInto(privateHome(directory), (path) => {
+    save(path)
+  }) as NamedFile
+  file.hide()
+  return file
 }
 
 /** The same for what saves by and by. */
@@ -40,37 +106,39 @@ export async function captureFileLater(
   directory: string | undefined,
   save: (path: string) => Promise<void>,
 ): Promise<SavedFile> {
-  const home = makeHome(directory)
+  const home = privateHome(directory)
   try {
-    await save(join(home, 'saved'))
-    return openSaved(home)
+    await save(join(home.path, SAVED))
+    const file = openSaved(home)
+    file.hide()
+    return file
   } catch (error) {
-    remove(home)
+    home.discard()
     // Others are what the adapter says of the engine.
     throw /SQLITE|^E(NOSPC|DQUOT|ROFS|FBIG|IO)$/.test((error as NodeJS.ErrnoException | null)?.code ?? '')
-      ? temporary(directory, saveFailed(error, home))
+      ? temporary(home, saveFailed(error, home.path))
       : error
   }
 }
 
 /** The bytes of a small file that `save` writes at once. */
 export function captureBytes(directory: string | undefined, save: (path: string) => void): Buffer {
-  const home = makeHome(directory)
+  const home = privateHome(directory)
   try {
-    save(join(home, 'saved'))
-    assertOneFile(home)
-    return attemptSync('reading', join(home, 'saved'), (path) => readFileSync(path))
+    save(join(home.path, SAVED))
+    assertOneFile(home.path)
+    return attemptSync('reading', join(home.path, SAVED), (path) => readFileSync(path))
   } catch (error) {
-    throw temporary(directory, saveFailed(error, home))
+    throw temporary(home, saveFailed(error, home.path))
   } finally {
-    remove(home)
+    home.discard()
   }
 }
 
 /** What an engine writes beside its path would be lost, and perhaps is a part of it. */
 function assertOneFile(home: string): void {
   const names = attemptSync('reading', home, (path) => readdirSync(path))
-  const extra = names.filter((name) => name !== 'saved' && name !== LOCK_FILE)
+  const extra = names.filter((name) => name !== SAVED && name !== LOCK_FILE)
   if (extra.length === 0) return
   throw new HoldfastError(
     'SOURCE_FAILED',
@@ -90,14 +158,10 @@ export function isTemporaryFailure(error: unknown): boolean {
   return typeof error === 'object' && error !== null && temporaryFailures.has(error)
 }
 
-/** Notes that the system's temporary directory may be at fault. Not where the caller gave a `directory`: nothing is written anywhere else. */
-function temporary(directory: string | undefined, error: unknown): unknown {
-  if (directory === undefined && isHoldfastError(error)) temporaryFailures.add(error)
+/** Notes that the system's temporary directory may be at fault. Not where the caller gave one: nothing is written anywhere else. */
+function temporary({ isSystems }: Pick<Home, 'isSystems'>, error: unknown): unknown {
+  if (isSystems && isHoldfastError(error)) temporaryFailures.add(error)
   return error
-}
-
-function makeHome(directory: string | undefined): string {
-  return advise(directory, () => makeDirectory(directory))
 }
 
 /** `work`, with what to do about a full or read-only disk of temporary files. */
@@ -111,9 +175,13 @@ export function advise<T>(directory: string | undefined, work: () => T): T {
 
 /** The error of a file in between, with what to do about it. `directory`: as the caller gave it. */
 export function advised(directory: string | undefined, error: unknown): unknown {
+  return advisedIn({ isSystems: directory === undefined }, error)
+}
+
+function advisedIn(home: Pick<Home, 'isSystems'>, error: unknown): unknown {
   if (!isHoldfastError(error, 'NO_SPACE', 'IO_FAILED')) return error
   const { code, message, details, cause } = error
-  return temporary(directory, new HoldfastError(code, `${message}. ${TEMPORARY_ADVICE}`, { details, cause }))
+  return temporary(home, new HoldfastError(code, `${message}. ${TEMPORARY_ADVICE}`, { details, cause }))
 }
 
 /** Engines do not look whether all of it was written. */
@@ -123,7 +191,7 @@ export function cutShort(directory: string | undefined, engine: string, size: nu
     `${engine} saved ${size} bytes of the ${expected} or more that its file says it has; is the disk of temporary files full? ${TEMPORARY_ADVICE}`,
     { details: { engine, size, expected } },
   )
-  return temporary(directory, error)
+  return temporary({ isSystems: directory === undefined }, error)
 }
 
 /** Engines say little of a disk that is full. */
@@ -136,13 +204,21 @@ function saveFailed(cause: unknown, home: string): unknown {
   )
 }
 
-function openSaved(home: string): SavedFile {
-  assertOneFile(home)
-  const file = attemptSync('reading', join(home, 'saved'), (path) => openSync(path, 'r'))
-  // Windows keeps the name for as long as the file is open, and the directory with it.
-  const nameless = process.platform !== 'win32'
-  if (nameless) remove(home)
+function openSaved(home: Home): NamedFile {
+  assertOneFile(home.path)
+  const path = join(home.path, SAVED)
+  const file = attemptSync('reading', path, () => openSync(path, 'r'))
   const reads = new Set<Promise<unknown>>()
+  let isOpen = true
+
+  async function finish(): Promise<void> {
+    if (!isOpen) return
+    isOpen = false
+    // A descriptor closed under a read may be somebody else's by the time that the read comes to it.
+    await Promise.allSettled(reads)
+    // A file without a name gives its pages back here.
+    await closed(file).catch(() => undefined)
+  }
 
   async function readFully(target: Uint8Array, position: number): Promise<number> {
     let filled = 0
@@ -155,10 +231,11 @@ function openSaved(home: string): SavedFile {
   }
 
   return {
+    path,
     size: fstatSync(file).size,
     async read(target, position) {
       const reading = readFully(target, position).catch((error: unknown) => {
-        throw ioError(error, `reading ${home}`, home)
+        throw ioError(error, `reading ${path}`, path)
       })
       reads.add(reading)
       try {
@@ -167,17 +244,19 @@ function openSaved(home: string): SavedFile {
         reads.delete(reading)
       }
     },
+    hide() {
+      if (process.platform !== 'win32') home.discard()
+    },
+    close: finish,
     async release() {
-      // A descriptor closed under a read may be somebody else's by the time that the read comes to it.
-      await Promise.allSettled(reads)
-      closeSync(file)
-      if (!nameless) remove(home)
+      await finish()
+      await home.remove()
     },
   }
 }
 
 /** The buffer is used again: a part is good until the next one is asked for. */
-export async function* wholeBytes(file: SavedFile): AsyncGenerator<Buffer> {
+export async function* wholeBytes(file: FileBytes): AsyncGenerator<Buffer> {
   const buffer = Buffer.allocUnsafe(Math.min(STEP_BYTES, file.size))
   for (let position = 0; position < file.size; ) {
     const got = await file.read(buffer, position)
@@ -187,36 +266,35 @@ export async function* wholeBytes(file: SavedFile): AsyncGenerator<Buffer> {
   }
 }
 
-/** Writes a file from `parts`, gives its path to `load`, and removes it. */
-export async function withFile<T>(
-  directory: string | undefined,
-  parts: AsyncIterable<Uint8Array>,
-  load: (path: string) => T | Promise<T>,
-): Promise<T> {
-  const home = makeHome(directory)
-  try {
-    const path = join(home, 'verified')
-    await writeFile(directory, path, parts)
-    return await load(path)
-  } finally {
-    remove(home)
-  }
+/** Writes a file from `parts` into `home`, and opens it. */
+export async function writeInto(home: Home, parts: AsyncIterable<Uint8Array>): Promise<NamedFile> {
+  await writeFile(home, join(home.path, SAVED), parts)
+  return openSaved(home)
 }
 
-async function writeFile(directory: string | undefined, path: string, parts: AsyncIterable<Uint8Array>): Promise<void> {
-  const file = advise(directory, () => attemptSync('writing', path, () => openSync(path, 'wx', 0o600)))
+async function writeFile(home: Home, path: string, parts: AsyncIterable<Uint8Array>): Promise<void> {
+  function failed(error: unknown): never {
+    throw advisedIn(home, ioError(error, `writing ${path}`, path))
+  }
+  const file = openNew(path, failed)
   try {
     let position = 0
     for await (const part of parts) {
       for (let at = 0; at < part.length; ) {
-        const { bytesWritten } = await writeAt(file, part, at, part.length - at, position).catch((error: unknown) => {
-          throw advised(directory, ioError(error, `writing ${path}`, path))
-        })
+        const { bytesWritten } = await writeAt(file, part, at, part.length - at, position).catch(failed)
         at += bytesWritten
         position += bytesWritten
       }
     }
   } finally {
     closeSync(file)
+  }
+}
+
+function openNew(path: string, failed: (error: unknown) => never): number {
+  try {
+    return openSync(path, 'wx', 0o600)
+  } catch (error) {
+    return failed(error)
   }
 }

@@ -22,7 +22,7 @@ import { planCompaction } from '../gc/plan-compaction.ts'
 import type { Policy } from '../history/keep.ts'
 import { mergeDamaged, nextHead } from '../history/next-head.ts'
 import { noteSave } from '../history/own-saves.ts'
-import type { WriteSession } from '../storage/port.ts'
+import type { PackSink, WriteSession } from '../storage/port.ts'
 import { commitShared } from './commit-shared.ts'
 import { coversOf, journalAfter } from './covers.ts'
 import { assertReusedIsGood, assertReusedIsReadable, scanDamagedPacks } from './damaged-packs.ts'
@@ -108,11 +108,27 @@ function openBlocks(
     revision: head.revision + 1,
     firstPackId: head.packs.reduce((largest, { id }) => Math.max(largest, id), 0) + 1,
     packBytesMax,
-    createPack: session.createPack,
+    createPack: async (revision) => makingRoom(ctx, await session.createPack(revision)),
   })
   const ids = new Map(head.packs.map(({ id, name }) => [name, id]))
   const dedup = createDedupWriter({ source, ids, damaged: [damaged, ctx.badBlocks.noted], writer })
   return { source, dedup, writer, damaged }
+}
+
+/** On a full disk the images go first: they can be made again. */
+function makingRoom({ local: { images } }: StoreContext, sink: PackSink): PackSink {
+  if (images === null) return sink
+  return {
+    ...sink,
+    async write(views, position) {
+      try {
+        await sink.write(views, position)
+      } catch (error) {
+        if (!isHoldfastError(error, 'NO_SPACE') || (await images.free()) === 0) throw error
+        await sink.write(views, position)
+      }
+    },
+  }
 }
 
 async function commit(
@@ -145,7 +161,7 @@ async function commit(
     const { blobs, manifest, encoded, total } = content
     const draft = { manifest, digest: encoded.digest, total, time, compaction }
     const made = await commitShared(ctx, session, head, blocks, { ...draft, ...request })
-    ctx.lastPersisted = { manifest, blobs }
+    ctx.lastPersisted = { manifest, blobs, metadata: request.metadata }
     const compacted = compaction?.movedBytes ?? 0
     const bytes = { total, written: made.writtenBytes - compacted, reused: dedup.reusedBytes, compacted }
     return { sequence: made.sequence, manifest, unchanged: false, dropped: made.dropped, blobs, bytes }
@@ -201,7 +217,7 @@ async function commit(
   ctx.badBlocks.clear()
   const newest = written.at(-1)
   if (newest !== undefined && last !== null) ctx.packCache.put(newest.name, last, newest.bytes)
-  ctx.lastPersisted = { manifest: content.manifest, blobs: content.blobs }
+  ctx.lastPersisted = { manifest: content.manifest, blobs: content.blobs, metadata: request.metadata }
   await cleanUpAfter(ctx, session, seen)
   await released
   const compacted = compaction?.movedBytes ?? 0
@@ -281,7 +297,9 @@ async function raiseCovers(
 ): Promise<boolean> {
   const covers = coversOf(ctx, head, sequence)
   if (covers === undefined) return false
-  if (current.covers?.journal === covers.journal && covers.sequence <= current.covers.sequence) return false
+  const before = current.covers
+  const isSame = before?.skips.length === covers.skips.length
+  if (before?.journal === covers.journal && covers.sequence <= before.sequence && isSame) return false
   const snapshots = head.snapshots.map((each) => (each === current ? { ...each, covers } : each))
   await session.swapHead(nextHead(head, { snapshots, journal: journalAfter(ctx, head, snapshots) }))
   await ctx.journal?.committed(covers.sequence, current.sequence, head.journal?.first ?? null)

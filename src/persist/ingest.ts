@@ -21,6 +21,7 @@ import { ingestBlob } from './pipeline.ts'
 import type { PreviousBlob } from './previous-blob.ts'
 import { assertUnchanged, goneSinceListed } from './source-directory.ts'
 import type { NamedSource } from './sources.ts'
+import { takeOver } from './take-over.ts'
 
 /** The blobs to ingest, and how. */
 export interface IngestRequest {
@@ -29,6 +30,8 @@ export interface IngestRequest {
   compress: boolean
   /** Called before and after: the state that the blobs are read from must not change meanwhile. */
   sourceVersion: (() => unknown) | undefined
+  /** Names of blobs that are known to be the same in the snapshot before. */
+  sameBlobs: ((current: { metadata: Record<string, unknown> }) => Iterable<string>) | undefined
   signal: AbortSignal
   onProgress: OnProgress | undefined
 }
@@ -47,8 +50,10 @@ export async function ingestBlobs(
   target: IngestTarget,
   request: IngestRequest,
 ): Promise<Map<string, BlobEntry>> {
-  const { sources, signal, onProgress, sourceVersion } = request
-  const previous = await previousBlobs(ctx, target.previous)
+  const { sources, signal, onProgress, sourceVersion, sameBlobs } = request
+  const current = await currentManifest(ctx, target.previous)
+  const previous = current?.blobs
+  const same = new Set(current === null ? [] : sameBlobs?.(current))
   const blobs = new Map<string, BlobEntry>()
   /** Files of directories, as they were when they were opened. */
   const opened = new Map<string, FileStat>()
@@ -56,6 +61,13 @@ export async function ingestBlobs(
   const before = await sourceVersion?.()
   for (const named of sources) {
     const chunking = named.chunking ?? request.chunking ?? content()
+    const there = same.has(named.name) ? previous?.get(named.name) : undefined
+    if (there !== undefined && isCutAlike(there, chunking, named.type)) {
+      if (await takeOver(ctx, { ...target, source: target.previous!.source }, there, signal)) {
+        blobs.set(named.name, there)
+        continue
+      }
+    }
     const reader = await openSource(ctx.fs, named, signal, () => ctx.local.workDirectory()).catch((error: unknown) => {
       throw named.directory === undefined ? error : goneSinceListed(error, named.directory, named.name)
     })
@@ -113,18 +125,19 @@ function warnOfFailures(warn: OnWarning, { chunks, reason }: CompressFailures): 
   })
 }
 
-type Blobs = ReadonlyMap<string, BlobEntry>
-
 /** Whether the store has a good copy of the block. A bad copy is noted and not reused. */
 export async function isReadable(source: BlockSource, digest: Uint8Array): Promise<boolean> {
   const damageContext = { code: 'SNAPSHOT_DAMAGED' as const, what: 'the snapshot before', details: {} }
   return (await unlessDamaged(() => source.read(digest, damageContext))) !== null
 }
 
-async function previousBlobs(ctx: StoreContext, previous: IngestTarget['previous']): Promise<Blobs | null> {
+async function currentManifest(
+  ctx: StoreContext,
+  previous: IngestTarget['previous'],
+): Promise<{ blobs: ReadonlyMap<string, BlobEntry>; metadata: Record<string, unknown> } | null> {
   if (previous === null) return null
   const known = ctx.lastPersisted
-  if (known?.manifest === previous.snapshot.manifest) return known.blobs
+  if (known?.manifest === previous.snapshot.manifest) return known
   const { snapshot, source } = previous
   return await unlessDamaged(async () => {
     const damageContext = {
@@ -132,7 +145,7 @@ async function previousBlobs(ctx: StoreContext, previous: IngestTarget['previous
       what: `snapshot ${snapshot.sequence}`,
       details: { sequence: snapshot.sequence },
     }
-    return (await readManifest(source, parseCid(snapshot.manifest).digest, damageContext)).blobs
+    return await readManifest(source, parseCid(snapshot.manifest).digest, damageContext)
   })
 }
 
@@ -182,6 +195,10 @@ async function unlessDamaged<T>(read: () => Promise<T>): Promise<T | null> {
     if (!isDamage(error)) throw error
     return null
   }
+}
+
+function isCutAlike(entry: BlobEntry, chunking: Chunking, type: string | undefined): boolean {
+  return sameChunking(entry.chunking, chunking) && entry.type === type
 }
 
 function sameChunking(a: Chunking, b: Chunking): boolean {

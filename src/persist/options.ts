@@ -32,6 +32,11 @@ export interface PersistOptions {
   expectedHead?: number | null | undefined
   /** Called before and after the blobs are read; another answer is `SOURCE_CHANGED` and nothing is committed. */
   sourceVersion?: (() => unknown) | undefined
+  /**
+   * Called with the current snapshot, once nobody else writes: names of blobs that are known to be the same there. They are taken from it
+   * unread, unless they were cut otherwise, or a block of them is missing or known to be bad. What it answers is not checked.
+   */
+  sameBlobs?: ((current: { metadata: Record<string, unknown> }) => Iterable<string>) | undefined
   /** How long to wait for another writer, in ms; default 30,000. */
   lockWaitMs?: number | undefined
   /** Rejects with `signal.reason`; nothing is committed. */
@@ -51,6 +56,7 @@ export const PERSIST_OPTIONS: OptionTable<PersistOptions> = {
   keepLast: 'any',
   expectedHead: 'head',
   sourceVersion: 'function',
+  sameBlobs: 'function',
   lockWaitMs: 'ms',
   signal: 'signal',
   onProgress: 'function',

@@ -67,6 +67,7 @@ export async function persist(
         chunking: options.chunking,
         compress,
         sourceVersion: options.sourceVersion,
+        sameBlobs: options.sameBlobs,
         metadata,
         watermark,
         message: options.message,

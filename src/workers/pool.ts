@@ -4,6 +4,7 @@ import { availableParallelism } from 'node:os'
 import { Worker } from 'node:worker_threads'
 import { clock } from '../clock.ts'
 import { blake3Implementation } from '../format/blake3.ts'
+import type { Cut, CutJob, Joined, JoinJob } from '../format/columns.ts'
 import { zstdModule } from '../format/compression.ts'
 import type { ZstdModule } from '../format/libzstd.ts'
 import { addressSpaceBytes, resolveNative } from '../native.ts'
@@ -36,7 +37,13 @@ export interface Pool {
   close(arena: Arena): void
 }
 
-type GivenResult<Asked extends GivenJob> = Asked extends CheckJob ? Checked : number
+type GivenResult<Asked extends GivenJob> = Asked extends CheckJob
+  ? Checked
+  : Asked extends CutJob
+    ? Cut
+    : Asked extends JoinJob
+      ? Joined
+      : number
 
 type Result<Asked extends Job | CompressJob> = Asked extends CompressJob ? Compressed : number
 
@@ -131,7 +138,7 @@ function createPool(size: number): Pool {
       eval: true,
       name: 'holdfast',
       workerData: {
-        blake3Path: resolveNative('@napi-rs/blake-hash'),
+        blake3Path: blake3Implementation().path ?? resolveNative('@napi-rs/blake-hash'),
         wasm: Buffer.from(GEAR_WASM, 'base64'),
       } satisfies WorkerData,
       // The host's flags (loaders, inspectors, memory limits) are not meant for the workers.

@@ -4,17 +4,20 @@
 import { clock } from '../clock.ts'
 import { SEGMENT_BYTES } from '../format/limits.ts'
 
-/** Memory for the parts of one blob. */
+/** Memory for parts that are made in turn. */
 interface SharedParts {
-  /** Memory for the next part; that of the part before the last is used again. */
+  /** Memory for the next part, with `HEADROOM_BYTES` in front of it that are nobody's. That of the part three before is used again. */
   take(bytes: number): Uint8Array
   release(): void
 }
 
-/** One part is in use, and the next one is read. */
-const PARTS = 2
+/** What is left of a part may be put in front of the next one, so that both are in one piece. */
+export const HEADROOM_BYTES = 64 * 1024
+
+/** One part is in use, with the one before it, and the next one is made. */
+const PARTS = 3
 /** More are not kept. */
-const KEPT_MAX = 16
+const KEPT_MAX = 24
 const KEPT_MS = 5_000
 
 let kept: SharedArrayBuffer[] = []
@@ -28,11 +31,12 @@ export function borrowShared(): SharedParts {
       const n = turn++ % PARTS
       // The ends of a range are read by whole chunks, which may make them longer than a segment.
       if (bytes > SEGMENT_BYTES) return new Uint8Array(new SharedArrayBuffer(bytes))
-      own[n] ??= kept.pop() ?? new SharedArrayBuffer(SEGMENT_BYTES)
-      return new Uint8Array(own[n], 0, bytes)
+      own[n] ??= kept.pop() ?? new SharedArrayBuffer(HEADROOM_BYTES + SEGMENT_BYTES)
+      return new Uint8Array(own[n], HEADROOM_BYTES, bytes)
     },
     release() {
       kept.push(...own.filter((memory) => memory !== undefined).slice(0, KEPT_MAX - kept.length))
+      own.length = 0
       clock.stopTimer(forgetting)
       forgetting = clock.startTimer(() => {
         kept = []

@@ -4,6 +4,7 @@
 import { createRequire } from 'node:module'
 import { parentPort, workerData } from 'node:worker_threads'
 import { useCompressor, useDecompressor, zstdIsNative } from '../format/codec.ts'
+import { type Cut, type CutJob, cutColumn, type Joined, type JoinJob, joinColumns } from '../format/columns.ts'
 import type { ZstdModule } from '../format/libzstd.ts'
 import { type Compressed, type CompressJob, compressChunks, type DecompressJob, decompressFrames } from './frames.ts'
 import { type Job, runJob, type Tools } from './jobs.ts'
@@ -23,7 +24,7 @@ const arenas = new Map<number, Tools>()
 let zstd: ZstdModule | null = null
 
 /** Jobs that bring their memory. */
-export type GivenJob = DecompressJob | CheckJob
+export type GivenJob = DecompressJob | CheckJob | CutJob | JoinJob
 
 export type ToWorker =
   | { open: number; memory: SharedMemory }
@@ -32,7 +33,7 @@ export type ToWorker =
   | { zstd: ZstdModule }
   | { id: number; arena: number; job: Job | CompressJob }
   | { id: number; job: GivenJob }
-export type FromWorker = { id: number; result: number | Compressed | Checked } | { id: number; error: string }
+export type FromWorker = { id: number; result: Answer['result'] } | { id: number; error: string }
 
 parentPort!.on('message', (message: ToWorker) => {
   if ('open' in message) {
@@ -65,7 +66,7 @@ function answer(id: number, work: () => Answer): void {
 }
 
 interface Answer {
-  result: number | Compressed | Checked
+  result: number | Compressed | Checked | Cut | Joined
   /** Transferred, not copied. */
   moved: Uint8Array[]
 }
@@ -78,7 +79,10 @@ function work(job: Job | CompressJob, tools: Tools): Answer {
 }
 
 function given(job: GivenJob): Answer {
-  return job.kind === 'check' ? check(job) : decompress(job)
+  if (job.kind === 'check') return check(job)
+  if (job.kind === 'cut-column') return { result: cutColumn(job), moved: [] }
+  if (job.kind === 'join-columns') return { result: joinColumns(job), moved: [] }
+  return decompress(job)
 }
 
 function check(job: CheckJob): Answer {

@@ -63,6 +63,7 @@ const METHODS: Record<string, { table: object; flags: Record<string, string | nu
       keep: 'keepDaily',
       // A function of the program that owns the source.
       sourceVersion: null,
+      sameBlobs: null,
     },
   },
   forget: { table: FORGET_OPTIONS, flags: {} },

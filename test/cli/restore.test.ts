@@ -107,7 +107,7 @@ test('the file of an engine is put together of its columns, without the engine',
   const restore = ['restore', '--engine', '-o', target, '-s', store, '--json']
   const { document } = await done(restore)
   expect(readFileSync(target)).toEqual(usearchFile(3))
-  expect(document).toMatchObject({ file: target, bytes: usearchFile(3).length, engine: { name: 'usearch', layout: 1 } })
+  expect(document).toMatchObject({ file: target, bytes: usearchFile(3).length, engine: { name: 'usearch', layout: 2 } })
   expect(await holdfast(restore)).toMatchObject({ exit: 15, failure: { code: 'TARGET_EXISTS' } })
   await done([...restore, '--overwrite'])
 })

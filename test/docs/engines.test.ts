@@ -24,7 +24,9 @@ const surroundings = `
 import type MiniSearch from 'minisearch'
 import type { Store } from 'holdfast'
 import type { EngineAdapter } from 'holdfast/engines'
+import type { UsearchLike } from 'holdfast/engines/usearch'
 declare global {
+  const Index: new (options: { dimensions: number; metric: string }) => UsearchLike
   const store: Store
   const adapter: EngineAdapter<MiniSearch>
   const engine: MiniSearch
@@ -37,6 +39,8 @@ declare global {
   function apply(engine: MiniSearch, change: string): void
   class MyEngine {
     toBytes(): Uint8Array
+    save(path: string): void
+    static load(path: string): MyEngine
     static fromBytes(bytes: Uint8Array): MyEngine
     search(text: string): string[]
   }

@@ -105,7 +105,8 @@ else {
     for (let n = 0; n < 10; n++) index.addPoint(vector(n, DIM), n)
     index.markDelete(4)
     const store = memory()
-    const adapter = hnswlib(HierarchicalNSW, { space: 'l2', dim: DIM, allowReplaceDeleted: true })
+    const told = { space: 'l2', dim: DIM } as const
+    const adapter = hnswlib(HierarchicalNSW, { ...told, allowReplaceDeleted: true })
     await persistEngine(store, adapter, index)
     const { engine } = (await restoreEngine(store, adapter))!
     // There is room for ten.

@@ -4,9 +4,9 @@ import { writeFileSync } from 'node:fs'
 import { Readable } from 'node:stream'
 import { describe, expect, test, vi } from 'vitest'
 import { type Alongside, persistEngine } from '../../src/engines/adapter.ts'
-import { plain } from '../../src/engines/plain.ts'
+import { type PlainOptions, plain } from '../../src/engines/plain.ts'
 import { memory } from '../../src/index.ts'
-import { captureBytes, captureFile } from '../../src/local/saved-file.ts'
+import { captureBytes, privateHome, saveInto } from '../../src/local/saved-file.ts'
 import { rejects } from '../support/rejects.ts'
 
 const adapter = plain({ name: 'mine', save: () => Buffer.from('engine'), restore: async () => ({}) })
@@ -90,6 +90,25 @@ describe('a save that awaits', () => {
     const quiet = plain({ name: 'mine', save: async () => 'x', restore: async () => ({}) })
     await persistEngine(memory(), quiet, {})
   })
+
+  test('only for the file that the engine saves at once is taken; later, or with blobs beside it, it is refused', async () => {
+    const into = (path: string): void => writeFileSync(path, 'x')
+    const saving = (save: PlainOptions<object>['save']): Promise<unknown> =>
+      persistEngine(memory(), plain({ name: 'mine', save, restore: async () => ({}) }), {})
+    await saving((_, { saveFile }) => saveFile(into))
+    await saving(async (_, { saveFile }) => ({ blobs: {}, file: await saveFile(into) }))
+    await rejects(
+      saving(async (_, { saveFile }) => {
+        await Promise.resolve()
+        return await saveFile(into)
+      }),
+      'SOURCE_FAILED',
+    )
+    await rejects(
+      saving(async (_, { saveFile }) => ({ file: await saveFile(into), blobs: { beside: 'x' } })),
+      'SOURCE_FAILED',
+    )
+  })
 })
 
 test('an asynchronous save of an engine that changes meanwhile is SOURCE_CHANGED, by its revision', async () => {
@@ -115,9 +134,7 @@ test('an engine that writes a second file beside its path is refused by name', (
     writeFileSync(path, 'x')
     writeFileSync(`${path}.meta`, 'x')
   }
-  for (const capture of [captureFile, captureBytes]) {
-    expect(() => capture(undefined, two)).toThrow(
-      expect.objectContaining({ code: 'SOURCE_FAILED', details: { files: ['saved.meta'] } }),
-    )
+  for (const capture of [() => saveInto(privateHome(undefined), two), () => captureBytes(undefined, two)]) {
+    expect(capture).toThrow(expect.objectContaining({ code: 'SOURCE_FAILED', details: { files: ['saved.meta'] } }))
   }
 })

@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url'
 import { expect, onTestFinished, test, vi } from 'vitest'
 import { nodeFileSystem } from '../../src/fs/node.ts'
 import { makeDirectory, remove } from '../../src/local/private-directory.ts'
-import { captureBytes, captureFile, captureFileLater, withFile } from '../../src/local/saved-file.ts'
+import { captureBytes, captureFileLater, privateHome, saveInto, writeInto } from '../../src/local/saved-file.ts'
 import { scratch } from '../support/scratch.ts'
 
 const script = fileURLToPath(new URL('scratch-child.mjs', import.meta.url))
@@ -91,13 +91,16 @@ test('a disk of temporary files that is full or cannot be written is told with t
   const told = { message: expect.stringMatching(/temporaryDirectory with room for the whole index, or set TMPDIR/) }
   const parts = (async function* () {})()
   for (const [code, work] of [
-    ['IO_FAILED', async () => captureFile(file, () => undefined)],
-    ['IO_FAILED', () => withFile(file, parts, () => undefined)],
+    ['IO_FAILED', async () => privateHome(file)],
+    [
+      'IO_FAILED',
+      () => writeInto({ path: file, isSystems: true, discard: () => undefined, remove: async () => undefined }, parts),
+    ],
     // What an engine throws, which is not the system's.
     [
       'SOURCE_FAILED',
       async () =>
-        captureFile(directory, () => {
+        saveInto(privateHome(directory), () => {
           throw new TypeError('Failed to serialize into stream')
         }),
     ],

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import { afterAll, describe, expect, test } from 'vitest'
-import { persistEngine, restoreEngine } from '../../src/engines/adapter.ts'
+import { persistEngine, restoreEngine, type SaveContext } from '../../src/engines/adapter.ts'
 import { engineConformance } from '../../src/engines/conformance.ts'
 import { type SqliteAdapterOptions, type SqliteLike, sqlite } from '../../src/engines/sqlite.ts'
 import { memory } from '../../src/index.ts'
@@ -288,7 +288,10 @@ describe.each(Object.entries(drivers))('%s', (_name, { open, options }) => {
       const adapter = sqlite(open, options)
       const store = memory()
       await persistEngine(store, adapter, database)
-      const atOnce = { ...adapter, save: (engine: Database) => adapter.save(engine, { attempt: 2 }) }
+      const atOnce = {
+        ...adapter,
+        save: (engine: Database, context: SaveContext) => adapter.save(engine, { ...context, attempt: 2 }),
+      }
       expect(await persistEngine(store, atOnce, database)).toMatchObject({ unchanged: true })
       database.close()
     },

@@ -3,7 +3,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { afterAll, expect, test } from 'vitest'
-import { persistEngine, restoreEngine } from '../../src/engines/adapter.ts'
+import { persistEngine, restoreEngine, type SaveContext } from '../../src/engines/adapter.ts'
+import { autosave } from '../../src/engines/autosave.ts'
 import { engineConformance } from '../../src/engines/conformance.ts'
 import { type UsearchLike, type UsearchOptions, usearch } from '../../src/engines/usearch.ts'
 import { memory } from '../../src/index.ts'
@@ -140,14 +141,35 @@ else {
     add(index, 0, 10)
     const older = {
       ...adapter,
-      save: async (engine: Index) => ({
-        ...(await adapter.save(engine, { attempt: 1 })),
+      version: '1.9.0',
+      save: async (engine: Index, context: SaveContext) => ({
+        ...(await adapter.save(engine, context)),
         metadata: { fileVersion: [1, 9, 0] },
       }),
     }
     await persistEngine(store, older, index)
     await expect(restoreEngine(store, adapter)).rejects.toMatchObject({ code: 'ENGINE_MISMATCH' })
     await expect(restoreEngine(store, adapter)).rejects.toThrow('version 1.9.0')
+  })
+
+  test('a view is of the image, answers as the index does, and cannot be changed', async () => {
+    const path = join(mkdtempSync(join(scratch, 'view-')), 'store')
+    const index = new Index(options)
+    add(index, 0, 500)
+    await persistEngine(path, usearch(Index, options), index)
+    const adapter = usearch(Index, options, { view: true })
+    const restored = (await restoreEngine(path, adapter))!
+    await restored.dispose()
+    const answersOf = (each: Index): unknown => each.search(vectorOf(-1), 10, 1)
+    expect(answersOf(restored.engine)).toEqual(answersOf(index))
+    expect(() => add(restored.engine, 1000, 1)).toThrow('immutable')
+    expect(() => restored.engine.remove(3n)).toThrow('immutable')
+    expect(() => autosave(path, adapter, restored.engine)).toThrow('cannot be changed')
+    // The image is held, whatever is saved meanwhile.
+    add(index, 500, 1)
+    await persistEngine(path, usearch(Index, options), index)
+    expect(restored.engine.size()).toBe(500)
+    expect(readdirSync(join(path, 'files')).filter((name) => name.endsWith('.image'))).toHaveLength(2)
   })
 
   test('leaves no temporary file behind, whether saving and restoring succeed or fail', async () => {

@@ -19,7 +19,8 @@ import { createReachableCache } from '../../src/blocks/reachable-cache.ts'
 import type { StoreContext } from '../../src/blocks/store-context.ts'
 import { clock } from '../../src/clock.ts'
 import { isHoldfastError } from '../../src/errors.ts'
-import { type Head, parseHead, revisionOfKey } from '../../src/format/head.ts'
+import { type Head, parseHead } from '../../src/format/head.ts'
+import { revisionOfKey } from '../../src/format/pack-key.ts'
 import { nodeFileSystem } from '../../src/fs/node.ts'
 import { collectGivenUp } from '../../src/history/collect-given-up.ts'
 import type { Snapshot } from '../../src/load/snapshot.ts'
@@ -35,6 +36,7 @@ const STEPS_MAX = 20_000
 const TURNS_MAX = 1_000
 const local: Local = {
   files: null,
+  images: null,
   workDirectory: () => Promise.reject(new Error('no work directory here')),
   room: async () => null,
   close: async () => undefined,

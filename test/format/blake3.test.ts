@@ -28,7 +28,7 @@ test('gives the digests of the official test vectors, with either implementation
 })
 
 test('both implementations agree on every length up to three BLAKE3 chunks, and on some long ones', () => {
-  expect(blake3Implementation()).toEqual({ name: 'native' })
+  expect(blake3Implementation().name).toBe('native')
   const input = pattern(1_100_000, 1)
   const lengths = Array.from({ length: 3 * 1024 + 2 }, (_, i) => i)
   for (const length of [...lengths, 4096, 16_383, 16_384, 16_385, 65_537, 262_144, 1_048_577]) {

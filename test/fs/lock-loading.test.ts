@@ -1,11 +1,12 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
-import { requireNative } from '../../src/native.ts'
+import { loadedLibc, requireNative } from '../../src/native.ts'
 import { systemError } from '../support/watched-disk.ts'
 
 // How the addon is found on machines that the tests do not run on. Each test loads `lock.ts` anew, which looks once.
 vi.mock('../../src/native.ts', async (original) => ({
   ...(await original<typeof import('../../src/native.ts')>()),
   requireNative: vi.fn(() => ({ tryLock: () => true })),
+  loadedLibc: vi.fn(() => null),
 }))
 
 const asked = () => vi.mocked(requireNative).mock.calls.map(([name]) => name)
@@ -45,6 +46,17 @@ describe('the lock addon', () => {
     expect(locksAvailable()).toEqual({ available: true })
     expect(asked()).toEqual(['fs-native-extensions'])
   })
+
+  test.runIf(process.platform === 'linux')(
+    'is chosen without a report where the system says what is mapped',
+    async () => {
+      const report = vi.spyOn(process.report!, 'getReport')
+      vi.mocked(loadedLibc).mockReturnValueOnce('musl')
+      expect((await load()).locksAvailable()).toEqual({ available: true })
+      expect(asked()).toEqual([`fs-native-extensions/prebuilds/linux-${process.arch}/fs-native-extensions.node`])
+      expect(report).not.toHaveBeenCalled()
+    },
+  )
 
   test('is never loaded on Deno', async () => {
     vi.stubGlobal('Deno', {})

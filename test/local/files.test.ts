@@ -109,7 +109,7 @@ test('a lock whose file was never made is found and removed, and nothing of the 
   mkdirSync(directory)
   for (const name of [LOCK, 'notes.txt', 'notes.txt.lock']) writeFileSync(join(directory, name), '')
   const shelf = localFilesIn(directory)
-  expect(await shelf.list()).toEqual({ cids: [CID], temps: false })
+  expect(await shelf.list()).toEqual({ cids: [CID], images: [], temps: false })
   expect(await shelf.remove(CID)).toBe(true)
   expect(readdirSync(directory).sort()).toEqual(['notes.txt', 'notes.txt.lock'])
 })

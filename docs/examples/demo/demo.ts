@@ -163,9 +163,13 @@ function writtenRow([name, { total, written }]: [string, Written]): string[] {
 
 type Blobs = Record<string, BlobInput>
 
+async function saveFile(): Promise<never> {
+  throw new Error('this engine saves no file of its own')
+}
+
 /** What the engine is saved as, in parts, and for comparison MiniSearch's own JSON. */
 async function partsOf(adapter: Adapter, engine: Engine): Promise<Record<string, Blobs>> {
-  const { blobs } = await adapter.save(engine, { attempt: 1 })
+  const { blobs } = await adapter.save(engine, { attempt: 1, saveFile })
   const { passages, vectors, ...text } = Object.fromEntries(Symbol.iterator in blobs ? blobs : Object.entries(blobs))
   const parts = { documents: { passages: passages! }, 'text index': text, json: { json: JSON.stringify(engine.text) } }
   return vectors === undefined ? parts : { ...parts, vectors: { vectors } }

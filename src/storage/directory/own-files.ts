@@ -27,6 +27,8 @@ interface SortedFiles {
 const FOLDERS = ['packs', 'tmp', 'files', 'quarantine', 'journal'] as const
 const JSON_FILES = ['STORE.json', 'HEAD.json', 'HEAD.prev.json']
 const LOCK = 'writer.lock'
+/** The file of an engine, or its lock. */
+const IMAGE = /^[0-9a-f]{64}\.image(\.lock)?$/
 /** The start of a writer's line in the lock file. */
 const LOCK_LINE = 'pid '
 /** The padded length of a writer's line in the lock file. */
@@ -102,6 +104,8 @@ const isOwnInside: Record<(typeof FOLDERS)[number], Judge> = {
     }
     // A laid-out file has its lock file beside it.
     if (kind !== 'file') return false
+    // Neither an image nor its lock is ever fsynced, so either may be there without the other.
+    if (IMAGE.test(name)) return true
     return name.endsWith('.lock') ? isCid(name.slice(0, -'.lock'.length)) : isCid(name) && beside.has(`${name}.lock`)
   },
   async quarantine(_fs, _path, { name, kind }) {
