@@ -37,6 +37,7 @@ const kinds = {
   LOCK_UNAVAILABLE: 'environment',
   NO_SNAPSHOT: 'environment',
   DECOMPRESSION_UNAVAILABLE: 'environment',
+  PACKAGE_MISSING: 'environment',
   // This version cannot do it.
   NOT_A_STORE: 'unsupported',
   VERSION_UNSUPPORTED: 'unsupported',
@@ -61,6 +62,7 @@ const kinds = {
   ENGINE_MISMATCH: 'input',
   ENGINE_VALUE_INVALID: 'input',
   SOURCE_FAILED: 'input',
+  CAR_INVALID: 'input',
   TARGET_EXISTS: 'input',
   LIMIT_EXCEEDED: 'input',
   COVERS_REQUIRED: 'input',

@@ -5,6 +5,9 @@ export type Progress =
   | { phase: 'compacting'; bytes: number; totalBytes: number }
   | { phase: 'committing' }
   | { phase: 'copying'; bytes: number; totalBytes: number }
+  | { phase: 'exporting'; bytes: number; totalBytes: number }
+  /** Of the file: its size is not known when it is a stream. */
+  | { phase: 'importing'; bytes: number; totalBytes: number | null }
   | { phase: 'verifying'; bytes: number; totalBytes: number }
   | { phase: 'loading'; blob: string; bytes: number; totalBytes: number }
 

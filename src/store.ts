@@ -23,6 +23,7 @@ import {
   untag,
 } from './history/history.ts'
 import { DEFAULT_POLICY, type Keep, policyOf } from './history/keep.ts'
+import { noteInside } from './inside.ts'
 import { LOAD_OPTIONS, type LoadOptions, load, type Restored, restore } from './load/load.ts'
 import { MATERIALIZE_OPTIONS, type Materialized, type MaterializeOptions, materialize } from './load/materialize.ts'
 import type { Snapshot, SnapshotInfo } from './load/snapshot.ts'
@@ -365,7 +366,9 @@ export function createStore({ storage, fs, local, journal, storageAt }: Place, o
     [Symbol.asyncDispose]: close,
   }
   noteRoom(store, local.room)
-  return withImages(store, local.images)
+  const all = withImages(store, local.images)
+  noteInside(all, { ctx, defaults, run })
+  return all
 
   function lockWait(request: { lockWaitMs?: number | undefined }): { lockWaitMs: number } {
     return { lockWaitMs: request.lockWaitMs ?? defaults.lockWaitMs }

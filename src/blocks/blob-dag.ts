@@ -6,7 +6,7 @@ import { type BlockId, CODEC_RAW } from '../format/cid.ts'
 import { decodeNode, type NodeChildren } from '../format/dag.ts'
 import { DAG_DEPTH_MAX, DIGEST_BYTES } from '../format/limits.ts'
 import type { BlockSource, DamageContext } from './block-source.ts'
-import { createDigestMap } from './digest-map.ts'
+import { createDigestMap, type DigestMap } from './digest-map.ts'
 
 /** Consecutive chunks of a blob: the children of one node. */
 export interface ChunkRun {
@@ -57,8 +57,11 @@ export async function* chunkRuns(
 /** Range reads need the same nodes again: the root always, a leaf often. A node takes at most 40 KB. */
 const NODES_CACHED = 32
 
+/** As much of a source as a walk needs. */
+export type NodeSource = Pick<BlockSource, 'read' | 'nodes'>
+
 /** Reads, verifies and decodes a node, or takes it from the cache. */
-async function readNode(source: BlockSource, digest: Uint8Array, damageContext: DamageContext): Promise<NodeChildren> {
+async function readNode(source: NodeSource, digest: Uint8Array, damageContext: DamageContext): Promise<NodeChildren> {
   const { nodes } = source
   const key = Buffer.from(digest.buffer, digest.byteOffset, DIGEST_BYTES).toString('latin1')
   const known = nodes.get(key)
@@ -74,31 +77,44 @@ interface WalkedNode {
   total: number
   /** Levels of nodes, including its own. */
   height: number
+  children: number
+}
+
+/** Nodes that were walked. Blobs that are walked with the same ones read each node once for all of them. */
+interface WalkedNodes {
+  /** Position in `facts`. */
+  numbers: DigestMap
+  facts: WalkedNode[]
+}
+
+export function createWalkedNodes(): WalkedNodes {
+  return { numbers: createDigestMap(), facts: [] }
 }
 
 /**
- * Checks everything that `docs/format.md` ("Blob DAG") demands of the nodes of a blob, and reports its chunks. Each
+ * Checks everything that `docs/format.md` ("Blob DAG") demands of the nodes of a blob, and reports its chunks. Nodes are read depth-first, in
+ * the order of their links, and chunks are reported with the node that lists them. Each
  * node is read once, however often it is named: a few nodes that name each other a thousand times stand for more chunks
  * than can be visited. So a chunk is reported once for each node that lists it, and not once for each of its places in
  * the blob.
  */
 export async function checkBlob(
-  source: BlockSource,
+  source: NodeSource,
   entry: BlobEntry,
   damageContext: DamageContext,
-  onChunks: (run: Pick<ChunkRun, 'count' | 'lengths' | 'digests'>) => void,
+  onChunks: (run: Pick<ChunkRun, 'count' | 'lengths' | 'digests'>) => void | Promise<void>,
+  { numbers, facts }: WalkedNodes = createWalkedNodes(),
 ): Promise<void> {
   if (entry.root.codec === CODEC_RAW) {
-    onChunks({ count: 1, lengths: Float64Array.of(entry.size), digests: entry.root.digest })
+    await onChunks({ count: 1, lengths: Float64Array.of(entry.size), digests: entry.root.digest })
     return
   }
-  const numbers = createDigestMap()
-  const walked: WalkedNode[] = []
-  await walk(entry.root.digest, entry.size, 1)
+  const root = await walk(entry.root.digest, entry.size, 1)
+  if (root.children < 2) throw disagrees(damageContext, 'its root has a single child')
 
   async function walk(digest: Uint8Array, size: number, depth: number): Promise<WalkedNode> {
     const number = numbers.get(digest, 0)
-    const node = number === -1 ? await walkNew(digest, depth) : walked[number]!
+    const node = number === -1 ? await walkNew(digest, depth) : facts[number]!
     if (node.total !== size) {
       throw disagrees(damageContext, `a node holds ${node.total} bytes where its parent says ${size}`)
     }
@@ -109,18 +125,17 @@ export async function checkBlob(
   async function walkNew(digest: Uint8Array, depth: number): Promise<WalkedNode> {
     if (depth > DAG_DEPTH_MAX) throw tooDeep(damageContext)
     const node = await readNode(source, digest, damageContext)
-    if (depth === 1 && node.count < 2) throw disagrees(damageContext, 'its root has a single child')
     let height = 1
-    if (node.codec === CODEC_RAW) onChunks(node)
+    if (node.codec === CODEC_RAW) await onChunks(node)
     else {
       for (let i = 0; i < node.count; i++) {
         const child = node.digests.subarray(i * DIGEST_BYTES, (i + 1) * DIGEST_BYTES)
         height = Math.max(height, 1 + (await walk(child, node.lengths[i]!, depth + 1)).height)
       }
     }
-    const done = { total: node.total, height }
-    numbers.add(digest, 0, walked.length)
-    walked.push(done)
+    const done = { total: node.total, height, children: node.count }
+    numbers.add(digest, 0, facts.length)
+    facts.push(done)
     return done
   }
 }

@@ -12,7 +12,7 @@ import type { StoreContext } from './store-context.ts'
 /** Opens packs by name. Returns damaged and missing packs as failures, because their blocks may be in other packs. */
 export async function openPacks(
   ctx: StoreContext,
-  stored: StoredHead,
+  stored: Pick<StoredHead, 'head'>,
   names: readonly string[],
 ): Promise<{ packs: OpenPack[]; failures: HoldfastError[] }> {
   const storeId = fromHex(stored.head.storeId, STORE_ID_BYTES)

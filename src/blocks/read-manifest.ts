@@ -11,30 +11,40 @@ import type { BlockSource, DamageContext } from './block-source.ts'
 /** Blocks of a list are some KiB, and may be some MiB if the names are long. So many are read at once. */
 const READ_AT_ONCE = 4
 
+/** Gets some entries, in the order of the list, and is waited for before the next block is read. */
+type OnEntries = (entries: readonly (readonly [string, BlobEntry])[]) => Promise<void>
+
 /**
- * The manifest of this digest. `onBlock` is called with the digest of each block that it consists of, before that is read.
+ * The manifest of this digest. `onBlock` is called with the digest of each block that it consists of, before that is read. With `onEntries`
+ * its blocks are read one at a time, depth-first.
  *
  * @throws SNAPSHOT_DAMAGED, VERSION_UNSUPPORTED, IO_FAILED
  */
 export async function readManifest(
-  source: BlockSource,
+  source: Pick<BlockSource, 'read'>,
   digest: Uint8Array,
   damageContext: DamageContext,
   onBlock?: (digest: Uint8Array) => void,
+  onEntries?: OnEntries,
 ): Promise<Manifest> {
   onBlock?.(digest)
   const manifest = decodeManifest(await source.read(digest, damageContext))
-  if (!('list' in manifest)) return manifest
+  if (!('list' in manifest)) {
+    await onEntries?.([...manifest.blobs].sort(([a], [b]) => (isBefore(a, b) ? -1 : 1)))
+    return manifest
+  }
   const { list, ...rest } = manifest
-  return { blobs: await readList(source, list, damageContext, onBlock), ...rest }
+  return { blobs: await readList(source, list, damageContext, onBlock, onEntries), ...rest }
 }
 
 async function readList(
-  source: BlockSource,
+  source: Pick<BlockSource, 'read'>,
   root: ListLink,
   damageContext: DamageContext,
   onBlock: ((digest: Uint8Array) => void) | undefined,
+  onEntries: OnEntries | undefined,
 ): Promise<Map<string, BlobEntry>> {
+  const atOnce = onEntries === undefined ? READ_AT_ONCE : 1
   const blobs = new Map<string, BlobEntry>()
   let last: string | null = null
   let textBytes = 0
@@ -51,16 +61,18 @@ async function readList(
   async function readPart({ count }: ListLink, block: Uint8Array, depth: number): Promise<void> {
     const before = blobs.size
     const decoded = decodeListBlock(block)
-    if ('entries' in decoded) for (const [name, entry] of decoded.entries) add(name, entry)
-    else await readChildren(decoded.children, depth)
+    if ('entries' in decoded) {
+      for (const [name, entry] of decoded.entries) add(name, entry)
+      await onEntries?.(decoded.entries)
+    } else await readChildren(decoded.children, depth)
     if (blobs.size - before !== count) throw wrong(`a part of ${count} blobs has ${blobs.size - before}`)
   }
 
   async function readChildren(children: readonly ListLink[], depth: number): Promise<void> {
     if (depth === LIST_DEPTH_MAX) throw wrong('it is too deep')
     if (depth === 1 && children.length === 1) throw wrong('its root has one child')
-    for (let at = 0; at < children.length; at += READ_AT_ONCE) {
-      const links = children.slice(at, at + READ_AT_ONCE)
+    for (let at = 0; at < children.length; at += atOnce) {
+      const links = children.slice(at, at + atOnce)
       const blocks = await Promise.all(links.map(readBlock))
       for (const [i, block] of blocks.entries()) await readPart(links[i]!, block, depth + 1)
     }

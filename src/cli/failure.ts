@@ -142,6 +142,8 @@ function nextAfter(code: string, kind: FailureKind, { argv }: Attempt): string |
     SOURCE_CHANGED: again(argv),
     COMMIT_UNKNOWN: 'doctor',
     NO_SPACE: 'gc',
+    // The message says which package to install.
+    PACKAGE_MISSING: null,
   }
   if (Object.hasOwn(byCode, code)) return byCode[code]!
   if (kind === 'damaged') return 'verify'

@@ -5,8 +5,10 @@ import { cat } from './verbs/cat.ts'
 import { copy } from './verbs/copy.ts'
 import { diff } from './verbs/diff.ts'
 import { doctor } from './verbs/doctor.ts'
+import { exportVerb } from './verbs/export.ts'
 import { forget } from './verbs/forget.ts'
 import { gc } from './verbs/gc.ts'
+import { importVerb } from './verbs/import.ts'
 import { materialize } from './verbs/materialize.ts'
 import { persist } from './verbs/persist.ts'
 import { quarantine } from './verbs/quarantine.ts'
@@ -37,6 +39,8 @@ export const VERBS: readonly Verb[] = [
   forget,
   gc,
   copy,
+  exportVerb,
+  importVerb,
   verify,
   scrub,
   repair,

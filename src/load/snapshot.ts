@@ -21,6 +21,7 @@ import { type BlobDirectory, createBlobDirectory } from './blob-directory.ts'
 import { isMostlyRepeats, readDistinctChunks } from './distinct-chunks.ts'
 import { ageMsOf } from './fallback.ts'
 import type { Freshness } from './freshness.ts'
+import { noteBlocks } from './snapshot-blocks.ts'
 import { writeBlob } from './write-out.ts'
 
 /** One line of a store's history. */
@@ -151,7 +152,7 @@ export async function openSnapshot(
     const peeked = await peekManifest(packs, head, entry, digest)
     const first = peeked === null ? source : { ...source, read: readOr(source, digest, peeked) }
     const manifest = await readManifest(first, digest, damageContext)
-    return assemble(ctx, stored, entry, manifest, source, resources, skipped, failures.length)
+    return assemble(ctx, stored, entry, manifest, source, resources, skipped, failures.length, damageContext)
   } catch (error) {
     await release(resources)
     throw error
@@ -265,6 +266,7 @@ function assemble(
   resources: Resources,
   skipped: readonly SkippedSnapshot[],
   packsMissing: number,
+  damageContext: DamageContext,
 ): OpenedSnapshot {
   let damage: HoldfastError | null = null
   let reading = 0
@@ -372,6 +374,11 @@ function assemble(
     dispose,
     [Symbol.asyncDispose]: dispose,
   }
+  noteBlocks(snapshot, {
+    root: parseCid(entry.manifest).digest,
+    read: (digest) => context.use((source) => source.read(digest, damageContext)),
+    damageContext,
+  })
   // On the context, not the snapshot: a blob that outlives the snapshot object still reads through it.
   forgotten.register(context, resources)
   return snapshot

@@ -45,6 +45,8 @@ interface Draft {
   packBytesMax: number
   signal: AbortSignal
   onProgress: OnProgress | undefined
+  /** See `ContentSource`. */
+  checkStored?: ((head: Head, written: readonly string[]) => Promise<void>) | undefined
 }
 
 /** A pack that this commit wrote, or one of the store whose blocks it reuses. */
@@ -71,6 +73,10 @@ export async function commitShared(
   const { writer, dedup } = blocks
   const { packs: written, last, seal } = await writer.finish()
   await seal()
+  await draft.checkStored?.(
+    head,
+    written.map(({ name }) => name),
+  )
   const needs = createNeeds(ctx, session, head, blocks, draft, written)
   let writtenBytes = writer.bytes
   let sequence = 0

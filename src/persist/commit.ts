@@ -4,7 +4,7 @@
 import { BadBlock, type BlockSource } from '../blocks/block-source.ts'
 import { appendCommitRecord } from '../blocks/commit-record.ts'
 import { createDedupWriter, type DedupWriter } from '../blocks/dedup-writer.ts'
-import { createPackWriter, type PackWriter } from '../blocks/pack-writer.ts'
+import { createPackWriter, type PackWriter, type WrittenPack } from '../blocks/pack-writer.ts'
 import type { StoreContext } from '../blocks/store-context.ts'
 import { clock } from '../clock.ts'
 import { isDamage, isHoldfastError } from '../errors.ts'
@@ -14,7 +14,7 @@ import { CODEC_DAG_CBOR, cidText } from '../format/cid.ts'
 import type { Head, HeadSnapshot } from '../format/head.ts'
 import { fromHex } from '../format/hex.ts'
 import { STORE_ID_BYTES } from '../format/limits.ts'
-import { type EncodedManifest, encodeManifest } from '../format/manifest.ts'
+import type { EncodedManifest } from '../format/manifest.ts'
 import { KIND } from '../format/pack.ts'
 import { cleanUpAfter, type Seen } from '../gc/collect.ts'
 import { type Compaction, compactPacks } from '../gc/compact.ts'
@@ -22,19 +22,27 @@ import { planCompaction } from '../gc/plan-compaction.ts'
 import type { Policy } from '../history/keep.ts'
 import { mergeDamaged, nextHead } from '../history/next-head.ts'
 import { noteSave } from '../history/own-saves.ts'
-import type { PackSink, WriteSession } from '../storage/port.ts'
+import type { OnProgress } from '../progress.ts'
+import type { WriteSession } from '../storage/port.ts'
 import { commitShared } from './commit-shared.ts'
 import { coversOf, journalAfter } from './covers.ts'
 import { assertReusedIsGood, assertReusedIsReadable, scanDamagedPacks } from './damaged-packs.ts'
-import { type IngestRequest, ingestBlobs, isReadable } from './ingest.ts'
+import { type IngestTarget, isReadable } from './ingest.ts'
 import { planKept, warnOfManyDropped } from './kept.ts'
 import { openKnownPacks } from './known-packs.ts'
+import { makingRoom } from './make-room.ts'
 import { assertPacksPresent } from './packs-present.ts'
 
+/** Where the content of a snapshot comes from. */
+export interface ContentSource {
+  /** Stores the blobs. The blocks of the manifest are stored by the commit. */
+  ingest(target: IngestTarget, signal: AbortSignal): Promise<Ingested>
+  /** Called when the new packs, of these names, are complete and durable, before HEAD names them. */
+  checkStored?: ((head: Head, written: readonly string[]) => Promise<void>) | undefined
+}
+
 /** What a commit makes a snapshot of. */
-interface CommitRequest extends IngestRequest {
-  metadata: Record<string, unknown>
-  watermark?: unknown
+interface CommitRequest extends ContentSource {
   message: string | undefined
   /** The last entry of the journal that the blobs hold the effect of. */
   covers: number | undefined
@@ -42,6 +50,8 @@ interface CommitRequest extends IngestRequest {
   expectedHead: number | null | undefined
   policy: Policy
   packBytesMax: number
+  signal: AbortSignal
+  onProgress: OnProgress | undefined
 }
 
 interface Committed {
@@ -62,11 +72,16 @@ interface Blocks {
   damaged: ReadonlyMap<string, ReadonlySet<string>>
 }
 
-/** The content of the new snapshot. Its blocks are stored or being written. */
-interface Content {
+/** Blobs that are stored or being written, and the manifest that names them. */
+export interface Ingested {
   blobs: ReadonlyMap<string, BlobEntry>
-  manifest: string
+  metadata: Record<string, unknown>
   encoded: EncodedManifest
+}
+
+/** The content of the new snapshot. Its blocks are stored or being written. */
+interface Content extends Ingested {
+  manifest: string
   total: number
 }
 
@@ -115,22 +130,6 @@ function openBlocks(
   return { source, dedup, writer, damaged }
 }
 
-/** On a full disk the images go first: they can be made again. */
-function makingRoom({ local: { images } }: StoreContext, sink: PackSink): PackSink {
-  if (images === null) return sink
-  return {
-    ...sink,
-    async write(views, position) {
-      try {
-        await sink.write(views, position)
-      } catch (error) {
-        if (!isHoldfastError(error, 'NO_SPACE') || (await images.free()) === 0) throw error
-        await sink.write(views, position)
-      }
-    },
-  }
-}
-
 async function commit(
   ctx: StoreContext,
   session: WriteSession,
@@ -142,7 +141,7 @@ async function commit(
 ): Promise<Committed> {
   const { dedup, writer } = blocks
   const current = head.snapshots.find(({ sequence }) => sequence === head.current) ?? null
-  const content = await ingest(ctx, current, blocks, request)
+  const content = await ingest(current, blocks, request)
   await assertReusedIsReadable(ctx, blocks, request.signal)
   await assertReusedIsGood(ctx, head, blocks, request.signal)
   if (await isCurrent(current, content, blocks)) {
@@ -158,10 +157,10 @@ async function commit(
   request.signal.throwIfAborted()
 
   if (!ctx.storage.supports.alone) {
-    const { blobs, manifest, encoded, total } = content
+    const { blobs, metadata, manifest, encoded, total } = content
     const draft = { manifest, digest: encoded.digest, total, time, compaction }
     const made = await commitShared(ctx, session, head, blocks, { ...draft, ...request })
-    ctx.lastPersisted = { manifest, blobs, metadata: request.metadata }
+    ctx.lastPersisted = { manifest, blobs, metadata }
     const compacted = compaction?.movedBytes ?? 0
     const bytes = { total, written: made.writtenBytes - compacted, reused: dedup.reusedBytes, compacted }
     return { sequence: made.sequence, manifest, unchanged: false, dropped: made.dropped, blobs, bytes }
@@ -189,7 +188,8 @@ async function commit(
   request.onProgress?.({ phase: 'committing' })
   const { packs: written, last, seal } = await writer.finish()
   // The packs become durable while the new HEAD is written in `tmp/`. HEAD is renamed only after that.
-  const ready = Promise.all([seal(), assertPacksPresent(ctx, session, head.packs, dedup.needed())])
+  const stored = seal().then(() => request.checkStored?.(head, namesOf(written)))
+  const ready = Promise.all([stored, assertPacksPresent(ctx, session, head.packs, dedup.needed())])
   ready.catch(() => undefined)
   const released = releaseKnown()
   const older = (compaction?.snapshots ?? kept).map((old) =>
@@ -217,7 +217,7 @@ async function commit(
   ctx.badBlocks.clear()
   const newest = written.at(-1)
   if (newest !== undefined && last !== null) ctx.packCache.put(newest.name, last, newest.bytes)
-  ctx.lastPersisted = { manifest: content.manifest, blobs: content.blobs, metadata: request.metadata }
+  ctx.lastPersisted = { manifest: content.manifest, blobs: content.blobs, metadata: content.metadata }
   await cleanUpAfter(ctx, session, seen)
   await released
   const compacted = compaction?.movedBytes ?? 0
@@ -226,18 +226,16 @@ async function commit(
 }
 
 async function ingest(
-  ctx: StoreContext,
   current: HeadSnapshot | null,
   { source, dedup, writer }: Blocks,
   request: CommitRequest,
 ): Promise<Content> {
   const previous = current === null ? null : { snapshot: current, source }
-  const blobs = await ingestBlobs(ctx, { dedup, writer, previous }, request)
-  const { metadata, watermark } = request
-  const encoded = encodeManifest({ blobs, metadata, ...(watermark === undefined ? {} : { watermark }) })
+  const ingested = await request.ingest({ dedup, writer, previous }, request.signal)
+  const { blobs, encoded } = ingested
   for (const { block, digest } of blocksOf(encoded)) dedup.block(block, digest, CODEC_DAG_CBOR, KIND.manifest)
   const total = [...blobs.values()].reduce((sum, { size }) => sum + size, 0)
-  return { blobs, manifest: cidText({ codec: CODEC_DAG_CBOR, digest: encoded.digest }), encoded, total }
+  return { ...ingested, manifest: cidText({ codec: CODEC_DAG_CBOR, digest: encoded.digest }), total }
 }
 
 /** Its blob list, then the manifest. */
@@ -304,6 +302,10 @@ async function raiseCovers(
   await session.swapHead(nextHead(head, { snapshots, journal: journalAfter(ctx, head, snapshots) }))
   await ctx.journal?.committed(covers.sequence, current.sequence, head.journal?.first ?? null)
   return true
+}
+
+function namesOf(packs: readonly WrittenPack[]): string[] {
+  return packs.map(({ name }) => name)
 }
 
 /** Ascending, `pack` included. */

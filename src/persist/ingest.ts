@@ -24,7 +24,7 @@ import type { NamedSource } from './sources.ts'
 import { takeOver } from './take-over.ts'
 
 /** The blobs to ingest, and how. */
-export interface IngestRequest {
+interface IngestRequest {
   sources: readonly NamedSource[]
   chunking: Chunking | undefined
   compress: boolean
@@ -37,7 +37,7 @@ export interface IngestRequest {
 }
 
 /** Where blobs are stored, and what is known of the snapshot before. */
-interface IngestTarget {
+export interface IngestTarget {
   dedup: DedupWriter
   writer: PackWriter
   /** The snapshot before, and the blocks that it is in. */
@@ -117,7 +117,7 @@ export async function ingestBlobs(
   return blobs
 }
 
-function warnOfFailures(warn: OnWarning, { chunks, reason }: CompressFailures): void {
+export function warnOfFailures(warn: OnWarning, { chunks, reason }: CompressFailures): void {
   warn({
     code: 'COMPRESSION_FAILED',
     message: `${chunks} chunks could not be compressed and were stored as they are: ${reason}`,

@@ -7,14 +7,8 @@ import type { OptionTable } from '../misuse.ts'
 import type { OnProgress } from '../progress.ts'
 import type { BlobInput } from './sources.ts'
 
-/** What to persist, and how. */
-export interface PersistOptions {
-  /** Blobs by name. */
-  blobs: Readonly<Record<string, BlobInput>> | Iterable<readonly [string, BlobInput]>
-  /** The caller's data: plain values, bytes, links. `METADATA_INVALID` names the field that cannot be kept faithfully. */
-  metadata?: Record<string, unknown> | undefined
-  /** The position of the source of truth that this is of. `METADATA_INVALID` for what cannot be compared with a later one. */
-  watermark?: Watermark | undefined
+/** How a snapshot is committed, wherever its content comes from. */
+export interface CommitOptions {
   /**
    * The blobs hold the effect of every entry of the journal up to this one. Required in a store with a journal, which must be open:
    * `COVERS_REQUIRED`.
@@ -22,21 +16,12 @@ export interface PersistOptions {
   covers?: number | undefined
   /** For people reading the history. */
   message?: string | undefined
-  /** How blobs are cut that do not say so themselves; default `content()`. */
-  chunking?: Chunking | undefined
   /** Replaces the store's for this one persist. */
   keep?: Keep | undefined
   /** Short for `keep: { last: n }`. */
   keepLast?: number | undefined
   /** `HEAD_CONFLICT` unless this is the current sequence (null: no snapshot yet). */
   expectedHead?: number | null | undefined
-  /** Called before and after the blobs are read; another answer is `SOURCE_CHANGED` and nothing is committed. */
-  sourceVersion?: (() => unknown) | undefined
-  /**
-   * Called with the current snapshot, once nobody else writes: names of blobs that are known to be the same there. They are taken from it
-   * unread, unless they were cut otherwise, or a block of them is missing or known to be bad. What it answers is not checked.
-   */
-  sameBlobs?: ((current: { metadata: Record<string, unknown> }) => Iterable<string>) | undefined
   /** How long to wait for another writer, in ms; default 30,000. */
   lockWaitMs?: number | undefined
   /** Rejects with `signal.reason`; nothing is committed. */
@@ -44,22 +29,45 @@ export interface PersistOptions {
   onProgress?: OnProgress | undefined
 }
 
-/** Checked before anything is read. */
-export const PERSIST_OPTIONS: OptionTable<PersistOptions> = {
-  blobs: 'any',
-  metadata: 'any',
-  watermark: 'any',
+/** What to persist, and how. */
+export interface PersistOptions extends CommitOptions {
+  /** Blobs by name. */
+  blobs: Readonly<Record<string, BlobInput>> | Iterable<readonly [string, BlobInput]>
+  /** The caller's data: plain values, bytes, links. `METADATA_INVALID` names the field that cannot be kept faithfully. */
+  metadata?: Record<string, unknown> | undefined
+  /** The position of the source of truth that this is of. `METADATA_INVALID` for what cannot be compared with a later one. */
+  watermark?: Watermark | undefined
+  /** How blobs are cut that do not say so themselves; default `content()`. */
+  chunking?: Chunking | undefined
+  /** Called before and after the blobs are read; another answer is `SOURCE_CHANGED` and nothing is committed. */
+  sourceVersion?: (() => unknown) | undefined
+  /**
+   * Called with the current snapshot, once nobody else writes: names of blobs that are known to be the same there. They are taken from it
+   * unread, unless they were cut otherwise, or a block of them is missing or known to be bad. What it answers is not checked.
+   */
+  sameBlobs?: ((current: { metadata: Record<string, unknown> }) => Iterable<string>) | undefined
+}
+
+export const COMMIT_OPTIONS: OptionTable<CommitOptions> = {
   covers: 'any',
   message: 'any',
-  chunking: 'any',
   keep: 'any',
   keepLast: 'any',
   expectedHead: 'head',
-  sourceVersion: 'function',
-  sameBlobs: 'function',
   lockWaitMs: 'ms',
   signal: 'signal',
   onProgress: 'function',
+}
+
+/** Checked before anything is read. */
+export const PERSIST_OPTIONS: OptionTable<PersistOptions> = {
+  ...COMMIT_OPTIONS,
+  blobs: 'any',
+  metadata: 'any',
+  watermark: 'any',
+  chunking: 'any',
+  sourceVersion: 'function',
+  sameBlobs: 'function',
 }
 
 /** What a persist made, and how much it wrote. */

@@ -9,7 +9,7 @@ import { assertChunking } from '../format/chunking.ts'
 import { cidText } from '../format/cid.ts'
 import { prepareCompression } from '../format/compression.ts'
 import { STORE_ID_BYTES } from '../format/limits.ts'
-import { assertManifestCanFit } from '../format/manifest.ts'
+import { assertManifestCanFit, encodeManifest } from '../format/manifest.ts'
 import { decodeValue, encodeValue, isWellFormed } from '../format/value.ts'
 import { cleanUp, type Seen } from '../gc/collect.ts'
 import { policyOf } from '../history/keep.ts'
@@ -18,13 +18,48 @@ import { assertExpected, assertWritable, watchWait } from '../history/write-guar
 import { storedWatermark } from '../load/watermark.ts'
 import { refusePromise } from '../misuse.ts'
 import type { StoredHead, WriteSession } from '../storage/port.ts'
-import { commitSnapshot } from './commit.ts'
+import { type ContentSource, commitSnapshot } from './commit.ts'
 import { assertCovers, settleCovers } from './covers.ts'
-import type { PersistDefaults, PersistOptions, PersistResult } from './options.ts'
+import { ingestBlobs } from './ingest.ts'
+import type { CommitOptions, PersistDefaults, PersistOptions, PersistResult } from './options.ts'
 import { nameSources } from './sources.ts'
 
+/** @throws what `persistContent` throws, and what is wrong about the sources */
+export async function persist(
+  ctx: StoreContext,
+  options: PersistOptions,
+  defaults: PersistDefaults,
+): Promise<PersistResult> {
+  assertAwaited(options)
+  options.signal?.throwIfAborted()
+  assertCommitOptions('persist', options)
+  if (options.chunking !== undefined) assertChunking(options.chunking)
+  // Refused before anything is read or locked, and copied: what the caller changes meanwhile is for the next snapshot.
+  const metadata = strictClone(options.metadata ?? {}, 'metadata') as Record<string, unknown>
+  const watermark =
+    options.watermark === undefined ? undefined : strictClone(storedWatermark(options.watermark), 'watermark')
+  const compress = wantsCompression(defaults.compression)
+  const sources = await nameSources(ctx.fs, options.blobs)
+  const rest = watermark === undefined ? { metadata } : { metadata, watermark }
+  assertManifestCanFit(sources, rest)
+  const { chunking, sourceVersion, sameBlobs, onProgress } = options
+  return await persistContent(ctx, 'persist', options, defaults, {
+    async ingest(target, signal) {
+      const request = { sources, chunking, compress, sourceVersion, sameBlobs, signal, onProgress }
+      const blobs = await ingestBlobs(ctx, target, request)
+      return { blobs, metadata, encoded: encodeManifest({ blobs, ...rest }) }
+    },
+  })
+}
+
+/** Refuses what is wrong about the options of a commit, before anything is read. */
+function assertCommitOptions(where: string, options: CommitOptions): void {
+  policyOf(where, options)
+  if (options.message !== undefined) assertMessage(where, options.message)
+}
+
 /**
- * The order is what keeps the promises:
+ * Makes a snapshot of content, from wherever it comes. The order is what keeps the promises:
  *
  *  1. the lock: one writer;
  *  2. HEAD is read and made durable, before anything is built on it;
@@ -33,25 +68,18 @@ import { nameSources } from './sources.ts'
  *  5. HEAD is replaced and made durable: from here on the snapshot exists, and only now may the caller be told;
  *  6. only now is anything deleted.
  */
-export async function persist(
+export async function persistContent(
   ctx: StoreContext,
-  options: PersistOptions,
+  where: string,
+  options: CommitOptions,
   defaults: PersistDefaults,
+  source: ContentSource,
 ): Promise<PersistResult> {
-  assertAwaited(options)
   const startMs = clock.monotonicMs()
   const signal = options.signal ?? new AbortController().signal
   signal.throwIfAborted()
-  const policy = policyOf('persist', options) ?? defaults.policy
-  if (options.chunking !== undefined) assertChunking(options.chunking)
-  if (options.message !== undefined) assertMessage(options.message)
-  // Refused before anything is read or locked, and copied: what the caller changes meanwhile is for the next snapshot.
-  const metadata = strictClone(options.metadata ?? {}, 'metadata') as Record<string, unknown>
-  const watermark =
-    options.watermark === undefined ? undefined : strictClone(storedWatermark(options.watermark), 'watermark')
-  const compress = wantsCompression(defaults.compression)
-  const sources = await nameSources(ctx.fs, options.blobs)
-  assertManifestCanFit(sources, watermark === undefined ? { metadata } : { metadata, watermark })
+  assertCommitOptions(where, options)
+  const policy = policyOf(where, options) ?? defaults.policy
   await settleCovers(ctx, options.covers)
 
   return await ctx.storage.write(
@@ -63,13 +91,7 @@ export async function persist(
     async (session) => {
       const { stored, seen } = await readyStore(ctx, session, options)
       const { blobs, ...committed } = await commitSnapshot(ctx, session, stored.head, seen, {
-        sources,
-        chunking: options.chunking,
-        compress,
-        sourceVersion: options.sourceVersion,
-        sameBlobs: options.sameBlobs,
-        metadata,
-        watermark,
+        ...source,
         message: options.message,
         covers: options.covers,
         expectedHead: options.expectedHead,
@@ -87,7 +109,8 @@ function describeBlobs(blobs: ReadonlyMap<string, BlobEntry>): PersistResult['bl
   return Object.fromEntries([...blobs].map(([name, { root, size }]) => [name, { cid: cidText(root), size }]))
 }
 
-function wantsCompression(compression: PersistDefaults['compression']): boolean {
+/** @throws COMPRESSION_UNSUPPORTED */
+export function wantsCompression(compression: PersistDefaults['compression']): boolean {
   if (compression === 'none') return false
   const prepared = prepareCompression()
   if (compression === 'zstd' && !prepared.ready) {
@@ -110,16 +133,16 @@ function strictClone(value: unknown, root: string): unknown {
   return decodeValue(encodeValue(value, root))
 }
 
-function assertMessage(message: unknown): void {
+function assertMessage(where: string, message: unknown): void {
   if (typeof message === 'string' && isWellFormed(message)) return
-  throw new TypeError(`persist: message must be well-formed text, got ${JSON.stringify(message)}`)
+  throw new TypeError(`${where}: message must be well-formed text, got ${JSON.stringify(message)}`)
 }
 
 /** Steps 1 and 2: a store that is there, durable, swept and ours to write. */
 async function readyStore(
   ctx: StoreContext,
   session: WriteSession,
-  options: PersistOptions,
+  options: CommitOptions,
 ): Promise<{ stored: StoredHead; seen: Seen | null }> {
   if (session.stored !== null) assertWritable(ctx, session.stored)
   assertExpected(ctx, session.stored?.head ?? null, options.expectedHead)

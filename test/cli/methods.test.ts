@@ -4,6 +4,8 @@ import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { Command } from 'commander'
 import { expect, test } from 'vitest'
+import { EXPORT_OPTIONS } from '../../src/car/export.ts'
+import { IMPORT_OPTIONS } from '../../src/car/import.ts'
 import { VERBS } from '../../src/cli/verbs.ts'
 import { HISTORY_OPTIONS } from '../../src/history/history.ts'
 import { memory } from '../../src/index.ts'
@@ -67,6 +69,8 @@ const METHODS: Record<string, { table: object; flags: Record<string, string | nu
     },
   },
   forget: { table: FORGET_OPTIONS, flags: {} },
+  export: { table: EXPORT_OPTIONS, flags: {} },
+  import: { table: IMPORT_OPTIONS, flags: { keep: 'keepDaily' } },
   copy: { table: COPY_OPTIONS, flags: {} },
   diff: { table: DIFF_OPTIONS, flags: {} },
   // The grace time is for object stores, and the program opens directories.

@@ -67,7 +67,7 @@ function isAllowed(from: string, to: string): boolean {
     const isHarmless = harmless.test(to) && layerOf(from) !== 'format/'
     return isHarmless || allowed.some((name) => to === name || to.startsWith(`${name}/`))
   }
-  if (!sources.has(to)) return packageName(to) in dependencies
+  if (!sources.has(to)) return packageName(to) in dependencies || allowed.includes(packageName(to))
   return layerOf(to) === layerOf(from) || allowed.includes(to) || allowed.includes(layerOf(to))
 }
 

@@ -442,8 +442,8 @@ export const durability = [
   },
   {
     file: 'src/persist/commit.ts',
-    find: 'Promise.all([seal(), assertPacksPresent(ctx, session, head.packs, dedup.needed())])',
-    replace: 'Promise.all([seal()])',
+    find: 'Promise.all([stored, assertPacksPresent(ctx, session, head.packs, dedup.needed())])',
+    replace: 'Promise.all([stored])',
     why: 'a snapshot is committed that needs a pack which is gone',
     tests: ['test/storage/session.test.ts'],
   },

@@ -165,7 +165,7 @@ export const images = [
     tests: engines,
   },
   {
-    file: 'src/persist/commit.ts',
+    file: 'src/persist/make-room.ts',
     find: "if (!isHoldfastError(error, 'NO_SPACE') || (await images.free()) === 0) throw error",
     replace: 'if (images !== null) throw error',
     why: 'images go first on a full disk',

@@ -1,3 +1,4 @@
+import { car } from './car.mjs'
 import { checks } from './checks.mjs'
 import { durability } from './durability.mjs'
 import { images } from './images.mjs'
@@ -6,4 +7,4 @@ import { liveEngines } from './live.mjs'
 import { objects } from './objects.mjs'
 import { space } from './space.mjs'
 
-export const mutations = [...durability, ...checks, ...images, ...journal, ...liveEngines, ...objects, ...space]
+export const mutations = [...durability, ...checks, ...images, ...journal, ...liveEngines, ...objects, ...space, ...car]

@@ -77,7 +77,7 @@ export const persist: Verb = {
   },
 }
 
-function resultDocument({
+export function resultDocument({
   sequence,
   manifest,
   unchanged,
@@ -90,7 +90,7 @@ function resultDocument({
   return { sequence, manifest, unchanged, dropped, bytes, blobs: list, durationMs: Math.round(durationMs) }
 }
 
-function resultLines({ sequence, unchanged, dropped, bytes, blobs }: PersistResult): string[] {
+export function resultLines({ sequence, unchanged, dropped, bytes, blobs }: PersistResult): string[] {
   if (unchanged) return [`unchanged: snapshot ${sequence} has exactly this`]
   const count = Object.keys(blobs).length
   const what = count === 1 ? '1 blob' : `${count} blobs`
