@@ -12,7 +12,16 @@ import { HoldfastError } from './errors.ts'
 import { blake3Implementation } from './format/blake3.ts'
 import type { FileSystem } from './fs/port.ts'
 import { createReach } from './gc/reach.ts'
-import { HISTORY_OPTIONS, type HistoryOptions, listSnapshots, rollback, tag, untag } from './history/history.ts'
+import {
+  HISTORY_OPTIONS,
+  type HistoryOptions,
+  listSnapshots,
+  ROLLBACK_OPTIONS,
+  type RollbackOptions,
+  rollback,
+  tag,
+  untag,
+} from './history/history.ts'
 import { DEFAULT_POLICY, type Keep, policyOf } from './history/keep.ts'
 import { noteInside } from './inside.ts'
 import { LOAD_OPTIONS, type LoadOptions, load, type Restored, restore } from './load/load.ts'
@@ -68,12 +77,6 @@ export const STORE_OPTIONS: OptionTable<StoreOptions> = {
   onWarning: 'function',
 }
 
-const ROLLBACK_OPTIONS: OptionTable<HistoryOptions & { message?: string | undefined; discard?: boolean | undefined }> =
-  {
-    ...HISTORY_OPTIONS,
-    message: 'any',
-    discard: 'boolean',
-  }
 const TAG_OPTIONS: OptionTable<HistoryOptions & { at?: number | string | undefined }> = {
   ...HISTORY_OPTIONS,
   at: 'any',
@@ -110,14 +113,7 @@ export interface Store {
   tag(name: string, options?: HistoryOptions & { at?: number | string | undefined }): Promise<SnapshotInfo>
   untag(name: string, options?: HistoryOptions): Promise<SnapshotInfo>
   /** Makes an older snapshot, by sequence or tag, the current one again. */
-  rollback(
-    to: number | string,
-    options?: HistoryOptions & {
-      message?: string | undefined
-      /** Steps over entries of the journal that are in no snapshot. Otherwise `ENTRIES_UNSAVED`. */
-      discard?: boolean | undefined
-    },
-  ): Promise<SnapshotInfo>
+  rollback(to: number | string, options?: RollbackOptions): Promise<SnapshotInfo>
   /**
    * Drops snapshots by sequence or tag, or with `{ keep }` those that a policy does not keep. Tags name the snapshot; a tagged one cannot be
    * named by its number (`SNAPSHOT_TAGGED`), nor can the current one (`SNAPSHOT_CURRENT`). Its bytes go with later persists, or with `gc`.
@@ -354,7 +350,7 @@ export function createStore({ storage, fs, local, journal, storageAt }: Place, o
       runChecked('materialize', request, MATERIALIZE_OPTIONS, () => materialize(ctx, request)),
     openJournal: (request = {}) =>
       runChecked('openJournal', request, JOURNAL_OPTIONS, async () => {
-        openedJournal = await openStoreJournal(ctx, journal, request)
+        openedJournal = await openStoreJournal(ctx, journal, request, defaults.lockWaitMs)
         return openedJournal
       }),
     close,

@@ -41,6 +41,8 @@ interface JournalOwner {
   readonly last: number
   /** Up to where it is durable. */
   readonly seen: HeadJournal['seen']
+  /** Entries that no snapshot from now on holds the effect of, ascending: whoever replayed them left them out. */
+  readonly skips: readonly [number, number][]
   /** A frame at or before an entry. */
   mark(sequence: number): HeadMark | null
   /** Resolves when an entry is durable, or the journal has failed: then the snapshot is what makes its effect durable. */

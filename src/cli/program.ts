@@ -26,7 +26,7 @@ export function createProgram(argv: readonly string[], version: string, onExit: 
     // Failures are written in one form, by whoever catches them.
     .configureOutput({ outputError: () => undefined, writeErr: () => undefined })
     .configureHelp({ showGlobalOptions: true, subcommandTerm: (command) => command.name() })
-    .option('-s, --store <dir>', 'the directory of the store; default: HOLDFAST_STORE')
+    .option('-s, --store <dir>', 'the directory of the store, or s3://bucket/prefix; default: HOLDFAST_STORE')
     .option('--json', 'write exactly one JSON document to standard output; a failure is one object on standard error')
     .option('-q, --quiet', 'no progress, and no word of what is done')
     .addOption(

@@ -1,8 +1,9 @@
 // What a verb is given: the store that was named, the signal that stops it, where its progress goes, and the warnings that it met.
+// Stores in buckets are opened by `bucket.ts`, which is loaded for them alone.
 
 import { lstatSync, statSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import type { OpenOptions, Snapshot, SnapshotInfo, Store, Warning } from '../index.ts'
+import type { OpenOptions, RemoteLocation, Snapshot, SnapshotInfo, Store, Warning } from '../index.ts'
 import { commandLine, Refusal, usage } from './failure.ts'
 import { parseSnapshot } from './notation.ts'
 import type { Stage } from './progress-line.ts'
@@ -23,8 +24,12 @@ export interface Session {
   readonly signal: AbortSignal
   readonly onProgress: (stage: Stage) => void
   readonly warnings: readonly Warning[]
-  /** The store's directory, absolute. @throws a usage error if none was given */
+  /** The store's directory, absolute, or `s3://bucket/prefix`. @throws a usage error if none was given */
   readonly location: string
+  /** The store is in a bucket. */
+  readonly isRemote: boolean
+  /** Refuses what cannot be done with a store in a bucket. @throws a usage error */
+  assertDirectory(what: string, next: string): void
   /** A command on the same store, to be typed next. */
   commandLine(command: string): string
   /** Opens the store for reading. It takes no lock and writes nothing. @throws STORE_NOT_FOUND */
@@ -49,7 +54,8 @@ export function createSession({ verb, options, signal, onProgress, onWarning }: 
 
   async function open(openOptions: OpenOptions): Promise<Store> {
     const { openStore } = await import('../index.ts')
-    const store = await openStore(location(), {
+    const place = isRemote(location()) ? await bucket(location()) : location()
+    const store = await openStore(place, {
       onWarning(warning) {
         warnings.push(warning)
         onWarning(warning)
@@ -71,14 +77,21 @@ export function createSession({ verb, options, signal, onProgress, onWarning }: 
     get location() {
       return location()
     },
+    get isRemote() {
+      return isRemote(location())
+    },
+    assertDirectory(what, next) {
+      if (isRemote(location()))
+        throw usage(`${location()} is in a bucket, and ${what} is for stores in directories; ${next}`)
+    },
     commandLine: (command) => commandLine(command, options.store ?? null),
     async read() {
-      assertStoreThere(location())
+      await assertStoreThere(location())
       return await open({ readOnly: true })
     },
     async write({ init = false, ...openOptions } = {}) {
-      if (!init) assertStoreThere(location())
-      assertMayWrite(location())
+      if (!init) await assertStoreThere(location())
+      if (!isRemote(location())) assertMayWrite(location())
       return await open(openOptions)
     },
     async close() {
@@ -87,14 +100,32 @@ export function createSession({ verb, options, signal, onProgress, onWarning }: 
   }
 }
 
-/** The directory that `--store`, or else HOLDFAST_STORE, names. */
+async function bucket(url: string): Promise<RemoteLocation> {
+  const { bucketAt } = await import('./bucket.ts')
+  return await bucketAt(url)
+}
+
+/** Whether it names a store in a bucket. */
+function isRemote(location: string): boolean {
+  return /^s3:\/\//i.test(location)
+}
+
+/** What `--store`, or else HOLDFAST_STORE, names: a directory or a bucket. */
 function storeLocation(given: string | undefined): string {
   const path = given ?? process.env.HOLDFAST_STORE
   if (path === undefined || path === '') {
     throw usage('no store was named: give --store <dir>, or set HOLDFAST_STORE')
   }
+  return placeOf(path)
+}
+
+/** A directory as an absolute path, or a bucket as it is. @throws a usage error for other URLs */
+function placeOf(path: string): string {
+  if (isRemote(path)) return path
   if (/^~[\w.-]*([/\\]|$)/.test(path) || /^[a-z][a-z0-9+.-]+:\/\//i.test(path)) {
-    throw usage(`${path} is no path: a shell replaces ~ only where it is not quoted, and URLs are not supported`)
+    throw usage(
+      `${path} is no path: a shell replaces ~ only where it is not quoted, and of URLs there is s3://bucket/prefix`,
+    )
   }
   return resolve(path)
 }
@@ -103,10 +134,14 @@ function storeLocation(given: string | undefined): string {
 const SIGNS = ['HEAD.json', 'STORE.json', 'HEAD.prev.json', 'packs']
 
 /** A mistyped path must say so, and never become a store or an empty list. */
-function assertStoreThere(path: string): void {
+async function assertStoreThere(path: string): Promise<void> {
   try {
-    if (SIGNS.some((name) => lstatSync(join(path, name), { throwIfNoEntry: false }) !== undefined)) return
+    if (isRemote(path)) {
+      const { hasStore } = await import('./bucket.ts')
+      if (await hasStore(path)) return
+    } else if (SIGNS.some((name) => lstatSync(join(path, name), { throwIfNoEntry: false }) !== undefined)) return
   } catch (error) {
+    if (isRemote(path)) throw error
     // ENOTDIR, EACCES: opening the store says what is wrong.
     if ((error as NodeJS.ErrnoException).code !== 'ENOTDIR') return
   }

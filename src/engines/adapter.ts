@@ -156,6 +156,10 @@ async function saveOnce<Engine>(
   const { signal } = options
   const watched = options.sourceVersion !== undefined
   const context = { attempt, signal, watched, saveFile: saver.saveFile, temporaryDirectory: room }
+  // Nothing is awaited between the last question and the capture: a change could begin there.
+  for (let busy = adapter.ready?.(engine); busy !== undefined; busy = adapter.ready?.(engine)) {
+    await orAborted(Promise.resolve(busy), signal)
+  }
   const captured = await captureEngine(adapter, engine, options, saver, context)
   try {
     const { record } = captured

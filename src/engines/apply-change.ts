@@ -1,23 +1,16 @@
-// Applies a change to an engine by the caller's `apply`, which must be done when it returns.
+// Applies a change to an engine by the caller's `apply`.
 
 import type { ChangeContext, OpenEngineOptions } from './live-options.ts'
 
-/** The engine may be between two states when it is captured. */
-export class PromiseGiven extends TypeError {
-  constructor() {
-    super('openEngine: apply returned a promise; it has to apply a change at once')
-  }
-}
-
-/** @throws PromiseGiven, what `apply` throws */
-export function applyAtOnce<Engine, Change>(
-  { apply }: OpenEngineOptions<Engine, Change>,
+/** A promise when `apply` gave one: the change is applied when it resolves. Whatever else `apply` answers is ignored. */
+export function applyChange<Engine, Change>(
+  { apply }: Pick<OpenEngineOptions<Engine, Change>, 'apply'>,
   engine: Engine,
   change: Change,
   context: ChangeContext,
-): void {
+): PromiseLike<unknown> | undefined {
   const answer = apply(engine, change, context) as unknown
-  if (typeof (answer as PromiseLike<unknown> | undefined)?.then === 'function') {
-    throw new PromiseGiven()
-  }
+  return typeof (answer as PromiseLike<unknown> | null | undefined)?.then === 'function'
+    ? (answer as PromiseLike<unknown>)
+    : undefined
 }

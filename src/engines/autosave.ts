@@ -9,7 +9,7 @@ import { remoteAt, type StoreLocation } from '../remote.ts'
 import type { EngineAdapter } from './adapter.ts'
 import { AUTOSAVE_OPTIONS, type AutosaveOptions, type Lag } from './autosave-options.ts'
 import { assertAdapter, assertImage, OPEN_OPTIONS } from './engine-options.ts'
-import { watchExit } from './exit-watch.ts'
+import { isJournalled, watchExit } from './exit-watch.ts'
 import { createSaveScheduler } from './save-scheduler.ts'
 import { type StartEngineOptions, type StartedEngine, startEngine } from './start.ts'
 
@@ -25,7 +25,7 @@ export interface Autosave {
    * save, or with a `TimeoutError` after `deadlineMs`: then nothing of that save is committed. `HEAD_CONFLICT`: somebody else made another
    * snapshot the current one, and nothing is saved over it.
    */
-  flush(options?: { deadlineMs?: number }): Promise<void>
+  flush(options?: { deadlineMs?: number | undefined }): Promise<void>
   lag(): Lag
   /** Flushes, within the option `deadlineMs`, and ends. Rejects if that fails. */
   close(): Promise<void>
@@ -86,7 +86,7 @@ export function autosave<Engine>(
     () => saver.flush(deadlineMs, { isCall: false, isLast: true }),
     saver.reportOnce,
   )
-  const unwatch = watchExit(adapter.name, saver.unsaved)
+  const unwatch = isJournalled(engine) ? () => undefined : watchExit(adapter.name, saver.unsaved)
 
   let closing: Promise<void> | null = null
   async function close(): Promise<void> {

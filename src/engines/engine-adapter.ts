@@ -38,6 +38,11 @@ export interface EngineAdapter<Engine> {
    * a save. Leave it out, or answer undefined, where the engine cannot tell.
    */
   revision?(engine: Engine): unknown
+  /**
+   * What to wait for before the engine may be captured: it is between two states, because a change takes more than one turn of the event loop.
+   * Undefined: it may be captured now. Asked again after the wait, and right before `save`.
+   */
+  ready?(engine: Engine): PromiseLike<unknown> | undefined
   /** Frees an engine that was restored only for a check, where it is not garbage-collected. */
   close?(engine: Engine): void | Promise<void>
   /** What `restore` gives cannot be changed: `autosave` refuses it. */

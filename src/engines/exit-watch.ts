@@ -7,6 +7,17 @@ interface Watched {
 
 const watched = new Set<Watched>()
 
+/** Engines whose changes are in a journal: a process may end without saving them. */
+const journalled = new WeakSet<object>()
+
+export function noteJournalled(engine: unknown): void {
+  if (typeof engine === 'object' && engine !== null) journalled.add(engine)
+}
+
+export function isJournalled(engine: unknown): boolean {
+  return typeof engine === 'object' && engine !== null && journalled.has(engine)
+}
+
 /** Warns at the end of the process while `unsaved` is true. Returns what ends the watch. */
 export function watchExit(name: string, unsaved: () => boolean): () => void {
   const entry = { name, unsaved }

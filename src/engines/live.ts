@@ -2,44 +2,31 @@
 // snapshots are made in the background. After a crash the newest snapshot is restored, and the changes after it are
 // replayed.
 //
-// What makes that hold: a change is decoded from the bytes that go into the journal, so that replay applies what was
-// applied. It is applied and appended in one turn of the event loop, and an engine is captured in one turn too. So what
-// a snapshot covers is exactly what it holds.
+// What makes that hold: a change is decoded from the bytes that go into the journal, so that replay applies what was applied
+// (live-changes.ts). An engine is captured between two changes, with the number of the last one (live-saves.ts). So what a snapshot covers is
+// exactly what it holds.
 
-import { clock } from '../clock.ts'
-import { encodeChange, readChange } from '../encodings/change.ts'
-import { HoldfastError, type Journal, type OpenOptions, openStore, type Store, type Watermark } from '../index.ts'
+import { type Journal, type OpenOptions, openStore, type SnapshotInfo, type Store, type Watermark } from '../index.ts'
 import { isStore } from '../location.ts'
 import { assertOptions, pickOptions } from '../misuse.ts'
 import type { StoreLocation } from '../remote.ts'
-import type { EngineAdapter } from './adapter.ts'
-import { applyAtOnce, PromiseGiven } from './apply-change.ts'
-import { type Autosave, autosave } from './autosave.ts'
-import { AUTOSAVE_OPTIONS, type AutosaveOptions } from './autosave-options.ts'
+import { type EngineAdapter, restoreEngine } from './adapter.ts'
 import { assertAdapter, OPEN_OPTIONS } from './engine-options.ts'
+import { type AppliedChange, createChanges } from './live-changes.ts'
 import {
   assertLiveOptions,
-  CHANGE_OPTIONS,
   type ChangeContext,
   LIVE_OPTIONS,
+  LIVE_ROLLBACK_OPTIONS,
   type LiveEngine,
   type LiveLag,
   type OpenEngineOptions,
 } from './live-options.ts'
-import { savingAdapter } from './live-saves.ts'
+import { createSaves } from './live-saves.ts'
 import { type Started, start } from './replay.ts'
+import { noteStartingHead } from './starting-head.ts'
 
 export type { ChangeContext, LiveEngine, LiveLag, OpenEngineOptions }
-
-const SAVE_AFTER_BYTES = 64 * 1024 * 1024
-/** Or a part of the snapshot, when that is more. */
-const SAVE_AFTER_PART = 1 / 4
-/** Size of changes that may wait for the disk: the default limit of the journal. */
-const PENDING_BYTES_MAX = 64 * 1024 * 1024
-const DISPOSE_MS = 10_000
-/** As those of `autosave`. */
-const HEAL_MS = 1000
-const HEAL_LIMIT_MS = 60_000
 
 /**
  * Restores an engine, replays the changes after its snapshot, and goes on from there. One process has it open at a time.
@@ -67,7 +54,9 @@ export async function openEngine<Engine, Change = unknown>(
     })
     try {
       const started = await start(store, journal, adapter, options)
-      return liveEngine({ store, journal, adapter, options, started, closeStore: given === null })
+      const live = liveEngine({ store, journal, adapter, options, started, closeStore: given === null })
+      if (started.replayed.skipped.length > 0) await saveSkipped(live)
+      return live
     } catch (error) {
       await journal.close()
       throw error
@@ -76,6 +65,20 @@ export async function openEngine<Engine, Change = unknown>(
     if (given === null) await store.close()
     throw error
   }
+}
+
+/** What was left out is decided once a snapshot says so. */
+async function saveSkipped(live: LiveEngine<unknown, never>): Promise<void> {
+  try {
+    await live.save()
+  } catch (error) {
+    await live.close().catch(() => undefined)
+    throw error
+  }
+}
+
+async function currentOf(store: Store): Promise<SnapshotInfo | null> {
+  return (await store.snapshots()).find(({ current }) => current) ?? null
 }
 
 interface LiveParts<Engine, Change> {
@@ -89,165 +92,70 @@ interface LiveParts<Engine, Change> {
 
 function liveEngine<Engine, Change>(parts: LiveParts<Engine, Change>): LiveEngine<Engine, Change> {
   const { store, journal, adapter, options, started, closeStore } = parts
-  const { engine } = started
-  // This `lockWaitMs` is for the journal's lock, not for the writer lock.
-  const { lockWaitMs: _wait, ...saving } = pickOptions<AutosaveOptions<Engine>>(options, AUTOSAVE_OPTIONS)
-  const { version } = options.changes ?? { version: 1 }
-  let { watermark } = started
-  let covered = started.restored?.snapshot.covers ?? 0
-  let captured = covered
-  /** Bytes of all changes so far, of those that the running save captured, and of those that a snapshot holds. */
-  const bytes = { all: started.replayedBytes, captured: 0, saved: 0 }
-  let snapshotBytes = started.restored?.snapshot.size ?? 0
-  let isDue = false
-  let isApplying = false
-  let isHealing = false
-  let unsound: HoldfastError | null = null
-  /** Changes wait here while a save reads the engine, and while there is no room. */
-  let waiting: Promise<unknown> | null = null
-  let held: Promise<void> | null = null
+  const { replayed } = started
+  let { engine, watermark } = started
+  const restored = started.restored === null ? [] : [started.restored]
   let closing: Promise<void> | null = null
 
-  const saved = savingAdapter(adapter, {
-    assertSound() {
-      if (unsound !== null) throw unsound
-    },
-    hold(until) {
-      held = until
-      until.then(() => {
-        if (held === until) held = null
-      })
-    },
+  const changes = createChanges({
+    journal,
+    options,
+    engine: () => engine,
+    revision: () => adapter.revision?.(engine),
+    onApplied,
   })
-  const saver: Autosave = autosave(store, saved, engine, {
-    ...saving,
-    restored: started.restored,
-    alongside() {
-      captured = journal.last
-      bytes.captured = bytes.all
-      return { covers: captured, ...(watermark === undefined ? {} : { watermark }) }
-    },
-    onSave(result) {
-      covered = Math.max(covered, captured)
-      bytes.saved = bytes.captured
-      snapshotBytes = Object.values(result.blobs).reduce((sum, { size }) => sum + size, 0)
-      options.onSave?.(result)
-    },
-  })
-  if (started.replayed > 0) saver.changed(started.replayed)
-  saveWhenDue()
+  const saves = createSaves({ store, journal, adapter, options, changes, watermark: () => watermark })
+  saves.begin({ engine, restored: started.restored, covers: started.restored?.snapshot.covers ?? 0, ...replayed })
 
-  function assertReady(): void {
-    if (closing !== null)
-      throw new HoldfastError('STORE_CLOSED', 'the engine was closed; open it again', { details: {} })
-    if (unsound !== null) throw unsound
+  function onApplied(change: AppliedChange): void {
+    if (change.watermark !== undefined) watermark = change.watermark
+    saves.applied(change)
   }
 
-  /** Both in one turn, so that a capture never sees a change that is applied and not in the journal. */
-  function applyAndAppend(data: Uint8Array): { sequence: number; durable: Promise<void> } {
-    if (unsound !== null) throw unsound
-    // A change that the journal would refuse must not be applied.
-    journal.assertTakes(data.length)
-    const sequence = journal.last + 1
-    const before = adapter.revision?.(engine)
-    const { change, watermark: carried } = readChange(data)
-    isApplying = true
+  async function rollback(to: number | string, request: { message?: string | undefined } = {}): Promise<SnapshotInfo> {
+    assertOptions('rollback', request, LIVE_ROLLBACK_OPTIONS)
+    return await changes.alone(() => rollbackAlone(to, request))
+  }
+
+  /** While no change is applied. */
+  async function rollbackAlone(to: number | string, request: { message?: string | undefined }): Promise<SnapshotInfo> {
+    await saves.save()
+    // Before anything is changed: this one can be restored.
+    const target = (await restoreEngine(store, adapter, { at: to }))!
+    restored.push(target)
+    await saves.pause()
+    const before = await currentOf(store)
+    let info: SnapshotInfo
     try {
-      applyAtOnce(options, engine, change as Change, { sequence, replay: false, afterLoss: false })
+      info = await journal.rollback(to, request)
     } catch (error) {
-      const moved = before !== undefined && !Object.is(adapter.revision?.(engine), before)
-      if (!moved && !(error instanceof PromiseGiven)) throw error
-      unsound = unsoundError(sequence, error)
-      throw unsound
-    } finally {
-      isApplying = false
+      const current = await currentOf(store).catch(() => null)
+      // HEAD may be the one of the rollback now, or become it again: then this engine is not of its line.
+      if (current === null || current.sequence !== before?.sequence) changes.spoil(error)
+      else goOn(current)
+      throw error
     }
-    const appended = journal.append(data)
-    if (carried !== undefined) watermark = carried as Watermark
-    bytes.all += data.length
-    saver.changed()
-    saveWhenDue()
-    // Only a snapshot heals a journal that failed.
-    appended.durable.catch(heal)
-    return appended
+    engine = target.engine
+    watermark = target.snapshot.watermark as Watermark | undefined
+    goOn(info)
+    return info
   }
 
-  /**
-   * Saves again and again until one save works. Until then all changes are refused, so this does not wait for the next save that is due.
-   */
-  async function heal(): Promise<void> {
-    if (isHealing) return
-    isHealing = true
-    const { retryMs = HEAL_MS, retryLimitMs = HEAL_LIMIT_MS } = options
-    for (let waitMs = retryMs; closing === null && unsound === null; waitMs = Math.min(waitMs * 2, retryLimitMs)) {
-      await saver.flush().catch(() => undefined)
-      if (journal.error === null) break
-      await clock.sleep(waitMs, { ref: false })
-    }
-    isHealing = false
-  }
-
-  /** Saves when a start would have to replay too much. */
-  function saveWhenDue(): void {
-    const { saveAfterBytes = Math.max(SAVE_AFTER_BYTES, snapshotBytes * SAVE_AFTER_PART) } = options
-    if (isDue || bytes.all - bytes.saved < saveAfterBytes) return
-    const { saving, failures } = saver.lag()
-    // A running save makes it less, and `autosave` retries one that failed.
-    if (saving || failures > 0) return
-    isDue = true
-    saver
-      .flush()
-      .catch(() => undefined)
-      .finally(() => {
-        isDue = false
-      })
-  }
-
-  function hasRoom(data: Uint8Array): boolean {
-    return journal.pendingBytes === 0 || journal.pendingBytes + data.length + 4 <= PENDING_BYTES_MAX
-  }
-
-  async function whenPossible(data: Uint8Array): Promise<{ sequence: number; durable: Promise<void> }> {
-    while (held !== null || !hasRoom(data)) {
-      if (held !== null) await held
-      else await journal.flush()
-    }
-    return applyAndAppend(data)
-  }
-
-  async function change(value: Change, request: { watermark?: Watermark } = {}): Promise<{ sequence: number }> {
-    assertOptions('change', request, CHANGE_OPTIONS)
-    if (isApplying) {
-      throw new TypeError(
-        'openEngine: apply called change: the two would be in the journal in another order. Make one change of them',
-      )
-    }
-    assertReady()
-    const data = encodeChange({ version, change: value, watermark: request.watermark })
-    let appended: { sequence: number; durable: Promise<void> }
-    if (waiting === null && held === null && hasRoom(data)) appended = applyAndAppend(data)
-    else {
-      const turn = (waiting ?? Promise.resolve()).catch(() => undefined).then(() => whenPossible(data))
-      waiting = turn
-      try {
-        appended = await turn
-      } finally {
-        if (waiting === turn) waiting = null
-      }
-    }
-    await appended.durable
-    return { sequence: appended.sequence }
+  /** Saves the engine from now on, over this snapshot. */
+  function goOn({ sequence, covers = 0 }: SnapshotInfo): void {
+    noteStartingHead(engine, sequence)
+    saves.begin({ engine, restored: null, covers, entries: 0, bytes: 0, ms: 0 })
   }
 
   async function close(): Promise<void> {
-    await waiting?.catch(() => undefined)
+    await changes.close()
     try {
-      await saver.close()
+      await saves.end()
     } finally {
       try {
         await journal.close()
       } finally {
-        await started.restored?.dispose()
+        for (const each of restored) await each.dispose()
         if (closeStore) await store.close()
       }
     }
@@ -259,31 +167,27 @@ function liveEngine<Engine, Change>(parts: LiveParts<Engine, Change>): LiveEngin
   }
 
   return {
-    engine,
+    get engine() {
+      return engine
+    },
     get watermark() {
       return watermark
     },
     get last() {
       return journal.last
     },
-    replayed: started.replayed,
-    change,
-    save: () => saver.flush({ deadlineMs: options.deadlineMs ?? DISPOSE_MS }),
+    replayed,
+    change: changes.change,
+    durable: saves.durable,
+    save: saves.save,
+    rollback,
     lag: () => ({
-      ...saver.lag(),
-      entries: journal.last - covered,
+      ...saves.lag(),
+      heldMs: changes.heldMs,
       pendingBytes: journal.pendingBytes,
       journalError: journal.error,
     }),
     close: closeOnce,
     [Symbol.asyncDispose]: closeOnce,
   }
-}
-
-function unsoundError(sequence: number, cause: unknown): HoldfastError {
-  return new HoldfastError(
-    'ENGINE_UNSOUND',
-    `Change ${sequence} failed and left the engine in a state that the journal does not describe; it is not saved. Close it and open it again`,
-    { details: { sequence }, cause },
-  )
 }

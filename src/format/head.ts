@@ -1,7 +1,7 @@
 // HEAD.json: a sealed JSON file (json-file.ts) with
 //
 //    format      "holdfast-head"
-//    version     2
+//    version     3
 //    requires    []
 //    storeId     32 hex digits
 //    revision    +1 with every write
@@ -17,23 +17,11 @@
 
 import { z } from 'zod'
 import { HoldfastError } from '../errors.ts'
-import { CODEC_DAG_CBOR, parseCid } from './cid.ts'
-import { isHex } from './hex.ts'
+import { damagedShape, type FileSnapshot, lists, packShape, retiredShape, single, snapshotShape } from './head-shape.ts'
 import { openJson, sealJson } from './json-file.ts'
-import {
-  COUNTER_MAX,
-  DIGEST_BYTES,
-  HEAD_VERSION,
-  JSON_BYTES_MAX,
-  PACK_BYTES_MAX,
-  PACK_ID_MAX,
-  SNAPSHOTS_MAX,
-  STORE_ID_BYTES,
-  WRITES_KEPT,
-} from './limits.ts'
+import { COUNTER_MAX, HEAD_VERSION, JSON_BYTES_MAX, PACK_ID_MAX, PACK_IDS_MAX, SNAPSHOTS_MAX } from './limits.ts'
+import { countIds, fromIdRanges, toIdRanges } from './pack-ids.ts'
 import { assertSupported, notAStore } from './store-file.ts'
-import { isTime } from './time.ts'
-import { isWellFormed } from './value.ts'
 
 /** A frame of the journal at which a reading may begin. */
 export interface HeadMark {
@@ -149,82 +137,6 @@ export interface Head {
 
 const FORMAT = 'holdfast-head'
 
-const count = z.int().min(0)
-const counter = count.max(COUNTER_MAX)
-const packId = count.max(PACK_ID_MAX)
-const packName = z.string().refine((text) => isHex(text, DIGEST_BYTES), 'must be a pack name')
-const packBytes = count.max(PACK_BYTES_MAX)
-const packKey = z.string().refine((key) => revisionOfKey(key) !== null, 'must be a revision and 32 hex digits')
-/**
- * A list of which only the first wrong item is told. Zod's own lists make an issue of each: with 16 MiB of wrong items that takes
- * minutes and gigabytes.
- */
-function listOf<T>(what: string, isItem: (item: unknown) => item is T): z.ZodType<T[]> {
-  return z.custom<T[]>((value) => Array.isArray(value) && value.every(isItem), `must be a list of ${what}`)
-}
-const isPackId = (value: unknown): value is number => packId.safeParse(value).success
-const isDigest = (value: unknown): value is string => typeof value === 'string' && isHex(value, DIGEST_BYTES)
-const isTag = (value: unknown): value is string => typeof value === 'string' && isWellFormed(value)
-const isWriteId = (value: unknown): value is string => typeof value === 'string' && isHex(value, 8)
-const text = z.string().refine(isWellFormed, 'has a lone surrogate')
-
-const segmentName = z.string().refine((name) => /^\d{8,15}-[0-9a-f]{32}$/.test(name), 'must be a segment')
-const journalId = z.string().refine((hex) => isHex(hex, STORE_ID_BYTES), 'must be 32 hex digits')
-const ranges = z.array(z.tuple([count.min(1), count.min(1)])).refine(areRanges, 'must be ascending ranges')
-const coversShape = z.object({
-  journal: journalId,
-  sequence: count,
-  mark: z.object({ segment: segmentName, offset: count, first: count.min(1) }).nullable(),
-  skips: ranges,
-})
-const journalShape = z.object({
-  id: journalId,
-  first: segmentName,
-  tail: segmentName,
-  seen: z.object({ segment: segmentName, offset: count, sequence: count }).nullable(),
-  lost: z.object({ entries: ranges, segment: segmentName, offset: count }).optional(),
-})
-
-const snapshotShape = z.object({
-  sequence: counter.min(1),
-  manifest: z.string().refine(isManifestCid, 'must be a manifest CID'),
-  time: z.string().refine(isTime, 'must be a time'),
-  message: text.optional(),
-  tags: listOf('text', isTag).refine(isAscending, 'must ascend'),
-  abandoned: z.boolean(),
-  pack: packId,
-  packs: listOf('pack ids', isPackId).refine(isAscending, 'must ascend'),
-  size: count,
-  covers: coversShape.optional(),
-})
-const packShape = z.object({
-  id: packId,
-  name: packName,
-  bytes: packBytes,
-  blocks: count,
-  live: count.nullable(),
-  key: packKey.optional(),
-})
-const retiredShape = z.object({ name: packName, bytes: packBytes, revision: counter, key: packKey.optional() })
-const damagedShape = z.object({
-  pack: packName,
-  digests: listOf('digests', isDigest),
-})
-
-/** The fields that are not lists of entries. */
-const single = z.object({
-  storeId: z.string().refine((hex) => isHex(hex, STORE_ID_BYTES), 'must be 32 hex digits'),
-  revision: counter,
-  sequence: counter,
-  current: counter.min(1).nullable(),
-  writes: listOf('ids of 16 hex digits', isWriteId).refine((ids) => ids.length <= WRITES_KEPT, 'must be at most 64'),
-  journal: journalShape.optional(),
-  floor: counter.min(1).optional(),
-})
-
-/** The lists of entries, each parsed entry by entry. */
-const lists = { snapshots: snapshotShape, packs: packShape, retired: retiredShape, damaged: damagedShape }
-
 /**
  * The file. Throws `LIMIT_EXCEEDED` with too many snapshots or more than 16 MiB; a plain `Error` when HEAD contradicts
  * itself, which is a bug and must never reach the disk.
@@ -240,7 +152,7 @@ export function encodeHead(head: Head): Uint8Array {
     version: HEAD_VERSION,
     requires: [],
     ...fields,
-    snapshots: head.snapshots.map((entry) => cleanEntry(snapshotShape, entry)),
+    snapshots: head.snapshots.map((entry) => cleanEntry(snapshotShape, entry, withRanges)),
     packs: head.packs.map((entry) => cleanEntry(packShape, entry)),
     retired: head.retired.map((entry) => cleanEntry(retiredShape, entry)),
     damaged: head.damaged.map((entry) => cleanEntry(damagedShape, entry)),
@@ -261,12 +173,16 @@ function checked<T>(part: z.ZodType<T>, value: unknown): T {
 /** The text of an entry in the file. It is cached: most entries stay from one HEAD to the next, and entries are frozen. */
 const cleanEntries = new WeakMap<object, object>()
 
-function cleanEntry(part: z.ZodType<object>, entry: object): object {
+function cleanEntry<T extends object>(part: z.ZodType<object>, entry: T, toFile?: (entry: T) => object): object {
   const known = cleanEntries.get(entry)
   if (known !== undefined) return known
-  const clean = checked(part, entry)
+  const clean = checked(part, toFile === undefined ? entry : toFile(entry))
   cleanEntries.set(frozen(entry), frozen(clean))
   return clean
+}
+
+function withRanges(entry: HeadSnapshot): object {
+  return { ...entry, packs: toIdRanges(entry.packs) }
 }
 
 function frozen(entry: object): object {
@@ -305,22 +221,23 @@ function parseFields(fields: Record<string, unknown>, damaged: (reason: string) 
       return item.data
     })
   }
-  return { ...parsed.data, ...entries } as Head
+  return { ...parsed.data, ...entries, snapshots: withIds(entries.snapshots as FileSnapshot[], damaged) } as Head
+}
+
+/** The snapshots with the ids that their ranges stand for. */
+function withIds(snapshots: readonly FileSnapshot[], damaged: (reason: string) => HoldfastError): HeadSnapshot[] {
+  const ids = snapshots.reduce((sum, { packs }) => sum + countIds(packs), 0)
+  if (ids > PACK_IDS_MAX) throw damaged(`its snapshots need ${ids} packs in all`)
+  return snapshots.map((entry) => ({ ...entry, packs: fromIdRanges(entry.packs) }) as HeadSnapshot)
 }
 
 /** Throws `LIMIT_EXCEEDED` when a number of the HEAD to be written is beyond what any reader takes. */
-function assertCountable({ revision, sequence, packs }: Head): void {
+function assertCountable({ revision, sequence, packs, snapshots }: Head): void {
   if (revision > COUNTER_MAX) throw beyond('revision', COUNTER_MAX, revision)
   if (sequence > COUNTER_MAX) throw beyond('sequence', COUNTER_MAX, sequence)
   for (const { id } of packs) if (id > PACK_ID_MAX) throw beyond('packId', PACK_ID_MAX, id)
-}
-
-/** The revision that a pack in an object store is meant for, by its key; null: it is no such key. */
-export function revisionOfKey(key: string): number | null {
-  const parts = /^([0-9a-f]{16})-[0-9a-f]{32}$/.exec(key)
-  if (parts === null) return null
-  const revision = Number.parseInt(parts[1]!, 16)
-  return revision >= 1 && revision <= COUNTER_MAX ? revision : null
+  const ids = snapshots.reduce((sum, { packs }) => sum + packs.length, 0)
+  if (ids > PACK_IDS_MAX) throw beyond('packIds', PACK_IDS_MAX, ids)
 }
 
 /** What HEAD says that contradicts itself; null when nothing does. Asserted on both ways. */
@@ -368,23 +285,6 @@ function unknownFields(fields: Record<string, unknown>): string[] {
     }
   }
   return [...unknown]
-}
-
-function isManifestCid(cid: string): boolean {
-  try {
-    return parseCid(cid).codec === CODEC_DAG_CBOR
-  } catch {
-    return false
-  }
-}
-
-function areRanges(ranges: readonly [number, number][]): boolean {
-  return ranges.every(([first, last], i) => first <= last && (i === 0 || ranges[i - 1]![1] < first))
-}
-
-/** Strictly: no value occurs twice. */
-function isAscending(values: readonly (number | string)[]): boolean {
-  return values.every((value, i) => i === 0 || values[i - 1]! < value)
 }
 
 function beyond(limit: string, max: number, actual: number): HoldfastError {

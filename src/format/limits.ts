@@ -2,8 +2,8 @@
 export const FORMAT_VERSION = 1
 /** Highest version of a manifest. Version 1 has its blobs in the manifest itself. */
 export const MANIFEST_VERSION = 2
-/** Of HEAD.json. Version 1 named the current snapshot in a field `head`. */
-export const HEAD_VERSION = 2
+/** Of HEAD.json. Version 1 named the current snapshot in a field `head`, version 2 listed each pack of a snapshot. */
+export const HEAD_VERSION = 3
 
 /** Bytes of a BLAKE3 digest. */
 export const DIGEST_BYTES = 32
@@ -66,6 +66,9 @@ export const VALUE_DEPTH_MAX = 64
 
 /** Snapshots in one HEAD. */
 export const SNAPSHOTS_MAX = 1024
+
+/** Pack ids of all snapshots of one HEAD together. In the file they are ranges, and in memory each takes four bytes or eight. */
+export const PACK_IDS_MAX = 2 ** 23
 
 /** Bytes of one JSON file. */
 export const JSON_BYTES_MAX = 16_777_216

@@ -27,6 +27,15 @@ export const HISTORY_OPTIONS: OptionTable<HistoryOptions> = {
   signal: 'signal',
 }
 
+/** How a rollback is made. */
+export interface RollbackOptions extends HistoryOptions {
+  message?: string | undefined
+  /** Steps over entries of the journal that are in no snapshot. Otherwise `ENTRIES_UNSAVED`. */
+  discard?: boolean | undefined
+}
+
+export const ROLLBACK_OPTIONS: OptionTable<RollbackOptions> = { ...HISTORY_OPTIONS, message: 'any', discard: 'boolean' }
+
 /** Kept snapshots, newest first; none when nothing was ever persisted. */
 export async function listSnapshots(ctx: StoreContext): Promise<SnapshotInfo[]> {
   const stored = await ctx.storage.readHead()
@@ -75,12 +84,7 @@ export async function untag(
 export async function rollback(
   ctx: StoreContext,
   to: number | string,
-  options: HistoryOptions & {
-    lockWaitMs: number
-    message?: string | undefined
-    discard?: boolean | undefined
-    journalEnd?: JournalEnd | null
-  },
+  options: RollbackOptions & { lockWaitMs: number; journalEnd?: JournalEnd | null },
 ): Promise<SnapshotInfo> {
   const { journalEnd = null, discard = false } = options
   const calledMs = clock.monotonicMs()

@@ -29,7 +29,7 @@ export function failedError(cause: unknown): HoldfastError {
   )
 }
 
-export function unknownError({ first, count }: Batch, cause: unknown): HoldfastError {
+export function unknownError({ first, count }: Pick<Batch, 'first' | 'count'>, cause: unknown): HoldfastError {
   const last = first + count - 1
   return new HoldfastError(
     'CHANGE_UNKNOWN',

@@ -7,7 +7,7 @@ import { busyError, failedError, fullError, unknownError } from './appender-erro
 import { type Batch, createBatch } from './batch.ts'
 import { ENTRY_BYTES_MAX, encodeNext, encodeSeal, entryBytes, frameBytes } from './frame.ts'
 import { type Covered, goOn, type SegmentStart } from './plan-start.ts'
-import type { Hole, Predecessor, SegmentHeader, SegmentName } from './segment.ts'
+import type { Hole, Predecessor, Range, SegmentHeader, SegmentName } from './segment.ts'
 import { createSegment, type SegmentPlace, type SegmentWriter } from './segment-writer.ts'
 
 /** Maximum size of a segment. A frame that does not fit begins the next segment. */
@@ -33,6 +33,15 @@ export interface Durable {
   segment: SegmentName
   offset: number
   sequence: number
+}
+
+/** How an entry is appended. */
+export interface AppendOptions {
+  /**
+   * The effect of the entry is there already: `assertTakes` was called, and then it was applied. The entry is taken whatever the limits are
+   * now. When the journal has failed meanwhile, it gets a sequence all the same, and `durable` rejects with `CHANGE_UNKNOWN`.
+   */
+  applied?: boolean | undefined
 }
 
 /** The answer to an append. */
@@ -83,7 +92,7 @@ export interface Appender {
   readonly holes: readonly Hole[]
   /** The segments that this owner wrote, oldest first, and up to where they are durable. */
   written(): Written[]
-  append(data: Uint8Array): Appended
+  append(data: Uint8Array, options?: AppendOptions): Appended
   /** @throws what `append` would for an entry of this size */
   assertTakes(dataBytes: number): void
   /** Called when a snapshot covers entries, with the size of those that are left. */
@@ -96,6 +105,11 @@ export interface Appender {
   markFor(sequence: number): Mark | null
   /** Called with a snapshot that covers all entries. A journal that failed continues in a new segment. */
   heal(covered: Covered): Promise<void>
+  /**
+   * Continues in a new segment, whose header has these skips: a rollback stepped over entries. All entries are durable, and none is appended
+   * meanwhile.
+   */
+  stepOver(skips: Range[], covered: Covered): Promise<void>
   close(): Promise<void>
 }
 
@@ -144,9 +158,11 @@ export function createAppender(options: AppenderOptions): Appender {
     return [...full, ...(writer === null ? [] : [{ name: writer.name, from: writer.start, to: writer.end }])]
   }
 
-  function append(data: Uint8Array): Appended {
+  function append(data: Uint8Array, { applied = false }: AppendOptions = {}): Appended {
     if (!(data instanceof Uint8Array)) throw new TypeError('journal.append: an entry is a Uint8Array')
-    assertTakes(data.length)
+    if (!applied) assertTakes(data.length)
+    else if (closed) assertOpen()
+    else if (failed !== null) return neverWritten()
     const bytes = entryBytes(data.length)
     let batch = queue.at(-1)
     if (batch === undefined || !batch.hasRoom(data.length)) {
@@ -158,6 +174,14 @@ export function createAppender(options: AppenderOptions): Appender {
     pendingBytes += bytes
     begin()
     return { sequence: last, durable: batch.durable }
+  }
+
+  /** Gives an entry a sequence that no frame has. A snapshot that covers it heals the journal. */
+  function neverWritten(): Appended {
+    last += 1
+    const durable = Promise.reject(unknownError({ first: last, count: 1 }, failed))
+    durable.catch(() => undefined)
+    return { sequence: last, durable }
   }
 
   /** Starts in the next microtask, so that entries that are appended in one turn share a frame. */
@@ -303,13 +327,24 @@ export function createAppender(options: AppenderOptions): Appender {
 
   async function heal(covered: Covered): Promise<void> {
     if (failed === null || covered.sequence < last) return
+    await leave((writer?.header ?? start!).skips, covered)
+    failed = null
+  }
+
+  async function stepOver(skips: Range[], covered: Covered): Promise<void> {
+    clock.stopTimer(idleTimer)
+    while (working !== null) await working
+    await leave(skips, covered)
+  }
+
+  /** Ends the segment. The next append begins a new one. */
+  async function leave(skips: Range[], covered: Covered): Promise<void> {
     const ended: Predecessor | null = writer?.ended() ?? start?.previous ?? null
-    const known = writer?.header ?? start!
+    const { holes } = writer?.header ?? start!
     if (writer !== null) await retire(writer)
     writer = null
-    start = goOn({ number: number + 1, holes: known.holes, skips: known.skips }, ended, { covered, lost: [] })
+    start = goOn({ number: number + 1, holes, skips }, ended, { covered, lost: [] })
     sealed = true
-    failed = null
   }
 
   async function close(): Promise<void> {
@@ -350,6 +385,7 @@ export function createAppender(options: AppenderOptions): Appender {
     waitFor,
     markFor: (sequence) => marks.findLast(({ first }) => first <= sequence) ?? null,
     heal,
+    stepOver,
     close,
   }
 }

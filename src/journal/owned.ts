@@ -2,7 +2,7 @@
 
 import { HoldfastError } from '../errors.ts'
 import type { FileLock } from '../fs/file-lock.ts'
-import type { Appended, Appender, Durable, Mark } from './appender.ts'
+import type { Appended, Appender, AppendOptions, Durable, Mark } from './appender.ts'
 import type { Entry } from './frame.ts'
 import { foundRanges, markIn, type Part } from './parts.ts'
 import type { JournalPlace } from './place.ts'
@@ -24,7 +24,7 @@ export interface OwnedJournal {
   readonly uncoveredBytes: number
   /** Why it takes no entries; null when it does. */
   readonly failed: unknown
-  append(data: Uint8Array): Appended
+  append(data: Uint8Array, options?: AppendOptions): Appended
   /** @throws what `append` would for an entry of this size */
   assertTakes(dataBytes: number): void
   /** A snapshot covers entries up to this one. */
@@ -33,10 +33,15 @@ export interface OwnedJournal {
   waitFor(sequence: number): Promise<void>
   /** Entries that cannot be read any more, as a repair recorded. What comes after them is read all the same. */
   readonly lost: readonly Range[]
-  /** Durable entries after one, in order, many at a time. */
-  read(after: number): AsyncGenerator<Entry[]>
+  /**
+   * Durable entries after one, in order, many at a time.
+   *
+   * @param onGap called with the first entry that should be read and is in no frame. Without it, `JOURNAL_GAP`
+   */
+  read(after: number, onGap?: (first: number) => void): AsyncGenerator<Entry[]>
   markFor(sequence: number): Mark | null
   heal(covered: Covered): Promise<void>
+  stepOver(skips: Range[], covered: Covered): Promise<void>
   /** @throws JOURNAL_LOCKED when the lock file was deleted or replaced: another owner may be at work */
   assertHeld(): Promise<void>
   /** Deletes segments before `first`, oldest first. HEAD.json and HEAD.prev.json must both begin at it or later. */
@@ -66,10 +71,13 @@ export function ownedJournal(
   /** Segments below this number are deleted. */
   let removed = 0
 
-  async function* read(after: number): AsyncGenerator<Entry[]> {
+  async function* read(after: number, onGap?: (first: number) => void): AsyncGenerator<Entry[]> {
     const hole = appender.holes.find(({ last, snapshot }) => last > after && snapshot !== null)
-    if (hole !== undefined) throw gapError(after, hole.first, `entries ${textOf(hole)} are in no frame`)
-    if (after + 1 < found.begin) yield* readBack(after)
+    if (hole !== undefined) {
+      if (onGap === undefined) throw gapError(after, hole.first, `entries ${textOf(hole)} are in no frame`)
+      onGap(Math.max(hole.first, after + 1))
+    }
+    if (after + 1 < found.begin) yield* readBack(after, onGap)
     for (const { name, from, to } of [...found.parts, ...appender.written()]) {
       if (name.number < removed) continue
       for await (const entries of readEntries(place.fs, place.directory, name, { from, to })) {
@@ -79,12 +87,15 @@ export function ownedJournal(
   }
 
   /** Reads entries before those that the opening read. A start that falls back to an older snapshot needs them. */
-  async function* readBack(after: number): AsyncGenerator<Entry[]> {
+  async function* readBack(after: number, onGap?: (first: number) => void): AsyncGenerator<Entry[]> {
     const { head } = await place.readState()
     const names = await listSegments(place.fs, place.directory)
     const plan = head === null ? null : await recover(place, names, head, null, after + 1)
     const first = plan?.chain[0]?.header?.fields.first ?? found.begin
-    if (first > after + 1) throw gapError(after, first, `the journal begins at entry ${first}`)
+    if (first > after + 1) {
+      if (onGap === undefined) throw gapError(after, first, `the journal begins at entry ${first}`)
+      onGap(after + 1)
+    }
     for (const { name, from, to } of foundRanges(plan, null)) {
       for await (const entries of readEntries(place.fs, place.directory, name, { from, to })) {
         const isEnd = entries.at(-1)!.sequence >= found.begin
@@ -141,6 +152,7 @@ export function ownedJournal(
     read,
     markFor,
     heal: appender.heal,
+    stepOver: appender.stepOver,
     assertHeld: () => assertHeld(lock),
     async removeBefore(first) {
       removed = Math.max(removed, first.number)
@@ -179,7 +191,8 @@ function entriesAfter(entries: Entry[], after: number): Entry[][] {
 function gapError(after: number, first: number, why: string): HoldfastError {
   return new HoldfastError(
     'JOURNAL_GAP',
-    `The entries after ${after} cannot all be replayed: ${why}. Start from a newer snapshot, or from the source of truth`,
+    `The entries after ${after} cannot all be replayed: ${why}. Start from a newer snapshot, or from the ` +
+      'source of truth, or accept the loss with acceptLoss',
     { details: { after, first } },
   )
 }

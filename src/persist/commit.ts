@@ -295,7 +295,9 @@ async function raiseCovers(
 ): Promise<boolean> {
   const covers = coversOf(ctx, head, sequence)
   if (covers === undefined) return false
-  if (current.covers?.journal === covers.journal && covers.sequence <= current.covers.sequence) return false
+  const before = current.covers
+  const isSame = before?.skips.length === covers.skips.length
+  if (before?.journal === covers.journal && covers.sequence <= before.sequence && isSame) return false
   const snapshots = head.snapshots.map((each) => (each === current ? { ...each, covers } : each))
   await session.swapHead(nextHead(head, { snapshots, journal: journalAfter(ctx, head, snapshots) }))
   await ctx.journal?.committed(covers.sequence, current.sequence, head.journal?.first ?? null)

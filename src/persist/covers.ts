@@ -61,8 +61,20 @@ function coversRequired(ctx: StoreContext): HoldfastError {
 export function coversOf(ctx: StoreContext, head: Head, covers: number | undefined): HeadCovers | undefined {
   const { journal } = ctx
   if (journal === null || covers === undefined) return undefined
-  const skips = currentOf(head)?.covers?.skips ?? []
+  const left = journal.skips.filter(([, last]) => last <= covers)
+  const skips = joinRanges([...(currentOf(head)?.covers?.skips ?? []), ...left])
   return { journal: journal.id, sequence: covers, mark: journal.mark(covers), skips }
+}
+
+/** Ranges that overlap or touch are one. */
+function joinRanges(ranges: readonly [number, number][]): [number, number][] {
+  const all: [number, number][] = []
+  for (const [first, last] of [...ranges].sort(([a], [b]) => a - b)) {
+    const before = all.at(-1)
+    if (before !== undefined && first <= before[1] + 1) before[1] = Math.max(before[1], last)
+    else all.push([first, last])
+  }
+  return all
 }
 
 /** HEAD's words on the journal once these are the snapshots. Undefined: there is none. */

@@ -9,13 +9,23 @@ import { JOURNAL_ID_BYTES, STORE_ID_BYTES } from '../format/limits.ts'
 import { commitUnknown } from '../fs/durable.ts'
 import { attempt, lstatOrNull } from '../fs/io.ts'
 import { moveAside } from '../fs/move-aside.ts'
+import { ROLLBACK_OPTIONS, type RollbackOptions, rollback } from '../history/history.ts'
 import { nextHead } from '../history/next-head.ts'
 import { JOURNAL_LOCK } from '../journal/lock.ts'
 import type { OwnedJournal } from '../journal/owned.ts'
 import { withoutRanges } from '../journal/plan-recovery.ts'
 import type { Range } from '../journal/segment.ts'
+import type { SnapshotInfo } from '../load/snapshot.ts'
+import { assertOptions } from '../misuse.ts'
 import { oneByOne } from './one-by-one.ts'
-import type { Journal, JournalEntry, JournalOptions } from './options.ts'
+import {
+  APPEND_OPTIONS,
+  type Journal,
+  type JournalEntry,
+  type JournalOptions,
+  READ_JOURNAL_OPTIONS,
+  type ReadJournalOptions,
+} from './options.ts'
 import { currentCovers, DIRECTORY, type JournalFiles, markOf, placeOf, rangeOf, seenOf, segmentOf } from './place.ts'
 
 const JOURNAL_BYTES_MAX = 4 * 1024 ** 3
@@ -27,6 +37,7 @@ export async function openStoreJournal(
   ctx: StoreContext,
   files: JournalFiles | null,
   options: JournalOptions,
+  writerWaitMs: number,
 ): Promise<Journal> {
   const { location } = ctx.storage
   if (files === null) {
@@ -73,8 +84,9 @@ export async function openStoreJournal(
     maxBytes: maxJournalBytes,
     ...(maxPendingBytes === undefined ? {} : { maxPendingBytes }),
   })
-  ctx.journal = ownerOf(owned)
-  return journalOf(ctx, owned, maxJournalBytes)
+  const skipped: [number, number][] = []
+  ctx.journal = ownerOf(owned, skipped)
+  return journalOf(ctx, owned, skipped, { maxJournalBytes, writerWaitMs })
 }
 
 /**
@@ -105,9 +117,10 @@ async function ensureStore(ctx: StoreContext, signal: AbortSignal | undefined): 
   })
 }
 
-function ownerOf(owned: OwnedJournal): NonNullable<StoreContext['journal']> {
+function ownerOf(owned: OwnedJournal, skipped: readonly [number, number][]): NonNullable<StoreContext['journal']> {
   return {
     id: owned.id,
+    skips: skipped,
     get last() {
       return owned.last
     },
@@ -140,7 +153,12 @@ function firstLost(lost: readonly Range[], skips: readonly Range[], after: numbe
   return Math.min(Number.POSITIVE_INFINITY, ...missing.map(({ first }) => Math.max(first, after + 1)))
 }
 
-function journalOf(ctx: StoreContext, owned: OwnedJournal, maxJournalBytes: number): Journal {
+function journalOf(
+  ctx: StoreContext,
+  owned: OwnedJournal,
+  skipped: [number, number][],
+  { maxJournalBytes, writerWaitMs }: { maxJournalBytes: number; writerWaitMs: number },
+): Journal {
   let isWarned = false
 
   /** Warns once, and again only after a snapshot brought it below half. */
@@ -159,23 +177,50 @@ function journalOf(ctx: StoreContext, owned: OwnedJournal, maxJournalBytes: numb
     isWarned = isHalf
   }
 
-  async function* readBatches({ after }: { after?: number } = {}): AsyncGenerator<JournalEntry[]> {
+  async function* readBatches(request: ReadJournalOptions = {}): AsyncGenerator<JournalEntry[]> {
+    assertOptions('journal.read', request, READ_JOURNAL_OPTIONS)
+    const { after, acceptLoss = false } = request
     if (after !== undefined && !(Number.isSafeInteger(after) && after >= 0)) {
       throw new RangeError(`journal.read: after is a sequence, got ${after}`)
     }
     const stored = await ctx.storage.readHead()
     const covers = stored?.head.journal === undefined ? undefined : currentCovers(stored.head, stored.head.journal)
-    const skips = (covers?.skips ?? []).map(rangeOf)
+    const skips = [...(covers?.skips ?? []), ...skipped].map(rangeOf)
     const begin = after ?? covers?.sequence ?? 0
-    const lost = firstLost(owned.lost, skips, begin)
+    let lost = firstLost(owned.lost, skips, begin)
+    const onGap = (first: number): void => {
+      lost = Math.min(lost, first)
+    }
     const isSkipped = ({ sequence }: JournalEntry): boolean =>
       skips.some(({ first, last }) => sequence >= first && sequence <= last)
-    for await (const entries of owned.read(begin)) {
+    for await (const entries of owned.read(begin, acceptLoss ? onGap : undefined)) {
       const left = skips.length === 0 ? entries : entries.filter((entry) => !isSkipped(entry))
       if (left.length === 0) continue
       if (left.at(-1)!.sequence > lost) for (const entry of left) entry.afterLoss = entry.sequence > lost
       yield left
     }
+  }
+
+  function skip(sequence: number): void {
+    if (!Number.isSafeInteger(sequence) || sequence < 1 || sequence > owned.last) {
+      throw new RangeError(`journal.skip: ${String(sequence)} is no entry; the last one is ${owned.last}`)
+    }
+    skipped.push([sequence, sequence])
+  }
+
+  async function rollBack(to: number | string, request: RollbackOptions = {}): Promise<SnapshotInfo> {
+    assertOptions('journal.rollback', request, ROLLBACK_OPTIONS)
+    await owned.flush()
+    await owned.assertHeld()
+    const journalEnd = { last: owned.last, mark: markOf(owned.markFor(owned.last)) }
+    const info = await rollback(ctx, to, { ...request, lockWaitMs: request.lockWaitMs ?? writerWaitMs, journalEnd })
+    const { head } = (await ctx.storage.readHead())!
+    const covers = head.journal === undefined ? undefined : currentCovers(head, head.journal)
+    if (covers === undefined) return info
+    // A HEAD that is lost is made again from the segments, so they have to say what was stepped over.
+    await owned.stepOver(covers.skips.map(rangeOf), { sequence: covers.sequence, snapshot: info.sequence })
+    owned.covered(covers.sequence)
+    return info
   }
 
   async function close(): Promise<void> {
@@ -202,8 +247,9 @@ function journalOf(ctx: StoreContext, owned: OwnedJournal, maxJournalBytes: numb
     get uncoveredBytes() {
       return owned.uncoveredBytes
     },
-    append(data) {
-      const appended = owned.append(data)
+    append(data, options) {
+      if (options !== undefined) assertOptions('journal.append', options, APPEND_OPTIONS)
+      const appended = owned.append(data, options)
       warnAtHalf()
       return appended
     },
@@ -212,6 +258,8 @@ function journalOf(ctx: StoreContext, owned: OwnedJournal, maxJournalBytes: numb
     durable: owned.waitFor,
     read: (request) => oneByOne(readBatches(request)),
     readBatches,
+    skip,
+    rollback: rollBack,
     close,
     [Symbol.asyncDispose]: close,
   }

@@ -58,7 +58,7 @@ async function replayEquals<Engine>(kind: Kind<Engine>, seed: string, steps: num
       keepLast: 6,
       onSave: ({ sequence }) => lines.set(sequence, [...line]),
     })
-    done.replayed += live.replayed
+    done.replayed += live.replayed.entries
     return { path, store, live }
   }
 

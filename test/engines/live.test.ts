@@ -72,13 +72,13 @@ test('changes are there after the process was killed, each once, with and withou
   killed.kill()
   const again = await openOnProcess(made.start())
   expect(again.engine.applied).toEqual([1, 2, 3, 4])
-  expect(again.replayed).toBe(1)
+  expect(again.replayed.entries).toBe(1)
   expect(again.watermark).toBe('offset 4')
   expect(await again.change({ add: 5 })).toEqual({ sequence: 5 })
   await again.close()
   const third = await openOnProcess(made.start())
   expect(third.engine.applied).toEqual([1, 2, 3, 4, 5])
-  expect(third.replayed).toBe(0)
+  expect(third.replayed.entries).toBe(0)
   expect(third.watermark).toBe('offset 4')
   await third.close()
 })
@@ -161,18 +161,21 @@ describe('when apply throws', () => {
     await again.close()
   })
 
-  test('and the engine moved all the same, or apply gave a promise, nothing of it is saved', async () => {
+  test('and the engine moved all the same, nothing of it is saved', async () => {
     for (const bad of [
       (engine: Ledger) => {
         engine.applied.push(99)
         throw new Error('half done')
       },
-      (async (engine: Ledger) => void engine.applied.push(99)) as unknown as (engine: Ledger) => void,
+      async (engine: Ledger) => {
+        engine.applied.push(99)
+        throw new Error('half done')
+      },
     ]) {
       const made = disk()
       const killed = made.start()
-      const apply = (engine: Ledger, change: Change): void =>
-        change.add < 0 ? bad(engine) : void engine.applied.push(change.add)
+      const apply = (engine: Ledger, change: Change): unknown =>
+        change.add < 0 ? bad(engine) : engine.applied.push(change.add)
       const live = await openOnProcess(killed, { apply })
       await live.change({ add: 1 })
       await expect(live.change({ add: -1 })).rejects.toMatchObject({ code: 'ENGINE_UNSOUND', details: { sequence: 2 } })
@@ -207,7 +210,76 @@ describe('when apply throws', () => {
     const again = await openOnProcess(made.start(), { apply, onReplayError })
     expect(again.engine.applied).toEqual([1, 3])
     expect(skipped).toEqual([{ sequence: 2, change: { add: 2 } }])
+    expect(again.replayed).toMatchObject({ entries: 3, skipped: [2] })
     await again.close()
+  })
+
+  test('what a start left out is left out for ever, also by a start that falls back', async () => {
+    const made = disk()
+    const killed = made.start()
+    const live = await openOnProcess(killed)
+    await live.change({ add: 1 })
+    await live.save()
+    for (const add of [2, 3]) await live.change({ add })
+    killed.kill()
+    const apply = (engine: Ledger, { add }: Change): void => {
+      if (add === 2) throw new Error('no')
+      engine.applied.push(add)
+    }
+    const packs = filesBelow(made.image(), `${STORE}/packs`)
+    const second = made.start()
+    const skipping = await openOnProcess(second, { apply, onReplayError: async () => 'skip' as const })
+    // It is saved before anything is acknowledged.
+    expect(skipping.lag().entries).toBe(0)
+    await skipping.change({ add: 4 })
+    second.kill()
+    made.settle()
+    const newest = filesBelow(made.image(), `${STORE}/packs`).filter((pack) => !packs.includes(pack))
+    const process = made.start()
+    for (const pack of newest) await process.fs.unlink(`${STORE}/packs/${pack}`)
+    const third = await openOnProcess(process)
+    expect(third.engine.applied).toEqual([1, 3, 4])
+    await third.close()
+  })
+
+  test('a start that cannot record what it left out does not start', async () => {
+    const made = disk()
+    const killed = made.start()
+    const live = await openOnProcess(killed)
+    for (const add of [1, 2]) await live.change({ add })
+    killed.kill()
+    const apply = (engine: Ledger, { add }: Change): void => {
+      if (add === 2) throw new Error('no')
+      engine.applied.push(add)
+    }
+    const onReplayError = (): 'skip' => {
+      made.onCall = ({ name }) => (name === 'write' ? { error: 'ENOSPC' } : undefined)
+      return 'skip'
+    }
+    await expect(openOnProcess(made.start(), { apply, onReplayError })).rejects.toMatchObject({
+      code: 'NO_SPACE',
+    })
+    made.onCall = null
+    // The lock was let go.
+    const again = await openOnProcess(made.start())
+    expect(again.engine.applied).toEqual([1, 2])
+    await again.close()
+  })
+
+  test('in a replay, and the engine moved all the same, the change cannot be left out', async () => {
+    const made = disk()
+    const killed = made.start()
+    const live = await openOnProcess(killed)
+    await live.change({ add: 1 })
+    killed.kill()
+    const apply = (engine: Ledger): void => {
+      engine.applied.push(99)
+      throw new Error('half done')
+    }
+    const opening = openOnProcess(made.start(), { apply, onReplayError: () => 'skip' })
+    await expect(opening).rejects.toMatchObject({ code: 'REPLAY_FAILED', details: { sequence: 1 } })
+    const mistyped = openOnProcess(made.start(), { apply, onReplayError: () => 'Skip' as never })
+    await expect(mistyped).rejects.toThrow("answers 'skip' or 'stop'")
   })
 })
 
@@ -218,15 +290,24 @@ test('changes of an earlier version are upgraded, and of a newer one refused', a
   await live.change({ add: 1 })
   killed.kill()
   const seen: unknown[] = []
+  const versions: unknown[] = []
+  const apply: typeof plain.apply = (engine, { add }, { version, replay }) => {
+    versions.push([version, replay])
+    engine.applied.push(add)
+  }
   const upgrade = (change: unknown, version: number): Change => {
     seen.push([change, version])
     return { add: 100 }
   }
   const second = made.start()
-  const newer = await openOnProcess(second, { changes: { version: 2, upgrade } })
+  const newer = await openOnProcess(second, { apply, changes: { version: 2, upgrade } })
   expect(newer.engine.applied).toEqual([100])
   expect(seen).toEqual([[{ add: 1 }, 1]])
   await newer.change({ add: 2 })
+  expect(versions).toEqual([
+    [1, true],
+    [2, false],
+  ])
   second.kill()
   await expect(openOnProcess(made.start())).rejects.toMatchObject({ code: 'VERSION_UNSUPPORTED' })
 })
@@ -337,7 +418,7 @@ test('a save is due when the changes have so many bytes, after a start too', asy
   expect(saves).toHaveLength(1)
   killed.kill()
   const again = await open(made.start(), 5000)
-  expect(again.replayed).toBe(5)
+  expect(again.replayed.entries).toBe(5)
   await waitFor(() => saves.length === 2)
   expect(again.lag().entries).toBe(0)
   await again.close()
@@ -371,7 +452,7 @@ test('an engine whose blobs are read later is saved while changes come in', asyn
   killed.kill()
   const again = await openOnProcess(made.start())
   expect(again.engine.applied).toEqual(Array.from({ length: 60 }, (_, i) => i + 1))
-  expect(again.replayed).toBeLessThan(60)
+  expect(again.replayed.entries).toBeLessThan(60)
   await again.close()
 })
 
@@ -437,7 +518,7 @@ test('a start that falls back to an older snapshot loses no change', async () =>
     for (const pack of newest) for (let bits = 0; bits < 4; bits++) made.rot(`${STORE}/packs/${pack}`, random)
     const again = await openOnProcess(made.start())
     expect(again.engine.applied).toEqual([1, 2, 3, 4, 5, 6])
-    replayed = Math.max(replayed, again.replayed)
+    replayed = Math.max(replayed, again.replayed.entries)
     await again.close()
     const third = await openOnProcess(made.start())
     expect(third.engine.applied).toEqual([1, 2, 3, 4, 5, 6])

@@ -40,14 +40,14 @@ const head: Head = {
 
 /** The fields on disk, to be changed and sealed again. */
 const seal = (changes: Record<string, unknown>): Uint8Array =>
-  sealJson({ format: 'holdfast-head', version: 2, requires: [], ...head, ...changes })
+  sealJson({ format: 'holdfast-head', version: 3, requires: [], ...head, ...changes })
 
 test('HEAD comes back equal', () => {
   for (const given of [head, empty])
     expect(parseHead(encodeHead(given), 'HEAD.json')).toEqual({ head: given, unknown: [] })
   expect(JSON.parse(Buffer.from(encodeHead(head)).toString())).toMatchObject({
     format: 'holdfast-head',
-    version: 2,
+    version: 3,
     requires: [],
     ...head,
   })
@@ -73,7 +73,7 @@ test('fields of a later version are ignored, and named for writers to refuse', (
 })
 
 test('a newer version, and anything required, is unsupported; another format is no store', () => {
-  expectCode(() => parseHead(seal({ version: 3, snapshots: 'new' }), 'x'), 'VERSION_UNSUPPORTED')
+  expectCode(() => parseHead(seal({ version: 4, snapshots: 'new' }), 'x'), 'VERSION_UNSUPPORTED')
   expect(expectCode(() => parseHead(seal({ requires: ['sharding'] }), 'x'), 'VERSION_UNSUPPORTED')).toMatchObject({
     requires: ['sharding'],
   })
@@ -158,4 +158,75 @@ test('a HEAD of version 1, which called its `current` `head`, is not supported, 
   delete fields.checksum
   const old = sealJson({ ...fields, version: 1, head: current })
   expectCode(() => parseHead(old, 'HEAD.json'), 'VERSION_UNSUPPORTED')
+  expectCode(() => parseHead(sealJson({ ...fields, version: 2 }), 'HEAD.json'), 'VERSION_UNSUPPORTED')
+})
+
+describe('the packs of a snapshot', () => {
+  const packs = Array.from({ length: 10 }, (_, id) => ({ ...head.packs[0]!, id, name: name(String(id)) }))
+  const of = (...ids: number[]): Head => ({
+    ...head,
+    packs,
+    retired: [],
+    snapshots: [snapshot(6, { pack: ids[0]!, packs: ids })],
+  })
+  const stored = (given: Head): unknown => JSON.parse(Buffer.from(encodeHead(given)).toString()).snapshots[0].packs
+
+  test.each([
+    [[5], [5]],
+    [[0, 1], [[0, 1]]],
+    [
+      [0, 2, 4],
+      [0, 2, 4],
+    ],
+    [
+      [0, 1, 2, 4, 6, 7, 9],
+      [[0, 2], 4, [6, 7], 9],
+    ],
+  ])('%j are %j in the file', (ids, ranges) => {
+    expect(stored(of(...ids))).toEqual(ranges)
+    expect(parseHead(encodeHead(of(...ids)), 'x').head).toEqual(of(...ids))
+  })
+
+  test.each([
+    [[[1]]],
+    [[[1, 1]]],
+    [[[2, 1]]],
+    [[[1, 2, 3]]],
+    [[[1, '2']]],
+    [[['1', '2']]],
+    [[[1, 2.5]]],
+    [[[0, 2 ** 31]]],
+    [[1, [1, 2]]],
+    [[[0, 2], 2]],
+    [
+      [
+        [0, 2],
+        [1, 3],
+      ],
+    ],
+    [[-1, 0]],
+    [[null]],
+    ['1'],
+    [[[]]],
+  ])('are damaged as %j', (ranges) => {
+    const snapshots = [{ ...snapshot(6, { pack: 1 }), packs: ranges }]
+    expectCode(() => parseHead(seal({ packs, retired: [], snapshots }), 'x'), 'HEAD_DAMAGED')
+  })
+
+  test('are not made of ranges that would fill the memory', () => {
+    const snapshots = [{ ...snapshot(6, { pack: 1 }), packs: [[0, 2 ** 31 - 1]] }]
+    const before = process.memoryUsage().rss
+    expectCode(() => parseHead(seal({ packs, retired: [], snapshots }), 'x'), 'HEAD_DAMAGED')
+    expect(process.memoryUsage().rss - before).toBeLessThan(2 ** 28)
+  })
+
+  test('are at most 2^23 of all snapshots together', () => {
+    const ids = Array.from({ length: 2 ** 16 }, (_, id) => id)
+    const snapshots = Array.from({ length: 129 }, (_, i) => snapshot(129 - i, { packs: ids }))
+    const many = { ...head, sequence: 129, current: 129, packs: [], snapshots }
+    expect(expectCode(() => encodeHead(many), 'LIMIT_EXCEEDED')).toMatchObject({
+      limit: 'packIds',
+      actual: 129 * 2 ** 16,
+    })
+  })
 })

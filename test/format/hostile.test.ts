@@ -16,7 +16,7 @@ import { expectCode } from './expect-code.ts'
 
 const head: Head = emptyHead('ab'.repeat(16))
 const sealed = (fields: object) =>
-  sealJson({ format: 'holdfast-head', version: 2, requires: [], ...head, ...fields } as Record<string, unknown>)
+  sealJson({ format: 'holdfast-head', version: 3, requires: [], ...head, ...fields } as Record<string, unknown>)
 const entry = {
   sequence: 1,
   manifest: 'bafyr4ibb5xolbk6cthq6bzgag62tf6tctlvkf6ze2xt75rdecszcmpdwpu',
@@ -74,7 +74,7 @@ describe('HEAD', () => {
   })
 
   test('lists nested 10,000 deep where features are named', () => {
-    const text = `{"format":"holdfast-head","version":2,"requires":${'['.repeat(10_000)}${']'.repeat(10_000)},\n  `
+    const text = `{"format":"holdfast-head","version":3,"requires":${'['.repeat(10_000)}${']'.repeat(10_000)},\n  `
     const covered = Buffer.from(text)
     const bytes = Buffer.concat([covered, Buffer.from(`"checksum": "${toHex(blake3(covered))}"\n}\n`)])
     refused(() => parseHead(bytes, 'HEAD.json'), 'HEAD_DAMAGED')

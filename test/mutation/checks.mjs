@@ -1077,7 +1077,7 @@ export const checks = [
   },
   {
     file: 'src/cli/session.ts',
-    find: 'if (!init) assertStoreThere(location())',
+    find: 'if (!init) await assertStoreThere(location())',
     replace: 'if (init) assertStoreThere(location())',
     why: 'a mistyped path never becomes a store',
     tests: ['test/cli/round-trip.test.ts'],

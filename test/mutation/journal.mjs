@@ -43,13 +43,6 @@ export const journal = [
     tests: ['test/store/journal.test.ts'],
   },
   {
-    file: 'src/engines/live.ts',
-    find: 'journal.assertTakes(data.length)',
-    replace: '',
-    why: 'a change that the journal does not take is not applied',
-    tests: ['test/engines/live.test.ts'],
-  },
-  {
     file: 'src/journal/scan.ts',
     find: 'if (end > size || (expected !== null && !follows(header, expected))) return flaw',
     replace: 'if (end > size) return flaw',
@@ -336,34 +329,6 @@ export const journal = [
     replace: '',
     why: 'entries are not forgotten when HEAD names no journal',
     tests: ['test/store/journal.test.ts'],
-  },
-  {
-    file: 'src/engines/live.ts',
-    find: 'captured = journal.last\n',
-    replace: 'captured = journal.last - 1\n',
-    why: 'what a snapshot covers is what it holds: otherwise a change is applied twice',
-    tests: ['test/engines/live.test.ts'],
-  },
-  {
-    file: 'src/engines/live-saves.ts',
-    find: 'live.assertSound()\n',
-    replace: '\n',
-    why: 'an engine that a failed change has moved is not saved',
-    tests: ['test/engines/live.test.ts'],
-  },
-  {
-    file: 'src/engines/live.ts',
-    find: 'await appended.durable\n',
-    replace: '\n',
-    why: 'a change is durable when it is acknowledged',
-    tests: ['test/engines/live.test.ts'],
-  },
-  {
-    file: 'src/engines/replay.ts',
-    find: 'const covers = restored?.snapshot.covers ?? 0\n',
-    replace: 'const covers = 0\n',
-    why: 'what the snapshot holds is not applied again',
-    tests: ['test/engines/live.test.ts'],
   },
   {
     file: 'src/journal/recover.ts',

@@ -7,6 +7,27 @@ const storage = ['test/storage/object.test.ts']
 /** @type {import('./durability.mjs').Mutation[]} */
 export const objects = [
   {
+    file: 'src/storage/object/head-bytes.ts',
+    find: 'decompress(bytes, { maxOutputLength: JSON_BYTES_MAX })',
+    replace: 'decompress(bytes)',
+    why: 'a HEAD of a few bytes cannot fill the memory',
+    tests: ['test/storage/head-bytes.test.ts'],
+  },
+  {
+    file: 'src/format/head.ts',
+    find: 'if (ids > PACK_IDS_MAX) throw damaged(',
+    replace: 'if (ids > 2 ** 24) throw damaged(',
+    why: 'ranges of pack ids cannot fill the memory',
+    tests: ['test/format/head.test.ts'],
+  },
+  {
+    file: 'src/format/pack-ids.ts',
+    find: ' || first <= before) return false',
+    replace: ') return false',
+    why: 'ranges of pack ids ascend',
+    tests: ['test/format/head.test.ts'],
+  },
+  {
     file: 'src/storage/object/head-cell.ts',
     find: 'if (head.revision <= base.head.revision) return null',
     replace: "if (head.revision <= base.head.revision) return 'lost'",

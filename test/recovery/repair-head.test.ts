@@ -362,7 +362,7 @@ describe('a HEAD that says what is not so is corrected', () => {
 })
 
 test('a newer version’s HEAD is not touched', async () => {
-  const text = Buffer.from(fileOf(three, 'HEAD.json')).toString().replace('"version": 2', '"version": 3')
+  const text = Buffer.from(fileOf(three, 'HEAD.json')).toString().replace('"version": 3', '"version": 4')
   const { sealJson } = await import('../../src/format/json-file.ts')
   const fields = JSON.parse(text)
   delete fields.checksum
@@ -372,7 +372,7 @@ test('a newer version’s HEAD is not touched', async () => {
     'VERSION_UNSUPPORTED',
   )
   const unknown = withFiles(three, {
-    'HEAD.json': sealJson({ ...fields, version: 2, surprise: true }),
+    'HEAD.json': sealJson({ ...fields, version: 3, surprise: true }),
     'STORE.json': null,
   })
   await rejects(

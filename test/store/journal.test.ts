@@ -260,6 +260,40 @@ test('falling back to one of the three newest snapshots loses no entry, and furt
   expect(await entries(journal, 6)).toEqual(['7', '8'])
   expect(await entries(journal, 5)).toEqual(['6', '7', '8'])
   await expect(entries(journal, 0)).rejects.toMatchObject({ code: 'JOURNAL_GAP' })
+  const left: [number, boolean][] = []
+  for await (const { sequence, afterLoss } of journal.read({ after: 0, acceptLoss: true })) {
+    left.push([sequence, afterLoss])
+  }
+  expect(left.at(0)![0]).toBeGreaterThan(1)
+  expect(left.at(-1)![0]).toBe(8)
+  expect(left.every(([, afterLoss]) => afterLoss)).toBe(true)
+  const wrong = { acceptLos: true } as never
+  await expect(journal.read(wrong)[Symbol.asyncIterator]().next()).rejects.toThrow('did you mean acceptLoss')
+})
+
+test('an entry that was left out is in no later reading, once a snapshot says so', async () => {
+  const path = directory()
+  const store = await openAt(path)
+  const journal = await store.openJournal()
+  await append(journal, 'a', 'b', 'c', 'd')
+  await save(store, 1, 'a')
+  for (const wrong of [0, 5, 1.5, '2']) expect(() => journal.skip(wrong as number)).toThrow(RangeError)
+  journal.skip(3)
+  journal.skip(2)
+  expect(await entries(journal)).toEqual(['d'])
+  await save(store, 2, 'a and not b')
+  // The journal as a process that was killed leaves it knows of what the snapshot covers.
+  await store.close()
+  const again = await openAt(path)
+  const second = await again.openJournal()
+  expect(await entries(second)).toEqual(['c', 'd'])
+  expect(await entries(second, 0)).toEqual(['a', 'c', 'd'])
+  second.skip(3)
+  // The same content, which covers the same.
+  await save(again, 4, 'a and d')
+  await again.close()
+  const third = await (await openAt(path)).openJournal()
+  expect(await entries(third, 0)).toEqual(['a', 'd'])
 })
 
 test('an old HEAD that was put back is not gone on from', async () => {

@@ -56,7 +56,7 @@ export async function acknowledgeChanges(
   })
   const openMs = performance.now() - startMs
   const count = live.engine.documentCount
-  rows.push([say.number(count), say.duration(openMs), say.number(live.replayed), ''])
+  rows.push([say.number(count), say.duration(openMs), say.number(live.replayed.entries), ''])
   say.table(rows, ['documents at the start', 'opened in', 'replayed', 'acknowledged before SIGKILL'])
   times.sort((a, b) => a - b)
   say.tell(

@@ -30,7 +30,7 @@ const { engine } = live
 say({
   step: 'opened',
   documents: engine.documentCount,
-  replayed: live.replayed,
+  replayed: live.replayed.entries,
   ms: performance.now() - startMs,
 })
 

@@ -51,7 +51,7 @@ const live = await openEngine(values.data, minisearch(MiniSearch<Document>, inde
   onError: (error) => console.error('The index was not saved:', error),
 })
 const { engine } = live
-const started = { at: live.last, replayed: live.replayed }
+const started = { at: live.last, replayed: live.replayed.entries }
 
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   process.once(signal, () => {

@@ -16,6 +16,7 @@ export const copy: Verb = {
   examples: ['copy /mnt/backup/search -s ./data/search', 'copy ./data/search -s /mnt/backup/search'],
   whenStopped: 'The store is as it was. The next copy goes on from what is there.',
   async run(session, [to]) {
+    session.assertDirectory('copy', 'its objects are copied by the tools of the bucket')
     const target = resolve(to!)
     assertOutside(target, session.location)
     const store = await session.read()

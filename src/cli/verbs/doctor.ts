@@ -2,15 +2,18 @@
 
 import { EXIT } from '../exit-codes.ts'
 import { type Line, sizeText } from '../screen.ts'
-import type { Verb } from '../verb.ts'
+import type { Outcome, Verb } from '../verb.ts'
 
 export const doctor: Verb = {
   usage: 'doctor',
-  summary: 'check the directory and its file system; exit code 13 if it is not fit for a store',
+  summary:
+    'check the directory and its file system, or the server of the bucket; exit code 13 if it is not fit for a store',
   description:
-    'It works in a temporary directory inside the given one. A directory that does not exist yet is judged by its nearest parent.',
+    'It works in a temporary directory inside the given one. A directory that does not exist yet is judged by its nearest parent. In a bucket it ' +
+    'writes and deletes objects below probe/.',
   examples: ['doctor -s /var/lib/app/search'],
   async run(session) {
+    if (session.isRemote) return await checkServer(session.location)
     const { checkDirectory } = await import('../../index.ts')
     const report = await checkDirectory(session.location)
     return {
@@ -37,4 +40,37 @@ export const doctor: Verb = {
       exit: report.ok ? EXIT.done : EXIT.environment,
     }
   },
+}
+
+async function checkServer(location: string): Promise<Outcome> {
+  const { checkBucket } = await import('../bucket.ts')
+  const { ok, requirements } = await checkBucket(location)
+  return {
+    document: {
+      store: location,
+      ok,
+      path: location,
+      fileSystem: 'bucket',
+      checks: requirements.map(({ name, state, why }) => ({
+        name,
+        ok: state === 'met',
+        detail: why === '' ? state : why,
+      })),
+      freeBytes: null,
+      node: process.version,
+      platform: process.platform,
+      arch: process.arch,
+    },
+    text: () => [
+      { text: `${ok ? 'fit' : 'not fit'} for a store: ${location}`, style: ok ? 'green' : 'red' },
+      ...requirements.map(
+        ({ name, state, why }): Line => [
+          { text: state === 'met' ? '  ok   ' : '  bad  ', style: state === 'met' ? 'green' : 'red' },
+          `${name}: ${why === '' ? state : why}`,
+        ],
+      ),
+    ],
+    isNotice: ok,
+    exit: ok ? EXIT.done : EXIT.environment,
+  }
 }

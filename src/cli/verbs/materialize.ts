@@ -16,6 +16,7 @@ export const materialize: Verb = {
       .option('--at <snapshot>', 'the snapshot; default: the current one')
       .option('--files-dir <dir>', 'where the files are laid out; default: files/ in the store'),
   async run(session, names, { at, filesDir }: { at?: string; filesDir?: string }) {
+    session.assertDirectory('materialize', 'restore writes blobs out as files')
     const store = await session.write(filesDir === undefined ? {} : { filesDir })
     const { sequence } = await findSnapshot(store, at ?? 'current')
     const { signal, onProgress } = session

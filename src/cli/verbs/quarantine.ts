@@ -38,6 +38,7 @@ export const quarantine: Verb = {
       )
       .option('-n, --dry-run', 'with discard: say what would be deleted, and change nothing'),
   async run(session, [action = 'list', ...names], options: Options) {
+    session.assertDirectory('quarantine', 'there, what was marked is listed by the objects below quarantine/')
     switch (action) {
       case 'list':
         if (names.length > 0) throw usage('list takes no name; show <name> shows one file')

@@ -41,7 +41,7 @@ export const restore: Verb = {
     if (options.engine === true && names.length > 0) throw usage('--engine writes one file: name no blobs')
     if (options.engine !== true && options.overwrite === true) throw usage('--overwrite is for --engine')
     const target = resolve(options.output)
-    assertOutside(target, session.location)
+    if (!session.isRemote) assertOutside(target, session.location)
     return await withSnapshot(session, options.at, (snapshot) =>
       options.engine === true
         ? restoreEngineFile(session, snapshot, target, options.overwrite === true)

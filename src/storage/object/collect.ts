@@ -7,8 +7,9 @@
 //  3. what is in quarantine stays.
 
 import { randomBytes } from 'node:crypto'
-import { type Head, revisionOfKey } from '../../format/head.ts'
+import type { Head } from '../../format/head.ts'
 import { WRITES_KEPT } from '../../format/limits.ts'
+import { revisionOfKey } from '../../format/pack-key.ts'
 import type { Collected, WriteSession } from '../port.ts'
 import type { ObjectClient } from './client.ts'
 import { serverTimeMs } from './head-cell.ts'

@@ -11,10 +11,12 @@
 
 import { clock } from '../../clock.ts'
 import { HoldfastError } from '../../errors.ts'
-import { encodeHead, type Head, parseHead, revisionOfKey } from '../../format/head.ts'
+import type { Head } from '../../format/head.ts'
 import { WRITES_KEPT } from '../../format/limits.ts'
+import { revisionOfKey } from '../../format/pack-key.ts'
 import type { MakeHead, StoredHead } from '../port.ts'
 import { isConflict, isRefusal, type ObjectClient, ObjectError } from './client.ts'
+import { packHead, unpackHead } from './head-bytes.ts'
 import type { KnownPacks } from './known-packs.ts'
 import { copiesOf, copyOf, HEAD, listAll, STORE } from './layout.ts'
 import { assertSupported, probe, type Quoting, quote } from './probe.ts'
@@ -63,7 +65,7 @@ export function createHeadCell(client: ObjectClient, known: KnownPacks, settings
       readQuoting = form === 'quoted' ? 'unquoted' : 'quoted'
       return cached
     }
-    return { ...parseHead(got.bytes, `${location}/${HEAD}`), bytes: got.bytes, etag: got.etag }
+    return { ...(await unpackHead(got.bytes, `${location}/${HEAD}`)), bytes: got.bytes, etag: got.etag }
   }
 
   async function read(): Promise<RemoteHead | null> {
@@ -136,7 +138,7 @@ export function createHeadCell(client: ObjectClient, known: KnownPacks, settings
       if (made === null) return null
       await ready()
       const proposed = withKeys(made, base.head)
-      const { won, head } = await propose(base, proposed, encodeHead(proposed))
+      const { won, head } = await propose(base, proposed, await packHead(proposed))
       if (won) return head
       if (rounds >= ROUNDS_MAX) throw conflict(head.head)
       base = head
@@ -269,7 +271,7 @@ export function createHeadCell(client: ObjectClient, known: KnownPacks, settings
   }
 
   async function put(head: Head, etag: string | null): Promise<RemoteHead> {
-    const bytes = encodeHead(head)
+    const bytes = await packHead(head)
     const condition = etag === null ? { ifAbsent: true } : { ifMatch: quote(etag, settings.quoting) }
     let cause: unknown
     for (let puts = 1; puts <= PUTS_MAX; puts++) {
@@ -285,7 +287,7 @@ export function createHeadCell(client: ObjectClient, known: KnownPacks, settings
       const got = await attemptRequest(location, 'reading HEAD', () => client.get(HEAD))
       if (got.state === 'found' && got.etag !== etag) {
         newest = null
-        const found = { ...parseHead(got.bytes, `${location}/${HEAD}`), bytes: got.bytes, etag: got.etag }
+        const found = { ...(await unpackHead(got.bytes, `${location}/${HEAD}`)), bytes: got.bytes, etag: got.etag }
         return found.head.writes[0] === head.writes[0] ? await keep(found) : note(found)
       }
       await backOff(puts)

@@ -2,12 +2,14 @@
 
 import { randomBytes } from 'node:crypto'
 import { type HoldfastError, isDamage, isHoldfastError } from '../../errors.ts'
-import { type Head, parseHead, revisionOfKey } from '../../format/head.ts'
+import type { Head } from '../../format/head.ts'
 import { FOOTER_BYTES } from '../../format/limits.ts'
 import { parsePackFooter } from '../../format/pack.ts'
+import { revisionOfKey } from '../../format/pack-key.ts'
 import { parseStoreFile } from '../../format/store-file.ts'
 import type { Found, Inspection, StoredHead } from '../port.ts'
 import type { ObjectClient } from './client.ts'
+import { unpackHead } from './head-bytes.ts'
 import type { KnownPacks } from './known-packs.ts'
 import { copyOf, HEAD, HEADS, listAll, PACKS, QUARANTINE, STORE } from './layout.ts'
 import { attemptRequest } from './retry.ts'
@@ -41,11 +43,11 @@ export function createObjectReader(client: ObjectClient, known: KnownPacks): Obj
     return got.state === 'found' ? got : null
   }
 
-  async function found<T>(key: string, parse: (bytes: Uint8Array) => T): Promise<Found<T>> {
+  async function found<T>(key: string, parse: (bytes: Uint8Array) => T | Promise<T>): Promise<Found<T>> {
     const got = await raw(key)
     if (got === null) return { state: 'missing' }
     try {
-      return { state: 'good', value: parse(got.bytes) }
+      return { state: 'good', value: await parse(got.bytes) }
     } catch (error) {
       if (isDamage(error) || isHoldfastError(error, 'NOT_A_STORE', 'LIMIT_EXCEEDED')) {
         return { state: 'damaged', error: error as HoldfastError }
@@ -54,8 +56,8 @@ export function createObjectReader(client: ObjectClient, known: KnownPacks): Obj
     }
   }
 
-  function parsed(key: string): (bytes: Uint8Array) => StoredHead {
-    return (bytes) => ({ ...parseHead(bytes, `${location}/${key}`), bytes })
+  function parsed(key: string): (bytes: Uint8Array) => Promise<StoredHead> {
+    return async (bytes) => ({ ...(await unpackHead(bytes, `${location}/${key}`)), bytes })
   }
 
   /** The newest copy that is not of the HEAD that is there. */
