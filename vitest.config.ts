@@ -17,6 +17,7 @@ const fullOnly = [
   'test/cli/owner.test.ts',
   'test/cli/states.test.ts',
   'test/cli/terminal.test.ts',
+  'test/report/browser.test.ts',
 ]
 /** `npm run test:s3` starts one. */
 const withServer = process.env.HOLDFAST_S3_ENDPOINT !== undefined

@@ -28,6 +28,7 @@ export type { RepairAction, RepairOptions, RepairPlan } from './recovery/repair-
 export type { ScrubOptions, ScrubReport } from './recovery/scrub.ts'
 export type { VerifyOptions, VerifyReport } from './recovery/verify.ts'
 export type { RemoteLocation, StoreLocation } from './remote.ts'
+export type { Report, ReportOptions } from './report/options.ts'
 export type { Copied, CopyOptions } from './space/copy.ts'
 export type { BlobDiff, Diff, DiffOptions } from './space/diff.ts'
 export type { ForgetOptions, ForgetWhich, Forgotten } from './space/forget.ts'

@@ -38,6 +38,7 @@ import { type RepairReport, repair } from './recovery/repair.ts'
 import { type PlanJournal, REPAIR_OPTIONS, type RepairOptions } from './recovery/repair-plan.ts'
 import { SCRUB_OPTIONS, type ScrubOptions, type ScrubReport, scrub } from './recovery/scrub.ts'
 import { VERIFY_OPTIONS, type VerifyOptions, type VerifyReport, verify } from './recovery/verify.ts'
+import { REPORT_OPTIONS, type Report, type ReportOptions } from './report/options.ts'
 import { COPY_OPTIONS, type Copied, type CopyOptions, copyStore } from './space/copy.ts'
 import { DIFF_OPTIONS, type Diff, type DiffOptions, diff } from './space/diff.ts'
 import { FORGET_OPTIONS, type ForgetOptions, type ForgetWhich, type Forgotten, forget } from './space/forget.ts'
@@ -126,6 +127,8 @@ export interface Store {
   gc(options?: GcOptions): Promise<GcResult>
   /** What the store takes and why: what each snapshot added and would free, garbage, and what lies beside the packs. */
   stats(options?: StatsOptions): Promise<Stats>
+  /** A self-contained HTML page for people: why the store is this large, what changed, what would be given back, and whether it is well. */
+  report(options?: ReportOptions): Promise<Report>
   /** What differs between two snapshots, by sequence or tag: blobs added, removed and changed, bytes shared and new. */
   diff(from: number | string, to: number | string, options?: DiffOptions): Promise<Diff>
   /**
@@ -317,6 +320,12 @@ export function createStore({ storage, fs, local, journal, storageAt }: Place, o
         return await result
       }),
     stats: (request) => runChecked('stats', request, STATS_OPTIONS, () => stats(ctx, request)),
+    report: (request = {}) =>
+      runChecked('report', request, REPORT_OPTIONS, async () => {
+        // Few programs ever make one.
+        const { report } = await import('./report/report.ts')
+        return await report(ctx, request, (options) => verify(ctx, options, () => checkStoreJournal(ctx, journal)))
+      }),
     diff: (from, to, request) => runChecked('diff', request, DIFF_OPTIONS, () => diff(ctx, from, to, request)),
     copy: (to, request = {}) =>
       runChecked('copy', request, COPY_OPTIONS, () => {

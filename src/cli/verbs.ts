@@ -13,6 +13,7 @@ import { materialize } from './verbs/materialize.ts'
 import { persist } from './verbs/persist.ts'
 import { quarantine } from './verbs/quarantine.ts'
 import { repair } from './verbs/repair.ts'
+import { report } from './verbs/report.ts'
 import { restore } from './verbs/restore.ts'
 import { rollback } from './verbs/rollback.ts'
 import { scrub } from './verbs/scrub.ts'
@@ -27,6 +28,7 @@ export const VERBS: readonly Verb[] = [
   show,
   diff,
   stats,
+  report,
   cat,
   restore,
   materialize,

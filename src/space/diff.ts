@@ -61,13 +61,14 @@ export async function diff(
   const found = await withAllPacks(ctx, async ({ head }, source) => {
     const before = find(ctx.storage.location, head, from)
     const after = find(ctx.storage.location, head, to)
-    return await compare(source, before, after, options)
+    return await compareSnapshots(source, before, after, options)
   })
   if (found === null) throw nothingThere(ctx.storage.location)
   return found
 }
 
-async function compare(
+/** As `diff`, of snapshots of a HEAD whose packs are open. */
+export async function compareSnapshots(
   source: BlockSource,
   before: HeadSnapshot,
   after: HeadSnapshot,

@@ -1,11 +1,13 @@
 // Says what a store takes and why: what each snapshot added and would free, what is garbage, and what lies beside the packs. All from one HEAD.
 
+import type { BlockSource } from '../blocks/block-source.ts'
 import type { StoreContext } from '../blocks/store-context.ts'
+import type { Head } from '../format/head.ts'
 import type { OptionTable } from '../misuse.ts'
 import type { Weight } from '../storage/port.ts'
 import { withAllPacks } from './open-all.ts'
 import { PACK_OVERHEAD_BYTES } from './pack-use.ts'
-import { measureUsage } from './usage.ts'
+import { measureUsage, type Usage } from './usage.ts'
 
 /** How statistics are made. */
 export interface StatsOptions {
@@ -66,7 +68,8 @@ export interface Stats {
 }
 
 const NOTHING: Weight = { count: 0, bytes: 0 }
-const EMPTY: Omit<Stats, 'files' | 'quarantine' | 'journal'> = {
+/** Of a store in which nothing was ever persisted. */
+export const EMPTY_STATS: Omit<Stats, 'files' | 'quarantine' | 'journal'> = {
   revision: 0,
   current: null,
   snapshots: [],
@@ -80,38 +83,51 @@ const EMPTY: Omit<Stats, 'files' | 'quarantine' | 'journal'> = {
 
 export async function stats(ctx: StoreContext, options: StatsOptions = {}): Promise<Stats> {
   const inPacks = await withAllPacks(ctx, async ({ head }, source) => {
-    // From the oldest on, so that each block is added by the first snapshot that has it.
-    const usage = await measureUsage(source, [...head.snapshots].reverse(), options.signal)
-    const damaged = new Set(usage.damaged)
-    const packs = head.packs.map(({ name, bytes }) => {
-      const liveBytes = usage.packs.get(name) ?? 0
-      // Of a pack that cannot be read nothing is known.
-      const garbageBytes = usage.packs.has(name) ? Math.max(0, bytes - PACK_OVERHEAD_BYTES - liveBytes) : 0
-      return { pack: name, bytes, liveBytes, garbageBytes }
-    })
-    const there = new Map((await ctx.storage.inspect()).packs.map(({ name, bytes }) => [name, bytes]))
-    const retired = head.retired.flatMap(({ name }) => there.get(name) ?? [])
-    return {
-      revision: head.revision,
-      current: head.current,
-      snapshots: head.snapshots.map(({ sequence, size }) => ({
-        sequence,
-        size,
-        addedBytes: usage.added.get(sequence)!,
-        freesBytes: usage.own.get(sequence)!,
-        damaged: damaged.has(sequence),
-      })),
-      packs,
-      packBytes: sum(packs.map(({ bytes }) => bytes)),
-      liveBytes: sum(packs.map(({ liveBytes }) => liveBytes)),
-      garbageBytes: sum(packs.map(({ garbageBytes }) => garbageBytes)),
-      overheadBytes: packs.length * PACK_OVERHEAD_BYTES,
-      retired: { count: retired.length, bytes: sum(retired) },
-    }
+    return await packStats(ctx, head, await usageOf(head, source, options.signal))
   })
-  const { beside } = ctx.storage
+  return { ...(inPacks ?? EMPTY_STATS), ...(await besideStats(ctx)) }
+}
+
+/** From the oldest snapshot on, so that each block is added by the first one that has it. */
+export async function usageOf(head: Head, source: BlockSource, signal?: AbortSignal): Promise<Usage> {
+  return await measureUsage(source, [...head.snapshots].reverse(), signal)
+}
+
+/** What lies beside the packs. */
+type BesideStats = Pick<Stats, 'files' | 'quarantine' | 'journal'>
+
+/** The numbers that HEAD and its packs give. */
+export async function packStats(ctx: StoreContext, head: Head, usage: Usage): Promise<Omit<Stats, keyof BesideStats>> {
+  const damaged = new Set(usage.damaged)
+  const packs = head.packs.map(({ name, bytes }) => {
+    const liveBytes = usage.packs.get(name) ?? 0
+    // Of a pack that cannot be read nothing is known.
+    const garbageBytes = usage.packs.has(name) ? Math.max(0, bytes - PACK_OVERHEAD_BYTES - liveBytes) : 0
+    return { pack: name, bytes, liveBytes, garbageBytes }
+  })
+  const there = new Map((await ctx.storage.inspect()).packs.map(({ name, bytes }) => [name, bytes]))
+  const retired = head.retired.flatMap(({ name }) => there.get(name) ?? [])
   return {
-    ...(inPacks ?? EMPTY),
+    revision: head.revision,
+    current: head.current,
+    snapshots: head.snapshots.map(({ sequence, size }) => ({
+      sequence,
+      size,
+      addedBytes: usage.added.get(sequence)!,
+      freesBytes: usage.own.get(sequence)!,
+      damaged: damaged.has(sequence),
+    })),
+    packs,
+    packBytes: sum(packs.map(({ bytes }) => bytes)),
+    liveBytes: sum(packs.map(({ liveBytes }) => liveBytes)),
+    garbageBytes: sum(packs.map(({ garbageBytes }) => garbageBytes)),
+    overheadBytes: packs.length * PACK_OVERHEAD_BYTES,
+    retired: { count: retired.length, bytes: sum(retired) },
+  }
+}
+
+export async function besideStats({ storage: { beside } }: StoreContext): Promise<BesideStats> {
+  return {
     files: (await beside?.weigh('files')) ?? NOTHING,
     quarantine: (await beside?.weigh('quarantine')) ?? NOTHING,
     journal: (await beside?.weigh('journal')) ?? NOTHING,

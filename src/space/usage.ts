@@ -11,7 +11,7 @@ import type { HeadSnapshot } from '../format/head.ts'
 import { DAG_DEPTH_MAX, DIGEST_BYTES, ENTRY_BYTES } from '../format/limits.ts'
 
 /** Stored bytes: a block's bytes in its pack, with its index entry. A block that is in two packs counts once. */
-interface Usage {
+export interface Usage {
   /** By sequence: of blocks that no snapshot before it in the walk has. The sum over all is what all of them need. */
   added: ReadonlyMap<number, number>
   /** By sequence: of blocks that no other snapshot has. */
@@ -20,6 +20,8 @@ interface Usage {
   packs: ReadonlyMap<string, number>
   /** Sequences of snapshots that could not be read in full. Their numbers, and those of blocks they share, are too small. */
   damaged: readonly number[]
+  /** Which snapshot of the walk has a block first: its position in the order of the walk, or -1. */
+  ownerOf(place: number): number
 }
 
 /** `owners` of a block: 0 for none, else the number of the first snapshot that has it, from 1. */
@@ -54,7 +56,7 @@ export async function measureUsage(
       damaged.push(snapshot.sequence)
     }
   }
-  return { ...(await sums()), damaged }
+  return { ...(await sums()), damaged, ownerOf: (place) => marks[packNumberOf(place)]!.owners[entryOf(place)]! - 1 }
 
   async function walkSnapshot({ manifest, sequence }: HeadSnapshot, walker: number): Promise<void> {
     const what: DamageContext = { code: 'SNAPSHOT_DAMAGED', what: `snapshot ${sequence}`, details: { sequence } }

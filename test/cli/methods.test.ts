@@ -13,6 +13,7 @@ import { PERSIST_OPTIONS } from '../../src/persist/options.ts'
 import { REPAIR_OPTIONS } from '../../src/recovery/repair-plan.ts'
 import { SCRUB_OPTIONS } from '../../src/recovery/scrub.ts'
 import { VERIFY_OPTIONS } from '../../src/recovery/verify.ts'
+import { REPORT_OPTIONS } from '../../src/report/options.ts'
 import { COPY_OPTIONS } from '../../src/space/copy.ts'
 import { DIFF_OPTIONS } from '../../src/space/diff.ts'
 import { FORGET_OPTIONS } from '../../src/space/forget.ts'
@@ -77,6 +78,7 @@ const METHODS: Record<string, { table: object; flags: Record<string, string | nu
   rollback: { table: HISTORY_OPTIONS, flags: {} },
   tag: { table: HISTORY_OPTIONS, flags: {} },
   verify: { table: VERIFY_OPTIONS, flags: { level: 'quick' } },
+  report: { table: REPORT_OPTIONS, flags: {} },
   scrub: { table: SCRUB_OPTIONS, flags: { maxMs: 'maxTime' } },
   repair: { table: REPAIR_OPTIONS, flags: { mayDrop: 'dropIncomplete' } },
 }

@@ -89,3 +89,31 @@ test('a copy is a store, the next run copies what is new, and damage in the sour
   expect(damaged.exit).toBe(10)
   expect(damaged.document.damaged.length).toBeGreaterThan(0)
 })
+
+test('a report is a page that is replaced by the next one, and no other file is', async () => {
+  const store = await storeOfTwo()
+  const directory = scratch()
+  const page = join(directory, 'report.html')
+  const args = ['report', '-o', page, '-s', store, '--json']
+  const { document } = await done(args)
+  expect(document).toMatchObject({ file: page, verify: 'none', redact: false, current: 2, ok: null })
+  expect(readFileSync(page).length).toBe(document.bytes)
+  expect((await done([...args, '--verify', 'quick', '--redact'])).document).toMatchObject({ ok: true, redact: true })
+  expect(readFileSync(page, 'utf8')).not.toContain('same')
+
+  const other = join(directory, 'precious.html')
+  writeFileSync(other, '<!doctype html>\n<p>precious</p>')
+  for (const target of [other, directory]) {
+    const refused = await holdfast(['report', '-o', target, '-s', store, '--json'])
+    expect(refused).toMatchObject({ exit: 15, failure: { code: 'TARGET_EXISTS' } })
+  }
+  expect((await holdfast(['report', '-o', join(store, 'report.html'), '-s', store, '--json'])).exit).toBe(2)
+
+  const [pack] = readdirSync(join(store, 'packs')).map((name) => join(store, 'packs', name))
+  const bytes = readFileSync(pack!)
+  bytes[200]! ^= 1
+  writeFileSync(pack!, bytes)
+  const damaged = await holdfast([...args, '--verify', 'full'])
+  expect(damaged).toMatchObject({ exit: 10, document: { ok: false } })
+  expect(readFileSync(page, 'utf8')).toContain('PACK_DAMAGED')
+})

@@ -19,6 +19,7 @@ function verbs(out: string): Record<string, string[]> {
     show: ['show'],
     diff: ['diff', 'current~1'],
     stats: ['stats'],
+    report: ['report', '-o', join(out, 'report.html')],
     cat: ['cat', 'small'],
     restore: ['restore', '-o', join(out, 'restored')],
     materialize: ['materialize', 'small'],
@@ -38,7 +39,7 @@ function verbs(out: string): Record<string, string[]> {
 }
 
 /** These do not touch a single file. A writer that is refused may have touched its lock. */
-const READING = ['snapshots', 'show', 'diff', 'stats', 'quarantine', 'cat', 'restore', 'verify', 'scrub']
+const READING = ['snapshots', 'show', 'diff', 'stats', 'report', 'quarantine', 'cat', 'restore', 'verify', 'scrub']
 
 /** How verbs end, by their names: the exit code, and the code of the failure. 0: done. */
 type Ends = Record<string, number | string>
@@ -239,6 +240,7 @@ test('a store that another writer holds is 11 for writers, and readers do not no
     show: 0,
     diff: 0,
     stats: 0,
+    report: 0,
     quarantine: 0,
     restore: 0,
     materialize: 0,

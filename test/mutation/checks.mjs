@@ -1078,7 +1078,7 @@ export const checks = [
   {
     file: 'src/cli/session.ts',
     find: 'if (!init) await assertStoreThere(location())',
-    replace: 'if (init) assertStoreThere(location())',
+    replace: 'if (init) await assertStoreThere(location())',
     why: 'a mistyped path never becomes a store',
     tests: ['test/cli/round-trip.test.ts'],
   },
@@ -1116,5 +1116,33 @@ export const checks = [
     replace: 'mayDrop: true })',
     why: 'a repair drops no snapshot unless it is told to',
     tests: ['test/cli/states.test.ts'],
+  },
+  {
+    file: 'src/report/html.ts',
+    find: 'return String(part).replace(/[&<>"\']/g, (character) => `&#${character.charCodeAt(0)};`)',
+    replace: 'return String(part)',
+    why: 'names in a store are no markup of a report',
+    tests: ['test/report/report.test.ts'],
+  },
+  {
+    file: 'src/report/model.ts',
+    find: 'message: (text, room) => cut(printable(text), room)',
+    replace: 'message: (text, room) => cut(text, room)',
+    why: 'a message cannot turn a page around',
+    tests: ['test/report/report.test.ts'],
+  },
+  {
+    file: 'src/report/model.ts',
+    find: "what: pack === undefined ? subject(what) : `pack ${names.pack(pack).replace(/^pack /, '')}`",
+    replace: 'what',
+    why: 'a redacted report has no digest',
+    tests: ['test/report/report.test.ts'],
+  },
+  {
+    file: 'src/cli/verbs/report.ts',
+    find: '(there.isFile() && beginsAsReport(path))',
+    replace: 'there.isFile()',
+    why: 'a mistyped path does not cost a file',
+    tests: ['test/cli/report.test.ts'],
   },
 ]
