@@ -78,6 +78,8 @@ export type Untouched = { what: 'evidence'; pack: string } | { what: 'files' | '
 interface GcSettings {
   lockWaitMs: number
   packBytesMax: number
+  /** Nobody asked for it: only what is mostly garbage is rewritten, in shorter steps, and without anything to do not even the lock is taken. */
+  automatic?: boolean
 }
 
 /** Longer than another process that waits for the lock pauses between two tries. */
@@ -107,6 +109,7 @@ export async function collectGarbage(
     // What earlier writes left to be deleted is given back too.
     const retiredBytes = await retiredBytesOf(ctx, stored.head)
     if (options.dryRun === true) return await planOnly(ctx, stored.head, marked, options, retiredBytes)
+    if (settings.automatic === true && planGc(await marked.uses(stored.head), settings).length === 0) return NOTHING
     return await run(ctx, marked, options, settings, retiredBytes)
   } finally {
     await marked.release()
@@ -212,6 +215,7 @@ async function run(
   retiredBytes: number,
 ): Promise<GcResult> {
   const { signal, onProgress, complete = false } = options
+  const { automatic = false } = settings
   const untilMs = clock.monotonicMs() + (options.budgetMs ?? Number.POSITIVE_INFINITY)
   const budgetBytes = options.budgetBytes ?? Number.POSITIVE_INFINITY
   const finished: PackAction[] = []
@@ -248,7 +252,7 @@ async function run(
     const uses = await marked.uses(head)
     const plan = planGc(
       uses.map((use) => ({ ...use, isPinned: use.isPinned || damaged.has(use.name) })),
-      { complete },
+      { complete, automatic },
     )
     const actions = allowed(plan)
     if (actions.length === 0) {
@@ -266,6 +270,7 @@ async function run(
       reach: marked.reach,
       actions,
       packBytesMax: settings.packBytesMax,
+      automatic,
       signal,
       onMoved(bytes) {
         movedBytes += bytes
@@ -288,13 +293,13 @@ async function run(
       try {
         return await step(session)
       } catch (error) {
-        if (isHoldfastError(error, 'NO_SPACE') && (await makeRoom(session))) return null
+        if (!automatic && isHoldfastError(error, 'NO_SPACE') && (await makeRoom(session))) return null
         throw error
       }
     })
     if (result !== null) return result
     // Another process that waits for the lock looks for it in this time.
-    await clock.sleep(GAP_MS, { signal }).catch(() => signal.throwIfAborted())
+    await clock.sleep(GAP_MS, { signal, ref: !automatic }).catch(() => signal.throwIfAborted())
   }
 }
 
