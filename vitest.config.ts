@@ -5,28 +5,68 @@ import { defineConfig } from 'vitest/config'
 const slow = process.env.HOLDFAST_SLOW === '1'
 const effort = process.env.HOLDFAST_EFFORT || (slow ? 'full' : 'quick')
 const isFull = effort === 'full' || Number(effort) === 1
+/** `npm run test:s3` starts one. */
+const withServer = process.env.HOLDFAST_S3_ENDPOINT !== undefined
+/** One for all projects: each evaluates this file anew. */
+process.env.HOLDFAST_SEED ||= String(Math.floor(Math.random() * 2 ** 31))
+const seed = process.env.HOLDFAST_SEED
+
 /**
- * Builds, installs, servers and hundreds of processes. The quick run has test/package/smoke.test.ts, and of the program process, round-trip,
- * restore and space in their place.
+ * Builds, installs, servers, hundreds of processes, and what takes seconds and finds what quicker tests also find. The quick run has
+ * test/package/smoke.test.ts, of the program process, round-trip and restore, and of killed processes test/explore/killed.test.ts in their
+ * place.
  */
 const fullOnly = [
   'test/examples/**',
   'test/package/package.test.ts',
   'test/package/oldest-typescript.test.ts',
   'test/cli/cron.test.ts',
+  'test/cli/in-use.test.ts',
   'test/cli/owner.test.ts',
+  'test/cli/space.test.ts',
   'test/cli/states.test.ts',
   'test/cli/terminal.test.ts',
-  'test/report/browser.test.ts',
+  'test/blocks/many-blocks.test.ts',
+  'test/blocks/reachable-cache.test.ts',
+  'test/explore/kills.test.ts',
+  'test/explore/live-kills.test.ts',
+  'test/explore/storm.test.ts',
+  'test/store/stopped-writer.test.ts',
+  'test/workers/copies/**',
+  'test/workers/limits/**',
 ]
-/** `npm run test:s3` starts one. */
-const withServer = process.env.HOLDFAST_S3_ENDPOINT !== undefined
-const seed = process.env.HOLDFAST_SEED || String(Math.floor(Math.random() * 2 ** 31))
+
+/** Files of these folders share the modules of holdfast, which saves a quarter of the time. */
+const sharing = [
+  'blocks',
+  'durable',
+  'encodings',
+  'format',
+  'fs',
+  'gc',
+  'history',
+  'journal',
+  'load',
+  'persist',
+  'recovery',
+  'space',
+  'storage',
+]
+/** But these put others in the place of modules, or test what a process does once. */
+const replacing = [
+  'test/format/blake3.test.ts',
+  'test/format/compression.test.ts',
+  'test/format/decoder.test.ts',
+  'test/fs/lock-loading.test.ts',
+  'test/fs/sync-directory.test.ts',
+  'test/load/readers.test.ts',
+  'test/persist/compression.test.ts',
+  'test/persist/incremental.test.ts',
+]
+const left = slow ? [] : ['test/slow/**', ...(isFull ? [] : fullOnly), ...(withServer ? [] : ['test/s3/server/**'])]
 
 export default defineConfig({
   test: {
-    include: slow ? ['test/slow/**/*.test.ts'] : ['test/**/*.test.ts'],
-    exclude: slow ? [] : ['test/slow/**', ...(isFull ? [] : fullOnly), ...(withServer ? [] : ['test/s3/server/**'])],
     env: { HOLDFAST_EFFORT: effort, HOLDFAST_SEED: seed },
     globalSetup: ['test/support/announce.ts', ...(withServer ? ['test/s3/make-bucket.ts'] : [])],
     // A hang, and not a machine that has more to do: that may take ten times as long.
@@ -35,5 +75,26 @@ export default defineConfig({
     pool: 'forks',
     // Vitest itself would leave one of two processors idle.
     maxWorkers: 2,
+    projects: slow
+      ? [{ extends: true, test: { name: 'slow', include: ['test/slow/**/*.test.ts'] } }]
+      : [
+          {
+            extends: true,
+            test: {
+              name: 'alone',
+              include: ['test/*.test.ts', `test/!(${sharing.join('|')})/**/*.test.ts`, ...replacing],
+              exclude: left,
+            },
+          },
+          {
+            extends: true,
+            test: {
+              name: 'shared',
+              include: sharing.map((folder) => `test/${folder}/**/*.test.ts`),
+              exclude: [...left, ...replacing],
+              isolate: false,
+            },
+          },
+        ],
   },
 })

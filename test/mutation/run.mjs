@@ -31,7 +31,7 @@ const { values } = parseArgs({
 const jobs = Number(values.jobs ?? Math.max(1, Math.floor(availableParallelism() / 2)))
 const TIMEOUT_MS = 30 * 60 * 1000
 /** A mutation makes some tests hang: they are not waited for as long as on a machine that has more to do. */
-const TEST_TIMEOUT_MS = 120_000
+const TEST_TIMEOUT_MS = 240_000
 
 /** Where a mutation of a file is likely to show besides the test folder of its own name; the first that fits. */
 const LIKELY = [

@@ -267,7 +267,7 @@ describe.each(kinds.filter(({ supports }) => supports.alone))('gc of a $name sto
   })
 })
 
-const ROUNDS = share(40, 3)
+const ROUNDS = share(24, 2)
 
 /** Persists, forgets and collects in turns, as `random` says. */
 async function collectAnyHistory(random: Random): Promise<void> {
