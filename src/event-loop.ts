@@ -18,12 +18,18 @@ const TURN_MS = 10
 /**
  * Lets the event loop turn when the last turn is more than `TURN_MS` ago. For long work between whose steps nothing can break. Throws the
  * signal's reason when it was aborted in that turn.
+ *
+ * @param pause called in each of these turns: what is more urgent may be waited for
  */
-export function createYielder(signal?: AbortSignal): () => Promise<void> | undefined {
+export function createYielder(
+  signal?: AbortSignal,
+  pause?: () => Promise<unknown> | undefined,
+): () => Promise<void> | undefined {
   let turnedAt = clock.monotonicMs()
   return () => {
     if (clock.monotonicMs() - turnedAt < TURN_MS) return undefined
-    return clock.nextTurn().then(() => {
+    return clock.nextTurn().then(async () => {
+      await pause?.()
       turnedAt = clock.monotonicMs()
       signal?.throwIfAborted()
     })

@@ -228,7 +228,12 @@ export function createStore({ storage, fs, local, journal, storageAt }: Place, o
   let collecting: Promise<unknown> = Promise.resolve()
   const housekeeping = createHousekeeping(
     ctx,
-    (signal) => run(() => inTurn(() => collectGarbage(ctx, reach, { signal }, { ...defaults, automatic: true }))),
+    (signal) =>
+      run(() =>
+        inTurn(() =>
+          collectGarbage(ctx, reach, { signal }, { ...defaults, automatic: true, pause: housekeeping.pause }),
+        ),
+      ),
     closing.signal,
   )
   let openedJournal: Journal | null = null
@@ -279,7 +284,7 @@ export function createStore({ storage, fs, local, journal, storageAt }: Place, o
     location: storage.location,
     persist: (request) =>
       runChecked('persist', request, PERSIST_OPTIONS, async () => {
-        const result = await persist(ctx, request ?? {}, defaults)
+        const result = await housekeeping.during(() => persist(ctx, request ?? {}, defaults))
         noteCommit(result)
         persistChannel.publish({ location: storage.location, ...result })
         return result

@@ -80,6 +80,8 @@ interface GcSettings {
   packBytesMax: number
   /** Nobody asked for it: only what is mostly garbage is rewritten, in shorter steps, and without anything to do not even the lock is taken. */
   automatic?: boolean
+  /** While marking without the lock, what is more urgent is waited for. */
+  pause?: () => Promise<unknown> | undefined
 }
 
 /** Longer than another process that waits for the lock pauses between two tries. */
@@ -105,7 +107,7 @@ export async function collectGarbage(
   try {
     const stored = await ctx.storage.readHead()
     if (stored === null) return NOTHING
-    await marked.sync(stored)
+    await marked.sync(stored, settings.pause)
     // What earlier writes left to be deleted is given back too.
     const retiredBytes = await retiredBytesOf(ctx, stored.head)
     if (options.dryRun === true) return await planOnly(ctx, stored.head, marked, options, retiredBytes)
@@ -128,7 +130,7 @@ const NOTHING: GcResult = {
 
 /** HEAD with its packs held open, and what its snapshots need marked. */
 interface Marked {
-  sync(stored: StoredHead): Promise<void>
+  sync(stored: StoredHead, pause?: GcSettings['pause']): Promise<void>
   readonly source: BlockSource
   readonly reach: Reach
   uses(head: Head): Promise<PackUse[]>
@@ -144,7 +146,7 @@ function createMarked(ctx: StoreContext, reach: Reach, options: GcOptions & { si
     get source() {
       return all!.source
     },
-    async sync(stored) {
+    async sync(stored, pause) {
       const { head } = stored
       const packs = head.packs.map(({ name }) => name).join()
       if (all === null || of !== packs) {
@@ -154,7 +156,7 @@ function createMarked(ctx: StoreContext, reach: Reach, options: GcOptions & { si
         of = packs
         await before?.release()
       }
-      await reach.sync(head, all.source, bad(head), options.signal)
+      await reach.sync(head, all.source, bad(head), options.signal, pause)
     },
     uses: (head) => packUses(head, all!.source, reach, bad(head), options.complete === true),
     release: async () => await all?.release(),

@@ -11,9 +11,16 @@ export interface Housekeeping {
   noteWrite(bytes: number, hasDropped: boolean): void
   /** Looks for garbage now if there may be some, and resolves when that is done. Never rejects. */
   now(): Promise<void>
+  /** Runs a save. Whoever looks for garbage waits meanwhile, because they share one thread. */
+  during<T>(save: () => Promise<T>): Promise<T>
+  /** Waits for saves that run, but not long: a store that is always saved to must be looked at, too. */
+  pause(): Promise<unknown> | undefined
   /** Ends the step that is under way. What it would have done is done some time after the next write. */
   interrupt(): void
 }
+
+/** A look that meets saves goes on after so long. */
+const PAUSE_MS = 100
 
 /** Without a dropped snapshot there is no new garbage. After one, when much was written, it is looked for so soon, */
 const SOON_MS = 1000
@@ -40,6 +47,7 @@ export function createHousekeeping(
   let writtenBytes = 0
   let packBytes = 0
   let isDirty = false
+  const saves = new Set<Promise<unknown>>()
   let running: { done: Promise<void>; abort: AbortController } | null = null
   closing.addEventListener('abort', () => clock.stopTimer(timer), { once: true })
 
@@ -100,6 +108,19 @@ export function createHousekeeping(
       if (isDirty) schedule(writtenBytes >= packBytes * MUCH ? SOON_MS : LATE_MS)
     },
     now,
+    async during(save) {
+      const saving = save()
+      saves.add(saving)
+      try {
+        return await saving
+      } finally {
+        saves.delete(saving)
+      }
+    },
+    pause() {
+      if (saves.size === 0) return undefined
+      return Promise.race([Promise.allSettled(saves), clock.sleep(PAUSE_MS, { ref: false })])
+    },
     interrupt: () => running?.abort.abort(new Error('a save is more urgent')),
   }
 }

@@ -5,6 +5,13 @@
 /** @type {import('./durability.mjs').Mutation[]} */
 export const space = [
   {
+    file: 'src/space/stats.ts',
+    find: "weigh('files', (name) => !isImage(name))",
+    replace: "weigh('files')",
+    why: 'images are weighed apart from laid-out files',
+    tests: ['test/space/stats.test.ts'],
+  },
+  {
     file: 'src/history/retention.ts',
     find: '...snapshot.tags.map((tag) => `tag ${tag}`),',
     replace: '',
@@ -307,5 +314,19 @@ export const space = [
     replace: '',
     why: 'merging alone is done where something else rewrites',
     tests: ['test/gc/plan-compaction.test.ts'],
+  },
+  {
+    file: 'src/space/housekeeping.ts',
+    find: 'if (saves.size === 0) return undefined',
+    replace: 'if (saves.size >= 0) return undefined',
+    why: 'a save does not share its thread with a look for garbage',
+    tests: ['test/space/housekeeping.test.ts'],
+  },
+  {
+    file: 'src/space/housekeeping.ts',
+    find: 'Promise.race([Promise.allSettled(saves), clock.sleep(PAUSE_MS, { ref: false })])',
+    replace: 'Promise.allSettled(saves)',
+    why: 'a store that is always saved to is looked at, too',
+    tests: ['test/space/housekeeping.test.ts'],
   },
 ]

@@ -126,6 +126,42 @@ describe('behind a persist', () => {
     expect(rested!.ms).toBeLessThan(82_000)
   })
 
+  test('whoever looks for garbage waits for a save that runs, but not long', async () => {
+    await using store = memory(OPTIONS)
+    const housekeeping = housekeepingOf(store)
+    expect(housekeeping.pause()).toBeUndefined()
+    let end = (): void => undefined
+    const save = housekeeping.during(
+      () =>
+        new Promise<void>((resolve) => {
+          end = resolve
+        }),
+    )
+    const order: string[] = []
+    const paused = housekeeping.pause()!.then(() => order.push('went on'))
+    order.push('saved')
+    end()
+    await save
+    await paused
+    expect(order).toEqual(['saved', 'went on'])
+    // One that takes very long.
+    const long = housekeeping.during(
+      () =>
+        new Promise<void>((resolve) => {
+          end = resolve
+        }),
+    )
+    await housekeeping.pause()
+    end()
+    await long
+    await expect(housekeeping.during(() => Promise.reject(new Error('no')))).rejects.toThrow('no')
+    expect(housekeeping.pause()).toBeUndefined()
+    // A persist is one.
+    const during = vi.spyOn(housekeeping, 'during')
+    await persistBlob(store, 0)
+    expect(during).toHaveBeenCalledTimes(1)
+  })
+
   test('it begins a second after much was written, and else a minute after, and keeps no process alive', async () => {
     const held = holdTimers()
     await using store = memory({ ...OPTIONS, keepLast: 2 })
