@@ -269,6 +269,25 @@ describe('a pack', () => {
     expect(await server.client().listUploads('')).toEqual([])
   })
 
+  test('of which a part lands late, after it was sent again, is whole', async () => {
+    const server = simulatedObjects()
+    const real = server.client()
+    let late: (() => Promise<unknown>) | null = null
+    const client = answering(real, {
+      async uploadPart(key, upload, number, bytes) {
+        if (late !== null) return await real.uploadPart(key, upload, number, bytes)
+        // It reads its memory when it lands.
+        late = () => real.uploadPart(key, upload, number, bytes)
+        throw new ObjectError('timeout', 0, 'Timeout')
+      },
+      async completeUpload(key, upload, parts) {
+        await late!()
+        await real.completeUpload(key, upload, parts)
+      },
+    })
+    expect((await uploaded(client)).equals(content)).toBe(true)
+  })
+
   test('whose completion is not answered is found', async () => {
     const server = simulatedObjects()
     const real = server.client()
