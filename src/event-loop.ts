@@ -13,17 +13,29 @@ export async function runYielding<T>(steps: Steps<T>): Promise<T> {
 }
 
 /** In ms. Long enough that the turns cost little, short enough that the host does not stall. */
-const TURN_MS = 10
+const TURN_MS = 5
+/** What took longer was waiting, or could not be cut. */
+const BUSY_MS_MAX = 4 * TURN_MS
+
+/** Called between the steps of long work. What it gives is awaited before the next step, if it gives anything. */
+export type Turn = () => Promise<void> | undefined
 
 /**
  * Lets the event loop turn when the last turn is more than `TURN_MS` ago. For long work between whose steps nothing can break. Throws the
  * signal's reason when it was aborted in that turn.
  */
-export function createYielder(signal?: AbortSignal): () => Promise<void> | undefined {
+export function createYielder(signal?: AbortSignal): Turn {
+  return createPacer(() => 1, signal)
+}
+
+/** The same, with pauses, so that the work takes no more than `share()` (above 0, up to 1) of the thread. */
+export function createPacer(share: () => number, signal?: AbortSignal): Turn {
   let turnedAt = clock.monotonicMs()
   return () => {
-    if (clock.monotonicMs() - turnedAt < TURN_MS) return undefined
-    return clock.nextTurn().then(() => {
+    const busyMs = clock.monotonicMs() - turnedAt
+    if (busyMs < TURN_MS) return undefined
+    const pauseMs = Math.min(busyMs, BUSY_MS_MAX) * (1 / share() - 1)
+    return (pauseMs < 1 ? clock.nextTurn() : clock.sleep(pauseMs)).then(() => {
       turnedAt = clock.monotonicMs()
       signal?.throwIfAborted()
     })

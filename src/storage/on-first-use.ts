@@ -1,4 +1,4 @@
-// Loads a storage's code on the first call, so that importing the package loads neither a schema library nor a storage
+// Loads a storage's code on the first call, so that importing the package loads no storage
 // that is never opened.
 
 import type { Beside, Capabilities, Storage } from './port.ts'
