@@ -7,6 +7,13 @@ const storage = ['test/storage/object.test.ts']
 /** @type {import('./durability.mjs').Mutation[]} */
 export const objects = [
   {
+    file: 'src/recovery/choose-direction.ts',
+    find: "const adopting = !start.isShared || start.from === 'commit records'",
+    replace: 'const adopting = true',
+    why: 'a repair does not commit what a writer was refused',
+    tests: storage,
+  },
+  {
     file: 'src/storage/object/upload.ts',
     find: 'if (tries === 1 && sent.length === partBytes)',
     replace: 'if (sent.length === partBytes)',

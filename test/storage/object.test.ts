@@ -369,6 +369,32 @@ describe('a repair', () => {
     expect((await store.verify()).ok).toBe(true)
   })
 
+  test.each(['lost', 'damaged', 'intact'])('does not count records that no HEAD named (HEAD is %s)', async (state) => {
+    const { server } = await filled()
+    const real = server.client()
+    const refused = answering(real, {
+      put: (key, bytes, options) =>
+        key === 'HEAD.json' ? Promise.reject(new ObjectError('', 403, 'AccessDenied')) : real.put(key, bytes, options),
+    })
+    await rejects(
+      createStore({
+        storage: objectStorage({ client: refused, trusted: 'quoted' }),
+        fs: nodeFileSystem,
+        local: localScratch(nodeFileSystem),
+        journal: null,
+        storageAt: null,
+      }).persist({ blobs: { a: Buffer.from('never committed') } }),
+      'IO_FAILED',
+    )
+    const object = server.objects.get('HEAD.json')!
+    if (state === 'lost') server.objects.delete('HEAD.json')
+    if (state === 'damaged') server.objects.set('HEAD.json', { ...object, bytes: object.bytes.slice(0, 50), etag: 'x' })
+    const store = storeOn(server.client())
+    expect((await store.repair()).applied).toBe(state !== 'intact')
+    expect((await store.snapshots()).map(({ sequence }) => sequence)).toEqual([3, 2, 1])
+    expect(await (await store.load())!.blob('a').text()).toBe('c'.repeat(100))
+  })
+
   test('marks a pack that is put into quarantine, and nothing deletes it', async () => {
     const server = simulatedObjects()
     const storage = objectStorage({ client: server.client(), trusted: 'quoted' })
