@@ -47,7 +47,11 @@ export async function candidatesOf(
 function directionOf(start: BaseHead, salvaged: readonly SalvagedPack[], { rolledBack: way }: RepairOptions): Chosen {
   const { previous, base } = start
   const there = start.currentHead ?? start.relaid
-  if (there === null) return { start, base, rolledBack: false, choice: null, adopting: true, jump: true }
+  if (there === null) {
+    // Each acknowledged HEAD of a shared store has a copy, so where there is one, what it does not name was not committed.
+    const adopting = !start.isShared || start.from === 'commit records'
+    return { start, base, rolledBack: false, choice: null, adopting, jump: true }
+  }
   const known = knownPacks(there)
   const isNewer = ({ name, intact: whole, header }: SalvagedPack): boolean =>
     !known.has(name) && whole && header!.revision > there.revision + (start.putBack ? 0 : 1)
