@@ -4,10 +4,10 @@
 import type { Beside, Capabilities, Storage } from './port.ts'
 
 /** A storage on this machine: one writer at a time, files that stay open, and a quarantine. */
-export const LOCAL: Capabilities = { pins: true, alone: true, moves: true }
+export const LOCAL: Capabilities = { pins: true, alone: true, moves: true, far: false }
 
 /** Nothing keeps writers out, keeps deleted packs readable, or renames. */
-export const OBJECTS: Capabilities = { pins: false, alone: false, moves: false }
+export const OBJECTS: Capabilities = { pins: false, alone: false, moves: false, far: true }
 
 /** A storage at `location`. Its code is loaded by the first call. */
 export function onFirstUse(location: string, supports: Capabilities, load: () => Promise<Storage>): Storage {
@@ -25,7 +25,8 @@ export function onFirstUse(location: string, supports: Capabilities, load: () =>
         yield* (await besideOf(storage())).read(name)
       },
       discard: async (name) => (await besideOf(storage())).discard(name),
-      weigh: async (folder) => (await (await storage()).beside?.weigh(folder)) ?? { count: 0, bytes: 0 },
+      weigh: async (folder, counts) =>
+        (await (await storage()).beside?.weigh(folder, counts)) ?? { count: 0, bytes: 0 },
     },
     write: async (options, task) => (await storage()).write(options, task),
   }
