@@ -1,4 +1,4 @@
-// The HEAD that a store begins with. It is apart from head.ts: a store can be created without the code that reads one.
+// The HEAD that a store begins with. It is apart from head.ts, which loads the schema library: a store can be created without it.
 
 import type { Head } from './head.ts'
 

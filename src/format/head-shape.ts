@@ -1,90 +1,91 @@
 // What the fields of HEAD.json may be, each by itself. What they say of each other is checked in `head.ts`.
 
+import { z } from 'zod'
 import { CODEC_DAG_CBOR, parseCid } from './cid.ts'
 import { isHex } from './hex.ts'
 import { COUNTER_MAX, DIGEST_BYTES, PACK_BYTES_MAX, PACK_ID_MAX, STORE_ID_BYTES, WRITES_KEPT } from './limits.ts'
 import { type IdRanges, isIdRanges } from './pack-ids.ts'
 import { revisionOfKey } from './pack-key.ts'
-import { also, flag, integer, listOf, nullable, objectOf, optional, type Shaped, shapeOf, textOf } from './shape.ts'
 import { isTime } from './time.ts'
 import { isWellFormed } from './value.ts'
 
-const count = integer(0)
-const counter = integer(0, COUNTER_MAX)
-const sequence = integer(1, COUNTER_MAX)
-const entry = integer(1)
-const packId = integer(0, PACK_ID_MAX)
-const packName = textOf('a pack name', (text) => isHex(text, DIGEST_BYTES))
-const packBytes = integer(0, PACK_BYTES_MAX)
-const packKey = textOf('a revision and 32 hex digits', (key) => revisionOfKey(key) !== null)
+const count = z.int().min(0)
+const counter = count.max(COUNTER_MAX)
+const packId = count.max(PACK_ID_MAX)
+const packName = z.string().refine((text) => isHex(text, DIGEST_BYTES), 'must be a pack name')
+const packBytes = count.max(PACK_BYTES_MAX)
+const packKey = z.string().refine((key) => revisionOfKey(key) !== null, 'must be a revision and 32 hex digits')
+/**
+ * A list of which only the first wrong item is told. Zod's own lists make an issue of each: with 16 MiB of wrong items that takes
+ * minutes and gigabytes.
+ */
+function listOf<T>(what: string, isItem: (item: unknown) => item is T): z.ZodType<T[]> {
+  return z.custom<T[]>((value) => Array.isArray(value) && value.every(isItem), `must be a list of ${what}`)
+}
 const isDigest = (value: unknown): value is string => typeof value === 'string' && isHex(value, DIGEST_BYTES)
 const isTag = (value: unknown): value is string => typeof value === 'string' && isWellFormed(value)
 const isWriteId = (value: unknown): value is string => typeof value === 'string' && isHex(value, 8)
+const text = z.string().refine(isWellFormed, 'has a lone surrogate')
 
-const segment = textOf('a segment', (name) => /^\d{8,15}-[0-9a-f]{32}$/.test(name))
-const id = textOf('32 hex digits', (hex) => isHex(hex, STORE_ID_BYTES))
-const ranges = also(listOf('ranges', isRange), 'ascending ranges', areRanges)
-const coversShape = objectOf({
-  journal: id,
+const segmentName = z.string().refine((name) => /^\d{8,15}-[0-9a-f]{32}$/.test(name), 'must be a segment')
+const journalId = z.string().refine((hex) => isHex(hex, STORE_ID_BYTES), 'must be 32 hex digits')
+const ranges = z.array(z.tuple([count.min(1), count.min(1)])).refine(areRanges, 'must be ascending ranges')
+const coversShape = z.object({
+  journal: journalId,
   sequence: count,
-  mark: nullable(objectOf({ segment, offset: count, first: entry })),
+  mark: z.object({ segment: segmentName, offset: count, first: count.min(1) }).nullable(),
   skips: ranges,
 })
-const journalShape = objectOf({
-  id,
-  first: segment,
-  tail: segment,
-  seen: nullable(objectOf({ segment, offset: count, sequence: count })),
-  lost: optional(objectOf({ entries: ranges, segment, offset: count })),
+const journalShape = z.object({
+  id: journalId,
+  first: segmentName,
+  tail: segmentName,
+  seen: z.object({ segment: segmentName, offset: count, sequence: count }).nullable(),
+  lost: z.object({ entries: ranges, segment: segmentName, offset: count }).optional(),
 })
 
 /** As it is in the file: `packs` has ranges. */
-export const snapshotShape = objectOf({
-  sequence,
-  manifest: textOf('a manifest CID', isManifestCid),
-  time: textOf('a time', isTime),
-  message: optional(textOf('text without lone surrogates', isWellFormed)),
-  tags: also(listOf('text', isTag), 'ascending', isAscending),
-  abandoned: flag,
+export const snapshotShape = z.object({
+  sequence: counter.min(1),
+  manifest: z.string().refine(isManifestCid, 'must be a manifest CID'),
+  time: z.string().refine(isTime, 'must be a time'),
+  message: text.optional(),
+  tags: listOf('text', isTag).refine(isAscending, 'must ascend'),
+  abandoned: z.boolean(),
   pack: packId,
-  packs: shapeOf<IdRanges>('ids and ranges of ids, ascending', isIdRanges),
+  packs: z.custom<IdRanges>(isIdRanges, 'must be ids and ranges of ids, and ascend'),
   size: count,
-  covers: optional(coversShape),
+  covers: coversShape.optional(),
 })
-export const packShape = objectOf({
+export const packShape = z.object({
   id: packId,
   name: packName,
   bytes: packBytes,
   blocks: count,
-  live: nullable(count),
-  key: optional(packKey),
+  live: count.nullable(),
+  key: packKey.optional(),
 })
-export const retiredShape = objectOf({ name: packName, bytes: packBytes, revision: counter, key: optional(packKey) })
-export const damagedShape = objectOf({ pack: packName, digests: listOf('digests', isDigest) })
+export const retiredShape = z.object({ name: packName, bytes: packBytes, revision: counter, key: packKey.optional() })
+export const damagedShape = z.object({
+  pack: packName,
+  digests: listOf('digests', isDigest),
+})
 
-export type FileSnapshot = Shaped<typeof snapshotShape>
+export type FileSnapshot = z.infer<typeof snapshotShape>
 
 /** The fields that are not lists of entries. */
-export const single = objectOf({
-  storeId: id,
+export const single = z.object({
+  storeId: z.string().refine((hex) => isHex(hex, STORE_ID_BYTES), 'must be 32 hex digits'),
   revision: counter,
   sequence: counter,
-  current: nullable(sequence),
-  writes: also(
-    listOf('ids of 16 hex digits', isWriteId),
-    `at most ${WRITES_KEPT}`,
-    ({ length }) => length <= WRITES_KEPT,
-  ),
-  journal: optional(journalShape),
-  floor: optional(sequence),
+  current: counter.min(1).nullable(),
+  writes: listOf('ids of 16 hex digits', isWriteId).refine((ids) => ids.length <= WRITES_KEPT, 'must be at most 64'),
+  journal: journalShape.optional(),
+  floor: counter.min(1).optional(),
 })
 
 /** The lists of entries, each parsed entry by entry. */
 export const lists = { snapshots: snapshotShape, packs: packShape, retired: retiredShape, damaged: damagedShape }
-
-function isRange(value: unknown): value is [number, number] {
-  return Array.isArray(value) && value.length === 2 && value.every((end) => Number.isSafeInteger(end) && end >= 1)
-}
 
 function isManifestCid(cid: string): boolean {
   try {

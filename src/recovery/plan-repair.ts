@@ -52,6 +52,7 @@ export async function prepareRepair(
       base,
       snapshots: needs.map(({ snapshot }) => snapshot),
       rebuild: start.currentHead === null || adopting || options.rolledBack === 'newer',
+      older: options.rolledBack === 'older',
       skip: options.journal === 'skip',
       unreadableIsLost: options.unreadable === 'lost',
     })

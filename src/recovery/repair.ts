@@ -165,7 +165,9 @@ function listed(sequences: readonly number[]): string {
  *     from would have to stay;
  *  4. packs move to quarantine before HEAD stops naming them, because the next writer deletes packs that HEAD does not
  *     name;
- *  5. the repaired HEAD replaces the old one.
+ *  5. the repaired HEAD replaces the old one;
+ *  6. segments of the journal that are given up move to quarantine: only now HEAD records that their sequences were used. Until they are all
+ *     gone, the journal does not open, and the next repair moves the rest.
  *
  * A HEAD that is older than its spare moves to quarantine in step 2. A crash before step 5 then leaves no HEAD; the
  * next repair rebuilds it.
@@ -207,6 +209,11 @@ async function applyRepair(
     quarantined[pack] = await session.quarantinePack(pack, reason, { why })
   }
   await session.restoreHead(repairedHead(prepared, ids, rescued, numbers))
+  for (const action of plan.actions) {
+    if (action.action !== 'quarantine-segment') continue
+    const { segment, reason, why } = action
+    quarantined[segment] = await prepared.journal.setAside(segment, reason, why)
+  }
   return quarantined
 }
 

@@ -124,6 +124,8 @@ function actionText(action: RepairAction): string {
       return `move ${action.file} to quarantine: ${action.why}`
     case 'quarantine-pack':
       return `move pack ${action.pack} to quarantine: ${action.why}`
+    case 'quarantine-segment':
+      return `move ${action.segment}.log of the journal to quarantine: ${action.why}`
     case 'restore-head':
       return `replace HEAD from ${action.from}: ${action.why}; ${action.loses}`
     case 'restore-store-file':
