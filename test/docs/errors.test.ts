@@ -29,6 +29,13 @@ test('docs/errors.md lists every code and no other', () => {
   expect(sections.map(({ code }) => code).sort()).toEqual([...codes].sort())
 })
 
+test('docs/operations.md has each code in the table for operators', () => {
+  const page = readFileSync(new URL('docs/operations.md', root), 'utf8')
+  const linked = [...page.matchAll(/\[`([A-Z_]+)`\]\(errors\.md#([a-z_]+)\)/g)]
+  for (const [, code, heading] of linked) expect(heading).toBe(code!.toLowerCase())
+  expect(linked.map(([, code]) => code).sort()).toEqual([...codes].sort())
+})
+
 test('docs/errors.md has each code under its kind, with what to do', () => {
   for (const { code, kind, text } of sections) {
     expect(new HoldfastError(code as ErrorCode, '').kind, code).toBe(kind)

@@ -106,10 +106,3 @@ test.skipIf(process.platform === 'win32').each([...commandsOf(page)])('%s', asyn
   await using store = await openStore(place.store)
   expect((await store.snapshots()).map(({ sequence }) => sequence)).toEqual(snapshots)
 })
-
-test('every error code is in the table for operators, with a link to its own section', () => {
-  const source = readFileSync(new URL('../../src/errors.ts', import.meta.url), 'utf8')
-  const codes = [...source.matchAll(/^ {2}([A-Z_]+): '\w+',$/gm)].map(([, code]) => code!)
-  expect(codes.length).toBeGreaterThan(30)
-  for (const code of codes) expect(page, code).toContain(`[\`${code}\`](errors.md#${code.toLowerCase()})`)
-})
