@@ -11,6 +11,7 @@ const READERS = 1_000
 const BUILDERS = 10
 const STORED_GIB = 1_024
 const PACK_MIB = 256
+/** A segment of a blob and the node of its chunks are a request each. */
 const RANGE_MIB = 2
 
 /** PUT, POST and LIST cost alike; deletions nothing. */

@@ -21,6 +21,7 @@ const kinds = {
   JOURNAL_FULL: 'busy',
   // Something changed between two looks.
   HEAD_CONFLICT: 'conflict',
+  DIVERGED: 'conflict',
   SOURCE_CHANGED: 'conflict',
   SNAPSHOT_GONE: 'conflict',
   PACK_GONE: 'conflict',

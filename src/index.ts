@@ -1,5 +1,6 @@
 // The public entry `holdfast`. Types and functions only; what they do is elsewhere.
 
+export { type CacheOptions, cached } from './cached.ts'
 export { type ErrorCode, type ErrorDetails, type ErrorKind, HoldfastError, isHoldfastError } from './errors.ts'
 export { type Chunking, content, fixed } from './format/chunking.ts'
 export { checkDirectory, type DirectoryCheck, type DirectoryReport } from './fs/check-directory.ts'
@@ -28,6 +29,7 @@ export type { RepairAction, RepairOptions, RepairPlan } from './recovery/repair-
 export type { ScrubOptions, ScrubReport } from './recovery/scrub.ts'
 export type { VerifyOptions, VerifyReport } from './recovery/verify.ts'
 export type { RemoteLocation, StoreLocation } from './remote.ts'
+export { type Replicated, type ReplicateOptions, replicate } from './replicate.ts'
 export type { Report, ReportOptions } from './report/options.ts'
 export type { Copied, CopyOptions } from './space/copy.ts'
 export type { BlobDiff, Diff, DiffOptions } from './space/diff.ts'
@@ -35,6 +37,6 @@ export type { ForgetOptions, ForgetWhich, Forgotten } from './space/forget.ts'
 export type { GcOptions, GcResult, Untouched } from './space/gc.ts'
 export type { DiscardWhich, Quarantine, QuarantinedFile } from './space/quarantine.ts'
 export type { PackStats, SnapshotStats, Stats, StatsOptions } from './space/stats.ts'
-export type { Weight } from './storage/port.ts'
+export type { Offline, Weight } from './storage/port.ts'
 export type { Store, StoreOptions } from './store.ts'
 export type { Journal, JournalEntry, JournalOptions } from './store-journal/options.ts'

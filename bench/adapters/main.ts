@@ -10,6 +10,7 @@ import { memory } from '../../src/index.ts'
 import { inChild, peakBytes } from '../child.ts'
 import { stat } from '../measure.ts'
 import { others, sizeOf } from './others.ts'
+import { measureRatios, type RatioInput, runRatio } from './ratios.ts'
 import { type Bytes, CHANGES, type Change, type Cost, type EngineResult, type Results } from './result.ts'
 import { sqliteSubjects } from './sqlite.ts'
 import type { Absent, Subject } from './subject.ts'
@@ -23,6 +24,8 @@ import { vectorSubjects } from './vectors.ts'
 const USAGE = `npm run bench:engines -- [options]
   --quick       a tenth of everything, one run; prints, and leaves results and tables as they are
   --only a,b    only these engines; the others keep their results
+  --ratios      only the times as ratios to the engine's own; the rest of the results stays
+  --rounds n    of these; default 9, or 21 for what takes less than 200 ms
   --render      measures nothing; fills the tables in from the results that are there
 `
 
@@ -38,6 +41,8 @@ const { values } = parseArgs({
   options: {
     quick: { type: 'boolean', default: false },
     only: { type: 'string' },
+    ratios: { type: 'boolean', default: false },
+    rounds: { type: 'string' },
     render: { type: 'boolean', default: false },
     task: { type: 'string' },
     help: { type: 'boolean', default: false },
@@ -62,7 +67,11 @@ async function main(): Promise<void> {
       process.stderr.write(`${subject.name}: not measured, ${subject.missing}\n`)
       continue
     }
-    const result = await measure(subject, values.quick ? 1 : RUNS)
+    const known = readResults().engines[subject.name]
+    const isRest = !values.ratios || known === undefined
+    const rest = isRest ? await measure(subject, values.quick ? 1 : RUNS) : known
+    const rounds = values.rounds === undefined ? (values.quick ? 1 : null) : Number(values.rounds)
+    const result = { ...rest, ratios: await measureRatios(subject, program, { quick: values.quick, rounds }) }
     if (values.quick) process.stdout.write(`${JSON.stringify({ [subject.name]: result }, null, 1)}\n`)
     // What was measured stays, whatever becomes of the rest.
     else keep(all, subject.name, result)
@@ -257,7 +266,14 @@ async function cost(work: () => Promise<unknown>): Promise<CostOutput> {
   return { ms, cpuMs, peak, blockMs: delay.max / 1e6 }
 }
 
+async function runTask(task: string, input: string): Promise<unknown> {
+  if (task === 'cost') return await runCost(JSON.parse(input) as CostInput)
+  const ratio = JSON.parse(input) as RatioInput
+  values.quick = ratio.quick
+  return await runRatio(subjects().find(({ name }) => name === ratio.subject) as Subject, ratio)
+}
+
 if (values.help) process.stdout.write(USAGE)
 else if (values.task !== undefined) {
-  process.stdout.write(JSON.stringify(await runCost(JSON.parse(process.argv.at(-1)!) as CostInput)))
+  process.stdout.write(JSON.stringify(await runTask(values.task, process.argv.at(-1)!)))
 } else await main()

@@ -23,6 +23,35 @@ export interface Cost {
   loadBlockMs: number
 }
 
+/** What is compared with the engine's own, in the order of the table. */
+export const MEASURES = ['first', 'changed', 'unchanged', 'image', 'assembled', 'view'] as const
+export type Measure = (typeof MEASURES)[number]
+
+export interface Measured {
+  /** Median. */
+  ms: number
+  /** That reached the disk, or will; median. */
+  writtenBytes: number | null
+}
+
+export interface Ratio {
+  ours: Measured
+  own: Measured
+  /** Of the ratios of all rounds. */
+  median: number
+  quartiles: [lower: number, upper: number]
+  rounds: number
+}
+
+export interface Ratios {
+  measures: Partial<Record<Measure, Ratio>>
+  load: { start: number; end: number }
+  date: string
+  node: string
+  /** Below 0: before other work of the machine. */
+  priority: number
+}
+
 export interface EngineResult {
   /** Of the engine. */
   version: string
@@ -47,6 +76,7 @@ export interface EngineResult {
   ours: Cost
   own: Cost
   runs: number
+  ratios?: Ratios
 }
 
 export interface Results {

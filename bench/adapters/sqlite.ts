@@ -1,6 +1,6 @@
-import { copyFileSync, mkdtempSync, rmSync } from 'node:fs'
+import { closeSync, copyFileSync, fsyncSync, mkdtempSync, openSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { plain } from '../../src/engines/plain.ts'
 import { type SqliteLike, sqlite } from '../../src/engines/sqlite.ts'
 import { fixed } from '../../src/index.ts'
@@ -75,6 +75,7 @@ function sqliteSubject(scale: Scale): Subject<Database> | Absent {
           inTransaction(database, 'DELETE FROM documents WHERE rowid = ?', documents, ({ id }) => [id + 1])
         },
         adapter,
+        restoring: { ...sqlite(open, { path: newPath() }), version: version() },
         own: {
           what: 'backup; a copy, opened',
           save: async (database, directory) => {
@@ -83,6 +84,16 @@ function sqliteSubject(scale: Scale): Subject<Database> | Absent {
           async load(directory) {
             const path = newPath()
             copyFileSync(join(directory, 'database.sqlite'), path)
+            return open(path)
+          },
+          async loadDurably(directory) {
+            const path = newPath()
+            copyFileSync(join(directory, 'database.sqlite'), path)
+            for (const each of [path, dirname(path)]) {
+              const file = openSync(each, 'r')
+              fsyncSync(file)
+              closeSync(file)
+            }
             return open(path)
           },
         },

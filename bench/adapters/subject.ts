@@ -12,6 +12,12 @@ export interface Subject<Engine = unknown> {
   /** Changes a hundredth of it, or adds as much. */
   change(engine: Engine, change: Exclude<Change, 'nothing'>): void
   adapter: EngineAdapter<Engine>
+  /** Restores where the engine's own load is as durable: SQLite, to a path. Default `adapter`. */
+  restoring?: EngineAdapter<Engine>
+  /** The engine's own save is made durable, to compare with: it takes so little time that the disk is most of it. */
+  isDurable?: boolean
+  /** A restore that maps the file, and the engine's own. */
+  view?: { adapter: EngineAdapter<Engine>; own(directory: string): Promise<Engine> }
   /** The adapter's layout, in a few words. */
   layout: string
   /** The engine's own way, into files of a directory. */
@@ -19,6 +25,8 @@ export interface Subject<Engine = unknown> {
     what: string
     save(engine: Engine, directory: string): Promise<void>
     load(directory: string): Promise<Engine>
+    /** The same of a copy that survives a power loss. */
+    loadDurably?(directory: string): Promise<Engine>
   }
   /** Other layouts, for comparison. */
   tried: readonly Tried<Engine>[]

@@ -1,9 +1,14 @@
-import { type Bytes, CHANGES, type Cost, type EngineResult, type Results } from './result.ts'
+import { type Bytes, CHANGES, type Cost, type EngineResult, MEASURES, type Ratio, type Results } from './result.ts'
 
 /** Puts the tables into a page, between `<!-- begin name -->` and `<!-- end name -->`. */
 export function fillIn(page: string, results: Results): string {
   let filled = page
-  for (const [name, table] of Object.entries({ bytes: bytes(results), tried: tried(results), cost: cost(results) })) {
+  for (const [name, table] of Object.entries({
+    bytes: bytes(results),
+    tried: tried(results),
+    cost: cost(results),
+    ratios: ratios(results),
+  })) {
     const between = new RegExp(`(<!-- begin ${name} -->\n)[\\s\\S]*?(<!-- end ${name} -->)`)
     if (!between.test(filled)) throw new Error(`the page has no place for the table ${name}`)
     filled = filled.replace(between, (_all, begin: string, end: string) => `${begin}${table}\n${end}`)
@@ -91,6 +96,67 @@ function cost({ engines }: Results): string {
   }
   const head = ['', 'save', 'CPU', 'peak memory', 'longest wait', 'load', 'CPU', 'peak memory', 'longest wait']
   return `${table(head, rows)}\n\n${runLines(engines)}`
+}
+
+const WHAT: Record<(typeof MEASURES)[number], string> = {
+  first: 'first save',
+  changed: 'save after +1 %',
+  unchanged: 'save, nothing changed',
+  image: 'restore, image there',
+  assembled: 'restore',
+  view: 'restore, `view`',
+}
+
+/** The most that is wanted, as a ratio to the engine's own; null where it is no plain ratio. */
+const WANTED: Record<string, Partial<Record<(typeof MEASURES)[number], number>>> = {
+  MiniSearch: { first: 1.2, changed: 1.2, unchanged: 1.1, assembled: 0.9 },
+  Orama: { first: 1.2, changed: 1.2, unchanged: 1.1, assembled: 0.9 },
+  FlexSearch: { first: 3, changed: 2.5, unchanged: 2, assembled: 2 },
+  'hnswlib-node': { first: 2.5, changed: 2, unchanged: 1.4, assembled: 3 },
+  usearch: { first: 2.5, changed: 2, unchanged: 1.4, assembled: 3 },
+  'SQLite FTS5': { first: 2, changed: 1.5, unchanged: 1.2, assembled: 2 },
+}
+
+function ratios({ engines }: Results): string {
+  const rows = Object.entries(engines).flatMap(([name, { ratios }]) =>
+    MEASURES.flatMap((measure) => {
+      const ratio = ratios?.measures[measure]
+      if (ratio === undefined) return []
+      return [[`${name}: ${whatOf(measure, ratios!.measures)}`, ...ratioCells(ratio, wanted(name, measure, ratio))]]
+    }),
+  )
+  const head = ['', 'holdfast', "engine's own", 'ratio (quartiles)', 'goal', 'written', 'own']
+  const loads = Object.entries(engines).flatMap(([name, { ratios }]) => {
+    if (ratios === undefined) return []
+    const rounds = MEASURES.flatMap((measure) => ratios.measures[measure]?.rounds ?? [])
+    const [least, most] = [Math.min(...rounds), Math.max(...rounds)]
+    const many = least === most ? `${most}` : `${least} to ${most}`
+    const { start, end } = ratios.load
+    const first = ratios.priority < 0 ? ', both sides before other work' : ''
+    return `${name} (${many} rounds, Node ${ratios.node}, ${ratios.date}, load ${start.toFixed(1)} to ${end.toFixed(1)}${first})`
+  })
+  return `${table(head, rows)}\n\nMeasured: ${list(loads)}.`
+}
+
+function whatOf(measure: (typeof MEASURES)[number], measures: object): string {
+  return measure === 'assembled' && 'image' in measures ? 'restore, assembled' : WHAT[measure]
+}
+
+/** From an image: the engine's own load, 2.5 GB a second to hash it, and 15 ms. */
+function wanted(name: string, measure: (typeof MEASURES)[number], { own }: Ratio): number | null {
+  const plain = WANTED[name]?.[measure]
+  if (plain !== undefined) return plain
+  return measure === 'image' || measure === 'view' ? (own.ms + IMAGE_MB / 2.5 + 15) / own.ms : null
+}
+
+/** Of the index of 50,000 vectors. */
+const IMAGE_MB = 58.6
+
+function ratioCells({ ours, own, median, quartiles }: Ratio, wanted: number | null): string[] {
+  const ms = (value: number): string => `${value < 10 ? value.toFixed(1) : Math.round(value)} ms`
+  const goal = wanted === null ? '' : `${wanted.toFixed(1)}, ${median <= wanted ? 'met' : '**not met**'}`
+  const times = `${median.toFixed(2)} (${quartiles.map((each) => each.toFixed(2)).join(' to ')})`
+  return [ms(ours.ms), ms(own.ms), times, goal, mb(ours.writtenBytes), mb(own.writtenBytes)]
 }
 
 function runLines(engines: Results['engines']): string {

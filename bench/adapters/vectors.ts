@@ -146,6 +146,7 @@ function hnswlibSubject(scale: Scale): Subject<Hnswlib> | Absent {
         marked.get(engine)!.add(key)
       },
       adapter,
+      isDurable: true,
       own: {
         what: 'writeIndexSync; readIndexSync',
         save: async (engine, directory) => save(engine, join(directory, 'index')),
@@ -195,6 +196,15 @@ function usearchSubject(scale: Scale): Subject<Usearch> | Absent {
       put: (engine, key, vector) => engine.add(BigInt(key), vector, 1),
       remove: (engine, key) => engine.remove(BigInt(key)),
       adapter,
+      isDurable: true,
+      view: {
+        adapter: usearch(Index, options, { version: found.version, view: true }),
+        async own(directory) {
+          const engine = new Index(options)
+          engine.view!(join(directory, 'index'))
+          return engine
+        },
+      },
       own: {
         what: 'save; load',
         save: async (engine, directory) => save(engine, join(directory, 'index')),

@@ -30,10 +30,15 @@ export async function* chunkRuns(
     yield { offset: 0, count: 1, lengths: Float64Array.of(entry.size), digests: entry.root.digest }
     return
   }
-  yield* walk(entry.root.digest, entry.size, 0, 1)
+  yield* walk(readNode(source, entry.root.digest, damageContext), entry.size, 0, 1)
 
-  async function* walk(digest: Uint8Array, size: number, offset: number, depth: number): AsyncGenerator<ChunkRun> {
-    const node = await readNode(source, digest, damageContext)
+  async function* walk(
+    reading: Promise<NodeChildren>,
+    size: number,
+    offset: number,
+    depth: number,
+  ): AsyncGenerator<ChunkRun> {
+    const node = await reading
     if (node.total !== size)
       throw disagrees(damageContext, `a node holds ${node.total} bytes where its parent says ${size}`)
     if (depth === 1 && node.count < 2) throw disagrees(damageContext, 'its root has a single child')
@@ -42,16 +47,40 @@ export async function* chunkRuns(
       yield { offset, count: node.count, lengths: node.lengths, digests: node.digests }
       return
     }
-    let position = offset
-    for (let i = 0; i < node.count; i++) {
-      const length = node.lengths[i]!
-      if (position < end && position + length > start) {
-        const child = node.digests.subarray(i * DIGEST_BYTES, (i + 1) * DIGEST_BYTES)
-        yield* walk(child, length, position, depth + 1)
+    const wanted = overlapping(node, offset, start, end)
+    const begun: Promise<NodeChildren>[] = []
+    try {
+      for (const [i, child] of wanted.entries()) {
+        for (let next = i + begun.length; next < wanted.length && begun.length <= source.reads.nodesAhead; next++) {
+          const mine = readNode(source, wanted[next]!.digest, damageContext)
+          mine.catch(() => undefined)
+          begun.push(mine)
+        }
+        yield* walk(begun.shift()!, child.length, child.position, depth + 1)
       }
-      position += length
+    } finally {
+      await Promise.allSettled(begun)
     }
   }
+}
+
+/** The children of a node that have some of bytes [start, end). */
+function overlapping(
+  { count, lengths, digests }: NodeChildren,
+  offset: number,
+  start: number,
+  end: number,
+): { digest: Uint8Array; length: number; position: number }[] {
+  const children: { digest: Uint8Array; length: number; position: number }[] = []
+  let position = offset
+  for (let i = 0; i < count; i++) {
+    const length = lengths[i]!
+    if (position < end && position + length > start) {
+      children.push({ digest: digests.subarray(i * DIGEST_BYTES, (i + 1) * DIGEST_BYTES), length, position })
+    }
+    position += length
+  }
+  return children
 }
 
 /** Range reads need the same nodes again: the root always, a leaf often. A node takes at most 40 KB. */

@@ -10,6 +10,7 @@ import { DIGEST_BYTES } from '../format/limits.ts'
 import type { PackIndex } from '../format/pack.ts'
 import { createMergedIndex, type MergedIndex } from './merged-index.ts'
 import type { OpenPack } from './pack-cache.ts'
+import { type ReadSizes, readSizesOf } from './read-sizes.ts'
 
 /**
  * The blocks of some packs, looked up by digest. A block's place is one number, `packNumber * 2^32 + entry`: its pack's
@@ -20,6 +21,8 @@ export interface BlockSource {
   /** The packs whose index has been read, in that order. */
   readonly packs: readonly OpenPack[]
   readonly indexes: readonly PackIndex[]
+  /** How its packs are read. */
+  readonly reads: ReadSizes
   /** A cache of decoded nodes, by digest as latin1, least recently used first. `blob-dag.ts` fills it. */
   readonly nodes: Map<string, NodeChildren>
   /** The block's place in the packs read so far, or -1. */
@@ -69,6 +72,8 @@ export interface BlockSourceOptions {
   failures?: readonly unknown[] | undefined
   /** Opens the packs that this snapshot does not need but that may hold another copy of a block. */
   others?: (() => Promise<BlockSource | null>) | undefined
+  /** Default: as on a disk. */
+  reads?: ReadSizes | undefined
   /** Called for each block that `read` has found to be good. */
   onGoodBlock?: ((digest: Uint8Array) => void) | undefined
   /** Called for each bad copy of a block, with the reason. */
@@ -268,6 +273,7 @@ export function lazyBlockSource(openers: readonly PackOpener[], options: BlockSo
   return {
     packs: readable,
     indexes,
+    reads: options.reads ?? readSizesOf({ far: false }),
     nodes: new Map(),
     find,
     loadIndexesFor: locate,

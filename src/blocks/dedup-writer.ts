@@ -33,6 +33,10 @@ export interface DedupWriter {
   has(digests: Uint8Array, at: number, length?: number): boolean
   /** Reuses the stored copy of a chunk of `length` bytes. Returns false if the chunk must be written. */
   reuse(digests: Uint8Array, at: number, length: number): boolean
+  /** Reuses the stored copy of a block of any kind, which another store has, too. Returns false if it must be copied. */
+  reuseBlock(digest: Uint8Array, length: number, kind: Kind): boolean
+  /** Notes that a block of another store is about to be appended to the pack that is being written. */
+  noteCopied(digest: Uint8Array, kind: Kind): void
   /** Reuses the stored copy of a block of whatever length. False: there is none that is not known to be bad. */
   keep(digests: Uint8Array, at: number): boolean
   /** Counts bytes of chunks that were kept. */
@@ -150,6 +154,18 @@ export function createDedupWriter({ source, ids, damaged, writer }: DedupWriterO
       // Only chunks count as reused bytes.
       reusedBytes += length
       return true
+    },
+    reuseBlock(digest, length, kind) {
+      const isOwn = own.get(digest, 0) !== -1
+      if (!reuse(digest, 0, length)) return false
+      if (kind === KIND.chunk) reusedBytes += length
+      else if (!isOwn) reusedBlocks.push(digest)
+      return true
+    },
+    noteCopied(digest, kind) {
+      own.add(digest, 0, writer.packId)
+      needed.add(writer.packId)
+      if (kind !== KIND.chunk) writtenBlocks.push(digest)
     },
     keep: (digests, at) => reuse(digests, at, null),
     noteReused(bytes) {

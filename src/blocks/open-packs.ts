@@ -7,6 +7,7 @@ import { STORE_ID_BYTES } from '../format/limits.ts'
 import type { StoredHead } from '../storage/port.ts'
 import { type BlockSource, type BlockSourceOptions, lazyBlockSource, type PackOpener } from './block-source.ts'
 import type { OpenPack } from './pack-cache.ts'
+import { readSizesOf } from './read-sizes.ts'
 import type { StoreContext } from './store-context.ts'
 
 /** Opens packs by name. Returns damaged and missing packs as failures, because their blocks may be in other packs. */
@@ -49,8 +50,9 @@ export function lazySourceOf(ctx: StoreContext, openers: readonly PackOpener[]):
   return lazyBlockSource(openers, noting(ctx))
 }
 
-function noting(ctx: StoreContext): Pick<BlockSourceOptions, 'onGoodBlock' | 'onBadBlock'> {
+function noting(ctx: StoreContext): Pick<BlockSourceOptions, 'reads' | 'onGoodBlock' | 'onBadBlock'> {
   return {
+    reads: readSizesOf(ctx.storage.supports),
     // So a persist reads what it reuses once, and not again when the walk of the snapshot before has read it.
     onGoodBlock: (digest) => ctx.checkedBlocks.note(digest),
     onBadBlock: (pack, digest) => ctx.badBlocks.note(pack, digest),

@@ -36,6 +36,8 @@ export interface Session {
   read(): Promise<Store>
   /** Opens the store for writing, with `init` also where there is none yet. @throws STORE_NOT_FOUND, OTHER_OWNER */
   write(options?: OpenOptions & { init?: boolean | undefined }): Promise<Store>
+  /** Opens another store for writing; it is made if there is none. @throws OTHER_OWNER */
+  writeTo(location: string, options: OpenOptions): Promise<Store>
   close(): Promise<void>
 }
 
@@ -52,9 +54,9 @@ export function createSession({ verb, options, signal, onProgress, onWarning }: 
   const warnings: Warning[] = []
   const location = (): string => storeLocation(options.store)
 
-  async function open(openOptions: OpenOptions): Promise<Store> {
+  async function open(openOptions: OpenOptions, at = location()): Promise<Store> {
     const { openStore } = await import('../index.ts')
-    const place = isRemote(location()) ? await bucket(location()) : location()
+    const place = isRemote(at) ? await bucket(at) : at
     const store = await openStore(place, {
       onWarning(warning) {
         warnings.push(warning)
@@ -94,6 +96,10 @@ export function createSession({ verb, options, signal, onProgress, onWarning }: 
       if (!isRemote(location())) assertMayWrite(location())
       return await open(openOptions)
     },
+    async writeTo(to, openOptions) {
+      if (!isRemote(to)) assertMayWrite(to)
+      return await open(openOptions, to)
+    },
     async close() {
       for (const store of opened.splice(0)) await store.close()
     },
@@ -106,7 +112,7 @@ async function bucket(url: string): Promise<RemoteLocation> {
 }
 
 /** Whether it names a store in a bucket. */
-function isRemote(location: string): boolean {
+export function isRemote(location: string): boolean {
   return /^s3:\/\//i.test(location)
 }
 
@@ -120,7 +126,7 @@ function storeLocation(given: string | undefined): string {
 }
 
 /** A directory as an absolute path, or a bucket as it is. @throws a usage error for other URLs */
-function placeOf(path: string): string {
+export function placeOf(path: string): string {
   if (isRemote(path)) return path
   if (/^~[\w.-]*([/\\]|$)/.test(path) || /^[a-z][a-z0-9+.-]+:\/\//i.test(path)) {
     throw usage(

@@ -7,10 +7,13 @@
 // a tail. Each field and tail belongs to one column. A column holds its bytes in the order of the file. The split is
 // lossless if the regions add up to the file, which is checked before anything is stored.
 //
+// The columns of one region are each a blob, and each is cut in a pass of its own over the file. Small ones are cut while the largest is,
+// and kept in memory until they are asked for.
+//
 // `format/columns.ts` moves the bytes, in the worker threads once they are up. This file reads the parts and passes them on.
 
 import type { Cut } from '../format/columns.ts'
-import { columnsOf, type Region, strideOf } from '../format/regions.ts'
+import { columnsOf, type Region, strideOf, widthOf } from '../format/regions.ts'
 import type { BlobInput, Chunking } from '../index.ts'
 import { oneAhead } from '../load/join-columns.ts'
 import type { FileBytes } from '../local/saved-file.ts'
@@ -33,7 +36,7 @@ export async function measure(file: FileBytes, regions: readonly Region[]): Prom
     starts.push(at)
     if (region.tail === undefined) at += region.count * strideOf(region)
     else {
-      for await (const { cut, end } of cuts(file, region, at, null)) {
+      for await (const { cut, end } of cuts(file, region, at, null, null)) {
         if (cut.invalid) return { regions, starts, end: null }
         at = end
       }
@@ -42,19 +45,51 @@ export async function measure(file: FileBytes, regions: readonly Region[]): Prom
   return { regions, starts, end: at }
 }
 
-/** A blob for each column, in the order in which the file has them first. */
+/** A blob for each column. Those during which others are cut come first. */
 export function columnBlobs(
   file: FileBytes,
   measured: Measured,
   chunkings: Readonly<Record<string, Chunking>>,
 ): Record<string, BlobInput> {
-  const names = new Set(measured.regions.flatMap(columnsOf))
+  const kept = planKept(measured.regions)
+  const names = new Set([...kept.flatMap((plan) => plan?.during ?? []), ...measured.regions.flatMap(columnsOf)])
   return Object.fromEntries(
     [...names].map((name) => {
       const chunking = chunkings[name]
-      return [name, { source: columnBytes(file, measured, name), ...(chunking === undefined ? {} : { chunking }) }]
+      return [
+        name,
+        { source: columnBytes(file, measured, name, kept), ...(chunking === undefined ? {} : { chunking }) },
+      ]
     }),
   )
+}
+
+/** At most so many bytes of a file's columns are kept. */
+const KEPT_BYTES_MAX = 16 * 1024 * 1024
+
+/** Columns of a region that are cut during the pass of another. */
+interface Kept {
+  during: string
+  columns: readonly string[]
+  /** Their bytes, once that pass is over. */
+  parts: Map<string, Uint8Array[]> | null
+}
+
+/** For each region. The largest column is the one that is not kept. */
+function planKept(regions: readonly Region[]): (Kept | null)[] {
+  let left = KEPT_BYTES_MAX
+  return regions.map((region) => {
+    const columns = [...new Set(region.fields.map(({ column }) => column))]
+    columns.sort((a, b) => widthOf(region, a) - widthOf(region, b))
+    const during = columns.pop()!
+    const fitting = columns.filter((column) => {
+      const bytes = region.count * widthOf(region, column)
+      if (column === region.tail?.column || bytes > left) return false
+      left -= bytes
+      return true
+    })
+    return fitting.length === 0 ? null : { during, columns: fitting, parts: null }
+  })
 }
 
 /** The memory is used again: a part is good until the next one is asked for. */
@@ -62,12 +97,22 @@ async function* columnBytes(
   file: FileBytes,
   { regions, starts }: Measured,
   column: string,
+  kept: readonly (Kept | null)[],
 ): AsyncGenerator<Uint8Array> {
   for (const [n, region] of regions.entries()) {
     if (!columnsOf(region).includes(column)) continue
-    for await (const { bytes, cut } of oneAhead(cuts(file, region, starts[n]!, column))) {
+    const plan = kept[n]!
+    const parts = plan?.parts?.get(column)
+    if (parts !== undefined) {
+      plan!.parts!.delete(column)
+      yield* parts
+      continue
+    }
+    const beside = plan?.during === column ? new Map(plan.columns.map((other) => [other, [] as Uint8Array[]])) : null
+    for await (const { bytes, cut } of oneAhead(cuts(file, region, starts[n]!, column, beside))) {
       if (cut.written > 0) yield bytes.subarray(0, cut.written)
     }
+    if (beside !== null) plan!.parts = beside
   }
 }
 
@@ -79,8 +124,14 @@ interface CutStep {
   end: number
 }
 
-/** The records of a region, a few MiB at a time. */
-async function* cuts(file: FileBytes, region: Region, start: number, column: string | null): AsyncGenerator<CutStep> {
+/** The records of a region, a few MiB at a time. What other columns have in them is added to `beside`. */
+async function* cuts(
+  file: FileBytes,
+  region: Region,
+  start: number,
+  column: string | null,
+  beside: Map<string, Uint8Array[]> | null,
+): AsyncGenerator<CutStep> {
   const memory = borrowShared()
   try {
     let position = start
@@ -88,9 +139,17 @@ async function* cuts(file: FileBytes, region: Region, start: number, column: str
     for (let left = region.count; left > 0; ) {
       const bytes = memory.take(Math.max(columnStepBytes(), atLeast))
       const got = await file.read(bytes, position)
-      const cut = await cutInPool({ bytes: bytes.subarray(0, got), region, records: left, column })
+      const others = [...(beside?.keys() ?? [])].map((other) => {
+        const recordsMax = Math.min(left, Math.floor(got / strideOf(region)))
+        return { column: other, bytes: new Uint8Array(new SharedArrayBuffer(recordsMax * widthOf(region, other))) }
+      })
+      const job = { bytes: bytes.subarray(0, got), region, records: left, column, beside: others }
+      const cut = await cutInPool(job)
       // A worker died over it.
       if (cut === null) continue
+      for (const other of others) {
+        beside!.get(other.column)!.push(other.bytes.subarray(0, cut.records * widthOf(region, other.column)))
+      }
       left -= cut.records
       position += cut.read
       atLeast = cut.needed

@@ -2,26 +2,39 @@
 // and no second copy of it is made. JSON text contains no line feed, and `JSON.stringify` escapes lone surrogates, so
 // any text survives as UTF-8.
 
-import { createYielder } from '../event-loop.ts'
+import { createYielder, STEPS, type Turn } from '../event-loop.ts'
 import { HoldfastError } from '../index.ts'
 
 /** Characters gathered into one part. */
 const PART = 128 * 1024
 const LINE_FEED = 0x0a
 
+/** Given for a line where there is none: work was done, and the event loop may turn. */
+export const NO_LINE = ''
+
 /** The bytes of `lines`, each the JSON text of one value. */
-export async function* encodeLines(lines: Iterable<string>): AsyncGenerator<Uint8Array> {
-  const yieldIfLong = createYielder()
+export async function* encodeLines(lines: Iterable<string>, turn: Turn = createYielder()): AsyncGenerator<Uint8Array> {
   let text = ''
   for (const line of lines) {
-    text += line
-    text += '\n'
+    if (line !== NO_LINE) text += `${line}\n`
+    // Each line is work of its own, and one more look at the clock costs little beside it.
+    const turning = turn()
+    if (turning !== undefined) await turning
     if (text.length < PART) continue
     yield Buffer.from(text, 'utf8')
     text = ''
-    await yieldIfLong()
   }
   if (text !== '') yield Buffer.from(text, 'utf8')
+}
+
+/** The JSON text of each. */
+export async function jsonTexts(texts: readonly string[], turn: Turn): Promise<string[]> {
+  const all: string[] = []
+  for (const text of texts) {
+    all.push(JSON.stringify(text))
+    if (all.length % STEPS === 0) await turn()
+  }
+  return all
 }
 
 /** The values in `parts`, some at a time. What is not JSON lines is an error: these bytes were verified, so we did not write them. */

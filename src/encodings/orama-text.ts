@@ -18,6 +18,8 @@
 //    [3, word, count]   the same, where the count is NaN, as it gets for words like "constructor"
 //    [2, word, [ids]]   the documents of this word, in an order that the documents' own does not give
 
+import type { Turn } from '../event-loop.ts'
+import { jsonTexts, NO_LINE } from './json-lines.ts'
 import { setOwn } from './json-tree.ts'
 import { byDocument, type PostingLists } from './postings.ts'
 import { decodeTermOrder, encodeTermOrder, sortedPositions } from './term-order.ts'
@@ -47,7 +49,12 @@ export interface CapturedText extends PostingLists, TextProperty {
 }
 
 /** Copies what can change. Null when it is not the tree that we know, or knows documents beyond `count`. */
-export function captureText(tree: RadixNodeLike, property: TextProperty, count: number): CapturedText | null {
+export function captureText(
+  tree: RadixNodeLike,
+  property: TextProperty,
+  count: number,
+  turn: Turn,
+): CapturedText | null {
   const words: string[] = []
   const listStart: number[] = []
   const lists: ReadonlySet<number>[] = []
@@ -81,7 +88,7 @@ export function captureText(tree: RadixNodeLike, property: TextProperty, count: 
   return {
     words,
     sorted() {
-      sorted ??= sortedPositions(words)
+      sorted ??= sortedPositions(words, turn)
       return sorted
     },
     listStart,
@@ -94,13 +101,17 @@ export function captureText(tree: RadixNodeLike, property: TextProperty, count: 
 }
 
 /** Gives the cell of one document after another, in the order of `rank`. */
-export async function createCellWriter(text: CapturedText, rank: Uint32Array): Promise<(document: number) => string> {
+export async function createCellWriter(
+  text: CapturedText,
+  rank: Uint32Array,
+  turn: Turn,
+): Promise<(document: number) => string> {
   const { words, documents, frequencies, fieldLengths } = text
   const keys = documents.map((document) => rank[document]!)
   // The words in order, so that those of each document come in order too.
   const sorted = await text.sorted()
-  const { order, listOf } = await byDocument(sorted, text, keys)
-  const quoted = words.map((word) => JSON.stringify(word))
+  const { order, listOf } = await byDocument(sorted, text, keys, turn)
+  const quoted = await jsonTexts(words, turn)
   let next = 0
   return (document) => {
     const length = fieldLengths[document]
@@ -164,6 +175,7 @@ export function* leftoverLines(text: CapturedText, sorted: Uint32Array, rank: Ui
   for (const list of sorted) {
     const word = words[list]!
     known.add(word)
+    yield NO_LINE
     const ids = documents.subarray(listStart[list]!, listStart[list + 1]!)
     const quoted = JSON.stringify(word)
     if (ids.length === 0) yield `[0,${quoted}]`
@@ -171,8 +183,10 @@ export function* leftoverLines(text: CapturedText, sorted: Uint32Array, rank: Ui
     if (count !== ids.length) yield occurrencesLine(word, count)
     if (ids.some((id, at) => at > 0 && rank[ids[at - 1]!]! > rank[id]!)) yield `[2,${quoted},[${ids.join()}]]`
   }
-  for (const word of Object.keys(tokenOccurrences).sort()) {
-    if (!known.has(word)) yield occurrencesLine(word, tokenOccurrences[word])
+  for (const word of Object.keys(tokenOccurrences)
+    .filter((each) => !known.has(each))
+    .sort()) {
+    yield occurrencesLine(word, tokenOccurrences[word])
   }
 }
 
@@ -181,8 +195,8 @@ function occurrencesLine(word: string, count: unknown): string {
   return `[1,${JSON.stringify(word)},${JSON.stringify(count)}]`
 }
 
-export async function* wordOrder({ words, sorted }: CapturedText): AsyncGenerator<Uint8Array> {
-  yield await encodeTermOrder(words, await sorted())
+export async function* wordOrder({ words, sorted }: CapturedText, turn: Turn): AsyncGenerator<Uint8Array> {
+  yield await encodeTermOrder(words, await sorted(), turn)
 }
 
 // ---- restoring

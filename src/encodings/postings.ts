@@ -1,6 +1,6 @@
 // Turns posting lists (documents by term) into lists of terms by document, and finds an order of documents.
 
-import { createYielder, STEPS } from '../event-loop.ts'
+import { createYielder, STEPS, type Turn } from '../event-loop.ts'
 
 /** Posting lists as columns: list `i` is `documents[listStart[i] … listStart[i + 1])`. */
 export interface PostingLists {
@@ -19,35 +19,38 @@ export async function byDocument(
   lists: ArrayLike<number>,
   { listStart, documents }: PostingLists,
   keys: Uint32Array = documents,
+  turn: Turn = createYielder(),
 ): Promise<{ order: Uint32Array; listOf: Uint32Array }> {
-  const yieldIfLong = createYielder()
   const listOf = new Uint32Array(documents.length)
   const start = new Uint32Array(documents.length)
   let filled = 0
+  let looked = 0
   for (let n = 0; n < lists.length; n++) {
     const list = lists[n]!
     for (let at = listStart[list]!; at < listStart[list + 1]!; at++) {
       listOf[at] = list
       start[filled++] = at
     }
-    if (n % STEPS === 0) await yieldIfLong()
+    if (filled - looked < STEPS && n % STEPS > 0) continue
+    looked = filled
+    await turn()
   }
-  return { order: await sortByDigit(await sortByDigit(start, keys, 0), keys, 16), listOf }
+  const half = await sortByDigit(start, keys, 0, turn)
+  return { order: await sortByDigit(half, keys, 16, turn), listOf }
 }
 
-async function sortByDigit(order: Uint32Array, keys: Uint32Array, shift: number): Promise<Uint32Array> {
-  const yieldIfLong = createYielder()
+async function sortByDigit(order: Uint32Array, keys: Uint32Array, shift: number, turn: Turn): Promise<Uint32Array> {
   const next = new Uint32Array(DIGIT + 1)
   for (let n = 0; n < order.length; n++) {
     next[((keys[order[n]!]! >>> shift) & 0xffff) + 1]! += 1
-    if (n % (16 * STEPS) === 0) await yieldIfLong()
+    if (n % (16 * STEPS) === 0) await turn()
   }
   for (let i = 0; i < DIGIT; i++) next[i + 1]! += next[i]!
   const sorted = new Uint32Array(order.length)
   for (let n = 0; n < order.length; n++) {
     const at = order[n]!
     sorted[next[(keys[at]! >>> shift) & 0xffff]!++] = at
-    if (n % (16 * STEPS) === 0) await yieldIfLong()
+    if (n % (16 * STEPS) === 0) await turn()
   }
   return sorted
 }
@@ -57,25 +60,28 @@ async function sortByDigit(order: Uint32Array, keys: Uint32Array, shift: number)
  * lists tell. Where they leave it open, smaller numbers come first, so that equal lists give an equal order. Null: the lists contradict
  * each other. Lets the event loop turn.
  */
-export async function documentOrder(count: number, columns: readonly PostingLists[]): Promise<Uint32Array | null> {
-  const yieldIfLong = createYielder()
+export async function documentOrder(
+  count: number,
+  columns: readonly PostingLists[],
+  turn: Turn = createYielder(),
+): Promise<Uint32Array | null> {
   const ascending = Uint32Array.from({ length: count }, (_, document) => document)
   let isAscending = true
-  await forEachPair(columns, (a, b) => {
+  await forEachPair(columns, turn, (a, b) => {
     isAscending &&= a < b
   })
   if (isAscending) return ascending
   // Neighbours in a list are edges of a graph, kept as in a compressed sparse row: edges of `a` are `edges[edgeStart[a] … edgeStart[a + 1])`.
   const edgeStart = new Uint32Array(count + 1)
   const before = new Uint32Array(count)
-  await forEachPair(columns, (a, b) => {
+  await forEachPair(columns, turn, (a, b) => {
     edgeStart[a + 1]! += 1
     before[b]! += 1
   })
   for (let i = 0; i < count; i++) edgeStart[i + 1]! += edgeStart[i]!
   const next = edgeStart.slice()
   const edges = new Uint32Array(edgeStart[count]!)
-  await forEachPair(columns, (a, b) => {
+  await forEachPair(columns, turn, (a, b) => {
     edges[next[a]!++] = b
   })
   const ready = createHeap(count)
@@ -89,17 +95,25 @@ export async function documentOrder(count: number, columns: readonly PostingList
       before[after]! -= 1
       if (before[after] === 0) ready.push(after)
     }
-    if (done % STEPS === 0) await yieldIfLong()
+    if (done % STEPS === 0) await turn()
   }
   return done === count ? order : null
 }
 
-async function forEachPair(columns: readonly PostingLists[], visit: (a: number, b: number) => void): Promise<void> {
-  const yieldIfLong = createYielder()
+async function forEachPair(
+  columns: readonly PostingLists[],
+  turn: Turn,
+  visit: (a: number, b: number) => void,
+): Promise<void> {
+  let looked = 0
+  let seen = 0
   for (const { listStart, documents } of columns) {
     for (let list = 0; list + 1 < listStart.length; list++) {
       for (let at = listStart[list]! + 1; at < listStart[list + 1]!; at++) visit(documents[at - 1]!, documents[at]!)
-      if (list % STEPS === 0) await yieldIfLong()
+      seen += listStart[list + 1]! - listStart[list]! + 1
+      if (seen - looked < STEPS) continue
+      looked = seen
+      await turn()
     }
   }
 }

@@ -4,15 +4,17 @@
 // sorted children as a variable-length integer; a term that ends at the node sorts first. The number of children
 // follows from the terms.
 
-import { createYielder, STEPS } from '../event-loop.ts'
+import { createYielder, STEPS, type Turn } from '../event-loop.ts'
 import { HoldfastError } from '../index.ts'
 
+/** Nodes of a tree between two looks at the clock. */
+const WALK_STEPS = 256
+
 /** Terms are sorted in runs of this length without yielding, and the runs are then merged. */
-const RUN = 16_384
+const RUN = 4096
 
 /** The positions of `terms` in the order of their UTF-16 code units. Lets the event loop turn. */
-export async function sortedPositions(terms: readonly string[]): Promise<Uint32Array> {
-  const yieldIfLong = createYielder()
+export async function sortedPositions(terms: readonly string[], turn: Turn = createYielder()): Promise<Uint32Array> {
   const count = terms.length
   let from = new Uint32Array(count)
   for (let start = 0; start < count; start += RUN) {
@@ -21,7 +23,7 @@ export async function sortedPositions(terms: readonly string[]): Promise<Uint32A
       run.sort((a, b) => (terms[a]! < terms[b]! ? -1 : 1)),
       start,
     )
-    await yieldIfLong()
+    await turn()
   }
   let into = new Uint32Array(count)
   for (let width = RUN; width < count; width *= 2) {
@@ -33,7 +35,7 @@ export async function sortedPositions(terms: readonly string[]): Promise<Uint32A
       for (let at = start; at < end; at++) {
         const takeLeft = left < middle && (right >= end || terms[from[left]!]! < terms[from[right]!]!)
         into[at] = takeLeft ? from[left++]! : from[right++]!
-        if (at % STEPS === 0) await yieldIfLong()
+        if (at % STEPS === 0) await turn()
       }
     }
     const merged = into
@@ -46,10 +48,14 @@ export async function sortedPositions(terms: readonly string[]): Promise<Uint32A
 /**
  * `terms`: in an order that builds the tree when they are inserted one after another, depth first; `sorted`: their `sortedPositions`.
  */
-export async function encodeTermOrder(terms: readonly string[], sorted: Uint32Array): Promise<Uint8Array> {
+export async function encodeTermOrder(
+  terms: readonly string[],
+  sorted: Uint32Array,
+  turn: Turn = createYielder(),
+): Promise<Uint8Array> {
   const text = Array.from(sorted, (position) => terms[position]!)
   const bytes = new ByteList()
-  await walk(text, (starts) => {
+  await walk(text, turn, (starts) => {
     // All of a child's terms stand together, so any one of them tells where the child stands.
     const places = starts.map((start) => sorted[start]!)
     const order = places.map((_, child) => child).sort((a, b) => places[a]! - places[b]!)
@@ -66,6 +72,7 @@ export async function decodeTermOrder(terms: readonly string[], bytes: Uint8Arra
   const ordered: string[] = []
   await walk(
     sorted,
+    createYielder(),
     (starts) => {
       const order: number[] = []
       const seen = new Set<number>()
@@ -103,13 +110,13 @@ function notAnOrder(why: string): HoldfastError {
  */
 async function walk(
   sorted: readonly string[],
+  turn: Turn,
   choose: (starts: number[]) => number[],
   leaf?: (term: string) => void,
 ): Promise<void> {
-  const yieldIfLong = createYielder()
   const stack: [from: number, to: number, depth: number][] = [[0, sorted.length, 0]]
   for (let step = 1; ; step++) {
-    if (step % STEPS === 0) await yieldIfLong()
+    if (step % WALK_STEPS === 0) await turn()
     const range = stack.pop()
     if (range === undefined) return
     const [from, to, above] = range

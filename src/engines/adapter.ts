@@ -12,6 +12,7 @@
 // All other blobs and metadata of the snapshot are the caller's.
 
 import type { EngineFile, EngineFileOptions, EngineState, SavedEngine } from '../encodings/engine-state.ts'
+import { createPacer } from '../event-loop.ts'
 import { endsWithin, orAborted } from '../foreign.ts'
 import {
   type BlobInput,
@@ -40,6 +41,7 @@ import {
   ALONGSIDE,
   type Alongside,
   assertAdapter,
+  assertCpuShare,
   assertImage,
   type ImageChoice,
   OPEN_OPTIONS,
@@ -78,15 +80,17 @@ export async function persistEngine<Engine>(
   engine: Engine,
   options: PersistEngineOptions<Engine> & OpenOptions = {},
 ): Promise<PersistEngineResult> {
-  return (await saveEngine(location, adapter, engine, options)).result
+  const { cpuShare = 1 } = options
+  return (await saveEngine(location, adapter, engine, options, () => cpuShare)).result
 }
 
-/** As `persistEngine`; says also whether the engine saved a file. */
+/** As `persistEngine`, with a share of the main thread that may change meanwhile; says also whether the engine saved a file. */
 export async function saveEngine<Engine>(
   location: StoreLocation | Store,
   adapter: EngineAdapter<Engine>,
   engine: Engine,
   options: PersistEngineOptions<Engine> & OpenOptions,
+  share: () => number,
 ): Promise<{ result: PersistEngineResult; hasFile: boolean }> {
   const where = 'persistEngine'
   refusePromise(adapter, `${where}: the adapter`)
@@ -99,33 +103,41 @@ export async function saveEngine<Engine>(
     throw new RangeError(`persistEngine: attempts is how often to try, at least 1; got ${String(attempts)}`)
   }
   assertImage(where, image)
+  assertCpuShare(where, options.cpuShare)
   // At once: the engine is captured in the turn of the call.
   const store = given ?? openStoreNow(location as StoreLocation, pickOptions<OpenOptions>(options, OPEN_OPTIONS))
   try {
     return await withRoom(
       () => roomIn(store),
-      (room) => saveInAttempts(store, adapter, engine, options, room),
+      (room) => saveInAttempts(store, adapter, engine, options, { room, share }),
     )
   } finally {
     if (given === null) await store.close()
   }
 }
 
-/** `room`: where to put files in between, if the system's directory for them has no room. */
+interface Conditions {
+  /** Where to put files in between, if the system's directory for them has no room. */
+  room: string | undefined
+  /** Of the main thread. */
+  share: () => number
+}
+
 async function saveInAttempts<Engine>(
   store: Store,
   adapter: EngineAdapter<Engine>,
   engine: Engine,
   options: PersistEngineOptions<Engine>,
-  room: string | undefined,
+  conditions: Conditions,
 ): Promise<{ result: PersistEngineResult; hasFile: boolean }> {
   const { attempts = ATTEMPTS, image = 'last', signal } = options
+  const { room } = conditions
   let images = room === undefined ? imagesOf(store) : null
   for (let attempt = 1; ; attempt++) {
     signal?.throwIfAborted()
     const saver = createFileSaver({ images, keep: image !== 'none', room, signal })
     try {
-      return await saveOnce(store, adapter, engine, options, saver, { attempt, room })
+      return await saveOnce(store, adapter, engine, options, saver, { attempt, ...conditions })
     } catch (error) {
       if (images !== null && saver.isInStore && isHoldfastError(error, 'SOURCE_FAILED', 'NO_SPACE')) {
         // The engine could not save there, or not all of it: perhaps for want of room. Again, without an image.
@@ -150,12 +162,20 @@ async function saveOnce<Engine>(
   engine: Engine,
   options: PersistEngineOptions<Engine>,
   saver: FileSaver,
-  { attempt, room }: { attempt: number; room: string | undefined },
+  { attempt, room, share }: Conditions & { attempt: number },
 ): Promise<{ result: PersistEngineResult; hasFile: boolean }> {
-  const { alongside: _alongside, attempts: _attempts, check = false, image: _image, ...rest } = options
+  const {
+    alongside: _alongside,
+    attempts: _attempts,
+    check = false,
+    cpuShare: _cpuShare,
+    image: _image,
+    ...rest
+  } = options
   const { signal } = options
   const watched = options.sourceVersion !== undefined
-  const context = { attempt, signal, watched, saveFile: saver.saveFile, temporaryDirectory: room }
+  const turn = createPacer(share, signal)
+  const context = { attempt, signal, turn, watched, saveFile: saver.saveFile, temporaryDirectory: room }
   // Nothing is awaited between the last question and the capture: a change could begin there.
   for (let busy = adapter.ready?.(engine); busy !== undefined; busy = adapter.ready?.(engine)) {
     await orAborted(Promise.resolve(busy), signal)

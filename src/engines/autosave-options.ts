@@ -23,6 +23,11 @@ export interface AutosaveOptions<Engine>
   retryLimitMs?: number | undefined
   /** A save that takes longer, in ms, is given up and tried again: an adapter or a disk may hang. Default 30 minutes. */
   saveLimitMs?: number | undefined
+  /**
+   * How much of the main thread a save in the background may take, above 0 and up to 1; default 0.25. One that a flush waits for takes all
+   * that it needs.
+   */
+  cpuShare?: number | undefined
   /** Every so many saves, what was captured is restored into a new engine before it is committed: `check` of `persistEngine`. Default: never. */
   checkEvery?: number | undefined
   /**
@@ -67,6 +72,7 @@ export const AUTOSAVE_OPTIONS: OptionTable<AutosaveOptions<unknown>> = {
   retryLimitMs: 'any',
   saveLimitMs: 'any',
   checkEvery: 'any',
+  cpuShare: 'any',
   onError: 'function',
   onSave: 'function',
   signals: 'any',

@@ -9,7 +9,7 @@ import { assertOptions, pickOptions, refusePromise } from '../misuse.ts'
 import { remoteAt, type StoreLocation } from '../remote.ts'
 import type { EngineAdapter } from './adapter.ts'
 import { AUTOSAVE_OPTIONS, type AutosaveOptions, type Lag } from './autosave-options.ts'
-import { assertAdapter, assertImage, OPEN_OPTIONS } from './engine-options.ts'
+import { assertAdapter, assertCpuShare, assertImage, OPEN_OPTIONS } from './engine-options.ts'
 import { isJournalled, watchExit } from './exit-watch.ts'
 import { createSaveScheduler } from './save-scheduler.ts'
 import { type StartEngineOptions, type StartedEngine, startEngine } from './start.ts'
@@ -39,6 +39,9 @@ const DEADLINE_MS = 8_000
 /** Far above what a save takes: it is for one that hangs. */
 const SAVE_LIMIT_MS = 30 * 60_000
 
+/** So that queries beside a save wait little for it. */
+const CPU_SHARE = 0.25
+
 /** Saves `engine` in the background from now on. Its timers do not keep the process alive. */
 export function autosave<Engine>(
   location: StoreLocation | Store,
@@ -57,6 +60,7 @@ export function autosave<Engine>(
   const deadlineMs = atLeast('deadlineMs', options.deadlineMs ?? DEADLINE_MS, 1)
   assertOnConflict(options.onConflict)
   assertImage('autosave', options.image)
+  assertCpuShare('autosave', options.cpuShare)
   if (adapter.readOnly === true) {
     throw new TypeError(
       `autosave: this adapter of ${adapter.name} restores engines that cannot be changed: there is nothing to save`,
@@ -74,6 +78,7 @@ export function autosave<Engine>(
   }
   const saver = createSaveScheduler(opened, adapter, engine, {
     ...options,
+    cpuShare: options.cpuShare ?? CPU_SHARE,
     everyMs: atLeast('everyMs', options.everyMs ?? 30_000, 1),
     afterChanges: atLeast('afterChanges', options.afterChanges ?? Number.POSITIVE_INFINITY, 1),
     quietMs: atLeast('quietMs', options.quietMs ?? 500, 0),

@@ -67,6 +67,11 @@ export interface SaveContext {
       temporaryDirectory?: string | undefined
     },
   ): Promise<EngineFile>
+  /**
+   * Called between the steps of long work on the main thread; await what it gives, if it gives anything. It lets the event loop turn after 5 ms, and
+   * pauses, so that the work takes no more of the thread than `cpuShare` allows.
+   */
+  turn(): Promise<void> | undefined
   signal?: AbortSignal | undefined
   /** True: the caller's `sourceVersion` tells whether the engine changed while it was saved. */
   watched?: boolean | undefined

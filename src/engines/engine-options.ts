@@ -34,6 +34,11 @@ export interface PersistEngineOptions<Engine>
    * restored. Needs the time and memory of a restore, and room for the blobs in `os.tmpdir()`, or in the store's `tmp/`. Default false.
    */
   check?: boolean | undefined
+  /**
+   * How much of the main thread the work of the adapter may take, above 0 and up to 1: less means pauses, and a longer save. Adapters of text engines
+   * heed it; the capture and the engine's own calls are not cut. Default 1: somebody waits for it.
+   */
+  cpuShare?: number | undefined
   /** Whether the file that a native engine saves is kept as an image, for the next restore; default `last`. */
   image?: ImageChoice | undefined
 }
@@ -48,6 +53,12 @@ export type ImageChoice = 'last' | 'always' | 'none'
 export function assertImage(where: string, image: unknown): void {
   if (image === undefined || image === 'last' || image === 'always' || image === 'none') return
   throw new TypeError(`${where}: image must be 'last', 'always' or 'none', got ${String(image)}`)
+}
+
+/** @throws RangeError */
+export function assertCpuShare(where: string, share: unknown): void {
+  if (share === undefined || (typeof share === 'number' && share > 0 && share <= 1)) return
+  throw new RangeError(`${where}: cpuShare is a part of the main thread, above 0 and up to 1; got ${String(share)}`)
 }
 
 /** Which snapshot `restoreEngine` takes, and which sidecars it must have. */
@@ -76,6 +87,7 @@ export const PERSIST_ENGINE_OPTIONS: OptionTable<PersistEngineOptions<unknown>> 
   alongside: 'any',
   attempts: 'any',
   check: 'boolean',
+  cpuShare: 'any',
   image: 'any',
   message: 'any',
   chunking: 'any',

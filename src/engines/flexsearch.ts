@@ -11,13 +11,14 @@
 // A cell is null or [term, slot?, …, keyword, [term, slot?, …], …]; slot 0 is left out.
 
 import { decodeLines, encodeLines } from '../encodings/json-lines.ts'
+import { parsedSlices } from '../encodings/json-slices.ts'
 import { assertId, documentJson } from '../encodings/json-value.ts'
 import { byDocument, type PostingLists } from '../encodings/postings.ts'
 import { sortedPositions } from '../encodings/term-order.ts'
-import { createYielder } from '../event-loop.ts'
+import { createYielder, STEPS, type Turn } from '../event-loop.ts'
 import { type BlobInput, type Chunking, content, HoldfastError } from '../index.ts'
 import { assertOptions } from '../misuse.ts'
-import type { EngineAdapter, EngineState, SavedEngine } from './adapter.ts'
+import type { EngineAdapter, EngineState, SaveContext, SavedEngine } from './adapter.ts'
 import { restoring } from './engine-failed.ts'
 import { packageVersion } from './version.ts'
 
@@ -146,7 +147,7 @@ interface Part {
   data: string
 }
 
-function save(engine: FlexSearchLike): EngineState {
+function save(engine: FlexSearchLike, { turn }: SaveContext): EngineState {
   const parts: Part[] = []
   assertIds(engine)
   // Without a promise in the way, all parts are of one state.
@@ -162,8 +163,8 @@ function save(engine: FlexSearchLike): EngineState {
   let turned: Promise<Turned> | null = null
   function lines(of: (turned: Turned) => Iterable<string> | Promise<Iterable<string>>): BlobInput {
     async function* source(): AsyncGenerator<Uint8Array> {
-      turned ??= turnRound(parts)
-      yield* encodeLines(await of(await turned))
+      turned ??= turnRound(parts, turn)
+      yield* encodeLines(await of(await turned), turn)
     }
     return { source: source(), chunking: CHUNKING, type: 'application/jsonl' }
   }
@@ -171,7 +172,7 @@ function save(engine: FlexSearchLike): EngineState {
     captured: true,
     blobs: {
       head: lines(({ head }) => [JSON.stringify(head)]),
-      documents: lines(documentLines),
+      documents: lines((turned) => documentLines(turned, turn)),
       lists: lines(({ leftovers }) => leftovers),
     },
   }
@@ -226,8 +227,7 @@ interface Turned extends PostingLists {
   leftovers: string[]
 }
 
-async function turnRound(parts: Part[]): Promise<Turned> {
-  const yieldIfLong = createYielder()
+async function turnRound(parts: Part[], turn: Turn): Promise<Turned> {
   const register: Id[] = parts.filter(({ kind }) => kind === 'reg').flatMap(({ data }) => JSON.parse(data) as Id[])
   const position = new Map(register.map((id, at) => [id, at]))
   const stored = new Map<Id, unknown>()
@@ -273,12 +273,7 @@ async function turnRound(parts: Part[]): Promise<Turned> {
     listStart.push(documents.length)
   }
 
-  for (const part of parts) {
-    const { field: name, kind } = part
-    if (kind === 'reg') continue
-    const entries = JSON.parse(part.data) as [unknown, unknown][]
-    // Nobody needs the text any more.
-    part.data = ''
+  function addEntries(name: string, kind: string, entries: readonly [unknown, unknown][]): void {
     if (kind === 'doc') {
       for (const [id, document] of entries as [Id, unknown][]) stored.set(id, document)
     } else if (kind === 'map') {
@@ -303,21 +298,32 @@ async function turnRound(parts: Part[]): Promise<Turned> {
         for (const [term, ids] of tags) add({ field, keyword: null, term, slot: 0 }, ids)
       }
     }
-    await yieldIfLong()
+  }
+
+  for (const part of parts) {
+    const { field, kind, data } = part
+    if (kind === 'reg') continue
+    // Nobody needs the text any more.
+    part.data = ''
+    for (const entries of parsedSlices<[unknown, unknown]>(data)) {
+      addEntries(field, kind, entries)
+      await turn()
+    }
   }
   leftovers.sort()
   for (const [id, document] of stored) {
     if (!position.has(id)) leftovers.push(JSON.stringify([null, id, document]))
   }
-  return { head, register, lists, listStart, documents: Uint32Array.from(documents), stored, leftovers }
+  return { head, register, lists, listStart, documents: new Uint32Array(documents), stored, leftovers }
 }
 
 function leftoverLine({ field, keyword, term, slot }: List, ids: readonly Id[]): string {
   return JSON.stringify([field, keyword, term, slot, ids])
 }
 
-async function documentLines(turned: Turned): Promise<Iterable<string>> {
-  return linesOf(turned, await byDocument(await sortedLists(turned.lists), turned))
+async function documentLines(turned: Turned, turn: Turn): Promise<Iterable<string>> {
+  const sorted = await sortedLists(turned.lists, turn)
+  return linesOf(turned, await byDocument(sorted, turned, turned.documents, turn))
 }
 
 function* linesOf(
@@ -355,7 +361,7 @@ function cellText(lists: List[]): string {
 }
 
 /** Positions of lists: those of a field together are in the order of keyword and term. */
-async function sortedLists(lists: readonly List[]): Promise<number[]> {
+async function sortedLists(lists: readonly List[], turn: Turn): Promise<Uint32Array> {
   const byTerm = new Map<string, number[]>()
   const byKeyword = new Map<string, number[]>([['', []]])
   for (const [n, { term, keyword }] of lists.entries()) {
@@ -363,13 +369,24 @@ async function sortedLists(lists: readonly List[]): Promise<number[]> {
     if (same === undefined) byTerm.set(term, [n])
     else same.push(n)
     if (keyword !== null && !byKeyword.has(keyword)) byKeyword.set(keyword, [])
+    if (n % STEPS === 0) await turn()
   }
   const terms = [...byTerm.keys()]
-  for (const position of await sortedPositions(terms)) {
+  let steps = 0
+  for (const position of await sortedPositions(terms, turn)) {
     for (const n of byTerm.get(terms[position]!)!) byKeyword.get(lists[n]!.keyword ?? '')!.push(n)
+    steps += 1
+    if (steps % STEPS === 0) await turn()
   }
   const keywords = [...byKeyword.keys()]
-  return Array.from(await sortedPositions(keywords)).flatMap((position) => byKeyword.get(keywords[position]!)!)
+  const sorted = new Uint32Array(lists.length)
+  let filled = 0
+  for (const position of await sortedPositions(keywords, turn)) {
+    const those = byKeyword.get(keywords[position]!)!
+    sorted.set(those, filled)
+    filled += those.length
+  }
+  return sorted
 }
 
 // ---- restoring

@@ -7,6 +7,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { clock } from '../clock.ts'
 import { encodeChange, readChange } from '../encodings/change.ts'
+import { endsWithin } from '../foreign.ts'
 import { HoldfastError, isHoldfastError, type Journal, type Watermark } from '../index.ts'
 import { assertOptions } from '../misuse.ts'
 import { applyChange } from './apply-change.ts'
@@ -52,8 +53,12 @@ export interface Changes<Change> {
   spoil(cause: unknown): void
   /** Does this between two changes. Further changes wait for it. */
   alone<T>(work: () => Promise<T>): Promise<T>
-  /** Refuses what comes from now on, and waits for what came before. */
-  close(): Promise<void>
+  /** @throws TypeError inside a promise of `apply`, which would wait for itself */
+  assertOutside(what: string): void
+  /** The same. @throws STORE_CLOSED, ENGINE_UNSOUND */
+  assertOpen(what: string): void
+  /** Refuses what comes from now on, and waits for what came before, so long at most. */
+  close(waitMs: number): Promise<void>
 }
 
 export function createChanges<Engine, Change>(parts: ChangesParts<Engine, Change>): Changes<Change> {
@@ -148,12 +153,8 @@ export function createChanges<Engine, Change>(parts: ChangesParts<Engine, Change
 
   async function change(value: Change, request: { watermark?: Watermark | undefined } = {}) {
     assertOptions('change', request, CHANGE_OPTIONS)
-    if (isInApply()) {
-      throw new TypeError(
-        'openEngine: apply called change: the two would be in the journal in another order. Make one change of them',
-      )
-    }
-    assertOpen()
+    if (inApply) throw calledInApply('change')
+    assertOpen('change')
     const data = encodeChange({ version, change: value, watermark: request.watermark })
     const isFree = waiting === null && applying === null && held === null && !captureWaits && hasRoom(data)
     const { sequence, durable } = await (isFree ? applyAndAppend(data) : inTurn(data))
@@ -165,11 +166,12 @@ export function createChanges<Engine, Change>(parts: ChangesParts<Engine, Change
     return { sequence }
   }
 
-  function isInApply(): boolean {
-    return inApply || inside?.getStore()?.isDone === false
+  function assertOutside(what: string): void {
+    if (inside?.getStore()?.isDone === false) throw calledInApply(what)
   }
 
-  function assertOpen(): void {
+  function assertOpen(what: string): void {
+    assertOutside(what)
     if (isClosed) throw new HoldfastError('STORE_CLOSED', 'the engine was closed; open it again', { details: {} })
     assertSound()
   }
@@ -188,8 +190,8 @@ export function createChanges<Engine, Change>(parts: ChangesParts<Engine, Change
 
   /** In the queue of the changes, so that it begins when those before it are applied, and two of them follow each other. */
   async function alone<T>(work: () => Promise<T>): Promise<T> {
-    if (isInApply()) throw new TypeError('openEngine: apply called rollback')
-    assertOpen()
+    if (inApply) throw calledInApply('rollback')
+    assertOpen('rollback')
     const turn = (waiting ?? Promise.resolve())
       .catch(() => undefined)
       .then(async () => {
@@ -233,12 +235,21 @@ export function createChanges<Engine, Change>(parts: ChangesParts<Engine, Change
     spoil(cause) {
       unsound = unsoundError('A rollback failed, and HEAD may be the one that it made', cause, {})
     },
-    async close() {
+    assertOutside,
+    assertOpen,
+    async close(waitMs) {
       isClosed = true
-      await waiting?.catch(() => undefined)
-      await applying
+      const all = Promise.allSettled([waiting, applying])
+      if (await endsWithin(all, waitMs)) return
+      throw new DOMException(`apply did not end within ${waitMs} ms (deadlineMs)`, 'TimeoutError')
     },
   }
+}
+
+function calledInApply(what: string): TypeError {
+  const why =
+    'what apply does is one change, which it would wait for, or which would be in the journal in another order'
+  return new TypeError(`openEngine: apply called ${what}: ${why}. Call it when the change is done`)
 }
 
 /** The journal says which entries failed together. The caller asks for its own. */

@@ -1,7 +1,7 @@
 // What `openEngine` is told, and what an open engine offers.
 
 import type { SnapshotInfo, Watermark } from '../index.ts'
-import type { OptionTable } from '../misuse.ts'
+import { assertOptions, type OptionTable } from '../misuse.ts'
 import { AUTOSAVE_OPTIONS, type AutosaveOptions, type Lag } from './autosave-options.ts'
 
 /** What `apply` is told of a change. */
@@ -30,7 +30,7 @@ export interface OpenEngineOptions<Engine, Change>
    */
   apply: (engine: Engine, change: Change, context: ChangeContext) => unknown
   /** Version of the changes, and what makes a change of an earlier version one of this. Default version 1. */
-  changes?: { version: number; upgrade?: (change: unknown, version: number) => Change } | undefined
+  changes?: { version: number; upgrade?: ((change: unknown, version: number) => Change) | undefined } | undefined
   /**
    * Decides on a change that cannot be replayed; default `stop`, which is `REPLAY_FAILED`. A start that skips changes makes a snapshot which
    * records them before it resolves: no later start applies them or asks again.
@@ -45,7 +45,10 @@ export interface OpenEngineOptions<Engine, Change>
    * than the third-newest snapshot. Those behind the gap are applied with `afterLoss`.
    */
   acceptLoss?: boolean | undefined
-  /** Begins a new journal: see `openJournal`. The engine starts from its newest snapshot, without the changes after it. */
+  /**
+   * Begins a new journal: see `openJournal`. The engine starts from its newest snapshot, without the changes after it. A snapshot of another engine
+   * or other options (`ENGINE_MISMATCH`) is left, and a new engine is made.
+   */
   startOver?: boolean | undefined
   /** Changes that no snapshot holds may take this much of the disk, in bytes: see `openJournal`. */
   maxJournalBytes?: number | undefined
@@ -119,8 +122,10 @@ export interface LiveEngine<Engine, Change> {
   [Symbol.asyncDispose](): Promise<void>
 }
 
+const { alongside: _alongside, restored: _restored, signals: _signals, ...SAVE_OPTIONS } = AUTOSAVE_OPTIONS
+
 export const LIVE_OPTIONS: OptionTable<OpenEngineOptions<unknown, unknown>> = {
-  ...AUTOSAVE_OPTIONS,
+  ...SAVE_OPTIONS,
   create: 'function',
   apply: 'function',
   changes: 'any',
@@ -132,6 +137,13 @@ export const LIVE_OPTIONS: OptionTable<OpenEngineOptions<unknown, unknown>> = {
   saveAfterBytes: 'any',
 }
 
+const CHANGES_OPTIONS: OptionTable<NonNullable<OpenEngineOptions<unknown, unknown>['changes']>> = {
+  version: 'any',
+  upgrade: 'function',
+}
+
+export const SAVE_CALL_OPTIONS: OptionTable<{ deadlineMs?: number | undefined }> = { deadlineMs: 'ms' }
+
 export const LIVE_ROLLBACK_OPTIONS: OptionTable<{ message?: string | undefined }> = { message: 'any' }
 
 export const CHANGE_OPTIONS: OptionTable<{ watermark?: Watermark | undefined }> = { watermark: 'any' }
@@ -142,15 +154,11 @@ export function assertLiveOptions<Engine, Change>(options: OpenEngineOptions<Eng
     if (options?.[name] === undefined) throw new TypeError(`openEngine: ${name} is missing; pass { create, apply }`)
   }
   const { changes = { version: 1 }, saveAfterBytes = 1 } = options!
+  assertOptions('openEngine: changes', changes, CHANGES_OPTIONS)
   if (!Number.isSafeInteger(changes?.version) || changes.version < 1) {
-    throw new RangeError(`openEngine: changes.version is an integer from 1, got ${JSON.stringify(changes?.version)}`)
-  }
-  if (changes.upgrade !== undefined && typeof changes.upgrade !== 'function') {
-    throw new TypeError('openEngine: changes.upgrade must be a function')
+    throw new RangeError(`openEngine: changes.version is an integer from 1, got ${String(changes?.version)}`)
   }
   if (!(typeof saveAfterBytes === 'number' && saveAfterBytes >= 1)) {
-    throw new RangeError(
-      `openEngine: saveAfterBytes is a number of bytes from 1, got ${JSON.stringify(saveAfterBytes)}`,
-    )
+    throw new RangeError(`openEngine: saveAfterBytes is a number of bytes from 1, got ${String(saveAfterBytes)}`)
   }
 }

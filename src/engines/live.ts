@@ -6,7 +6,15 @@
 // (live-changes.ts). An engine is captured between two changes, with the number of the last one (live-saves.ts). So what a snapshot covers is
 // exactly what it holds.
 
-import { type Journal, type OpenOptions, openStore, type SnapshotInfo, type Store, type Watermark } from '../index.ts'
+import {
+  isHoldfastError,
+  type Journal,
+  type OpenOptions,
+  openStore,
+  type SnapshotInfo,
+  type Store,
+  type Watermark,
+} from '../index.ts'
 import { isStore } from '../location.ts'
 import { assertOptions, pickOptions } from '../misuse.ts'
 import type { StoreLocation } from '../remote.ts'
@@ -21,22 +29,29 @@ import {
   type LiveEngine,
   type LiveLag,
   type OpenEngineOptions,
+  SAVE_CALL_OPTIONS,
 } from './live-options.ts'
+import { readOnlyEngine } from './live-read-only.ts'
 import { createSaves } from './live-saves.ts'
 import { type Started, start } from './replay.ts'
 import { noteStartingHead } from './starting-head.ts'
 
 export type { ChangeContext, LiveEngine, LiveLag, OpenEngineOptions }
 
+const READ_ONLY_TRIES = 3
+/** As the default of `autosave`. */
+const CLOSE_MS = 8_000
+
 /**
- * Restores an engine, replays the changes after its snapshot, and goes on from there. One process has it open at a time.
+ * Restores an engine, replays the changes after its snapshot, and goes on from there. One process has it open at a time. With `readOnly`, or a
+ * store that was opened so, any process may: the engine is then for queries.
  *
  * @throws JOURNAL_LOCKED, JOURNAL_DAMAGED, JOURNAL_GAP, REPLAY_FAILED, ENGINE_MISMATCH, and what opening a store throws
  */
 export async function openEngine<Engine, Change = unknown>(
   location: StoreLocation | Store,
   adapter: EngineAdapter<Engine>,
-  options: OpenEngineOptions<Engine, Change> & Omit<OpenOptions, 'readOnly'>,
+  options: OpenEngineOptions<Engine, Change> & OpenOptions,
 ): Promise<LiveEngine<Engine, Change>> {
   const given = isStore<Store>(location) ? location : null
   assertAdapter('openEngine', adapter)
@@ -46,20 +61,26 @@ export async function openEngine<Engine, Change = unknown>(
   const { lockWaitMs: _wait, ...storeOptions } = pickOptions<OpenOptions>(options, OPEN_OPTIONS)
   const store = given ?? (await openStore(location as StoreLocation, storeOptions))
   try {
-    // Lock before reading, so that no other owner changes what is read.
-    const journal = await store.openJournal({
-      lockWaitMs: options.lockWaitMs ?? 0,
-      startOver: options.startOver ?? false,
-      maxJournalBytes: options.maxJournalBytes,
-    })
-    try {
-      const started = await start(store, journal, adapter, options)
-      const live = liveEngine({ store, journal, adapter, options, started, closeStore: given === null })
-      if (started.replayed.skipped.length > 0) await saveSkipped(live)
-      return live
-    } catch (error) {
-      await journal.close()
-      throw error
+    for (let tries = 1; ; tries++) {
+      // Lock before reading, so that no other owner changes what is read.
+      const journal = await store.openJournal({
+        lockWaitMs: options.lockWaitMs ?? 0,
+        startOver: options.startOver ?? false,
+        maxJournalBytes: options.maxJournalBytes,
+      })
+      try {
+        const started = await start(store, journal, adapter, options)
+        const parts = { store, journal, adapter, options, started, closeStore: given === null }
+        if (journal.readOnly) return readOnlyEngine(parts)
+        const live = liveEngine(parts)
+        if (started.replayed.skipped.length > 0) await saveSkipped(live)
+        return live
+      } catch (error) {
+        await journal.close()
+        // Its owner may have deleted a segment between the opening and the replay.
+        const mayBeNewer = journal.readOnly && isHoldfastError(error, 'JOURNAL_DAMAGED', 'JOURNAL_GAP')
+        if (!mayBeNewer || tries === READ_ONLY_TRIES) throw error
+      }
     }
   } catch (error) {
     if (given === null) await store.close()
@@ -147,8 +168,21 @@ function liveEngine<Engine, Change>(parts: LiveParts<Engine, Change>): LiveEngin
     saves.begin({ engine, restored: null, covers, entries: 0, bytes: 0, ms: 0 })
   }
 
+  async function save(request?: { deadlineMs?: number | undefined }): Promise<void> {
+    assertOptions('save', request, SAVE_CALL_OPTIONS)
+    changes.assertOpen('save')
+    await saves.save(request)
+  }
+
   async function close(): Promise<void> {
-    await changes.close()
+    try {
+      await changes.close(options.deadlineMs ?? CLOSE_MS)
+    } finally {
+      await closeParts()
+    }
+  }
+
+  async function closeParts(): Promise<void> {
     try {
       await saves.end()
     } finally {
@@ -161,9 +195,10 @@ function liveEngine<Engine, Change>(parts: LiveParts<Engine, Change>): LiveEngin
     }
   }
 
-  function closeOnce(): Promise<void> {
+  async function closeOnce(): Promise<void> {
+    changes.assertOutside('close')
     closing ??= close()
-    return closing
+    await closing
   }
 
   return {
@@ -179,7 +214,7 @@ function liveEngine<Engine, Change>(parts: LiveParts<Engine, Change>): LiveEngin
     replayed,
     change: changes.change,
     durable: saves.durable,
-    save: saves.save,
+    save,
     rollback,
     lag: () => ({
       ...saves.lag(),

@@ -11,11 +11,11 @@
 //
 // The term order must be kept: scores of prefix and fuzzy matches are floating-point sums, which depend on the order.
 
-import { decodeLines, encodeLines } from '../encodings/json-lines.ts'
+import { decodeLines, encodeLines, jsonTexts } from '../encodings/json-lines.ts'
 import { assertId, documentJson } from '../encodings/json-value.ts'
 import { byDocument, type PostingLists } from '../encodings/postings.ts'
 import { decodeTermOrder, encodeTermOrder, sortedPositions } from '../encodings/term-order.ts'
-import { createYielder, STEPS } from '../event-loop.ts'
+import { createYielder, STEPS, type Turn } from '../event-loop.ts'
 import { type Chunking, content, HoldfastError } from '../index.ts'
 import { assertOptions } from '../misuse.ts'
 import type { EngineAdapter, SavedEngine } from './adapter.ts'
@@ -84,19 +84,23 @@ export function minisearch<Engine extends MiniSearchLike, Options extends Fields
       const renamed = plain && given.length > 0 && options.tokenizer === undefined && saved.tokenizer === 'custom'
       return renamed ? { ...saved, tokenizer: 'default' } : saved
     },
-    async save(engine, { attempt }) {
+    async save(engine, { attempt, turn }) {
       const revision = revisionOf(engine)
       const { head, lists, ...documents } = take(engine)
       // At first postings are copied a few at a time. In an engine that changes meanwhile, they are copied at one go the next time.
       const atOnce = attempt > 1 || revision === undefined
-      const postings = atOnce ? copyAtOnce(lists) : await copyByAndBy(lists)
+      const postings = atOnce ? copyAtOnce(lists, turn) : await copyByAndBy(lists, turn)
       if (revisionOf(engine) !== revision) throw changed()
       return {
         captured: true,
         blobs: {
           head: { source: head, type: 'application/json' },
-          documents: { source: documentParts(documents, postings), chunking: CHUNKING, type: 'application/jsonl' },
-          termOrder: { source: termOrder(postings), chunking: CHUNKING },
+          documents: {
+            source: documentParts(documents, postings, turn),
+            chunking: CHUNKING,
+            type: 'application/jsonl',
+          },
+          termOrder: { source: termOrder(postings, turn), chunking: CHUNKING },
         },
         metadata: { serialization: SERIALIZATION },
       }
@@ -230,17 +234,19 @@ interface Postings extends PostingLists {
   frequencies: Uint32Array
 }
 
-function copyAtOnce(lists: readonly List[]): Postings {
-  const steps = copyLists(lists)
+/** `turn` is for what is made of the copy. */
+function copyAtOnce(lists: readonly List[], turn: Turn): Postings {
+  const steps = copyLists(lists, turn)
   for (;;) {
     const step = steps.next()
     if (step.done) return step.value
   }
 }
 
-async function copyByAndBy(lists: readonly List[]): Promise<Postings> {
+/** Without pauses: the sooner it is done, the fewer changes come in between. */
+async function copyByAndBy(lists: readonly List[], turn: Turn): Promise<Postings> {
   const yieldIfLong = createYielder()
-  const steps = copyLists(lists)
+  const steps = copyLists(lists, turn)
   for (;;) {
     const step = steps.next()
     if (step.done) return step.value
@@ -249,7 +255,7 @@ async function copyByAndBy(lists: readonly List[]): Promise<Postings> {
 }
 
 /** Gives way now and then. A list is copied whole; one that is empty by now is left out. */
-function* copyLists(lists: readonly List[]): Generator<void, Postings> {
+function* copyLists(lists: readonly List[], turn: Turn): Generator<void, Postings> {
   const terms: string[] = []
   const listTerm: number[] = []
   const listField: number[] = []
@@ -283,7 +289,7 @@ function* copyLists(lists: readonly List[]): Generator<void, Postings> {
   return {
     terms,
     sorted() {
-      sorted ??= sortedPositions(terms)
+      sorted ??= sortedPositions(terms, turn)
       return sorted
     },
     listTerm,
@@ -307,30 +313,33 @@ function tooMany(document: number): HoldfastError {
 }
 
 /** Made when it is read: nobody has to wait for it at the capture. */
-async function* termOrder({ terms, sorted }: Postings): AsyncGenerator<Uint8Array> {
-  yield await encodeTermOrder(terms, await sorted())
+async function* termOrder({ terms, sorted }: Postings, turn: Turn): AsyncGenerator<Uint8Array> {
+  yield await encodeTermOrder(terms, await sorted(), turn)
 }
 
 /** The index turned round. */
-async function* documentParts(documents: Documents, postings: Postings): AsyncGenerator<Uint8Array> {
+async function* documentParts(documents: Documents, postings: Postings, turn: Turn): AsyncGenerator<Uint8Array> {
   const { listTerm, listField } = postings
-  // Lists by field, and those of a field by term: so each document's come in this order.
-  const listsOfTerm: number[][] = postings.terms.map(() => [])
-  for (const [list, term] of listTerm.entries()) listsOfTerm[term]!.push(list)
+  // Lists by field, and those of a field by term: so each document's come in this order. The lists of a term are together.
+  const firstOf = new Uint32Array(postings.terms.length + 1)
+  for (let list = listTerm.length - 1; list >= 0; list--) firstOf[listTerm[list]!] = list
+  firstOf[postings.terms.length] = listTerm.length
   const byField = new Map<number, number[]>()
+  let steps = 0
   for (const term of await postings.sorted()) {
-    for (const list of listsOfTerm[term]!) {
+    for (let list = firstOf[term]!; list < firstOf[term + 1]!; list++) {
       const lists = byField.get(listField[list]!)
       if (lists === undefined) byField.set(listField[list]!, [list])
       else lists.push(list)
     }
+    steps += 1
+    if (steps % STEPS === 0) await turn()
   }
   const fields = [...byField.keys()].sort((a, b) => a - b)
-  const sorted = await byDocument(
-    fields.flatMap((field) => byField.get(field)!),
-    postings,
-  )
-  yield* encodeLines(documentLines(documents, termsByDocument(postings, sorted)))
+  const lists = fields.flatMap((field) => byField.get(field)!)
+  const sorted = await byDocument(lists, postings, postings.documents, turn)
+  const quoted = await jsonTexts(postings.terms, turn)
+  yield* encodeLines(documentLines(documents, termsByDocument(postings, quoted, sorted)), turn)
 }
 
 function* documentLines(
@@ -358,10 +367,10 @@ function* documentLines(
 
 /** What follows in each document's line, by short id. */
 function* termsByDocument(
-  { terms, listTerm, listField, documents, frequencies }: Postings,
+  { listTerm, listField, documents, frequencies }: Postings,
+  quoted: readonly string[],
   { order, listOf }: { order: Uint32Array; listOf: Uint32Array },
 ): Generator<[document: number, terms: string]> {
-  const quoted = terms.map((term) => JSON.stringify(term))
   let line = ''
   let document = -1
   let field = -1

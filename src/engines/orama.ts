@@ -35,7 +35,7 @@ import {
 } from '../encodings/orama-text.ts'
 import { readVectors, type VectorEntry, vectorLines } from '../encodings/orama-vectors.ts'
 import { documentOrder, type PostingLists } from '../encodings/postings.ts'
-import { createYielder } from '../event-loop.ts'
+import { createYielder, type Turn } from '../event-loop.ts'
 import { type BlobInput, type Chunking, content, HoldfastError } from '../index.ts'
 import { assertOptions } from '../misuse.ts'
 import type { EngineAdapter, EngineState, SavedEngine } from './adapter.ts'
@@ -87,7 +87,7 @@ export function orama<Db extends object, Options extends OramaOptions>(
       sort: sort?.enabled === false ? false : { except: [...(sort?.unsortableProperties ?? [])].sort() },
     },
     recorded: (saved) => ({ ...saved, language: languageOf(saved.language) }),
-    save: (db) => save(Orama, db, Orama.create({ schema: {} } as Options)),
+    save: (db, { turn }) => save(Orama, db, Orama.create({ schema: {} } as Options), turn),
     restore(given, { signal }) {
       const option = 'the options of create(): schema, components, plugins'
       return restoring(given, { engine: 'orama', option, signal }, async (saved) => {
@@ -150,10 +150,10 @@ interface Head {
 }
 
 /** `plain`: a database whose components are all Orama's own. */
-function save<Db extends object>(Orama: { save(db: Db): unknown }, db: Db, plain: object): EngineState {
+function save<Db extends object>(Orama: { save(db: Db): unknown }, db: Db, plain: object, turn: Turn): EngineState {
   const own = COMPONENTS.every((name) => isSame(componentOf(db, name), componentOf(plain, name)))
-  const state = own ? capture(Orama, db) : null
-  return { blobs: state ?? { whole: lines(captureWhole(Orama.save(db))) }, captured: true }
+  const state = own ? capture(Orama, db, turn) : null
+  return { blobs: state ?? { whole: lines(captureWhole(Orama.save(db)), turn) }, captured: true }
 }
 
 function componentOf(db: object, name: (typeof COMPONENTS)[number]): Component {
@@ -166,9 +166,9 @@ function isSame(a: Component, b: Component): boolean {
 }
 
 /** A function is called when the blob is read: nobody has to wait for it at the capture. */
-function lines(from: Iterable<string> | (() => Promise<Iterable<string>>)): BlobInput {
+function lines(from: Iterable<string> | (() => Promise<Iterable<string>>), turn: Turn): BlobInput {
   async function* parts(): AsyncGenerator<Uint8Array> {
-    yield* encodeLines(typeof from === 'function' ? await from() : from)
+    yield* encodeLines(typeof from === 'function' ? await from() : from, turn)
   }
   return { source: parts(), chunking: CHUNKING, type: 'application/jsonl' }
 }
@@ -198,7 +198,11 @@ function notKnown(why: string): HoldfastError {
 }
 
 /** Null when the index is not of the kind that we know. */
-function capture<Db extends object>(Orama: { save(db: Db): unknown }, db: Db): Record<string, BlobInput> | null {
+function capture<Db extends object>(
+  Orama: { save(db: Db): unknown },
+  db: Db,
+  turn: Turn,
+): Record<string, BlobInput> | null {
   const { data, getDocumentProperties } = db as unknown as OramaDb
   const { index } = data
   if (!isMap(index?.indexes) || !isMap(index.vectorIndexes) || !isMap(index.frequencies)) return null
@@ -228,7 +232,7 @@ function capture<Db extends object>(Orama: { save(db: Db): unknown }, db: Db): R
       trees.push(treeJson(property, node as { toJSON(): unknown }))
       continue
     }
-    const text = captureText(node as RadixNodeLike, textOf(index, property), ids.length + 1)
+    const text = captureText(node as RadixNodeLike, textOf(index, property), ids.length + 1, turn)
     if (text === null) return null
     head.texts.push([property, isArray])
     texts.push(text)
@@ -249,29 +253,37 @@ function capture<Db extends object>(Orama: { save(db: Db): unknown }, db: Db): R
   const headText = `${JSON.stringify(head)}\n`
 
   const valueIn = (document: object, property: string): unknown => getDocumentProperties(document, [property])[property]
-  const ranks = once(() => rankDocuments(ids.length + 1, texts, vectors))
-  const restored = once(() => restoredDocuments(documents, ids))
+  const ranks = once(() => rankDocuments(ids.length + 1, texts, vectors, turn))
+  const restored = once(() => restoredDocuments(documents, ids, turn))
   const blobs: Record<string, BlobInput> = {
     head: { source: headText, type: 'application/json' },
-    ids: lines(mapLines(ids, (id) => JSON.stringify(id))),
-    documents: lines(async () => documentLines(documents, ids, texts, await ranks())),
+    ids: lines(
+      mapLines(ids, (id) => JSON.stringify(id)),
+      turn,
+    ),
+    documents: lines(async () => documentLines(documents, ids, texts, await ranks(), turn), turn),
   }
   texts.forEach((text, n) => {
-    blobs[`order/${n}`] = { source: wordOrder(text), chunking: CHUNKING }
-    blobs[`words/${n}`] = lines(async () => leftoverLines(text, await text.sorted(), (await ranks()).rank))
+    blobs[`order/${n}`] = { source: wordOrder(text, turn), chunking: CHUNKING }
+    blobs[`words/${n}`] = lines(async () => leftoverLines(text, await text.sorted(), (await ranks()).rank), turn)
   })
   trees.forEach((tree, n) => {
-    blobs[`tree/${n}`] = lines(treeLines(tree))
+    blobs[`tree/${n}`] = lines(treeLines(tree), turn)
   })
   vectors.forEach((entries, n) => {
     const [property, size] = head.vectors[n]!
-    blobs[`vectors/${n}`] = lines(async () =>
-      vectorLines(entries, await restored(), (document) => valueIn(document, property), size, (await ranks()).rank),
+    blobs[`vectors/${n}`] = lines(
+      async () =>
+        vectorLines(entries, await restored(), (document) => valueIn(document, property), size, (await ranks()).rank),
+      turn,
     )
   })
   sorts.forEach((sort, n) => {
     const [property] = head.sorts[n]!
-    blobs[`sort/${n}`] = lines(async () => sortLines(sort, await restored(), (document) => valueIn(document, property)))
+    blobs[`sort/${n}`] = lines(
+      async () => sortLines(sort, await restored(), (document) => valueIn(document, property)),
+      turn,
+    )
   })
   return blobs
 }
@@ -327,13 +339,14 @@ async function rankDocuments(
   count: number,
   texts: readonly PostingLists[],
   vectors: readonly VectorEntry[][],
+  turn: Turn,
 ): Promise<Ranks> {
   const vectorLists = vectors.map((entries) => ({
     listStart: [0, entries.length],
     documents: Uint32Array.from(entries, ([document]) => document),
   }))
   // Where lists contradict each other, they are written out as they are.
-  const common = await documentOrder(count, [...texts, ...vectorLists])
+  const common = await documentOrder(count, [...texts, ...vectorLists], turn)
   const order = common ?? Uint32Array.from({ length: count }, (_, document) => document)
   const rank = new Uint32Array(count)
   for (const [position, document] of order.entries()) rank[document] = position
@@ -356,12 +369,12 @@ function* mapLines<T>(items: readonly T[], line: (item: T) => string): Generator
 async function restoredDocuments(
   documents: Readonly<Record<string, object>>,
   ids: readonly string[],
+  turn: Turn,
 ): Promise<Record<string, object>> {
-  const yieldIfLong = createYielder()
   const restored: Record<string, object> = {}
   for (const [internalId, document] of Object.entries(documents)) {
     restored[internalId] = asRestored(NAME, ids[Number(internalId) - 1], document)
-    await yieldIfLong()
+    await turn()
   }
   return restored
 }
@@ -371,9 +384,10 @@ async function documentLines(
   ids: readonly string[],
   texts: readonly CapturedText[],
   { order, rank }: Ranks,
+  turn: Turn,
 ): Promise<Iterable<string>> {
   const cells: ((document: number) => string)[] = []
-  for (const text of texts) cells.push(await createCellWriter(text, rank))
+  for (const text of texts) cells.push(await createCellWriter(text, rank, turn))
   const nothing = texts.map(() => 'null').join()
   function* made(): Generator<string> {
     for (const document of order) {

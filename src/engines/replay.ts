@@ -14,7 +14,7 @@ import {
 import type { EngineAdapter } from './adapter.ts'
 import { applyChange } from './apply-change.ts'
 import type { OpenEngineOptions, Replayed } from './live-options.ts'
-import { startEngine } from './start.ts'
+import { type StartedEngine, startEngine } from './start.ts'
 
 /** An engine as a start leaves it. */
 export interface Started<Engine> {
@@ -30,23 +30,67 @@ export async function start<Engine, Change>(
   adapter: EngineAdapter<Engine>,
   options: OpenEngineOptions<Engine, Change>,
 ): Promise<Started<Engine>> {
-  const { engine, restored } = await startEngine(store, adapter, { create: options.create })
-  if (engine === undefined || engine === null) throw new TypeError('openEngine: create gave no engine')
-  const covers = restored?.snapshot.covers ?? 0
-  let watermark = restored?.snapshot.watermark as Watermark | undefined
+  const { engine, restored } = await restoreOrCreate(store, journal, adapter, options)
+  try {
+    if (engine === undefined || engine === null) throw new TypeError('openEngine: create gave no engine')
+    const covers = restored?.snapshot.covers ?? 0
+    const { replayed, watermark } = await replayAfter(covers, engine, journal, adapter, options)
+    return {
+      engine,
+      restored,
+      watermark: watermark ?? (restored?.snapshot.watermark as Watermark | undefined),
+      replayed,
+    }
+  } catch (error) {
+    await restored?.dispose()
+    throw error
+  }
+}
+
+/** A snapshot that does not fit is replaced only when the caller starts over: the changes after it would be applied to a new engine. */
+async function restoreOrCreate<Engine, Change>(
+  store: Store,
+  journal: Journal,
+  adapter: EngineAdapter<Engine>,
+  { create, startOver = false }: OpenEngineOptions<Engine, Change>,
+): Promise<StartedEngine<Engine>> {
+  try {
+    return await startEngine(store, adapter, { create, onMismatch: startOver ? 'create' : 'throw' })
+  } catch (error) {
+    if (!isHoldfastError(error, 'ENGINE_MISMATCH')) throw error
+    const covers = (await store.snapshots()).find(({ current }) => current)?.covers ?? 0
+    const entries = Math.max(0, journal.last - covers)
+    throw new HoldfastError(
+      'ENGINE_MISMATCH',
+      `${error.message}. The journal has ${entries} changes that it does not hold. Open it with the adapter that made it, or begin with a new engine and a ` +
+        'new journal with startOver: true, and fill it from the source of truth',
+      { details: { ...error.details, entries }, cause: error },
+    )
+  }
+}
+
+async function replayAfter<Engine, Change>(
+  covers: number,
+  engine: Engine,
+  journal: Journal,
+  adapter: EngineAdapter<Engine>,
+  options: OpenEngineOptions<Engine, Change>,
+): Promise<{ replayed: Replayed; watermark: Watermark | undefined }> {
+  let watermark: Watermark | undefined
   const replayed: Replayed = { entries: 0, bytes: 0, ms: 0, skipped: [] }
   const startMs = clock.monotonicMs()
   const turn = createYielder()
+  const revision = (): unknown => (options.onReplayError === undefined ? undefined : adapter.revision?.(engine))
   for await (const entries of journal.readBatches({ after: covers, acceptLoss: options.acceptLoss })) {
     for (const entry of entries) {
       const { sequence } = entry
-      const before = options.onReplayError === undefined ? undefined : adapter.revision?.(engine)
+      const before = revision()
       const one = replayOne(options, engine, entry)
       const { change, carried } = one instanceof Promise ? await one : one
       if (change !== null) {
         const answer = await options.onReplayError?.({ sequence, change: change.value }, change.error)
         assertAnswer(answer)
-        const isWhole = options.onReplayError === undefined || Object.is(adapter.revision?.(engine), before)
+        const isWhole = Object.is(revision(), before)
         if (answer !== 'skip' || !isWhole) throw replayFailed(sequence, change.error, isWhole)
         journal.skip(sequence)
         replayed.skipped.push(sequence)
@@ -60,7 +104,7 @@ export async function start<Engine, Change>(
     }
   }
   replayed.ms = clock.monotonicMs() - startMs
-  return { engine, restored, watermark, replayed }
+  return { replayed, watermark }
 }
 
 /** Why a change could not be applied; null: it was applied. */

@@ -11,7 +11,8 @@ import { startingHead } from './starting-head.ts'
 /** The options of `autosave`, with the defaults filled in. */
 interface SchedulerOptions<Engine>
   extends TimingOptions,
-    Omit<AutosaveOptions<Engine>, keyof TimingOptions | 'signals' | 'deadlineMs' | 'saveLimitMs'> {
+    Omit<AutosaveOptions<Engine>, keyof TimingOptions | 'cpuShare' | 'signals' | 'deadlineMs' | 'saveLimitMs'> {
+  cpuShare: number
   saveLimitMs: number
 }
 
@@ -76,6 +77,8 @@ export function createSaveScheduler<Engine>(
   /** The file of the last save was dropped, which the last flush would have kept. */
   let isImageDropped = false
   let isLastFlush = false
+  /** How many wait for a save now. */
+  let flushes = 0
   let failures = 0
   let error: unknown = null
   let retryAtMs = 0
@@ -207,6 +210,11 @@ export function createSaveScheduler<Engine>(
     schedule()
   }
 
+  /** Nobody waits for a save in the background. */
+  function share(): number {
+    return flushes > 0 ? 1 : options.cpuShare
+  }
+
   async function persist(run: Run): Promise<PersistEngineResult> {
     const { alongside, attempts, checkEvery, chunking, image = 'last', keep, keepLast, lockWaitMs } = options
     // A file of 3 GB every half minute would be terabytes a day.
@@ -230,7 +238,7 @@ export function createSaveScheduler<Engine>(
     for (;;) {
       try {
         const head = expected === undefined ? {} : { expectedHead: expected }
-        const { result, hasFile } = await saveEngine(store, adapter, engine, { ...request, ...head })
+        const { result, hasFile } = await saveEngine(store, adapter, engine, { ...request, ...head }, share)
         isImageDropped = hasFile && !isKept && image === 'last'
         return result
       } catch (error) {
@@ -285,6 +293,7 @@ export function createSaveScheduler<Engine>(
   async function flush(deadlineMs?: number, { isCall = true, isLast = false } = {}): Promise<void> {
     if (isCall) noteCall()
     isLastFlush ||= isLast
+    flushes += 1
     const deadline = deadlineMs === undefined ? null : startDeadline(deadlineMs)
     try {
       if (conflict !== null) throw conflict
@@ -301,6 +310,7 @@ export function createSaveScheduler<Engine>(
       const isWanted = isLast && isImageDropped && saving === null
       if (isWanted) await orDeadline(save(true), deadline).catch(() => undefined)
     } finally {
+      flushes -= 1
       deadline?.clear()
     }
   }

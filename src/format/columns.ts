@@ -1,7 +1,7 @@
 // Cuts the records of an engine's file into a column, and puts records together of their columns: a few MiB at a time, in memory. The worker
 // threads run these functions, and so does the main thread where there are none.
 
-import { columnsOf, type Region, strideOf, tailSize } from './regions.ts'
+import { columnsOf, type Region, strideOf, tailSize, widthOf } from './regions.ts'
 
 /** Records of a region, from the start of `bytes` on. */
 export interface CutJob {
@@ -12,6 +12,8 @@ export interface CutJob {
   records: number
   /** Null: they are only looked at. */
   column: string | null
+  /** What other columns have in the fields of each record is copied into these, which have room for all records that fit into `bytes`. */
+  beside?: readonly { column: string; bytes: Uint8Array }[]
 }
 
 /** What a `CutJob` gives. The column's bytes lie at the start of `bytes`. */
@@ -28,15 +30,11 @@ export interface Cut {
 }
 
 /** Moves what `column` has of each record to the front. What is written never comes before what is still to be read. */
-export function cutColumn({ bytes, region, records, column }: Omit<CutJob, 'kind'>): Cut {
+export function cutColumn({ bytes, region, records, column, beside = [] }: Omit<CutJob, 'kind'>): Cut {
   const { tail } = region
   const stride = strideOf(region)
-  const wanted: { offset: number; size: number }[] = []
-  let offset = 0
-  for (const field of region.fields) {
-    if (field.column === column) wanted.push({ offset, size: field.size })
-    offset += field.size
-  }
+  const wanted = placesOf(region, column)
+  const others = beside.map((other) => ({ places: placesOf(region, other.column), target: other.bytes, to: 0 }))
   const withTail = tail !== undefined && tail.column === column
   let from = 0
   let to = 0
@@ -51,6 +49,13 @@ export function cutColumn({ bytes, region, records, column }: Omit<CutJob, 'kind
       needed += size
       if (from + needed > bytes.length) return { records: n, read: from, written: to, needed, invalid: false }
     }
+    // Before what moves to the front overwrites them, too.
+    for (const other of others) {
+      for (const { offset, size } of other.places) {
+        copy(bytes, from + offset, other.target, other.to, size)
+        other.to += size
+      }
+    }
     for (const { offset, size } of wanted) {
       if (to !== from + offset) bytes.copyWithin(to, from + offset, from + offset + size)
       to += size
@@ -62,6 +67,17 @@ export function cutColumn({ bytes, region, records, column }: Omit<CutJob, 'kind
     from += needed
   }
   return { records: n, read: from, written: to, needed: 0, invalid: false }
+}
+
+/** Where in the fields of a record a column is. */
+function placesOf({ fields }: Region, column: string | null): { offset: number; size: number }[] {
+  const places: { offset: number; size: number }[] = []
+  let offset = 0
+  for (const field of fields) {
+    if (field.column === column) places.push({ offset, size: field.size })
+    offset += field.size
+  }
+  return places
 }
 
 /** Bytes of the columns of a region, in the order of `columnsOf`, that begin with the same record. */
@@ -96,7 +112,7 @@ export function joinColumns(job: Omit<JoinJob, 'kind'>): Joined {
 function joinFields({ region, records, columns, file }: Omit<JoinJob, 'kind'>): Joined {
   const names = columnsOf(region)
   const stride = strideOf(region)
-  const needs = needsOf(region, names)
+  const needs = names.map((name) => widthOf(region, name))
   let count = records
   let lacks: Joined['lacks'] = null
   const limit = (column: number, length: number, bytes: number): void => {
@@ -147,7 +163,7 @@ function joinRecords({ region, records, columns, file }: Omit<JoinJob, 'kind'>):
   const stride = strideOf(region)
   const tailColumn = names.indexOf(tail.column)
   const fields = region.fields.map(({ column, size }) => ({ column: names.indexOf(column), size }))
-  const needs = needsOf(region, names)
+  const needs = names.map((name) => widthOf(region, name))
   const taken = names.map(() => 0)
   let written = 0
   const joined = (records: number, lacks: Joined['lacks'], invalid = false): Joined => {
@@ -183,9 +199,4 @@ function joinRecords({ region, records, columns, file }: Omit<JoinJob, 'kind'>):
 function copy(source: Uint8Array, from: number, target: Uint8Array, to: number, size: number): void {
   if (size > LOOP_BYTES_MAX) target.set(source.subarray(from, from + size), to)
   else for (let i = 0; i < size; i++) target[to + i] = source[from + i]!
-}
-
-/** Bytes that the fields of a record have of each column. */
-function needsOf({ fields }: Region, names: readonly string[]): number[] {
-  return names.map((name) => fields.reduce((sum, { column, size }) => sum + (column === name ? size : 0), 0))
 }

@@ -42,6 +42,11 @@ export function strideOf({ fields }: Pick<Region, 'fields'>): number {
   return fields.reduce((sum, { size }) => sum + size, 0)
 }
 
+/** Bytes that the fields of a record have of a column. */
+export function widthOf({ fields }: Region, column: string): number {
+  return fields.reduce((sum, field) => sum + (field.column === column ? field.size : 0), 0)
+}
+
 /** The columns of a region, in the order in which its records have them first. */
 export function columnsOf({ fields, tail }: Region): string[] {
   return [...new Set([...fields.map(({ column }) => column), ...(tail === undefined ? [] : [tail.column])])]

@@ -141,6 +141,8 @@ export function createAppender(options: AppenderOptions): Appender {
   }
 
   function assertTakes(dataBytes: number): void {
+    if (!(typeof dataBytes === 'number' && dataBytes >= 0))
+      throw new RangeError(`journal.assertTakes: give a number of bytes, not ${String(dataBytes)}`)
     assertOpen()
     if (dataBytes > ENTRY_BYTES_MAX) {
       throw new HoldfastError(
@@ -164,12 +166,12 @@ export function createAppender(options: AppenderOptions): Appender {
     else if (closed) assertOpen()
     else if (failed !== null) return neverWritten()
     const bytes = entryBytes(data.length)
-    let batch = queue.at(-1)
-    if (batch === undefined || !batch.hasRoom(data.length)) {
-      batch = createBatch(last + 1, spare.pop())
-      queue.push(batch)
-    }
+    const newest = queue.at(-1)
+    const isNew = newest === undefined || !newest.hasRoom(data.length)
+    const batch = isNew ? createBatch(last + 1, spare.pop()) : newest
+    // Throws for an array whose buffer was transferred: then the batch must not wait for an entry.
     batch.add(data)
+    if (isNew) queue.push(batch)
     last += 1
     pendingBytes += bytes
     begin()

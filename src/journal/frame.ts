@@ -216,7 +216,9 @@ export function entriesIn(
     const length = frame[at]! + frame[at + 1]! * 0x100 + frame[at + 2]! * 0x10000 + frame[at + 3]! * 0x1000000
     at += LENGTH_BYTES
     if (length > end - at) return null
-    entries.push({ sequence: first + i, data: frame.subarray(at, at + length), afterLoss: false })
+    // Not by subarray, which takes half as long again.
+    const data = new Uint8Array(frame.buffer, frame.byteOffset + at, length)
+    entries.push({ sequence: first + i, data, afterLoss: false })
     at += length
   }
   return last === count && at !== end ? null : { entries, end: at - FRAME_HEADER_BYTES }

@@ -1,6 +1,7 @@
 // Opens the journal of one store for its one owner: takes its lock, recovers what is there, and begins the owner's first segment. What HEAD
 // says, and how HEAD comes to name a segment, is the caller's.
 
+import { HoldfastError, isHoldfastError } from '../errors.ts'
 import type { FileLock } from '../fs/file-lock.ts'
 import { makeDirectory } from '../fs/make-directory.ts'
 import { withSyncCalls } from '../fs/node.ts'
@@ -73,9 +74,13 @@ async function openLocked(
   const segmentPlace = { fs, directory, mode: place.mode.file }
   let writer: SegmentWriter | null = null
   if (copy !== null) {
-    writer = await copyLast(place, { ...fixed, ...segment }, copy)
-    // From here on the copied entries are known to be durable, and may be served.
-    await nameOrClose(place, fixed.journal, writer)
+    try {
+      writer = await copyLast(place, { ...fixed, ...segment }, copy)
+      // From here on the copied entries are known to be durable, and may be served.
+      await nameOrClose(place, fixed.journal, writer)
+    } catch (error) {
+      throw needsRoom(error, copy.frame.end - copy.frame.header.offset)
+    }
   }
   const parts = foundRanges(plan, segment.previous)
   let start: AppenderStart = writer === null ? { segment } : { writer }
@@ -121,6 +126,17 @@ async function copyLast(
     { encode: (to) => encodeEntries(to, entries.length, frame, payload), count: entries.length },
     { encode: encodeSeal, count: 0 },
   ])
+}
+
+/** What to do on a full disk: an owner cannot start without the little that it writes. */
+function needsRoom(error: unknown, frameBytes: number): unknown {
+  if (!isHoldfastError(error, 'NO_SPACE')) return error
+  return new HoldfastError(
+    'NO_SPACE',
+    `${error.message}. To open the journal, its last batch (${frameBytes} bytes) has to be written again, and HEAD. Nothing is lost. Free some space and ` +
+      'open it again, or open the store readOnly for queries meanwhile',
+    { details: error.details, cause: error },
+  )
 }
 
 async function nameOrClose(place: JournalPlace, journal: string, writer: SegmentWriter): Promise<void> {

@@ -4,11 +4,11 @@ import { HoldfastError } from '../errors.ts'
 import type { FileLock } from '../fs/file-lock.ts'
 import type { Appended, Appender, AppendOptions, Durable, Mark } from './appender.ts'
 import type { Entry } from './frame.ts'
-import { foundRanges, markIn, type Part } from './parts.ts'
+import { markIn, type Part } from './parts.ts'
 import type { JournalPlace } from './place.ts'
 import type { Covered } from './plan-start.ts'
-import { listSegments, readEntries } from './read-segments.ts'
-import { recover, textOf } from './recover.ts'
+import { listSegments } from './read-segments.ts'
+import { createReader, type FoundJournal } from './reader.ts'
 import type { Range, SegmentName } from './segment.ts'
 import { removeAll } from './segment-writer.ts'
 
@@ -49,18 +49,6 @@ export interface OwnedJournal {
   close(): Promise<void>
 }
 
-/** What the opening found on disk. */
-interface FoundJournal {
-  /** The parts that hold valid entries. */
-  parts: Part[]
-  /** Marks in these parts. */
-  marks: Mark[]
-  /** The first entry that the opening read. */
-  begin: number
-  /** Entries that HEAD records as lost. */
-  lost: readonly Range[]
-}
-
 export function ownedJournal(
   place: JournalPlace,
   id: string,
@@ -70,40 +58,10 @@ export function ownedJournal(
 ): OwnedJournal {
   /** Segments below this number are deleted. */
   let removed = 0
-
-  async function* read(after: number, onGap?: (first: number) => void): AsyncGenerator<Entry[]> {
-    const hole = appender.holes.find(({ last, snapshot }) => last > after && snapshot !== null)
-    if (hole !== undefined) {
-      if (onGap === undefined) throw gapError(after, hole.first, `entries ${textOf(hole)} are in no frame`)
-      onGap(Math.max(hole.first, after + 1))
-    }
-    if (after + 1 < found.begin) yield* readBack(after, onGap)
-    for (const { name, from, to } of [...found.parts, ...appender.written()]) {
-      if (name.number < removed) continue
-      for await (const entries of readEntries(place.fs, place.directory, name, { from, to })) {
-        yield* entriesAfter(entries, after)
-      }
-    }
-  }
-
-  /** Reads entries before those that the opening read. A start that falls back to an older snapshot needs them. */
-  async function* readBack(after: number, onGap?: (first: number) => void): AsyncGenerator<Entry[]> {
-    const { head } = await place.readState()
-    const names = await listSegments(place.fs, place.directory)
-    const plan = head === null ? null : await recover(place, names, head, null, after + 1)
-    const first = plan?.chain[0]?.header?.fields.first ?? found.begin
-    if (first > after + 1) {
-      if (onGap === undefined) throw gapError(after, first, `the journal begins at entry ${first}`)
-      onGap(after + 1)
-    }
-    for (const { name, from, to } of foundRanges(plan, null)) {
-      for await (const entries of readEntries(place.fs, place.directory, name, { from, to })) {
-        const isEnd = entries.at(-1)!.sequence >= found.begin
-        yield* entriesAfter(isEnd ? entries.filter(({ sequence }) => sequence < found.begin) : entries, after)
-        if (isEnd) return
-      }
-    }
-  }
+  const read = createReader(place, found, {
+    holes: () => appender.holes,
+    parts: () => [...found.parts, ...appender.written()].filter(({ name }) => name.number >= removed),
+  })
 
   function markFor(sequence: number): Mark | null {
     return appender.markFor(sequence) ?? markIn(found.marks, sequence)
@@ -179,20 +137,5 @@ export async function assertHeld(lock: FileLock | null): Promise<void> {
     'JOURNAL_LOCKED',
     'The lock file of the journal was deleted or replaced while the journal was open: another owner may be at work. Open it again',
     { details: {} },
-  )
-}
-
-/** None, or those after one. */
-function entriesAfter(entries: Entry[], after: number): Entry[][] {
-  const left = (entries[0]?.sequence ?? 0) > after ? entries : entries.filter(({ sequence }) => sequence > after)
-  return left.length === 0 ? [] : [left]
-}
-
-function gapError(after: number, first: number, why: string): HoldfastError {
-  return new HoldfastError(
-    'JOURNAL_GAP',
-    `The entries after ${after} cannot all be replayed: ${why}. Start from a newer snapshot, or from the ` +
-      'source of truth, or accept the loss with acceptLoss',
-    { details: { after, first } },
   )
 }

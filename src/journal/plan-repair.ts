@@ -2,8 +2,8 @@
 // as they were read.
 
 import { framesOf, type JournalHead, type KnownLoss } from './find-chain.ts'
-import type { ReadPlan } from './plan-recovery.ts'
-import type { SegmentFacts } from './scan.ts'
+import { planRecovery, type ReadPlan } from './plan-recovery.ts'
+import { isFlaw, type SegmentFacts } from './scan.ts'
 import type { Range } from './segment.ts'
 
 /**
@@ -38,6 +38,35 @@ function joined(ranges: readonly Range[]): Range[] {
     else all.push({ ...range })
   }
   return all
+}
+
+/**
+ * The segments that a later HEAD named, oldest first. Without a HEAD that names a journal: all that hold entries.
+ */
+export function laterThan(
+  segments: readonly SegmentFacts[],
+  head: JournalHead | null,
+  unreadableIsLost: boolean,
+): SegmentFacts[] {
+  if (head === null) return segments.filter(({ places }) => !places.every(isFlaw))
+  let left = segments
+  const later: SegmentFacts[] = []
+  for (;;) {
+    const plan = planRecovery(left, head, 1, unreadableIsLost)
+    if (plan.state !== 'rolledBack') return later
+    const { number, id } = plan.segment
+    later.push(...left.filter(({ name }) => name.number === number && name.id === id))
+    left = left.filter((facts) => !later.includes(facts))
+  }
+}
+
+/** What HEAD is to record of entries that are given up, so that their sequences are not given out again. */
+export function planGivenUp(later: readonly SegmentFacts[], last: number, head: JournalHead): KnownLoss | null {
+  const frames = later.flatMap(({ places }) => places.filter((place) => !isFlaw(place)))
+  const end = Math.max(last, ...frames.map(({ header }) => header!.first + header!.count - 1))
+  if (end === last) return head.lost
+  const entries = joined([...(head.lost?.entries ?? []), { first: last + 1, last: end }])
+  return head.lost === null ? { entries, segment: head.first, at: 0 } : { ...head.lost, entries }
 }
 
 /**

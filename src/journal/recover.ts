@@ -82,7 +82,7 @@ export function assertReadable(directory: string, plan: RecoveryPlan): ReadPlan 
     throw new HoldfastError(
       'STORE_ROLLED_BACK',
       `${path} was named by a later HEAD than the one that is there: an old HEAD was put back. Put the newer one back. ` +
-        "Or repair({ rolledBack: 'newer' }) names what is there, and openJournal({ startOver: true }) goes on without its entries. " +
+        "Or repair({ rolledBack: 'newer' }) names what is there, and 'older' moves it to quarantine. " +
         'Nothing was changed',
       { details: { files: [path] } },
     )

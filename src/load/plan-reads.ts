@@ -2,6 +2,7 @@
 
 import type { ChunkRun } from '../blocks/blob-dag.ts'
 import { type BlockSource, entryOf, packNumberOf } from '../blocks/block-source.ts'
+import type { ReadSizes } from '../blocks/read-sizes.ts'
 import { COMPRESSION } from '../format/compression.ts'
 import { DIGEST_BYTES } from '../format/limits.ts'
 
@@ -35,15 +36,6 @@ export interface Read {
   useful: number
   length: number
 }
-
-/** Larger reads gain nothing on page cache or NVMe (measured: 1 to 8 MiB alike, several in flight) and verify later. */
-const READ_BYTES_MAX = 2 * 1024 * 1024
-
-/** Of compressed chunks, in bytes that they give: so much a worker, or without one the event loop, is busy with at a time. */
-const COMPRESSED_READ_BYTES_MAX = 2 * 1024 * 1024
-
-/** Reading this many unneeded bytes costs less than another read. */
-const GAP_BYTES_MAX = 128 * 1024
 
 /** One read of plain chunks fills this many places at most: with the gaps between them half of what one system call takes (IOV_MAX). */
 const PLACES_MAX = 512
@@ -84,7 +76,7 @@ export function findPieces(
     const offset = (index?.offset(entry) ?? 0) + before
     const bytes = compressed ? index.storedLength(entry) : length
     // Compressed data may expand a thousandfold.
-    const max = Math.min(bytesMax, compressed ? COMPRESSED_READ_BYTES_MAX : READ_BYTES_MAX)
+    const max = Math.min(bytesMax, source.reads.bytesMax)
     const joins =
       current !== null &&
       packNumber !== -1 &&
@@ -112,11 +104,11 @@ export function findPieces(
  * plain ones into their places, and what lies between them aside: after 1 % changed all over, that is a few reads of 2 MiB where there would be
  * thousands of 64 KiB. Compressed ones are read into a buffer, from which they are decompressed.
  */
-export function planReads(pieces: readonly Piece[]): Read[] {
+export function planReads(pieces: readonly Piece[], sizes: ReadSizes): Read[] {
   const reads: Read[] = []
   let current: Read | undefined
   for (const piece of [...pieces].sort((a, b) => a.packNumber - b.packNumber || a.offset - b.offset)) {
-    if (current !== undefined && joins(current, piece)) {
+    if (current !== undefined && joins(current, piece, sizes)) {
       current.bytes = Math.max(current.bytes, piece.offset + piece.bytes - current.offset)
       current.useful += piece.bytes
       current.length += piece.length
@@ -130,15 +122,16 @@ export function planReads(pieces: readonly Piece[]): Read[] {
   return reads
 }
 
-function joins(read: Read, piece: Piece): boolean {
+function joins(read: Read, piece: Piece, { bytesMax, gapMax }: ReadSizes): boolean {
   if (piece.packNumber === -1 || read.packNumber !== piece.packNumber || read.compressed !== piece.compressed) {
     return false
   }
   const bytes = Math.max(read.bytes, piece.offset + piece.bytes - read.offset)
   const gap = piece.offset - (read.offset + read.bytes)
   // A read that covers distant pieces must not read much more than they need.
-  if (gap > GAP_BYTES_MAX || bytes > 2 * (read.useful + piece.bytes)) return false
+  if (gap > gapMax || bytes > 2 * (read.useful + piece.bytes)) return false
   // Bytes go to one place. A chunk that the blob has twice is read twice, or decompressed once and copied twice.
-  if (!piece.compressed) return gap >= 0 && bytes <= READ_BYTES_MAX && read.pieces.length < PLACES_MAX
-  return bytes <= COMPRESSED_READ_BYTES_MAX && read.length + piece.length <= COMPRESSED_READ_BYTES_MAX
+  if (!piece.compressed) return gap >= 0 && bytes <= bytesMax && read.pieces.length < PLACES_MAX
+  // Compressed data may expand: so much a worker, or without one the event loop, is busy with at a time.
+  return bytes <= bytesMax && read.length + piece.length <= bytesMax
 }

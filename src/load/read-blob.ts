@@ -19,7 +19,7 @@ import {
   type InTurn,
   isWholeSegments,
   limitedReads,
-  oneAhead,
+  readAhead,
   verifyGroupChunks,
 } from './read-groups.ts'
 
@@ -80,9 +80,11 @@ export async function readWhole(
   for await (const _run of chunkRuns(source, entry, damageContext, 0, 1)) break
   const bytes = allocate(entry.size, damageContext)
   const target = { bytes, from: 0 }
-  const inTurn = limitedReads()
+  const inTurn = limitedReads(source.reads)
   const groups = groupsOf(blob, 0, entry.size, WHOLE_GROUP_BYTES)
-  for await (const group of oneAhead(groups, (next) => fillGroup(blob, next, target, inTurn).then(() => next))) {
+  for await (const group of readAhead(groups, source.reads.partsAhead, (next) =>
+    fillGroup(blob, next, target, inTurn).then(() => next),
+  )) {
     for (let start = group.start; start < group.end; start += SEGMENT_BYTES) {
       const end = Math.min(start + SEGMENT_BYTES, group.end)
       // Here, and not in a worker: one buffer cannot be lent in parts.
@@ -135,7 +137,7 @@ export function readRange(
 export async function* readShared(
   ...[source, entry, damageContext, start, end, options = {}]: RangeArguments
 ): AsyncGenerator<Uint8Array, void> {
-  const memory = borrowShared()
+  const memory = borrowShared(source.reads.partsAhead)
   try {
     yield* readParts({ source, entry, damageContext }, start, end, options, memory.take)
   } finally {
@@ -165,12 +167,13 @@ async function* readParts(
     if (entry.size === 0) await readEmpty(source, entry, damageContext, options)
     return
   }
-  const inTurn = limitedReads()
+  const inTurn = limitedReads(source.reads)
   const bySegments = options.byChunks !== true && hasWholeSegment(entry, start, end)
   const segments = bySegments ? await readSegmentsOrNull(source, entry, damageContext) : null
   const work = (group: Group): Promise<Part> => readPart(blob, group, segments, inTurn, allocateBytes)
   let agree = segments !== null && entry.segments !== undefined && start === 0 && end === entry.size
-  for await (const { bytes, error, isAgreed } of oneAhead(groupsOf(blob, start, end, STREAM_GROUP_BYTES), work)) {
+  const groups = groupsOf(blob, start, end, STREAM_GROUP_BYTES)
+  for await (const { bytes, error, isAgreed } of readAhead(groups, source.reads.partsAhead, work)) {
     options.signal?.throwIfAborted()
     agree = agree && isAgreed
     if (bytes.length > 0) {

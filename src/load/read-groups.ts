@@ -2,18 +2,11 @@
 
 import { type ChunkRun, chunkRuns } from '../blocks/blob-dag.ts'
 import type { BlockSource, DamageContext } from '../blocks/block-source.ts'
+import type { ReadSizes } from '../blocks/read-sizes.ts'
 import type { BlobEntry } from '../format/blob-entry.ts'
 import { DIGEST_BYTES, SEGMENT_BYTES } from '../format/limits.ts'
 import { executeRead, type Target, type Verified, verifyChunks } from './execute-read.ts'
 import { type Extent, findPieces, type Piece, planReads } from './plan-reads.ts'
-
-/**
- * Reads compete with the event loop for the processor. On two cores with other work on them, 16 MiB under way at a time gave the host a delay of 10 ms
- * (p99), three reads of 2 MiB one of 7 ms in the same time. Small ones need to be many: three at a time took half as long again. But they come back
- * together: of a blob with 1 % changed all over, 384 at a time gave a delay of 8.3 ms, 24 of 5.8 ms in a tenth more time.
- */
-const BYTES_IN_FLIGHT = 6 * 1024 * 1024
-const READS_IN_FLIGHT = 24
 
 /** What is read of which blob. */
 export interface BlobRead {
@@ -92,7 +85,9 @@ export async function fillGroup(
   inTurn: InTurn,
 ): Promise<void> {
   await Promise.all(
-    planReads(group.pieces).map((read) => inTurn(read.bytes, () => executeRead(source, read, target, damageContext))),
+    planReads(group.pieces, source.reads).map((read) =>
+      inTurn(read.bytes, () => executeRead(source, read, target, damageContext)),
+    ),
   )
 }
 
@@ -112,25 +107,35 @@ export async function verifyGroupChunks(
   return { end, error: null }
 }
 
-/** Does the work on each group, on one group more than it has given. What was read before a failure is given before it is thrown. */
-export async function* oneAhead<T>(
+/** Does the work on each group, on `ahead` groups more than it has given. What was read before a failure is given before it is thrown. */
+export async function* readAhead<T>(
   groups: AsyncGenerator<Group>,
+  ahead: number,
   work: (group: Group) => Promise<T>,
 ): AsyncGenerator<T, void> {
-  let ahead: Promise<T> | null = null
+  const begun: Promise<T>[] = []
   try {
-    for (;;) {
-      const next = await settled(groups.next())
-      const before = ahead
-      ahead = next.failed || next.value.done ? null : work(next.value.value)
-      ahead?.catch(() => {})
-      if (before !== null) yield await before
-      if (next.failed) throw next.error
-      if (ahead === null) return
+    for (let isLast = false; ; ) {
+      let failure: { error: unknown } | null = null
+      while (!isLast && begun.length <= ahead) {
+        const next = await settled(groups.next())
+        if (next.failed) failure = next
+        isLast = next.failed || next.value.done === true
+        if (next.failed || next.value.done) continue
+        const mine = work(next.value.value)
+        mine.catch(() => {})
+        begun.push(mine)
+      }
+      if (failure !== null) {
+        while (begun.length > 0) yield await begun.shift()!
+        throw failure.error
+      }
+      if (begun.length === 0) return
+      if (begun.length > ahead || isLast) yield await begun.shift()!
     }
   } finally {
     // A caller that leaves early must not leave a read behind that uses a closed file.
-    await ahead?.catch(() => {})
+    await Promise.allSettled(begun)
     await groups.return(undefined)
   }
 }
@@ -148,12 +153,12 @@ async function settled<T>(work: Promise<T>): Promise<Settled<T>> {
 export type InTurn = (bytes: number, work: () => Promise<void>) => Promise<void>
 
 /** A FIFO limiter for reads: so many and so many bytes at once, but always one. */
-export function limitedReads(): InTurn {
+export function limitedReads({ readsInFlight, bytesInFlight }: ReadSizes): InTurn {
   const waiting: { bytes: number; begin: () => void }[] = []
   let bytesUnderWay = 0
   let underWay = 0
   const fits = (bytes: number): boolean =>
-    underWay === 0 || (underWay < READS_IN_FLIGHT && bytesUnderWay + bytes <= BYTES_IN_FLIGHT)
+    underWay === 0 || (underWay < readsInFlight && bytesUnderWay + bytes <= bytesInFlight)
   function count(bytes: number): void {
     underWay += 1
     bytesUnderWay += bytes

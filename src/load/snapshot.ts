@@ -15,7 +15,7 @@ import { STORE_ID_BYTES } from '../format/limits.ts'
 import type { Manifest } from '../format/manifest.ts'
 import { pathOf } from '../location.ts'
 import { emitProcessWarning } from '../progress.ts'
-import type { StoredHead } from '../storage/port.ts'
+import type { Offline, StoredHead } from '../storage/port.ts'
 import { type BlobContext, type BlobReadOptions, createBlob, type SnapshotBlob } from './blob.ts'
 import { type BlobDirectory, createBlobDirectory } from './blob-directory.ts'
 import { isMostlyRepeats, readDistinctChunks } from './distinct-chunks.ts'
@@ -69,6 +69,8 @@ export interface Snapshot<Names extends string = string, Metadata = Record<strin
   readonly currentSequence: number | null
   /** How old it was when it was loaded, in ms, by the clock of its writer. 0 when that clock is ahead. */
   readonly ageMs: number
+  /** From a cache, because the server of the store cannot be reached: since when, and why. Null: it is what the store has. */
+  readonly offline: Offline | null
   /** Newer snapshots that `fallback` skipped, and why. */
   readonly skipped: readonly SkippedSnapshot[]
   has(name: string): boolean
@@ -356,6 +358,7 @@ function assemble(
     ...describe(entry, stored.head),
     currentSequence: stored.head.current,
     ageMs: ageMsOf(entry),
+    offline: stored.offline ?? null,
     metadata: manifest.metadata,
     watermark: manifest.watermark,
     freshness: { state: 'unknown' },

@@ -20,6 +20,8 @@ export type RepairAction =
   /** Moves a file to quarantine, or, with reason `before-repair`, a copy of it. */
   | { action: 'quarantine-file'; file: StoreFileName; reason: string; why: string }
   | { action: 'quarantine-pack'; pack: string; reason: string; why: string }
+  /** Moves a segment of the journal to quarantine: a later HEAD named it, and that one is given up. */
+  | { action: 'quarantine-segment'; segment: string; reason: string; why: string }
   /** Replaces HEAD by one that is not made from HEAD.json. */
   | { action: 'restore-head'; from: BaseHead['from']; why: string; loses: string }
   | { action: 'restore-store-file'; why: string }
@@ -49,6 +51,8 @@ export interface RepairPlan {
   snapshots: number[]
   /** An old HEAD was put back. Nothing is planned until `rolledBack` says how to continue. */
   choice: 'newer-or-older' | null
+  /** With a `choice`: the snapshots that each way keeps, newest first. Otherwise null. */
+  offers: { newer: number[]; older: number[] } | null
 }
 
 /** Decisions that a repair must not make by itself. */
@@ -87,6 +91,8 @@ export interface JournalQuestion {
   snapshots: readonly HeadSnapshot[]
   /** HEAD was lost or is too old: what the journal's own files say counts. */
   rebuild: boolean
+  /** What a later HEAD named is given up. */
+  older: boolean
   /** Damage is to be recorded. */
   skip: boolean
   unreadableIsLost: boolean
@@ -97,7 +103,9 @@ export interface RepairedJournal {
   journal: HeadJournal | undefined
   /** Entries that rollbacks stepped over, as the newest segment has it; null: HEAD knows better. */
   skips: [number, number][] | null
-  actions: Extract<RepairAction, { action: 'restore-journal' | 'skip-entries' }>[]
+  actions: Extract<RepairAction, { action: 'restore-journal' | 'skip-entries' | 'quarantine-segment' }>[]
+  /** Moves a segment to quarantine. Answers its new path. */
+  setAside: (segment: string, reason: string, why: string) => Promise<string>
 }
 
 export type PlanJournal = (question: JournalQuestion) => Promise<RepairedJournal>

@@ -131,6 +131,7 @@ export function httpClient(options: HttpClientOptions): ObjectClient {
   return {
     location: `s3://${bucket}${prefix === '' ? '' : `/${prefix}`}`,
     identity: `${endpoint.href} ${bucket}`,
+    address: `${endpoint.href} ${bucket} ${prefix}`,
     async get(key, { range, ifNoneMatch } = {}): Promise<Got> {
       const headers: Record<string, string> = {}
       if (range !== undefined) headers.range = `bytes=${range.start}-${range.end - 1}`

@@ -72,6 +72,8 @@ export function sdkClient(client: AwsS3Client, bucket: string, prefix: string): 
   return {
     location: `s3://${bucket}${prefix === '' ? '' : `/${prefix}`}`,
     identity: `sdk ${identityOf(client)} ${bucket}`,
+    // Its endpoint may depend on the request.
+    address: `sdk ${bucket} ${prefix}`,
     async get(key, { range, ifNoneMatch } = {}): Promise<Got> {
       try {
         const answer = await call('GetObject', key, {

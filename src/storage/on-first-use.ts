@@ -4,10 +4,10 @@
 import type { Beside, Capabilities, Storage } from './port.ts'
 
 /** A storage on this machine: one writer at a time, files that stay open, and a quarantine. */
-export const LOCAL: Capabilities = { pins: true, alone: true, moves: true }
+export const LOCAL: Capabilities = { pins: true, alone: true, moves: true, far: false }
 
 /** Nothing keeps writers out, keeps deleted packs readable, or renames. */
-export const OBJECTS: Capabilities = { pins: false, alone: false, moves: false }
+export const OBJECTS: Capabilities = { pins: false, alone: false, moves: false, far: true }
 
 /** A storage at `location`. Its code is loaded by the first call. */
 export function onFirstUse(location: string, supports: Capabilities, load: () => Promise<Storage>): Storage {

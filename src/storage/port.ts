@@ -13,6 +13,10 @@ export interface Storage {
   /** For messages: a path, a URL. */
   readonly location: string
   readonly supports: Capabilities
+  /** The server and the place on it, the same in each process. Absent: `location` says it. */
+  readonly address?: string | undefined
+  /** Told of a HEAD that was read elsewhere: it says where packs are. Absent where their names say it. */
+  learn?(head: Head): void
   /** Null if no store was ever made here. A missing or damaged HEAD in an existing store is an error. */
   readHead(): Promise<StoredHead | null>
   /** Reports the store's files, good or damaged, for verify and repair. Throws only for files that cannot be read. */
@@ -71,6 +75,8 @@ export interface Capabilities {
   readonly alone: boolean
   /** Quarantine moves files. Without it, it marks them: they stay where they are, and no clean-up deletes them. */
   readonly moves: boolean
+  /** A request takes as long as megabytes do: reads are few, large, and many at a time. */
+  readonly far: boolean
 }
 
 export interface StoredHead {
@@ -79,6 +85,15 @@ export interface StoredHead {
   bytes: Uint8Array
   /** Fields or `requires` of a newer version. Such a store can be read, but not written. */
   unknown: readonly string[]
+  /** It is from a cache, because the server cannot be reached. */
+  offline?: Offline | undefined
+}
+
+/** Since when a server was not reached, and why. */
+export interface Offline {
+  /** When what is served was last seen to be the newest. */
+  since: Date
+  error: HoldfastError
 }
 
 /** A file of a store, as found. */

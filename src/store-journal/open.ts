@@ -13,20 +13,13 @@ import { ROLLBACK_OPTIONS, type RollbackOptions, rollback } from '../history/his
 import { nextHead } from '../history/next-head.ts'
 import { JOURNAL_LOCK } from '../journal/lock.ts'
 import type { OwnedJournal } from '../journal/owned.ts'
-import { withoutRanges } from '../journal/plan-recovery.ts'
-import type { Range } from '../journal/segment.ts'
 import type { SnapshotInfo } from '../load/snapshot.ts'
 import { assertOptions } from '../misuse.ts'
 import { oneByOne } from './one-by-one.ts'
-import {
-  APPEND_OPTIONS,
-  type Journal,
-  type JournalEntry,
-  type JournalOptions,
-  READ_JOURNAL_OPTIONS,
-  type ReadJournalOptions,
-} from './options.ts'
+import { APPEND_OPTIONS, type Journal, type JournalOptions } from './options.ts'
 import { currentCovers, DIRECTORY, type JournalFiles, markOf, placeOf, rangeOf, seenOf, segmentOf } from './place.ts'
+import { createBatchReader } from './read-batches.ts'
+import { openReadOnly } from './read-only.ts'
 
 const JOURNAL_BYTES_MAX = 4 * 1024 ** 3
 /** Marks are 256 KiB apart, so a smaller limit could not be kept. */
@@ -45,8 +38,8 @@ export async function openStoreJournal(
       details: { location },
     })
   }
-  if (files.readOnly) {
-    throw new HoldfastError('READ_ONLY', `${location} was opened read-only, and a journal has to be written`, {
+  if (files.readOnly && options.startOver === true) {
+    throw new HoldfastError('READ_ONLY', `${location} was opened read-only, and a new journal has to be written`, {
       details: { path: location },
     })
   }
@@ -72,6 +65,7 @@ export async function openStoreJournal(
       `openJournal: maxJournalBytes is at least ${JOURNAL_BYTES_LEAST} bytes, got ${JSON.stringify(maxJournalBytes)}`,
     )
   }
+  if (files.readOnly) return await openReadOnly(ctx, files)
   await ensureStore(ctx, signal)
   const { openOwnedJournal } = await import('../journal/journal.ts')
   const place = await placeOf(ctx, files)
@@ -147,12 +141,6 @@ function ownerOf(owned: OwnedJournal, skipped: readonly [number, number][]): Non
   }
 }
 
-/** The first entry after `after` that was lost and would be replayed; infinite when there is none. */
-function firstLost(lost: readonly Range[], skips: readonly Range[], after: number): number {
-  const missing = withoutRanges(lost, skips).filter(({ last }) => last > after)
-  return Math.min(Number.POSITIVE_INFINITY, ...missing.map(({ first }) => Math.max(first, after + 1)))
-}
-
 function journalOf(
   ctx: StoreContext,
   owned: OwnedJournal,
@@ -160,6 +148,8 @@ function journalOf(
   { maxJournalBytes, writerWaitMs }: { maxJournalBytes: number; writerWaitMs: number },
 ): Journal {
   let isWarned = false
+  let isClosed = false
+  const readBatches = createBatchReader(ctx, owned, skipped, assertOpen)
 
   /** Warns once, and again only after a snapshot brought it below half. */
   function warnAtHalf(): void {
@@ -177,31 +167,12 @@ function journalOf(
     isWarned = isHalf
   }
 
-  async function* readBatches(request: ReadJournalOptions = {}): AsyncGenerator<JournalEntry[]> {
-    assertOptions('journal.read', request, READ_JOURNAL_OPTIONS)
-    const { after, acceptLoss = false } = request
-    if (after !== undefined && !(Number.isSafeInteger(after) && after >= 0)) {
-      throw new RangeError(`journal.read: after is a sequence, got ${after}`)
-    }
-    const stored = await ctx.storage.readHead()
-    const covers = stored?.head.journal === undefined ? undefined : currentCovers(stored.head, stored.head.journal)
-    const skips = [...(covers?.skips ?? []), ...skipped].map(rangeOf)
-    const begin = after ?? covers?.sequence ?? 0
-    let lost = firstLost(owned.lost, skips, begin)
-    const onGap = (first: number): void => {
-      lost = Math.min(lost, first)
-    }
-    const isSkipped = ({ sequence }: JournalEntry): boolean =>
-      skips.some(({ first, last }) => sequence >= first && sequence <= last)
-    for await (const entries of owned.read(begin, acceptLoss ? onGap : undefined)) {
-      const left = skips.length === 0 ? entries : entries.filter((entry) => !isSkipped(entry))
-      if (left.length === 0) continue
-      if (left.at(-1)!.sequence > lost) for (const entry of left) entry.afterLoss = entry.sequence > lost
-      yield left
-    }
+  function assertOpen(): void {
+    if (isClosed) throw new HoldfastError('STORE_CLOSED', 'the journal was closed; open it again', { details: {} })
   }
 
   function skip(sequence: number): void {
+    assertOpen()
     if (!Number.isSafeInteger(sequence) || sequence < 1 || sequence > owned.last) {
       throw new RangeError(`journal.skip: ${String(sequence)} is no entry; the last one is ${owned.last}`)
     }
@@ -210,6 +181,7 @@ function journalOf(
 
   async function rollBack(to: number | string, request: RollbackOptions = {}): Promise<SnapshotInfo> {
     assertOptions('journal.rollback', request, ROLLBACK_OPTIONS)
+    assertOpen()
     await owned.flush()
     await owned.assertHeld()
     const journalEnd = { last: owned.last, mark: markOf(owned.markFor(owned.last)) }
@@ -224,6 +196,7 @@ function journalOf(
   }
 
   async function close(): Promise<void> {
+    isClosed = true
     try {
       await owned.close()
     } finally {
@@ -232,6 +205,7 @@ function journalOf(
   }
 
   return {
+    readOnly: false,
     get last() {
       return owned.last
     },

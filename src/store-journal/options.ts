@@ -61,6 +61,8 @@ export interface JournalEntry {
 
 /** An open journal: a log of entries between snapshots. It has one owner at a time. */
 export interface Journal {
+  /** The store was opened read-only: entries are read, those that were there at the opening, and none is appended. */
+  readonly readOnly: boolean
   /** The last entry that was given a sequence. */
   readonly last: number
   /** The last entry that is known to be durable, counted from the opening: before the first append it may be behind. */

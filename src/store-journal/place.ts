@@ -42,23 +42,26 @@ export async function placeOf(ctx: StoreContext, { fs, root, lock }: JournalFile
 async function readState(ctx: StoreContext): Promise<JournalState> {
   return await ctx.storage.write({ waitMs: Number.POSITIVE_INFINITY }, async ({ stored, previous }) => {
     assertWritable(ctx, stored!)
-    const { head } = stored!
-    const { journal } = head
-    const covered = [...head.snapshots, ...(previous?.snapshots ?? [])]
-      .filter(({ covers }) => covers !== undefined && covers.journal === journal?.id)
-      .map(({ sequence, covers }) => ({ snapshot: sequence, sequence: covers!.sequence }))
-      .sort((a, b) => b.sequence - a.sequence)
-    const current = journal === undefined ? undefined : currentCovers(head, journal)
-    const mark = current?.mark
-    return {
-      store: head.storeId,
-      head: journal === undefined ? null : journalHeadOf(head.storeId, journal),
-      from: mark == null ? null : { segment: segmentOf(mark.segment), offset: mark.offset, first: mark.first },
-      covered: covered[0] ?? null,
-      current: current?.sequence ?? 0,
-      skips: (current?.skips ?? []).map(rangeOf),
-    }
+    return stateOf(stored!.head, previous)
   })
+}
+
+export function stateOf(head: Head, previous: Head | null): JournalState {
+  const { journal } = head
+  const covered = [...head.snapshots, ...(previous?.snapshots ?? [])]
+    .filter(({ covers }) => covers !== undefined && covers.journal === journal?.id)
+    .map(({ sequence, covers }) => ({ snapshot: sequence, sequence: covers!.sequence }))
+    .sort((a, b) => b.sequence - a.sequence)
+  const current = journal === undefined ? undefined : currentCovers(head, journal)
+  const mark = current?.mark
+  return {
+    store: head.storeId,
+    head: journal === undefined ? null : journalHeadOf(head.storeId, journal),
+    from: mark == null ? null : { segment: segmentOf(mark.segment), offset: mark.offset, first: mark.first },
+    covered: covered[0] ?? null,
+    current: current?.sequence ?? 0,
+    skips: (current?.skips ?? []).map(rangeOf),
+  }
 }
 
 export function currentCovers(head: Head, journal: HeadJournal) {
@@ -109,7 +112,7 @@ export function segmentOf(name: string): SegmentName {
   return { number: Number(number), id: id! }
 }
 
-function nameOf({ number, id }: SegmentName): string {
+export function nameOf({ number, id }: SegmentName): string {
   return `${String(number).padStart(8, '0')}-${id}`
 }
 

@@ -14,8 +14,6 @@ interface SharedParts {
 /** What is left of a part may be put in front of the next one, so that both are in one piece. */
 export const HEADROOM_BYTES = 64 * 1024
 
-/** One part is in use, with the one before it, and the next one is made. */
-const PARTS = 3
 /** More are not kept. */
 const KEPT_MAX = 24
 const KEPT_MS = 5_000
@@ -23,12 +21,14 @@ const KEPT_MS = 5_000
 let kept: SharedArrayBuffer[] = []
 let forgetting: NodeJS.Timeout | undefined
 
-export function borrowShared(): SharedParts {
+/** @param ahead parts that are made while one is in use, with the one before it */
+export function borrowShared(ahead = 1): SharedParts {
+  const parts = ahead + 2
   const own: SharedArrayBuffer[] = []
   let turn = 0
   return {
     take(bytes) {
-      const n = turn++ % PARTS
+      const n = turn++ % parts
       // The ends of a range are read by whole chunks, which may make them longer than a segment.
       if (bytes > SEGMENT_BYTES) return new Uint8Array(new SharedArrayBuffer(bytes))
       own[n] ??= kept.pop() ?? new SharedArrayBuffer(HEADROOM_BYTES + SEGMENT_BYTES)

@@ -44,7 +44,7 @@ export interface Windows {
 /** Below this a blob is cut here: starting threads costs more than it saves. */
 const WORTH_WORKERS_BYTES = 8 * 1024 * 1024
 /** A blob this large starts the threads even if nothing has changed: until they are up, the main thread has hashed a third of it. */
-const WORTH_STARTING_BYTES = 256 * 1024 * 1024
+export const WORTH_STARTING_BYTES = 256 * 1024 * 1024
 /** One is filled, one is cut, one is hashed, and one is written. */
 const WINDOWS = 4
 const CARRY_BYTES_MAX = 4 * 1024 * 1024

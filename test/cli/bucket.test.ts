@@ -50,7 +50,6 @@ test('a store in a bucket is saved, listed, read, tagged, dropped, checked and r
 })
 
 test.each([
-  ['copy /tmp/x', 'copy'],
   ['quarantine', 'quarantine'],
   ['materialize', 'materialize'],
   ['gc --dry-run', 'gc --dry-run'],
@@ -63,6 +62,30 @@ test.each([
   expect([exit, failure.code]).toEqual([2, 'USAGE'])
   expect(failure.message).toContain(`${what} is for stores in directories; `)
   expect(log).toEqual([])
+})
+
+test('copy brings a store into a bucket, from there into a directory, and later what is new', async () => {
+  const { env } = await httpObjects()
+  const root = scratch()
+  const run = async (args: string, expected = 0): Promise<Ran> => {
+    const ran = await holdfast([...args.split(' '), '--json'], { cwd: root, env: { ...NO_KEYS, ...env }, input: args })
+    expect(ran.exit, JSON.stringify(ran.failure)).toBe(expected)
+    return ran
+  }
+  for (const message of ['1', '2']) await run(`persist --init a=- -m ${message} -s local`)
+  const first = (await run('copy s3://bucket/backup -s local')).document
+  expect(first).toMatchObject({ to: 's3://bucket/backup', sequence: 2, snapshots: 2 })
+  expect((await run('copy s3://bucket/backup -s local')).document).toMatchObject({ snapshots: 0, copiedBytes: 0 })
+  expect((await run('copy s3://bucket/second -s s3://bucket/backup')).document).toMatchObject({ snapshots: 2 })
+  expect((await run('copy back -s s3://bucket/backup')).document).toMatchObject({
+    to: join(root, 'back'),
+    snapshots: 2,
+  })
+  expect((await run('show -s back')).exit).toBe(0)
+  await run('persist a=- -s back')
+  expect((await run('copy back -s s3://bucket/backup', 12)).failure).toMatchObject({ code: 'DIVERGED' })
+  await run('copy back --append -s s3://bucket/backup')
+  await run('copy elsewhere --append -s local', 2)
 })
 
 test('what the environment or the URL lacks is told before anything is sent', async () => {

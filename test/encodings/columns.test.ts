@@ -265,3 +265,33 @@ test('a file that is cut short, or has a number that makes no sense, is measured
   wrong.writeInt32LE(6, 9 * 30)
   expect((await measure(savedFile(wrong), shape)).end).toBe(null)
 })
+
+test('a region of several columns is read once, unless the smaller ones are too large to be kept', async () => {
+  const fields = [
+    { column: 'links', size: 100 },
+    { column: 'vectors', size: 1000 },
+    { column: 'labels', size: 8 },
+  ]
+  const small: Region[] = [{ count: 2000, fields }]
+  const large: Region[] = [{ count: 20_000, fields: fields.map((each) => ({ ...each, size: 10 * each.size })) }]
+  expect(await timesRead(small)).toBe(1)
+  // The links: 20 MB.
+  expect(await timesRead(large)).toBe(2)
+
+  async function timesRead(regions: readonly Region[]): Promise<number> {
+    const size = regions.reduce((sum, region) => sum + region.count * strideOf(region), 0)
+    let bytes = 0
+    const read = async (target: Uint8Array, position: number): Promise<number> => {
+      const got = Math.min(target.length, size - position)
+      bytes += got
+      return got
+    }
+    const measured = await measure({ size, read }, regions)
+    for (const blob of Object.values(columnBlobs({ size, read }, measured, {}))) {
+      let length = 0
+      for await (const part of (blob as { source: AsyncIterable<Uint8Array> }).source) length += part.length
+      expect(length).toBeGreaterThan(0)
+    }
+    return Math.round(bytes / size)
+  }
+})

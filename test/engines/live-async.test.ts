@@ -207,7 +207,7 @@ test('a capture that waited is before the next change, however late in the turn 
   expect(ready()).toBeUndefined()
   expect(engine).toEqual({ applied: [1], half: null })
   await Promise.all(under)
-  await close()
+  await close(1000)
   await store.close()
 })
 

@@ -5,7 +5,10 @@ import type { EngineAdapter } from '../../src/engines/adapter.ts'
 import { type LiveEngine, type OpenEngineOptions, openEngine } from '../../src/engines/live.ts'
 import { memory, type Store } from '../../src/index.ts'
 import { openOn, STORE } from '../explore/model.ts'
+import { crashStates } from '../faulty-disk/crash-states.ts'
 import { createDisk, type Disk, type Process } from '../faulty-disk/disk.ts'
+import type { Pending } from '../faulty-disk/names.ts'
+import { randomFor, sample, share } from '../support/effort.ts'
 
 interface Ledger {
   applied: number[]
@@ -133,6 +136,10 @@ test('one that fails leaves the engine as it was', async () => {
   made.onCall = null
   expect(live.engine.applied).toEqual([1, 2, 3])
   await live.change({ add: 4 })
+  // The save before it fails.
+  made.onCall = ({ name, path }) => (name === 'write' && !path.endsWith('.log') ? { error: 'ENOSPC' } : undefined)
+  await expect(live.rollback(1)).rejects.toMatchObject({ code: 'NO_SPACE' })
+  made.onCall = null
   await live.save()
   expect(live.lag()).toMatchObject({ entries: 0, failures: 0, stopped: false })
   killed.kill()
@@ -165,6 +172,20 @@ test('one whose outcome is unknown ends the engine, which has to be opened again
   await again.close()
 })
 
+test('a journal that failed is not rolled back', async () => {
+  const made = disk()
+  const store = openOn(made.start())
+  const journal = await store.openJournal()
+  await journal.append(Buffer.from('a')).durable
+  await store.persist({ blobs: { state: Buffer.from('a') }, covers: 1 })
+  await store.persist({ blobs: { state: Buffer.from('a, again') }, covers: 1 })
+  made.onCall = ({ name }) => (name === 'dataSync' ? { error: 'EIO' } : undefined)
+  await expect(journal.append(Buffer.from('b')).durable).rejects.toMatchObject({ code: 'CHANGE_UNKNOWN' })
+  made.onCall = null
+  await expect(journal.rollback(1, { discard: true })).rejects.toMatchObject({ code: 'JOURNAL_FAILED' })
+  await store.close()
+})
+
 test('a journal without an adapter rolls back too, in memory as well', async () => {
   for (const store of [memory(), openOn(disk().start())]) {
     const journal = await store.openJournal()
@@ -183,4 +204,46 @@ test('a journal without an adapter rolls back too, in memory as well', async () 
     expect(left).toEqual([1, 4])
     await store.close()
   }
+})
+
+test('a power loss at any moment leaves the line before it or the one after it, with all that was acknowledged', async () => {
+  const random = randomFor('live rollback power loss')
+  const made = disk()
+  const live = await openOnProcess(made.start())
+  await live.change({ add: 1 })
+  await live.save()
+  for (const add of [2, 3]) await live.change({ add })
+  const old = '1,2,3'
+  let allowed = [old]
+  const points: { pending: Pending; allowed: string[] }[] = []
+  made.onChange = () => points.push({ pending: made.pending(), allowed })
+  allowed = [old, '1']
+  await live.rollback(1)
+  allowed = ['1', '1,4']
+  await live.change({ add: 4 })
+  allowed = ['1,4', '1,2,3']
+  // It is undone: the snapshot that the rollback saved is 2.
+  await live.rollback(2)
+  allowed = ['1,2,3', '1,2,3,5']
+  await live.change({ add: 5 })
+  allowed = ['1,2,3,5']
+  await live.close()
+  made.onChange = null
+  made.kill()
+  let states = 0
+  for (const point of sample('live rollback power loss', points, 40)) {
+    for (const image of crashStates(point.pending, { limit: share(8, 2), random }).states) {
+      const crashed = createDisk(image)
+      const again = await openOnProcess(crashed.start())
+      expect(point.allowed).toContain(again.engine.applied.join())
+      await again.change({ add: 9 })
+      const expected = [...again.engine.applied]
+      crashed.kill()
+      const last = await openOnProcess(crashed.start())
+      expect(last.engine.applied).toEqual(expected)
+      crashed.kill()
+      states += 1
+    }
+  }
+  expect(states).toBeGreaterThan(50)
 })

@@ -112,7 +112,7 @@ test('wrong options are refused before anything is opened', async () => {
     [{ ...plain, aply: 1 }, 'did you mean apply'],
     [{ ...plain, create: () => undefined }, 'create gave no engine'],
     [{ ...plain, changes: {} }, 'changes.version'],
-    [{ ...plain, changes: { version: 2, upgrade: 'x' } }, 'changes.upgrade'],
+    [{ ...plain, changes: { version: 2, upgrade: 'x' } }, 'upgrade must be a function'],
     [{ ...plain, saveAfterBytes: '5' }, 'saveAfterBytes'],
     [{ ...plain, maxJournalBytes: '5' }, 'maxJournalBytes'],
   ]
@@ -356,6 +356,38 @@ test('a journal that failed on a full disk goes on by itself when there is room 
   expect(await live.change({ add: 4 })).toEqual({ sequence: 3 })
   expect(live.engine.applied).toEqual([1, 2, 4])
   await live.close()
+})
+
+test('a full disk does not keep an engine from starting, or the error says what to do and nothing is lost', async () => {
+  for (const isSealed of [true, false]) {
+    const made = disk()
+    const killed = made.start()
+    const live = await openOnProcess(killed)
+    for (const add of [1, 2]) await live.change({ add })
+    // A seal follows after a moment of idleness.
+    if (isSealed) await clock.sleep(500)
+    killed.kill()
+    made.onCall = ({ name }) => (name === 'write' ? { error: 'ENOSPC' } : undefined)
+    const process = made.start()
+    if (isSealed) {
+      const again = await openOnProcess(process)
+      expect(again.engine.applied).toEqual([1, 2])
+      await expect(again.change({ add: 3 })).rejects.toMatchObject({ code: 'CHANGE_UNKNOWN' })
+      process.kill()
+    } else {
+      const opening = openOnProcess(process)
+      await expect(opening).rejects.toMatchObject({ code: 'NO_SPACE' })
+      await expect(opening).rejects.toThrow('open the store readOnly')
+      const reader = openOn(made.start(), { readOnly: true })
+      const readOnly = await openEngine<Ledger, Change>(reader, ledger, plain)
+      expect(readOnly.engine.applied).toEqual([1, 2])
+      await readOnly.close()
+    }
+    made.onCall = null
+    const last = await openOnProcess(made.start())
+    expect(last.engine.applied).toEqual([1, 2])
+    await last.close()
+  }
 })
 
 test('an owner whose lock file was deleted saves nothing over what the next owner acknowledged', async () => {

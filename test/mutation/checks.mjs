@@ -90,8 +90,8 @@ export const checks = [
   },
   {
     file: 'src/workers/shared-parts.ts',
-    find: 'const PARTS = 3',
-    replace: 'const PARTS = 2',
+    find: 'const parts = ahead + 2',
+    replace: 'const parts = ahead + 1',
     why: 'a part that is written out is not overwritten by the one after the next',
     tests: ['test/encodings/columns.test.ts'],
   },
@@ -1144,5 +1144,19 @@ export const checks = [
     replace: 'there.isFile()',
     why: 'a mistyped path does not cost a file',
     tests: ['test/cli/report.test.ts'],
+  },
+  {
+    file: 'src/recovery/choose-direction.ts',
+    find: 'if (offers.older.length > 0 || offers.newer.length === 0) return { ...asked, offers }',
+    replace: 'if (offers.newer.length === 0) return { ...asked, offers }',
+    why: 'nobody who put an old HEAD back gets the newer snapshots without being asked',
+    tests: ['test/recovery/rolled-back.test.ts'],
+  },
+  {
+    file: 'src/recovery/choose-direction.ts',
+    find: "return { ...directionOf(found, salvaged, { rolledBack: 'newer' }), offers: null }",
+    replace: 'return { ...asked, offers }',
+    why: 'a copy by hand that took HEAD first can be saved',
+    tests: ['test/recovery/copied-live.test.ts'],
   },
 ]

@@ -358,4 +358,18 @@ export const journal = [
     why: 'a snapshot that a repair finds in a commit record covers what it did, or entries are applied twice',
     tests: ['test/store/journal.test.ts'],
   },
+  {
+    file: 'src/store-journal/repair.ts',
+    find: 'head = { ...head, lost: planGivenUp(later, last, head) }',
+    replace: '',
+    why: 'sequences of entries that are given up are not given out again',
+    tests: ['test/store/journal-repair.test.ts'],
+  },
+  {
+    file: 'src/store-journal/repair.ts',
+    find: '(rebuild || (head === null && !older))',
+    replace: '(rebuild || head === null)',
+    why: 'going on from the older HEAD does not name what it did not know',
+    tests: ['test/store/journal-repair.test.ts'],
+  },
 ]

@@ -6,10 +6,12 @@ import { nodeFileSystem } from '../../src/fs/node.ts'
 import { nextHead } from '../../src/history/next-head.ts'
 import { localScratch } from '../../src/local/local.ts'
 import { type ObjectClient, ObjectError } from '../../src/storage/object/client.ts'
+import { packHead, unpackHead } from '../../src/storage/object/head-bytes.ts'
 import { probe } from '../../src/storage/object/probe.ts'
 import { objectStorage } from '../../src/storage/object/storage.ts'
 import type { Storage } from '../../src/storage/port.ts'
-import { createStore, type Store } from '../../src/store.ts'
+import { createStore, type Place, type Store } from '../../src/store.ts'
+import { noise } from '../support/bytes.ts'
 import { failure, rejects } from '../support/rejects.ts'
 import { type SimulatedObjects, simulatedObjects } from '../support/simulated-objects.ts'
 
@@ -444,9 +446,149 @@ describe('gc', () => {
     await store.close()
   })
 
+  test('of 10,000 packs with one dead snapshot takes 20 requests beside its deletions', async () => {
+    const { server, store } = await retired()
+    const { head } = await unpackHead(server.objects.get('HEAD.json')!.bytes, 'HEAD')
+    const more = Array.from({ length: 10_000 }, (_, i) => ({
+      id: 1_000 + i,
+      name: randomBytes(32).toString('hex'),
+      bytes: 1,
+      blocks: 0,
+      live: null,
+      key: `0000000000000001-${randomBytes(16).toString('hex')}`,
+    }))
+    for (const { key } of more) server.objects.set(`packs/${key}`, server.objects.get('STORE.json')!)
+    const bytes = await packHead({ ...head, packs: [...head.packs, ...more] })
+    server.objects.set('HEAD.json', { ...server.objects.get('HEAD.json')!, bytes, etag: 'more' })
+    server.objects.set('orphans.json', { ...server.objects.get('STORE.json')!, lastModifiedMs: Date.now() })
+    await store.close()
+    const collector = storeOn(server.client())
+    server.log.length = 0
+    expect(await collector.gc({ graceMs: 0 })).toMatchObject({ freedBytes: expect.any(Number) })
+    const deletions = server.log.filter((line) => /^(delete|head) packs/.test(line))
+    expect(deletions.length).toBeGreaterThanOrEqual(4)
+    const others = server.log.filter((line) => !line.includes('probe/') && !deletions.includes(line))
+    expect(others.length, others.join('\n')).toBeLessThanOrEqual(20)
+    await collector.close()
+  })
+
+  test('looks for what no HEAD names now and then, and aborts uploads that were left', async () => {
+    const server = simulatedObjects()
+    const storage = objectStorage({ client: server.client(), trusted: 'quoted' })
+    await created(storage)
+    const client = server.client()
+    const left = await client.startUpload('packs/left')
+    const collect = (orphanMs: number): Promise<unknown> =>
+      storage.write({ waitMs }, (session) =>
+        session.collect!({ graceMs: 0, orphanMs, signal: undefined }, (change) =>
+          session.swapHead((stored) => nextHead(stored.head, change)),
+        ),
+      )
+    const looked = async (orphanMs: number): Promise<boolean> => {
+      server.log.length = 0
+      await collect(orphanMs)
+      return server.log.includes('list packs/')
+    }
+    expect(await looked(60_000)).toBe(true)
+    expect(await looked(60_000)).toBe(false)
+    expect(await client.listUploads('packs/')).toEqual([expect.objectContaining({ upload: left })])
+    server.objects.get('orphans.json')!.lastModifiedMs -= 10_000
+    expect(await looked(60_000)).toBe(true)
+    expect(await looked(0)).toBe(true)
+    expect(await client.listUploads('packs/')).toEqual([])
+  })
+
   test('refuses what it does not do there', async () => {
     const { store } = await retired()
     await expect(store.gc({ dryRun: true })).rejects.toThrow(TypeError)
     await expect(store.gc({ complete: true })).rejects.toThrow(TypeError)
+  })
+})
+
+describe('a large blob', () => {
+  const MIB = 2 ** 20
+  const bytes = noise(48 * MIB, 1)
+
+  async function opened(
+    compression: 'none' | 'zstd',
+    content: Uint8Array,
+  ): Promise<{ server: SimulatedObjects; store: Store }> {
+    const server = simulatedObjects()
+    const place = (): Place => ({
+      storage: objectStorage({ client: server.client() }),
+      fs: nodeFileSystem,
+      local: localScratch(nodeFileSystem),
+      journal: null,
+      storageAt: null,
+    })
+    const writer = createStore(place(), { compression, packBytesMax: 32 * MIB })
+    await writer.persist({ blobs: { large: content } })
+    await writer.close()
+    return { server, store: createStore(place()) }
+  }
+
+  test.each(['bytes', 'stream', 'file'] as const)(
+    '(%s) is fetched in ranges of megabytes, many at a time',
+    async (how) => {
+      const { server, store } = await opened('none', bytes)
+      let underWay = 0
+      let most = 0
+      const client = server.client()
+      const get = client.get
+      const slow: ObjectClient = {
+        ...client,
+        async get(key, options) {
+          underWay += 1
+          most = Math.max(most, underWay)
+          await new Promise((resolve) => setTimeout(resolve, 5))
+          underWay -= 1
+          return await get(key, options)
+        },
+      }
+      const reader = storeOn(slow)
+      await store.close()
+      server.log.length = 0
+      const snapshot = (await reader.load())!
+      const blob = snapshot.blob('large')
+      if (how === 'bytes') expect(Buffer.compare(await blob.bytes(), bytes)).toBe(0)
+      else if (how === 'file') await blob.file()
+      else for await (const _part of blob.stream());
+      await snapshot.dispose()
+      // Twelve segments, one of them in two packs; thirteen nodes, one for 255 chunks; header and index of two packs; manifest and segments.
+      expect(server.log.filter((line) => line.startsWith('get packs/')).length).toBeLessThanOrEqual(33)
+      expect(most).toBeGreaterThanOrEqual(8)
+      expect(most).toBeLessThanOrEqual(17)
+      await reader.close()
+    },
+  )
+
+  test('that is compressed is fetched so, too', async () => {
+    const text = Buffer.alloc(32 * MIB)
+    const words = noise(32 * MIB, 2)
+    for (let i = 0; i < text.length; i++) text[i] = 97 + (words[i]! & 15)
+    const { server, store } = await opened('zstd', text)
+    server.log.length = 0
+    const snapshot = (await store.load())!
+    expect(Buffer.compare(await snapshot.blob('large').bytes(), text)).toBe(0)
+    await snapshot.dispose()
+    expect(server.log.filter((line) => line.startsWith('get packs/')).length).toBeLessThanOrEqual(22)
+    await store.close()
+  })
+
+  test('of which 1 % changed all over is fetched in few requests', async () => {
+    const { server, store } = await opened('none', bytes)
+    await store.close()
+    const changed = new Uint8Array(bytes)
+    for (let at = 100_000; at < changed.length; at += 1_600_000) changed.set(noise(16_000, at), at)
+    const writer = storeOn(server.client())
+    await writer.persist({ blobs: { large: changed } })
+    await writer.close()
+    const reader = storeOn(server.client())
+    server.log.length = 0
+    const snapshot = (await reader.load())!
+    expect(Buffer.compare(await snapshot.blob('large').bytes(), changed)).toBe(0)
+    await snapshot.dispose()
+    expect(server.log.filter((line) => line.startsWith('get packs/')).length).toBeLessThanOrEqual(60)
+    await reader.close()
   })
 })

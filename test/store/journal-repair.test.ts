@@ -1,7 +1,7 @@
 // What a repair makes of a journal: it is named again when HEAD was lost, and read again in spite of what it lost.
 
-import { copyFileSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { copyFileSync, existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { basename, join } from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { openStore } from '../../src/open.ts'
 import type { Store } from '../../src/store.ts'
@@ -155,6 +155,81 @@ describe('a HEAD that was lost', () => {
     await again.repair()
     expect(await stateOf(again)).toBe('a')
     expect(await entriesOf(again)).toEqual([])
+  })
+})
+
+describe('an old HEAD that was put back, and is gone on from', () => {
+  test('leaves what a later one named in quarantine, and gives none of its sequences out again', async () => {
+    const { path, store } = await fresh()
+    await session(store, async (journal) => {
+      await append(journal, 'a', 'b')
+      await save(store, 1, 'a')
+    })
+    copyFileSync(join(path, 'HEAD.json'), join(path, 'old'))
+    for (const value of ['c', 'd']) await session(store, (journal) => append(journal, value, value))
+    await store.close()
+    renameSync(join(path, 'old'), join(path, 'HEAD.json'))
+    const later = segments(path).slice(1)
+    expect(later).toHaveLength(2)
+    const { store: again } = await openAt(path)
+    await expect(again.openJournal()).rejects.toMatchObject({ code: 'STORE_ROLLED_BACK' })
+    const before = readFileSync(join(path, 'HEAD.json'))
+    const dry = await again.repair({ rolledBack: 'older', dryRun: true })
+    expect(dry.actions.slice(-2)).toMatchObject(
+      later.map((file) => ({ action: 'quarantine-segment', segment: basename(file, '.log') })),
+    )
+    expect(segments(path)).toHaveLength(3)
+    expect(Buffer.compare(readFileSync(join(path, 'HEAD.json')), before)).toBe(0)
+    const { quarantined } = await again.repair({ rolledBack: 'older' })
+    expect(Object.keys(quarantined)).toEqual(expect.arrayContaining(later.map((file) => basename(file, '.log'))))
+    for (const moved of Object.values(quarantined)) expect(existsSync(moved)).toBe(true)
+    expect(await entriesOf(again)).toEqual(['b'])
+    const journal = await again.openJournal()
+    const { sequence, durable } = journal.append(text('e'))
+    await durable
+    expect(sequence).toBe(7)
+    await journal.close()
+    expect(await entriesOf(again)).toEqual(['b', 'e*'])
+    expect(await again.repair({ rolledBack: 'older' })).toMatchObject({ ok: true, applied: false })
+    expect((await again.verify()).ok).toBe(true)
+  })
+
+  test('and names no journal, leaves all of it in quarantine', async () => {
+    const { path, store } = await fresh()
+    await store.persist({ blobs: { state: text('before') } })
+    copyFileSync(join(path, 'HEAD.json'), join(path, 'old'))
+    await session(store, (journal) => append(journal, 'a'))
+    await store.close()
+    renameSync(join(path, 'old'), join(path, 'HEAD.json'))
+    const { store: again } = await openAt(path)
+    await expect(again.openJournal()).rejects.toMatchObject({ code: 'JOURNAL_DAMAGED' })
+    await again.repair({ rolledBack: 'older' })
+    expect(segments(path)).toEqual([])
+    await session(again, (journal) => append(journal, 'x'))
+    expect(await entriesOf(again)).toEqual(['x'])
+  })
+
+  test('is gone on from when the process dies between two steps', async () => {
+    const { path, store } = await fresh()
+    await session(store, (journal) => append(journal, 'a'))
+    copyFileSync(join(path, 'HEAD.json'), join(path, 'old'))
+    for (const value of ['b', 'c']) await session(store, (journal) => append(journal, value))
+    await store.close()
+    renameSync(join(path, 'old'), join(path, 'HEAD.json'))
+    const { store: again } = await openAt(path)
+    const [, second, third] = segments(path)
+    const kept = readFileSync(third!)
+    await again.repair({ rolledBack: 'older' })
+    // One of the two was not moved yet.
+    writeFileSync(third!, kept)
+    await expect(again.openJournal()).rejects.toMatchObject({ code: 'STORE_ROLLED_BACK' })
+    await again.repair({ rolledBack: 'older' })
+    expect(segments(path)).not.toContain(second)
+    await session(again, async (journal) => {
+      expect(journal.append(text('d')).sequence).toBe(4)
+      await journal.flush()
+    })
+    expect(await entriesOf(again)).toEqual(['a', 'd*'])
   })
 })
 

@@ -1,6 +1,6 @@
 // The journal of a store, and what snapshots, rollbacks and fallbacks make of it.
 
-import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { destroyStore, memory, openStore, setAside } from '../../src/open.ts'
@@ -509,11 +509,66 @@ test('a store in memory has a journal too, as long as the store object lives', a
   await store.close()
 })
 
-test('a read-only store takes no entries', async () => {
+test('a read-only store reads its journal, also beside the owner, and changes nothing', async () => {
   const path = directory()
-  await (await openAt(path)).persist({ blobs: { a: text('a') } })
-  const reader = await openStore(path, { readOnly: true })
-  await expect(reader.openJournal()).rejects.toMatchObject({ code: 'READ_ONLY' })
+  const readOnly = async (): Promise<[Store, Journal]> => {
+    const reader = await openStore(path, { readOnly: true })
+    onTestFinished(() => reader.close())
+    return [reader, await reader.openJournal()]
+  }
+  // There is no store yet.
+  expect(await entries((await readOnly())[1])).toEqual([])
+  const store = await openAt(path)
+  await store.persist({ blobs: { a: text('a') } })
+  expect(await entries((await readOnly())[1])).toEqual([])
+  const owner = await store.openJournal()
+  await append(owner, 'a', 'b')
+  const [reader, journal] = await readOnly()
+  expect(journal).toMatchObject({ readOnly: true, last: 2, durableUpTo: 2, error: null })
+  expect(owner.readOnly).toBe(false)
+  expect(await entries(journal)).toEqual(['a', 'b'])
+  await save(store, 1, 'a')
+  await append(owner, 'c')
+  // What was there at the opening; the next one sees more.
+  expect(await entries(journal, 0)).toEqual(['a', 'b'])
+  expect(await entries((await readOnly())[1])).toEqual(['b', 'c'])
+  const refused = expect.objectContaining({ code: 'READ_ONLY' })
+  expect(() => journal.append(text('x'))).toThrow(refused)
+  expect(() => journal.assertTakes(1)).toThrow(refused)
+  await expect(journal.rollback(1)).rejects.toMatchObject({ code: 'READ_ONLY' })
+  await expect(journal.durable(3)).rejects.toThrow(RangeError)
+  await journal.durable(2)
+  await expect(reader.openJournal({ startOver: true })).rejects.toMatchObject({ code: 'READ_ONLY' })
+  await journal.close()
+  await store.close()
+  expect(await entries((await readOnly())[1])).toEqual(['b', 'c'])
+})
+
+test('a read-only opening writes nothing again, and damage is told', async () => {
+  const path = directory()
+  const store = await openAt(path)
+  const owner = await store.openJournal()
+  await append(owner, 'a')
+  await append(owner, 'b')
+  // As a killed owner leaves it, without a seal.
+  const copy = directory()
+  cpSync(path, copy, { recursive: true })
+  await store.close()
+  const files = (): string[] => [...readdirSync(copy), ...readdirSync(join(copy, 'journal'))].sort()
+  const before = [files(), readFileSync(join(copy, 'HEAD.json'), 'utf8')]
+  const reader = await openStore(copy, { readOnly: true })
+  onTestFinished(() => reader.close())
+  expect(await entries(await reader.openJournal())).toEqual(['a', 'b'])
+  expect([files(), readFileSync(join(copy, 'HEAD.json'), 'utf8')]).toEqual(before)
+  const segment = join(copy, 'journal', readdirSync(join(copy, 'journal'))[0]!)
+  const bytes = readFileSync(segment)
+  bytes[4096 + 130]! ^= 1
+  writeFileSync(segment, bytes)
+  await expect(reader.openJournal()).rejects.toMatchObject({ code: 'JOURNAL_DAMAGED' })
+})
+
+test('a version of entries is a number', async () => {
+  const path = directory()
   await expect((await openAt(path)).openJournal({ changes: -1 })).rejects.toThrow(RangeError)
 })
 

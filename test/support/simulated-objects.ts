@@ -107,6 +107,7 @@ export function simulatedObjects({ carry = atOnce, nowMs = Date.now }: Simulated
     return {
       location: 's3://bucket/store',
       identity,
+      address: identity,
       get: (key: string, options: GetOptions = {}) =>
         run('get', key, (): Got => {
           let there = objects.get(key)
@@ -153,7 +154,7 @@ export function simulatedObjects({ carry = atOnce, nowMs = Date.now }: Simulated
       startUpload: (key) =>
         run('startUpload', key, () => {
           uploadNumber += 1
-          uploads.set(String(uploadNumber), { key, parts: new Map(), startedMs: nowMs() })
+          uploads.set(String(uploadNumber), { key, parts: new Map(), startedMs: Math.floor(nowMs() / 1000) * 1000 })
           return String(uploadNumber)
         }),
       uploadPart: (key, upload, number, bytes) => {

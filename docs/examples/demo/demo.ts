@@ -169,7 +169,7 @@ async function saveFile(): Promise<never> {
 
 /** What the engine is saved as, in parts, and for comparison MiniSearch's own JSON. */
 async function partsOf(adapter: Adapter, engine: Engine): Promise<Record<string, Blobs>> {
-  const { blobs } = await adapter.save(engine, { attempt: 1, saveFile })
+  const { blobs } = await adapter.save(engine, { attempt: 1, turn: () => undefined, saveFile })
   const { passages, vectors, ...text } = Object.fromEntries(Symbol.iterator in blobs ? blobs : Object.entries(blobs))
   const parts = { documents: { passages: passages! }, 'text index': text, json: { json: JSON.stringify(engine.text) } }
   return vectors === undefined ? parts : { ...parts, vectors: { vectors } }

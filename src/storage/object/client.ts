@@ -7,6 +7,8 @@ export interface ObjectClient {
   readonly location: string
   /** The server and the bucket: what was learnt of a server counts for these. */
   readonly identity: string
+  /** The server, the bucket and the prefix, the same in each process. */
+  readonly address: string
   get(key: string, options?: GetOptions): Promise<Got>
   /** Without a condition, it replaces. `ObjectError` 412 or 409 if a condition fails. */
   put(key: string, bytes: Uint8Array, options?: PutOptions): Promise<{ etag: string | null }>

@@ -5,6 +5,9 @@
 //  2. a pack that HEAD does not name is deleted only if it is meant for the floor of a HEAD that was read back, or below: no HEAD names it
 //     ever again. The floor is raised by a swap; how fast it follows is a matter of room, never of safety;
 //  3. what is in quarantine stays.
+//
+// What HEAD does not name is found by listing all packs, a request for each thousand. So it is looked for only now and then; the time of
+// `orphans.json` says when that was last.
 
 import { randomBytes } from 'node:crypto'
 import type { Head } from '../../format/head.ts'
@@ -14,10 +17,13 @@ import type { Collected, WriteSession } from '../port.ts'
 import type { ObjectClient } from './client.ts'
 import { serverTimeMs } from './head-cell.ts'
 import type { ObjectReader } from './inspect.ts'
-import { copyOf, HEADS, listAll, PACKS } from './layout.ts'
+import { copyOf, HEADS, listAll, ORPHANS, PACKS } from './layout.ts'
 import { attemptRequest, backOff } from './retry.ts'
 
 const DELETE_TRIES = 6
+const DELETES_AT_ONCE = 8
+/** A part of the time that orphans are kept passes between two looks for them. */
+const ORPHAN_LOOKS = 7
 
 interface CollectOptions {
   client: ObjectClient
@@ -34,25 +40,24 @@ export function createCollect({ client, reader, head }: CollectOptions): NonNull
       const copy = copyOf(key)
       return copy === null ? [] : [{ key, revision: copy.revision, lastModifiedMs }]
     })
-    const found = await reader.packs({ named: false })
-    const there = new Set(found.map(({ key }) => key))
-    const sizes = new Map(found.map(({ key, bytes }) => [key, bytes]))
+    const isDue = await orphansAreDue(client, nowMs, orphanMs)
+    const found = isDue ? await reader.packs({ named: false }) : []
     const result: Collected = { deletedPacks: 0, deletedBytes: 0, waitingPacks: 0 }
 
-    const gone = new Set<string>()
-    for (const { name, key, revision } of before.retired) {
-      signal?.throwIfAborted()
+    const given: { name: string; key: string; bytes: number }[] = []
+    const held = before.retired.length === 0 ? new Set<string>() : await reader.marked()
+    for (const { name, key, bytes, revision } of before.retired) {
       if (key === undefined) continue
       const retiredMs = retiredAt(copies, revision)
-      if (before.revision <= revision || retiredMs === null || nowMs - retiredMs < graceMs) {
-        result.waitingPacks += 1
-        continue
-      }
-      if (!there.has(key)) {
-        // Deleted by another collection, or in quarantine.
-        if (await isGone(key)) gone.add(name)
-      } else if (await remove(key)) gone.add(name)
+      if (before.revision <= revision || retiredMs === null || nowMs - retiredMs < graceMs) result.waitingPacks += 1
+      // In quarantine it stays, and its name leaves when somebody has deleted it.
+      else if (!held.has(key) || (await isGone(key))) given.push({ name, key, bytes })
     }
+    const gone = new Set<string>()
+    const removed = new Set<string>()
+    await atOnce(given, async ({ name, key, bytes }) => {
+      if (await remove(key, bytes)) gone.add(name)
+    })
 
     const old = unnamed(before).filter(({ lastModifiedMs }) => nowMs - lastModifiedMs >= orphanMs)
     const floor = Math.min(
@@ -60,24 +65,45 @@ export function createCollect({ client, reader, head }: CollectOptions): NonNull
       old.reduce((highest, { key }) => Math.max(highest, revisionOfKey(key)!), before.floor ?? 0),
     )
     if (gone.size > 0 || floor > (before.floor ?? 0)) await swap({ gone, floor })
-    for (const { key } of unnamed(head())) {
-      signal?.throwIfAborted()
-      if (revisionOfKey(key)! <= (head().floor ?? 0)) await remove(key)
-    }
+    const garbage = unnamed(head()).filter(({ key }) => revisionOfKey(key)! <= (head().floor ?? 0))
+    await atOnce(garbage, ({ key, bytes }) => remove(key, bytes))
+    if (isDue) await endLook()
     await removeCopies()
     return result
 
-    function unnamed({ packs, retired }: Head): typeof found {
-      const named = new Set([...packs, ...retired].map(({ key }) => key))
-      return found.filter(({ key }) => !named.has(key) && !gone.has(key))
+    async function atOnce<T>(items: readonly T[], work: (item: T) => Promise<unknown>): Promise<void> {
+      const left = [...items]
+      const worker = async (): Promise<void> => {
+        for (let item = left.shift(); item !== undefined; item = left.shift()) {
+          signal?.throwIfAborted()
+          await work(item)
+        }
+      }
+      const ended = await Promise.allSettled(Array.from({ length: DELETES_AT_ONCE }, worker))
+      for (const each of ended) if (each.status === 'rejected') throw each.reason
     }
 
-    async function remove(key: string): Promise<boolean> {
+    function unnamed({ packs, retired }: Head): typeof found {
+      const named = new Set([...packs, ...retired].map(({ key }) => key))
+      return found.filter(({ key }) => !named.has(key) && !removed.has(key))
+    }
+
+    async function remove(key: string, bytes: number): Promise<boolean> {
       if (!(await deleteObject(client, PACKS + key))) return false
+      removed.add(key)
       result.deletedPacks += 1
-      result.deletedBytes += sizes.get(key) ?? 0
-      there.delete(key)
+      result.deletedBytes += bytes
       return true
+    }
+
+    /** Uploads of writers that died take room, too. */
+    async function endLook(): Promise<void> {
+      const uploads = await attemptRequest(client.location, 'listing uploads', () => client.listUploads(PACKS))
+      const stale = uploads.filter(({ startedMs }) => nowMs - startedMs >= orphanMs)
+      await atOnce(stale, ({ key, upload }) =>
+        attemptRequest(client.location, `aborting the upload of ${key}`, () => client.abortUpload(key, upload)),
+      )
+      await attemptRequest(client.location, `writing ${ORPHANS}`, () => client.put(ORPHANS, Buffer.from('{}\n')))
     }
 
     async function isGone(key: string): Promise<boolean> {
@@ -88,12 +114,17 @@ export function createCollect({ client, reader, head }: CollectOptions): NonNull
     async function removeCopies(): Promise<void> {
       const now = head()
       const oldest = Math.min(now.revision - WRITES_KEPT + 1, ...now.retired.map(({ revision }) => revision))
-      for (const { key, revision } of copies) {
-        signal?.throwIfAborted()
-        if (revision < oldest) await attemptRequest(client.location, `deleting ${key}`, () => client.delete(key))
-      }
+      await atOnce(
+        copies.filter(({ revision }) => revision < oldest),
+        ({ key }) => attemptRequest(client.location, `deleting ${key}`, () => client.delete(key)),
+      )
     }
   }
+}
+
+async function orphansAreDue(client: ObjectClient, nowMs: number, orphanMs: number): Promise<boolean> {
+  const [last] = await listAll(client, ORPHANS)
+  return last === undefined || nowMs - last.lastModifiedMs >= orphanMs / ORPHAN_LOOKS
 }
 
 /** When the copy of the HEAD that retired a pack was written, or the next one that there is. */

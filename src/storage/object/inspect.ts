@@ -28,6 +28,8 @@ export interface ObjectReader {
   raw(key: string): Promise<{ bytes: Uint8Array; etag: string | null } | null>
   /** Packs that are not in quarantine. Ends of objects are read only with `named`. */
   packs(options: { named: boolean }): Promise<FoundPack[]>
+  /** Keys of the packs in quarantine. */
+  marked(): Promise<Set<string>>
   /** Marks an object, or keeps a copy of it. Answers where. */
   quarantine(
     name: string,
@@ -132,5 +134,5 @@ export function createObjectReader(client: ObjectClient, known: KnownPacks): Obj
     return `${location}/${path}`
   }
 
-  return { inspect, raw, packs: listPacks, quarantine }
+  return { inspect, raw, packs: listPacks, marked, quarantine }
 }

@@ -5,7 +5,8 @@
 //    packs/<key>                           <revision that it is meant for, 16 hex digits>-<32 random hex digits>
 //    heads/<inverse>-<write id>.json       copies of HEAD; inverse: 2^53 - 1 - revision, 16 hex digits, so that the newest is listed first
 //    quarantine/<name>.json                marks a pack, or is a copy of a file
-//    probe.json, probe/…, clock/…          what was learnt of the server
+//    orphans.json                          its time says when packs that no HEAD names were looked for
+//    probe/…, clock/…                      made to learn something of the server, and deleted
 
 import { randomBytes } from 'node:crypto'
 import type { Listed, ListedObject, ObjectClient } from './client.ts'
@@ -15,6 +16,7 @@ export const HEAD = 'HEAD.json'
 export const STORE = 'STORE.json'
 export const PACKS = 'packs/'
 export const HEADS = 'heads/'
+export const ORPHANS = 'orphans.json'
 export const QUARANTINE = 'quarantine/'
 
 export function newPackKey(revision: number): string {

@@ -42,23 +42,39 @@ export function objectPack(
     return end
   }
 
+  async function read(target: Uint8Array, position: number): Promise<void> {
+    const stop = position + target.length
+    if (stop > bytes) {
+      throw new HoldfastError('PACK_DAMAGED', `pack ${name} is cut short`, { details: { pack: name, key } })
+    }
+    if (target.length === 0) return
+    if (position < endStart) {
+      target.set(await fetch(position, stop))
+      return
+    }
+    const part = await fetchEnd()
+    target.set(part.subarray(position - endStart, stop - endStart))
+    // The index is kept in another form by whoever reads it.
+    if (!isSmall && position === endStart) end = null
+  }
+
   return {
     name,
     bytes,
-    async read(target, position) {
+    read,
+    async readParts(parts) {
+      const start = parts[0]!.position
+      const { target, position } = parts.at(-1)!
       const stop = position + target.length
-      if (stop > bytes) {
-        throw new HoldfastError('PACK_DAMAGED', `pack ${name} is cut short`, { details: { pack: name, key } })
+      // What the end is read for is read once.
+      if (stop > bytes || stop > endStart) await Promise.all(parts.map((part) => read(part.target, part.position)))
+      else {
+        const between = await fetch(start, stop)
+        for (const part of parts) {
+          const at = part.position - start
+          part.target.set(between.subarray(at, at + part.target.length))
+        }
       }
-      if (target.length === 0) return
-      if (position < endStart) {
-        target.set(await fetch(position, stop))
-        return
-      }
-      const part = await fetchEnd()
-      target.set(part.subarray(position - endStart, stop - endStart))
-      // The index is kept in another form by whoever reads it.
-      if (!isSmall && position === endStart) end = null
     },
     async close() {
       end = null

@@ -50,6 +50,8 @@ export function objectStorage({ client, readOnly = false, partBytes, trusted }: 
   return {
     location,
     supports: OBJECTS,
+    address: client.address,
+    learn: known.addHead,
     readHead: () => cell.read(),
     inspect: reader.inspect,
     async openPack(name) {
