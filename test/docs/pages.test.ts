@@ -54,10 +54,10 @@ test('the package carries every file that the README links to', () => {
   for (const file of files) if (file !== 'dist') expect(existsSync(join(root, file)), file).toBe(true)
 })
 
-test('the picture is what its script draws', () => {
-  const picture = join(root, 'docs/pictures/persist.svg')
+test.each(['persist', 'lifetime'])('the picture %s.svg is what its script draws', (name) => {
+  const picture = join(root, `docs/pictures/${name}.svg`)
   const before = readFileSync(picture, 'utf8')
-  execFileSync(process.execPath, [join(root, 'docs/pictures/persist.mjs')])
+  execFileSync(process.execPath, [join(root, `docs/pictures/${name}.mjs`)])
   expect(readFileSync(picture, 'utf8')).toBe(before)
 })
 

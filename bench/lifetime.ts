@@ -1,0 +1,94 @@
+// The workload of lifetime.mjs: what the store takes and how long persists take along the way.
+
+import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { availableParallelism, loadavg, tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { clock } from '../src/clock.ts'
+import { fixed, openStore } from '../src/index.ts'
+import { insideOf } from '../src/inside.ts'
+import { createRandom, noise } from '../test/support/random.ts'
+
+const PAGE = 16_384
+/** Pages of each blob. */
+const PAGES = 64
+const BLOBS = 50
+/** Blobs that change between two persists, and pages in each of them. The others are known to be the same, and are not read. */
+const CHANGED_BLOBS = 2
+const CHANGED_PAGES = 4
+const STEP_MS = 60 * 60_000
+const KEEP = { last: 3, hourly: 24, daily: 30 }
+const SAMPLE_EVERY = 100
+const TIDY_EVERY = 20
+
+const [, , output, count = '10000'] = process.argv
+const persists = Number(count)
+const directory = mkdtempSync(join(tmpdir(), 'holdfast-lifetime-'))
+process.on('exit', () => rmSync(directory, { recursive: true, force: true }))
+
+/** The middle one, and the one that nine tenths are below. */
+function quantiles(numbers: number[]): { median: number; p90: number } {
+  const sorted = numbers.toSorted((a, b) => a - b)
+  const at = (part: number) => Math.round(sorted[Math.floor(sorted.length * part)]! * 10) / 10
+  return { median: at(0.5), p90: at(0.9) }
+}
+
+let nowMs = Date.parse('2026-01-01T00:00:00Z')
+clock.now = () => new Date(nowMs)
+clock.nowMs = () => nowMs
+
+const store = await openStore(directory, { keep: KEEP, compression: 'none' })
+const { housekeeping, ctx } = insideOf(store, 'bench')
+const random = createRandom(1)
+const blobs = Array.from({ length: BLOBS }, (_, i) => noise(PAGES * PAGE, i))
+let times: number[] = []
+/** Processor time of a persist, of all threads: what a busy machine does not change much. */
+let cpuTimes: number[] = []
+let tidyMs: number[] = []
+let writtenBytes = 0
+const samples: Record<string, number>[] = []
+
+for (let i = 1; i <= persists; i++) {
+  nowMs += STEP_MS
+  const changed = new Set(Array.from({ length: CHANGED_BLOBS }, () => random.below(BLOBS)))
+  for (const blob of changed) {
+    for (let j = 0; j < CHANGED_PAGES; j++) blobs[blob]!.set(noise(64, i * 1000 + j), random.below(PAGES) * PAGE)
+  }
+  const startMs = performance.now()
+  const startCpu = process.cpuUsage()
+  const result = await store.persist({
+    blobs: blobs.map((source, n) => [`blob ${n}`, { source, chunking: fixed(PAGE) }] as const),
+    sameBlobs: () => blobs.flatMap((_, n) => (i === 1 || changed.has(n) ? [] : [`blob ${n}`])),
+  })
+  times.push(performance.now() - startMs)
+  const { user, system } = process.cpuUsage(startCpu)
+  cpuTimes.push((user + system) / 1000)
+  writtenBytes += result.bytes.written + result.bytes.compacted
+  if (i % TIDY_EVERY === 0) {
+    const tidyStart = performance.now()
+    await housekeeping.now()
+    tidyMs.push(performance.now() - tidyStart)
+  }
+  if (i % SAMPLE_EVERY !== 0) continue
+  const { packBytes, liveBytes, packs } = await store.stats()
+  const { head } = (await ctx.storage.readHead())!
+  samples.push({
+    persists: i,
+    packBytes,
+    liveBytes,
+    packs: packs.length,
+    snapshots: head.snapshots.length,
+    headBytes: statSync(join(directory, 'HEAD.json')).size,
+    ...Object.fromEntries(Object.entries(quantiles(times)).map(([name, ms]) => [`${name}Ms`, ms])),
+    ...Object.fromEntries(Object.entries(quantiles(cpuTimes)).map(([name, ms]) => [`${name}CpuMs`, ms])),
+    meanCpuMs: Math.round((cpuTimes.reduce((sum, ms) => sum + ms, 0) / cpuTimes.length) * 10) / 10,
+    tidyMs: quantiles(tidyMs).median,
+    writtenBytes,
+  })
+  times = []
+  cpuTimes = []
+  tidyMs = []
+  if (i % 500 === 0) console.log(JSON.stringify({ ...samples.at(-1), load: loadavg()[0] }))
+  const host = { node: process.version, processors: availableParallelism(), load: Math.round(loadavg()[0]! * 10) / 10 }
+  writeFileSync(output!, `${JSON.stringify({ host, keep: KEEP, samples }, null, 2)}\n`)
+}
+await store.close()
