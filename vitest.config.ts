@@ -26,6 +26,8 @@ const fullOnly = [
   'test/cli/space.test.ts',
   'test/cli/states.test.ts',
   'test/cli/terminal.test.ts',
+  'test/report/browser.test.ts',
+  'test/docs/operations.test.ts',
   'test/blocks/many-blocks.test.ts',
   'test/blocks/reachable-cache.test.ts',
   'test/explore/kills.test.ts',

@@ -23,19 +23,26 @@ export type Turn = () => Promise<void> | undefined
 /**
  * Lets the event loop turn when the last turn is more than `TURN_MS` ago. For long work between whose steps nothing can break. Throws the
  * signal's reason when it was aborted in that turn.
+ *
+ * @param pause called in each of these turns: what is more urgent may be waited for
  */
-export function createYielder(signal?: AbortSignal): Turn {
-  return createPacer(() => 1, signal)
+export function createYielder(signal?: AbortSignal, pause?: () => Promise<unknown> | undefined): Turn {
+  return createPacer(() => 1, signal, pause)
 }
 
 /** The same, with pauses, so that the work takes no more than `share()` (above 0, up to 1) of the thread. */
-export function createPacer(share: () => number, signal?: AbortSignal): Turn {
+export function createPacer(
+  share: () => number,
+  signal?: AbortSignal,
+  pause?: () => Promise<unknown> | undefined,
+): Turn {
   let turnedAt = clock.monotonicMs()
   return () => {
     const busyMs = clock.monotonicMs() - turnedAt
     if (busyMs < TURN_MS) return undefined
     const pauseMs = Math.min(busyMs, BUSY_MS_MAX) * (1 / share() - 1)
-    return (pauseMs < 1 ? clock.nextTurn() : clock.sleep(pauseMs)).then(() => {
+    return (pauseMs < 1 ? clock.nextTurn() : clock.sleep(pauseMs)).then(async () => {
+      await pause?.()
       turnedAt = clock.monotonicMs()
       signal?.throwIfAborted()
     })

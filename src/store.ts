@@ -43,6 +43,7 @@ import { COPY_OPTIONS, type Copied, type CopyOptions, copyStore } from './space/
 import { DIFF_OPTIONS, type Diff, type DiffOptions, diff } from './space/diff.ts'
 import { FORGET_OPTIONS, type ForgetOptions, type ForgetWhich, type Forgotten, forget } from './space/forget.ts'
 import { collectGarbage, GC_OPTIONS, type GcOptions, type GcResult } from './space/gc.ts'
+import { createHousekeeping } from './space/housekeeping.ts'
 import { createQuarantine, type Quarantine } from './space/quarantine.ts'
 import { STATS_OPTIONS, type Stats, type StatsOptions, stats } from './space/stats.ts'
 import type { Storage } from './storage/port.ts'
@@ -225,7 +226,23 @@ export function createStore({ storage, fs, local, journal, storageAt }: Place, o
   const quarantine = createQuarantine(ctx, defaults.lockWaitMs)
   /** Two collections at a time would only wait for each other. */
   let collecting: Promise<unknown> = Promise.resolve()
+  const housekeeping = createHousekeeping(
+    ctx,
+    (signal) =>
+      run(() =>
+        inTurn(() =>
+          collectGarbage(ctx, reach, { signal }, { ...defaults, automatic: true, pause: housekeeping.pause }),
+        ),
+      ),
+    closing.signal,
+  )
   let openedJournal: Journal | null = null
+
+  function inTurn<T>(collect: () => Promise<T>): Promise<T> {
+    const result = collecting.then(collect)
+    collecting = result.catch(() => undefined)
+    return result
+  }
 
   async function run<T>(operation: () => Promise<T>): Promise<T> {
     if (closed) {
@@ -267,7 +284,8 @@ export function createStore({ storage, fs, local, journal, storageAt }: Place, o
     location: storage.location,
     persist: (request) =>
       runChecked('persist', request, PERSIST_OPTIONS, async () => {
-        const result = await persist(ctx, request ?? {}, defaults)
+        const result = await housekeeping.during(() => persist(ctx, request ?? {}, defaults))
+        noteCommit(result)
         persistChannel.publish({ location: storage.location, ...result })
         return result
       }),
@@ -306,18 +324,12 @@ export function createStore({ storage, fs, local, journal, storageAt }: Place, o
           rollback(ctx, to, { ...request, ...lockWait(request), journalEnd }),
         ),
       ),
-    forget: (which, request = {}) =>
-      runChecked('forget', request, FORGET_OPTIONS, () => forget(ctx, which, { ...request, ...lockWait(request) })),
+    forget: (which, request = {}) => runChecked('forget', request, FORGET_OPTIONS, () => forgetNow(which, request)),
     gc: (request = {}) =>
       runChecked('gc', request, GC_OPTIONS, async () => {
-        const before = collecting
         const { lockWaitMs, packBytesMax } = defaults
         const signal = AbortSignal.any([closing.signal, ...(request.signal === undefined ? [] : [request.signal])])
-        const result = before.then(() =>
-          collectGarbage(ctx, reach, { ...request, signal }, { lockWaitMs, packBytesMax }),
-        )
-        collecting = result.catch(() => undefined)
-        return await result
+        return await inTurn(() => collectGarbage(ctx, reach, { ...request, signal }, { lockWaitMs, packBytesMax }))
       }),
     stats: (request) => runChecked('stats', request, STATS_OPTIONS, () => stats(ctx, request)),
     report: (request = {}) =>
@@ -367,8 +379,18 @@ export function createStore({ storage, fs, local, journal, storageAt }: Place, o
   }
   noteRoom(store, local.room)
   const all = withImages(store, local.images)
-  noteInside(all, { ctx, defaults, run })
+  noteInside(all, { ctx, defaults, run, housekeeping, noteCommit })
   return all
+
+  function noteCommit({ bytes, dropped }: Pick<PersistResult, 'bytes' | 'dropped'>): void {
+    housekeeping.noteWrite(bytes.written + bytes.compacted, dropped.length > 0)
+  }
+
+  async function forgetNow(which: ForgetWhich, request: ForgetOptions): Promise<Forgotten> {
+    const forgotten = await forget(ctx, which, { ...request, ...lockWait(request) })
+    if (request.dryRun !== true) housekeeping.noteWrite(0, forgotten.dropped.length > 0)
+    return forgotten
+  }
 
   function lockWait(request: { lockWaitMs?: number | undefined }): { lockWaitMs: number } {
     return { lockWaitMs: request.lockWaitMs ?? defaults.lockWaitMs }

@@ -54,7 +54,7 @@ const persistChannel = channel('holdfast:persist')
  * @throws CAR_INVALID, VERSION_UNSUPPORTED (a manifest of a newer holdfast), SOURCE_FAILED, PACKAGE_MISSING, and what `persist` throws
  */
 export async function importCar(store: Store, source: CarSource, options: ImportOptions = {}): Promise<PersistResult> {
-  const { ctx, defaults, run } = insideOf(store, 'importCar')
+  const { ctx, defaults, run, noteCommit } = insideOf(store, 'importCar')
   assertOptions('importCar', options, IMPORT_OPTIONS)
   return await run(async () => {
     const signal = options.signal ?? new AbortController().signal
@@ -76,6 +76,7 @@ export async function importCar(store: Store, source: CarSource, options: Import
         },
         checkStored: (head, written) => checkSegments(ctx, head, written, imported, car, signal),
       })
+      noteCommit(result)
       persistChannel.publish({ location: store.location, ...result })
       return result
     } finally {

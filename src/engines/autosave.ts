@@ -3,6 +3,7 @@
 
 import { isMainThread } from 'node:worker_threads'
 import { type OpenOptions, openStore, type Store } from '../index.ts'
+import { interruptHousekeeping } from '../inside.ts'
 import { isStore, pathOf } from '../location.ts'
 import { assertOptions, pickOptions, refusePromise } from '../misuse.ts'
 import { remoteAt, type StoreLocation } from '../remote.ts'
@@ -88,7 +89,11 @@ export function autosave<Engine>(
   })
   const release = onSignals(
     options.signals ?? [],
-    () => saver.flush(deadlineMs, { isCall: false, isLast: true }),
+    () => {
+      // The process is about to end: nothing but this save matters.
+      opened.then(interruptHousekeeping, () => undefined)
+      return saver.flush(deadlineMs, { isCall: false, isLast: true })
+    },
     saver.reportOnce,
   )
   const unwatch = isJournalled(engine) ? () => undefined : watchExit(adapter.name, saver.unsaved)

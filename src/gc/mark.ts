@@ -1,15 +1,14 @@
 // Marks the blocks that snapshots need. Blocks without a mark are garbage.
 
-import { visitBlob } from '../blocks/blob-dag.ts'
 import { BadBlock, type BlockSource, type DamageContext, entryOf, packNumberOf } from '../blocks/block-source.ts'
-import { createDigestMap } from '../blocks/digest-map.ts'
 import { REACHABLE_BLOCKS_MAX, type ReachableCache } from '../blocks/reachable-cache.ts'
 import { readManifest } from '../blocks/read-manifest.ts'
 import { clock } from '../clock.ts'
 import { isDamage } from '../errors.ts'
-import { parseCid } from '../format/cid.ts'
+import { type BlockId, CODEC_RAW, parseCid } from '../format/cid.ts'
+import { decodeNode } from '../format/dag.ts'
 import type { HeadSnapshot } from '../format/head.ts'
-import { DIGEST_BYTES } from '../format/limits.ts'
+import { DAG_DEPTH_MAX, DIGEST_BYTES } from '../format/limits.ts'
 
 /** Marking this many blocks takes a millisecond or two. */
 const MARKED_AT_ONCE = 4096
@@ -33,6 +32,11 @@ export async function markSnapshots(
 ): Promise<Marks> {
   const packNumbers = new Map<number, Set<number>>()
   const walked = new Map<string, Set<number>>()
+  /**
+   * The packs below each node that was walked, by its digest as latin1. Snapshots share most of their nodes, and a few nodes that name each other
+   * many times may stand for terabytes: each is walked once.
+   */
+  const below = new Map<string, Uint32Array>()
   let sinceYield = 0
   await source.expectLookups(Number.POSITIVE_INFINITY)
 
@@ -71,33 +75,51 @@ export async function markSnapshots(
       return
     }
     const { digest } = parseCid(snapshot.manifest)
-    const seen = createDigestMap()
     const notes = new Uint8Array(REACHABLE_BLOCKS_MAX * DIGEST_BYTES)
     let marked = 0
     const { blobs } = await readManifest(source, digest, damageContext, (block) => mark(block, 0))
     for (const entry of blobs.values()) {
       // A blob can be loaded without its segments block, so it need not exist.
       if (entry.segments !== undefined && source.find(entry.segments, 0) !== -1) mark(entry.segments, 0)
-      await visitBlob(source, entry.root, damageContext, {
-        node(node) {
-          mark(node, 0)
-          // Each node is visited once: a few nodes that name each other many times may stand for terabytes.
-          return seen.add(node, 0, 0)
-        },
-        chunks(digests, count) {
-          for (let i = 0; i < count; i++) mark(digests, i * DIGEST_BYTES)
-        },
-      })
+      for (const packNumber of await walk(entry.root, 1)) mine.add(packNumber)
     }
     if (marked <= REACHABLE_BLOCKS_MAX) reachable?.add(snapshot.manifest, notes.slice(0, marked * DIGEST_BYTES))
 
-    function mark(digests: Uint8Array, at: number): void {
+    /** Answers the packs that the block and all below it are in. */
+    async function walk({ codec, digest }: BlockId, depth: number): Promise<Iterable<number>> {
+      if (codec === CODEC_RAW) return [mark(digest, 0)]
+      const key = Buffer.from(digest.buffer, digest.byteOffset, DIGEST_BYTES).toString('latin1')
+      const known = below.get(key)
+      if (known !== undefined) {
+        // What is below it is not noted again, so this snapshot cannot be remembered by its blocks.
+        marked = Number.POSITIVE_INFINITY
+        return known
+      }
+      if (depth > DAG_DEPTH_MAX) throw new BadBlock(`${damageContext.what} has a tree that is too deep`)
+      const found = new Set([mark(digest, 0)])
+      const node = decodeNode(await source.read(digest, damageContext), damageContext.what)
+      for (let i = 0; i < node.count; i++) {
+        const at = i * DIGEST_BYTES
+        if (node.codec === CODEC_RAW) found.add(mark(node.digests, at))
+        else {
+          const child = { codec: node.codec, digest: node.digests.subarray(at, at + DIGEST_BYTES) }
+          for (const packNumber of await walk(child, depth + 1)) found.add(packNumber)
+        }
+      }
+      below.set(key, Uint32Array.from(found))
+      return found
+    }
+
+    /** Answers the pack of the block. */
+    function mark(digests: Uint8Array, at: number): number {
       const place = source.find(digests, at)
       // A snapshot that lacks a block is damaged, but its other blocks are not garbage.
       if (place === -1) throw new BadBlock(`${damageContext.what} needs a block that no pack has`)
-      marks[packNumberOf(place)]![entryOf(place)] = 1
-      mine.add(packNumberOf(place))
+      const packNumber = packNumberOf(place)
+      marks[packNumber]![entryOf(place)] = 1
+      mine.add(packNumber)
       if (noted === undefined) note(digests, at)
+      return packNumber
     }
 
     function note(digests: Uint8Array, at: number): void {

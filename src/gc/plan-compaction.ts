@@ -26,14 +26,22 @@ export interface CompactionPlan {
   small: number[]
   /** Whether to measure the live bytes of each pack. */
   measure: boolean
+  /** Whether to rewrite packs that are mostly garbage, too. */
+  rewrite: boolean
 }
 
 /**
  * Plans the compaction of one persist. Without compaction, packs would accumulate without bound, each kept for its last
  * live block. Measuring live bytes walks every kept snapshot, so it waits until the bytes written since the last
  * measurement are half of the live bytes then.
+ *
+ * @param rewrite whether packs may be rewritten for their garbage: where nothing else does it
  */
-export function planCompaction(packs: readonly HeadPack[], damaged: ReadonlySet<string>): CompactionPlan {
+export function planCompaction(
+  packs: readonly HeadPack[],
+  damaged: ReadonlySet<string>,
+  rewrite: boolean,
+): CompactionPlan {
   const healthy = packs.filter(({ name }) => !damaged.has(name))
   const tiers = new Map<number, HeadPack[]>()
   for (const pack of healthy) {
@@ -47,7 +55,8 @@ export function planCompaction(packs: readonly HeadPack[], damaged: ReadonlySet<
   const measured = sum(healthy.map(({ live }) => live ?? 0))
   const unmeasured = sum(healthy.filter(({ live }) => live === null).map(({ bytes }) => bytes))
   const due = unmeasured >= Math.max(GARBAGE_BYTES_MIN, measured / 2)
-  return { small, measure: small.length > 0 || due || healthy.some(isMostlyGarbage) }
+  const isWorthIt = rewrite && (due || healthy.some(isMostlyGarbage))
+  return { small, measure: small.length > 0 || isWorthIt, rewrite }
 }
 
 function isMostlyGarbage({ bytes, live }: HeadPack): boolean {
@@ -65,6 +74,7 @@ export function chooseCompacted(
   damaged: ReadonlySet<string>,
 ): number[] {
   const chosen = new Set(plan.small)
+  if (!plan.rewrite) return [...chosen]
   let budget = Math.max(MOVE_BYTES_MAX, sum(packs.map(({ bytes }) => bytes)) / 8)
   const candidates = packs
     .filter(({ id, name }) => !damaged.has(name) && live.has(id))

@@ -30,9 +30,13 @@ const DEAD_PART = 0.5
 
 /**
  * Packs without a needed block come first, because they cost nothing. Then those that are mostly garbage, the emptiest first, and as many more as
- * it takes until what is dead in all is half of what is live. `complete`: every pack that has a dead block.
+ * it takes until what is dead in all is half of what is live. `complete`: every pack that has a dead block. `automatic`: only those that are mostly
+ * garbage. Then packs take at most twice what they must, and each byte that is copied gives back at least one.
  */
-export function planGc(packs: readonly PackUse[], { complete = false }: { complete?: boolean } = {}): PackAction[] {
+export function planGc(
+  packs: readonly PackUse[],
+  { complete = false, automatic = false }: { complete?: boolean; automatic?: boolean } = {},
+): PackAction[] {
   const open = packs.filter(({ isPinned, deadBytes }) => !isPinned && deadBytes > 0)
   const drops = open.filter(({ liveBytes }) => liveBytes === 0)
   const rewrites = open
@@ -41,7 +45,8 @@ export function planGc(packs: readonly PackUse[], { complete = false }: { comple
   const live = sum(packs.map(({ liveBytes }) => liveBytes))
   let dead = sum(rewrites.map(({ deadBytes }) => deadBytes))
   const chosen = rewrites.filter((pack) => {
-    const isChosen = complete || pack.deadBytes > pack.liveBytes || dead > live * DEAD_PART
+    const isMostlyGarbage = pack.deadBytes > pack.liveBytes
+    const isChosen = complete || isMostlyGarbage || (!automatic && dead > live * DEAD_PART)
     if (isChosen) dead -= pack.deadBytes
     return isChosen
   })

@@ -30,12 +30,14 @@ interface PackMarks {
 /** Blocks known to be bad, by pack: another copy is preferred. An empty set: all of that pack. */
 type Bad = readonly ReadonlyMap<string, ReadonlySet<string>>[]
 
+type Pause = () => Promise<unknown> | undefined
+
 export interface Reach {
   /**
    * Marks what the snapshots of HEAD need and is not marked yet. Begins anew when a snapshot is gone, because what only it needed is not known, or
-   * when somebody else merged packs.
+   * when somebody else merged packs. `pause`: see `createYielder`.
    */
-  sync(head: Head, source: BlockSource, bad: Bad, signal: AbortSignal): Promise<void>
+  sync(head: Head, source: BlockSource, bad: Bad, signal: AbortSignal, pause?: Pause): Promise<void>
   pack(name: string): PackMarks | undefined
   /** The packs that hold the copies which are marked for a manifest; a few more may be among them. Undefined: it cannot be read in full. */
   packsOf(manifest: string): ReadonlySet<string> | undefined
@@ -73,14 +75,14 @@ export function createReach(): Reach {
     return set
   }
 
-  async function sync(head: Head, source: BlockSource, bad: Bad, signal: AbortSignal): Promise<void> {
+  async function sync(head: Head, source: BlockSource, bad: Bad, signal: AbortSignal, pause?: Pause): Promise<void> {
     const there = new Set(head.packs.map(({ name }) => name))
     const kept = new Set(head.snapshots.map(({ manifest }) => manifest))
     const isGone = [...packs].some(([name, { liveBytes }]) => liveBytes > 0 && !there.has(name))
     if (isGone || [...manifests.keys()].some((manifest) => !kept.has(manifest))) reset()
     // Packs in which nothing was needed. The others are gone only after a reset.
     for (const name of [...packs.keys()]) if (!there.has(name)) packs.delete(name)
-    const turn = createYielder(signal)
+    const turn = createYielder(signal, pause)
     for (const [packNumber, { name }] of source.packs.entries()) {
       if (packs.has(name)) continue
       const index = source.indexes[packNumber]!

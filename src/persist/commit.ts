@@ -322,7 +322,9 @@ async function mergeSmallPacks(
   { signal, onProgress }: Pick<CommitRequest, 'signal' | 'onProgress'>,
 ): Promise<Compaction | null> {
   const badPacks = new Set(damaged.keys())
-  const plan = planCompaction(head.packs, badPacks)
+  // An open store rewrites behind its persists (`space/housekeeping.ts`). One that persists for the first time may be closed right after it.
+  const rewrite = !ctx.storage.supports.alone || ctx.lastPersisted === null
+  const plan = planCompaction(head.packs, badPacks, rewrite)
   if (!plan.measure) return null
   try {
     await source.loadAllIndexes()

@@ -18,6 +18,8 @@ export interface BaseHead {
   owners: ReadonlyMap<string, string>
   base: Head
   from: 'HEAD.json' | 'HEAD.prev.json' | 'commit records'
+  /** Other writers may have lost to HEAD, and left records of snapshots that were never committed. */
+  isShared: boolean
   /** HEAD.json as found, if it is good and of this store. */
   currentHead: Head | null
   /** The content of a HEAD.json of this store in which only line ends or layout were changed. */
@@ -67,6 +69,7 @@ export async function findBaseHead(
     owners,
     base: (there ?? relaid ?? previous)?.head ?? emptyHead(storeId),
     from: (there ?? relaid) !== null ? 'HEAD.json' : previous !== null ? 'HEAD.prev.json' : 'commit records',
+    isShared: !ctx.storage.supports.alone,
     currentHead: there?.head ?? null,
     relaid: relaid?.head ?? null,
     whyNoHead: aside.find(({ file }) => file === 'HEAD.json')?.why ?? 'HEAD.json is missing',

@@ -1,17 +1,18 @@
 // Reads a damaged store and plans its repair. It changes nothing; `repair.ts` applies the plan.
 
-import { type BlockSource, openBlockSource } from '../blocks/block-source.ts'
+import type { BlockSource } from '../blocks/block-source.ts'
 import { createPackCache } from '../blocks/pack-cache.ts'
 import type { StoreContext } from '../blocks/store-context.ts'
 import { HoldfastError } from '../errors.ts'
 import { digestsEqual } from '../format/blake3.ts'
 import { toHex } from '../format/hex.ts'
 import { markSnapshots } from '../gc/mark.ts'
-import { type BaseHead, findBaseHead, withoutHead } from './base-head.ts'
+import { type BaseHead, findBaseHead } from './base-head.ts'
 import { lacksRecord } from './check-records.ts'
+import { candidatesOf, chooseDirection } from './choose-direction.ts'
 import { onLineOf } from './plan-line.ts'
-import { inOrderOfTrust, knownPacks, planPacks } from './plan-packs.ts'
-import { planSnapshots, type SnapshotPlan } from './plan-snapshots.ts'
+import { knownPacks, planPacks } from './plan-packs.ts'
+import type { SnapshotPlan } from './plan-snapshots.ts'
 import { type RebuiltSegments, rebuildSegments } from './rebuild-segments.ts'
 import type {
   Direction,
@@ -38,14 +39,9 @@ export async function prepareRepair(
   }
   try {
     await salvageAll(ctx, found, inspection.packs, salvaged, options)
-    const { start, ...direction } = chooseDirection(found, salvaged, options)
+    const { start, offers, ...direction } = await chooseDirection(ctx.storage.location, found, salvaged, options)
     const { base, adopting } = direction
-    const packs = inOrderOfTrust(salvaged, base)
-    const source = await openBlockSource(
-      packs.map(({ pack, intactIndex: good }) => ({ ...pack, index: async () => good })),
-    )
-    await source.expectLookups(Number.POSITIVE_INFINITY)
-    const candidates = await planSnapshots(ctx.storage.location, source, packs, base, adopting)
+    const { packs, source, candidates } = await candidatesOf(ctx.storage.location, salvaged, direction)
     const marks = packs.map(({ intactIndex: good }) => new Uint8Array(good.blocks))
     const rebuilt = await rebuildSegments(
       source,
@@ -86,7 +82,13 @@ export async function prepareRepair(
           snapshot.packs.some((id) => packPlan.lost.has(id)) ||
           [...packNumbers].some((packNumber) => !packPlan.named.has(packNumber)),
       )
-    const plan = describePlan(ctx.storage.location, { ...prepared, wrongRecords, renewRecords }, candidates, current)
+    const plan = describePlan(
+      ctx.storage.location,
+      { ...prepared, wrongRecords, renewRecords },
+      candidates,
+      current,
+      offers,
+    )
     return { ...prepared, wrongRecords, renewRecords, plan }
   } catch (error) {
     await release()
@@ -144,25 +146,6 @@ async function salvageAll(
   for (const name of names) if (!isOurs(name) && recorded.has(name)) await survey(name)
 }
 
-function chooseDirection(
-  start: BaseHead,
-  salvaged: readonly SalvagedPack[],
-  { rolledBack: way }: RepairOptions,
-): Direction & { start: BaseHead } {
-  const { previous, base } = start
-  const there = start.currentHead ?? start.relaid
-  if (there === null) return { start, base, rolledBack: false, choice: null, adopting: true, jump: true }
-  const known = knownPacks(there)
-  const isNewer = ({ name, intact: whole, header }: SalvagedPack): boolean =>
-    !known.has(name) && whole && header!.revision > there.revision + (start.putBack ? 0 : 1)
-  const spareIsNewer = previous !== null && previous.revision > there.revision
-  const rolledBack = spareIsNewer || salvaged.some(isNewer)
-  const adopting = rolledBack && way === 'newer'
-  if (adopting && spareIsNewer) return chooseDirection(withoutHead(start, previous), salvaged, {})
-  const choice = rolledBack && way === undefined ? 'newer-or-older' : null
-  return { start, base, rolledBack, choice, adopting, jump: rolledBack || start.currentHead === null }
-}
-
 async function needsOf(
   { kept }: SnapshotPlan,
   source: BlockSource,
@@ -204,10 +187,13 @@ function describePlan(
   prepared: Omit<PreparedRepair, 'plan' | 'release'>,
   candidates: SnapshotPlan,
   current: Current,
+  offers: RepairPlan['offers'],
 ): RepairPlan {
   const { start, direction, packs, marks, kept, packPlan, journal } = prepared
   const snapshots = kept.map(({ snapshot }) => snapshot.sequence)
-  if (direction.choice !== null) return { location, ok: false, actions: [], snapshots, choice: direction.choice }
+  if (direction.choice !== null) {
+    return { location, ok: false, actions: [], snapshots, choice: direction.choice, offers }
+  }
   const { base } = direction
   const nameOf = (packNumber: number): string => packs[packNumber]!.name
   const changes: RepairAction[] = [
@@ -244,7 +230,7 @@ function describePlan(
   const rebuilds =
     prepared.rebuilt.length === 0 ? [] : [{ action: 'rebuild-segments' as const, blocks: prepared.rebuilt.length }]
   if (!prepared.wrongRecords && [changes, rescues, rebuilds, start.toQuarantine].every(({ length }) => length === 0)) {
-    return { location, ok: true, actions: [], snapshots, choice: null }
+    return { location, ok: true, actions: [], snapshots, choice: null, offers: null }
   }
   const records = prepared.renewRecords ? [{ action: 'renew-records' as const, snapshots: kept.length }] : []
   const files = [...start.toQuarantine, ...beforeRepair(start)].map((file) => ({
@@ -257,6 +243,7 @@ function describePlan(
     actions: [...rescues, ...rebuilds, ...records, ...files, ...changes],
     snapshots,
     choice: null,
+    offers: null,
   }
 }
 

@@ -51,6 +51,8 @@ export interface RepairPlan {
   snapshots: number[]
   /** An old HEAD was put back. Nothing is planned until `rolledBack` says how to continue. */
   choice: 'newer-or-older' | null
+  /** With a `choice`: the snapshots that each way keeps, newest first. Otherwise null. */
+  offers: { newer: number[]; older: number[] } | null
 }
 
 /** Decisions that a repair must not make by itself. */

@@ -59,7 +59,7 @@ export async function repair(
       if (prepared === null) return unchanged(nothingThere(ctx))
       try {
         const { plan } = prepared
-        if (plan.choice !== null) throw mustChoose(ctx)
+        if (plan.choice !== null) throw mustChoose(plan)
         if (plan.ok) return unchanged(plan)
         assertMayDrop(plan, options)
         options.signal?.throwIfAborted()
@@ -136,16 +136,23 @@ async function headBytes(ctx: StoreContext): Promise<Uint8Array> {
 }
 
 function nothingThere(ctx: StoreContext): RepairPlan {
-  return { location: ctx.storage.location, ok: true, actions: [], snapshots: [], choice: null }
+  return { location: ctx.storage.location, ok: true, actions: [], snapshots: [], choice: null, offers: null }
 }
 
-function mustChoose(ctx: StoreContext): HoldfastError {
+function mustChoose({ location, offers }: RepairPlan): HoldfastError {
+  const { newer, older } = offers!
   return new HoldfastError(
     'STORE_ROLLED_BACK',
-    `${ctx.storage.location}: HEAD is older than what lies beside it. Repair with rolledBack: 'newer' to adopt the snapshots made after ` +
-      "it, or 'older' to go on without them (they move to quarantine)",
-    { details: { location: ctx.storage.location } },
+    `${location}: HEAD is older than what lies beside it. Repair with rolledBack: 'newer' to adopt the snapshots made after it, which keeps ${listed(
+      newer,
+    )}; or 'older' to go on without them (they move to quarantine), which keeps ${listed(older)}`,
+    { details: { location, newer, older } },
   )
+}
+
+function listed(sequences: readonly number[]): string {
+  if (sequences.length === 0) return 'none'
+  return `${sequences.slice(0, 5).join(', ')}${sequences.length > 5 ? ` and ${sequences.length - 5} more` : ''}`
 }
 
 /**

@@ -51,8 +51,8 @@ export function summary(model: Model): Html {
 }
 
 /** Of everything in the store's directory that is accounted for. */
-function diskBytes({ stats: { packBytes, retired, files, quarantine, journal } }: Model): number {
-  return packBytes + retired.bytes + files.bytes + quarantine.bytes + journal.bytes
+function diskBytes({ stats: { packBytes, retired, files, images, quarantine, journal } }: Model): number {
+  return packBytes + retired.bytes + files.bytes + images.bytes + quarantine.bytes + journal.bytes
 }
 
 /** What snapshots other than the current one need, and it does not; null if that is not known. */
@@ -76,6 +76,7 @@ export function largeSection(model: Model): Html {
     { kind: 'overhead', title: 'Headers and footers of packs', bytes: stats.overheadBytes, key: 'overheadBytes' },
     { kind: 'retired', title: 'Retired packs, not yet deleted', bytes: stats.retired.bytes, key: 'retired' },
     { kind: 'files', title: 'Blobs laid out as files', bytes: stats.files.bytes, key: 'files' },
+    { kind: 'images', title: 'Images of engines’ files', bytes: stats.images.bytes, key: 'images' },
     { kind: 'journal', title: 'Journal', bytes: stats.journal.bytes, key: 'journal' },
     { kind: 'quarantine', title: 'Quarantine', bytes: stats.quarantine.bytes, key: 'quarantine' },
   ]
@@ -252,7 +253,7 @@ export function getBackSection(model: Model): Html {
 <li>${size(stats.garbageBytes)} of packs and ${size(stats.retired.bytes)} of retired packs are needed by nothing. <code>holdfast gc</code> gives back what is worth it, and
 <code>holdfast gc --complete</code> all of it.</li>
 ${older === null ? null : html`<li>${size(older)} are needed by older snapshots and not by the current one: all that <code>holdfast forget</code> can make garbage.</li>`}
-<li>${size(stats.files.bytes)} of laid-out files are made again when they are needed. ${size(stats.quarantine.bytes)} lie in quarantine until
+<li>${size(stats.files.bytes + stats.images.bytes)} of laid-out files and images are made again when they are needed. ${size(stats.quarantine.bytes)} lie in quarantine until
 <code>holdfast quarantine discard</code>.</li>
 </ul>
 <h3>Packs: needed and garbage</h3>

@@ -81,7 +81,7 @@ svg { display: block }
 .break { stroke: var(--paper); stroke-width: 4; fill: none }
 .needed, .added { fill: var(--needed) }
 .older { fill: var(--older) } .garbage { fill: var(--garbage) } .overhead, .pack { fill: var(--overhead) } .frees { fill: var(--frees) }
-.retired { fill: var(--garbage); opacity: .6 } .files { fill: var(--files) } .journal { fill: var(--journal) } .quarantine { fill: var(--bad) }
+.retired { fill: var(--garbage); opacity: .6 } .files { fill: var(--files) } .images { fill: var(--files); opacity: .6 } .journal { fill: var(--journal) } .quarantine { fill: var(--bad) }
 .age0 { fill: var(--age0) } .age1 { fill: var(--age1) } .age2 { fill: var(--age2) } .age3 { fill: var(--age3) } .age4 { fill: var(--age4) } .age5 { fill: var(--age5) }
 .picked { font-size: .9rem; background: var(--unknown-back); border-radius: .3rem; padding: .35rem .7rem; margin-top: .3rem; overflow-wrap: anywhere; max-width: none }
 .said { font-size: .9rem; color: var(--soft); margin: .3rem 0 }

@@ -28,6 +28,9 @@ import { PACK_OVERHEAD_BYTES } from './pack-use.ts'
 /** A step holds the lock for about so long, or until it has moved so many bytes: then others have their turn. Blocks are moved in windows of 8 MiB. */
 const STEP_MS = 700
 const STEP_BYTES = 56 * 1024 * 1024
+/** Nobody asked for it: a save that comes meanwhile waits for so long at most. */
+const AUTOMATIC_STEP_MS = 100
+const AUTOMATIC_STEP_BYTES = 16 * 1024 * 1024
 
 interface StepOptions {
   session: WriteSession
@@ -37,6 +40,8 @@ interface StepOptions {
   /** What is to be done, in this order. */
   actions: readonly PackAction[]
   packBytesMax: number
+  /** In shorter steps. */
+  automatic: boolean
   signal: AbortSignal
   onMoved: (bytes: number) => void
 }
@@ -95,15 +100,16 @@ async function take(
   ctx: StoreContext,
   head: Head,
   writer: PackWriter,
-  { source, reach, actions, signal, onMoved }: StepOptions,
+  { source, reach, actions, automatic, signal, onMoved }: StepOptions,
   progress: { pack: string },
 ): Promise<TakenAll> {
-  const untilMs = clock.monotonicMs() + STEP_MS
+  const stepBytes = automatic ? AUTOMATIC_STEP_BYTES : STEP_BYTES
+  const untilMs = clock.monotonicMs() + (automatic ? AUTOMATIC_STEP_MS : STEP_MS)
   const turn = createYielder(signal)
   const taken: Taken[] = []
   const moved = createDigestMap()
   let movedBytes = 0
-  const isEnough = (more: number): boolean => movedBytes + more >= STEP_BYTES || clock.monotonicMs() >= untilMs
+  const isEnough = (more: number): boolean => movedBytes + more >= stepBytes || clock.monotonicMs() >= untilMs
   for (const action of actions) {
     if (taken.length > 0 && isEnough(0)) break
     progress.pack = action.pack

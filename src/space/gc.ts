@@ -78,6 +78,10 @@ export type Untouched = { what: 'evidence'; pack: string } | { what: 'files' | '
 interface GcSettings {
   lockWaitMs: number
   packBytesMax: number
+  /** Nobody asked for it: only what is mostly garbage is rewritten, in shorter steps, and without anything to do not even the lock is taken. */
+  automatic?: boolean
+  /** While marking without the lock, what is more urgent is waited for. */
+  pause?: () => Promise<unknown> | undefined
 }
 
 /** Longer than another process that waits for the lock pauses between two tries. */
@@ -103,10 +107,11 @@ export async function collectGarbage(
   try {
     const stored = await ctx.storage.readHead()
     if (stored === null) return NOTHING
-    await marked.sync(stored)
+    await marked.sync(stored, settings.pause)
     // What earlier writes left to be deleted is given back too.
     const retiredBytes = await retiredBytesOf(ctx, stored.head)
     if (options.dryRun === true) return await planOnly(ctx, stored.head, marked, options, retiredBytes)
+    if (settings.automatic === true && planGc(await marked.uses(stored.head), settings).length === 0) return NOTHING
     return await run(ctx, marked, options, settings, retiredBytes)
   } finally {
     await marked.release()
@@ -125,7 +130,7 @@ const NOTHING: GcResult = {
 
 /** HEAD with its packs held open, and what its snapshots need marked. */
 interface Marked {
-  sync(stored: StoredHead): Promise<void>
+  sync(stored: StoredHead, pause?: GcSettings['pause']): Promise<void>
   readonly source: BlockSource
   readonly reach: Reach
   uses(head: Head): Promise<PackUse[]>
@@ -141,7 +146,7 @@ function createMarked(ctx: StoreContext, reach: Reach, options: GcOptions & { si
     get source() {
       return all!.source
     },
-    async sync(stored) {
+    async sync(stored, pause) {
       const { head } = stored
       const packs = head.packs.map(({ name }) => name).join()
       if (all === null || of !== packs) {
@@ -151,7 +156,7 @@ function createMarked(ctx: StoreContext, reach: Reach, options: GcOptions & { si
         of = packs
         await before?.release()
       }
-      await reach.sync(head, all.source, bad(head), options.signal)
+      await reach.sync(head, all.source, bad(head), options.signal, pause)
     },
     uses: (head) => packUses(head, all!.source, reach, bad(head), options.complete === true),
     release: async () => await all?.release(),
@@ -212,6 +217,7 @@ async function run(
   retiredBytes: number,
 ): Promise<GcResult> {
   const { signal, onProgress, complete = false } = options
+  const { automatic = false } = settings
   const untilMs = clock.monotonicMs() + (options.budgetMs ?? Number.POSITIVE_INFINITY)
   const budgetBytes = options.budgetBytes ?? Number.POSITIVE_INFINITY
   const finished: PackAction[] = []
@@ -248,7 +254,7 @@ async function run(
     const uses = await marked.uses(head)
     const plan = planGc(
       uses.map((use) => ({ ...use, isPinned: use.isPinned || damaged.has(use.name) })),
-      { complete },
+      { complete, automatic },
     )
     const actions = allowed(plan)
     if (actions.length === 0) {
@@ -266,6 +272,7 @@ async function run(
       reach: marked.reach,
       actions,
       packBytesMax: settings.packBytesMax,
+      automatic,
       signal,
       onMoved(bytes) {
         movedBytes += bytes
@@ -288,13 +295,13 @@ async function run(
       try {
         return await step(session)
       } catch (error) {
-        if (isHoldfastError(error, 'NO_SPACE') && (await makeRoom(session))) return null
+        if (!automatic && isHoldfastError(error, 'NO_SPACE') && (await makeRoom(session))) return null
         throw error
       }
     })
     if (result !== null) return result
     // Another process that waits for the lock looks for it in this time.
-    await clock.sleep(GAP_MS, { signal }).catch(() => signal.throwIfAborted())
+    await clock.sleep(GAP_MS, { signal, ref: !automatic }).catch(() => signal.throwIfAborted())
   }
 }
 

@@ -3,6 +3,7 @@
 import type { BlockSource } from '../blocks/block-source.ts'
 import type { StoreContext } from '../blocks/store-context.ts'
 import type { Head } from '../format/head.ts'
+import { imageDigest } from '../local/images.ts'
 import type { OptionTable } from '../misuse.ts'
 import type { Weight } from '../storage/port.ts'
 import { withAllPacks } from './open-all.ts'
@@ -63,13 +64,15 @@ export interface Stats {
   retired: Weight
   /** Blobs laid out as files in the store's directory. */
   files: Weight
+  /** Images of engines' files, with their locks. They make starts quick, and can be made again. */
+  images: Weight
   quarantine: Weight
   journal: Weight
 }
 
 const NOTHING: Weight = { count: 0, bytes: 0 }
 /** Of a store in which nothing was ever persisted. */
-export const EMPTY_STATS: Omit<Stats, 'files' | 'quarantine' | 'journal'> = {
+export const EMPTY_STATS: Omit<Stats, 'files' | 'images' | 'quarantine' | 'journal'> = {
   revision: 0,
   current: null,
   snapshots: [],
@@ -94,7 +97,7 @@ export async function usageOf(head: Head, source: BlockSource, signal?: AbortSig
 }
 
 /** What lies beside the packs. */
-type BesideStats = Pick<Stats, 'files' | 'quarantine' | 'journal'>
+type BesideStats = Pick<Stats, 'files' | 'images' | 'quarantine' | 'journal'>
 
 /** The numbers that HEAD and its packs give. */
 export async function packStats(ctx: StoreContext, head: Head, usage: Usage): Promise<Omit<Stats, keyof BesideStats>> {
@@ -126,9 +129,12 @@ export async function packStats(ctx: StoreContext, head: Head, usage: Usage): Pr
   }
 }
 
+const isImage = (name: string): boolean => imageDigest(name) !== null
+
 export async function besideStats({ storage: { beside } }: StoreContext): Promise<BesideStats> {
   return {
-    files: (await beside?.weigh('files')) ?? NOTHING,
+    files: (await beside?.weigh('files', (name) => !isImage(name))) ?? NOTHING,
+    images: (await beside?.weigh('files', isImage)) ?? NOTHING,
     quarantine: (await beside?.weigh('quarantine')) ?? NOTHING,
     journal: (await beside?.weigh('journal')) ?? NOTHING,
   }

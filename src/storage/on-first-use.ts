@@ -25,7 +25,8 @@ export function onFirstUse(location: string, supports: Capabilities, load: () =>
         yield* (await besideOf(storage())).read(name)
       },
       discard: async (name) => (await besideOf(storage())).discard(name),
-      weigh: async (folder) => (await (await storage()).beside?.weigh(folder)) ?? { count: 0, bytes: 0 },
+      weigh: async (folder, counts) =>
+        (await (await storage()).beside?.weigh(folder, counts)) ?? { count: 0, bytes: 0 },
     },
     write: async (options, task) => (await storage()).write(options, task),
   }

@@ -60,7 +60,8 @@ export interface Beside {
   read(name: string): AsyncIterable<Uint8Array>
   /** Deletes something in quarantine, with its note. `NOT_IN_QUARANTINE` if it is not there. */
   discard(name: string): Promise<void>
-  weigh(folder: 'files' | 'journal' | 'quarantine'): Promise<Weight>
+  /** What is in a folder. `counts`: of what lies directly in it, only these names. */
+  weigh(folder: 'files' | 'journal' | 'quarantine', counts?: (name: string) => boolean): Promise<Weight>
 }
 
 /** What a storage promises beyond HEAD and immutable packs. Code above the port follows it. */

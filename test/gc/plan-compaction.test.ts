@@ -25,28 +25,31 @@ describe('small packs', () => {
     ['leave those larger than themselves alone', [...Array(8).fill(KIB), MIB, 50 * MIB], [0, 1, 2, 3, 4, 5, 6, 7]],
     ['from 64 MiB on are not small', [...Array(20).fill(64 * MIB)], []],
   ])('%s', (_, sizes, small) => {
-    const plan = planCompaction(packs(...sizes), none)
+    const plan = planCompaction(packs(...sizes), none, true)
     expect(plan.small.toSorted((a, b) => a - b)).toEqual(small)
     expect(plan.measure).toBe(small.length > 0)
   })
 
   test('are not those with very many blocks, which would be as large again', () => {
     const many = packs(...Array(8).fill(KIB)).map((one) => ({ ...one, blocks: 32_768 }))
-    expect(planCompaction(many, none).small).toEqual([])
-    expect(planCompaction([...many.slice(1), { ...many[0]!, blocks: 32_767 }, ...packs(KIB)], none).small).toEqual([])
+    expect(planCompaction(many, none, true).small).toEqual([])
+    expect(
+      planCompaction([...many.slice(1), { ...many[0]!, blocks: 32_767 }, ...packs(KIB)], none, true).small,
+    ).toEqual([])
     expect(
       planCompaction(
         many.map((one) => ({ ...one, blocks: 32_767 })),
         none,
+        true,
       ).small,
     ).toHaveLength(8)
   })
 
   test('with bad blocks are evidence, and neither counted nor moved', () => {
     const eight = packs(...Array(8).fill(KIB))
-    expect(planCompaction(eight, new Set(['3'])).small).toEqual([])
+    expect(planCompaction(eight, new Set(['3']), true).small).toEqual([])
     const nine = packs(...Array(9).fill(KIB))
-    expect(planCompaction(nine, new Set(['3'])).small).toEqual([0, 1, 2, 4, 5, 6, 7, 8])
+    expect(planCompaction(nine, new Set(['3']), true).small).toEqual([0, 1, 2, 4, 5, 6, 7, 8])
   })
 
   test('stay few however many persists there are, and no byte is moved often', () => {
@@ -57,7 +60,7 @@ describe('small packs', () => {
     for (let id = 0; id < 5000; id++) {
       const fresh = 10 * KIB + r.below(20 * KIB)
       written += fresh
-      const { small } = planCompaction(all, none)
+      const { small } = planCompaction(all, none, true)
       const folded = all.filter((one) => small.includes(one.id))
       const bytes = folded.reduce((sum, one) => sum + one.bytes, 0)
       moved += bytes
@@ -80,16 +83,20 @@ describe('measuring', () => {
     ['a pack that is known to be mostly garbage is due', [pack(0, 100 * MIB, 49 * MIB)], true],
     ['one that is half garbage is not', [pack(0, 100 * MIB, 50 * MIB)], false],
   ])('%s', (_, all, measure) => {
-    expect(planCompaction(all, none)).toEqual({ small: [], measure })
+    expect(planCompaction(all, none, true)).toEqual({ small: [], measure, rewrite: true })
+    // Where something else rewrites, nothing is measured for it.
+    expect(planCompaction(all, none, false).measure).toBe(false)
   })
 
   test('does not look at packs with bad blocks', () => {
-    expect(planCompaction([pack(0, 100 * MIB, 1), pack(1, 100 * MIB, null)], new Set(['0', '1'])).measure).toBe(false)
+    expect(planCompaction([pack(0, 100 * MIB, 1), pack(1, 100 * MIB, null)], new Set(['0', '1']), true).measure).toBe(
+      false,
+    )
   })
 })
 
 describe('what is folded', () => {
-  const plan = { small: [1], measure: true }
+  const plan = { small: [1], measure: true, rewrite: true }
 
   test('are the small ones, and those that are mostly garbage', () => {
     const all = [pack(1, KIB), pack(2, 100 * MIB), pack(3, 100 * MIB), pack(4, 100 * MIB)]
@@ -100,6 +107,7 @@ describe('what is folded', () => {
       [4, 50 * MIB],
     ])
     expect(chooseCompacted(plan, all, live, none)).toEqual([1, 2])
+    expect(chooseCompacted({ ...plan, rewrite: false }, all, live, none)).toEqual([1])
   })
 
   test('comes first what is emptiest, as far as the budget goes', () => {
@@ -111,19 +119,21 @@ describe('what is folded', () => {
       [13, 29 * MIB],
     ])
     // 64 MiB may be moved at a time.
-    expect(chooseCompacted({ small: [], measure: true }, all, live, none)).toEqual([12, 11, 13])
+    expect(chooseCompacted({ small: [], measure: true, rewrite: true }, all, live, none)).toEqual([12, 11, 13])
   })
 
   test('may be an eighth of a large store', () => {
     const all = Array.from({ length: 16 }, (_, id) => pack(id, 256 * MIB))
     const live = new Map(all.map(({ id }) => [id, 100 * MIB]))
-    expect(chooseCompacted({ small: [], measure: true }, all, live, none)).toHaveLength(5)
+    expect(chooseCompacted({ small: [], measure: true, rewrite: true }, all, live, none)).toHaveLength(5)
   })
 
   test('are never packs with bad blocks, nor those of which nothing is known', () => {
     const all = [pack(2, 100 * MIB), pack(3, 100 * MIB)]
-    expect(chooseCompacted({ small: [], measure: true }, all, new Map([[2, 0]]), new Set(['2']))).toEqual([])
-    expect(chooseCompacted({ small: [], measure: true }, all, new Map(), none)).toEqual([])
+    expect(
+      chooseCompacted({ small: [], measure: true, rewrite: true }, all, new Map([[2, 0]]), new Set(['2'])),
+    ).toEqual([])
+    expect(chooseCompacted({ small: [], measure: true, rewrite: true }, all, new Map(), none)).toEqual([])
   })
 
   test('is each only once', () => {

@@ -1145,4 +1145,18 @@ export const checks = [
     why: 'a mistyped path does not cost a file',
     tests: ['test/cli/report.test.ts'],
   },
+  {
+    file: 'src/recovery/choose-direction.ts',
+    find: 'if (offers.older.length > 0 || offers.newer.length === 0) return { ...asked, offers }',
+    replace: 'if (offers.newer.length === 0) return { ...asked, offers }',
+    why: 'nobody who put an old HEAD back gets the newer snapshots without being asked',
+    tests: ['test/recovery/rolled-back.test.ts'],
+  },
+  {
+    file: 'src/recovery/choose-direction.ts',
+    find: "return { ...directionOf(found, salvaged, { rolledBack: 'newer' }), offers: null }",
+    replace: 'return { ...asked, offers }',
+    why: 'a copy by hand that took HEAD first can be saved',
+    tests: ['test/recovery/copied-live.test.ts'],
+  },
 ]

@@ -7,4 +7,4 @@ import { liveEngines } from './live.mjs'
 import { objects } from './objects.mjs'
 import { space } from './space.mjs'
 
-export const mutations = [...durability, ...checks, ...images, ...journal, ...liveEngines, ...objects, ...space, ...car]
+export const mutations = [...durability, ...checks, ...car, ...images, ...journal, ...liveEngines, ...objects, ...space]

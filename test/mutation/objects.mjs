@@ -7,6 +7,20 @@ const storage = ['test/storage/object.test.ts']
 /** @type {import('./durability.mjs').Mutation[]} */
 export const objects = [
   {
+    file: 'src/recovery/choose-direction.ts',
+    find: "const adopting = !start.isShared || start.from === 'commit records'",
+    replace: 'const adopting = true',
+    why: 'a repair does not commit what a writer was refused',
+    tests: storage,
+  },
+  {
+    file: 'src/storage/object/upload.ts',
+    find: 'if (tries === 1 && sent.length === partBytes)',
+    replace: 'if (sent.length === partBytes)',
+    why: 'memory of a part is not used again while a request may still send it',
+    tests: storage,
+  },
+  {
     file: 'src/storage/object/collect.ts',
     find: 'stale = uploads.filter(({ startedMs }) => nowMs - startedMs >= orphanMs)',
     replace: 'stale = uploads',

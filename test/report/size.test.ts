@@ -51,6 +51,7 @@ function atTheLimits(): Facts {
       overheadBytes: 2 ** 40,
       retired: weight,
       files: weight,
+      images: weight,
       quarantine: weight,
       journal: weight,
     },

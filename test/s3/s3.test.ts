@@ -229,6 +229,32 @@ describe('the client over HTTP', () => {
     await expect(client.get('none')).rejects.toMatchObject({ status: 404, code: 'NoSuchBucket', message: 'no & no' })
   })
 
+  test('puts a range into the memory that it is for, and whatever else elsewhere', async () => {
+    const client = await clientOf(({ headers }, _body, response) => {
+      const isWhole = headers.range === 'bytes=0-9'
+      response.statusCode = isWhole ? 200 : 206
+      const body = isWhole ? '0123456789 and all the rest' : headers.range === 'bytes=90-99' ? 'end' : 'abcdefghij'
+      response.setHeader('content-length', body.length)
+      response.write(body.slice(0, 2))
+      setTimeout(() => response.end(body.slice(2)), 10)
+    })
+    const into = new Uint8Array(10)
+    const read = async (start: number): Promise<[Uint8Array, string]> => {
+      const got = await client.get('x', { range: { start, end: start + 10 }, into })
+      if (got.state !== 'found') throw new Error(got.state)
+      return [got.bytes, Buffer.from(got.bytes).toString()]
+    }
+    const [bytes, text] = await read(20)
+    expect([bytes.buffer === into.buffer, text, Buffer.from(into).toString()]).toEqual([
+      true,
+      'abcdefghij',
+      'abcdefghij',
+    ])
+    expect((await read(90))[1]).toBe('end')
+    expect((await read(0))[1]).toBe('0123456789')
+    expect(Buffer.from(into).toString()).toBe('abcdefghij')
+  })
+
   test('gives no body that was cut short', async () => {
     const client = await clientOf((_request, _body, response) => {
       response.setHeader('content-length', '100')

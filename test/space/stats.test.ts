@@ -83,13 +83,18 @@ test('what lies beside the packs is weighed apart', async () => {
   const image = await build(persisted('a1'), { keepLast: 20 })
   const beside = withFiles(image, {
     'files/a': new Uint8Array(10),
+    [`files/${'ab'.repeat(32)}.image`]: new Uint8Array(500),
+    [`files/${'ab'.repeat(32)}.image.lock`]: new Uint8Array(0),
+    // None of ours.
+    'files/x.image': new Uint8Array(7),
     'quarantine/b/c': new Uint8Array(200),
     'quarantine/d': new Uint8Array(1),
     'journal/e': new Uint8Array(3000),
   })
   const { result } = await visit(beside, (store) => store.stats())
   expect(result).toMatchObject({
-    files: { count: 1, bytes: 10 },
+    files: { count: 2, bytes: 17 },
+    images: { count: 2, bytes: 500 },
     quarantine: { count: 2, bytes: 201 },
     journal: { count: 1, bytes: 3000 },
   })
@@ -108,6 +113,7 @@ test('an empty store takes nothing', async () => {
     overheadBytes: 0,
     retired: nothing,
     files: nothing,
+    images: nothing,
     quarantine: nothing,
     journal: nothing,
   })

@@ -167,7 +167,7 @@ describe('a HEAD that', () => {
 
 describe('a store of a newer version', () => {
   test.each([
-    ['HEAD.json', 'version', 3],
+    ['HEAD.json', 'version', 4],
     ['HEAD.json', 'requires', ['telepathy']],
     ['STORE.json', 'version', 2],
     ['STORE.json', 'requires', ['telepathy']],
@@ -203,7 +203,7 @@ describe('a store of a newer version', () => {
 
   test('is not one whose HEAD.prev.json alone is newer', async () => {
     const path = await twoSnapshots()
-    edit(path, 'HEAD.prev.json', (fields) => Object.assign(fields, { version: 3 }))
+    edit(path, 'HEAD.prev.json', (fields) => Object.assign(fields, { version: 4 }))
     await storeAt(path).persist(generation(3))
     expect(headOf(path).sequence).toBe(3)
   })

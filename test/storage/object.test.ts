@@ -269,6 +269,25 @@ describe('a pack', () => {
     expect(await server.client().listUploads('')).toEqual([])
   })
 
+  test('of which a part lands late, after it was sent again, is whole', async () => {
+    const server = simulatedObjects()
+    const real = server.client()
+    let late: (() => Promise<unknown>) | null = null
+    const client = answering(real, {
+      async uploadPart(key, upload, number, bytes) {
+        if (late !== null) return await real.uploadPart(key, upload, number, bytes)
+        // It reads its memory when it lands.
+        late = () => real.uploadPart(key, upload, number, bytes)
+        throw new ObjectError('timeout', 0, 'Timeout')
+      },
+      async completeUpload(key, upload, parts) {
+        await late!()
+        await real.completeUpload(key, upload, parts)
+      },
+    })
+    expect((await uploaded(client)).equals(content)).toBe(true)
+  })
+
   test('whose completion is not answered is found', async () => {
     const server = simulatedObjects()
     const real = server.client()
@@ -348,6 +367,32 @@ describe('a repair', () => {
     const { store } = await filled()
     expect(await store.repair()).toMatchObject({ ok: true, applied: false })
     expect((await store.verify()).ok).toBe(true)
+  })
+
+  test.each(['lost', 'damaged', 'intact'])('does not count records that no HEAD named (HEAD is %s)', async (state) => {
+    const { server } = await filled()
+    const real = server.client()
+    const refused = answering(real, {
+      put: (key, bytes, options) =>
+        key === 'HEAD.json' ? Promise.reject(new ObjectError('', 403, 'AccessDenied')) : real.put(key, bytes, options),
+    })
+    await rejects(
+      createStore({
+        storage: objectStorage({ client: refused, trusted: 'quoted' }),
+        fs: nodeFileSystem,
+        local: localScratch(nodeFileSystem),
+        journal: null,
+        storageAt: null,
+      }).persist({ blobs: { a: Buffer.from('never committed') } }),
+      'IO_FAILED',
+    )
+    const object = server.objects.get('HEAD.json')!
+    if (state === 'lost') server.objects.delete('HEAD.json')
+    if (state === 'damaged') server.objects.set('HEAD.json', { ...object, bytes: object.bytes.slice(0, 50), etag: 'x' })
+    const store = storeOn(server.client())
+    expect((await store.repair()).applied).toBe(state !== 'intact')
+    expect((await store.snapshots()).map(({ sequence }) => sequence)).toEqual([3, 2, 1])
+    expect(await (await store.load())!.blob('a').text()).toBe('c'.repeat(100))
   })
 
   test('marks a pack that is put into quarantine, and nothing deletes it', async () => {

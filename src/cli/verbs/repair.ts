@@ -86,20 +86,26 @@ function reportDocument({
   actions,
   snapshots,
   choice,
+  offers,
   applied,
   quarantined,
 }: RepairReport): Record<string, unknown> {
-  return { ok, actions, snapshots, choice, applied, quarantined }
+  return { ok, actions, snapshots, choice, offers, applied, quarantined }
 }
 
-function reportLines({ ok, actions, snapshots, choice, applied, quarantined }: RepairReport, dryRun: boolean): Line[] {
+function reportLines(
+  { ok, actions, snapshots, choice, offers, applied, quarantined }: RepairReport,
+  dryRun: boolean,
+): Line[] {
   if (ok) return ['Nothing to do: the store is intact.']
   const lines: Line[] = [{ text: applied ? 'Done:' : 'To be done:', style: 'bold' }]
   lines.push(...actions.map((action) => `  ${actionText(action)}`))
   for (const [file, path] of Object.entries(quarantined)) lines.push(`  ${file} is now ${path}`)
   if (choice !== null) {
     lines.push(
-      'An old HEAD was put back. Go on with --rolled-back newer, which adopts what was saved after it, or --rolled-back older.',
+      'An old HEAD was put back. Go on with one of these:',
+      `  --rolled-back newer: adopts what was saved after it, and keeps snapshots ${offers?.newer.join(', ') || 'none'}`,
+      `  --rolled-back older: goes on without that, and keeps snapshots ${offers?.older.join(', ') || 'none'}`,
     )
   } else lines.push(`Snapshots that are kept: ${snapshots.join(', ') || 'none'}`)
   if (dryRun) lines.push('Nothing was changed.')

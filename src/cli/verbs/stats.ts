@@ -23,7 +23,9 @@ export const stats: Verb = {
 
 function statsLines(result: Stats, screen: Screen): Line[] {
   const { snapshots, packs, packBytes, liveBytes, garbageBytes, overheadBytes } = result
-  const beside = (['retired', 'files', 'quarantine', 'journal'] as const).filter((name) => result[name].count > 0)
+  const beside = (['retired', 'files', 'images', 'quarantine', 'journal'] as const).filter(
+    (name) => result[name].count > 0,
+  )
   return [
     ...(snapshots.length === 0
       ? ['No snapshot is kept.']

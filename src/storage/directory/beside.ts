@@ -87,9 +87,9 @@ export function besideIn(fs: FileSystem, root: string): Beside {
       await attempt(removeTree(fs, path), `deleting ${path}`)
       await attempt(ignoreMissing(fs.unlink(path + NOTE_SUFFIX)), `deleting ${path}${NOTE_SUFFIX}`)
     },
-    async weigh(folder) {
+    async weigh(folder, counts) {
       const path = join(root, folder)
-      return await attempt(weigh(fs, path), `looking at ${path}`)
+      return await attempt(weigh(fs, path, counts), `looking at ${path}`)
     },
   }
 }
@@ -97,12 +97,13 @@ export function besideIn(fs: FileSystem, root: string): Beside {
 const READ_BYTES = 1024 * 1024
 
 /** Files below a path, and what they take. Links are not followed. */
-async function weigh(fs: FileSystem, path: string): Promise<Weight> {
+async function weigh(fs: FileSystem, path: string, counts: (name: string) => boolean = () => true): Promise<Weight> {
   const stat = await lstatOrNull(fs, path)
   if (stat === null || stat.kind === 'link') return { count: 0, bytes: 0 }
   if (stat.kind !== 'directory') return { count: 1, bytes: stat.size }
   const total = { count: 0, bytes: 0 }
   for (const { name } of (await ignoreMissing(fs.readdir(path))) ?? []) {
+    if (!counts(name)) continue
     const { count, bytes } = await weigh(fs, join(path, name))
     total.count += count
     total.bytes += bytes

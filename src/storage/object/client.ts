@@ -30,6 +30,8 @@ export interface ObjectClient {
 export interface GetOptions {
   /** Bytes [start, end). */
   range?: { start: number; end: number }
+  /** A client may fill this with the range, and answer with it: so it is not copied. Whatever else it answers, this may be overwritten. */
+  into?: Uint8Array
   /** `unmodified` if this is the object's ETag. As it is sent: with or without quotes. */
   ifNoneMatch?: string
 }

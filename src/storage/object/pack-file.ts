@@ -21,9 +21,10 @@ export function objectPack(
   const endStart = isSmall ? 0 : blocks === -1 ? bytes : Math.max(0, bytes - endBytes)
   let end: Promise<Uint8Array> | null = null
 
-  async function fetch(start: number, stop: number): Promise<Uint8Array> {
+  async function fetch(start: number, stop: number, into?: Uint8Array): Promise<Uint8Array> {
     return await attemptRequest(client.location, `reading pack ${name}`, async () => {
-      const got = await client.get(PACKS + key, { range: { start, end: stop } })
+      const range = { start, end: stop }
+      const got = await client.get(PACKS + key, into === undefined ? { range } : { range, into })
       if (got.state !== 'found') {
         throw new HoldfastError('PACK_MISSING', `pack ${name} is missing`, { details: { pack: name, key } })
       }
@@ -49,7 +50,8 @@ export function objectPack(
     }
     if (target.length === 0) return
     if (position < endStart) {
-      target.set(await fetch(position, stop))
+      const got = await fetch(position, stop, target)
+      if (got.buffer !== target.buffer || got.byteOffset !== target.byteOffset) target.set(got)
       return
     }
     const part = await fetchEnd()
@@ -67,7 +69,8 @@ export function objectPack(
       const { target, position } = parts.at(-1)!
       const stop = position + target.length
       // What the end is read for is read once.
-      if (stop > bytes || stop > endStart) await Promise.all(parts.map((part) => read(part.target, part.position)))
+      if (parts.length === 1 || stop > bytes || stop > endStart)
+        await Promise.all(parts.map((part) => read(part.target, part.position)))
       else {
         const between = await fetch(start, stop)
         for (const part of parts) {

@@ -25,8 +25,11 @@ export function createUpload({ client, revision, done, partBytes = PART_BYTES }:
   const path = PACKS + key
   const parts: { number: number; etag: string }[] = []
   const inFlight = new Set<Promise<void>>()
-  let buffered: Uint8Array[] = []
-  let bufferedBytes = 0
+  /** What was written and not sent yet. */
+  let part = new Uint8Array(0)
+  let partFilled = 0
+  /** Memory of parts that were sent. */
+  const free: Uint8Array<ArrayBuffer>[] = []
   let bytes = 0
   let footer = new Uint8Array(0)
   let upload: string | null = null
@@ -36,19 +39,37 @@ export function createUpload({ client, revision, done, partBytes = PART_BYTES }:
   async function write(views: readonly Uint8Array[], position: number): Promise<void> {
     if (position !== bytes) throw new Error(`bug: a pack is written at ${position}, and has ${bytes} bytes`)
     for (const view of views) {
-      if (view.length === 0) continue
-      // `slice` of a Buffer does not copy.
-      const copy = new Uint8Array(view)
-      buffered.push(copy)
-      bufferedBytes += copy.length
-      bytes += copy.length
-      footer = lastBytes(footer, copy)
+      bytes += view.length
+      footer = lastBytes(footer, view)
+      for (let at = 0; at < view.length; ) {
+        makeRoom(view.length - at)
+        const used = view.subarray(at, at + part.length - partFilled)
+        part.set(used, partFilled)
+        partFilled += used.length
+        at += used.length
+        if (partFilled === partBytes) await send(take())
+      }
     }
-    while (bufferedBytes >= partBytes) await send(take(partBytes))
+  }
+
+  /** A small pack takes as much memory as it has bytes, about. */
+  function makeRoom(wanted: number): void {
+    if (partFilled < part.length) return
+    const size = Math.min(partBytes, Math.max(partFilled + wanted, 2 * part.length))
+    const larger = (size === partBytes ? free.pop() : undefined) ?? new Uint8Array(Buffer.allocUnsafeSlow(size).buffer)
+    larger.set(part.subarray(0, partFilled))
+    part = larger
+  }
+
+  function take(): Uint8Array<ArrayBuffer> {
+    const taken = part.subarray(0, partFilled)
+    part = new Uint8Array(0)
+    partFilled = 0
+    return taken
   }
 
   /** Starts to upload the next part. Waits while too many are under way. */
-  async function send(part: Uint8Array): Promise<void> {
+  async function send(sent: Uint8Array<ArrayBuffer>): Promise<void> {
     upload ??= await attemptRequest(client.location, `uploading ${path}`, () => client.startUpload(path))
     const id = upload
     while (inFlight.size >= PARTS_IN_FLIGHT) await Promise.race(inFlight)
@@ -56,11 +77,15 @@ export function createUpload({ client, revision, done, partBytes = PART_BYTES }:
     const number = parts.length + 1
     const slot = { number, etag: '' }
     parts.push(slot)
-    const sending = attemptRequest(client.location, `uploading ${path}`, () =>
-      client.uploadPart(path, id, number, part),
-    ).then(
+    let tries = 0
+    const sending = attemptRequest(client.location, `uploading ${path}`, () => {
+      tries += 1
+      return client.uploadPart(path, id, number, sent)
+    }).then(
       ({ etag }) => {
         slot.etag = etag
+        // A request that had no answer may still be sending it.
+        if (tries === 1 && sent.length === partBytes) free.push(sent)
       },
       (error: unknown) => {
         failure ??= { error }
@@ -70,27 +95,12 @@ export function createUpload({ client, revision, done, partBytes = PART_BYTES }:
     void sending.then(() => inFlight.delete(sending))
   }
 
-  function take(length: number): Uint8Array {
-    const part = new Uint8Array(length)
-    let at = 0
-    while (at < length) {
-      const first = buffered[0]!
-      const used = first.subarray(0, length - at)
-      part.set(used, at)
-      at += used.length
-      if (used.length === first.length) buffered.shift()
-      else buffered[0] = first.subarray(used.length)
-    }
-    bufferedBytes -= length
-    return part
-  }
-
   async function commit(name: string): Promise<void> {
     if (upload === null) {
-      const whole = take(bufferedBytes)
+      const whole = take()
       await attemptRequest(client.location, `writing ${path}`, () => client.put(path, whole))
     } else {
-      if (bufferedBytes > 0) await send(take(bufferedBytes))
+      if (partFilled > 0) await send(take())
       await Promise.all(inFlight)
       if (failure !== null) throw failure.error
       await complete(upload)
@@ -129,8 +139,8 @@ export function createUpload({ client, revision, done, partBytes = PART_BYTES }:
     write,
     commit,
     async discard() {
-      buffered = []
-      bufferedBytes = 0
+      take()
+      free.length = 0
       // What was completed stays: only a collection deletes, once HEAD has given it up.
       if (ended || upload === null) return
       ended = true
