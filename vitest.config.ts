@@ -39,29 +39,12 @@ const fullOnly = [
 ]
 
 /** Files of these folders share the modules of holdfast, which saves a quarter of the time. */
-const sharing = [
-  'blocks',
-  'durable',
-  'encodings',
-  'format',
-  'fs',
-  'gc',
-  'history',
-  'journal',
-  'load',
-  'persist',
-  'recovery',
-  'space',
-  'storage',
-]
+const sharing = ['blocks', 'encodings', 'format', 'gc', 'history', 'journal', 'persist', 'recovery', 'space']
 /** But these put others in the place of modules, or test what a process does once. */
 const replacing = [
   'test/format/blake3.test.ts',
   'test/format/compression.test.ts',
   'test/format/decoder.test.ts',
-  'test/fs/lock-loading.test.ts',
-  'test/fs/sync-directory.test.ts',
-  'test/load/readers.test.ts',
   'test/persist/compression.test.ts',
   'test/persist/incremental.test.ts',
 ]

@@ -120,7 +120,7 @@ function ratioOf(pairs: readonly Pair[]): Ratio {
     ours: side('ours'),
     own: side('own'),
     median: quantile(ratios, 0.5),
-    quartiles: [quantile(ratios, 0.25), quantile(ratios, 0.75)],
+    quartiles: { lower: quantile(ratios, 0.25), upper: quantile(ratios, 0.75) },
     rounds: pairs.length,
   }
 }

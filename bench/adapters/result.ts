@@ -39,7 +39,7 @@ export interface Ratio {
   own: Measured
   /** Of the ratios of all rounds. */
   median: number
-  quartiles: [lower: number, upper: number]
+  quartiles: { lower: number; upper: number }
   rounds: number
 }
 

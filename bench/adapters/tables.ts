@@ -155,7 +155,7 @@ const IMAGE_MB = 58.6
 function ratioCells({ ours, own, median, quartiles }: Ratio, wanted: number | null): string[] {
   const ms = (value: number): string => `${value < 10 ? value.toFixed(1) : Math.round(value)} ms`
   const goal = wanted === null ? '' : `${wanted.toFixed(1)}, ${median <= wanted ? 'met' : '**not met**'}`
-  const times = `${median.toFixed(2)} (${quartiles.map((each) => each.toFixed(2)).join(' to ')})`
+  const times = `${median.toFixed(2)} (${quartiles.lower.toFixed(2)} to ${quartiles.upper.toFixed(2)})`
   return [ms(ours.ms), ms(own.ms), times, goal, mb(ours.writtenBytes), mb(own.writtenBytes)]
 }
 
