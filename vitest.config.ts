@@ -20,6 +20,8 @@ const fullOnly = [
   'test/examples/**',
   'test/package/package.test.ts',
   'test/package/oldest-typescript.test.ts',
+  'test/cli/bucket.test.ts',
+  'test/cli/car.test.ts',
   'test/cli/cron.test.ts',
   'test/cli/in-use.test.ts',
   'test/cli/owner.test.ts',
