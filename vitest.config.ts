@@ -12,14 +12,13 @@ process.env.HOLDFAST_SEED ||= String(Math.floor(Math.random() * 2 ** 31))
 const seed = process.env.HOLDFAST_SEED
 
 /**
- * Builds, installs, servers, hundreds of processes, and what takes seconds and finds what quicker tests also find. The quick run has
- * test/package/smoke.test.ts, of the program process, round-trip and restore, and of killed processes test/explore/killed.test.ts in their
- * place.
+ * What is run by `npm run test:full` alone: builds, installs, servers, hundreds of processes, and what takes seconds to find what quicker
+ * tests are likely to find. Of killed processes and failing calls the quick run has test/explore/killed.test.ts, crash-persist.test.ts and
+ * faults.test.ts; of the program process, round-trip and restore; of the package smoke.test.ts.
  */
 const fullOnly = [
-  'test/examples/**',
-  'test/package/package.test.ts',
-  'test/package/oldest-typescript.test.ts',
+  'test/blocks/many-blocks.test.ts',
+  'test/blocks/reachable-cache.test.ts',
   'test/cli/bucket.test.ts',
   'test/cli/car.test.ts',
   'test/cli/cron.test.ts',
@@ -28,13 +27,31 @@ const fullOnly = [
   'test/cli/space.test.ts',
   'test/cli/states.test.ts',
   'test/cli/terminal.test.ts',
-  'test/report/browser.test.ts',
+  'test/docs/durable.test.ts',
+  'test/docs/engines.test.ts',
   'test/docs/operations.test.ts',
-  'test/blocks/many-blocks.test.ts',
-  'test/blocks/reachable-cache.test.ts',
+  'test/examples/**',
+  'test/explore/crash-history.test.ts',
+  'test/explore/failing-calls.test.ts',
+  'test/explore/faulty-reads.test.ts',
   'test/explore/kills.test.ts',
   'test/explore/live-kills.test.ts',
+  'test/explore/lying-zstd/**',
+  'test/explore/process-death.test.ts',
   'test/explore/storm.test.ts',
+  'test/load/readers.test.ts',
+  'test/package/oldest-typescript.test.ts',
+  'test/package/package.test.ts',
+  'test/performance/**',
+  'test/persist/incremental-segments.test.ts',
+  'test/persist/mutated-source.test.ts',
+  'test/recovery/real-files.test.ts',
+  'test/report/browser.test.ts',
+  'test/storage/cached.test.ts',
+  'test/store/any-history.test.ts',
+  'test/store/concurrent-*.test.ts',
+  'test/store/growth.test.ts',
+  'test/store/many-blobs.test.ts',
   'test/store/stopped-writer.test.ts',
   'test/workers/copies/**',
   'test/workers/limits/**',
