@@ -96,7 +96,7 @@ export async function setAside(
   if (typeof options?.reason !== 'string' || options.reason === '') throw new TypeError('setAside: give a reason')
   return await setDirectoryAside(
     nodeFileSystem,
-    storePath(location),
+    directoryPath('setAside', location, 'open a new store with another prefix, and leave the objects of this one'),
     options.reason,
     options.lockWaitMs ?? LOCK_WAIT_MS,
   )
@@ -111,7 +111,19 @@ export async function destroyStore(
   options: { lockWaitMs?: number | undefined } = {},
 ): Promise<boolean> {
   assertOptions('destroyStore', options, { lockWaitMs: 'ms' })
-  return await destroyDirectory(nodeFileSystem, storePath(location), options.lockWaitMs ?? LOCK_WAIT_MS)
+  const next = 'delete the objects below its prefix with the tools of the object store'
+  return await destroyDirectory(
+    nodeFileSystem,
+    directoryPath('destroyStore', location, next),
+    options.lockWaitMs ?? LOCK_WAIT_MS,
+  )
+}
+
+/** @throws TypeError for a store that is not in a directory, with what to do instead */
+function directoryPath(what: string, location: string | URL, next: string): string {
+  const remote = remoteAt(location)
+  if (remote === null) return storePath(location)
+  throw new TypeError(`${what}: ${remote.location} is no directory: ${next}`)
 }
 
 function placeAt(location: StoreLocation, options: OpenOptions): Place {

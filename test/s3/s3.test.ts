@@ -1,7 +1,7 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { describe, expect, onTestFinished, test } from 'vitest'
-import { openStore, persistSnapshot } from '../../src/open.ts'
+import { destroyStore, openStore, persistSnapshot, setAside } from '../../src/open.ts'
 import { httpClient } from '../../src/s3/http-client.ts'
 import { type AwsS3Client, checkStorage, s3 } from '../../src/s3/s3.ts'
 import { sdkClient } from '../../src/s3/sdk-client.ts'
@@ -9,6 +9,16 @@ import { sign } from '../../src/s3/sign.ts'
 import { type SimulatedObjects, simulatedObjects } from '../support/simulated-objects.ts'
 
 const credentials = { accessKeyId: 'AKIAIOSFODNN7EXAMPLE', secretAccessKey: 'wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY' }
+
+test('what takes directories alone refuses a bucket, and says what to do instead', async () => {
+  const place = s3({ endpoint: 'http://127.0.0.1:9', region: 'us-east-1', bucket: 'bucket', prefix: 'a', credentials })
+  for (const location of [place as unknown as string, 's3://bucket/a', new URL('s3://bucket/a')]) {
+    await expect(destroyStore(location)).rejects.toThrow(
+      /^destroyStore: s3:\/\/bucket\/a is no directory: delete the objects/,
+    )
+    await expect(setAside(location, { reason: 'it is damaged' })).rejects.toThrow(/^setAside: .*another prefix/)
+  }
+})
 
 describe('a signature', () => {
   const empty = 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855'
