@@ -19,6 +19,7 @@ const seed = process.env.HOLDFAST_SEED
 const fullOnly = [
   'test/blocks/many-blocks.test.ts',
   'test/blocks/reachable-cache.test.ts',
+  'test/car/round-trip.test.ts',
   'test/cli/bucket.test.ts',
   'test/cli/car.test.ts',
   'test/cli/cron.test.ts',
@@ -38,6 +39,7 @@ const fullOnly = [
   'test/explore/live-kills.test.ts',
   'test/explore/lying-zstd/**',
   'test/explore/process-death.test.ts',
+  'test/explore/repair-steps.test.ts',
   'test/explore/storm.test.ts',
   'test/load/readers.test.ts',
   'test/package/oldest-typescript.test.ts',
@@ -51,6 +53,7 @@ const fullOnly = [
   'test/store/any-history.test.ts',
   'test/store/concurrent-*.test.ts',
   'test/store/growth.test.ts',
+  'test/store/leftovers.test.ts',
   'test/store/many-blobs.test.ts',
   'test/store/stopped-writer.test.ts',
   'test/workers/copies/**',
@@ -58,12 +61,28 @@ const fullOnly = [
 ]
 
 /** Files of these folders share the modules of holdfast, which saves a quarter of the time. */
-const sharing = ['blocks', 'encodings', 'format', 'gc', 'history', 'journal', 'persist', 'recovery', 'space']
+const sharing = [
+  'blocks',
+  'car',
+  'encodings',
+  'format',
+  'gc',
+  'history',
+  'journal',
+  'load',
+  'persist',
+  'recovery',
+  'report',
+  'space',
+  'store',
+]
 /** But these put others in the place of modules, or test what a process does once. */
 const replacing = [
   'test/format/blake3.test.ts',
   'test/format/compression.test.ts',
   'test/format/decoder.test.ts',
+  'test/load/follow.test.ts',
+  'test/load/readers.test.ts',
   'test/persist/compression.test.ts',
   'test/persist/incremental.test.ts',
 ]

@@ -58,7 +58,7 @@ test('the tarball has the build and its documents, and nothing of the developmen
     )
   const unexpected = files.filter(
     (path) =>
-      !/^(package\.json|[A-Z]+\.md|LICENSE(-\w+)?|docs\/[\w/-]+\.(md|svg|schema\.json)|dist\/.*\.(js|d\.ts))$/.test(
+      !/^(package\.json|[A-Z]+\.md|LICENSE(-\w+)?|docs\/[\w/-]+\.(md|svg|png|schema\.json)|dist\/.*\.(js|d\.ts))$/.test(
         path,
       ),
   )
