@@ -81,6 +81,7 @@ const replacing = [
   'test/format/blake3.test.ts',
   'test/format/compression.test.ts',
   'test/format/decoder.test.ts',
+  'test/space/housekeeping.test.ts',
   'test/load/follow.test.ts',
   'test/load/readers.test.ts',
   'test/persist/compression.test.ts',
