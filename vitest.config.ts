@@ -14,7 +14,7 @@ const seed = process.env.HOLDFAST_SEED
 /**
  * What is run by `npm run test:full` alone: builds, installs, servers, hundreds of processes, and what takes seconds to find what quicker
  * tests are likely to find. Of killed processes and failing calls the quick run has test/explore/killed.test.ts, crash-persist.test.ts and
- * faults.test.ts; of the program process, round-trip and restore; of the package smoke.test.ts.
+ * faults.test.ts; of the program process and round-trip; of the package smoke.test.ts.
  */
 const fullOnly = [
   'test/blocks/many-blocks.test.ts',
@@ -25,23 +25,29 @@ const fullOnly = [
   'test/cli/cron.test.ts',
   'test/cli/in-use.test.ts',
   'test/cli/owner.test.ts',
+  'test/cli/restore.test.ts',
   'test/cli/space.test.ts',
   'test/cli/states.test.ts',
   'test/cli/terminal.test.ts',
   'test/docs/durable.test.ts',
   'test/docs/engines.test.ts',
   'test/docs/operations.test.ts',
+  'test/docs/recipes.test.ts',
   'test/examples/**',
   'test/explore/crash-history.test.ts',
+  'test/explore/crash-repair.test.ts',
   'test/explore/failing-calls.test.ts',
   'test/explore/faulty-reads.test.ts',
   'test/explore/kills.test.ts',
   'test/explore/live-kills.test.ts',
   'test/explore/lying-zstd/**',
+  'test/explore/machines.test.ts',
+  'test/explore/object-histories.test.ts',
   'test/explore/process-death.test.ts',
   'test/explore/repair-steps.test.ts',
   'test/explore/storm.test.ts',
   'test/load/readers.test.ts',
+  'test/load/segments.test.ts',
   'test/package/oldest-typescript.test.ts',
   'test/package/package.test.ts',
   'test/performance/**',
@@ -50,6 +56,7 @@ const fullOnly = [
   'test/recovery/real-files.test.ts',
   'test/report/browser.test.ts',
   'test/storage/cached.test.ts',
+  'test/storage/full-disk.test.ts',
   'test/store/any-history.test.ts',
   'test/store/concurrent-*.test.ts',
   'test/store/growth.test.ts',
@@ -58,6 +65,7 @@ const fullOnly = [
   'test/store/stopped-writer.test.ts',
   'test/workers/copies/**',
   'test/workers/limits/**',
+  'test/workers/pool.test.ts',
 ]
 
 /** Files of these folders share the modules of holdfast, which saves a quarter of the time. */
