@@ -79,7 +79,8 @@ export function asBlockstore(store: Store): ReadableBlockstore {
 
 /** The bytes of a block, or nothing to `look` only; null when no pack has it. */
 async function find({ ctx, run }: StoreInside, cid: CID, how: 'read' | 'look'): Promise<Uint8Array | null> {
-  const { code, digest } = cid.multihash
+  const { code, digest } = cid?.multihash ?? {}
+  if (digest === undefined) throw new TypeError('it is no CID: pass one of multiformats, as CID.parse(text) gives')
   return await run(async () => {
     if (code !== HASH_BLAKE3 || digest.length !== DIGEST_BYTES) return null
     const context: DamageContext = { code: 'SNAPSHOT_DAMAGED', what: `block ${cid}`, details: { cid: cid.toString() } }

@@ -1,6 +1,7 @@
 // What other entries of this package use of an open store. Nobody else can reach it.
 
 import type { StoreContext } from './blocks/store-context.ts'
+import { refusePromise } from './misuse.ts'
 import type { PersistDefaults, PersistResult } from './persist/options.ts'
 import type { Housekeeping } from './space/housekeeping.ts'
 
@@ -28,6 +29,7 @@ export function interruptHousekeeping(store: object): void {
 /** @throws TypeError for an object that is no store of this package */
 export function insideOf(store: unknown, where: string): StoreInside {
   const inside = typeof store === 'object' && store !== null ? known.get(store) : undefined
+  if (inside === undefined) refusePromise(store, `${where}: the store`)
   if (inside === undefined) throw new TypeError(`${where}: give a store that openStore or memory made`)
   return inside
 }

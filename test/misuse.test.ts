@@ -2,7 +2,10 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'n
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
+import type { CID } from 'multiformats'
 import { afterAll, describe, expect, test } from 'vitest'
+import { asBlockstore } from '../src/blockstore.ts'
+import { exportCar, importCar } from '../src/car/index.ts'
 import * as durable from '../src/durable.ts'
 import { persistEngine, restoreEngine } from '../src/engines/adapter.ts'
 import { autosave, startEngine } from '../src/engines/autosave.ts'
@@ -281,4 +284,22 @@ test('a path below a file is told, and does not pass for a store that was never 
   } finally {
     rmSync(path)
   }
+})
+
+describe('what other programs are given', () => {
+  test('a Promise of a store or of a snapshot: it is to be awaited', async () => {
+    await using store = memory()
+    await store.persist({ blobs: { a: 'one' } })
+    const awaited = /is a Promise: await it/
+    expect(() => asBlockstore(Promise.resolve(store) as unknown as Store)).toThrow(awaited)
+    expect(() => exportCar(store.load() as unknown as Snapshot)).toThrow(awaited)
+    await expect(importCar(Promise.resolve(store) as unknown as Store, new Uint8Array(1))).rejects.toThrow(awaited)
+    await expect(store.diff(Promise.resolve(1) as unknown as number, 1)).rejects.toThrow(awaited)
+  })
+
+  test('a text in the place of a CAR file or of a CID: what to pass', async () => {
+    await using store = memory()
+    await expect(importCar(store, 'a.car' as unknown as Uint8Array)).rejects.toThrow(/pass \{ file \}/)
+    await expect(asBlockstore(store).has('bafy' as unknown as CID)).rejects.toThrow(/CID\.parse/)
+  })
 })

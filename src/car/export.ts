@@ -5,7 +5,7 @@ import { chunkId, type NewChunks, walkSnapshot } from '../blocks/walk-snapshot.t
 import { CODEC_DAG_CBOR, cidOf } from '../format/cid.ts'
 import type { OnProgress, Snapshot } from '../index.ts'
 import { blocksOf, type SnapshotBlocks } from '../load/snapshot-blocks.ts'
-import { assertOptions, type OptionTable } from '../misuse.ts'
+import { assertOptions, type OptionTable, refusePromise } from '../misuse.ts'
 import { type CarWriter, loadCarWriter } from './package.ts'
 
 /** How a snapshot is exported. */
@@ -32,6 +32,7 @@ const GATHERED_BYTES = 256 * 1024
  */
 export function exportCar(snapshot: Snapshot, options: ExportOptions = {}): AsyncGenerator<Uint8Array, void> {
   assertOptions('exportCar', options, EXPORT_OPTIONS)
+  refusePromise(snapshot, 'exportCar: the snapshot')
   const blocks = blocksOf(snapshot)
   if (blocks === null) throw new TypeError('exportCar: give a snapshot that a store of holdfast loaded')
   return carOf(blocks, snapshot.size, options)

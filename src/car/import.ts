@@ -56,6 +56,8 @@ const persistChannel = channel('holdfast:persist')
 export async function importCar(store: Store, source: CarSource, options: ImportOptions = {}): Promise<PersistResult> {
   const { ctx, defaults, run, noteCommit } = insideOf(store, 'importCar')
   assertOptions('importCar', options, IMPORT_OPTIONS)
+  if (typeof source === 'string')
+    throw new TypeError('importCar: a text is no CAR file: for a file of that name, pass { file }')
   return await run(async () => {
     const signal = options.signal ?? new AbortController().signal
     signal.throwIfAborted()

@@ -4,7 +4,7 @@
 import type { StoreContext } from '../blocks/store-context.ts'
 import { HoldfastError, isDamage, isHoldfastError } from '../errors.ts'
 import type { Head, HeadSnapshot } from '../format/head.ts'
-import type { OptionTable } from '../misuse.ts'
+import { type OptionTable, refusePromise } from '../misuse.ts'
 import type { OnProgress } from '../progress.ts'
 import type { StoredHead } from '../storage/port.ts'
 import { ageInWords, ageMsOf, assertFallback, type FallbackLimits, fallbackLimits, isWithin } from './fallback.ts'
@@ -292,6 +292,7 @@ export function nothingThere(location: string): HoldfastError {
 /** A snapshot by sequence or tag; `SNAPSHOT_NOT_FOUND` says what there is. */
 export function find(location: string, head: Head, at: number | string): HeadSnapshot {
   if (typeof at !== 'string' && !Number.isSafeInteger(at)) {
+    refusePromise(at, 'what names a snapshot')
     throw new TypeError(`a snapshot is named by its sequence or a tag, got ${String(at)}`)
   }
   const found = head.snapshots.find(({ sequence, tags }) =>
