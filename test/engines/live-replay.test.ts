@@ -40,6 +40,11 @@ interface Run<Engine> {
   live: LiveEngine<Engine, Change>
 }
 
+function unlessGap(error: unknown): null {
+  if (isHoldfastError(error, 'JOURNAL_GAP')) return null
+  throw error
+}
+
 async function replayEquals<Engine>(kind: Kind<Engine>, seed: string, steps: number): Promise<void> {
   const random = randomFor(seed)
   const root = scratch()
@@ -118,9 +123,12 @@ async function replayEquals<Engine>(kind: Kind<Engine>, seed: string, steps: num
       done.kills += 1
     } else if (dice < 11 && lines.size > 1) {
       // The start may fall back: the newest snapshot needs what is damaged.
-      run = await killed(run, async (path) => {
+      const before = run
+      const fallen = await killed(run, async (path) => {
         if (await rot(path, random)) done.fallbacks += 1
-      })
+      }).catch(unlessGap)
+      // It would have to fall back further than the journal goes: that is refused. Goes on with what is whole.
+      run = fallen ?? (await open(before.path))
     } else if (dice < 13) run = await rolledBack(run)
     else continue
     compare(run)

@@ -69,7 +69,10 @@ test(`${PERSISTS} persists leave a store as small as the first tenth of them did
   expect(greatest.packs).toBeLessThan(30)
   expect(greatest.headBytes).toBeLessThan(20_000)
   expect(greatest.retired).toBeLessThan(30)
-  expect(watched.log.filter((step) => step === 'swapHead')).toHaveLength(PERSISTS)
+  const swaps = watched.log.filter((step) => step === 'swapHead').length
+  expect(swaps).toBeGreaterThanOrEqual(PERSISTS)
+  // Some more are by what goes on behind the persists.
+  expect(swaps).toBeLessThan(1.01 * PERSISTS)
   // Time is compared over many persists only: of few, a busy machine decides. Without folding it is tenfold.
   if (effort < 1) return
   const tenth = Math.floor(PERSISTS / 10)
