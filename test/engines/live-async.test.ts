@@ -3,15 +3,16 @@
 import { spawnSync } from 'node:child_process'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { afterEach, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
 import { clock } from '../../src/clock.ts'
 import type { EngineAdapter } from '../../src/engines/adapter.ts'
 import { type LiveEngine, type OpenEngineOptions, openEngine } from '../../src/engines/live.ts'
 import { createChanges } from '../../src/engines/live-changes.ts'
 import { memory } from '../../src/index.ts'
 import { openOn, STORE } from '../explore/model.ts'
-import { createDisk, type Disk, type Process } from '../faulty-disk/disk.ts'
+import type { Process } from '../faulty-disk/disk.ts'
 import { scratch } from '../support/scratch.ts'
+import { disk } from './ledger.ts'
 
 /** An engine that is between two states while it applies a change. */
 interface Slow {
@@ -43,18 +44,6 @@ const plain: OpenEngineOptions<Slow, Change> = {
   apply,
   onError: () => undefined,
   everyMs: 1_000_000,
-}
-
-const disks = new Set<Disk>()
-afterEach(() => {
-  for (const disk of disks) disk.kill()
-  disks.clear()
-})
-
-function disk(): Disk {
-  const made = createDisk()
-  disks.add(made)
-  return made
 }
 
 function openOnProcess(

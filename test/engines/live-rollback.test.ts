@@ -1,29 +1,18 @@
 // A live engine is rolled back while it is open.
 
-import { afterEach, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
 import type { EngineAdapter } from '../../src/engines/adapter.ts'
 import { type LiveEngine, type OpenEngineOptions, openEngine } from '../../src/engines/live.ts'
 import { memory, type Store } from '../../src/index.ts'
 import { openOn, STORE } from '../explore/model.ts'
 import { crashStates } from '../faulty-disk/crash-states.ts'
-import { createDisk, type Disk, type Process } from '../faulty-disk/disk.ts'
+import { createDisk, type Process } from '../faulty-disk/disk.ts'
 import type { Pending } from '../faulty-disk/names.ts'
 import { randomFor, sample, share } from '../support/effort.ts'
-
-interface Ledger {
-  applied: number[]
-}
-
-type Change = { add: number }
+import { type Change, disk, type Ledger, ledger } from './ledger.ts'
 
 /** It cannot tell whether it changed, so only what is said of it does. */
-const ledger: EngineAdapter<Ledger> = {
-  name: 'ledger',
-  layout: 1,
-  options: {},
-  save: ({ applied }) => ({ blobs: { applied: JSON.stringify(applied) }, captured: true }),
-  restore: async (saved) => ({ applied: JSON.parse(await saved.blob('applied').text()) as number[] }),
-}
+const silent: EngineAdapter<Ledger> = { ...ledger, revision: () => undefined }
 
 const plain: OpenEngineOptions<Ledger, Change> = {
   create: () => ({ applied: [] }),
@@ -32,21 +21,9 @@ const plain: OpenEngineOptions<Ledger, Change> = {
   everyMs: 1_000_000,
 }
 
-const disks = new Set<Disk>()
-afterEach(() => {
-  for (const disk of disks) disk.kill()
-  disks.clear()
-})
-
-function disk(): Disk {
-  const made = createDisk()
-  disks.add(made)
-  return made
-}
-
 async function openOnProcess(process: Process): Promise<LiveEngine<Ledger, Change> & { store: Store }> {
   const store = openOn(process)
-  const live = await openEngine<Ledger, Change>(store, ledger, plain)
+  const live = await openEngine<Ledger, Change>(store, silent, plain)
   return Object.defineProperty(live as LiveEngine<Ledger, Change> & { store: Store }, 'store', { value: store })
 }
 
@@ -114,7 +91,7 @@ test('a HEAD that is lost afterwards does not bring back what was rolled back', 
   for (const name of ['HEAD.json', 'HEAD.prev.json']) await next.fs.unlink(`${STORE}/${name}`)
   const store = openOn(next)
   await store.repair()
-  const again = await openEngine<Ledger, Change>(store, ledger, plain)
+  const again = await openEngine<Ledger, Change>(store, silent, plain)
   expect(again.engine.applied).toEqual([1, 3])
   await again.close()
 })

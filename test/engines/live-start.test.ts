@@ -1,25 +1,10 @@
 // How a live engine starts: read-only, beside its owner, and from a snapshot that does not fit.
 
 import { expect, onTestFinished, test } from 'vitest'
-import type { EngineAdapter } from '../../src/engines/adapter.ts'
 import { type LiveEngine, type OpenEngineOptions, openEngine } from '../../src/engines/live.ts'
 import { type OpenOptions, openStore } from '../../src/index.ts'
 import { scratch } from '../support/scratch.ts'
-
-interface Ledger {
-  applied: number[]
-}
-
-type Change = { add: number }
-
-const ledger: EngineAdapter<Ledger> = {
-  name: 'ledger',
-  layout: 1,
-  options: {},
-  revision: ({ applied }) => applied.length,
-  save: ({ applied }) => ({ blobs: { applied: JSON.stringify(applied) }, captured: true }),
-  restore: async (saved) => ({ applied: JSON.parse(await saved.blob('applied').text()) as number[] }),
-}
+import { type Change, type Ledger, ledger } from './ledger.ts'
 
 async function open(
   path: string,

@@ -1,30 +1,15 @@
-import { afterEach, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { clock } from '../../src/clock.ts'
 import type { EngineAdapter } from '../../src/engines/adapter.ts'
 import { type LiveEngine, type OpenEngineOptions, openEngine } from '../../src/engines/live.ts'
 import type { Store } from '../../src/index.ts'
 import { openOn, STORE } from '../explore/model.ts'
 import { crashStates } from '../faulty-disk/crash-states.ts'
-import { createDisk, type Disk, type Process } from '../faulty-disk/disk.ts'
+import { createDisk, type Process } from '../faulty-disk/disk.ts'
 import { filesBelow } from '../faulty-disk/image.ts'
 import type { Pending } from '../faulty-disk/names.ts'
 import { randomFor, sample, share } from '../support/effort.ts'
-
-/** An engine that shows each change that was applied, and how often. */
-interface Ledger {
-  applied: number[]
-}
-
-type Change = { add: number }
-
-const ledger: EngineAdapter<Ledger> = {
-  name: 'ledger',
-  layout: 1,
-  options: {},
-  revision: ({ applied }) => applied.length,
-  save: ({ applied }) => ({ blobs: { applied: JSON.stringify(applied) }, captured: true }),
-  restore: async (saved) => ({ applied: JSON.parse(await saved.blob('applied').text()) as number[] }),
-}
+import { type Change, disk, type Ledger, ledger } from './ledger.ts'
 
 const plain: OpenEngineOptions<Ledger, Change> = {
   create: () => ({ applied: [] }),
@@ -37,18 +22,6 @@ async function waitFor(condition: () => boolean): Promise<void> {
     if (tries === 2000) throw new Error('it did not come to that')
     await clock.sleep(5)
   }
-}
-
-const disks = new Set<Disk>()
-afterEach(() => {
-  for (const disk of disks) disk.kill()
-  disks.clear()
-})
-
-function disk(): Disk {
-  const made = createDisk()
-  disks.add(made)
-  return made
 }
 
 async function openOnProcess(
