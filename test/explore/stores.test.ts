@@ -111,8 +111,8 @@ test.skipIf(process.platform !== 'linux').each(bombs)(
     const isSmall = ({ ms, bytes }: Measured): boolean => ms <= BOMB_MS && bytes <= BOMB_BYTES + fileBytes
     for (const operation of OPERATIONS) {
       let measured = await measure(operation)
-      // Others use the processor and its caches: what is too much is so twice.
-      if (!isSmall(measured)) measured = await measure(operation)
+      // Others use the processor and its caches, and a peak has garbage in it that is not collected yet: what is too much is so each time.
+      for (let tries = 1; tries < 4 && !isSmall(measured); tries++) measured = await measure(operation)
       expect(measured.outcome, operation).toMatch(/^(ok|[A-Z_]+)$/)
       expect(isSmall(measured), `${operation}: ${measured.ms} ms, ${Math.round(measured.bytes / 2 ** 20)} MiB`).toBe(
         true,
