@@ -80,11 +80,18 @@ async function bringUpToDate(source: StoreInside, target: StoreInside, options: 
         done.snapshots += 1
         done.bytes += made.bytes.written
       }
+      if (add.length === 0) await settle(target, options)
       return { ...done, sequence: expectedHead! }
     } catch (error) {
       if (plans >= PLANS_MAX || !(await isOvertaken(source, stored, error))) throw error
     }
   }
+}
+
+/** Makes durable what an earlier call may have committed. */
+async function settle({ ctx, defaults }: StoreInside, { lockWaitMs, signal }: ReplicateOptions): Promise<void> {
+  if (ctx.storage.uncertain?.() !== true) return
+  await ctx.storage.write({ waitMs: lockWaitMs ?? defaults.lockWaitMs, signal }, async () => undefined)
 }
 
 /** Whether another writer was faster: of the target, or of the source, which gave up packs that were to be read. */

@@ -50,7 +50,8 @@ export async function repair(
       details: { location: ctx.storage.location },
     })
   }
-  if (planned !== null && (options.dryRun === true || planned.ok)) return unchanged(planned)
+  const isDone = planned?.ok === true && ctx.storage.uncertain?.() !== true
+  if (planned !== null && (options.dryRun === true || isDone)) return unchanged(planned)
   if (planned !== null) assertMayDrop(planned, options)
   return await ctx.storage.write(
     { waitMs: options.lockWaitMs, signal: options.signal, repair: true },

@@ -2,7 +2,7 @@
 
 import type { BlockSource } from '../blocks/block-source.ts'
 import type { StoreContext } from '../blocks/store-context.ts'
-import { HoldfastError } from '../errors.ts'
+import { HoldfastError, isHoldfastError } from '../errors.ts'
 import type { Head, HeadSnapshot } from '../format/head.ts'
 import { cleanUp, cleanUpAfter } from '../gc/collect.ts'
 import { HISTORY_OPTIONS, type HistoryOptions } from '../history/history.ts'
@@ -50,17 +50,22 @@ export async function forget(
 ): Promise<Forgotten> {
   const selection = selectionOf(which)
   // Counted before the lock is taken, because it may take long.
-  const counted = await countAndPlan(ctx, selection, options)
-  if (options.dryRun === true || counted.answer.dropped.length === 0) return counted.answer
+  const counted = await countAndPlan(ctx, selection, options).catch((error: unknown) => {
+    if (options.dryRun === true || !isHoldfastError(error, 'SNAPSHOT_NOT_FOUND')) throw error
+    return null
+  })
+  if (options.dryRun === true && counted !== null) return counted.answer
+  // Also if nothing is left to drop: what an earlier call dropped is made durable before that is said.
   return await ctx.storage.write(
     { waitMs: options.lockWaitMs, signal: options.signal, onWait: watchWait(ctx, undefined) },
     async (session) => {
       const { stored } = session
       if (stored === null) throw nothingThere(ctx.storage.location)
       assertWritable(ctx, stored)
-      const isSame = stored.head.revision === counted.revision
       // Somebody wrote meanwhile: what goes is planned from what there is now.
+      const isSame = stored.head.revision === counted?.revision
       let { answer } = isSame ? counted : await countAndPlan(ctx, selection, options)
+      if (answer.dropped.length === 0 && !session.uncertain) return answer
       const seen = await cleanUp(ctx, session)
       await session.swapHead((base) => {
         assertWritable(ctx, base)

@@ -12,10 +12,12 @@ export const OBJECTS: Capabilities = { pins: false, alone: false, moves: false, 
 /** A storage at `location`. Its code is loaded by the first call. */
 export function onFirstUse(location: string, supports: Capabilities, load: () => Promise<Storage>): Storage {
   let loading: Promise<Storage> | null = null
-  const storage = () => (loading ??= load())
+  let loaded: Storage | null = null
+  const storage = () => (loading ??= load().then((storage) => (loaded = storage)))
   return {
     location,
     supports,
+    uncertain: () => loaded?.uncertain?.() === true,
     readHead: async () => (await storage()).readHead(),
     inspect: async () => (await storage()).inspect(),
     openPack: async (name) => (await storage()).openPack(name),

@@ -17,6 +17,11 @@ export interface Storage {
   readonly address?: string | undefined
   /** Told of a HEAD that was read elsewhere: it says where packs are. Absent where their names say it. */
   learn?(head: Head): void
+  /**
+   * The outcome of an earlier write is unknown, and what is seen may be gone after a power loss: nothing may be said to be done without a session.
+   * Absent: what is seen is durable.
+   */
+  uncertain?(): boolean
   /** Null if no store was ever made here. A missing or damaged HEAD in an existing store is an error. */
   readHead(): Promise<StoredHead | null>
   /** Reports the store's files, good or damaged, for verify and repair. Throws only for files that cannot be read. */

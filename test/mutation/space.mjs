@@ -47,6 +47,28 @@ export const space = [
     tests: ['test/space/forget.test.ts'],
   },
   {
+    file: 'src/space/forget.ts',
+    find: 'if (options.dryRun === true && counted !== null) return counted.answer',
+    replace:
+      'if (counted !== null && (options.dryRun === true || counted.answer.dropped.length === 0)) return counted.answer',
+    why: 'a policy that was applied already acknowledges a commit that is not known to be durable',
+    tests: ['test/explore/second-try.test.ts'],
+  },
+  {
+    file: 'src/replicate.ts',
+    find: 'if (add.length === 0) await settle(target, options)',
+    replace: '',
+    why: 'a store that is up to date acknowledges a commit that is not known to be durable',
+    tests: ['test/explore/second-try.test.ts'],
+  },
+  {
+    file: 'src/recovery/repair.ts',
+    find: ' && ctx.storage.uncertain?.() !== true',
+    replace: '',
+    why: 'a store that is well acknowledges a repair that is not known to be durable',
+    tests: ['test/explore/second-try.test.ts'],
+  },
+  {
     file: 'src/load/load.ts',
     find: 'each.sequence >= (options.minSequence ?? 0) && isWithin(limits ?? {}, each)',
     replace: 'each.sequence >= (options.minSequence ?? 0)',

@@ -134,6 +134,7 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
   return {
     location: root,
     supports: LOCAL,
+    uncertain: () => prepared?.shared.outcome.uncertain === true,
     readHead: () => reader.readHead(),
     inspect: reader.inspect,
     beside: besideIn(fs, root),
