@@ -47,9 +47,13 @@ async function read() {
     const begun = performance.now()
     const seen = await attempt(async (store) => {
       const snapshot = await store.load({ required: true })
-      const isRight = contentOf(snapshot.metadata.label).equals(Buffer.from(await snapshot.blob('index').bytes()))
-      await snapshot.dispose()
-      return { isRight, sequence: snapshot.sequence, label: snapshot.metadata.label }
+      try {
+        const { label } = snapshot.metadata
+        const isRight = contentOf(label).equals(Buffer.from(await snapshot.blob('index').bytes()))
+        return { isRight, sequence: snapshot.sequence, label }
+      } finally {
+        await snapshot.dispose()
+      }
     })
     if (seen === null) continue
     if (!seen.isRight) process.send({ wrong: `wrong bytes in ${seen.label}` })

@@ -23,7 +23,7 @@ const [seconds = 300, builders = 4, readers = 8] = process.argv.slice(2).map(Num
 const STUCK_MS = 120_000
 const DAEMONS = ['osd0', 'rgw0', 'osd1', 'rgw1', 'osd2']
 const KILLED_MS = 8_000
-const BETWEEN_MS = 12_000
+const BETWEEN_MS = 9_000
 
 const env = {
   ...process.env,
@@ -94,9 +94,13 @@ async function killInTurn(untilMs) {
     await sleep(BETWEEN_MS)
     if (Date.now() > untilMs - KILLED_MS) return
     const daemon = DAEMONS[turn % DAEMONS.length]
+    for (const each of DAEMONS) ceph('run', each)
     ceph('kill', daemon)
     counts.kills += 1
     await sleep(KILLED_MS)
+    ceph('run', daemon)
+    // A storage daemon that was killed may give up its first start.
+    await sleep(3_000)
     ceph('run', daemon)
     for (const [name, ms] of lastHeard) {
       if (Date.now() - ms > STUCK_MS) failures.push(`${name} has said nothing for ${Date.now() - ms} ms`)

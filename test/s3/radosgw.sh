@@ -157,7 +157,7 @@ stop)
   stop_one mon
   ;;
 kill)
-  kill -9 "$(cat "$dir/run/$2.pid")"
+  if alive "$2"; then kill -9 "$(cat "$dir/run/$2.pid")"; fi
   rm -f "$dir/run/$2.pid"
   ;;
 run)

@@ -5,7 +5,8 @@
 //   node test/s3/run.mjs [files or options of vitest]
 
 import { spawnSync } from 'node:child_process'
-import { existsSync } from 'node:fs'
+import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
@@ -53,10 +54,26 @@ if (endpoint === undefined) {
   }
 }
 
+/** AWS's own client, which users may bring. Too large for a development dependency. */
+const AWS_SDK = '@aws-sdk/client-s3@3.1175.0'
+
+/** A path to require it from; null where it cannot be installed. */
+function installSdk() {
+  const folder = mkdtempSync(join(tmpdir(), 'holdfast-aws-sdk-'))
+  const install = ['install', '--no-save', '--no-audit', '--no-fund', '--ignore-scripts', '--prefix', folder, AWS_SDK]
+  if (run('npm', install) === 0) return join(folder, 'index.js')
+  process.stdout.write(`test:s3 SKIPPED, with AWS's own client: ${AWS_SDK} cannot be installed here\n`)
+  rmSync(folder, { recursive: true, force: true })
+  return null
+}
+
 const args = process.argv.slice(2)
+const sdk = installSdk()
 const suites = isFull ? [...SUITES, ...MORE_SUITES] : SUITES
 const vitest = join(here, '../../node_modules/vitest/vitest.mjs')
 process.exitCode = run(process.execPath, [vitest, 'run', ...(args.length > 0 ? args : suites)], {
   HOLDFAST_S3_ENDPOINT: endpoint,
+  ...(sdk === null ? {} : { HOLDFAST_AWS_SDK: sdk }),
 })
+if (sdk !== null) rmSync(dirname(sdk), { recursive: true, force: true })
 if (given === undefined) run(script, ['stop'])

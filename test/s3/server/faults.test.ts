@@ -1,13 +1,16 @@
+import { createRequire } from 'node:module'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { clock } from '../../../src/clock.ts'
 import { isHoldfastError } from '../../../src/errors.ts'
 import { nodeFileSystem } from '../../../src/fs/node.ts'
 import { localScratch } from '../../../src/local/local.ts'
+import { sdkClient } from '../../../src/s3/sdk-client.ts'
+import type { ObjectClient } from '../../../src/storage/object/client.ts'
 import { objectStorage } from '../../../src/storage/object/storage.ts'
 import { createStore, type Store } from '../../../src/store.ts'
 import { noise } from '../../support/bytes.ts'
 import { effort, positions } from '../../support/effort.ts'
-import { newPrefix, serverClient, serverEndpoint } from '../../support/s3-server.ts'
+import { BUCKET, CREDENTIALS, newPrefix, serverClient, serverEndpoint } from '../../support/s3-server.ts'
 import { FAULTS, type Fault, type FaultProxy, startFaultProxy } from './fault-proxy.ts'
 
 // Every request of an operation is spoiled in every way, one at a time, on a real server. `npm run test:s3` spoils one of five by chance.
@@ -32,9 +35,29 @@ afterAll(() => {
   expect(spoiledInAll).toBeGreaterThan(400 * Math.max(effort, PART) * 0.5)
 })
 
+type MakeClient = (options: { endpoint: string; prefix: string }) => ObjectClient
+
+/** Our client; and AWS's own, which tries again by itself or does not, where `npm run test:s3` could install it. */
+const clients: [name: string, make: MakeClient, part: number][] = [['our client', serverClient, PART]]
+const sdk = process.env.HOLDFAST_AWS_SDK
+if (sdk !== undefined) {
+  const { S3 } = createRequire(sdk)('@aws-sdk/client-s3')
+  for (const maxAttempts of [1, 3]) {
+    clients.push([
+      `AWS's client, ${maxAttempts === 1 ? 'without tries of its own' : 'with its own tries'}`,
+      ({ endpoint, prefix }) => {
+        const requestChecksumCalculation = 'WHEN_REQUIRED'
+        const settings = { credentials: CREDENTIALS, region: 'us-east-1', forcePathStyle: true, maxAttempts }
+        return sdkClient(new S3({ ...settings, endpoint, requestChecksumCalculation }), BUCKET, prefix)
+      },
+      PART / 4,
+    ])
+  }
+}
+
 /** A new store object of a new machine: nothing is cached. radosgw wants ETags without quotes; the probe is not asked each time. */
-function machine(prefix: string, endpoint = proxy.endpoint): Store {
-  const storage = objectStorage({ client: serverClient({ endpoint, prefix }), trusted: 'unquoted' })
+function machine(prefix: string, endpoint = proxy.endpoint, client: MakeClient = serverClient): Store {
+  const storage = objectStorage({ client: client({ endpoint, prefix }), trusted: 'unquoted' })
   return createStore(
     { storage, fs: nodeFileSystem, local: localScratch(nodeFileSystem), journal: null, storageAt: null },
     { keepLast: 4 },
@@ -90,13 +113,17 @@ async function prepared(): Promise<string> {
   return prefix
 }
 
-describe.each(operations)('$name', ({ name, isFirst, run }) => {
+const cases = clients.flatMap(([through, client, part]) =>
+  operations.map((operation) => ({ ...operation, through, client, part })),
+)
+
+describe.each(cases)('$name, $through', ({ name, isFirst, run, through, client, part }) => {
   test.each(FAULTS)('%s', async (fault: Fault) => {
     let prefix = isFirst === true ? '' : await prepared()
     let spoiled = 0
-    for (const at of positions(`spoiled: ${name}, ${fault}`, PART)) {
+    for (const at of positions(`spoiled: ${name}, ${fault}, ${through}`, part)) {
       if (isFirst === true) prefix = newPrefix()
-      const store = machine(prefix)
+      const store = machine(prefix, proxy.endpoint, client)
       const message = `${fault}, request ${at}`
       proxy.spoil(fault, at)
       let outcome = 'done'
