@@ -57,6 +57,8 @@ let tidyMs: number[] = []
 /** By all persists; noted in the metadata of each by the one after it. */
 let writtenBytes = before?.metadata.writtenBytes ?? 0
 await before?.dispose()
+// Housekeeping's own timers keep no process alive.
+const alive = setInterval(() => undefined, 60_000)
 if (done > 0) console.log(`goes on after ${done} persists`)
 
 for (let i = done + 1; i <= persists; i++) {
@@ -108,3 +110,4 @@ for (let i = done + 1; i <= persists; i++) {
   writeFileSync(output!, `${JSON.stringify({ host, keep: KEEP, samples }, null, 2)}\n`)
 }
 await store.close()
+clearInterval(alive)
