@@ -11,7 +11,7 @@
 // Nothing in this tree is changed. A mutation counts as caught when a test fails (or does not end: a lock taken out may do that). Exits with 1
 // when one survives, or when the list and the sources disagree.
 import { execFile } from 'node:child_process'
-import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { chmodSync, cpSync, existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { availableParallelism, tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -78,6 +78,8 @@ const DISTS = ['dist', 'test/dist']
 
 function copyTree() {
   const copy = mkdtempSync(join(tmpdir(), 'holdfast-mutation-'))
+  // Tests of a store of another user start a process of that user.
+  chmodSync(copy, 0o755)
   for (const name of [
     'src',
     'test',

@@ -2,15 +2,20 @@
 # Ceph's object gateway on this machine, for `npm run test:s3`: one monitor, one storage daemon, one gateway, without
 # authentication between them, on loopback only. Debian's packages (16.2).
 #
-#   radosgw.sh install   installs the packages; needs root and apt
-#   radosgw.sh start     prints the endpoint; reuses what runs already
-#   radosgw.sh stop      stops what `start` started, and nothing else
+#   radosgw.sh install      installs the packages; needs root and apt
+#   radosgw.sh start        prints the endpoints; reuses what runs already
+#   radosgw.sh stop         stops what `start` started, and nothing else
+#   radosgw.sh kill NAME    SIGKILL for one daemon: osd0, osd1, …, rgw0, …
+#   radosgw.sh run NAME     starts it again
 #
-# CEPH_DIR (default: holdfast-ceph in TMPDIR) keeps data, logs and pid files. RGW_PORT (7490), MON_PORT (6790).
+# OSDS and RGWS (1 each) say how many storage daemons and gateways there are; each object has a copy on each storage daemon.
+# CEPH_DIR (default: holdfast-ceph in TMPDIR) keeps data, logs and pid files. RGW_PORT (7490; one more for each gateway), MON_PORT (6790).
 set -euo pipefail
 dir=${CEPH_DIR:-${TMPDIR:-/tmp}/holdfast-ceph}
 rgw_port=${RGW_PORT:-7490}
 mon_port=${MON_PORT:-6790}
+osds=${OSDS:-1}
+rgws=${RGWS:-1}
 export CEPH_CONF=$dir/ceph.conf
 
 alive() { [ -s "$dir/run/$1.pid" ] && kill -0 "$(cat "$dir/run/$1.pid")" 2>/dev/null; }
@@ -43,7 +48,7 @@ wait_for() { # seconds, command…
 }
 
 create() {
-  mkdir -p "$dir"/{run,log,mon,osd0,rgw}
+  mkdir -p "$dir"/{run,log,mon}
   local fsid
   fsid=$(cat /proc/sys/kernel/random/uuid)
   cat >"$CEPH_CONF" <<CONF
@@ -62,8 +67,8 @@ log_file = $dir/log/\$name.log
 admin_socket = $dir/run/\$name.asok
 pid_file =
 mon_cluster_log_file = $dir/log/cluster.log
-osd_pool_default_size = 1
-osd_pool_default_min_size = 1
+osd_pool_default_size = $osds
+osd_pool_default_min_size = $((osds > 2 ? 2 : 1))
 osd_pool_default_pg_num = 8
 osd_pool_default_pgp_num = 8
 osd_pool_default_pg_autoscale_mode = off
@@ -72,7 +77,11 @@ mon_allow_pool_size_one = true
 mon_max_pg_per_osd = 1000
 [mon]
 mon_data = $dir/mon
+mon_osd_min_down_reporters = 1
+mon_osd_adjust_heartbeat_grace = false
 [osd]
+osd_heartbeat_grace = 6
+osd_heartbeat_interval = 2
 osd_data = $dir/osd\$id
 osd_objectstore = bluestore
 osd_class_update_on_start = false
@@ -84,20 +93,31 @@ bluestore_block_size = 17179869184
 [client]
 rgw_enable_usage_log = false
 rgw_enable_ops_log = false
-[client.rgw]
-rgw_data = $dir/rgw
-rgw_frontends = beast endpoint=127.0.0.1:$rgw_port
 CONF
+  for i in $(seq 0 $((osds - 1))); do mkdir -p "$dir/osd$i"; done
+  for i in $(seq 0 $((rgws - 1))); do
+    mkdir -p "$dir/rgw$i"
+    cat >>"$CEPH_CONF" <<CONF
+[client.rgw$i]
+rgw_data = $dir/rgw$i
+rgw_frontends = beast endpoint=127.0.0.1:$((rgw_port + i))
+CONF
+  done
   monmaptool --create --fsid "$fsid" --addv a "[v1:127.0.0.1:$mon_port]" "$dir/monmap" >/dev/null
   ceph-mon --mkfs -i a --monmap "$dir/monmap" -c "$CEPH_CONF"
 }
 
-osd_is_up() { ceph --connect-timeout 5 osd stat 2>/dev/null | grep -q ' 1 up'; }
+run_daemon() {
+  case $1 in
+  osd*) spawn "$1" ceph-osd -f -i "${1#osd}" -c "$CEPH_CONF" ;;
+  rgw*) spawn "$1" radosgw -f -n "client.$1" -c "$CEPH_CONF" ;;
+  esac
+}
 
-osd_started() {
+osds_started() {
   # A storage daemon that starts with a new cluster may exit once: it is started again.
-  spawn osd0 ceph-osd -f -i 0 -c "$CEPH_CONF"
-  osd_is_up
+  for i in $(seq 0 $((osds - 1))); do run_daemon "osd$i"; done
+  ceph --connect-timeout 5 osd stat 2>/dev/null | grep -q " $osds up"
 }
 
 case ${1:-start} in
@@ -114,24 +134,37 @@ start)
   spawn mon ceph-mon -f -i a -c "$CEPH_CONF"
   wait_for 30 timeout 5 ceph --connect-timeout 2 quorum_status
   if [ -n "$is_new" ]; then
-    osd_id=$(cat /proc/sys/kernel/random/uuid)
-    ceph osd new "$osd_id" 0 >/dev/null 2>&1
-    ceph-osd --mkfs -i 0 --osd-uuid "$osd_id" -c "$CEPH_CONF" >>"$dir/log/mkfs.out" 2>&1
+    for i in $(seq 0 $((osds - 1))); do
+      osd_id=$(cat /proc/sys/kernel/random/uuid)
+      ceph osd new "$osd_id" "$i" >/dev/null 2>&1
+      ceph-osd --mkfs -i "$i" --osd-uuid "$osd_id" -c "$CEPH_CONF" >>"$dir/log/mkfs.out" 2>&1
+    done
   fi
-  wait_for 60 osd_started
-  spawn rgw radosgw -f -n client.rgw -c "$CEPH_CONF"
-  wait_for 120 curl -s -o /dev/null "http://127.0.0.1:$rgw_port/"
+  wait_for 60 osds_started
+  for i in $(seq 0 $((rgws - 1))); do
+    run_daemon "rgw$i"
+    wait_for 120 curl -s -o /dev/null "http://127.0.0.1:$((rgw_port + i))/"
+  done
   if [ -n "$is_new" ]; then
-    radosgw-admin -c "$CEPH_CONF" -n client.rgw user create --uid=test --display-name=test \
+    radosgw-admin -c "$CEPH_CONF" -n client.rgw0 user create --uid=test --display-name=test \
       --access-key=testaccess --secret-key=testsecret >/dev/null 2>"$dir/log/admin.err"
   fi
-  echo "http://127.0.0.1:$rgw_port"
+  for i in $(seq 0 $((rgws - 1))); do echo "http://127.0.0.1:$((rgw_port + i))"; done
   ;;
 stop)
-  for name in rgw osd0 mon; do stop_one $name; done
+  for i in $(seq 0 $((rgws - 1))); do stop_one "rgw$i"; done
+  for i in $(seq 0 $((osds - 1))); do stop_one "osd$i"; done
+  stop_one mon
+  ;;
+kill)
+  kill -9 "$(cat "$dir/run/$2.pid")"
+  rm -f "$dir/run/$2.pid"
+  ;;
+run)
+  run_daemon "$2"
   ;;
 *)
-  echo "usage: $0 install|start|stop" >&2
+  echo "usage: $0 install|start|stop|kill NAME|run NAME" >&2
   exit 2
   ;;
 esac
