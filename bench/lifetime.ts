@@ -1,7 +1,8 @@
-// The workload of lifetime.mjs: what the store takes and how long persists take along the way.
+// The workload of lifetime.mjs: what the store takes and how long persists take along the way. Each persist is a function of its number, and what was measured is
+// written every `SAMPLE_EVERY` of them beside the store, so that a run that ended early is gone on with.
 
-import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
-import { availableParallelism, loadavg, tmpdir } from 'node:os'
+import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { availableParallelism, loadavg } from 'node:os'
 import { join } from 'node:path'
 import { clock } from '../src/clock.ts'
 import { fixed, openStore } from '../src/index.ts'
@@ -20,10 +21,11 @@ const KEEP = { last: 3, hourly: 24, daily: 30 }
 const SAMPLE_EVERY = 100
 const TIDY_EVERY = 20
 
-const [, , output, count = '10000'] = process.argv
+const [, , output, directory, count] = process.argv as string[]
 const persists = Number(count)
-const directory = mkdtempSync(join(tmpdir(), 'holdfast-lifetime-'))
-process.on('exit', () => rmSync(directory, { recursive: true, force: true }))
+const place = join(directory!, 'store')
+const samplesFile = join(directory!, 'samples.json')
+mkdirSync(directory!, { recursive: true })
 
 /** The middle one, and the one that nine tenths are below. */
 function quantiles(numbers: number[]): { median: number; p90: number } {
@@ -32,22 +34,35 @@ function quantiles(numbers: number[]): { median: number; p90: number } {
   return { median: at(0.5), p90: at(0.9) }
 }
 
+const MIB = 2 ** 20
 let nowMs = Date.parse('2026-01-01T00:00:00Z')
 clock.now = () => new Date(nowMs)
 clock.nowMs = () => nowMs
 
-const store = await openStore(directory, { keep: KEEP, compression: 'none' })
+const store = await openStore(place, { keep: KEEP, compression: 'none' })
 const { housekeeping, ctx } = insideOf(store, 'bench')
-const random = createRandom(1)
-const blobs = Array.from({ length: BLOBS }, (_, i) => noise(PAGES * PAGE, i))
+const samples: Record<string, number>[] = existsSync(samplesFile) ? JSON.parse(readFileSync(samplesFile, 'utf8')) : []
+/** Of an earlier run: its samples end where its last hundred ended, and its store may be further. */
+const before = await store.load<string, { writtenBytes: number }>()
+const done = before?.sequence ?? 0
+const blobs =
+  before === null
+    ? Array.from({ length: BLOBS }, (_, i) => noise(PAGES * PAGE, i))
+    : await Promise.all(Array.from({ length: BLOBS }, (_, i) => before.blob(`blob ${i}`).bytes()))
+nowMs += done * STEP_MS
 let times: number[] = []
 /** Processor time of a persist, of all threads: what a busy machine does not change much. */
 let cpuTimes: number[] = []
 let tidyMs: number[] = []
-let writtenBytes = 0
-const samples: Record<string, number>[] = []
+/** By all persists; noted in the metadata of each by the one after it. */
+let writtenBytes = before?.metadata.writtenBytes ?? 0
+await before?.dispose()
+// Housekeeping's own timers keep no process alive.
+const alive = setInterval(() => undefined, 60_000)
+if (done > 0) console.log(`goes on after ${done} persists`)
 
-for (let i = 1; i <= persists; i++) {
+for (let i = done + 1; i <= persists; i++) {
+  const random = createRandom(i)
   nowMs += STEP_MS
   const changed = new Set(Array.from({ length: CHANGED_BLOBS }, () => random.below(BLOBS)))
   for (const blob of changed) {
@@ -57,6 +72,7 @@ for (let i = 1; i <= persists; i++) {
   const startCpu = process.cpuUsage()
   const result = await store.persist({
     blobs: blobs.map((source, n) => [`blob ${n}`, { source, chunking: fixed(PAGE) }] as const),
+    metadata: { writtenBytes },
     sameBlobs: () => blobs.flatMap((_, n) => (i === 1 || changed.has(n) ? [] : [`blob ${n}`])),
   })
   times.push(performance.now() - startMs)
@@ -77,18 +93,21 @@ for (let i = 1; i <= persists; i++) {
     liveBytes,
     packs: packs.length,
     snapshots: head.snapshots.length,
-    headBytes: statSync(join(directory, 'HEAD.json')).size,
+    headBytes: statSync(join(place, 'HEAD.json')).size,
     ...Object.fromEntries(Object.entries(quantiles(times)).map(([name, ms]) => [`${name}Ms`, ms])),
     ...Object.fromEntries(Object.entries(quantiles(cpuTimes)).map(([name, ms]) => [`${name}CpuMs`, ms])),
     meanCpuMs: Math.round((cpuTimes.reduce((sum, ms) => sum + ms, 0) / cpuTimes.length) * 10) / 10,
     tidyMs: quantiles(tidyMs).median,
     writtenBytes,
+    residentMiB: Math.round(process.memoryUsage.rss() / MIB),
   })
   times = []
   cpuTimes = []
   tidyMs = []
   if (i % 500 === 0) console.log(JSON.stringify({ ...samples.at(-1), load: loadavg()[0] }))
+  writeFileSync(samplesFile, JSON.stringify(samples))
   const host = { node: process.version, processors: availableParallelism(), load: Math.round(loadavg()[0]! * 10) / 10 }
   writeFileSync(output!, `${JSON.stringify({ host, keep: KEEP, samples }, null, 2)}\n`)
 }
 await store.close()
+clearInterval(alive)

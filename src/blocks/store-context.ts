@@ -10,8 +10,8 @@ import type { Storage } from '../storage/port.ts'
 import type { BadBlocks } from './bad-blocks.ts'
 import type { CheckedBlobs } from './checked-blobs.ts'
 import type { CheckedBlocks } from './checked-blocks.ts'
+import type { LinkCache } from './link-cache.ts'
 import type { PackCache } from './pack-cache.ts'
-import type { ReachableCache } from './reachable-cache.ts'
 
 export interface StoreContext {
   storage: Storage
@@ -20,7 +20,7 @@ export interface StoreContext {
   /** Files that this machine keeps beside the storage. */
   local: Local
   packCache: PackCache
-  reachable: ReachableCache
+  links: LinkCache
   warn: OnWarning
   badBlocks: BadBlocks
   checkedBlobs: CheckedBlobs

@@ -4,8 +4,8 @@ import { type BlockSource, entryOf, packNumberOf } from '../blocks/block-source.
 import { assertCopyIsWhole, copyBlocks } from '../blocks/copy-blocks.ts'
 import type { DedupWriter } from '../blocks/dedup-writer.ts'
 import { createDigestMap } from '../blocks/digest-map.ts'
+import type { LinkCache } from '../blocks/link-cache.ts'
 import type { PackWriter } from '../blocks/pack-writer.ts'
-import type { ReachableCache } from '../blocks/reachable-cache.ts'
 import { parseCid } from '../format/cid.ts'
 import type { HeadPack, HeadSnapshot } from '../format/head.ts'
 import { ENTRY_BYTES } from '../format/limits.ts'
@@ -40,7 +40,7 @@ interface CompactOptions {
   onProgress: OnProgress | undefined
   /** Called for a bad block. From the next persist on, its pack is not compacted. */
   onBadBlock: (pack: string, digest: Uint8Array) => void
-  reachable: ReachableCache
+  links: LinkCache
 }
 
 /**
@@ -57,7 +57,7 @@ export async function compactPacks(options: CompactOptions): Promise<Compaction>
     source,
     snapshots.filter((snapshot) => !broken.has(snapshot)),
     packs.map((_, packNumber) => dedup.marks(packNumber)),
-    { onDamage: (snapshot) => void broken.add(snapshot), reachable: options.reachable },
+    { onDamage: (snapshot) => void broken.add(snapshot), links: options.links },
   )
   const unmeasured = new Set([...broken].flatMap((snapshot) => snapshot.packs))
   const live = new Map(

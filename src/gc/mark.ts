@@ -1,17 +1,13 @@
 // Marks the blocks that snapshots need. Blocks without a mark are garbage.
 
 import { BadBlock, type BlockSource, type DamageContext, entryOf, packNumberOf } from '../blocks/block-source.ts'
-import { REACHABLE_BLOCKS_MAX, type ReachableCache } from '../blocks/reachable-cache.ts'
-import { readManifest } from '../blocks/read-manifest.ts'
-import { clock } from '../clock.ts'
+import type { LinkCache } from '../blocks/link-cache.ts'
 import { isDamage } from '../errors.ts'
-import { type BlockId, CODEC_RAW, parseCid } from '../format/cid.ts'
-import { decodeNode } from '../format/dag.ts'
+import { createYielder } from '../event-loop.ts'
+import { parseCid } from '../format/cid.ts'
 import type { HeadSnapshot } from '../format/head.ts'
-import { DAG_DEPTH_MAX, DIGEST_BYTES } from '../format/limits.ts'
-
-/** Marking this many blocks takes a millisecond or two. */
-const MARKED_AT_ONCE = 4096
+import { DAG_DEPTH_MAX } from '../format/limits.ts'
+import { digestKey, LINK, LINK_BYTES, manifestLinks, nodeLinks } from './links.ts'
 
 /** The blocks that the kept snapshots need: `marks[packNumber][entry]` is 1 for those. */
 interface Marks {
@@ -23,12 +19,14 @@ interface Marks {
 /**
  * Walks `snapshots` and marks the blocks that they need. Snapshots with the same manifest are walked once. Damage is thrown, unless
  * `onDamage` is given: then the damaged snapshot has no `packNumbers`.
+ *
+ * @param options.links what earlier walks through all kept snapshots of this store have read
  */
 export async function markSnapshots(
   source: BlockSource,
   snapshots: readonly HeadSnapshot[],
   marks: Uint8Array[],
-  { onDamage, reachable }: { onDamage?: (snapshot: HeadSnapshot) => void; reachable?: ReachableCache } = {},
+  { onDamage, links }: { onDamage?: (snapshot: HeadSnapshot) => void; links?: LinkCache } = {},
 ): Promise<Marks> {
   const packNumbers = new Map<number, Set<number>>()
   const walked = new Map<string, Set<number>>()
@@ -37,7 +35,9 @@ export async function markSnapshots(
    * many times may stand for terabytes: each is walked once.
    */
   const below = new Map<string, Uint32Array>()
-  let sinceYield = 0
+  const remembered = links?.walk()
+  // Nothing yields to the event loop where everything is remembered.
+  const turn = createYielder()
   await source.expectLookups(Number.POSITIVE_INFINITY)
 
   for (const snapshot of snapshots) {
@@ -55,6 +55,7 @@ export async function markSnapshots(
     }
     packNumbers.set(snapshot.sequence, mine)
   }
+  remembered?.metAll()
   return { marks, packNumbers }
 
   async function markSnapshot(snapshot: HeadSnapshot, mine: Set<number>): Promise<void> {
@@ -63,49 +64,31 @@ export async function markSnapshots(
       what: `snapshot ${snapshot.sequence}`,
       details: { sequence: snapshot.sequence },
     }
-    const noted = reachable?.get(snapshot.manifest)
-    if (noted !== undefined) {
-      for (let at = 0; at < noted.length; at += DIGEST_BYTES) mark(noted, at)
-      // No read yields to the event loop here.
-      sinceYield += noted.length / DIGEST_BYTES
-      if (sinceYield > MARKED_AT_ONCE) {
-        sinceYield = 0
-        await clock.nextTurn()
-      }
-      return
-    }
     const { digest } = parseCid(snapshot.manifest)
-    const notes = new Uint8Array(REACHABLE_BLOCKS_MAX * DIGEST_BYTES)
-    let marked = 0
-    const { blobs } = await readManifest(source, digest, damageContext, (block) => mark(block, 0))
-    for (const entry of blobs.values()) {
-      // A blob can be loaded without its segments block, so it need not exist.
-      if (entry.segments !== undefined && source.find(entry.segments, 0) !== -1) mark(entry.segments, 0)
-      for (const packNumber of await walk(entry.root, 1)) mine.add(packNumber)
-    }
-    if (marked <= REACHABLE_BLOCKS_MAX) reachable?.add(snapshot.manifest, notes.slice(0, marked * DIGEST_BYTES))
+    mine.add(mark(digest, 0))
+    const links = await manifestLinks(source, digest, damageContext, remembered, turn)
+    await follow(links, mine, 1)
 
-    /** Answers the packs that the block and all below it are in. */
-    async function walk({ codec, digest }: BlockId, depth: number): Promise<Iterable<number>> {
-      if (codec === CODEC_RAW) return [mark(digest, 0)]
-      const key = Buffer.from(digest.buffer, digest.byteOffset, DIGEST_BYTES).toString('latin1')
+    /** Marks what `links` name, and all below it, and adds the packs that it is in. */
+    async function follow(links: Uint8Array, packs: Set<number>, depth: number): Promise<void> {
+      for (let at = 0; at < links.length; at += LINK_BYTES) {
+        const kind = links[at]
+        if (kind === LINK.node) for (const packNumber of await walk(links, at + 1, depth)) packs.add(packNumber)
+        // A blob can be loaded without its segments block, so it need not exist.
+        else if (kind !== LINK.segments || source.find(links, at + 1) !== -1) packs.add(mark(links, at + 1))
+      }
+    }
+
+    /** Answers the packs that the node and all below it are in. */
+    async function walk(digests: Uint8Array, at: number, depth: number): Promise<Iterable<number>> {
+      const key = digestKey(digests, at)
       const known = below.get(key)
-      if (known !== undefined) {
-        // What is below it is not noted again, so this snapshot cannot be remembered by its blocks.
-        marked = Number.POSITIVE_INFINITY
-        return known
-      }
+      if (known !== undefined) return known
       if (depth > DAG_DEPTH_MAX) throw new BadBlock(`${damageContext.what} has a tree that is too deep`)
-      const found = new Set([mark(digest, 0)])
-      const node = decodeNode(await source.read(digest, damageContext), damageContext.what)
-      for (let i = 0; i < node.count; i++) {
-        const at = i * DIGEST_BYTES
-        if (node.codec === CODEC_RAW) found.add(mark(node.digests, at))
-        else {
-          const child = { codec: node.codec, digest: node.digests.subarray(at, at + DIGEST_BYTES) }
-          for (const packNumber of await walk(child, depth + 1)) found.add(packNumber)
-        }
-      }
+      const found = new Set([mark(digests, at)])
+      await turn()
+      const node = digests.subarray(at, at + LINK_BYTES - 1)
+      await follow(await nodeLinks(source, node, damageContext, remembered), found, depth + 1)
       below.set(key, Uint32Array.from(found))
       return found
     }
@@ -117,14 +100,7 @@ export async function markSnapshots(
       if (place === -1) throw new BadBlock(`${damageContext.what} needs a block that no pack has`)
       const packNumber = packNumberOf(place)
       marks[packNumber]![entryOf(place)] = 1
-      mine.add(packNumber)
-      if (noted === undefined) note(digests, at)
       return packNumber
-    }
-
-    function note(digests: Uint8Array, at: number): void {
-      if (marked < REACHABLE_BLOCKS_MAX) notes.set(digests.subarray(at, at + DIGEST_BYTES), marked * DIGEST_BYTES)
-      marked += 1
     }
   }
 }

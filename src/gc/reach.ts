@@ -8,14 +8,14 @@ import {
   packNumberOf,
   placeOf,
 } from '../blocks/block-source.ts'
-import { readManifest } from '../blocks/read-manifest.ts'
+import type { LinkCache } from '../blocks/link-cache.ts'
 import { isDamage } from '../errors.ts'
-import { createYielder } from '../event-loop.ts'
-import { type BlockId, CODEC_RAW, parseCid } from '../format/cid.ts'
-import { decodeNode } from '../format/dag.ts'
+import { createYielder, type Turn } from '../event-loop.ts'
+import { parseCid } from '../format/cid.ts'
 import type { Head, HeadSnapshot } from '../format/head.ts'
 import { DAG_DEPTH_MAX, DIGEST_BYTES, ENTRY_BYTES } from '../format/limits.ts'
 import { KIND, type PackIndex } from '../format/pack.ts'
+import { digestKey, LINK, LINK_BYTES, manifestLinks, nodeLinks } from './links.ts'
 
 /** What is known of one pack. */
 interface PackMarks {
@@ -50,7 +50,8 @@ export interface Reach {
   reset(): void
 }
 
-export function createReach(): Reach {
+/** @param links what walks through all kept snapshots of this store have read */
+export function createReach(links: LinkCache): Reach {
   const packs = new Map<string, PackMarks>()
   /** The packs of a node and of all below it, by digest as latin1. Equal sets are one object. */
   const nodes = new Map<string, Set<string>>()
@@ -82,6 +83,8 @@ export function createReach(): Reach {
     if (isGone || [...manifests.keys()].some((manifest) => !kept.has(manifest))) reset()
     // Packs in which nothing was needed. The others are gone only after a reset.
     for (const name of [...packs.keys()]) if (!there.has(name)) packs.delete(name)
+    const isWhole = manifests.size === 0
+    const remembered = links.walk()
     const turn = createYielder(signal, pause)
     for (const [packNumber, { name }] of source.packs.entries()) {
       if (packs.has(name)) continue
@@ -99,52 +102,47 @@ export function createReach(): Reach {
       signal.throwIfAborted()
       if (manifests.has(snapshot.manifest)) continue
       try {
-        manifests.set(snapshot.manifest, await walkSnapshot(snapshot, source, bad, turn))
+        manifests.set(snapshot.manifest, await walkSnapshot(snapshot, source, bad, remembered, turn))
       } catch (error) {
         if (!isDamage(error) && !(error instanceof BadBlock)) throw error
       }
     }
+    if (isWhole) remembered.metAll()
   }
 
   async function walkSnapshot(
     { manifest, sequence }: HeadSnapshot,
     source: BlockSource,
     bad: Bad,
-    turn: () => Promise<void> | undefined,
+    remembered: ReturnType<LinkCache['walk']>,
+    turn: Turn,
   ): Promise<Set<string>> {
     const what: DamageContext = { code: 'SNAPSHOT_DAMAGED', what: `snapshot ${sequence}`, details: { sequence } }
-    const mine = new Set<string>()
-    const { blobs } = await readManifest(
-      source,
-      parseCid(manifest).digest,
-      what,
-      (block) => void mine.add(mark(block, 0)),
-    )
-    for (const { root, segments } of blobs.values()) {
-      // A blob can be loaded without its segments block, so it need not exist.
-      if (segments !== undefined && source.find(segments, 0) !== -1) mine.add(mark(segments, 0))
-      for (const name of await walk(root, 1)) mine.add(name)
-      await turn()
-    }
+    const { digest } = parseCid(manifest)
+    const mine = new Set([mark(digest, 0)])
+    await follow(await manifestLinks(source, digest, what, remembered, turn), mine, 1)
     return setOf(mine)
 
+    /** Marks what the links name, and all below it, and adds the packs that it is in. */
+    async function follow(named: Uint8Array, found: Set<string>, depth: number): Promise<void> {
+      for (let at = 0; at < named.length; at += LINK_BYTES) {
+        const kind = named[at]
+        if (kind === LINK.node) for (const name of await walk(named, at + 1, depth)) found.add(name)
+        // A blob can be loaded without its segments block, so it need not exist.
+        else if (kind !== LINK.segments || source.find(named, at + 1) !== -1) found.add(mark(named, at + 1))
+      }
+    }
+
     /** Each node is walked once, however many snapshots have it. */
-    async function walk(block: BlockId, depth: number): Promise<Set<string>> {
-      if (block.codec === CODEC_RAW) return setOf(new Set([mark(block.digest, 0)]))
-      const key = Buffer.from(block.digest.buffer, block.digest.byteOffset, DIGEST_BYTES).toString('latin1')
+    async function walk(digests: Uint8Array, at: number, depth: number): Promise<Set<string>> {
+      const key = digestKey(digests, at)
       const known = nodes.get(key)
       if (known !== undefined) return known
       if (depth > DAG_DEPTH_MAX) throw new BadBlock(`${what.what} has a tree that is too deep`)
-      const found = new Set([mark(block.digest, 0)])
-      const node = decodeNode(await source.read(block.digest, what), what.what)
-      for (let i = 0; i < node.count; i++) {
-        if (node.codec === CODEC_RAW) found.add(mark(node.digests, i * DIGEST_BYTES))
-        else {
-          const digest = node.digests.subarray(i * DIGEST_BYTES, (i + 1) * DIGEST_BYTES)
-          for (const name of await walk({ codec: node.codec, digest }, depth + 1)) found.add(name)
-        }
-      }
+      const found = new Set([mark(digests, at)])
       await turn()
+      const node = digests.subarray(at, at + LINK_BYTES - 1)
+      await follow(await nodeLinks(source, node, what, remembered), found, depth + 1)
       const set = setOf(found)
       nodes.set(key, set)
       return set

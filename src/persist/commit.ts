@@ -339,7 +339,7 @@ async function mergeSmallPacks(
       signal,
       onProgress,
       onBadBlock: ctx.badBlocks.note,
-      reachable: ctx.reachable,
+      links: ctx.links,
     })
   } catch (error) {
     if (!isDamage(error) && !(error instanceof BadBlock)) throw error

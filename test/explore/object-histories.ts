@@ -14,8 +14,8 @@
 import { createBadBlocks } from '../../src/blocks/bad-blocks.ts'
 import { createCheckedBlobs } from '../../src/blocks/checked-blobs.ts'
 import { createCheckedBlocks } from '../../src/blocks/checked-blocks.ts'
+import { createLinkCache } from '../../src/blocks/link-cache.ts'
 import { createPackCache } from '../../src/blocks/pack-cache.ts'
-import { createReachableCache } from '../../src/blocks/reachable-cache.ts'
 import type { StoreContext } from '../../src/blocks/store-context.ts'
 import { clock } from '../../src/clock.ts'
 import { isHoldfastError } from '../../src/errors.ts'
@@ -364,7 +364,7 @@ function contextOver(storage: Storage): StoreContext {
     fs: nodeFileSystem,
     local,
     packCache: createPackCache(storage),
-    reachable: createReachableCache(),
+    links: createLinkCache(),
     warn: () => undefined,
     badBlocks: createBadBlocks(),
     checkedBlobs: createCheckedBlobs(),

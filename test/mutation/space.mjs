@@ -5,6 +5,13 @@
 /** @type {import('./durability.mjs').Mutation[]} */
 export const space = [
   {
+    file: 'src/store.ts',
+    find: '        housekeeping.interrupt()\n        return await inTurn',
+    replace: '        return await inTurn',
+    why: 'a process that awaits gc() behind housekeeping ends without a word',
+    tests: ['test/space/housekeeping.test.ts'],
+  },
+  {
     file: 'src/space/stats.ts',
     find: "weigh('files', (name) => !isImage(name))",
     replace: "weigh('files')",

@@ -228,6 +228,27 @@ describe('behind a persist', () => {
     expect(exitMs! - writtenMs!).toBeLessThan(900)
   })
 
+  test('a gc that is asked for does not wait for a timer that keeps no process alive', async () => {
+    const { sleep } = clock
+    onTestFinished(() => void Object.assign(clock, { sleep }))
+    let isResting = (): void => undefined
+    const resting = new Promise<void>((resolve) => {
+      isResting = resolve
+    })
+    // As in a process in which nothing else is alive: such a timer never fires, but a signal ends it.
+    clock.sleep = (ms, options) => {
+      if (options?.ref !== false) return sleep(ms, options)
+      isResting()
+      return new Promise((_, reject) => options.signal?.addEventListener('abort', () => reject(new Error('aborted'))))
+    }
+    await using store = memory(OPTIONS)
+    for (let n = 0; n < 5; n++) await persistBlob(store, n)
+    const working = housekeepingOf(store).now()
+    await resting
+    expect(await store.gc()).toMatchObject({ done: true })
+    await working
+  })
+
   test('a store that is closed begins nothing, and ends what was begun', async () => {
     const held = holdTimers()
     const path = join(makeScratch(), 'store')
