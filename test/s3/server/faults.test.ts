@@ -46,9 +46,8 @@ if (sdk !== undefined) {
     clients.push([
       `AWS's client, ${maxAttempts === 1 ? 'without tries of its own' : 'with its own tries'}`,
       ({ endpoint, prefix }) => {
-        const requestChecksumCalculation = 'WHEN_REQUIRED'
         const settings = { credentials: CREDENTIALS, region: 'us-east-1', forcePathStyle: true, maxAttempts }
-        return sdkClient(new S3({ ...settings, endpoint, requestChecksumCalculation }), BUCKET, prefix)
+        return sdkClient(new S3({ ...settings, endpoint }), BUCKET, prefix)
       },
       PART / 4,
     ])
