@@ -1,12 +1,14 @@
-// Bundles object-store.ts and runs it here.
+// Bundles object-store.ts, or object-generations.ts for `generations`, and runs it here.
 import { spawnSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
 
-const outfile = fileURLToPath(new URL('../test/dist/bench-object-store.mjs', import.meta.url))
-const entryPoints = [fileURLToPath(new URL('./object-store.ts', import.meta.url))]
+const [kind, ...rest] = process.argv.slice(2)
+const isGenerations = kind === 'generations'
+const name = isGenerations ? 'object-generations' : 'object-store'
+const outfile = fileURLToPath(new URL(`../test/dist/bench-${name}.mjs`, import.meta.url))
 await build({
-  entryPoints,
+  entryPoints: [fileURLToPath(new URL(`./${name}.ts`, import.meta.url))],
   outfile,
   bundle: true,
   packages: 'external',
@@ -14,4 +16,5 @@ await build({
   format: 'esm',
   logLevel: 'warning',
 })
-process.exitCode = spawnSync(process.execPath, [outfile, ...process.argv.slice(2)], { stdio: 'inherit' }).status ?? 1
+const args = isGenerations ? rest : process.argv.slice(2)
+process.exitCode = spawnSync(process.execPath, [outfile, ...args], { stdio: 'inherit' }).status ?? 1
