@@ -1,83 +1,87 @@
 // What the fields of HEAD.json may be, each by itself. What they say of each other is checked in `head.ts`.
 
+import { z } from 'zod'
 import { CODEC_DAG_CBOR, parseCid } from './cid.ts'
 import { isHex } from './hex.ts'
 import { COUNTER_MAX, DIGEST_BYTES, PACK_BYTES_MAX, PACK_ID_MAX, STORE_ID_BYTES, WRITES_KEPT } from './limits.ts'
 import { type IdRanges, isIdRanges } from './pack-ids.ts'
 import { revisionOfKey } from './pack-key.ts'
-import { listOf, matching, nullable, optional, record, text, type ValueOf, whole } from './shape.ts'
 import { isTime } from './time.ts'
 import { isWellFormed } from './value.ts'
 
-const count = whole(0)
-const counter = whole(0, COUNTER_MAX)
-const firstCounter = whole(1, COUNTER_MAX)
-const packId = whole(0, PACK_ID_MAX)
-const packName = text('must be a pack name', (name) => isHex(name, DIGEST_BYTES))
-const packBytes = whole(0, PACK_BYTES_MAX)
-const packKey = text('must be a revision and 32 hex digits', (key) => revisionOfKey(key) !== null)
+const count = z.int().min(0)
+const counter = count.max(COUNTER_MAX)
+const packId = count.max(PACK_ID_MAX)
+const packName = z.string().refine((text) => isHex(text, DIGEST_BYTES), 'must be a pack name')
+const packBytes = count.max(PACK_BYTES_MAX)
+const packKey = z.string().refine((key) => revisionOfKey(key) !== null, 'must be a revision and 32 hex digits')
+/**
+ * A list of which only the first wrong item is told. Zod's own lists make an issue of each: with 16 MiB of wrong items that takes
+ * minutes and gigabytes.
+ */
+function listOf<T>(what: string, isItem: (item: unknown) => item is T): z.ZodType<T[]> {
+  return z.custom<T[]>((value) => Array.isArray(value) && value.every(isItem), `must be a list of ${what}`)
+}
 const isDigest = (value: unknown): value is string => typeof value === 'string' && isHex(value, DIGEST_BYTES)
 const isTag = (value: unknown): value is string => typeof value === 'string' && isWellFormed(value)
 const isWriteId = (value: unknown): value is string => typeof value === 'string' && isHex(value, 8)
+const text = z.string().refine(isWellFormed, 'has a lone surrogate')
 
-const segmentName = text('must be a segment', (name) => /^\d{8,15}-[0-9a-f]{32}$/.test(name))
-const id = text('must be 32 hex digits', (hex) => isHex(hex, STORE_ID_BYTES))
-const ranges = listOf('must be ascending ranges', isRange, areAscending)
+const segmentName = z.string().refine((name) => /^\d{8,15}-[0-9a-f]{32}$/.test(name), 'must be a segment')
+const journalId = z.string().refine((hex) => isHex(hex, STORE_ID_BYTES), 'must be 32 hex digits')
+const ranges = z.array(z.tuple([count.min(1), count.min(1)])).refine(areRanges, 'must be ascending ranges')
+const coversShape = z.object({
+  journal: journalId,
+  sequence: count,
+  mark: z.object({ segment: segmentName, offset: count, first: count.min(1) }).nullable(),
+  skips: ranges,
+})
+const journalShape = z.object({
+  id: journalId,
+  first: segmentName,
+  tail: segmentName,
+  seen: z.object({ segment: segmentName, offset: count, sequence: count }).nullable(),
+  lost: z.object({ entries: ranges, segment: segmentName, offset: count }).optional(),
+})
 
 /** As it is in the file: `packs` has ranges. */
-export const snapshotShape = record({
-  sequence: firstCounter,
-  manifest: text('must be a manifest CID', isManifestCid),
-  time: text('must be a time', isTime),
-  message: optional(text('must be text without lone surrogates', isWellFormed)),
-  tags: listOf('must be a list of text, and ascend', isTag, isAscending),
-  abandoned: matching('must be true or false', (value): value is boolean => typeof value === 'boolean'),
+export const snapshotShape = z.object({
+  sequence: counter.min(1),
+  manifest: z.string().refine(isManifestCid, 'must be a manifest CID'),
+  time: z.string().refine(isTime, 'must be a time'),
+  message: text.optional(),
+  tags: listOf('text', isTag).refine(isAscending, 'must ascend'),
+  abandoned: z.boolean(),
   pack: packId,
-  packs: matching<IdRanges>('must be ids and ranges of ids, and ascend', isIdRanges),
+  packs: z.custom<IdRanges>(isIdRanges, 'must be ids and ranges of ids, and ascend'),
   size: count,
-  covers: optional(
-    record({
-      journal: id,
-      sequence: count,
-      mark: nullable(record({ segment: segmentName, offset: count, first: whole(1) })),
-      skips: ranges,
-    }),
-  ),
+  covers: coversShape.optional(),
 })
-export const packShape = record({
+export const packShape = z.object({
   id: packId,
   name: packName,
   bytes: packBytes,
   blocks: count,
-  live: nullable(count),
-  key: optional(packKey),
+  live: count.nullable(),
+  key: packKey.optional(),
 })
-export const retiredShape = record({ name: packName, bytes: packBytes, revision: counter, key: optional(packKey) })
-export const damagedShape = record({ pack: packName, digests: listOf('must be a list of digests', isDigest) })
+export const retiredShape = z.object({ name: packName, bytes: packBytes, revision: counter, key: packKey.optional() })
+export const damagedShape = z.object({
+  pack: packName,
+  digests: listOf('digests', isDigest),
+})
 
-export type FileSnapshot = ValueOf<typeof snapshotShape>
+export type FileSnapshot = z.infer<typeof snapshotShape>
 
 /** The fields that are not lists of entries. */
-export const single = record({
-  storeId: id,
+export const single = z.object({
+  storeId: z.string().refine((hex) => isHex(hex, STORE_ID_BYTES), 'must be 32 hex digits'),
   revision: counter,
   sequence: counter,
-  current: nullable(firstCounter),
-  writes: listOf(
-    `must be a list of at most ${WRITES_KEPT} ids of 16 hex digits`,
-    isWriteId,
-    (ids) => ids.length <= WRITES_KEPT,
-  ),
-  journal: optional(
-    record({
-      id,
-      first: segmentName,
-      tail: segmentName,
-      seen: nullable(record({ segment: segmentName, offset: count, sequence: count })),
-      lost: optional(record({ entries: ranges, segment: segmentName, offset: count })),
-    }),
-  ),
-  floor: optional(firstCounter),
+  current: counter.min(1).nullable(),
+  writes: listOf('ids of 16 hex digits', isWriteId).refine((ids) => ids.length <= WRITES_KEPT, 'must be at most 64'),
+  journal: journalShape.optional(),
+  floor: counter.min(1).optional(),
 })
 
 /** The lists of entries, each parsed entry by entry. */
@@ -91,11 +95,7 @@ function isManifestCid(cid: string): boolean {
   }
 }
 
-function isRange(value: unknown): value is [number, number] {
-  return Array.isArray(value) && value.length === 2 && value.every((end) => Number.isSafeInteger(end) && end >= 1)
-}
-
-function areAscending(ranges: readonly [number, number][]): boolean {
+function areRanges(ranges: readonly [number, number][]): boolean {
   return ranges.every(([first, last], i) => first <= last && (i === 0 || ranges[i - 1]![1] < first))
 }
 

@@ -6,11 +6,11 @@
 //    storeId     32 hex digits
 //    created     time
 
+import { z } from 'zod'
 import { HoldfastError } from '../errors.ts'
 import { isHex } from './hex.ts'
 import { openJson, parseJsonObject, sealJson } from './json-file.ts'
 import { FORMAT_VERSION, STORE_ID_BYTES } from './limits.ts'
-import { checkShape, record, text } from './shape.ts'
 import { isTime } from './time.ts'
 
 export interface StoreFile {
@@ -25,13 +25,13 @@ const FORMAT = 'holdfast-store'
 const FEATURES_NAMED = 16
 const FEATURE_LENGTH_NAMED = 80
 
-const shape = record({
-  storeId: text('must be 32 hex digits', (hex) => isHex(hex, STORE_ID_BYTES)),
-  created: text('must be a time', isTime),
+const shape = z.object({
+  storeId: z.string().refine((text) => isHex(text, STORE_ID_BYTES), 'must be 32 hex digits'),
+  created: z.string().refine(isTime, 'must be a time'),
 })
 
 export function encodeStoreFile(store: StoreFile): Uint8Array {
-  const { storeId, created } = shape(store)
+  const { storeId, created } = shape.parse(store)
   return sealJson({ format: FORMAT, version: FORMAT_VERSION, requires: [], storeId, created })
 }
 
@@ -51,9 +51,9 @@ export function parseStoreFile(bytes: Uint8Array, where: string): StoreFile {
   }
   if (opened.fields.format !== FORMAT) throw notAStore(where, opened.fields.format)
   assertSupported(opened.fields, FORMAT_VERSION, where, (reason) => damaged(where, reason))
-  const parsed = checkShape(shape, opened.fields)
-  if (!parsed.ok) throw damaged(where, parsed.reason)
-  return parsed.value
+  const parsed = shape.safeParse(opened.fields)
+  if (!parsed.success) throw damaged(where, z.prettifyError(parsed.error))
+  return parsed.data
 }
 
 /**

@@ -36,9 +36,10 @@ function loadedBy(program: string): string[] {
     .map((line) => line.slice('loaded '.length))
 }
 
-const isLazy = (path: string) => /node_modules\/(@bokuweb|zstddec|@napi-rs|fs-native-extensions)\/|\.node$/.test(path)
+const isLazy = (path: string) =>
+  /node_modules\/(zod|@bokuweb|zstddec|@napi-rs|fs-native-extensions)\/|\.node$/.test(path)
 
-test.each(entries)('importing $name loads few files, no compressor and no addon', ({ name }) => {
+test.each(entries)('importing $name loads few files, no schema library, no compressor and no addon', ({ name }) => {
   const loaded = loadedBy(`await import(${JSON.stringify(name)})`)
   const own = loaded.filter((path) => path.includes('/dist/') && !path.includes('node_modules'))
   expect(own.length).toBeGreaterThan(0)
@@ -47,11 +48,11 @@ test.each(entries)('importing $name loads few files, no compressor and no addon'
   expect(loaded.filter(isLazy)).toEqual([])
 })
 
-test('the addon that hashes is loaded when a store is used', () => {
+test('the schema library is loaded when a store is used', () => {
   const loaded = loadedBy(`
     const { memory } = await import('holdfast')
     await memory().persist({ blobs: { a: 'text '.repeat(100_000) } })`)
-  expect(loaded.filter(isLazy).join('\n')).toMatch(/node_modules\/@napi-rs\//)
+  expect(loaded.filter(isLazy).join('\n')).toMatch(/node_modules\/zod\//)
 })
 
 test('what all entries share is in the package once', () => {
