@@ -95,7 +95,7 @@ const REPAIR_CALL_OPTIONS: OptionTable<
 export interface Store {
   /** Where it is: a path, or `memory`. */
   readonly location: string
-  /** Makes a snapshot. When this resolves it survives power loss. */
+  /** Makes a snapshot. When this resolves it survives power loss. `dryRun` says what would be written and dropped. */
   persist(options: PersistOptions): Promise<PersistResult>
   /** The current snapshot, or the one asked for; null when nothing was ever persisted. */
   load<Names extends string = string, Metadata = Record<string, unknown>>(
@@ -285,6 +285,7 @@ export function createStore({ storage, fs, local, journal, storageAt }: Place, o
     persist: (request) =>
       runChecked('persist', request, PERSIST_OPTIONS, async () => {
         const result = await housekeeping.during(() => persist(ctx, request ?? {}, defaults))
+        if (request.dryRun === true) return result
         noteCommit(result)
         persistChannel.publish({ location: storage.location, ...result })
         return result

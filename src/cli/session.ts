@@ -33,7 +33,7 @@ export interface Session {
   /** A command on the same store, to be typed next. */
   commandLine(command: string): string
   /** Opens the store for reading. It takes no lock and writes nothing. @throws STORE_NOT_FOUND */
-  read(): Promise<Store>
+  read(options?: { init?: boolean }): Promise<Store>
   /** Opens the store for writing, with `init` also where there is none yet. @throws STORE_NOT_FOUND, OTHER_OWNER */
   write(options?: OpenOptions & { init?: boolean | undefined }): Promise<Store>
   /** Opens another store for writing; it is made if there is none. @throws OTHER_OWNER */
@@ -87,8 +87,8 @@ export function createSession({ verb, options, signal, onProgress, onWarning }: 
         throw usage(`${location()} is in a bucket, and ${what} is for stores in directories; ${next}`)
     },
     commandLine: (command) => commandLine(command, options.store ?? null),
-    async read() {
-      await assertStoreThere(location())
+    async read({ init = false } = {}) {
+      if (!init) await assertStoreThere(location())
       return await open({ readOnly: true })
     },
     async write({ init = false, ...openOptions } = {}) {

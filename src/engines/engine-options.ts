@@ -21,7 +21,7 @@ export interface Alongside {
 
 /** What `persistEngine` keeps beside the engine, and how it commits. */
 export interface PersistEngineOptions<Engine>
-  extends Omit<PersistOptions, 'blobs' | 'metadata' | 'watermark' | 'covers' | 'sameBlobs'> {
+  extends Omit<PersistOptions, 'blobs' | 'metadata' | 'watermark' | 'covers' | 'sameBlobs' | 'dryRun'> {
   /**
    * Sidecars, metadata and watermark to keep in the same snapshot. The function is called in the instant in which the engine is captured, so
    * that the two can never disagree; the object is for what does not change.

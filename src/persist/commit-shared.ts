@@ -29,7 +29,7 @@ import { noteSave } from '../history/own-saves.ts'
 import { assertExpected, assertWritable } from '../history/write-guards.ts'
 import type { OnProgress } from '../progress.ts'
 import type { WriteSession } from '../storage/port.ts'
-import { planKept, warnOfManyDropped } from './kept.ts'
+import { type KeptReasons, planKept, warnOfManyDropped } from './kept.ts'
 
 /** A snapshot that has its content, and neither a sequence nor pack ids yet. */
 interface Draft {
@@ -69,7 +69,7 @@ export async function commitShared(
   head: Head,
   blocks: Shared,
   draft: Draft,
-): Promise<{ sequence: number; dropped: number[]; writtenBytes: number }> {
+): Promise<{ sequence: number; dropped: number[]; reasons: KeptReasons; writtenBytes: number }> {
   const { writer, dedup } = blocks
   const { packs: written, last, seal } = await writer.finish()
   await seal()
@@ -81,6 +81,7 @@ export async function commitShared(
   let writtenBytes = writer.bytes
   let sequence = 0
   let dropped: number[] = []
+  let reasons: KeptReasons = []
   let before = head
   let save = { done: (): void => undefined }
   let record: RecordPack | null = null
@@ -95,6 +96,7 @@ export async function commitShared(
     const made = await makeHead(ctx, session, base, needs.packs(), needs.manifestIn(), compaction, draft)
     sequence = made.sequence
     dropped = made.dropped
+    reasons = made.reasons
     before = base
     record = made.record
     writtenBytes += record.pack.bytes
@@ -109,7 +111,7 @@ export async function commitShared(
   const newest = written.at(-1)
   if (newest !== undefined && last !== null) ctx.packCache.put(newest.name, last, newest.bytes)
   warnOfManyDropped(ctx, before, dropped, draft.policy)
-  return { sequence, dropped, writtenBytes: writtenBytes + needs.copiedBytes() }
+  return { sequence, dropped, reasons, writtenBytes: writtenBytes + needs.copiedBytes() }
 }
 
 interface RecordPack {
@@ -129,7 +131,7 @@ async function makeHead(
   manifestIn: string,
   compaction: Compaction | null,
   draft: Draft,
-): Promise<{ next: Head; sequence: number; dropped: number[]; record: RecordPack }> {
+): Promise<{ next: Head; sequence: number; dropped: number[]; reasons: KeptReasons; record: RecordPack }> {
   const ids = new Map(base.packs.map(({ id, name }) => [name, id]))
   const added: WrittenPack[] = []
   let nextId = 1 + base.packs.reduce((largest, { id }) => Math.max(largest, id), 0)
@@ -153,7 +155,7 @@ async function makeHead(
     size: draft.total,
   }
   const changed = compaction?.changed ?? new Set<number>()
-  const { kept, dropped } = planKept(base, snapshot, draft.policy)
+  const { kept, dropped, reasons } = planKept(base, snapshot, draft.policy)
   const older = (compaction?.snapshots ?? kept).map((old) =>
     changed.has(old.sequence) ? { ...old, packs: ascending([...old.packs, recordId]) } : old,
   )
@@ -173,7 +175,7 @@ async function makeHead(
     ...(compaction === null ? {} : { live: compaction.live }),
     damaged: ctx.badBlocks.noted,
   })
-  return { next, sequence, dropped, record }
+  return { next, sequence, dropped, reasons, record }
 }
 
 async function writeRecords(

@@ -23,12 +23,12 @@ import type { Policy } from '../history/keep.ts'
 import { mergeDamaged, nextHead } from '../history/next-head.ts'
 import { noteSave } from '../history/own-saves.ts'
 import type { OnProgress } from '../progress.ts'
-import type { WriteSession } from '../storage/port.ts'
+import type { PackSink, WriteSession } from '../storage/port.ts'
 import { commitShared } from './commit-shared.ts'
 import { coversOf, journalAfter } from './covers.ts'
 import { assertReusedIsGood, assertReusedIsReadable, scanDamagedPacks } from './damaged-packs.ts'
 import { type IngestTarget, isReadable } from './ingest.ts'
-import { planKept, warnOfManyDropped } from './kept.ts'
+import { type KeptReasons, planKept, warnOfManyDropped } from './kept.ts'
 import { openKnownPacks } from './known-packs.ts'
 import { makingRoom } from './make-room.ts'
 import { assertPacksPresent } from './packs-present.ts'
@@ -60,6 +60,7 @@ interface Committed {
   /** The current snapshot already had exactly this content: nothing was written. */
   unchanged: boolean
   dropped: number[]
+  kept: KeptReasons
   blobs: ReadonlyMap<string, BlobEntry>
   bytes: { total: number; written: number; reused: number; compacted: number }
 }
@@ -85,10 +86,10 @@ interface Content extends Ingested {
   total: number
 }
 
-/** Steps 3 to 6 of a persist. `seen` is the result of the clean-up before it. */
+/** Steps 3 to 6 of a persist. `seen` is the result of the clean-up before it. Without a session it is a dry run: nothing is written. */
 export async function commitSnapshot(
   ctx: StoreContext,
-  session: WriteSession,
+  session: WriteSession | null,
   head: Head,
   seen: Seen | null,
   request: CommitRequest,
@@ -110,9 +111,16 @@ export async function commitSnapshot(
   }
 }
 
+/** Of a dry run: packs are made as always, and go nowhere. */
+const NOWHERE: PackSink = {
+  write: async () => undefined,
+  commit: async () => undefined,
+  discard: async () => undefined,
+}
+
 function openBlocks(
   ctx: StoreContext,
-  session: WriteSession,
+  session: WriteSession | null,
   head: Head,
   source: BlockSource,
   packBytesMax: number,
@@ -123,7 +131,7 @@ function openBlocks(
     revision: head.revision + 1,
     firstPackId: head.packs.reduce((largest, { id }) => Math.max(largest, id), 0) + 1,
     packBytesMax,
-    createPack: async (revision) => makingRoom(ctx, await session.createPack(revision)),
+    createPack: async (revision) => (session === null ? NOWHERE : makingRoom(ctx, await session.createPack(revision))),
   })
   const ids = new Map(head.packs.map(({ id, name }) => [name, id]))
   const dedup = createDedupWriter({ source, ids, damaged: [damaged, ctx.badBlocks.noted], writer })
@@ -132,7 +140,7 @@ function openBlocks(
 
 async function commit(
   ctx: StoreContext,
-  session: WriteSession,
+  session: WriteSession | null,
   head: Head,
   seen: Seen | null,
   blocks: Blocks,
@@ -145,25 +153,27 @@ async function commit(
   await assertReusedIsReadable(ctx, blocks, request.signal)
   await assertReusedIsGood(ctx, head, blocks, request.signal)
   if (await isCurrent(current, content, blocks)) {
+    if (session === null) return unchanged(current!, content)
     return await acknowledge(ctx, session, head, current!, content, dedup, request.covers)
   }
 
   const sequence = head.sequence + 1
   const time = clock.now().toISOString()
-  const { kept, dropped } = planKept(head, { sequence, time }, request.policy)
+  const { kept, dropped, reasons } = planKept(head, { sequence, time }, request.policy)
   const compaction = await mergeSmallPacks(ctx, head, kept, blocks, request)
   await dedup.flush()
   await dedup.drain()
   request.signal.throwIfAborted()
 
-  if (!ctx.storage.supports.alone) {
+  if (session !== null && !ctx.storage.supports.alone) {
     const { blobs, metadata, manifest, encoded, total } = content
     const draft = { manifest, digest: encoded.digest, total, time, compaction }
     const made = await commitShared(ctx, session, head, blocks, { ...draft, ...request })
     ctx.lastPersisted = { manifest, blobs, metadata }
     const compacted = compaction?.movedBytes ?? 0
     const bytes = { total, written: made.writtenBytes - compacted, reused: dedup.reusedBytes, compacted }
-    return { sequence: made.sequence, manifest, unchanged: false, dropped: made.dropped, blobs, bytes }
+    const { sequence: given, dropped: gone, reasons: why } = made
+    return { sequence: given, manifest, unchanged: false, dropped: gone, kept: why, blobs, bytes }
   }
   const covers = coversOf(ctx, head, request.covers)
   // The records are in the last pack, so each snapshot that has one there needs it.
@@ -187,6 +197,11 @@ async function commit(
 
   request.onProgress?.({ phase: 'committing' })
   const { packs: written, last, seal } = await writer.finish()
+  const compacted = compaction?.movedBytes ?? 0
+  const bytes = { total: content.total, written: writer.bytes - compacted, reused: dedup.reusedBytes, compacted }
+  const { manifest, blobs } = content
+  const committed = { sequence, manifest, unchanged: false, dropped, kept: reasons, blobs, bytes }
+  if (session === null) return committed
   // The packs become durable while the new HEAD is written in `tmp/`. HEAD is renamed only after that.
   const stored = seal().then(() => request.checkStored?.(head, namesOf(written)))
   const ready = Promise.all([stored, assertPacksPresent(ctx, session, head.packs, dedup.needed())])
@@ -220,9 +235,7 @@ async function commit(
   ctx.lastPersisted = { manifest: content.manifest, blobs: content.blobs, metadata: content.metadata }
   await cleanUpAfter(ctx, session, seen)
   await released
-  const compacted = compaction?.movedBytes ?? 0
-  const bytes = { total: content.total, written: writer.bytes - compacted, reused: dedup.reusedBytes, compacted }
-  return { sequence, manifest: content.manifest, unchanged: false, dropped, blobs: content.blobs, bytes }
+  return committed
 }
 
 async function ingest(
@@ -258,24 +271,22 @@ async function isCurrent(
   return writer.bytes === 0
 }
 
+function unchanged({ sequence }: HeadSnapshot, { blobs, manifest, total }: Content): Committed {
+  const bytes = { total, written: 0, reused: total, compacted: 0 }
+  return { sequence, manifest, unchanged: true, dropped: [], kept: [], blobs, bytes }
+}
+
 async function acknowledge(
   ctx: StoreContext,
   session: WriteSession,
   head: Head,
   current: HeadSnapshot,
-  { blobs, manifest, total }: Content,
+  content: Content,
   dedup: DedupWriter,
   covers: number | undefined,
 ): Promise<Committed> {
   await assertPacksPresent(ctx, session, head.packs, dedup.needed())
-  const answer = {
-    sequence: current.sequence,
-    manifest,
-    unchanged: true,
-    dropped: [],
-    blobs,
-    bytes: { total, written: 0, reused: total, compacted: 0 },
-  }
+  const answer = unchanged(current, content)
   if (await raiseCovers(ctx, session, head, current, covers)) return answer
   // An uncertain commit is not acknowledged again: the same content gets a new revision.
   // Where another writer has moved HEAD meanwhile, the uncertain one can take effect no more.

@@ -5,17 +5,21 @@ import type { Head, HeadSnapshot } from '../format/head.ts'
 import { describePolicy, type Policy } from '../history/keep.ts'
 import { planRetention } from '../history/retention.ts'
 
-/** Which older snapshots are kept beside the new one, and the sequences of those that are dropped. */
+/** Which snapshots stay and why, newest first. `reasons`: `current`, `tag v1`, `last 2`, `daily 2026-11-20`, `undo`. */
+export type KeptReasons = readonly { sequence: number; reasons: readonly string[] }[]
+
+/** Which older snapshots are kept beside the new one, the sequences of those that are dropped, and why the others and the new one stay. */
 export function planKept(
   head: Head,
   { sequence, time }: Pick<HeadSnapshot, 'sequence' | 'time'>,
   policy: Policy,
-): { kept: HeadSnapshot[]; dropped: number[] } {
+): { kept: HeadSnapshot[]; dropped: number[]; reasons: KeptReasons } {
   const newest = { sequence, time, tags: [], abandoned: false }
   const plan = planRetention([newest, ...head.snapshots], sequence, policy)
   const dropped = plan.dropped.map((snapshot) => snapshot.sequence)
   const gone = new Set(dropped)
-  return { kept: head.snapshots.filter((snapshot) => !gone.has(snapshot.sequence)), dropped }
+  const reasons = plan.kept.map((each) => ({ sequence: each.snapshot.sequence, reasons: each.reasons }))
+  return { kept: head.snapshots.filter((snapshot) => !gone.has(snapshot.sequence)), dropped, reasons }
 }
 
 /** A store of at least this many snapshots that loses more than half of them at once has another policy than before. */

@@ -5,6 +5,7 @@ import type { Keep, Policy } from '../history/keep.ts'
 import type { Watermark } from '../load/watermark.ts'
 import type { OptionTable } from '../misuse.ts'
 import type { OnProgress } from '../progress.ts'
+import type { KeptReasons } from './kept.ts'
 import type { BlobInput } from './sources.ts'
 
 /** How a snapshot is committed, wherever its content comes from. */
@@ -46,6 +47,11 @@ export interface PersistOptions extends CommitOptions {
    * unread, unless they were cut otherwise, or a block of them is missing or known to be bad. What it answers is not checked.
    */
   sameBlobs?: ((current: { metadata: Record<string, unknown> }) => Iterable<string>) | undefined
+  /**
+   * Answers what would be done, and changes nothing: blobs are read, cut and compared with the store as a reader sees it now. Takes no lock, and
+   * does not look at `covers`.
+   */
+  dryRun?: boolean | undefined
 }
 
 export const COMMIT_OPTIONS: OptionTable<CommitOptions> = {
@@ -68,9 +74,10 @@ export const PERSIST_OPTIONS: OptionTable<PersistOptions> = {
   chunking: 'any',
   sourceVersion: 'function',
   sameBlobs: 'function',
+  dryRun: 'boolean',
 }
 
-/** What a persist made, and how much it wrote. */
+/** What a persist made, and how much it wrote; of a dry run, what it would make and write. */
 export interface PersistResult {
   sequence: number
   /** CID of the manifest: equal content under equal chunking has an equal one. */
@@ -79,6 +86,8 @@ export interface PersistResult {
   unchanged: boolean
   /** Sequences of the snapshots that `keep` dropped with this one, newest first. */
   dropped: readonly number[]
+  /** Why the others stay, the new one included. Empty when `unchanged`: then nothing is dropped. */
+  kept: KeptReasons
   bytes: {
     /** Of all blobs. */
     total: number

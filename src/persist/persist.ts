@@ -8,6 +8,7 @@ import type { BlobEntry } from '../format/blob-entry.ts'
 import { assertChunking } from '../format/chunking.ts'
 import { cidText } from '../format/cid.ts'
 import { prepareCompression } from '../format/compression.ts'
+import { emptyHead } from '../format/empty-head.ts'
 import { STORE_ID_BYTES } from '../format/limits.ts'
 import { assertManifestCanFit, encodeManifest } from '../format/manifest.ts'
 import { decodeValue, encodeValue, isWellFormed } from '../format/value.ts'
@@ -43,7 +44,8 @@ export async function persist(
   const rest = watermark === undefined ? { metadata } : { metadata, watermark }
   assertManifestCanFit(sources, rest)
   const { chunking, sourceVersion, sameBlobs, onProgress } = options
-  return await persistContent(ctx, 'persist', options, defaults, {
+  const run = options.dryRun === true ? dryRun : persistContent
+  return await run(ctx, 'persist', options, defaults, {
     async ingest(target, signal) {
       const request = { sources, chunking, compress, sourceVersion, sameBlobs, signal, onProgress }
       const blobs = await ingestBlobs(ctx, target, request)
@@ -103,6 +105,35 @@ export async function persistContent(
       return { ...committed, blobs: describeBlobs(blobs), durationMs: clock.monotonicMs() - startMs }
     },
   )
+}
+
+/**
+ * The same up to where a pack would become durable, as a reader, and without the lock: another persist meanwhile does not wait, and is not seen. Nothing
+ * is noted that a later persist would rely on.
+ */
+async function dryRun(
+  ctx: StoreContext,
+  where: string,
+  options: CommitOptions,
+  defaults: PersistDefaults,
+  source: ContentSource,
+): Promise<PersistResult> {
+  const startMs = clock.monotonicMs()
+  const stored = await ctx.storage.readHead()
+  if (stored !== null) assertWritable(ctx, stored)
+  assertExpected(ctx, stored?.head ?? null, options.expectedHead)
+  const head = stored?.head ?? emptyHead(randomBytes(STORE_ID_BYTES).toString('hex'))
+  const { blobs, ...committed } = await commitSnapshot(ctx, null, head, null, {
+    ...source,
+    message: options.message,
+    covers: undefined,
+    expectedHead: options.expectedHead,
+    policy: policyOf(where, options) ?? defaults.policy,
+    packBytesMax: defaults.packBytesMax,
+    signal: options.signal ?? new AbortController().signal,
+    onProgress: options.onProgress,
+  })
+  return { ...committed, blobs: describeBlobs(blobs), durationMs: clock.monotonicMs() - startMs }
 }
 
 function describeBlobs(blobs: ReadonlyMap<string, BlobEntry>): PersistResult['blobs'] {

@@ -1,11 +1,11 @@
 // `snapshots --max-age`, and the snapshots that can be written down.
 
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { openStore } from '../../src/index.ts'
 import { scratch } from '../support/scratch.ts'
-import { files } from '../support/tree.ts'
+import { files, tree } from '../support/tree.ts'
 import { done, holdfast } from './holdfast.ts'
 
 test('--max-age has an exit code of its own, and a document', async () => {
@@ -81,6 +81,35 @@ test('a save by hand drops nothing, and forget drops what it is told to', async 
   expect((await done(['forget', 'tag:v1', 'current~1', '-s', store, '--json'])).document.dropped).toEqual([4, 2])
   const saved = await done(['persist', 'a=-', '--keep-last', '1', '-s', store, '--json'], { input: '6' })
   expect(saved.document.dropped).toEqual([5])
+})
+
+test('a dry run of a save says what would be written and dropped, and makes nothing', async () => {
+  const path = join(scratch(), 'store')
+  const first = ['persist', '--init', 'a=-', '--dry-run', '-s', path]
+  expect((await done(first, { input: '1' })).stdout).toMatch(
+    /^Would save snapshot 1: 1 blob, 1 B; [\d.]+ KiB would be written\.\n/,
+  )
+  expect(existsSync(path)).toBe(false)
+  const mistyped = ['persist', 'a=-', '--dry-run', '-s', path, '--json']
+  expect(await holdfast(mistyped, { input: '1' })).toMatchObject({ exit: 15, failure: { code: 'STORE_NOT_FOUND' } })
+  for (const input of ['1', '2', '3']) await done(['persist', '--init', 'a=-', '-s', path], { input })
+  const before = tree(path)
+  const save = ['persist', 'a=-', '--keep-last', '2', '-s', path]
+  const { stdout } = await done([...save, '-n', '--quiet'], { input: '4' })
+  expect(stdout).toContain('\nWould drop 2 snapshots: 2, 1.\n')
+  expect(stdout).toMatch(/^ {3}4 {2}current, last 1$/m)
+  expect(stdout).toMatch(/^ {3}3 {2}last 2$/m)
+  const planned = await done([...save, '-n', '--json'], { input: '4' })
+  expect(tree(path)).toEqual(before)
+  const { document } = await done([...save, '--json'], { input: '4' })
+  const { durationMs } = document
+  expect(document).toEqual({ ...planned.document, dryRun: false, durationMs })
+  expect(document.kept).toEqual([
+    { sequence: 4, reasons: ['current', 'last 1'] },
+    { sequence: 3, reasons: ['last 2'] },
+  ])
+  const same = await done(['persist', 'a=-', '-n', '-s', path], { input: '4' })
+  expect(same.stdout).toBe('Nothing would be written: snapshot 4 has exactly this.\n')
 })
 
 test('gc gives back what was forgotten, and erases it when it is told to', async () => {

@@ -1077,8 +1077,8 @@ export const checks = [
   },
   {
     file: 'src/cli/session.ts',
-    find: 'if (!init) await assertStoreThere(location())',
-    replace: 'if (init) await assertStoreThere(location())',
+    find: 'async write({ init = false, ...openOptions } = {}) {\n      if (!init) await',
+    replace: 'async write({ init = false, ...openOptions } = {}) {\n      if (init) await',
     why: 'a mistyped path never becomes a store',
     tests: ['test/cli/round-trip.test.ts'],
   },

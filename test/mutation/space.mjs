@@ -6,6 +6,27 @@
 export const space = [
   {
     file: 'src/store.ts',
+    find: '        if (request.dryRun === true) return result\n',
+    replace: '',
+    why: 'a dry run is told to subscribers as a snapshot',
+    tests: ['test/persist/dry-run.test.ts'],
+  },
+  {
+    file: 'src/blocks/link-cache.ts',
+    find: 'bytes + size > bytesMax',
+    replace: 'false',
+    why: 'what is remembered of nodes has a limit',
+    tests: ['test/blocks/link-cache.test.ts'],
+  },
+  {
+    file: 'src/blocks/link-cache.ts',
+    find: 'if (metBy >= number) continue',
+    replace: '',
+    why: 'what the last walk met is remembered for the next one',
+    tests: ['test/blocks/link-cache.test.ts'],
+  },
+  {
+    file: 'src/store.ts',
     find: '        housekeeping.interrupt()\n        return await inTurn',
     replace: '        return await inTurn',
     why: 'a process that awaits gc() behind housekeeping ends without a word',

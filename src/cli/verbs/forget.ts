@@ -4,8 +4,9 @@ import type { Command } from 'commander'
 import type { ForgetWhich, Forgotten, Store } from '../../index.ts'
 import { usage } from '../failure.ts'
 import { addKeepOptions, type KeepOptions, keepOf } from '../keep-options.ts'
+import { keptLines } from '../kept-lines.ts'
 import { parseSnapshot } from '../notation.ts'
-import { type Line, type Screen, sizeText, table } from '../screen.ts'
+import { type Line, type Screen, sizeText } from '../screen.ts'
 import { EXPECTED_HEAD, expectedHead, findSnapshot } from '../session.ts'
 import type { Verb } from '../verb.ts'
 
@@ -63,15 +64,5 @@ function forgottenLines({ dropped, kept, freesBytes }: Forgotten, dryRun: boolea
       : `${dryRun ? 'Would drop' : 'Dropped'} ${dropped.length} of ${dropped.length + kept.length}: ${dropped.join(', ')}. Together they ${
           dryRun ? 'free' : 'freed'
         } ${frees}.`
-  return [
-    what,
-    ...table(
-      [
-        { title: 'KEPT', align: 'right', rank: 2 },
-        { title: 'BECAUSE', rank: 1 },
-      ],
-      kept.map(({ sequence, reasons }) => [String(sequence), reasons.join(', ')]),
-      screen,
-    ),
-  ]
+  return [what, ...keptLines(kept, screen)]
 }

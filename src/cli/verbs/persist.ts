@@ -5,8 +5,9 @@ import { type Command, Option } from 'commander'
 import type { BlobInput, Chunking, PersistOptions, PersistResult, Watermark } from '../../index.ts'
 import { Refusal, usage } from '../failure.ts'
 import { addKeepOptions, KEEP_ALL, type KeepOptions, keepOf } from '../keep-options.ts'
+import { keptLines } from '../kept-lines.ts'
 import { parseChunking, parseCount, parseSource } from '../notation.ts'
-import { sizeText } from '../screen.ts'
+import { type Line, type Screen, sizeText } from '../screen.ts'
 import { expectedHead } from '../session.ts'
 import type { Verb } from '../verb.ts'
 
@@ -19,6 +20,7 @@ interface Options extends KeepOptions {
   expectedHead?: string
   covers?: number
   allowEmpty?: boolean
+  dryRun?: boolean
 }
 
 export const persist: Verb = {
@@ -31,6 +33,7 @@ export const persist: Verb = {
     'persist --init index=./index.bin documents.json=./documents.json -s ./data/search',
     'pg_dump app | holdfast persist dump.sql=- -m nightly -s /var/backups/app',
     'persist site=./public -s ./data/site',
+    'persist site=./public --keep-last 10 --keep-daily 30 --dry-run -s ./data/site',
   ],
   options: (command: Command) =>
     addKeepOptions(command)
@@ -49,9 +52,12 @@ export const persist: Verb = {
           (text) => parseCount(text, 0),
         ),
       )
-      .option('--allow-empty', 'take standard input that is empty'),
+      .option('--allow-empty', 'take standard input that is empty')
+      .option('-n, --dry-run', 'say what would be written and dropped, and change nothing'),
   async run(session, args, options: Options) {
     const blobs = sourcesOf(args, options.allowEmpty === true)
+    const { dryRun = false, init = false } = options
+    const keep = keepOf(options)
     const request: PersistOptions = {
       blobs,
       message: options.message,
@@ -61,18 +67,24 @@ export const persist: Verb = {
           ? undefined
           : ((await fromDagJson('--watermark', options.watermark)) as Watermark),
       covers: options.covers,
-      keep: keepOf(options) ?? KEEP_ALL,
+      keep: keep ?? KEEP_ALL,
       chunking: await chunkingOf(options.chunking),
       signal: session.signal,
       onProgress: session.onProgress,
+      dryRun,
     }
-    const store = await session.write({ init: options.init })
-    if (options.covers !== undefined) await store.openJournal()
+    const store = dryRun ? await session.read({ init }) : await session.write({ init })
+    if (options.covers !== undefined && !dryRun) await store.openJournal()
     const result = await store.persist({ ...request, ...(await expectedHead(store, options.expectedHead)) })
     return {
-      document: { store: store.location, ...resultDocument(result) },
-      text: () => resultLines(result),
-      isNotice: true,
+      document: {
+        store: store.location,
+        dryRun,
+        ...resultDocument(result),
+        kept: keep === null ? undefined : result.kept,
+      },
+      text: (screen) => (dryRun ? dryRunLines(result, keep !== null, screen) : resultLines(result)),
+      isNotice: !dryRun,
     }
   },
 }
@@ -95,8 +107,30 @@ export function resultLines({ sequence, unchanged, dropped, bytes, blobs }: Pers
   const count = Object.keys(blobs).length
   const what = count === 1 ? '1 blob' : `${count} blobs`
   return [
-    `snapshot ${sequence}: ${what}, ${sizeText(bytes.total)}, of which ${sizeText(bytes.written)} were written`,
+    `snapshot ${sequence}: ${what}, ${sizeText(bytes.total)}; ${sizeText(bytes.written)} were written`,
     ...(dropped.length === 0 ? [] : [`dropped: ${dropped.join(', ')}`]),
+  ]
+}
+
+function dryRunLines(
+  { sequence, unchanged, dropped, kept, bytes, blobs }: PersistResult,
+  hasPolicy: boolean,
+  screen: Screen,
+): Line[] {
+  if (unchanged) return [`Nothing would be written: snapshot ${sequence} has exactly this.`]
+  const count = Object.keys(blobs).length
+  const what = count === 1 ? '1 blob' : `${count} blobs`
+  const isThere = bytes.reused === 0 ? '' : `, ${sizeText(bytes.reused)} are in the store`
+  const merged = bytes.compacted === 0 ? [] : [`Would also merge small packs: ${sizeText(bytes.compacted)}.`]
+  const goes =
+    dropped.length === 0
+      ? 'Would drop no snapshot.'
+      : `Would drop ${dropped.length === 1 ? '1 snapshot' : `${dropped.length} snapshots`}: ${dropped.join(', ')}.`
+  return [
+    `Would save snapshot ${sequence}: ${what}, ${sizeText(bytes.total)}; ${sizeText(bytes.written)} would be written${isThere}.`,
+    ...merged,
+    goes,
+    ...(hasPolicy ? keptLines(kept, screen) : []),
   ]
 }
 
