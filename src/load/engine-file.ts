@@ -5,7 +5,7 @@ import { digestsEqual } from '../format/blake3.ts'
 import { fileDigest, fileOfRecord } from '../format/engine-file.ts'
 import { parseRegions, type Region } from '../format/regions.ts'
 import { type FileBytes, type Home, writeInto } from '../local/saved-file.ts'
-import { digestSegments } from '../workers/segments.ts'
+import { createSegmentDigests, digestSegments } from '../workers/segments.ts'
 import type { SnapshotBlob } from './blob.ts'
 import { joinColumns } from './join-columns.ts'
 
@@ -55,25 +55,33 @@ export function bytesOfFile({
 
 /** Whether the bytes that `read` gives are those of the file. */
 export async function isFile(file: FileRecord, read: FileBytes['read'], signal?: AbortSignal): Promise<boolean> {
-  const segments = await digestSegments(file.size, read, signal)
+  return isRecorded(file, await digestSegments(file.size, read, signal))
+}
+
+function isRecorded(file: FileRecord, segments: Uint8Array | null): boolean {
   return segments !== null && digestsEqual(fileDigest(segments), 0, file.digest, 0)
 }
 
 /**
- * Puts the file together in `home`.
+ * Puts the file together in `home`. What is written is hashed on its way.
  *
  * @returns its path
  * @throws SNAPSHOT_DAMAGED when it is not the file that was recorded; what reading the blobs throws; NO_SPACE, IO_FAILED
  */
 export async function assembleFile(source: FileSource, home: Home): Promise<string> {
-  const { file, signal } = source
-  const made = await writeInto(home, fitting(source))
-  try {
-    if (made.size === file.size && (await isFile(file, made.read, signal))) return made.path
-  } finally {
-    await made.close()
-  }
+  const { file } = source
+  const digests = createSegmentDigests(file.size)
+  const made = await writeInto(home, noted(fitting(source), digests.add))
+  await made.close()
+  if (made.size === file.size && isRecorded(file, digests.finish())) return made.path
   throw disagree(source, 'their digest is another')
+}
+
+async function* noted(parts: AsyncIterable<Uint8Array>, note: (part: Uint8Array) => void): AsyncGenerator<Uint8Array> {
+  for await (const part of parts) {
+    note(part)
+    yield part
+  }
 }
 
 /** Blobs that do not fit together were never those of this file. */

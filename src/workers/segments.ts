@@ -95,6 +95,41 @@ async function digestHere(
   return true
 }
 
+/**
+ * The same of a file that is being made, of its parts in order: its bytes are hashed while they are in memory, on this thread.
+ *
+ * @returns null where the parts have another size in all
+ */
+export function createSegmentDigests(size: number): { add(part: Uint8Array): void; finish(): Uint8Array | null } {
+  const digests = new Uint8Array(segmentsOf(size) * DIGEST_BYTES)
+  const segment = new Uint8Array(Math.min(SEGMENT_BYTES, size))
+  let total = 0
+
+  function close(): void {
+    const n = Math.ceil(total / SEGMENT_BYTES) - 1
+    digests.set(blake3(segment.subarray(0, total - n * SEGMENT_BYTES)), n * DIGEST_BYTES)
+  }
+
+  return {
+    add(part) {
+      for (let at = 0; at < part.length; ) {
+        // What is more than the file should have is only counted.
+        const room = Math.min(SEGMENT_BYTES - (total % SEGMENT_BYTES), size - total)
+        if (room <= 0) {
+          total += part.length - at
+          return
+        }
+        const taken = part.subarray(at, at + room)
+        segment.set(taken, total % SEGMENT_BYTES)
+        at += taken.length
+        total += taken.length
+        if (total % SEGMENT_BYTES === 0 || total === size) close()
+      }
+    },
+    finish: () => (total === size ? digests : null),
+  }
+}
+
 interface Slot {
   slot: number
   n: number

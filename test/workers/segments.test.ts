@@ -1,0 +1,33 @@
+import { expect, test } from 'vitest'
+import { SEGMENT_BYTES } from '../../src/format/limits.ts'
+import { createSegmentDigests, digestSegments } from '../../src/workers/segments.ts'
+import { noise } from '../support/bytes.ts'
+
+function digestsOf(bytes: Uint8Array, size: number, partBytes: number): Uint8Array | null {
+  const digests = createSegmentDigests(size)
+  for (let at = 0; at < bytes.length; at += partBytes) digests.add(bytes.subarray(at, at + partBytes))
+  return digests.finish()
+}
+
+const sizes = [0, 1, SEGMENT_BYTES - 1, SEGMENT_BYTES, SEGMENT_BYTES + 1, 2 * SEGMENT_BYTES, 2 * SEGMENT_BYTES + 77_777]
+
+test.each(sizes)('a file of %i bytes that is made has the digests that it has when it is read', async (size) => {
+  const bytes = noise(size, size + 1)
+  const read = async (target: Uint8Array, position: number): Promise<number> => {
+    const part = bytes.subarray(position, position + target.length)
+    target.set(part)
+    return part.length
+  }
+  const expected = await digestSegments(size, read)
+  for (const partBytes of [Math.max(size, 1), SEGMENT_BYTES, 1_000_003]) {
+    expect(digestsOf(bytes, size, partBytes)).toEqual(expected)
+  }
+})
+
+test.each([1, SEGMENT_BYTES, SEGMENT_BYTES + 5])('parts of another size than %i bytes have no digests', (size) => {
+  const bytes = noise(size + 1, 3)
+  expect(digestsOf(bytes.subarray(0, size - 1), size, 1_000_003)).toBeNull()
+  expect(digestsOf(bytes, size, 1_000_003)).toBeNull()
+  expect(digestsOf(bytes, size, size + 1)).toBeNull()
+  expect(digestsOf(bytes.subarray(0, size), size, 1_000_003)).not.toBeNull()
+})
