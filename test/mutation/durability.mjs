@@ -333,7 +333,7 @@ export const durability = [
   {
     file: 'src/storage/directory/pack-sink.ts',
     find: 'await unlessUnsynced(publish(fs, temp, target, { directory }))',
-    replace: 'await unlessUnsynced(publish(fs, temp, target, { syncDirectory: false }))',
+    replace: 'await unlessUnsynced(publish(fs, temp, target, { directory: null }))',
     why: 'a pack that HEAD names is not there after a power loss',
   },
   {
