@@ -1,6 +1,6 @@
 // A small client for S3-compatible servers on Node's own HTTP: one attempt of each request, whole bodies, connections kept open.
 
-import { createHash } from 'node:crypto'
+import { createHash, webcrypto } from 'node:crypto'
 import * as http from 'node:http'
 import * as https from 'node:https'
 import { clock } from '../clock.ts'
@@ -28,6 +28,8 @@ interface Request {
   query?: (readonly [string, string])[]
   headers?: Record<string, string>
   body?: Uint8Array
+  /** The body is one of several parts of an object. */
+  isPart?: boolean
   /** For the body of an answer of exactly this length. */
   into?: Uint8Array | undefined
 }
@@ -38,6 +40,8 @@ interface Answer {
   body: Buffer
 }
 
+/** A millisecond or so of hashing. */
+const HASHED_HERE_BYTES_MAX = 256 * 1024
 /** Connections to one server that are kept open; more are opened when they are needed. */
 const SOCKETS_FREE_MAX = 32
 
@@ -56,13 +60,8 @@ export function httpClient(options: HttpClientOptions): ObjectClient {
     return `${base}/${(below + key).split('/').map(encodePart).join('/')}`
   }
 
-  async function send({ method, key, query = [], headers = {}, body, into }: Request): Promise<Answer> {
-    // TLS protects the body; without it, its hash is signed.
-    const payload = body === undefined ? sha256('') : isSecure ? 'UNSIGNED-PAYLOAD' : sha256(body)
-    const sums: Record<string, string> =
-      body === undefined
-        ? {}
-        : { 'content-length': String(body.length), 'content-md5': createHash('md5').update(body).digest('base64') }
+  async function send({ method, key, query = [], headers = {}, body, isPart = false, into }: Request): Promise<Answer> {
+    const { payload, sums } = await sumsOf(body, isPart)
     const path = pathOf(key)
     const signed = sign(
       { method, host, path, query, headers: { ...headers, ...sums }, payload },
@@ -211,7 +210,7 @@ export function httpClient(options: HttpClientOptions): ObjectClient {
         ['partNumber', String(number)],
         ['uploadId', upload],
       ]
-      const answer = await send({ method: 'PUT', key, query, body })
+      const answer = await send({ method: 'PUT', key, query, body, isPart: true })
       return { etag: unquoted(answer.headers.etag) ?? '' }
     },
     async completeUpload(key, upload, parts) {
@@ -243,6 +242,25 @@ export function httpClient(options: HttpClientOptions): ObjectClient {
       }))
     },
   }
+}
+
+/**
+ * What the server checks a body by: a signed SHA-256 of each. A large one is hashed in a thread, because the event loop would stand still for 40 ms and more. An
+ * object that is put whole has a sum of its own, too, which AWS wants where objects are locked.
+ */
+async function sumsOf(
+  body: Uint8Array | undefined,
+  isPart: boolean,
+): Promise<{ payload: string; sums: Record<string, string> }> {
+  if (body === undefined) return { payload: sha256(''), sums: {} }
+  const length = { 'content-length': String(body.length) }
+  if (body.length <= HASHED_HERE_BYTES_MAX) {
+    const md5 = createHash('md5').update(body).digest('base64')
+    return { payload: sha256(body), sums: { ...length, 'content-md5': md5 } }
+  }
+  const digest = Buffer.from(await webcrypto.subtle.digest('SHA-256', body))
+  const own = isPart ? {} : { 'x-amz-checksum-sha256': digest.toString('base64') }
+  return { payload: digest.toString('hex'), sums: { ...length, ...own } }
 }
 
 function unquoted(etag: string | undefined): string | null {

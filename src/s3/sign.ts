@@ -18,7 +18,7 @@ interface SignedRequest {
   query: readonly (readonly [string, string])[]
   /** Lower-case names. All are signed. */
   headers: Readonly<Record<string, string>>
-  /** SHA-256 of the body in hex, or `UNSIGNED-PAYLOAD`. */
+  /** SHA-256 of the body in hex. */
   payload: string
 }
 

@@ -9,6 +9,7 @@ import { JOURNAL_ID_BYTES, STORE_ID_BYTES } from '../format/limits.ts'
 import { commitUnknown } from '../fs/durable.ts'
 import { attempt, lstatOrNull } from '../fs/io.ts'
 import { moveAside } from '../fs/move-aside.ts'
+import { cleanUp } from '../gc/collect.ts'
 import { ROLLBACK_OPTIONS, type RollbackOptions, rollback } from '../history/history.ts'
 import { nextHead } from '../history/next-head.ts'
 import { JOURNAL_LOCK } from '../journal/lock.ts'
@@ -89,6 +90,7 @@ export async function openStoreJournal(
  */
 async function abandonJournal(ctx: StoreContext, { fs, root }: JournalFiles): Promise<void> {
   await ctx.storage.write({ waitMs: Number.POSITIVE_INFINITY }, async (session) => {
+    await cleanUp(ctx, session)
     const { head } = session.stored!
     if (head.journal !== undefined) await session.swapHead(nextHead(head, { journal: null }))
   })

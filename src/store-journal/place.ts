@@ -5,6 +5,7 @@ import type { StoreContext } from '../blocks/store-context.ts'
 import type { Head, HeadJournal, HeadMark } from '../format/head.ts'
 import { attempt } from '../fs/io.ts'
 import type { FileSystem } from '../fs/port.ts'
+import { cleanUp } from '../gc/collect.ts'
 import { nextHead } from '../history/next-head.ts'
 import { assertWritable } from '../history/write-guards.ts'
 import type { Durable, Mark } from '../journal/appender.ts'
@@ -38,11 +39,16 @@ export async function placeOf(ctx: StoreContext, { fs, root, lock }: JournalFile
   }
 }
 
-/** Under the writer lock, so that the HEAD that is read is durable. */
+/**
+ * Under the writer lock, so that the HEAD that is read is durable.
+ *
+ * @throws STORE_ROLLED_BACK before anything is appended that HEAD would then be swapped for
+ */
 async function readState(ctx: StoreContext): Promise<JournalState> {
-  return await ctx.storage.write({ waitMs: Number.POSITIVE_INFINITY }, async ({ stored, previous }) => {
-    assertWritable(ctx, stored!)
-    return stateOf(stored!.head, previous)
+  return await ctx.storage.write({ waitMs: Number.POSITIVE_INFINITY }, async (session) => {
+    assertWritable(ctx, session.stored!)
+    await cleanUp(ctx, session)
+    return stateOf(session.stored!.head, session.previous)
   })
 }
 
@@ -119,6 +125,8 @@ export function nameOf({ number, id }: SegmentName): string {
 /** Makes HEAD name a segment. The journal's own lock is held; the writer lock is taken after it, never before. */
 async function nameSegment(ctx: StoreContext, { journal, segment, durable }: NamedSegment): Promise<void> {
   await ctx.storage.write({ waitMs: Number.POSITIVE_INFINITY }, async (session) => {
+    // A swap over an old HEAD would hide that there are newer packs.
+    await cleanUp(ctx, session)
     const { head } = session.stored!
     const name = nameOf(segment)
     const seen = seenOf(durable) ?? head.journal?.seen ?? null

@@ -55,7 +55,7 @@ export function createUpload({ client, revision, done, partBytes = PART_BYTES }:
   /** A small pack takes as much memory as it has bytes, about. */
   function makeRoom(wanted: number): void {
     if (partFilled < part.length) return
-    const size = Math.min(partBytes, Math.max(partFilled + wanted, 2 * part.length))
+    const size = upload === null ? Math.min(partBytes, Math.max(partFilled + wanted, 2 * part.length)) : partBytes
     const larger = (size === partBytes ? free.pop() : undefined) ?? new Uint8Array(Buffer.allocUnsafeSlow(size).buffer)
     larger.set(part.subarray(0, partFilled))
     part = larger
