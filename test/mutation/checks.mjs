@@ -230,7 +230,7 @@ export const checks = [
   },
   {
     file: 'src/storage/directory/put-back.ts',
-    find: ' && stat.ctimeNs > previous.stat.ctimeNs',
+    find: ' && stat.ctimeNs >= previous.stat.ctimeNs',
     replace: '',
     why: 'a writer that died between its two renames does not look like somebody who put an old HEAD back',
     tests: ['test/recovery/put-back.test.ts'],

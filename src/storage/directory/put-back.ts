@@ -15,7 +15,8 @@ interface HeadFile {
  * Whether HEAD.json seems to be a copy of HEAD.prev.json.
  *
  * A writer that died between its two renames leaves equal files, too. But then they are two names of one file or, where
- * hard links are unsupported, HEAD.json is the older file. After `cp` HEAD.json is the newer file.
+ * hard links are unsupported, HEAD.json is the older file. After `cp` HEAD.json is the newer file, or as old by a coarse clock: then it is taken for a
+ * copy, because a question too many loses nothing.
  *
  * @param previous null: there is no HEAD.prev.json. Every write leaves one, except a repair without any HEAD, after
  *   which `writes` is small.
@@ -24,5 +25,5 @@ export function isPutBack(current: HeadFile, previous: HeadFile | null): boolean
   const { head, stat } = current
   if (previous === null) return head.revision > 0 && head.writes.length === Math.min(head.revision, WRITES_KEPT)
   const isCopy = previous.head.revision === head.revision && previous.head.storeId === head.storeId
-  return isCopy && !isSameFile(stat, previous.stat) && stat.ctimeNs > previous.stat.ctimeNs
+  return isCopy && !isSameFile(stat, previous.stat) && stat.ctimeNs >= previous.stat.ctimeNs
 }
