@@ -323,41 +323,47 @@ function leftoverLine({ field, keyword, term, slot }: List, ids: readonly Id[]):
 
 async function documentLines(turned: Turned, turn: Turn): Promise<Iterable<string>> {
   const sorted = await sortedLists(turned.lists, turn)
-  return linesOf(turned, await byDocument(sorted, turned, turned.documents, turn))
+  const texts = await listTexts(turned.lists, turn)
+  return linesOf(turned, texts, await byDocument(sorted, turned, turned.documents, turn))
+}
+
+/** What a cell says of each list: its term, and its slot unless that is 0. Once for all documents of the list. */
+async function listTexts(lists: readonly List[], turn: Turn): Promise<string[]> {
+  const texts: string[] = []
+  for (const { term, slot } of lists) {
+    texts.push(slot === 0 ? JSON.stringify(term) : `${JSON.stringify(term)},${slot}`)
+    if (texts.length % STEPS === 0) await turn()
+  }
+  return texts
 }
 
 function* linesOf(
   { register, lists, documents, stored, head }: Turned,
+  texts: readonly string[],
   { order, listOf }: { order: Uint32Array; listOf: Uint32Array },
 ): Generator<string> {
   let next = 0
   for (const [at, id] of register.entries()) {
-    const cells: List[][] = head.fields.map(() => [])
+    const cells: string[] = head.fields.map(() => '')
+    const keywords: (string | null)[] = head.fields.map(() => null)
     while (next < order.length && documents[order[next]!] === at) {
-      const list = lists[listOf[order[next++]!]!]!
-      cells[list.field]!.push(list)
+      const n = listOf[order[next++]!]!
+      const { field, keyword } = lists[n]!
+      let cell = cells[field]!
+      if (keyword !== keywords[field]) {
+        // Lists without a keyword come first.
+        cell += `${keywords[field] === null ? '' : ']'}${cell === '' ? '' : ','}${JSON.stringify(keyword)},[`
+        keywords[field] = keyword
+      } else if (cell !== '') cell += ','
+      cells[field] = cell + texts[n]!
     }
-    const texts = cells.map(cellText)
-    while (texts.at(-1) === 'null') texts.pop()
+    const closed = cells.map((cell, field) =>
+      cell === '' ? 'null' : `[${cell}${keywords[field] === null ? '' : ']'}]`,
+    )
+    while (closed.at(-1) === 'null') closed.pop()
     const document = stored.has(id) ? `,${JSON.stringify(stored.get(id))}` : ''
-    yield `[${JSON.stringify(id)},[${texts.join()}]${document}]`
+    yield `[${JSON.stringify(id)},[${closed.join()}]${document}]`
   }
-}
-
-function cellText(lists: List[]): string {
-  if (lists.length === 0) return 'null'
-  let text = ''
-  let keyword: string | null = null
-  for (const list of lists) {
-    if (list.keyword !== keyword) {
-      if (keyword !== null) text += ']'
-      keyword = list.keyword
-      text += `${text === '' ? '' : ','}${JSON.stringify(keyword)},[`
-    } else if (text !== '') text += ','
-    text += JSON.stringify(list.term)
-    if (list.slot !== 0) text += `,${list.slot}`
-  }
-  return `[${text}${keyword === null ? '' : ']'}]`
 }
 
 /** Positions of lists: those of a field together are in the order of keyword and term. */
