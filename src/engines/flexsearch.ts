@@ -425,7 +425,10 @@ async function restore(engine: FlexSearchLike, saved: SavedEngine, signal: Abort
   for await (const rows of decodeLines(saved.blob('lists').stream())) {
     for (const row of rows as ([number, string | null, string, number, Id[]] | [null, Id, unknown])[]) {
       if (row[0] === null) stored.push([row[1] as Id, row[2]])
-      else slotsOf(fields[row[0]]!, row[1] as string | null, row[2] as string)[row[3] as number] = row[4] as Id[]
+      else {
+        const [field, keyword, term, slot, ids] = row as [number, string | null, string, number, Id[]]
+        slotsOf(termsOf(fields[field]!, keyword), term)[slot] = ids
+      }
     }
   }
   // An engine without a register has nothing; and what is imported is the engine's own from then on.
@@ -444,13 +447,15 @@ async function restore(engine: FlexSearchLike, saved: SavedEngine, signal: Abort
 }
 
 function addItems(field: Field, keyword: string | null, items: Items, id: Id): void {
+  let terms: Terms | null = null
   for (let at = 0; at < items.length; at++) {
     const term = items[at] as string
     const next = items[at + 1]
     if (next !== undefined && typeof next !== 'string') at += 1
     if (typeof next === 'object') addItems(field, term, next, id)
     else {
-      const slots = slotsOf(field, keyword, term)
+      terms ??= termsOf(field, keyword)
+      const slots = slotsOf(terms, term)
       const slot = typeof next === 'number' ? next : 0
       const ids = slots[slot]
       if (ids === undefined || ids === null) slots[slot] = [id]
@@ -459,12 +464,16 @@ function addItems(field: Field, keyword: string | null, items: Items, id: Id): v
   }
 }
 
-function slotsOf(field: Field, keyword: string | null, term: string): Slots {
+function termsOf(field: Field, keyword: string | null): Terms {
   let terms = field.get(keyword)
   if (terms === undefined) {
     terms = new Map()
     field.set(keyword, terms)
   }
+  return terms
+}
+
+function slotsOf(terms: Terms, term: string): Slots {
   let slots = terms.get(term)
   if (slots === undefined) {
     slots = []
