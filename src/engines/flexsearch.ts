@@ -314,7 +314,16 @@ async function turnRound(parts: Part[], turn: Turn): Promise<Turned> {
   for (const [id, document] of stored) {
     if (!position.has(id)) leftovers.push(JSON.stringify([null, id, document]))
   }
-  return { head, register, lists, listStart, documents: new Uint32Array(documents), stored, leftovers }
+  return { head, register, lists, listStart, documents: await packed(documents, turn), stored, leftovers }
+}
+
+async function packed(numbers: readonly number[], turn: Turn): Promise<Uint32Array> {
+  const all = new Uint32Array(numbers.length)
+  for (let from = 0; from < numbers.length; from += 16 * STEPS) {
+    all.set(numbers.slice(from, from + 16 * STEPS), from)
+    await turn()
+  }
+  return all
 }
 
 function leftoverLine({ field, keyword, term, slot }: List, ids: readonly Id[]): string {
@@ -380,9 +389,12 @@ async function sortedLists(lists: readonly List[], turn: Turn): Promise<Uint32Ar
   const terms = [...byTerm.keys()]
   let steps = 0
   for (const position of await sortedPositions(terms, turn)) {
-    for (const n of byTerm.get(terms[position]!)!) byKeyword.get(lists[n]!.keyword ?? '')!.push(n)
-    steps += 1
-    if (steps % STEPS === 0) await turn()
+    const those = byTerm.get(terms[position]!)!
+    for (const n of those) byKeyword.get(lists[n]!.keyword ?? '')!.push(n)
+    steps += those.length
+    if (steps < STEPS) continue
+    steps = 0
+    await turn()
   }
   const keywords = [...byKeyword.keys()]
   const sorted = new Uint32Array(lists.length)

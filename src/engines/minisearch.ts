@@ -322,7 +322,10 @@ async function* documentParts(documents: Documents, postings: Postings, turn: Tu
   const { listTerm, listField } = postings
   // Lists by field, and those of a field by term: so each document's come in this order. The lists of a term are together.
   const firstOf = new Uint32Array(postings.terms.length + 1)
-  for (let list = listTerm.length - 1; list >= 0; list--) firstOf[listTerm[list]!] = list
+  for (let list = listTerm.length - 1; list >= 0; list--) {
+    firstOf[listTerm[list]!] = list
+    if (list % STEPS === 0) await turn()
+  }
   firstOf[postings.terms.length] = listTerm.length
   const byField = new Map<number, number[]>()
   let steps = 0
@@ -335,8 +338,14 @@ async function* documentParts(documents: Documents, postings: Postings, turn: Tu
     steps += 1
     if (steps % STEPS === 0) await turn()
   }
-  const fields = [...byField.keys()].sort((a, b) => a - b)
-  const lists = fields.flatMap((field) => byField.get(field)!)
+  const lists = new Uint32Array(listTerm.length)
+  let filled = 0
+  for (const field of [...byField.keys()].sort((a, b) => a - b)) {
+    const those = byField.get(field)!
+    lists.set(those, filled)
+    filled += those.length
+    await turn()
+  }
   const sorted = await byDocument(lists, postings, postings.documents, turn)
   const quoted = await jsonTexts(postings.terms, turn)
   yield* encodeLines(documentLines(documents, termsByDocument(postings, quoted, sorted)), turn)
