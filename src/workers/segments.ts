@@ -77,22 +77,40 @@ export async function digestSegments(size: number, read: ReadAt, signal?: AbortS
   }
 }
 
-/** In one piece of plain memory: what threads share is eight times as much, and making it costs more than all that they would save. */
+/**
+ * In plain memory, one segment being read while the one before is hashed: what threads share is four times as much, and making it costs more
+ * than all that they would save.
+ */
 async function digestHere(
   size: number,
   read: ReadAt,
   digests: Uint8Array,
   signal: AbortSignal | undefined,
 ): Promise<boolean> {
-  const memory = new Uint8Array(Math.min(SEGMENT_BYTES, size))
-  for (let n = 0; n * DIGEST_BYTES < digests.length; n++) {
-    signal?.throwIfAborted()
-    const bytes = memory.subarray(0, Math.min(SEGMENT_BYTES, size - n * SEGMENT_BYTES))
-    if ((await read(bytes, n * SEGMENT_BYTES)) !== bytes.length) return false
-    digests.set(blake3(bytes), n * DIGEST_BYTES)
-    await clock.nextTurn()
+  const memory = [0, 1].map(() => new Uint8Array(Math.min(SEGMENT_BYTES, size)))
+  const segment = (n: number): Uint8Array =>
+    memory[n % 2]!.subarray(0, Math.min(SEGMENT_BYTES, size - n * SEGMENT_BYTES))
+  const readNext = (n: number): Promise<number> => {
+    const reading = read(segment(n), n * SEGMENT_BYTES)
+    reading.catch(() => undefined)
+    return reading
   }
-  return true
+  const count = digests.length / DIGEST_BYTES
+  let ahead = count === 0 ? Promise.resolve(0) : readNext(0)
+  try {
+    for (let n = 0; n < count; n++) {
+      signal?.throwIfAborted()
+      const bytes = segment(n)
+      if ((await ahead) !== bytes.length) return false
+      if (n + 1 < count) ahead = readNext(n + 1)
+      digests.set(blake3(bytes), n * DIGEST_BYTES)
+      await clock.nextTurn()
+    }
+    return true
+  } finally {
+    // Its file may be closed now, and its memory be anybody's.
+    await ahead.catch(() => undefined)
+  }
 }
 
 /**

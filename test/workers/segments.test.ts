@@ -31,3 +31,29 @@ test.each([1, SEGMENT_BYTES, SEGMENT_BYTES + 5])('parts of another size than %i 
   expect(digestsOf(bytes, size, size + 1)).toBeNull()
   expect(digestsOf(bytes.subarray(0, size), size, 1_000_003)).not.toBeNull()
 })
+
+test('a file that is shorter has no digests, and no read is left when it fails', async () => {
+  const bytes = noise(2 * SEGMENT_BYTES, 4)
+  let reads = 0
+  const read = async (target: Uint8Array, position: number): Promise<number> => {
+    reads += 1
+    await new Promise((resolve) => setTimeout(resolve, position === 0 ? 0 : 20))
+    reads -= 1
+    const part = bytes.subarray(position, position + target.length)
+    target.set(part)
+    return part.length
+  }
+  expect(await digestSegments(bytes.length, read)).toHaveLength(64)
+  expect(await digestSegments(bytes.length + 1, read)).toBeNull()
+  const controller = new AbortController()
+  const stopped = digestSegments(
+    bytes.length,
+    async (target, position) => {
+      if (position > 0) controller.abort(new Error('stopped'))
+      return await read(target, position)
+    },
+    controller.signal,
+  )
+  await expect(stopped).rejects.toThrow('stopped')
+  expect(reads).toBe(0)
+})
