@@ -47,6 +47,7 @@ import { createHousekeeping } from './space/housekeeping.ts'
 import { createQuarantine, type Quarantine } from './space/quarantine.ts'
 import { STATS_OPTIONS, type Stats, type StatsOptions, stats } from './space/stats.ts'
 import type { Storage } from './storage/port.ts'
+import { sameStore } from './storage/same-store.ts'
 import { withJournalEnd, withJournalLocked } from './store-journal/guard.ts'
 import { aheadWarning, checkStoreJournal } from './store-journal/look.ts'
 import { openStoreJournal } from './store-journal/open.ts'
@@ -205,7 +206,7 @@ export function createStore({ storage, fs, local, journal, storageAt }: Place, o
     throw new TypeError(`compression must be 'auto', 'none' or 'zstd', got ${JSON.stringify(defaults.compression)}`)
   }
   const ctx: StoreContext = {
-    storage,
+    storage: sameStore(storage),
     fs,
     local,
     packCache: createPackCache(storage),

@@ -45,6 +45,8 @@ async function sortByDigit(order: Uint32Array, keys: Uint32Array, shift: number,
     next[((keys[order[n]!]! >>> shift) & 0xffff) + 1]! += 1
     if (n % (16 * STEPS) === 0) await turn()
   }
+  // All have the digit 0, as the upper one below 65,536 documents.
+  if (next[1] === order.length) return order
   for (let i = 0; i < DIGIT; i++) next[i + 1]! += next[i]!
   const sorted = new Uint32Array(order.length)
   for (let n = 0; n < order.length; n++) {

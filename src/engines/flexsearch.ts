@@ -323,41 +323,47 @@ function leftoverLine({ field, keyword, term, slot }: List, ids: readonly Id[]):
 
 async function documentLines(turned: Turned, turn: Turn): Promise<Iterable<string>> {
   const sorted = await sortedLists(turned.lists, turn)
-  return linesOf(turned, await byDocument(sorted, turned, turned.documents, turn))
+  const texts = await listTexts(turned.lists, turn)
+  return linesOf(turned, texts, await byDocument(sorted, turned, turned.documents, turn))
+}
+
+/** What a cell says of each list: its term, and its slot unless that is 0. Once for all documents of the list. */
+async function listTexts(lists: readonly List[], turn: Turn): Promise<string[]> {
+  const texts: string[] = []
+  for (const { term, slot } of lists) {
+    texts.push(slot === 0 ? JSON.stringify(term) : `${JSON.stringify(term)},${slot}`)
+    if (texts.length % STEPS === 0) await turn()
+  }
+  return texts
 }
 
 function* linesOf(
   { register, lists, documents, stored, head }: Turned,
+  texts: readonly string[],
   { order, listOf }: { order: Uint32Array; listOf: Uint32Array },
 ): Generator<string> {
   let next = 0
   for (const [at, id] of register.entries()) {
-    const cells: List[][] = head.fields.map(() => [])
+    const cells: string[] = head.fields.map(() => '')
+    const keywords: (string | null)[] = head.fields.map(() => null)
     while (next < order.length && documents[order[next]!] === at) {
-      const list = lists[listOf[order[next++]!]!]!
-      cells[list.field]!.push(list)
+      const n = listOf[order[next++]!]!
+      const { field, keyword } = lists[n]!
+      let cell = cells[field]!
+      if (keyword !== keywords[field]) {
+        // Lists without a keyword come first.
+        cell += `${keywords[field] === null ? '' : ']'}${cell === '' ? '' : ','}${JSON.stringify(keyword)},[`
+        keywords[field] = keyword
+      } else if (cell !== '') cell += ','
+      cells[field] = cell + texts[n]!
     }
-    const texts = cells.map(cellText)
-    while (texts.at(-1) === 'null') texts.pop()
+    const closed = cells.map((cell, field) =>
+      cell === '' ? 'null' : `[${cell}${keywords[field] === null ? '' : ']'}]`,
+    )
+    while (closed.at(-1) === 'null') closed.pop()
     const document = stored.has(id) ? `,${JSON.stringify(stored.get(id))}` : ''
-    yield `[${JSON.stringify(id)},[${texts.join()}]${document}]`
+    yield `[${JSON.stringify(id)},[${closed.join()}]${document}]`
   }
-}
-
-function cellText(lists: List[]): string {
-  if (lists.length === 0) return 'null'
-  let text = ''
-  let keyword: string | null = null
-  for (const list of lists) {
-    if (list.keyword !== keyword) {
-      if (keyword !== null) text += ']'
-      keyword = list.keyword
-      text += `${text === '' ? '' : ','}${JSON.stringify(keyword)},[`
-    } else if (text !== '') text += ','
-    text += JSON.stringify(list.term)
-    if (list.slot !== 0) text += `,${list.slot}`
-  }
-  return `[${text}${keyword === null ? '' : ']'}]`
 }
 
 /** Positions of lists: those of a field together are in the order of keyword and term. */
@@ -419,7 +425,10 @@ async function restore(engine: FlexSearchLike, saved: SavedEngine, signal: Abort
   for await (const rows of decodeLines(saved.blob('lists').stream())) {
     for (const row of rows as ([number, string | null, string, number, Id[]] | [null, Id, unknown])[]) {
       if (row[0] === null) stored.push([row[1] as Id, row[2]])
-      else slotsOf(fields[row[0]]!, row[1] as string | null, row[2] as string)[row[3] as number] = row[4] as Id[]
+      else {
+        const [field, keyword, term, slot, ids] = row as [number, string | null, string, number, Id[]]
+        slotsOf(termsOf(fields[field]!, keyword), term)[slot] = ids
+      }
     }
   }
   // An engine without a register has nothing; and what is imported is the engine's own from then on.
@@ -438,13 +447,15 @@ async function restore(engine: FlexSearchLike, saved: SavedEngine, signal: Abort
 }
 
 function addItems(field: Field, keyword: string | null, items: Items, id: Id): void {
+  let terms: Terms | null = null
   for (let at = 0; at < items.length; at++) {
     const term = items[at] as string
     const next = items[at + 1]
     if (next !== undefined && typeof next !== 'string') at += 1
     if (typeof next === 'object') addItems(field, term, next, id)
     else {
-      const slots = slotsOf(field, keyword, term)
+      terms ??= termsOf(field, keyword)
+      const slots = slotsOf(terms, term)
       const slot = typeof next === 'number' ? next : 0
       const ids = slots[slot]
       if (ids === undefined || ids === null) slots[slot] = [id]
@@ -453,12 +464,16 @@ function addItems(field: Field, keyword: string | null, items: Items, id: Id): v
   }
 }
 
-function slotsOf(field: Field, keyword: string | null, term: string): Slots {
+function termsOf(field: Field, keyword: string | null): Terms {
   let terms = field.get(keyword)
   if (terms === undefined) {
     terms = new Map()
     field.set(keyword, terms)
   }
+  return terms
+}
+
+function slotsOf(terms: Terms, term: string): Slots {
   let slots = terms.get(term)
   if (slots === undefined) {
     slots = []

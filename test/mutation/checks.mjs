@@ -5,6 +5,13 @@
 /** @type {import('./durability.mjs').Mutation[]} */
 export const checks = [
   {
+    file: 'src/storage/same-store.ts',
+    find: 'if (options.repair !== true) assertSame(session.stored)',
+    replace: '',
+    why: 'a store object commits into another store that was put in the place of its own',
+    tests: ['test/storage/another-store.test.ts'],
+  },
+  {
     file: 'src/recovery/base-head.ts',
     find: 'return both(b) - both(a) || filesB - filesA',
     replace: 'return filesB - filesA',

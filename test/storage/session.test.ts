@@ -233,13 +233,14 @@ describe('a store that is open while its directory', () => {
     }
   })
 
-  test('is replaced by another store, goes on with that one', async () => {
+  test('is replaced by another store, writes nothing into that one', async () => {
     const [path, other] = [await storeOfTwo(), await storeOfTwo()]
     await using store = storeOn(nodeFileSystem, path)
     await store.persist({ blobs: { text: 'three' } })
     renameSync(path, `${path}.away`)
     renameSync(other, path)
-    expect(await store.persist({ blobs: { text: 'two' } })).toMatchObject({ sequence: 2, unchanged: true })
+    await rejects(store.persist({ blobs: { text: 'four' } }), 'HEAD_CONFLICT')
+    expect(await textIn(path)).toBe('two')
     expect(await textIn(`${path}.away`)).toBe('three')
   })
 
