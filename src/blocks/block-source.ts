@@ -87,7 +87,7 @@ export interface BlockSourceOptions {
 const SEARCHES_WORTH_A_BLOCK = 4
 
 /** Takes a few milliseconds. */
-const TABULATED_AT_ONCE = 16_384
+const TABULATED_AT_ONCE = 4096
 
 /** Opens a pack when its index is needed. */
 export type PackOpener = () => Promise<OpenPack>

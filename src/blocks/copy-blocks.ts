@@ -102,10 +102,23 @@ const WINDOW_BYTES = 8 * 1024 * 1024
 const GAP_BYTES = 64 * 1024
 
 /**
+ * Memory for windows, used again and again: new memory of some MiB for each window made V8 collect garbage every few windows, for up to 0.1 s at a
+ * time on a busy machine.
+ */
+export interface WindowMemory {
+  bytes: Uint8Array
+}
+
+export function createWindowMemory(): WindowMemory {
+  return { bytes: new Uint8Array(0) }
+}
+
+/**
  * Appends blocks of a pack to the pack being written, in the order of `entries`. Each block is verified first. Ends early, between windows, when
  * `isEnough` says so. Answers how many entries were copied, and how many stored bytes.
  *
  * @param moved records which pack has each block now
+ * @param options.memory one copy at a time uses it
  * @throws BadBlock when a block is not what was written; blocks before it may have been appended
  */
 export async function copyInOrder(
@@ -118,6 +131,7 @@ export async function copyInOrder(
     isEnough: (copiedBytes: number) => boolean
     onBadBlock: (pack: string, digest: Uint8Array) => void
     turn: () => Promise<void> | undefined
+    memory: WindowMemory
   },
 ): Promise<{ entries: number; bytes: number }> {
   let done = 0
@@ -125,7 +139,7 @@ export async function copyInOrder(
   while (done < entries.length && (done === 0 || !options.isEnough(copiedBytes))) {
     options.signal.throwIfAborted()
     const window = windowFrom(index, entries, done)
-    const blocks = await readWindow(file, index, window)
+    const blocks = await readWindow(file, index, window, options.memory)
     for (const entry of window) {
       const stored = blocks.get(entry)!
       const digest = index.digest(entry)
@@ -141,6 +155,7 @@ export async function copyInOrder(
       await options.turn()
     }
     done += window.length
+    // From here on nobody has views of the memory.
     await writer.flush()
     await writer.rollOver()
   }
@@ -158,29 +173,35 @@ function windowFrom(index: PackIndex, entries: readonly number[], from: number):
   return entries.slice(from, to)
 }
 
-/** Reads in the order of the file, neighbours together. */
+/** Reads in the order of the file, neighbours together. What it answers are views of `memory`. */
 async function readWindow(
   file: OpenPack,
   index: PackIndex,
   window: readonly number[],
+  memory: WindowMemory,
 ): Promise<Map<number, Uint8Array>> {
   const blocks = new Map<number, Uint8Array>()
   const byOffset = [...window].sort((a, b) => index.offset(a) - index.offset(b))
-  for (let first = 0; first < byOffset.length; ) {
-    const start = index.offset(byOffset[first]!)
-    let last = first
-    let end = start
-    while (last < byOffset.length && (last === first || index.offset(byOffset[last]!) - end <= GAP_BYTES)) {
-      end = index.offset(byOffset[last]!) + index.storedLength(byOffset[last]!)
-      last += 1
-    }
-    const bytes = Buffer.allocUnsafeSlow(end - start)
+  const runs: { entries: number[]; start: number; end: number }[] = []
+  for (const entry of byOffset) {
+    const [start, end] = [index.offset(entry), index.offset(entry) + index.storedLength(entry)]
+    const run = runs.at(-1)
+    if (run !== undefined && start - run.end <= GAP_BYTES) {
+      run.entries.push(entry)
+      run.end = end
+    } else runs.push({ entries: [entry], start, end })
+  }
+  const needed = runs.reduce((sum, { start, end }) => sum + end - start, 0)
+  if (memory.bytes.length < needed) memory.bytes = new Uint8Array(Math.max(needed, 2 * WINDOW_BYTES))
+  let at = 0
+  for (const { entries, start, end } of runs) {
+    const bytes = memory.bytes.subarray(at, at + end - start)
+    at += bytes.length
     await file.file.read(bytes, start)
-    for (const entry of byOffset.slice(first, last)) {
-      const at = index.offset(entry) - start
-      blocks.set(entry, bytes.subarray(at, at + index.storedLength(entry)))
+    for (const entry of entries) {
+      const from = index.offset(entry) - start
+      blocks.set(entry, bytes.subarray(from, from + index.storedLength(entry)))
     }
-    first = last
   }
   return blocks
 }

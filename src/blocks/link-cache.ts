@@ -16,7 +16,7 @@ export interface LinkCache {
 
 /** Enough for the nodes of half a million chunks. */
 const LINKS_BYTES_MAX = 16 * 1024 * 1024
-/** What an entry takes beside its links: its key, its place in the map, and the view. Measured in Node 20: 300 to 350 bytes. */
+/** An estimate of what an entry takes beside its links: its key, its place in the map, and the typed array with its buffer. */
 const ENTRY_OVERHEAD_BYTES = 350
 
 export function createLinkCache(bytesMax = LINKS_BYTES_MAX): LinkCache {

@@ -135,7 +135,8 @@ export function createPackWriter(options: PackWriterOptions): PackWriter {
     const bytes = end - pendingStart
     pendingStart = end
     if (gatheredBytes + bytes <= GATHERED_BYTES) {
-      gathered.push(...views.map((view) => view.slice()))
+      // Not `slice`, which of a Buffer gives a view.
+      gathered.push(...views.map((view) => new Uint8Array(view)))
       gatheredBytes += bytes
       return
     }

@@ -49,6 +49,8 @@ interface Column {
   align?: 'right'
   /** On a narrow screen the columns with the lowest rank go first. */
   rank: number
+  /** Of the last column so much is shown at least, as long as others can go; default 12. Paths that begin alike must stay apart. */
+  least?: number
 }
 
 /** A table with a heading. The last column that is left is cut where the screen ends. */
@@ -65,7 +67,7 @@ export function table(
     const cut = total() - screen.columns
     const last = kept.at(-1)!
     // Cutting the end of a long text says more than leaving it out.
-    if (columns[last]!.align === undefined && widths[last]! - cut >= CUT_MIN) break
+    if (columns[last]!.align === undefined && widths[last]! - cut >= (columns[last]!.least ?? CUT_MIN)) break
     kept.splice(kept.indexOf(kept.reduce((a, b) => (columns[b]!.rank < columns[a]!.rank ? b : a))), 1)
   }
   const room = screen.columns === null ? null : screen.columns - (total() - widths[kept.at(-1)!]!)

@@ -10,7 +10,7 @@ import {
 } from '../blocks/block-source.ts'
 import type { LinkCache } from '../blocks/link-cache.ts'
 import { isDamage } from '../errors.ts'
-import { createYielder, type Turn } from '../event-loop.ts'
+import { createYielder, STEPS, type Turn } from '../event-loop.ts'
 import { parseCid } from '../format/cid.ts'
 import type { Head, HeadSnapshot } from '../format/head.ts'
 import { DAG_DEPTH_MAX, DIGEST_BYTES, ENTRY_BYTES } from '../format/limits.ts'
@@ -45,7 +45,12 @@ export interface Reach {
    * Notes that blocks of `from` were copied into new packs, in which everything is needed. `all`: none is left in `from`. Otherwise those that are
    * in the new packs are not needed in `from` any more.
    */
-  moved(from: string, index: PackIndex, into: readonly { name: string; index: PackIndex }[], all: boolean): void
+  moved(
+    from: string,
+    index: PackIndex,
+    into: readonly { name: string; index: PackIndex }[],
+    all: boolean,
+  ): Promise<void>
   /** Forgets everything. */
   reset(): void
 }
@@ -169,13 +174,15 @@ export function createReach(links: LinkCache): Reach {
     reset,
     pack: (name) => packs.get(name),
     packsOf: (manifest) => manifests.get(manifest),
-    moved(from, index, into, all) {
+    async moved(from, index, into, all) {
       const old = packs.get(from)!
+      const turn = createYielder()
       for (const { name, index: copy } of into) {
         if (packs.has(name)) continue
         packs.set(name, { order: new Uint32Array(copy.blocks), liveBytes: 0, recordBytes: sumOfRecords(copy) })
       }
       for (let entry = 0; entry < index.blocks; entry++) {
+        if (entry % STEPS === 0) await turn()
         if (old.order[entry] === 0) continue
         for (const { name, index: copy } of into) {
           const at = copy.find(index.digest(entry), 0)

@@ -100,7 +100,10 @@ async function goodBlocks(pack: OpenPack, options: SalvageOptions): Promise<{ in
     const indexOffset = pack.file.bytes - FOOTER_BYTES - FANOUT_BYTES - index.blocks * ENTRY_BYTES
     const intactIndex = await onlyGood(pack.file, { index, indexOffset }, options)
     const bad = index.blocks - intactIndex.blocks
-    return { intactIndex, why: bad === 0 ? '' : `${bad} of its ${index.blocks} blocks are damaged` }
+    return {
+      intactIndex,
+      why: bad === 0 ? '' : `${bad} of its ${index.blocks} blocks ${bad === 1 ? 'is' : 'are'} damaged`,
+    }
   } catch (error) {
     if (!isLost(error, options)) throw error
     return { intactIndex: await salvage(pack.file, options), why: (error as Error).message }

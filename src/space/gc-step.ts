@@ -5,7 +5,7 @@
 
 import { BadBlock, type BlockSource, entryOf, packNumberOf } from '../blocks/block-source.ts'
 import { appendCommitRecord } from '../blocks/commit-record.ts'
-import { assertCopyIsWhole, copyInOrder } from '../blocks/copy-blocks.ts'
+import { assertCopyIsWhole, copyInOrder, type WindowMemory } from '../blocks/copy-blocks.ts'
 import { createDigestMap, type DigestMap } from '../blocks/digest-map.ts'
 import type { OpenPack } from '../blocks/pack-cache.ts'
 import { createPackWriter, type PackWriter, type WrittenPack } from '../blocks/pack-writer.ts'
@@ -42,6 +42,8 @@ interface StepOptions {
   packBytesMax: number
   /** In shorter steps. */
   automatic: boolean
+  /** Of all steps of a collection. */
+  memory: WindowMemory
   signal: AbortSignal
   onMoved: (bytes: number) => void
 }
@@ -100,7 +102,7 @@ async function take(
   ctx: StoreContext,
   head: Head,
   writer: PackWriter,
-  { source, reach, actions, automatic, signal, onMoved }: StepOptions,
+  { source, reach, actions, automatic, memory, signal, onMoved }: StepOptions,
   progress: { pack: string },
 ): Promise<TakenAll> {
   const stepBytes = automatic ? AUTOMATIC_STEP_BYTES : STEP_BYTES
@@ -125,6 +127,7 @@ async function take(
       isEnough,
       onBadBlock: ctx.badBlocks.note,
       turn,
+      memory,
     })
     movedBytes += copied.bytes
     onMoved(copied.bytes)
@@ -259,7 +262,9 @@ async function noteMoved(
       opened.push(pack)
       into.push({ name, index: await pack.index() })
     }
-    for (const { action, packNumber, all } of taken) reach.moved(action.pack, source.indexes[packNumber]!, into, all)
+    for (const { action, packNumber, all } of taken) {
+      await reach.moved(action.pack, source.indexes[packNumber]!, into, all)
+    }
   } catch {
     reach.reset()
   } finally {

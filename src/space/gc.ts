@@ -5,6 +5,7 @@
 // may have reused a block that was garbage when it was looked for.
 
 import type { BlockSource } from '../blocks/block-source.ts'
+import { createWindowMemory } from '../blocks/copy-blocks.ts'
 import { readManifest } from '../blocks/read-manifest.ts'
 import type { StoreContext } from '../blocks/store-context.ts'
 import { clock } from '../clock.ts'
@@ -224,6 +225,7 @@ async function run(
   /** As they were when they were begun, by pack: of a large pack one step moves only a part. */
   const begun = new Map<string, PackAction>()
   let movedBytes = 0
+  const memory = createWindowMemory()
   /** Packs that stay as they are in this call, because damage was met in them. */
   const damaged = new Set<string>()
 
@@ -273,6 +275,7 @@ async function run(
       actions,
       packBytesMax: settings.packBytesMax,
       automatic,
+      memory,
       signal,
       onMoved(bytes) {
         movedBytes += bytes

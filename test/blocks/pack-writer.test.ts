@@ -6,6 +6,7 @@ import { expect, test } from 'vitest'
 import { createPackWriter } from '../../src/blocks/pack-writer.ts'
 import { blake3 } from '../../src/format/blake3.ts'
 import { CODEC_RAW } from '../../src/format/cid.ts'
+import { HEADER_BYTES } from '../../src/format/limits.ts'
 import { KIND } from '../../src/format/pack.ts'
 import { nodeFileSystem } from '../../src/fs/node.ts'
 import type { FileSystem } from '../../src/fs/port.ts'
@@ -55,4 +56,30 @@ test('what is discarded while its pack becomes durable is gone when that is said
     await durable
   })
   expect(readdirSync(join(path, 'tmp'))).toEqual([])
+})
+
+test('memory of a caller may be used again once a flush has resolved, that of a Buffer too', async () => {
+  const storage = directoryStorage({ fs: nodeFileSystem, path: join(scratch(), 'store'), readOnly: false, lock: 'os' })
+  await storage.write({ waitMs: 0 }, async (session) => {
+    const writer = createPackWriter({
+      storeId: randomBytes(16),
+      revision: 1,
+      firstPackId: 1,
+      packBytesMax: 2 ** 20,
+      createPack: session.createPack,
+    })
+    const memory = Buffer.alloc(1000)
+    for (const fill of [1, 2]) {
+      memory.fill(fill)
+      writer.append(memory, blake3(memory), CODEC_RAW, KIND.chunk, null)
+      await writer.flush()
+    }
+    const { packs, seal } = await writer.finish()
+    await seal()
+    const pack = await storage.openPack(packs[0]!.name)
+    const bytes = new Uint8Array(2000)
+    await pack.read(bytes, HEADER_BYTES)
+    await pack.close()
+    expect(bytes.filter((byte) => byte === 1)).toHaveLength(1000)
+  })
 })

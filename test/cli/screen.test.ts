@@ -43,6 +43,10 @@ test('a table fits the screen: its last text is cut, then columns go by their ra
   )
   expect(at(32)).toBe('NUMBER      SIZE  MESSAGE\n     1  12.3 MiB  a message of…\n    12       4 B  索引\n')
   expect(at(24)).toBe('NUMBER  MESSAGE\n     1  a message of so…\n    12  索引\n')
+  const paths = columns.map((column) => ({ ...column, least: 20 }))
+  expect(render(table(paths, rows, { columns: 37 }), { columns: 37, color: false })).toBe(
+    'NUMBER  MESSAGE\n     1  a message of some length\n    12  索引\n',
+  )
   for (let columns = 8; columns < 60; columns++) {
     for (const line of at(columns).split('\n')) expect(width(line), `${columns}: ${line}`).toBeLessThanOrEqual(columns)
   }

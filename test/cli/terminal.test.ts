@@ -29,9 +29,9 @@ describe.skipIf(!hasTerminal)('in a terminal', () => {
     const { exit, raw, screen } = await inTerminal(`holdfast snapshots -s ${store}`)
     expect(exit).toBe(0)
     expect(screen).toHaveLength(3)
-    expect(screen[0]).toBe('SNAPSHOT  TIME                  STATE    SIZE  MESSAGE')
+    expect(screen[0]).toBe('NUMBER  TIME                  STATE    SIZE  MESSAGE')
     expect(screen[1]).toMatch(
-      /^ {7}2 {2}\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ {2}current {3}4 B {2}\\x1b\]0;title\\x07 and\\nmore$/,
+      /^ {5}2 {2}\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ {2}current {3}4 B {2}\\x1b\]0;title\\x07 and\\nmore$/,
     )
     expect(screen[2]).toMatch(/the first save, with a message that is long enough to be cut$/)
     expect(raw).toContain(`${ESCAPE}[32mcurrent`)
@@ -42,7 +42,12 @@ describe.skipIf(!hasTerminal)('in a terminal', () => {
     const store = await storeWithHistory()
     const { screen } = await inTerminal(`holdfast snapshots -s ${store}`, { columns: 40 })
     expect(screen).toHaveLength(3)
-    expect(screen[1]).toMatch(/^ {7}2 {2}\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ {2}current$/)
+    // The state stays also after a rollback, with its longest word.
+    const after = await inTerminal(`holdfast rollback 1 -q -s ${store}; holdfast snapshots -s ${store}`, {
+      columns: 40,
+    })
+    expect(after.screen[2]).toMatch(/^ {5}2 {2}\S+ \S+ {2}abandoned$/)
+    expect(screen[1]).toMatch(/^ {5}2 {2}\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ {2}current$/)
   })
 
   test.each([{ NO_COLOR: '1' }, { TERM: 'dumb' }])('without colors where %o says so', async (env) => {

@@ -5,6 +5,13 @@
 /** @type {import('./durability.mjs').Mutation[]} */
 export const space = [
   {
+    file: 'src/blocks/pack-writer.ts',
+    find: 'views.map((view) => new Uint8Array(view))',
+    replace: 'views.map((view) => view.slice())',
+    why: 'slice of a Buffer is a view: memory that is used again changes what is written',
+    tests: ['test/blocks/pack-writer.test.ts'],
+  },
+  {
     file: 'src/store.ts',
     find: '        if (request.dryRun === true) return result\n',
     replace: '',

@@ -34,7 +34,7 @@ function diffLines({ from, to, blobs, unchanged, sharedBytes, newBytes }: Diff, 
         { title: 'BEFORE', align: 'right', rank: 1 },
         { title: 'SIZE', align: 'right', rank: 2 },
         { title: 'NEW', align: 'right', rank: 3 },
-        { title: 'BLOB', rank: 5 },
+        { title: 'BLOB', rank: 5, least: 20 },
       ],
       blobs.map(({ name, change, sizeBefore, size, newBytes: added }) => [
         change,

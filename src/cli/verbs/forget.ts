@@ -58,11 +58,11 @@ async function namedBy(store: Store, args: readonly string[]): Promise<(number |
 
 function forgottenLines({ dropped, kept, freesBytes }: Forgotten, dryRun: boolean, screen: Screen): Line[] {
   const frees = freesBytes === null ? 'an unknown number of bytes, because a snapshot is damaged' : sizeText(freesBytes)
+  const freeing =
+    dropped.length === 1 ? (dryRun ? 'It frees' : 'It freed') : dryRun ? 'Together they free' : 'Together they freed'
   const what =
     dropped.length === 0
       ? 'No snapshot is dropped.'
-      : `${dryRun ? 'Would drop' : 'Dropped'} ${dropped.length} of ${dropped.length + kept.length}: ${dropped.join(', ')}. Together they ${
-          dryRun ? 'free' : 'freed'
-        } ${frees}.`
+      : `${dryRun ? 'Would drop' : 'Dropped'} ${dropped.length} of ${dropped.length + kept.length}: ${dropped.join(', ')}. ${freeing} ${frees}.`
   return [what, ...keptLines(kept, screen)]
 }

@@ -63,7 +63,9 @@ function resultLines(
   ]
   if (!done) lines.push(`There is more: another run gives back ${sizeText(remainingBytes)}.`)
   else if (deadBytes > 0)
-    lines.push(`${sizeText(deadBytes)} of garbage stay, of which giving back costs more than it is worth.`)
+    lines.push(
+      `${sizeText(deadBytes)} of garbage stay: in packs with damage, or not worth what giving them back costs.`,
+    )
   if (complete) {
     for (const each of untouched) {
       lines.push(

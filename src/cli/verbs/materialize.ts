@@ -35,7 +35,7 @@ export const materialize: Verb = {
         table(
           [
             { title: 'SIZE', align: 'right', rank: 1 },
-            { title: 'BLOB', rank: 2 },
+            { title: 'BLOB', rank: 2, least: 20 },
             { title: 'FILE', rank: 3 },
           ],
           list.map(({ blob, path, size }) => [sizeText(size), blob, path]),

@@ -127,7 +127,7 @@ function actionText(action: RepairAction): string {
     case 'quarantine-segment':
       return `move ${action.segment}.log of the journal to quarantine: ${action.why}`
     case 'restore-head':
-      return `replace HEAD from ${action.from}: ${action.why}; ${action.loses}`
+      return `replace HEAD from ${action.from}: ${action.why}; what is lost: ${action.loses}`
     case 'restore-store-file':
       return `write STORE.json again: ${action.why}`
     case 'adopt-pack':
@@ -139,7 +139,9 @@ function actionText(action: RepairAction): string {
     case 'drop-snapshot':
       return `drop snapshot ${action.sequence}: ${action.why}`
     case 'set-current':
-      return `make snapshot ${action.to ?? 'none'} the current one: ${action.why}`
+      return action.to === null
+        ? `leave the store without a current snapshot: ${action.why}`
+        : `make snapshot ${action.to} the current one: ${action.why}`
     case 'restore-journal':
       return `name the journal again, up to ${action.segment}`
     case 'skip-entries':

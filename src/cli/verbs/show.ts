@@ -69,7 +69,7 @@ function blobLines(blobs: readonly BlobLine[], screen: Screen): Line[] {
       { title: 'SIZE', align: 'right', rank: 3 },
       { title: 'CHUNKS', rank: 1 },
       { title: 'TYPE', rank: 2 },
-      { title: 'BLOB', rank: 4 },
+      { title: 'BLOB', rank: 4, least: 20 },
     ],
     blobs.map(({ name, size, type, chunking }) => [sizeText(size), chunkingText(chunking), type ?? '', name]),
     screen,

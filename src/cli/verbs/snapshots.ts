@@ -50,7 +50,8 @@ function snapshotLines(list: readonly SnapshotInfo[], screen: Screen): Line[] {
   if (list.length === 0) return ['No snapshot is kept.']
   return table(
     [
-      { title: 'SNAPSHOT', align: 'right', rank: 6 },
+      // A shorter title than elsewhere: with it a screen of 40 columns has room for the state.
+      { title: 'NUMBER', align: 'right', rank: 6 },
       { title: 'TIME', rank: 5 },
       { title: 'STATE', rank: 4 },
       { title: 'SIZE', align: 'right', rank: 3 },

@@ -35,25 +35,34 @@ function statsLines(result: Stats, screen: Screen): Line[] {
             { title: 'SIZE', align: 'right', rank: 2 },
             { title: 'ADDED', align: 'right', rank: 4 },
             { title: 'FREES', align: 'right', rank: 3 },
-            { title: '', rank: 1 },
+            { title: '', rank: 3.5 },
           ],
           snapshots.map(({ sequence, size, addedBytes, freesBytes, damaged }) => [
             String(sequence),
             sizeText(size),
             sizeText(addedBytes),
             sizeText(freesBytes),
-            damaged
-              ? { text: 'damaged: these are too small', style: 'red' }
-              : sequence === result.current
-                ? 'current'
-                : '',
+            damaged ? { text: 'damaged', style: 'red' } : sequence === result.current ? 'current' : '',
           ]),
           screen,
         )),
+    ...tooSmall(snapshots),
     '',
     `${packs.length === 1 ? '1 pack' : `${packs.length} packs`}: ${sizeText(packBytes)}, of which ${sizeText(liveBytes)} are needed, ${sizeText(
       garbageBytes,
     )} are garbage, and ${sizeText(overheadBytes)} headers and footers`,
     ...beside.map((name) => `${name}: ${sizeText(result[name].bytes)} in ${result[name].count} files`),
+  ]
+}
+
+function tooSmall(snapshots: Stats['snapshots']): Line[] {
+  const damaged = snapshots.filter((snapshot) => snapshot.damaged).map(({ sequence }) => sequence)
+  if (damaged.length === 0) return []
+  const which = damaged.length === 1 ? `snapshot ${damaged[0]}` : `snapshots ${damaged.join(', ')}`
+  return [
+    {
+      text: `What ${which} added and would free, and what is needed, are too small: damage hides the rest.`,
+      style: 'red',
+    },
   ]
 }
