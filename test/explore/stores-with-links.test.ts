@@ -101,6 +101,26 @@ test.each(
   expect(tree(target)).toEqual(before)
 })
 
+test('a persist moves a pack that is not of the store nowhere when quarantine/ is a link', async () => {
+  const place = mkdtempSync(join(root, 'linked-'))
+  const [path, foreign, target] = [join(place, 'store'), join(place, 'foreign'), join(place, 'outside')]
+  cpSync(sound, path, { recursive: true })
+  {
+    await using store = await openStore(foreign)
+    await store.persist({ blobs: { foreign: 'of another store' } })
+  }
+  for (const name of readdirSync(join(foreign, 'packs')))
+    cpSync(join(foreign, 'packs', name), join(path, 'packs', name))
+  mkdirSync(target)
+  rmSync(join(path, 'quarantine'), { recursive: true, force: true })
+  symlinkSync(target, join(path, 'quarantine'))
+  const warnings: string[] = []
+  await using store = await openStore(path, { onWarning: ({ code }) => void warnings.push(code) })
+  await store.persist({ blobs: { more: 'more' } })
+  expect(warnings).toContain('SWEEP_FAILED')
+  expect(readdirSync(target)).toEqual([])
+})
+
 test.each(['files', 'files/.tmp'])(
   'a link at %s is no damage, for which an older snapshot would be taken',
   async (link) => {

@@ -92,6 +92,12 @@ describe.each(decoders)('%s', (_name, decompress) => {
     }
   })
 
+  test('a frame that declares another size than the index is refused before a decoder makes room for it', () => {
+    const frame = new Uint8Array(Buffer.from('28b52ffd20052b000041', 'hex'))
+    expect(() => checkFrame(frame, 5)).not.toThrow()
+    expect(() => checkFrame(frame, 4)).toThrow(/a zstd frame of 5 bytes, not 4/)
+  })
+
   test('a frame that would keep a careless decoder busy for ever is refused at once', () => {
     const busy: [name: string, rawLength: number, hex: string][] = [
       ['weights that take no bits', 10, '28b52ffd 20 0a 5d0000 a2c001 05 f003 ffff01 01 00'],

@@ -409,8 +409,11 @@ test('a pack whose blocks lie over the same bytes again and again is damaged', a
     ...chunk(noise(5_000, 100 + i)),
     offset: 64,
     stored: new Uint8Array(0),
+    storedLength: 5_000,
   }))
-  await expectDamaged(craft(honest, [...all, ...many]))
+  const files = craft(honest, [...all, ...many])
+  await expectDamaged(files)
+  expect((await outcome(files, false)) as Error).toMatchObject({ message: expect.stringMatching(/blocks overlap/) })
 })
 
 test('a block whose stored bytes are more than a block may have is damaged, before there is room made for them', async () => {

@@ -102,3 +102,20 @@ test('a node of an older snapshot that has rotted is not built on, although noth
   })
   expect(result).toBe(true)
 })
+
+test('of a pack of which one blob was found to be damaged, the others are not built on unread', async () => {
+  const other = noise(64 * CHUNK, 9)
+  const both = { blobs: { ...index.blobs, other: { source: other, chunking: fixed(CHUNK) } } }
+  const whole = await build((store) => store.persist(both))
+  const disk = createDisk(rottenPage(rottenPage(whole, 20), 84))
+  const store = open(disk)
+  {
+    await using snapshot = await store.load()
+    await rejects(snapshot!.blob('index').bytes(), 'BLOB_DAMAGED')
+  }
+  await store.persist(both)
+  await using again = await store.load()
+  expect(sameBytes(await again!.blob('index').bytes(), content)).toBe(true)
+  expect(sameBytes(await again!.blob('other').bytes(), other)).toBe(true)
+  await store.close()
+})

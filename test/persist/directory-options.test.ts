@@ -100,6 +100,16 @@ describe('followLinks', () => {
     expect(error).toMatchObject({ name: 'HoldfastError', message: expect.stringContaining('link') as string })
   })
 
+  test.each([
+    ['.', 'link'],
+    ['../..', 'in/deep/link'],
+  ])('a link to %s is told to lead back, before it is followed', async (to, link) => {
+    const root = tree('in/deep/a')
+    symlinkSync(to, join(root, link))
+    const error = await failure(kept({ directory: root, followLinks: true }))
+    expect(error).toMatchObject({ code: 'SOURCE_FAILED', details: { path: join(root, link) } })
+  })
+
   test('two links to one directory are no circle', async () => {
     const root = tree('in/a')
     for (const link of ['one', 'two']) symlinkSync('in', join(root, link))

@@ -56,8 +56,8 @@ export function objectPack(
     }
     const part = await fetchEnd()
     target.set(part.subarray(position - endStart, stop - endStart))
-    // The index is kept in another form by whoever reads it.
-    if (!isSmall && position === endStart) end = null
+    // The index is kept in another form by whoever has read it to its end, in one part or in several.
+    if (!isSmall && stop === bytes - FOOTER_BYTES) end = null
   }
 
   return {

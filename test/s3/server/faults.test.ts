@@ -9,7 +9,7 @@ import type { ObjectClient } from '../../../src/storage/object/client.ts'
 import { objectStorage } from '../../../src/storage/object/storage.ts'
 import { createStore, type Store } from '../../../src/store.ts'
 import { noise } from '../../support/bytes.ts'
-import { effort, positions } from '../../support/effort.ts'
+import { effort, positions, randomFor } from '../../support/effort.ts'
 import { BUCKET, CREDENTIALS, newPrefix, serverClient, serverEndpoint } from '../../support/s3-server.ts'
 import { FAULTS, type Fault, type FaultProxy, startFaultProxy } from './fault-proxy.ts'
 
@@ -38,7 +38,7 @@ afterAll(() => {
 type MakeClient = (options: { endpoint: string; prefix: string }) => ObjectClient
 
 /** Our client; and AWS's own, which tries again by itself or does not, where `npm run test:s3` could install it. */
-const clients: [name: string, make: MakeClient, part: number][] = [['our client', serverClient, PART]]
+const clients: [name: string, make: MakeClient, faults: number][] = [['our client', serverClient, FAULTS.length]]
 const sdk = process.env.HOLDFAST_AWS_SDK
 if (sdk !== undefined) {
   const { S3 } = createRequire(sdk)('@aws-sdk/client-s3')
@@ -49,7 +49,7 @@ if (sdk !== undefined) {
         const settings = { credentials: CREDENTIALS, region: 'us-east-1', forcePathStyle: true, maxAttempts }
         return sdkClient(new S3({ ...settings, endpoint }), BUCKET, prefix)
       },
-      PART / 4,
+      effort === 1 ? FAULTS.length : 2,
     ])
   }
 }
@@ -112,15 +112,19 @@ async function prepared(): Promise<string> {
   return prefix
 }
 
-const cases = clients.flatMap(([through, client, part]) =>
-  operations.map((operation) => ({ ...operation, through, client, part })),
+const cases = clients.flatMap(([through, client, count]) =>
+  operations.map((operation) => {
+    const first = randomFor(`${operation.name}, ${through}`).below(FAULTS.length)
+    const faults = FAULTS.map((_, i) => FAULTS[(first + i) % FAULTS.length]!).slice(0, count)
+    return { ...operation, through, client, faults }
+  }),
 )
 
-describe.each(cases)('$name, $through', ({ name, isFirst, run, through, client, part }) => {
-  test.each(FAULTS)('%s', async (fault: Fault) => {
+describe.each(cases)('$name, $through', ({ name, isFirst, run, through, client, faults }) => {
+  test.each(faults)('%s', async (fault: Fault) => {
     let prefix = isFirst === true ? '' : await prepared()
     let spoiled = 0
-    for (const at of positions(`spoiled: ${name}, ${fault}, ${through}`, part)) {
+    for (const at of positions(`spoiled: ${name}, ${fault}, ${through}`, PART)) {
       if (isFirst === true) prefix = newPrefix()
       const store = machine(prefix, proxy.endpoint, client)
       const message = `${fault}, request ${at}`
