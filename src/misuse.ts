@@ -2,7 +2,7 @@
 // that was not awaited. An option that is not known must never pass in silence: `readonly: true` would open for writing.
 
 /** The type that an option must have. `any`: its own operation checks it. `ms`: a time in milliseconds, 0 or more. `head`: a sequence or null. */
-type OptionType = 'any' | 'boolean' | 'function' | 'signal' | 'ms' | 'head'
+type OptionType = 'any' | 'boolean' | 'function' | 'signal' | 'ms' | 'head' | 'list' | 'count'
 
 /** Every option of an operation. The compiler refuses a table that lacks one. */
 export type OptionTable<Options> = { readonly [Name in keyof Required<Options>]: OptionType }
@@ -59,6 +59,12 @@ const expected: Record<OptionType, { what: string; test(value: unknown): boolean
   function: { what: 'a function', test: (value) => typeof value === 'function' },
   signal: { what: 'an AbortSignal', test: isSignal },
   ms: { what: 'a number of milliseconds, 0 or more', test: (value) => typeof value === 'number' && value >= 0 },
+  // A text is walked letter by letter.
+  list: { what: 'an array', test: (value) => Array.isArray(value) },
+  count: {
+    what: 'a whole number, 0 or more',
+    test: (value) => Number.isSafeInteger(value) && (value as number) >= 0,
+  },
   head: {
     what: 'the number of a snapshot, or null for none',
     test: (value) => value === null || Number.isSafeInteger(value),
@@ -92,7 +98,7 @@ function listed(table: Table): string {
 }
 
 /** The name that is most like `name`, or null when none is. Case, `-` and `_` do not count. */
-function nearest(name: string, names: readonly string[]): string | null {
+export function nearest(name: string, names: readonly string[]): string | null {
   const given = plain(name)
   let best: string | null = null
   let bestDistance = Math.max(1, Math.floor(given.length / 3)) + 1

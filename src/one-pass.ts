@@ -2,6 +2,8 @@
 // which looks like empty content. So it is refused, and no full file or blob is replaced by an empty one.
 
 import { Readable } from 'node:stream'
+import { HoldfastError } from './errors.ts'
+import { BLOBS_MAX } from './format/limits.ts'
 import { refusePromise } from './misuse.ts'
 
 /** Sources that were read here. A source may be given again after its first reading. */
@@ -83,6 +85,16 @@ export function namedEntries<T>(
       throw new TypeError(`${what} must be an object of blobs by name, or entries [name, blob]; got ${typeof entry}`)
     }
     entries.push([entry[0], entry[1]])
+    // Told here, because what gives the entries may never end.
+    if (entries.length > BLOBS_MAX) {
+      throw new HoldfastError(
+        'LIMIT_EXCEEDED',
+        `${what}: a snapshot has ${BLOBS_MAX} blobs at most, and there are more`,
+        {
+          details: { limit: 'blobs', max: BLOBS_MAX, actual: entries.length },
+        },
+      )
+    }
   }
   return entries
 }

@@ -150,7 +150,11 @@ function placeAt(location: StoreLocation, options: OpenOptions): Place {
       filesDir: filesDir === undefined ? undefined : resolve(pathOf(filesDir, 'filesDir')),
     }),
     journal: { fs, root: path, lock: lock === 'os', readOnly },
-    storageAt,
+    async storageAt(to) {
+      const { assertElsewhere } = await import('./fs/elsewhere.ts')
+      await assertElsewhere(fs, 'copy', path, resolve(pathOf(to, 'copy')))
+      return storageAt(to)
+    },
   }
 }
 

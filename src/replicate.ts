@@ -1,7 +1,10 @@
 // Brings a store up to date with another one, wherever the two are: block by block, as a writer of the one and a reader of the other. Their store
 // ids, HEADs and packs are their own; what they share are manifests.
 
+import { isAbsolute } from 'node:path'
+import type { StoreContext } from './blocks/store-context.ts'
 import { HoldfastError, isDamage, isHoldfastError } from './errors.ts'
+import { assertElsewhere } from './fs/elsewhere.ts'
 import { planReplica } from './history/plan-replica.ts'
 import { insideOf, type StoreInside } from './inside.ts'
 import { assertOptions, type OptionTable } from './misuse.ts'
@@ -55,7 +58,17 @@ export async function replicate(from: Store, to: Store, options: ReplicateOption
   if (from === to) throw new TypeError(`replicate: ${to.location} is the store itself`)
   const source = insideOf(from, 'replicate')
   const target = insideOf(to, 'replicate')
+  await assertTwoStores(source.ctx, target.ctx)
   return await source.run(() => target.run(() => bringUpToDate(source, target, options)))
+}
+
+/** Two store objects of one place would find that all is there, and nothing was copied. */
+async function assertTwoStores({ storage: from, fs }: StoreContext, { storage: to }: StoreContext): Promise<void> {
+  if (from.address !== undefined && from.address === to.address) {
+    throw new TypeError(`replicate: ${to.location} is the store itself`)
+  }
+  if (isAbsolute(from.location) && isAbsolute(to.location))
+    await assertElsewhere(fs, 'replicate', from.location, to.location)
 }
 
 async function bringUpToDate(source: StoreInside, target: StoreInside, options: ReplicateOptions): Promise<Replicated> {

@@ -186,7 +186,7 @@ export interface Place {
   /** Null: there can be no journal. */
   journal: JournalFiles | null
   /** A storage to copy into. Null: packs of this store cannot be copied into a directory. */
-  storageAt: ((to: string | URL) => Storage) | null
+  storageAt: ((to: string | URL) => Storage | Promise<Storage>) | null
 }
 
 /** A store over any storage. */
@@ -344,10 +344,10 @@ export function createStore({ storage, fs, local, journal, storageAt }: Place, o
       }),
     diff: (from, to, request) => runChecked('diff', request, DIFF_OPTIONS, () => diff(ctx, from, to, request)),
     copy: (to, request = {}) =>
-      runChecked('copy', request, COPY_OPTIONS, () => {
+      runChecked('copy', request, COPY_OPTIONS, async () => {
         if (storageAt === null)
           throw new TypeError(`copy: ${storage.location} is no directory: copy its objects by other means`)
-        return copyStore(ctx, storageAt(to), { ...request, ...lockWait(request) })
+        return await copyStore(ctx, await storageAt(to), { ...request, ...lockWait(request) })
       }),
     quarantine: {
       list: () => run(() => quarantine.list()),

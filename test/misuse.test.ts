@@ -303,3 +303,25 @@ describe('what other programs are given', () => {
     await expect(asBlockstore(store).has('bafy' as unknown as CID)).rejects.toThrow(/CID\.parse/)
   })
 })
+
+describe('lists and numbers', () => {
+  test.each<[string, (store: Store) => Promise<unknown>]>([
+    ['load: blobs', (store) => store.load({ blobs: 'a' as unknown as string[] })],
+    ['load: minSequence', (store) => store.load({ minSequence: -1 })],
+    ['materialize: blobs', (store) => store.materialize({ blobs: 'a' as unknown as string[] })],
+  ])('%s of another type is told', async (name, call) => {
+    await using store = memory()
+    await store.persist({ blobs: { a: 'one' } })
+    const error = await failure(() => call(store))
+    expect(error).toBeInstanceOf(TypeError)
+    expect((error as Error).message).toContain(name.split(': ')[1])
+  })
+
+  test('blobs without an end are refused when there are too many', async () => {
+    await using store = memory()
+    function* endless(): Generator<[string, string]> {
+      for (let i = 0; ; i++) yield [`blob ${i}`, 'x']
+    }
+    expect(await failure(() => store.persist({ blobs: endless() }))).toMatchObject({ code: 'LIMIT_EXCEEDED' })
+  })
+})

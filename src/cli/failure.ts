@@ -65,9 +65,10 @@ export interface Attempt {
 
 /** What is said of an error. Loads the library only for errors that are not the program's own. */
 export async function failureOf(
-  error: unknown,
+  thrown: unknown,
   attempt: Attempt,
 ): Promise<{ failure: Failure; exit: ExitCode; safe: string }> {
+  const error = isRefusedArgument(thrown) ? usage(thrown.message) : thrown
   if (error instanceof Interrupted) {
     const failure: Failure = {
       code: 'INTERRUPTED',
@@ -104,6 +105,11 @@ export async function failureOf(
   const details = error instanceof Error ? { name: error.name, stack: error.stack } : {}
   const failure: Failure = { code: 'UNEXPECTED', kind: 'unexpected', message, details: plainValue(details), next: null }
   return { failure, exit: EXIT.unexpected, safe: '' }
+}
+
+/** What the library says of an argument begins with the method: `scrub: this is not a cursor …`. */
+function isRefusedArgument(error: unknown): error is Error {
+  return (error instanceof TypeError || error instanceof RangeError) && /^[a-z][A-Za-z.]*: /.test(error.message)
 }
 
 function safeAfter(kind: FailureKind, code: string): string {

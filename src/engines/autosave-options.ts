@@ -75,7 +75,7 @@ export const AUTOSAVE_OPTIONS: OptionTable<AutosaveOptions<unknown>> = {
   cpuShare: 'any',
   onError: 'function',
   onSave: 'function',
-  signals: 'any',
+  signals: 'list',
   deadlineMs: 'any',
   restored: 'any',
   onConflict: 'any',

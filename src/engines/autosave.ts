@@ -1,11 +1,12 @@
 // Saves an engine in the background. A save starts some time after a change, at a quiet moment if there is one. Only
 // one save runs at a time, a failed save is tried again, and nothing is saved when nothing changed.
 
+import { constants } from 'node:os'
 import { isMainThread } from 'node:worker_threads'
 import { type OpenOptions, openStore, type Store } from '../index.ts'
 import { interruptHousekeeping } from '../inside.ts'
 import { isStore, pathOf } from '../location.ts'
-import { assertOptions, pickOptions, refusePromise } from '../misuse.ts'
+import { assertOptions, nearest, pickOptions, refusePromise } from '../misuse.ts'
 import { remoteAt, type StoreLocation } from '../remote.ts'
 import type { EngineAdapter } from './adapter.ts'
 import { AUTOSAVE_OPTIONS, type AutosaveOptions, type Lag } from './autosave-options.ts'
@@ -135,7 +136,17 @@ function assertOnConflict(value: unknown): void {
   throw new TypeError(`autosave: onConflict must be 'stop' or 'overwrite', got ${String(value)}`)
 }
 
+/** Names that no process can listen for. */
+const UNHEARD = ['SIGKILL', 'SIGSTOP']
+
 function assertSignals(signals: readonly NodeJS.Signals[] | undefined): void {
+  const names = Object.keys(constants.signals).filter((name) => !UNHEARD.includes(name))
+  for (const signal of signals ?? []) {
+    if (names.includes(signal)) continue
+    const near = nearest(String(signal), names)
+    const advice = UNHEARD.includes(signal) ? 'no process can listen for it' : `did you mean ${near ?? 'SIGTERM'}?`
+    throw new TypeError(`autosave: signals has ${JSON.stringify(signal)}: ${advice}`)
+  }
   if (isMainThread || signals === undefined || signals.length === 0) return
   throw new TypeError(
     `autosave: signals (${signals.join(', ')}) are delivered to the main thread only, and this is a worker thread; ` +

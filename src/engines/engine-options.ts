@@ -106,7 +106,7 @@ export const RESTORE_ENGINE_OPTIONS: OptionTable<RestoreEngineOptions> = {
   metadataSchema: 'any',
   fallback: 'any',
   required: 'boolean',
-  minSequence: 'any',
+  minSequence: 'count',
   source: 'any',
   signal: 'signal',
   onProgress: 'function',

@@ -241,7 +241,10 @@ export function createChanges<Engine, Change>(parts: ChangesParts<Engine, Change
       isClosed = true
       const all = Promise.allSettled([waiting, applying])
       if (await endsWithin(all, waitMs)) return
-      throw new DOMException(`apply did not end within ${waitMs} ms (deadlineMs)`, 'TimeoutError')
+      const text = `apply did not end within ${waitMs} ms (deadlineMs). Changes that were acknowledged are in the journal, and are applied when it is opened again`
+      const late = new DOMException(text, 'TimeoutError')
+      unsound ??= unsoundError('A change is still being applied', late, {})
+      throw late
     },
   }
 }

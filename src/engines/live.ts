@@ -175,11 +175,19 @@ function liveEngine<Engine, Change>(parts: LiveParts<Engine, Change>): LiveEngin
   }
 
   async function close(): Promise<void> {
+    let late: unknown = null
     try {
       await changes.close(options.deadlineMs ?? CLOSE_MS)
-    } finally {
-      await closeParts()
+    } catch (error) {
+      late = error
     }
+    try {
+      await closeParts()
+    } catch (error) {
+      // That the engine could not be saved follows from it.
+      throw late ?? error
+    }
+    if (late !== null) throw late
   }
 
   async function closeParts(): Promise<void> {

@@ -396,7 +396,12 @@ function startDeadline(ms: number): Deadline {
   const passed = new Promise<false>((resolve) => {
     timer = clock.startTimer(
       () => {
-        controller.abort(new DOMException(`not saved within ${ms} ms`, 'TimeoutError'))
+        controller.abort(
+          new DOMException(
+            `not saved within ${ms} ms (deadlineMs): nothing of this save was committed, and the snapshot before is in place`,
+            'TimeoutError',
+          ),
+        )
         resolve(false)
       },
       Math.min(ms, TIMER_MS_MAX),

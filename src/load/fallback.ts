@@ -18,7 +18,7 @@ export function assertFallback(fallback: unknown): void {
   if (typeof fallback !== 'object' || fallback === null) {
     throw new TypeError('load: fallback must be true, false or { maxAgeMs, minSequence }')
   }
-  assertOptions('load: fallback', fallback, { maxAgeMs: 'ms', minSequence: 'any' })
+  assertOptions('load: fallback', fallback, { maxAgeMs: 'ms', minSequence: 'count' })
   const { minSequence } = fallback as FallbackLimits
   if (minSequence !== undefined && !Number.isSafeInteger(minSequence)) {
     throw new TypeError(`load: fallback.minSequence is a sequence, got ${String(minSequence)}`)

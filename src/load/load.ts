@@ -42,11 +42,11 @@ export interface LoadOptions<Names extends string = string, Metadata = Record<st
 /** Checked before anything is read. */
 export const LOAD_OPTIONS: OptionTable<LoadOptions> = {
   at: 'any',
-  blobs: 'any',
+  blobs: 'list',
   metadataSchema: 'any',
   fallback: 'any',
   required: 'boolean',
-  minSequence: 'any',
+  minSequence: 'count',
   source: 'any',
   signal: 'signal',
   onProgress: 'function',

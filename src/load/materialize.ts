@@ -26,7 +26,7 @@ export interface MaterializeOptions {
 
 export const MATERIALIZE_OPTIONS: OptionTable<MaterializeOptions> = {
   at: 'any',
-  blobs: 'any',
+  blobs: 'list',
   images: 'boolean',
   signal: 'signal',
   onProgress: 'function',

@@ -534,6 +534,17 @@ describe('startEngine', () => {
 })
 
 describe('signals', () => {
+  test.each([
+    ['SIGTERM', /signals must be an array/],
+    [['SIGTRM'], /did you mean SIGTERM/],
+    [['sigint'], /did you mean SIGINT/],
+    [[15], /did you mean SIGTERM/],
+    [['SIGKILL'], /no process can listen for it/],
+  ])('%j are refused at once', (signals, message) => {
+    const options = { signals: signals as unknown as NodeJS.Signals[] }
+    expect(() => autosave(memory(), counter, { count: 0 } as Counter, options)).toThrow(message)
+  })
+
   const temporary: string[] = []
   afterEach(async () => {
     for (const path of temporary.splice(0)) await rm(path, { recursive: true, force: true })

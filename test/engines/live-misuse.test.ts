@@ -79,11 +79,17 @@ describe('inside a promise of apply', () => {
   test('an apply that never ends does not keep the engine from being closed', async () => {
     const store = fresh()
     const live = await open(
-      { apply: () => new Promise(() => undefined), deadlineMs: 50, onError: () => undefined },
+      { apply: () => new Promise(() => undefined), deadlineMs: 50, saveLimitMs: 60_000, onError: () => undefined },
       store,
     )
     void live.change(1)
-    await expect(live.close()).rejects.toMatchObject({ name: 'TimeoutError' })
+    const beganMs = performance.now()
+    await expect(live.close()).rejects.toMatchObject({
+      name: 'TimeoutError',
+      message: expect.stringMatching(/apply did not end within 50 ms .* in the journal/) as string,
+    })
+    // Once, and not again for the save that would follow, which waits for apply.
+    expect(performance.now() - beganMs).toBeLessThan(2_000)
     // The journal is free.
     const again = await open({}, store)
     expect(again.engine).toEqual([])

@@ -617,7 +617,7 @@ export const durability = [
     find: 'return block !== null && digestsEqual(blake3(block), 0, index.digest(entry), 0)',
     replace: 'return block !== null',
     why: 'rot is copied into a pack that looks fresh',
-    tests: ['test/load', 'test/recovery'],
+    tests: ['test/space/gc.test.ts'],
   },
   {
     file: 'src/load/load.ts',

@@ -5,7 +5,7 @@ import { resolve } from 'node:path'
 import { type Command, Option } from 'commander'
 import { REPORT_MARK } from '../../report/mark.ts'
 import { EXIT } from '../exit-codes.ts'
-import { Refusal } from '../failure.ts'
+import { Refusal, usage } from '../failure.ts'
 import { assertOutside } from '../outside.ts'
 import { sizeText } from '../screen.ts'
 import type { Verb } from '../verb.ts'
@@ -34,6 +34,7 @@ export const report: Verb = {
       )
       .option('--redact', 'number blobs, tags and packs instead of naming them, and leave messages out'),
   async run(session, _args, { output, verify, redact = false }: Options) {
+    if (output === '-') throw usage('the page is written into a file: give its name to --output')
     const target = resolve(output)
     assertOutside(target, session.location)
     assertMayReplace(target)
