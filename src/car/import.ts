@@ -62,7 +62,7 @@ export async function importCar(store: Store, source: CarSource, options: Import
     const signal = options.signal ?? new AbortController().signal
     signal.throwIfAborted()
     const compress = wantsCompression(defaults.compression)
-    const [named] = await nameSources(ctx.fs, [[NAME, source]])
+    const [named] = await nameSources(ctx, [[NAME, source]])
     const reader = await openSource(ctx.fs, named!, signal, () => ctx.local.workDirectory())
     try {
       // Most files that are none are told from CAR files before anybody waits for the lock.

@@ -47,7 +47,7 @@ export interface SnapshotBlob {
   bytes(options?: BlobReadOptions): Promise<Uint8Array<ArrayBuffer>>
   /** The whole blob as UTF-8 text; ill-formed UTF-8 is a `TypeError`. */
   text(options?: BlobReadOptions): Promise<string>
-  /** The whole blob parsed as JSON. */
+  /** The whole blob parsed as JSON. A `SyntaxError` names the blob if it is not. */
   json<T = unknown>(options?: BlobReadOptions): Promise<T>
   /** Bytes [start, end) in order, a few MiB at a time; memory stays bounded. Defaults: the whole blob. */
   stream(
@@ -134,7 +134,12 @@ export function createBlob(
         { details: { ...damageContext.details, bytes: entry.size, limit: constants.MAX_STRING_LENGTH } },
       )
     }
-    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(await bytes(options))
+    const all = await bytes(options)
+    try {
+      return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(all)
+    } catch (cause) {
+      throw new TypeError(`${damageContext.what} is intact, and is not UTF-8: read it with bytes()`, { cause })
+    }
   }
 
   function stream(options: StreamOptions = {}): AsyncGenerator<Uint8Array<ArrayBuffer>> {
@@ -221,7 +226,14 @@ export function createBlob(
     bytes,
     text,
     async json<T>(options: BlobReadOptions = {}): Promise<T> {
-      return JSON.parse(await text(options)) as T
+      const all = await text(options)
+      try {
+        return JSON.parse(all) as T
+      } catch (cause) {
+        throw new SyntaxError(`${damageContext.what} is intact, and is not JSON: ${(cause as Error).message}`, {
+          cause,
+        })
+      }
     },
     stream,
     [SHARED_PARTS]: (options = {}) => parts(options, readShared),

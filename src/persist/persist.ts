@@ -40,7 +40,7 @@ export async function persist(
   const watermark =
     options.watermark === undefined ? undefined : strictClone(storedWatermark(options.watermark), 'watermark')
   const compress = wantsCompression(defaults.compression)
-  const sources = await nameSources(ctx.fs, options.blobs)
+  const sources = await nameSources(ctx, options.blobs)
   const rest = watermark === undefined ? { metadata } : { metadata, watermark }
   assertManifestCanFit(sources, rest)
   const { chunking, sourceVersion, sameBlobs, onProgress } = options

@@ -1,7 +1,8 @@
 // What a blob may come from: names the sources of a persist, and refuses what cannot be one before anything is locked
 // or read.
 
-import { join } from 'node:path'
+import { isAbsolute, join, relative, sep } from 'node:path'
+import type { StoreContext } from '../blocks/store-context.ts'
 import { HoldfastError } from '../errors.ts'
 import { assertBlobName } from '../format/blob-entry.ts'
 import { assertChunking, type Chunking } from '../format/chunking.ts'
@@ -62,7 +63,7 @@ export interface NamedSource extends BlobOptions {
 
 /** Names and checks the blobs of a persist; directories become their files. */
 export async function nameSources(
-  fs: FileSystem,
+  { fs, storage }: Pick<StoreContext, 'fs' | 'storage'>,
   blobs: Readonly<Record<string, BlobInput>> | Iterable<readonly [string, BlobInput]>,
 ): Promise<NamedSource[]> {
   const entries = namedEntries<BlobInput>(blobs, 'persist: blobs')
@@ -79,6 +80,7 @@ export async function nameSources(
       const root = pathOf(path, `blob ${JSON.stringify(name)}`)
       const request = { root, name, excluded: excludedBy(exclude, where), followLinks, keepModes }
       const directory: SourceDirectory = { ...request, ...(await listDirectory(fs, request)) }
+      await refuseOwnFiles(fs, storage.location, directory)
       if (keepModes) named.push({ name: `${name}/${MODES_NAME}`, source: encodeModes(directory.modes) })
       for (const entry of directory.entries) {
         const inner = `${name}/${entry}`
@@ -110,6 +112,22 @@ export async function nameSources(
     if (isOnePass(source)) onePass.add(source)
   }
   return named
+}
+
+/** Each persist changes the store's own files, so that a directory with them in it would never be read as one state. */
+async function refuseOwnFiles(fs: FileSystem, store: string, { root, name, excluded }: SourceDirectory): Promise<void> {
+  if (!isAbsolute(store)) return
+  const [from, to] = await Promise.all([root, store].map((path) => fs.realpath(path).catch(() => path)))
+  const inside = relative(from!, to!).split(sep).join('/')
+  if (inside === '..' || inside.startsWith('../')) return
+  const parts = inside.split('/')
+  if (parts.some((_, i) => excluded(`${parts.slice(0, i + 1).join('/')}/`))) return
+  throw new HoldfastError(
+    'SOURCE_FAILED',
+    `blob ${JSON.stringify(name)}: the store itself lies in ${root}, and changes with each persist; leave it out with exclude: ['${inside}'], or ` +
+      'put it elsewhere',
+    { details: { blob: name, path: root, store } },
+  )
 }
 
 /** A source that would give nothing, or a rest: an empty blob must not take the place of a full one. */

@@ -135,7 +135,9 @@ describe.each(kinds)('a blob of a $name store', ({ open }) => {
     const { store, blob } = await withBlob(open, JSON.stringify(value))
     expect(await blob.json<typeof value>()).toEqual(value)
     await store.persist({ blobs: { a: '{' } })
-    expect(await failure((await store.load())!.blob('a').json())).toBeInstanceOf(SyntaxError)
+    const error = await failure((await store.load())!.blob('a').json())
+    expect(error).toBeInstanceOf(SyntaxError)
+    expect((error as Error).message).toMatch(/blob "a" of snapshot .* is not JSON/)
   })
 
   test('says what it is', async () => {

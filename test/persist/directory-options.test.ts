@@ -1,7 +1,7 @@
 import { chmodSync, mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { type BlobInput, memory, type Snapshot, type Store } from '../../src/index.ts'
+import { type BlobInput, memory, openStore, type Snapshot, type Store } from '../../src/index.ts'
 import { failure, rejects } from '../support/rejects.ts'
 import { scratch } from '../support/scratch.ts'
 
@@ -203,4 +203,22 @@ describe.skipIf(process.platform === 'win32')('keepModes', () => {
       expect(readdirSync(join(target, '..'))).toEqual([])
     },
   )
+})
+
+test('a directory that the store lies in is refused from the first persist on, unless it is excluded', async () => {
+  const root = tree('docs/a')
+  const inside = join(root, 'deep/store')
+  await using store = await openStore(inside)
+  const persist = (exclude?: string[]) => store.persist({ blobs: { all: { directory: root, exclude } } })
+  const refused = {
+    code: 'SOURCE_FAILED',
+    message: expect.stringMatching(/the store itself lies in .* exclude: \['deep\/store'\]/) as string,
+  }
+  expect(await failure(persist())).toMatchObject(refused)
+  await store.persist({ blobs: { text: 'makes the store' } })
+  expect(await failure(persist())).toMatchObject(refused)
+  for (const exclude of [['deep/store'], ['deep'], ['store']]) await persist(exclude)
+  expect(await failure(store.persist({ blobs: { all: { directory: inside } } }))).toMatchObject({
+    code: 'SOURCE_FAILED',
+  })
 })
