@@ -63,12 +63,14 @@ export async function replicate(from: Store, to: Store, options: ReplicateOption
 }
 
 /** Two store objects of one place would find that all is there, and nothing was copied. */
-async function assertTwoStores({ storage: from, fs }: StoreContext, { storage: to }: StoreContext): Promise<void> {
+async function assertTwoStores(source: StoreContext, target: StoreContext): Promise<void> {
+  const { storage: from, fs } = source
+  const { storage: to } = target
   if (from.address !== undefined && from.address === to.address) {
     throw new TypeError(`replicate: ${to.location} is the store itself`)
   }
-  if (isAbsolute(from.location) && isAbsolute(to.location))
-    await assertElsewhere(fs, 'replicate', from.location, to.location)
+  const areDirectories = isAbsolute(from.location) && isAbsolute(to.location)
+  if (areDirectories && fs === target.fs) await assertElsewhere(fs, 'replicate', from.location, to.location)
 }
 
 async function bringUpToDate(source: StoreInside, target: StoreInside, options: ReplicateOptions): Promise<Replicated> {
