@@ -2,7 +2,7 @@
 // that was not awaited. An option that is not known must never pass in silence: `readonly: true` would open for writing.
 
 /** The type that an option must have. `any`: its own operation checks it. `ms`: a time in milliseconds, 0 or more. `head`: a sequence or null. */
-type OptionType = 'any' | 'boolean' | 'function' | 'signal' | 'ms' | 'head' | 'list' | 'count'
+type OptionType = 'any' | 'boolean' | 'function' | 'signal' | 'ms' | 'head' | 'list' | 'count' | 'schema'
 
 /** Every option of an operation. The compiler refuses a table that lacks one. */
 export type OptionTable<Options> = { readonly [Name in keyof Required<Options>]: OptionType }
@@ -65,9 +65,14 @@ const expected: Record<OptionType, { what: string; test(value: unknown): boolean
     what: 'a whole number, 0 or more',
     test: (value) => Number.isSafeInteger(value) && (value as number) >= 0,
   },
+  schema: {
+    what: 'a Standard Schema, as zod, valibot and arktype make them',
+    test: (value) =>
+      typeof (value as { '~standard'?: { validate?: unknown } } | null)?.['~standard']?.validate === 'function',
+  },
   head: {
     what: 'the number of a snapshot, or null for none',
-    test: (value) => value === null || Number.isSafeInteger(value),
+    test: (value) => value === null || (Number.isSafeInteger(value) && (value as number) >= 0),
   },
 }
 

@@ -10,6 +10,7 @@ import * as durable from '../src/durable.ts'
 import { persistEngine, restoreEngine } from '../src/engines/adapter.ts'
 import { autosave, startEngine } from '../src/engines/autosave.ts'
 import { flexsearch } from '../src/engines/flexsearch.ts'
+import { followEngine } from '../src/engines/follow.ts'
 import { hnswlib } from '../src/engines/hnswlib.ts'
 import { minisearch } from '../src/engines/minisearch.ts'
 import { orama } from '../src/engines/orama.ts'
@@ -20,6 +21,7 @@ import {
   checkDirectory,
   content,
   destroyStore,
+  follow,
   loadSnapshot,
   memory,
   openStore,
@@ -304,16 +306,34 @@ describe('what other programs are given', () => {
   })
 })
 
-describe('lists and numbers', () => {
+describe('lists, numbers and objects', () => {
   test.each<[string, (store: Store) => Promise<unknown>]>([
     ['load: blobs', (store) => store.load({ blobs: 'a' as unknown as string[] })],
     ['load: minSequence', (store) => store.load({ minSequence: -1 })],
+    ['persist: expectedHead', (store) => store.persist({ blobs, expectedHead: -1 })],
+    ['load: metadataSchema', (store) => store.load({ metadataSchema: {} as never })],
+    ['load: metadataSchema', (store) => store.load({ metadataSchema: null as never })],
+    ['restore: blobs', (store) => restoreEngine(store, adapter, { blobs: 'a' as unknown as string[] })],
+    ['restore: metadataSchema', (store) => restoreEngine(store, adapter, { metadataSchema: {} as never })],
+    ['autosave: restored', async (store) => autosave(store, adapter, {}, { restored: 5 as never })],
+    ['autosave: restored', async (store) => autosave(store, adapter, {}, { restored: { snapshot: {} } as never })],
+    ['follow: give an open store', async () => follow(null as never)],
+    ['follow: give an open store', async () => follow({} as never)],
+    ['follow: give an open store', () => followEngine(null as never, adapter, { swap: () => undefined })],
+    ['followEngine: give the location', (store) => followEngine(store, null as never, { swap: () => undefined })],
+    [
+      'stream: the options',
+      async (store) => {
+        for await (const _ of (await store.load())!.blob('a').stream(null as never));
+      },
+    ],
     ['materialize: blobs', (store) => store.materialize({ blobs: 'a' as unknown as string[] })],
   ])('%s of another type is told', async (name, call) => {
     await using store = memory()
     await store.persist({ blobs: { a: 'one' } })
     const error = await failure(() => call(store))
     expect(error).toBeInstanceOf(TypeError)
+    expect((error as Error).message).not.toMatch(/undefined|is not a function/)
     expect((error as Error).message).toContain(name.split(': ')[1])
   })
 

@@ -68,6 +68,7 @@ export function autosave<Engine>(
     )
   }
   assertSignals(options.signals)
+  assertRestored(options.restored)
   const opened =
     given === null
       ? openStore(location as StoreLocation, pickOptions<OpenOptions>(options, OPEN_OPTIONS))
@@ -134,6 +135,14 @@ function atLeast(name: string, value: number, least: number): number {
 function assertOnConflict(value: unknown): void {
   if (value === undefined || value === 'stop' || value === 'overwrite') return
   throw new TypeError(`autosave: onConflict must be 'stop' or 'overwrite', got ${String(value)}`)
+}
+
+/** What the first save may replace is read of it. */
+function assertRestored(restored: unknown): void {
+  if (restored === undefined || restored === null) return
+  const { snapshot } = restored as { snapshot?: { time?: unknown } }
+  if (snapshot?.time instanceof Date) return
+  throw new TypeError('autosave: restored must be what restoreEngine resolved to, or null when there was no snapshot')
 }
 
 /** Names that no process can listen for. */

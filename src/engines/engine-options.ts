@@ -102,8 +102,8 @@ export const PERSIST_ENGINE_OPTIONS: OptionTable<PersistEngineOptions<unknown>> 
 
 export const RESTORE_ENGINE_OPTIONS: OptionTable<RestoreEngineOptions> = {
   at: 'any',
-  blobs: 'any',
-  metadataSchema: 'any',
+  blobs: 'list',
+  metadataSchema: 'schema',
   fallback: 'any',
   required: 'boolean',
   minSequence: 'count',

@@ -3,6 +3,7 @@
 import { type FollowOptions, follow, type Store } from '../index.ts'
 import { assertOptions, type OptionTable } from '../misuse.ts'
 import { type EngineAdapter, type RestoredEngine, restoreEngine } from './adapter.ts'
+import { assertAdapter } from './engine-options.ts'
 
 /** How an engine follows a store. */
 export interface FollowEngineOptions<Engine> extends FollowOptions {
@@ -35,6 +36,7 @@ export async function followEngine<Engine>(
   assertOptions('followEngine', options, FOLLOW_ENGINE_OPTIONS)
   if (typeof options?.swap !== 'function')
     throw new TypeError('followEngine: give { swap }, which takes each newer engine')
+  assertAdapter('followEngine', adapter)
   const { swap, onError, everyMs, signal } = options
   for await (const snapshot of follow(store, { everyMs, signal })) {
     await snapshot.dispose()

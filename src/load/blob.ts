@@ -150,6 +150,7 @@ export function createBlob(
     options: StreamOptions,
     read: (...range: RangeArguments) => AsyncGenerator<Part, void>,
   ): AsyncGenerator<Part> {
+    const { signal, onBytes } = reading(options)
     const start = options.start ?? 0
     const end = Math.min(options.end ?? entry.size, entry.size)
     const isEnd = options.end === undefined || typeof options.end === 'number'
@@ -159,7 +160,6 @@ export function createBlob(
       )
     }
     let bytes = 0
-    const { signal, onBytes } = reading(options)
     const steps = read(context.source(), entry, damageContext, start, end, {
       signal,
       onAgree: () => context.noteChecked(entry),

@@ -2,7 +2,7 @@
 
 import { clock } from '../clock.ts'
 import { isHoldfastError } from '../errors.ts'
-import { assertOptions, type OptionTable } from '../misuse.ts'
+import { assertOptions, type OptionTable, refusePromise } from '../misuse.ts'
 import type { Snapshot, SnapshotInfo } from './snapshot.ts'
 
 /** How a store is followed. */
@@ -33,11 +33,20 @@ interface Followed {
 
 const EVERY_MS = 1_000
 
+/** @throws TypeError */
+function assertFollowed(store: unknown): void {
+  refusePromise(store, 'follow: the store')
+  const { snapshots, load } = (store ?? {}) as Partial<Followed>
+  if (typeof snapshots === 'function' && typeof load === 'function') return
+  throw new TypeError('follow: give an open store, as openStore and memory make it')
+}
+
 /**
  * The current snapshot, and each newer one that becomes current; ones that were overtaken meanwhile are skipped. While nothing was persisted, it
  * waits. What may pass (`environment`, `conflict`, `busy`) is tried again and can be seen in `lastError`; other errors end the iteration.
  */
 export function follow(store: Followed, options: FollowOptions = {}): Following {
+  assertFollowed(store)
   assertOptions('follow', options, FOLLOW_OPTIONS)
   const { everyMs = EVERY_MS, signal } = options
   const state = { sequence: null as number | null, seenMs: clock.monotonicMs(), lastError: null as unknown }

@@ -5,6 +5,48 @@
 /** @type {import('./durability.mjs').Mutation[]} */
 export const checks = [
   {
+    file: 'src/load/follow.ts',
+    find: '  assertFollowed(store)\n',
+    replace: '',
+    why: 'what is no store is told at once, and not as a property of null',
+    tests: ['test/misuse.test.ts'],
+  },
+  {
+    file: 'src/engines/autosave.ts',
+    find: '  assertRestored(options.restored)\n',
+    replace: '',
+    why: 'what is no restored engine is told at once',
+    tests: ['test/misuse.test.ts'],
+  },
+  {
+    file: 'src/engines/autosave.ts',
+    find: '  assertSignals(options.signals)\n',
+    replace: '',
+    why: 'a misspelt signal ends the process without a save',
+    tests: ['test/engines/autosave.test.ts'],
+  },
+  {
+    file: 'src/one-pass.ts',
+    find: 'if (entries.length > BLOBS_MAX) {',
+    replace: 'if (entries.length > 16 * BLOBS_MAX) {',
+    why: 'blobs without an end fill memory',
+    tests: ['test/misuse.test.ts'],
+  },
+  {
+    file: 'src/persist/sources.ts',
+    find: '      await refuseOwnFiles(fs, storage.location, directory)\n',
+    replace: '',
+    why: 'a directory that the store lies in can be saved once, and never again',
+    tests: ['test/persist/directory-options.test.ts'],
+  },
+  {
+    file: 'src/fs/elsewhere.ts',
+    find: 'if (stat !== null && isSameFile(stat, own)) {',
+    replace: 'if (path === store) {',
+    why: 'a copy onto the store itself through a link is no copy',
+    tests: ['test/space/copy-elsewhere.test.ts'],
+  },
+  {
     file: 'src/storage/same-store.ts',
     find: 'if (options.repair !== true) assertSame(session.stored)',
     replace: '',
