@@ -33,6 +33,7 @@ const kinds = {
   COMMIT_UNKNOWN: 'environment',
   CHANGE_UNKNOWN: 'environment',
   JOURNAL_FAILED: 'environment',
+  SAVE_TIMEOUT: 'environment',
   IO_FAILED: 'environment',
   NO_SPACE: 'environment',
   LOCK_UNAVAILABLE: 'environment',

@@ -24,13 +24,13 @@ export interface Autosave {
   changed(count?: number): void
   /**
    * Saves at once, unless nothing changed: what was changed before the call is durable when this resolves. Rejects with the error of the
-   * save, or with a `TimeoutError` after `deadlineMs`: then nothing of that save is committed. `HEAD_CONFLICT`: somebody else made another
+   * save, or with `SAVE_TIMEOUT` after `deadlineMs`: then nothing of that save is committed. `HEAD_CONFLICT`: somebody else made another
    * snapshot the current one, and nothing is saved over it.
    */
   flush(options?: { deadlineMs?: number | undefined }): Promise<void>
   lag(): Lag
-  /** Flushes, within the option `deadlineMs`, and ends. Rejects if that fails. */
-  close(): Promise<void>
+  /** Flushes, within `deadlineMs` (default: the option), and ends. Rejects if that fails. */
+  close(options?: { deadlineMs?: number | undefined }): Promise<void>
   [Symbol.asyncDispose](): Promise<void>
 }
 
@@ -101,17 +101,17 @@ export function autosave<Engine>(
   const unwatch = isJournalled(engine) ? () => undefined : watchExit(adapter.name, saver.unsaved)
 
   let closing: Promise<void> | null = null
-  async function close(): Promise<void> {
+  async function close(withinMs: number): Promise<void> {
     try {
-      await saver.stop(deadlineMs)
+      await saver.stop(withinMs)
     } finally {
       release()
       unwatch()
       if (given === null) await (await opened).close()
     }
   }
-  function closeOnce(): Promise<void> {
-    closing ??= close()
+  function closeOnce(request: { deadlineMs?: number | undefined } = {}): Promise<void> {
+    closing ??= close(request.deadlineMs ?? deadlineMs)
     return closing
   }
 
@@ -122,8 +122,12 @@ export function autosave<Engine>(
       await saver.flush(request.deadlineMs === undefined ? undefined : atLeast('deadlineMs', request.deadlineMs, 1))
     },
     lag: saver.lag,
-    close: closeOnce,
-    [Symbol.asyncDispose]: closeOnce,
+    async close(request = {}) {
+      assertOptions('close', request, { deadlineMs: 'any' })
+      if (request.deadlineMs !== undefined) atLeast('deadlineMs', request.deadlineMs, 1)
+      await closeOnce(request)
+    },
+    [Symbol.asyncDispose]: () => closeOnce(),
   }
 }
 

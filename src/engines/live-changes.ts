@@ -12,6 +12,7 @@ import { HoldfastError, isHoldfastError, type Journal, type Watermark } from '..
 import { assertOptions } from '../misuse.ts'
 import { applyChange } from './apply-change.ts'
 import { CHANGE_OPTIONS, type OpenEngineOptions } from './live-options.ts'
+import { saveTimeout } from './save-timeout.ts'
 
 /** Size of changes that may wait for the disk: the default limit of the journal. */
 const PENDING_BYTES_MAX = 64 * 1024 * 1024
@@ -70,6 +71,8 @@ export function createChanges<Engine, Change>(parts: ChangesParts<Engine, Change
   let waiting: Promise<unknown> | null = null
   /** Resolves when the change is applied for which `apply` gave a promise. */
   let applying: Promise<void> | null = null
+  /** Ends the wait for it. */
+  let giveUp = (): void => undefined
   let captureWaits = false
   let held: Promise<unknown> | null = null
   let heldSinceMs = 0
@@ -127,10 +130,13 @@ export function createChanges<Engine, Change>(parts: ChangesParts<Engine, Change
       .then(appended, (error: unknown) => {
         throw failed(error)
       })
-    applying = done.then(
-      () => undefined,
-      () => undefined,
-    )
+    applying = new Promise((resolve) => {
+      giveUp = resolve
+      done.then(
+        () => resolve(),
+        () => resolve(),
+      )
+    })
     return done
   }
 
@@ -241,9 +247,11 @@ export function createChanges<Engine, Change>(parts: ChangesParts<Engine, Change
       isClosed = true
       const all = Promise.allSettled([waiting, applying])
       if (await endsWithin(all, waitMs)) return
-      const text = `apply did not end within ${waitMs} ms (deadlineMs). Changes that were acknowledged are in the journal, and are applied when it is opened again`
-      const late = new DOMException(text, 'TimeoutError')
+      const late = saveTimeout({ limit: 'deadlineMs', limitMs: waitMs, isJournalled: true, apply: true })
       unsound ??= unsoundError('A change is still being applied', late, {})
+      // A save that waits for it meets that error, and does not wait as long again.
+      applying = null
+      giveUp()
       throw late
     },
   }

@@ -107,7 +107,7 @@ export interface LiveEngine<Engine, Change> {
    * @throws RangeError, ENGINE_UNSOUND, STORE_CLOSED: it was closed, and no snapshot holds the change
    */
   durable(sequence: number): Promise<void>
-  /** Makes a snapshot at once. Rejects with the error of the save, or with a `TimeoutError` after `deadlineMs`; default: no limit. */
+  /** Makes a snapshot at once. Rejects with the error of the save, or with `SAVE_TIMEOUT` after `deadlineMs`; default: no limit. */
   save(options?: { deadlineMs?: number | undefined }): Promise<void>
   /**
    * Saves, and makes an older snapshot, by sequence or tag, the current one again. `engine` is another object afterwards, restored from that
@@ -117,7 +117,7 @@ export interface LiveEngine<Engine, Change> {
    */
   rollback(to: number | string, options?: { message?: string | undefined }): Promise<SnapshotInfo>
   lag(): LiveLag
-  /** Saves, and lets others open the engine. */
+  /** Saves, within the option `deadlineMs` in all, and lets others open the engine. Rejects with `SAVE_TIMEOUT` when `apply` or the save takes longer. */
   close(): Promise<void>
   [Symbol.asyncDispose](): Promise<void>
 }

@@ -47,8 +47,8 @@ interface LiveSaves<Engine> {
   lag(): Lag & { entries: number; bytes: number; replayMs: number }
   /** Saves, and then no more until `begin`. Without an engine to begin with, everybody who waits for a save is told. */
   pause(): Promise<void>
-  /** Saves a last time. */
-  end(): Promise<void>
+  /** Saves a last time, within so many ms. */
+  end(deadlineMs: number): Promise<void>
 }
 
 export function createSaves<Engine, Change>(parts: SavesParts<Engine, Change>): LiveSaves<Engine> {
@@ -174,9 +174,9 @@ export function createSaves<Engine, Change>(parts: SavesParts<Engine, Change>): 
       replayMs: all.ms - saved.ms,
     }),
     pause: () => saver!.close(),
-    async end() {
+    async end(deadlineMs) {
       try {
-        await saver!.close()
+        await saver!.close({ deadlineMs })
       } finally {
         isEnded = true
         wake()

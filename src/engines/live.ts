@@ -6,6 +6,7 @@
 // (live-changes.ts). An engine is captured between two changes, with the number of the last one (live-saves.ts). So what a snapshot covers is
 // exactly what it holds.
 
+import { clock } from '../clock.ts'
 import {
   isHoldfastError,
   type Journal,
@@ -176,13 +177,15 @@ function liveEngine<Engine, Change>(parts: LiveParts<Engine, Change>): LiveEngin
 
   async function close(): Promise<void> {
     let late: unknown = null
+    const deadlineMs = options.deadlineMs ?? CLOSE_MS
+    const endMs = clock.monotonicMs() + deadlineMs
     try {
-      await changes.close(options.deadlineMs ?? CLOSE_MS)
+      await changes.close(deadlineMs)
     } catch (error) {
       late = error
     }
     try {
-      await closeParts()
+      await closeParts(Math.max(1, Math.ceil(endMs - clock.monotonicMs())))
     } catch (error) {
       // That the engine could not be saved follows from it.
       throw late ?? error
@@ -190,9 +193,10 @@ function liveEngine<Engine, Change>(parts: LiveParts<Engine, Change>): LiveEngin
     if (late !== null) throw late
   }
 
-  async function closeParts(): Promise<void> {
+  /** `deadlineMs`: what is left for the save. */
+  async function closeParts(deadlineMs: number): Promise<void> {
     try {
-      await saves.end()
+      await saves.end(deadlineMs)
     } finally {
       try {
         await journal.close()

@@ -5,6 +5,8 @@ import { clock } from '../clock.ts'
 import { type HoldfastError, isHoldfastError, type Store } from '../index.ts'
 import { type EngineAdapter, type PersistEngineOptions, type PersistEngineResult, saveEngine } from './adapter.ts'
 import type { AutosaveOptions, Lag } from './autosave-options.ts'
+import { isJournalled } from './exit-watch.ts'
+import { saveTimeout } from './save-timeout.ts'
 import { dueAt, retryDelayMs, type TimingOptions } from './save-timing.ts'
 import { startingHead } from './starting-head.ts'
 
@@ -122,6 +124,11 @@ export function createSaveScheduler<Engine>(
     return told > 0 && !canTell() ? false : !Object.is(revisionOf(), durable.revision)
   }
 
+  function timedOut(limit: 'deadlineMs' | 'saveLimitMs', limitMs: number): HoldfastError {
+    const changes = told > 0 ? pending() : undefined
+    return saveTimeout({ limit, limitMs, changes, isJournalled: isJournalled(engine) })
+  }
+
   function canTell(): boolean {
     return adapter.revision !== undefined && adapter.revision(engine) !== undefined
   }
@@ -162,8 +169,7 @@ export function createSaveScheduler<Engine>(
     const run: Run = { captured: null, abort: new AbortController(), done: Promise.resolve(), isForImage }
     saving = run
     const limit = clock.startTimer(
-      () =>
-        run.abort.abort(new DOMException(`not saved within ${options.saveLimitMs} ms (saveLimitMs)`, 'TimeoutError')),
+      () => run.abort.abort(timedOut('saveLimitMs', options.saveLimitMs)),
       Math.min(options.saveLimitMs, TIMER_MS_MAX),
     )
     limit.unref()
@@ -294,7 +300,8 @@ export function createSaveScheduler<Engine>(
     if (isCall) noteCall()
     isLastFlush ||= isLast
     flushes += 1
-    const deadline = deadlineMs === undefined ? null : startDeadline(deadlineMs)
+    const deadline =
+      deadlineMs === undefined ? null : startDeadline(deadlineMs, () => timedOut('deadlineMs', deadlineMs))
     try {
       if (conflict !== null) throw conflict
       const current = saving
@@ -390,18 +397,13 @@ interface Deadline {
   clear(): void
 }
 
-function startDeadline(ms: number): Deadline {
+function startDeadline(ms: number, reason: () => HoldfastError): Deadline {
   const controller = new AbortController()
   let timer: NodeJS.Timeout | undefined
   const passed = new Promise<false>((resolve) => {
     timer = clock.startTimer(
       () => {
-        controller.abort(
-          new DOMException(
-            `not saved within ${ms} ms (deadlineMs): nothing of this save was committed, and the snapshot before is in place`,
-            'TimeoutError',
-          ),
-        )
+        controller.abort(reason())
         resolve(false)
       },
       Math.min(ms, TIMER_MS_MAX),

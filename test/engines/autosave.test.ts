@@ -374,7 +374,11 @@ describe('by the clock', () => {
     const release = hold()
     change()
     const flushed = saver.flush({ deadlineMs: 300 })
-    const failed = expect(flushed).rejects.toMatchObject({ name: 'TimeoutError' })
+    const failed = expect(flushed).rejects.toMatchObject({
+      code: 'SAVE_TIMEOUT',
+      message: expect.stringMatching(/not saved within 300 ms .*; 1 change is in no snapshot.* save again/) as string,
+      details: { limit: 'deadlineMs', limitMs: 300, changes: 1, journalled: false },
+    })
     await pass(300)
     await failed
     expect(saver.lag()).toMatchObject({ changes: 1, failures: 1, saving: false })
@@ -392,7 +396,7 @@ describe('by the clock', () => {
     await pass(1000)
     expect(saver.lag()).toMatchObject({ failures: 0, saving: true })
     await pass(300)
-    expect(saver.lag()).toMatchObject({ failures: 1, saving: false, error: { name: 'TimeoutError' } })
+    expect(saver.lag()).toMatchObject({ failures: 1, saving: false, error: { code: 'SAVE_TIMEOUT' } })
     release()
     await pass(1000)
     expect(saves.length).toBe(2)

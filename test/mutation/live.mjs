@@ -7,6 +7,20 @@ const slow = ['test/engines/live-async.test.ts']
 /** @type {import('./durability.mjs').Mutation[]} */
 export const liveEngines = [
   {
+    file: 'src/engines/live-changes.ts',
+    find: '      giveUp()\n',
+    replace: '',
+    why: 'a save that waits for an apply that hangs is told when the engine is given up',
+    tests: ['test/engines/live-misuse.test.ts'],
+  },
+  {
+    file: 'src/engines/live.ts',
+    find: 'Math.max(1, Math.ceil(endMs - clock.monotonicMs()))',
+    replace: 'deadlineMs',
+    why: 'close() takes deadlineMs for apply, and again for the save',
+    tests: ['test/engines/live-misuse.test.ts'],
+  },
+  {
     file: 'src/store-journal/place.ts',
     find: '    await cleanUp(ctx, session)\n    return stateOf',
     replace: '    return stateOf',
