@@ -2,7 +2,7 @@
 // that was not awaited. An option that is not known must never pass in silence: `readonly: true` would open for writing.
 
 /** The type that an option must have. `any`: its own operation checks it. `ms`: a time in milliseconds, 0 or more. `head`: a sequence or null. */
-type OptionType = 'any' | 'boolean' | 'function' | 'signal' | 'ms' | 'head' | 'list' | 'count'
+type OptionType = 'any' | 'boolean' | 'function' | 'signal' | 'ms' | 'head' | 'list' | 'count' | 'schema'
 
 /** Every option of an operation. The compiler refuses a table that lacks one. */
 export type OptionTable<Options> = { readonly [Name in keyof Required<Options>]: OptionType }
@@ -59,6 +59,7 @@ const expected: Record<OptionType, { what: string; test(value: unknown): boolean
   function: { what: 'a function', test: (value) => typeof value === 'function' },
   signal: { what: 'an AbortSignal', test: isSignal },
   ms: { what: 'a number of milliseconds, 0 or more', test: (value) => typeof value === 'number' && value >= 0 },
+  schema: { what: 'a Standard Schema, as zod, valibot and arktype make them', test: isSchema },
   // A text is walked letter by letter.
   list: { what: 'an array', test: (value) => Array.isArray(value) },
   count: {
@@ -69,6 +70,11 @@ const expected: Record<OptionType, { what: string; test(value: unknown): boolean
     what: 'the number of a snapshot, or null for none',
     test: (value) => value === null || Number.isSafeInteger(value),
   },
+}
+
+function isSchema(value: unknown): boolean {
+  const standard = (value as { '~standard'?: { validate?: unknown } } | null)?.['~standard']
+  return typeof standard?.validate === 'function'
 }
 
 /** By its shape: other realms and polyfills have a class of their own. */

@@ -20,6 +20,7 @@ import {
   checkDirectory,
   content,
   destroyStore,
+  follow,
   loadSnapshot,
   memory,
   openStore,
@@ -307,6 +308,7 @@ describe('what other programs are given', () => {
 describe('lists and numbers', () => {
   test.each<[string, (store: Store) => Promise<unknown>]>([
     ['load: blobs', (store) => store.load({ blobs: 'a' as unknown as string[] })],
+    ['load: metadataSchema', (store) => store.load({ metadataSchema: {} as never })],
     ['load: minSequence', (store) => store.load({ minSequence: -1 })],
     ['materialize: blobs', (store) => store.materialize({ blobs: 'a' as unknown as string[] })],
   ])('%s of another type is told', async (name, call) => {
@@ -315,6 +317,14 @@ describe('lists and numbers', () => {
     const error = await failure(() => call(store))
     expect(error).toBeInstanceOf(TypeError)
     expect((error as Error).message).toContain(name.split(': ')[1])
+  })
+
+  test('what is no store cannot be followed, and what restoreEngine did not answer is not restored', async () => {
+    await using store = memory()
+    expect(() => follow(null as unknown as Store)).toThrow(/follow: the first argument is a store/)
+    expect(() => follow(Promise.resolve(store) as unknown as Store)).toThrow(/is a Promise: await it/)
+    const adapter = plain({ name: 'a', save: () => 'x', restore: () => ({}) })
+    expect(() => autosave(store, adapter, {}, { restored: 5 as never })).toThrow(/what restoreEngine answered/)
   })
 
   test('blobs without an end are refused when there are too many', async () => {

@@ -56,6 +56,7 @@ export function autosave<Engine>(
   }
   // A save in the background would be the first to tell.
   if (given === null && remoteAt(location) === null) pathOf(location as string | URL, 'autosave')
+  assertRestored(options?.restored)
   assertAdapter('autosave', adapter)
   assertOptions('autosave', options, { ...(given === null ? OPEN_OPTIONS : {}), ...AUTOSAVE_OPTIONS })
   const deadlineMs = atLeast('deadlineMs', options.deadlineMs ?? DEADLINE_MS, 1)
@@ -129,6 +130,13 @@ export function autosave<Engine>(
 function atLeast(name: string, value: number, least: number): number {
   if (typeof value === 'number' && value >= least) return value
   throw new RangeError(`autosave: ${name} must be a number from ${least}, got ${String(value)}`)
+}
+
+function assertRestored(restored: unknown): void {
+  if (restored === undefined || restored === null) return
+  const { snapshot } = restored as { snapshot?: { currentSequence?: unknown } }
+  if (snapshot !== undefined && 'currentSequence' in snapshot) return
+  throw new TypeError('autosave: restored is what restoreEngine answered, or null when it answered null')
 }
 
 function assertOnConflict(value: unknown): void {

@@ -103,7 +103,7 @@ export const PERSIST_ENGINE_OPTIONS: OptionTable<PersistEngineOptions<unknown>> 
 export const RESTORE_ENGINE_OPTIONS: OptionTable<RestoreEngineOptions> = {
   at: 'any',
   blobs: 'any',
-  metadataSchema: 'any',
+  metadataSchema: 'schema',
   fallback: 'any',
   required: 'boolean',
   minSequence: 'count',

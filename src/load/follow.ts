@@ -2,7 +2,7 @@
 
 import { clock } from '../clock.ts'
 import { isHoldfastError } from '../errors.ts'
-import { assertOptions, type OptionTable } from '../misuse.ts'
+import { assertOptions, type OptionTable, refusePromise } from '../misuse.ts'
 import type { Snapshot, SnapshotInfo } from './snapshot.ts'
 
 /** How a store is followed. */
@@ -38,6 +38,10 @@ const EVERY_MS = 1_000
  * waits. What may pass (`environment`, `conflict`, `busy`) is tried again and can be seen in `lastError`; other errors end the iteration.
  */
 export function follow(store: Followed, options: FollowOptions = {}): Following {
+  refusePromise(store, 'follow: the store')
+  if (typeof store?.snapshots !== 'function' || typeof store.load !== 'function') {
+    throw new TypeError('follow: the first argument is a store: await openStore(…)')
+  }
   assertOptions('follow', options, FOLLOW_OPTIONS)
   const { everyMs = EVERY_MS, signal } = options
   const state = { sequence: null as number | null, seenMs: clock.monotonicMs(), lastError: null as unknown }

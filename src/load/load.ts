@@ -43,7 +43,7 @@ export interface LoadOptions<Names extends string = string, Metadata = Record<st
 export const LOAD_OPTIONS: OptionTable<LoadOptions> = {
   at: 'any',
   blobs: 'list',
-  metadataSchema: 'any',
+  metadataSchema: 'schema',
   fallback: 'any',
   required: 'boolean',
   minSequence: 'count',
