@@ -18,7 +18,7 @@ const seed = process.env.HOLDFAST_SEED
  */
 const fullOnly = [
   'test/blocks/many-blocks.test.ts',
-  'test/blocks/reachable-cache.test.ts',
+  'test/blocks/link-cache.test.ts',
   'test/car/round-trip.test.ts',
   'test/cli/bucket.test.ts',
   'test/cli/car.test.ts',

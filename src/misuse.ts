@@ -59,21 +59,22 @@ const expected: Record<OptionType, { what: string; test(value: unknown): boolean
   function: { what: 'a function', test: (value) => typeof value === 'function' },
   signal: { what: 'an AbortSignal', test: isSignal },
   ms: { what: 'a number of milliseconds, 0 or more', test: (value) => typeof value === 'number' && value >= 0 },
+  schema: { what: 'a Standard Schema, as zod, valibot and arktype make them', test: isSchema },
   // A text is walked letter by letter.
   list: { what: 'an array', test: (value) => Array.isArray(value) },
   count: {
     what: 'a whole number, 0 or more',
     test: (value) => Number.isSafeInteger(value) && (value as number) >= 0,
   },
-  schema: {
-    what: 'a Standard Schema, as zod, valibot and arktype make them',
-    test: (value) =>
-      typeof (value as { '~standard'?: { validate?: unknown } } | null)?.['~standard']?.validate === 'function',
-  },
   head: {
     what: 'the number of a snapshot, or null for none',
     test: (value) => value === null || (Number.isSafeInteger(value) && (value as number) >= 0),
   },
+}
+
+function isSchema(value: unknown): boolean {
+  const standard = (value as { '~standard'?: { validate?: unknown } } | null)?.['~standard']
+  return typeof standard?.validate === 'function'
 }
 
 /** By its shape: other realms and polyfills have a class of their own. */

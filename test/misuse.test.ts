@@ -317,9 +317,9 @@ describe('lists, numbers and objects', () => {
     ['restore: metadataSchema', (store) => restoreEngine(store, adapter, { metadataSchema: {} as never })],
     ['autosave: restored', async (store) => autosave(store, adapter, {}, { restored: 5 as never })],
     ['autosave: restored', async (store) => autosave(store, adapter, {}, { restored: { snapshot: {} } as never })],
-    ['follow: give an open store', async () => follow(null as never)],
-    ['follow: give an open store', async () => follow({} as never)],
-    ['follow: give an open store', () => followEngine(null as never, adapter, { swap: () => undefined })],
+    ['follow: the first argument is a store', async () => follow(null as never)],
+    ['follow: the first argument is a store', async () => follow({} as never)],
+    ['follow: the first argument is a store', () => followEngine(null as never, adapter, { swap: () => undefined })],
     ['followEngine: give the location', (store) => followEngine(store, null as never, { swap: () => undefined })],
     [
       'stream: the options',
@@ -335,6 +335,14 @@ describe('lists, numbers and objects', () => {
     expect(error).toBeInstanceOf(TypeError)
     expect((error as Error).message).not.toMatch(/undefined|is not a function/)
     expect((error as Error).message).toContain(name.split(': ')[1])
+  })
+
+  test('what is no store cannot be followed, and what restoreEngine did not answer is not restored', async () => {
+    await using store = memory()
+    expect(() => follow(null as unknown as Store)).toThrow(/follow: the first argument is a store/)
+    expect(() => follow(Promise.resolve(store) as unknown as Store)).toThrow(/is a Promise: await it/)
+    const adapter = plain({ name: 'a', save: () => 'x', restore: () => ({}) })
+    expect(() => autosave(store, adapter, {}, { restored: 5 as never })).toThrow(/what restoreEngine answered/)
   })
 
   test('blobs without an end are refused when there are too many', async () => {

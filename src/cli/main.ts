@@ -20,13 +20,15 @@ async function main(argv: readonly string[]): Promise<ExitCode> {
     if (error instanceof CommanderError && error.exitCode === 0) return EXIT.done
     const known = program.commands.map((command) => command.name())
     const verb = argv.find((word) => known.includes(word)) ?? null
-    const failure = error instanceof CommanderError ? usage(whatIsWrong(error)) : error
+    const failure = error instanceof CommanderError ? usage(whatIsWrong(error, argv)) : error
     return await reportFailure(failure, { verb, argv, store: null }, asksForJson(argv))
   }
 }
 
 /** In one line: commander puts what may have been meant into a second one. */
-function whatIsWrong({ code, message }: CommanderError): string {
+function whatIsWrong({ code, message }: CommanderError, [first, second]: readonly string[]): string {
+  if (code === 'commander.help' && first === 'help' && second !== undefined)
+    return `there is no verb ${JSON.stringify(second)}`
   if (code === 'commander.help') return 'no verb was given'
   return message.replace(/^error: /, '').replaceAll('\n', ' ')
 }

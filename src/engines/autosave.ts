@@ -56,6 +56,7 @@ export function autosave<Engine>(
   }
   // A save in the background would be the first to tell.
   if (given === null && remoteAt(location) === null) pathOf(location as string | URL, 'autosave')
+  assertRestored(options?.restored)
   assertAdapter('autosave', adapter)
   assertOptions('autosave', options, { ...(given === null ? OPEN_OPTIONS : {}), ...AUTOSAVE_OPTIONS })
   const deadlineMs = atLeast('deadlineMs', options.deadlineMs ?? DEADLINE_MS, 1)
@@ -68,7 +69,6 @@ export function autosave<Engine>(
     )
   }
   assertSignals(options.signals)
-  assertRestored(options.restored)
   const opened =
     given === null
       ? openStore(location as StoreLocation, pickOptions<OpenOptions>(options, OPEN_OPTIONS))
@@ -136,17 +136,16 @@ function atLeast(name: string, value: number, least: number): number {
   throw new RangeError(`autosave: ${name} must be a number from ${least}, got ${String(value)}`)
 }
 
-function assertOnConflict(value: unknown): void {
-  if (value === undefined || value === 'stop' || value === 'overwrite') return
-  throw new TypeError(`autosave: onConflict must be 'stop' or 'overwrite', got ${String(value)}`)
-}
-
-/** What the first save may replace is read of it. */
 function assertRestored(restored: unknown): void {
   if (restored === undefined || restored === null) return
   const { snapshot } = restored as { snapshot?: { time?: unknown } }
   if (snapshot?.time instanceof Date) return
-  throw new TypeError('autosave: restored must be what restoreEngine resolved to, or null when there was no snapshot')
+  throw new TypeError('autosave: restored is what restoreEngine answered, or null when it answered null')
+}
+
+function assertOnConflict(value: unknown): void {
+  if (value === undefined || value === 'stop' || value === 'overwrite') return
+  throw new TypeError(`autosave: onConflict must be 'stop' or 'overwrite', got ${String(value)}`)
 }
 
 /** Names that no process can listen for. */

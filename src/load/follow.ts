@@ -33,20 +33,15 @@ interface Followed {
 
 const EVERY_MS = 1_000
 
-/** @throws TypeError */
-function assertFollowed(store: unknown): void {
-  refusePromise(store, 'follow: the store')
-  const { snapshots, load } = (store ?? {}) as Partial<Followed>
-  if (typeof snapshots === 'function' && typeof load === 'function') return
-  throw new TypeError('follow: give an open store, as openStore and memory make it')
-}
-
 /**
  * The current snapshot, and each newer one that becomes current; ones that were overtaken meanwhile are skipped. While nothing was persisted, it
  * waits. What may pass (`environment`, `conflict`, `busy`) is tried again and can be seen in `lastError`; other errors end the iteration.
  */
 export function follow(store: Followed, options: FollowOptions = {}): Following {
-  assertFollowed(store)
+  refusePromise(store, 'follow: the store')
+  if (typeof store?.snapshots !== 'function' || typeof store.load !== 'function') {
+    throw new TypeError('follow: the first argument is a store: await openStore(…)')
+  }
   assertOptions('follow', options, FOLLOW_OPTIONS)
   const { everyMs = EVERY_MS, signal } = options
   const state = { sequence: null as number | null, seenMs: clock.monotonicMs(), lastError: null as unknown }

@@ -194,6 +194,8 @@ export function createImages({ fs, directory, store, readOnly }: ImagesOptions):
           if (there === null || isSameFile(there, bad)) {
             if (there !== null) await ignoreMissing(fs.unlink(path))
             made = await make(digest, work.assemble!, bits)
+            // The new file may have got the inode of the one that was removed.
+            bad = null
           }
         } finally {
           await alone.close().catch(() => undefined)

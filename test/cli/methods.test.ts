@@ -2,13 +2,14 @@
 
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
+import { join } from 'node:path'
 import { Command } from 'commander'
 import { expect, test } from 'vitest'
 import { EXPORT_OPTIONS } from '../../src/car/export.ts'
 import { IMPORT_OPTIONS } from '../../src/car/import.ts'
 import { VERBS } from '../../src/cli/verbs.ts'
 import { HISTORY_OPTIONS } from '../../src/history/history.ts'
-import { memory } from '../../src/index.ts'
+import { memory, openStore } from '../../src/index.ts'
 import { PERSIST_OPTIONS } from '../../src/persist/options.ts'
 import { REPAIR_OPTIONS } from '../../src/recovery/repair-plan.ts'
 import { SCRUB_OPTIONS } from '../../src/recovery/scrub.ts'
@@ -18,7 +19,8 @@ import { COPY_OPTIONS } from '../../src/space/copy.ts'
 import { DIFF_OPTIONS } from '../../src/space/diff.ts'
 import { FORGET_OPTIONS } from '../../src/space/forget.ts'
 import { GC_OPTIONS } from '../../src/space/gc.ts'
-import { done } from './holdfast.ts'
+import { scratch } from '../support/scratch.ts'
+import { done, holdfast } from './holdfast.ts'
 
 /** Methods without a verb of their name, and why. */
 const EXCUSED: Record<string, string> = {
@@ -51,6 +53,24 @@ test('every verb is in the help, and has its own help with examples', async () =
   const help = await done(['help', 'rollback'])
   expect(help.stdout).toContain('$ holdfast rollback current~1')
   expect((await done(['rollback', '--help'])).stdout).toBe(help.stdout)
+})
+
+test.each([
+  [['help', 'nosuch'], /there is no verb "nosuch"/],
+  [['report', '--store', '/nowhere', '-o', '-'], /written into a file/],
+])('%j is a usage error', async (args, message) => {
+  const ran = await holdfast(args)
+  expect(ran.stderr).toMatch(message)
+  expect(ran.exit).toBe(2)
+})
+
+test('an argument that the library refuses is a usage error, and no mistake of the program', async () => {
+  const path = join(scratch(), 'store')
+  await using store = await openStore(path)
+  await store.persist({ blobs: { text: 'one' } })
+  const ran = await holdfast(['scrub', '--store', path, '--cursor', 'garbage'])
+  expect(ran.stderr).toMatch(/this is not a cursor of a slice before: "garbage"/)
+  expect(ran.exit).toBe(2)
 })
 
 /** Options that every verb handles in the same way: Ctrl-C, the line of progress, --lock-wait. */

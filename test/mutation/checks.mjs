@@ -6,14 +6,14 @@
 export const checks = [
   {
     file: 'src/load/follow.ts',
-    find: '  assertFollowed(store)\n',
-    replace: '',
+    find: "if (typeof store?.snapshots !== 'function' || typeof store.load !== 'function') {",
+    replace: 'if (store === undefined) {',
     why: 'what is no store is told at once, and not as a property of null',
     tests: ['test/misuse.test.ts'],
   },
   {
     file: 'src/engines/autosave.ts',
-    find: '  assertRestored(options.restored)\n',
+    find: '  assertRestored(options?.restored)\n',
     replace: '',
     why: 'what is no restored engine is told at once',
     tests: ['test/misuse.test.ts'],
