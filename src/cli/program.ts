@@ -45,7 +45,9 @@ function addVerb(program: Command, verb: Verb, argv: readonly string[], onExit: 
   const command = program.command(verb.usage).summary(verb.summary)
   command.description(verb.description === undefined ? verb.summary : `${verb.summary}\n\n${verb.description}`)
   verb.options?.(command)
-  const examples = verb.examples.map((example) => `  $ holdfast ${example}`).join('\n')
+  const examples = verb.examples
+    .map((example) => `  $ ${/\| holdfast /.test(example) ? '' : 'holdfast '}${example}`)
+    .join('\n')
   command.addHelpText('after', `\nExamples:\n${examples}`)
   command.action(async () => {
     onExit(await runVerb(verb, command.name(), command.args, command.optsWithGlobals<CommonOptions>(), argv))

@@ -88,11 +88,11 @@ export function createSession({ verb, options, signal, onProgress, onWarning }: 
     },
     commandLine: (command) => commandLine(command, options.store ?? null),
     async read({ init = false } = {}) {
-      if (!init) await assertStoreThere(location())
+      if (!init) await assertStoreThere(location(), verb)
       return await open({ readOnly: true })
     },
     async write({ init = false, ...openOptions } = {}) {
-      if (!init) await assertStoreThere(location())
+      if (!init) await assertStoreThere(location(), verb)
       if (!isRemote(location())) assertMayWrite(location())
       return await open(openOptions)
     },
@@ -140,7 +140,7 @@ export function placeOf(path: string): string {
 const SIGNS = ['HEAD.json', 'STORE.json', 'HEAD.prev.json', 'packs']
 
 /** A mistyped path must say so, and never become a store or an empty list. */
-async function assertStoreThere(path: string): Promise<void> {
+async function assertStoreThere(path: string, verb: string): Promise<void> {
   try {
     if (isRemote(path)) {
       const { hasStore } = await import('./bucket.ts')
@@ -153,7 +153,7 @@ async function assertStoreThere(path: string): Promise<void> {
   }
   throw new Refusal('STORE_NOT_FOUND', 'input', `there is no store at ${path}`, {
     details: { path },
-    next: 'persist --init <name>=<file>',
+    next: verb === 'import' ? 'import --init <file>' : 'persist --init <name>=<file>',
   })
 }
 

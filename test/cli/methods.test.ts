@@ -1,6 +1,7 @@
 // Each method of a store has a verb.
 
-import { readFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { closeSync, existsSync, openSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { Command } from 'commander'
@@ -20,7 +21,7 @@ import { DIFF_OPTIONS } from '../../src/space/diff.ts'
 import { FORGET_OPTIONS } from '../../src/space/forget.ts'
 import { GC_OPTIONS } from '../../src/space/gc.ts'
 import { scratch } from '../support/scratch.ts'
-import { done, holdfast } from './holdfast.ts'
+import { BINARY, done, holdfast } from './holdfast.ts'
 
 /** Methods without a verb of their name, and why. */
 const EXCUSED: Record<string, string> = {
@@ -49,6 +50,7 @@ test('every verb is in the help, and has its own help with examples', async () =
     expect(summary, name).not.toBe('')
     expect(examples.length, name).toBeGreaterThan(0)
     for (const example of examples) expect(example).toContain(name)
+    expect((await done([name!, '--help'])).stdout, name).not.toMatch(/\$ holdfast .*\| holdfast (persist|import)/)
   }
   const help = await done(['help', 'rollback'])
   expect(help.stdout).toContain('$ holdfast rollback current~1')
@@ -58,6 +60,9 @@ test('every verb is in the help, and has its own help with examples', async () =
 test.each([
   [['help', 'nosuch'], /there is no verb "nosuch"/],
   [['report', '--store', '/nowhere', '-o', '-'], /written into a file/],
+  [['restore', '--store', '/nowhere', '-o', '-'], /written into a directory: .*; cat writes one blob/],
+  [['quarantine', 'extract', 'x', '--store', '/nowhere', '-o', '-'], /copied into a file/],
+  [['persist', 'a=package.json', '--metadata', '{', '--store', '/nowhere'], /--metadata is not DAG-JSON: Expected/],
 ])('%j is a usage error', async (args, message) => {
   const ran = await holdfast(args)
   expect(ran.stderr).toMatch(message)
@@ -71,6 +76,38 @@ test('an argument that the library refuses is a usage error, and no mistake of t
   const ran = await holdfast(['scrub', '--store', path, '--cursor', 'garbage'])
   expect(ran.stderr).toMatch(/this is not a cursor of a slice before: "garbage"/)
   expect(ran.exit).toBe(2)
+})
+
+test('import of a directory, and into a store that is not there, says what to type', async () => {
+  const directory = scratch()
+  const path = join(directory, 'store')
+  await done(['persist', 'a=package.json', '--init', '--store', path])
+  const ofDirectory = await holdfast(['import', directory, '--store', path])
+  expect(ofDirectory).toMatchObject({
+    exit: 15,
+    stderr: expect.stringMatching(/is a directory, and a CAR file is wanted/),
+  })
+  const intoNothing = await holdfast(['import', 'package.json', '--store', join(directory, 'none')])
+  expect(intoNothing.stderr).toMatch(/Next: holdfast import --init <file> --store/)
+})
+
+test.each([
+  ['persist', 'z=-', '--allow-empty'],
+  ['import', '-'],
+])('%s takes no directory as standard input', (...args) => {
+  const store = join(scratch(), 'store')
+  const input = openSync(scratch(), 'r')
+  try {
+    const ran = spawnSync(process.execPath, [BINARY, ...args, '--init', '--store', store], {
+      stdio: [input, 'pipe', 'pipe'],
+      encoding: 'utf8',
+    })
+    expect(ran.stderr).toMatch(/standard input is a directory: redirect a file/)
+    expect(ran.status).toBe(15)
+    expect(existsSync(store)).toBe(false)
+  } finally {
+    closeSync(input)
+  }
 })
 
 /** Options that every verb handles in the same way: Ctrl-C, the line of progress, --lock-wait. */

@@ -6,6 +6,7 @@ import { Refusal } from '../failure.ts'
 import { addKeepOptions, KEEP_ALL, type KeepOptions, keepOf } from '../keep-options.ts'
 import { parseCount } from '../notation.ts'
 import { expectedHead } from '../session.ts'
+import { standardInput } from '../standard-input.ts'
 import type { Verb } from '../verb.ts'
 import { resultDocument, resultLines } from './persist.ts'
 
@@ -34,7 +35,7 @@ export const importVerb: Verb = {
         ),
       ),
   async run(session, [file], options: ImportOptions) {
-    const source = file === '-' ? (process.stdin as AsyncIterable<Uint8Array>) : { file: fileAt(file!) }
+    const source = file === '-' ? standardInput() : { file: fileAt(file!) }
     const store = await session.write({ init: options.init })
     if (options.covers !== undefined) await store.openJournal()
     const { importCar } = await import('../../car/index.ts')
@@ -54,8 +55,10 @@ export const importVerb: Verb = {
   },
 }
 
-/** A file that is not there is a typing mistake, told before the store is made or locked. */
+/** What is no file is a typing mistake, told before the store is made or locked. */
 function fileAt(path: string): string {
-  if (statSync(path, { throwIfNoEntry: false }) !== undefined) return path
-  throw new Refusal('SOURCE_FAILED', 'input', `${path} does not exist`, { details: { path } })
+  const there = statSync(path, { throwIfNoEntry: false })
+  if (there !== undefined && !there.isDirectory()) return path
+  const what = there === undefined ? 'does not exist' : 'is a directory, and a CAR file is wanted, as export writes it'
+  throw new Refusal('SOURCE_FAILED', 'input', `${path} ${what}`, { details: { path } })
 }

@@ -9,6 +9,7 @@ import { keptLines } from '../kept-lines.ts'
 import { parseChunking, parseCount, parseSource } from '../notation.ts'
 import { type Line, type Screen, sizeText } from '../screen.ts'
 import { expectedHead } from '../session.ts'
+import { standardInput } from '../standard-input.ts'
 import type { Verb } from '../verb.ts'
 
 interface Options extends KeepOptions {
@@ -141,7 +142,7 @@ function sourcesOf(args: readonly string[], allowEmpty: boolean): [string, BlobI
   const twice = names.find((name, i) => names.indexOf(name) !== i)
   if (twice !== undefined) throw usage(`two blobs are named ${twice}`)
   return sources.map(({ name, path }): [string, BlobInput] => {
-    if (path === '-') return [name, standardInput(allowEmpty)]
+    if (path === '-') return [name, nonEmpty(standardInput(), allowEmpty)]
     const isDirectory = isDirectoryAt(path, name)
     return [name, isDirectory ? { directory: path } : { file: path }]
   })
@@ -160,9 +161,9 @@ function isDirectoryAt(path: string, name: string): boolean {
 }
 
 /** What ends without a byte is a command that failed, far more often than data. */
-async function* standardInput(allowEmpty: boolean): AsyncGenerator<Uint8Array> {
+async function* nonEmpty(input: AsyncIterable<Uint8Array>, allowEmpty: boolean): AsyncGenerator<Uint8Array> {
   let isEmpty = true
-  for await (const bytes of process.stdin as AsyncIterable<Uint8Array>) {
+  for await (const bytes of input) {
     isEmpty = false
     yield bytes
   }
@@ -202,6 +203,16 @@ async function fromDagJson(option: string, text: string): Promise<unknown> {
   try {
     return parse(text)
   } catch (error) {
-    throw usage(`${option} is not DAG-JSON: ${(error as Error).message}`)
+    throw usage(`${option} is not DAG-JSON: ${jsonError(text) ?? (error as Error).message}`)
+  }
+}
+
+/** What is wrong with JSON, in the words that people know from elsewhere; null when only DAG-JSON forbids it. */
+function jsonError(text: string): string | null {
+  try {
+    JSON.parse(text)
+    return null
+  } catch (error) {
+    return (error as Error).message
   }
 }

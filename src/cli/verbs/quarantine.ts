@@ -88,6 +88,7 @@ async function show(session: Session, name: string): Promise<Outcome> {
 
 async function extract(session: Session, name: string, { output, overwrite = false }: Options): Promise<Outcome> {
   if (output === undefined) throw usage('extract needs -o <file>')
+  if (output === '-') throw usage('the file is copied into a file: give its name to --output')
   const target = resolve(output)
   if (!overwrite && lstatSync(target, { throwIfNoEntry: false }) !== undefined) {
     throw new Refusal('TARGET_EXISTS', 'input', `${target} is there already; --overwrite replaces it`, {

@@ -40,6 +40,10 @@ export const restore: Verb = {
   async run(session, names, options: RestoreOptions) {
     if (options.engine === true && names.length > 0) throw usage('--engine writes one file: name no blobs')
     if (options.engine !== true && options.overwrite === true) throw usage('--overwrite is for --engine')
+    if (options.output === '-')
+      throw usage(
+        'files are written into a directory: give its name to --output; cat writes one blob to standard output',
+      )
     const target = resolve(options.output)
     if (!session.isRemote) assertOutside(target, session.location)
     return await withSnapshot(session, options.at, (snapshot) =>
