@@ -60,6 +60,7 @@ test('every verb is in the help, and has its own help with examples', async () =
 test.each([
   [['help', 'nosuch'], /there is no verb "nosuch"/],
   [['report', '--store', '/nowhere', '-o', '-'], /written into a file/],
+  [['scrub', '--max-time', '0s', '--store', '/nowhere'], /--max-time and --max-bytes are more than 0/],
   [['restore', '--store', '/nowhere', '-o', '-'], /written into a directory: .*; cat writes one blob/],
   [['quarantine', 'extract', 'x', '--store', '/nowhere', '-o', '-'], /copied into a file/],
   [['persist', 'a=package.json', '--metadata', '{', '--store', '/nowhere'], /--metadata is not DAG-JSON: Expected/],

@@ -4,6 +4,7 @@ import { type Command, Option } from 'commander'
 import { clock } from '../../clock.ts'
 import type { Problem, ScrubReport } from '../../index.ts'
 import { EXIT } from '../exit-codes.ts'
+import { usage } from '../failure.ts'
 import { parseDuration, parseSize } from '../notation.ts'
 import { sizeText } from '../screen.ts'
 import type { Session } from '../session.ts'
@@ -31,6 +32,7 @@ export const scrub: Verb = {
       .addOption(new Option('--max-time <duration>', 'stop after about this long').argParser(parseDuration))
       .option('--cursor <text>', 'where the slice before stopped'),
   async run(session, _args, options: Options) {
+    if (options.maxTime === 0 || options.maxBytes === 0) throw usage('--max-time and --max-bytes are more than 0')
     const report = await scrubSlices(session, options)
     return {
       document: { store: session.location, ...report },
