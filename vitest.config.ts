@@ -33,6 +33,7 @@ const fullOnly = [
   'test/docs/engines.test.ts',
   'test/docs/operations.test.ts',
   'test/docs/recipes.test.ts',
+  'test/docs/run-examples.test.ts',
   'test/examples/**',
   'test/explore/crash-history.test.ts',
   'test/explore/crash-repair.test.ts',
