@@ -30,11 +30,31 @@ export async function start<Engine, Change>(
   adapter: EngineAdapter<Engine>,
   options: OpenEngineOptions<Engine, Change>,
 ): Promise<Started<Engine>> {
+  const leftOut = new Set<number>()
+  for (;;) {
+    const started = await startWithout(leftOut, store, journal, adapter, options)
+    if (started !== null) return started
+  }
+}
+
+/** Null: one more change is to be left out, and this engine may hold a part of it. */
+async function startWithout<Engine, Change>(
+  leftOut: Set<number>,
+  store: Store,
+  journal: Journal,
+  adapter: EngineAdapter<Engine>,
+  options: OpenEngineOptions<Engine, Change>,
+): Promise<Started<Engine> | null> {
   const { engine, restored } = await restoreOrCreate(store, journal, adapter, options)
   try {
     if (engine === undefined || engine === null) throw new TypeError('openEngine: create gave no engine')
     const covers = restored?.snapshot.covers ?? 0
-    const { replayed, watermark } = await replayAfter(covers, engine, journal, adapter, options)
+    const outcome = await replayAfter(covers, leftOut, engine, journal, adapter, options)
+    if (outcome === null) {
+      await restored?.dispose()
+      return null
+    }
+    const { replayed, watermark } = outcome
     return {
       engine,
       restored,
@@ -71,11 +91,12 @@ async function restoreOrCreate<Engine, Change>(
 
 async function replayAfter<Engine, Change>(
   covers: number,
+  leftOut: Set<number>,
   engine: Engine,
   journal: Journal,
   adapter: EngineAdapter<Engine>,
   options: OpenEngineOptions<Engine, Change>,
-): Promise<{ replayed: Replayed; watermark: Watermark | undefined }> {
+): Promise<{ replayed: Replayed; watermark: Watermark | undefined } | null> {
   let watermark: Watermark | undefined
   const replayed: Replayed = { entries: 0, bytes: 0, ms: 0, skipped: [] }
   const startMs = clock.monotonicMs()
@@ -85,14 +106,20 @@ async function replayAfter<Engine, Change>(
     for (const entry of entries) {
       const { sequence } = entry
       const before = revision()
-      const one = replayOne(options, engine, entry)
+      const one = leftOut.has(sequence) ? leaveOut(entry) : replayOne(options, engine, entry)
       const { change, carried } = one instanceof Promise ? await one : one
-      if (change !== null) {
+      if (leftOut.has(sequence)) {
+        replayed.skipped.push(sequence)
+      } else if (change !== null) {
         const answer = await options.onReplayError?.({ sequence, change: change.value }, change.error)
         assertAnswer(answer)
         const isWhole = Object.is(revision(), before)
         if (answer !== 'skip' || !isWhole) throw replayFailed(sequence, change.error, isWhole)
-        journal.skip(sequence)
+        if (before === undefined) {
+          // The engine cannot tell whether it holds a part of the change: another one is restored, which never sees it.
+          leftOut.add(sequence)
+          return null
+        }
         replayed.skipped.push(sequence)
       }
       if (carried !== undefined) watermark = carried as Watermark
@@ -103,6 +130,8 @@ async function replayAfter<Engine, Change>(
       if (turned !== undefined) await turned
     }
   }
+  // Not before: what is skipped is read no more, also by a start that begins anew.
+  for (const sequence of replayed.skipped) journal.skip(sequence)
   replayed.ms = clock.monotonicMs() - startMs
   return { replayed, watermark }
 }
@@ -115,6 +144,14 @@ interface ReplayedChange {
   change: FailedChange
   /** The watermark that came with it. */
   carried: unknown
+}
+
+function leaveOut({ data }: JournalEntry): ReplayedChange {
+  try {
+    return { change: null, carried: readChange(data).watermark }
+  } catch {
+    return { change: null, carried: undefined }
+  }
 }
 
 /** At once, unless `apply` gives a promise: awaiting each change would cost a turn of the microtask queue. */
