@@ -119,7 +119,14 @@ async function refuseOwnFiles(fs: FileSystem, store: string, { root, name, exclu
   if (!isAbsolute(store)) return
   const [from, to] = await Promise.all([root, store].map((path) => fs.realpath(path).catch(() => path)))
   const inside = relative(from!, to!).split(sep).join('/')
-  if (inside === '..' || inside.startsWith('../')) return
+  if (/^(\.\.\/)*\.\.$|^$/.test(inside)) {
+    throw new HoldfastError(
+      'SOURCE_FAILED',
+      `blob ${JSON.stringify(name)}: ${root} is the store's own, and changes with each persist; a store is saved with copy()`,
+      { details: { blob: name, path: root, store } },
+    )
+  }
+  if (inside.startsWith('../') || isAbsolute(inside)) return
   const parts = inside.split('/')
   if (parts.some((_, i) => excluded(`${parts.slice(0, i + 1).join('/')}/`))) return
   throw new HoldfastError(
