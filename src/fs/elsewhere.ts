@@ -1,31 +1,38 @@
-// Refuses a directory that is another one under another name, or lies in it.
+// Whether a path lies in a directory, whatever the names: links and mounts are looked through, by comparing what the directories are.
 
-import { dirname } from 'node:path'
+import { dirname, join, relative, sep } from 'node:path'
 import { isSameFile } from './io.ts'
 import type { FileSystem } from './port.ts'
 
 /**
- * A copy of a store onto itself, or into its own directory, would be no copy. Links and mounts are looked through.
+ * A copy of a store onto itself, or into its own directory, would be no copy.
  *
  * @throws TypeError
  */
 export async function assertElsewhere(fs: FileSystem, call: string, store: string, to: string): Promise<void> {
-  const own = await fs.stat(store).catch(() => null)
-  if (own === null) return
-  const target = await existing(fs, to)
-  for (let path = target; ; path = dirname(path)) {
-    const stat = await fs.stat(path).catch(() => null)
+  if ((await pathInside(fs, store, to)) === null) return
+  throw new TypeError(`${call}: ${to} is the directory of ${store} itself, or lies in it: give another directory`)
+}
+
+/** Where `path`, which need not exist, lies in `directory`: names with `/` between them, '' for the directory itself. Null: outside of it. */
+export async function pathInside(fs: FileSystem, directory: string, path: string): Promise<string | null> {
+  const own = await fs.stat(directory).catch(() => null)
+  if (own === null) return null
+  const real = await realPath(fs, path)
+  for (let at = real; ; at = dirname(at)) {
+    const stat = await fs.stat(at).catch(() => null)
     if (stat !== null && isSameFile(stat, own)) {
-      throw new TypeError(`${call}: ${to} is the directory of ${store} itself, or lies in it: give another directory`)
+      return relative(at, real).split(sep).join('/')
     }
-    if (path === dirname(path)) return
+    if (at === dirname(at)) return null
   }
 }
 
-/** The real path of the nearest directory of `path` that exists. */
-async function existing(fs: FileSystem, path: string): Promise<string> {
+/** The real path of the nearest directory of `path` that exists, and what comes after it. */
+async function realPath(fs: FileSystem, path: string): Promise<string> {
   for (let at = path; ; at = dirname(at)) {
     const real = await fs.realpath(at).catch(() => null)
-    if (real !== null || at === dirname(at)) return real ?? at
+    if (real !== null) return join(real, relative(at, path))
+    if (at === dirname(at)) return path
   }
 }

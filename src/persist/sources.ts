@@ -1,13 +1,14 @@
 // What a blob may come from: names the sources of a persist, and refuses what cannot be one before anything is locked
 // or read.
 
-import { isAbsolute, join, relative, sep } from 'node:path'
+import { isAbsolute, join } from 'node:path'
 import type { StoreContext } from '../blocks/store-context.ts'
 import { HoldfastError } from '../errors.ts'
 import { assertBlobName } from '../format/blob-entry.ts'
 import { assertChunking, type Chunking } from '../format/chunking.ts'
 import { encodeModes, MODES_NAME } from '../format/directory-modes.ts'
 import { isWellFormed } from '../format/value.ts'
+import { pathInside } from '../fs/elsewhere.ts'
 import type { FileSystem } from '../fs/port.ts'
 import type { SnapshotBlob } from '../load/blob.ts'
 import { pathOf } from '../location.ts'
@@ -117,16 +118,15 @@ export async function nameSources(
 /** Each persist changes the store's own files, so that a directory with them in it would never be read as one state. */
 async function refuseOwnFiles(fs: FileSystem, store: string, { root, name, excluded }: SourceDirectory): Promise<void> {
   if (!isAbsolute(store)) return
-  const [from, to] = await Promise.all([root, store].map((path) => fs.realpath(path).catch(() => path)))
-  const inside = relative(from!, to!).split(sep).join('/')
-  if (/^(\.\.\/)*\.\.$|^$/.test(inside)) {
+  if ((await pathInside(fs, store, root)) !== null) {
     throw new HoldfastError(
       'SOURCE_FAILED',
       `blob ${JSON.stringify(name)}: ${root} is the store's own, and changes with each persist; a store is saved with copy()`,
       { details: { blob: name, path: root, store } },
     )
   }
-  if (inside.startsWith('../') || isAbsolute(inside)) return
+  const inside = await pathInside(fs, root, store)
+  if (inside === null) return
   const parts = inside.split('/')
   if (parts.some((_, i) => excluded(`${parts.slice(0, i + 1).join('/')}/`))) return
   throw new HoldfastError(

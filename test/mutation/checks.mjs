@@ -42,7 +42,7 @@ export const checks = [
   {
     file: 'src/fs/elsewhere.ts',
     find: 'if (stat !== null && isSameFile(stat, own)) {',
-    replace: 'if (path === store) {',
+    replace: 'if (at === directory) {',
     why: 'a copy onto the store itself through a link is no copy',
     tests: ['test/space/copy-elsewhere.test.ts'],
   },

@@ -218,6 +218,8 @@ test('a directory that the store lies in is refused from the first persist on, u
   await store.persist({ blobs: { text: 'makes the store' } })
   expect(await failure(persist())).toMatchObject(refused)
   for (const exclude of [['deep/store'], ['deep'], ['store']]) await persist(exclude)
+  symlinkSync(root, `${root}.link`)
+  await rejects(store.persist({ blobs: { all: { directory: `${root}.link` } } }), 'SOURCE_FAILED')
   for (const directory of [inside, join(inside, 'packs')]) {
     expect(await failure(store.persist({ blobs: { all: { directory } } }))).toMatchObject({
       code: 'SOURCE_FAILED',
