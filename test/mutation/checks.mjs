@@ -43,7 +43,14 @@ export const checks = [
     file: 'src/fs/elsewhere.ts',
     find: 'if (stat !== null && isSameFile(stat, own)) {',
     replace: 'if (at === directory) {',
-    why: 'a copy onto the store itself through a link is no copy',
+    why: 'a copy onto the store itself through a mount is no copy',
+    tests: ['test/space/copy-elsewhere.test.ts'],
+  },
+  {
+    file: 'src/fs/elsewhere.ts',
+    find: 'const real = await realPath(fs, path)',
+    replace: 'const real = path',
+    why: 'a copy into the store through a link is no copy',
     tests: ['test/space/copy-elsewhere.test.ts'],
   },
   {

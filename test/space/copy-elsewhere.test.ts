@@ -5,6 +5,8 @@ import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { openStore } from '../../src/open.ts'
 import { replicate } from '../../src/replicate.ts'
+import { mountAgain } from '../support/mounted.ts'
+import { failure } from '../support/rejects.ts'
 import { scratch } from '../support/scratch.ts'
 
 async function storeWithLinks() {
@@ -39,6 +41,19 @@ test('replicate from one object of a directory to another one is refused', async
   for (const other of [path, join(base, 'link')]) {
     await using to = await openStore(other)
     await expect(replicate(store, to)).rejects.toThrow(/is the directory of .* itself/)
+  }
+  await store.close()
+})
+
+test('a second mount of the store is the store: no target, and no source beside it', async (context) => {
+  const { base, path, store } = await storeWithLinks()
+  const mounted = mountAgain(context, base)
+  for (const to of ['store', 'store/new']) await expect(store.copy(join(mounted, to))).rejects.toThrow(TypeError)
+  for (const directory of [mounted, join(mounted, 'store')]) {
+    expect(await failure(store.persist({ blobs: { all: { directory, exclude: ['link', 'deep'] } } }))).toMatchObject({
+      code: 'SOURCE_FAILED',
+      details: { store: path },
+    })
   }
   await store.close()
 })

@@ -34,3 +34,21 @@ export function mountTmpfs(context: TestContext, options: string): string {
 export function remount(path: string, how: 'ro' | 'rw'): void {
   execFileSync('mount', ['-o', `remount,${how}`, path])
 }
+
+/** The same directory under a second path, until the test ends. Only root may do that: skips without. */
+export function mountAgain(context: TestContext, directory: string): string {
+  if (process.platform !== 'linux') skip(context, `binds a directory, which ${process.platform} does not have`)
+  if (process.geteuid?.() !== 0) skip(context, 'binds a directory, and this is not root')
+  const path = realpathSync(mkdtempSync(join(tmpdir(), 'holdfast-mount-')))
+  try {
+    execFileSync('mount', ['--bind', directory, path], { stdio: 'pipe' })
+  } catch (error) {
+    rmdirSync(path)
+    skip(context, `binds a directory, and mount(8) says: ${(error as Error).message.trim()}`)
+  }
+  onTestFinished(() => {
+    execFileSync('umount', ['-l', path])
+    rmdirSync(path)
+  })
+  return path
+}
