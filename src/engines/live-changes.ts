@@ -105,12 +105,8 @@ export function createChanges<Engine, Change>(parts: ChangesParts<Engine, Change
     }
 
     function failed(error: unknown): unknown {
-      // What cannot tell may have changed: a part of a change that nobody knows of must not get into a snapshot.
-      if (before !== undefined && Object.is(revision(), before)) return error
-      const what =
-        before === undefined
-          ? `Change ${sequence} failed, and the adapter has no revision to tell whether a part of it was applied`
-          : `Change ${sequence} failed and left the engine in a state that the journal does not describe`
+      if (before === undefined || Object.is(revision(), before)) return error
+      const what = `Change ${sequence} failed and left the engine in a state that the journal does not describe`
       unsound = unsoundError(what, error, { sequence })
       return unsound
     }

@@ -96,8 +96,7 @@ export interface LiveEngine<Engine, Change> {
   /**
    * Applies a change. Queries see it at once; it is durable when this resolves. Changes are applied in the order of the calls.
    *
-   * @throws METADATA_INVALID for what cannot be kept, what `apply` throws, JOURNAL_FAILED, JOURNAL_FULL: nothing was changed. ENGINE_UNSOUND:
-   *   `apply` failed, and changed the engine or cannot tell: open it again.
+   * @throws METADATA_INVALID for what cannot be kept, what `apply` throws, JOURNAL_FAILED, JOURNAL_FULL: nothing was changed.
    *   CHANGE_UNKNOWN: it is applied, and durable with the next snapshot, perhaps after a crash too. Do not repeat it: give the
    *   `sequence` in the error's details to `durable`
    */

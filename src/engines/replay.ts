@@ -30,31 +30,11 @@ export async function start<Engine, Change>(
   adapter: EngineAdapter<Engine>,
   options: OpenEngineOptions<Engine, Change>,
 ): Promise<Started<Engine>> {
-  const leftOut = new Set<number>()
-  for (;;) {
-    const started = await startWithout(leftOut, store, journal, adapter, options)
-    if (started !== null) return started
-  }
-}
-
-/** Null: one more change is to be left out, and this engine may hold a part of it. */
-async function startWithout<Engine, Change>(
-  leftOut: Set<number>,
-  store: Store,
-  journal: Journal,
-  adapter: EngineAdapter<Engine>,
-  options: OpenEngineOptions<Engine, Change>,
-): Promise<Started<Engine> | null> {
   const { engine, restored } = await restoreOrCreate(store, journal, adapter, options)
   try {
     if (engine === undefined || engine === null) throw new TypeError('openEngine: create gave no engine')
     const covers = restored?.snapshot.covers ?? 0
-    const outcome = await replayAfter(covers, leftOut, engine, journal, adapter, options)
-    if (outcome === null) {
-      await restored?.dispose()
-      return null
-    }
-    const { replayed, watermark } = outcome
+    const { replayed, watermark } = await replayAfter(covers, engine, journal, adapter, options)
     return {
       engine,
       restored,
@@ -91,12 +71,11 @@ async function restoreOrCreate<Engine, Change>(
 
 async function replayAfter<Engine, Change>(
   covers: number,
-  leftOut: Set<number>,
   engine: Engine,
   journal: Journal,
   adapter: EngineAdapter<Engine>,
   options: OpenEngineOptions<Engine, Change>,
-): Promise<{ replayed: Replayed; watermark: Watermark | undefined } | null> {
+): Promise<{ replayed: Replayed; watermark: Watermark | undefined }> {
   let watermark: Watermark | undefined
   const replayed: Replayed = { entries: 0, bytes: 0, ms: 0, skipped: [] }
   const startMs = clock.monotonicMs()
@@ -106,20 +85,14 @@ async function replayAfter<Engine, Change>(
     for (const entry of entries) {
       const { sequence } = entry
       const before = revision()
-      const one = leftOut.has(sequence) ? leaveOut(entry) : replayOne(options, engine, entry)
+      const one = replayOne(options, engine, entry)
       const { change, carried } = one instanceof Promise ? await one : one
-      if (leftOut.has(sequence)) {
-        replayed.skipped.push(sequence)
-      } else if (change !== null) {
+      if (change !== null) {
         const answer = await options.onReplayError?.({ sequence, change: change.value }, change.error)
         assertAnswer(answer)
         const isWhole = Object.is(revision(), before)
         if (answer !== 'skip' || !isWhole) throw replayFailed(sequence, change.error, isWhole)
-        if (before === undefined) {
-          // The engine cannot tell whether it holds a part of the change: another one is restored, which never sees it.
-          leftOut.add(sequence)
-          return null
-        }
+        journal.skip(sequence)
         replayed.skipped.push(sequence)
       }
       if (carried !== undefined) watermark = carried as Watermark
@@ -130,8 +103,6 @@ async function replayAfter<Engine, Change>(
       if (turned !== undefined) await turned
     }
   }
-  // Not before: what is skipped is read no more, also by a start that begins anew.
-  for (const sequence of replayed.skipped) journal.skip(sequence)
   replayed.ms = clock.monotonicMs() - startMs
   return { replayed, watermark }
 }
@@ -144,14 +115,6 @@ interface ReplayedChange {
   change: FailedChange
   /** The watermark that came with it. */
   carried: unknown
-}
-
-function leaveOut({ data }: JournalEntry): ReplayedChange {
-  try {
-    return { change: null, carried: readChange(data).watermark }
-  } catch {
-    return { change: null, carried: undefined }
-  }
 }
 
 /** At once, unless `apply` gives a promise: awaiting each change would cost a turn of the microtask queue. */

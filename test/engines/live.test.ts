@@ -256,56 +256,6 @@ describe('when apply throws', () => {
   })
 })
 
-describe('when apply throws half done, and the adapter has no revision to tell', () => {
-  const { revision: _, ...blind } = ledger
-  const halfDone = (engine: Ledger, { add }: Change): void => {
-    engine.applied.push(add)
-    if (add < 0) throw new Error('half done')
-  }
-
-  test('nothing of it is saved', async () => {
-    const made = disk()
-    const killed = made.start()
-    const live = await openEngine<Ledger, Change>(openOn(killed), blind, { ...plain, apply: halfDone })
-    await live.change({ add: 1 })
-    await expect(live.change({ add: -1 })).rejects.toMatchObject({
-      code: 'ENGINE_UNSOUND',
-      details: { sequence: 2 },
-      message: expect.stringMatching(/no revision to tell .* Close it and open it again/) as string,
-    })
-    await expect(live.change({ add: 2 })).rejects.toMatchObject({ code: 'ENGINE_UNSOUND' })
-    await expect(live.close()).rejects.toMatchObject({ code: 'ENGINE_UNSOUND' })
-    const again = await openEngine<Ledger, Change>(openOn(made.start()), blind, { ...plain, apply: halfDone })
-    expect(again.engine.applied).toEqual([1])
-    await again.close()
-  })
-
-  test('a start that leaves changes out begins anew with an engine that never saw them', async () => {
-    const made = disk()
-    const live = await openEngine<Ledger, Change>(openOn(made.start()), blind, plain)
-    for (const add of [1, -2, 3]) await live.change({ add })
-    await live.change({ add: -4 }, { watermark: 'offset 4' })
-    made.kill()
-    const asked: number[] = []
-    const again = await openEngine<Ledger, Change>(openOn(made.start()), blind, {
-      ...plain,
-      apply: halfDone,
-      onReplayError({ sequence }) {
-        asked.push(sequence)
-        return 'skip'
-      },
-    })
-    expect(again.engine.applied).toEqual([1, 3])
-    expect(asked).toEqual([2, 4])
-    expect(again.replayed).toMatchObject({ entries: 4, skipped: [2, 4] })
-    expect(again.watermark).toBe('offset 4')
-    await again.close()
-    const third = await openEngine<Ledger, Change>(openOn(made.start()), blind, { ...plain, apply: halfDone })
-    expect(third.engine.applied).toEqual([1, 3])
-    await third.close()
-  })
-})
-
 test('changes of an earlier version are upgraded, and of a newer one refused', async () => {
   const made = disk()
   const killed = made.start()

@@ -14,20 +14,6 @@ export const liveEngines = [
     tests: ['test/engines/live-misuse.test.ts'],
   },
   {
-    file: 'src/engines/live-changes.ts',
-    find: 'if (before !== undefined && Object.is(revision(), before)) return error',
-    replace: 'if (Object.is(revision(), before)) return error',
-    why: 'a part of a change that failed is saved when the engine cannot tell',
-    tests: live,
-  },
-  {
-    file: 'src/engines/replay.ts',
-    find: 'if (before === undefined) {',
-    replace: 'if (false as boolean) {',
-    why: 'a part of a change that was left out is saved when the engine cannot tell',
-    tests: live,
-  },
-  {
     file: 'src/engines/live.ts',
     find: 'Math.max(1, Math.ceil(endMs - clock.monotonicMs()))',
     replace: 'deadlineMs',
