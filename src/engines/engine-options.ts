@@ -102,7 +102,7 @@ export const PERSIST_ENGINE_OPTIONS: OptionTable<PersistEngineOptions<unknown>> 
 
 export const RESTORE_ENGINE_OPTIONS: OptionTable<RestoreEngineOptions> = {
   at: 'any',
-  blobs: 'any',
+  blobs: 'list',
   metadataSchema: 'schema',
   fallback: 'any',
   required: 'boolean',
