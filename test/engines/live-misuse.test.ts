@@ -83,13 +83,10 @@ describe('inside a promise of apply', () => {
       store,
     )
     void live.change(1)
-    const beganMs = performance.now()
     await expect(live.close()).rejects.toMatchObject({
       name: 'TimeoutError',
       message: expect.stringMatching(/apply did not end within 50 ms .* in the journal/) as string,
     })
-    // Once, and not again for the save that would follow, which waits for apply.
-    expect(performance.now() - beganMs).toBeLessThan(2_000)
     // The journal is free.
     const again = await open({}, store)
     expect(again.engine).toEqual([])
