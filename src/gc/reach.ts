@@ -13,9 +13,9 @@ import { isDamage } from '../errors.ts'
 import { createYielder, STEPS, type Turn } from '../event-loop.ts'
 import { parseCid } from '../format/cid.ts'
 import type { Head, HeadSnapshot } from '../format/head.ts'
-import { DAG_DEPTH_MAX, DIGEST_BYTES, ENTRY_BYTES } from '../format/limits.ts'
+import { DIGEST_BYTES, ENTRY_BYTES } from '../format/limits.ts'
 import { KIND, type PackIndex } from '../format/pack.ts'
-import { digestKey, LINK, LINK_BYTES, manifestLinks, nodeLinks } from './links.ts'
+import { markReachable } from './links.ts'
 
 /** What is known of one pack. */
 interface PackMarks {
@@ -60,6 +60,10 @@ export function createReach(links: LinkCache): Reach {
   const packs = new Map<string, PackMarks>()
   /** The packs of a node and of all below it, by digest as latin1. Equal sets are one object. */
   const nodes = new Map<string, Set<string>>()
+  const below = {
+    get: (key: string) => nodes.get(key),
+    set: (key: string, names: ReadonlySet<string>) => void nodes.set(key, setOf(names)),
+  }
   const sets = new Map<string, Set<string>>()
   /** Each of them, also those that became equal since they were made. */
   const everySet = new Set<Set<string>>()
@@ -123,35 +127,7 @@ export function createReach(links: LinkCache): Reach {
     turn: Turn,
   ): Promise<Set<string>> {
     const what: DamageContext = { code: 'SNAPSHOT_DAMAGED', what: `snapshot ${sequence}`, details: { sequence } }
-    const { digest } = parseCid(manifest)
-    const mine = new Set([mark(digest, 0)])
-    await follow(await manifestLinks(source, digest, what, remembered, turn), mine, 1)
-    return setOf(mine)
-
-    /** Marks what the links name, and all below it, and adds the packs that it is in. */
-    async function follow(named: Uint8Array, found: Set<string>, depth: number): Promise<void> {
-      for (let at = 0; at < named.length; at += LINK_BYTES) {
-        const kind = named[at]
-        if (kind === LINK.node) for (const name of await walk(named, at + 1, depth)) found.add(name)
-        // A blob can be loaded without its segments block, so it need not exist.
-        else if (kind !== LINK.segments || source.find(named, at + 1) !== -1) found.add(mark(named, at + 1))
-      }
-    }
-
-    /** Each node is walked once, however many snapshots have it. */
-    async function walk(digests: Uint8Array, at: number, depth: number): Promise<Set<string>> {
-      const key = digestKey(digests, at)
-      const known = nodes.get(key)
-      if (known !== undefined) return known
-      if (depth > DAG_DEPTH_MAX) throw new BadBlock(`${what.what} has a tree that is too deep`)
-      const found = new Set([mark(digests, at)])
-      await turn()
-      const node = digests.subarray(at, at + LINK_BYTES - 1)
-      await follow(await nodeLinks(source, node, what, remembered), found, depth + 1)
-      const set = setOf(found)
-      nodes.set(key, set)
-      return set
-    }
+    return setOf(await markReachable(source, parseCid(manifest).digest, { what, remembered, turn, mark, below }))
 
     /** Answers the pack of the copy that is marked. */
     function mark(digests: Uint8Array, at: number): string {

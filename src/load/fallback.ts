@@ -19,10 +19,6 @@ export function assertFallback(fallback: unknown): void {
     throw new TypeError('load: fallback must be true, false or { maxAgeMs, minSequence }')
   }
   assertOptions('load: fallback', fallback, { maxAgeMs: 'ms', minSequence: 'count' })
-  const { minSequence } = fallback as FallbackLimits
-  if (minSequence !== undefined && !Number.isSafeInteger(minSequence)) {
-    throw new TypeError(`load: fallback.minSequence is a sequence, got ${String(minSequence)}`)
-  }
 }
 
 /** The limits; null when a load does not fall back. */

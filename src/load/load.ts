@@ -320,13 +320,10 @@ async function readAll(snapshot: OpenedSnapshot, options: LoadOptions<string, un
 }
 
 function assertChoices(options: LoadOptions<string, unknown>): void {
-  const { at, fallback, minSequence, source } = options
+  const { at, fallback, source } = options
   assertFallback(fallback)
   if (at !== undefined && typeof at !== 'string' && !Number.isSafeInteger(at)) {
     throw new TypeError(`load: at is a sequence or a tag, got ${String(at)}`)
-  }
-  if (minSequence !== undefined && !Number.isSafeInteger(minSequence)) {
-    throw new TypeError(`load: minSequence is a sequence, got ${String(minSequence)}`)
   }
   if (source !== undefined) assertSource(source)
 }

@@ -92,16 +92,8 @@ export async function persistContent(
     },
     async (session) => {
       const { stored, seen } = await readyStore(ctx, session, options)
-      const { blobs, ...committed } = await commitSnapshot(ctx, session, stored.head, seen, {
-        ...source,
-        message: options.message,
-        covers: options.covers,
-        expectedHead: options.expectedHead,
-        policy,
-        packBytesMax: defaults.packBytesMax,
-        signal,
-        onProgress: options.onProgress,
-      })
+      const request = { ...source, ...commitRequest(options, defaults), policy, signal }
+      const { blobs, ...committed } = await commitSnapshot(ctx, session, stored.head, seen, request)
       return { ...committed, blobs: describeBlobs(blobs), durationMs: clock.monotonicMs() - startMs }
     },
   )
@@ -123,17 +115,19 @@ async function dryRun(
   if (stored !== null) assertWritable(ctx, stored)
   assertExpected(ctx, stored?.head ?? null, options.expectedHead)
   const head = stored?.head ?? emptyHead(randomBytes(STORE_ID_BYTES).toString('hex'))
-  const { blobs, ...committed } = await commitSnapshot(ctx, null, head, null, {
-    ...source,
-    message: options.message,
-    covers: undefined,
-    expectedHead: options.expectedHead,
-    policy: policyOf(where, options) ?? defaults.policy,
-    packBytesMax: defaults.packBytesMax,
-    signal: options.signal ?? new AbortController().signal,
-    onProgress: options.onProgress,
-  })
+  const policy = policyOf(where, options) ?? defaults.policy
+  const signal = options.signal ?? new AbortController().signal
+  const request = { ...source, ...commitRequest(options, defaults), policy, covers: undefined, signal }
+  const { blobs, ...committed } = await commitSnapshot(ctx, null, head, null, request)
   return { ...committed, blobs: describeBlobs(blobs), durationMs: clock.monotonicMs() - startMs }
+}
+
+/** What a commit takes from the options as they are. */
+function commitRequest(
+  { message, covers, expectedHead, onProgress }: CommitOptions,
+  { packBytesMax }: PersistDefaults,
+) {
+  return { message, covers, expectedHead, packBytesMax, onProgress }
 }
 
 function describeBlobs(blobs: ReadonlyMap<string, BlobEntry>): PersistResult['blobs'] {

@@ -245,8 +245,8 @@ export function httpClient(options: HttpClientOptions): ObjectClient {
 }
 
 /**
- * What the server checks a body by: a signed SHA-256 of each. A large one is hashed in a thread, because the event loop would stand still for 40 ms and more. An
- * object that is put whole has a sum of its own, too, which AWS wants where objects are locked.
+ * What the server checks a body by: a signed SHA-256. A large body is hashed in a thread, because 16 MiB would block the event loop for 40 ms.
+ * An object that is put whole gets a header for its sum, too, which AWS wants where objects are locked.
  */
 async function sumsOf(
   body: Uint8Array | undefined,

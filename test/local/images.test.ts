@@ -210,6 +210,23 @@ test('a disk that cannot read the image has none', async () => {
   await held?.release()
 })
 
+test('an image that gets the inode of the bad one that it replaces is made once', async () => {
+  const directory = join(scratch(), 'files')
+  put(directory, DIGEST, Buffer.alloc(BYTES.length, 'x'))
+  const fs: FileSystem = {
+    ...nodeFileSystem,
+    lstat: async (path) => ({ ...(await nodeFileSystem.lstat(path)), ...(path.endsWith('.image') ? { ino: 7n } : {}) }),
+  }
+  let made = 0
+  const held = await use(imagesIn(directory, fs), async (home) => {
+    made += 1
+    if (made > 1) throw new Error('made again')
+    return await make(home)
+  })
+  expect(readFileSync(held!.path).equals(BYTES)).toBe(true)
+  await held!.release()
+})
+
 test('nothing is removed but what has the name of an image', async () => {
   const directory = join(scratch(), 'files')
   put(directory, DIGEST)

@@ -8,6 +8,13 @@ const autosave = ['test/engines/autosave-image.test.ts']
 /** @type {import('./durability.mjs').Mutation[]} */
 export const images = [
   {
+    file: 'src/local/images.ts',
+    find: '            bad = null\n',
+    replace: '',
+    why: 'an image that was made anew is not taken for the bad one whose inode it got',
+    tests: ['test/local/images.test.ts'],
+  },
+  {
     file: 'src/load/engine-file.ts',
     find: 'return segments !== null && digestsEqual(fileDigest(segments), 0, file.digest, 0)',
     replace: 'return segments !== null',

@@ -22,6 +22,20 @@ export const liveEngines = [
   },
   {
     file: 'src/store-journal/place.ts',
+    find: '    await cleanUp(ctx, session)\n    const { head }',
+    replace: '    const { head }',
+    why: 'a segment is named in an old HEAD that was put back while the journal was open',
+    tests: ['test/recovery/rolled-back-writes.test.ts'],
+  },
+  {
+    file: 'src/store-journal/open.ts',
+    find: '    await cleanUp(ctx, session)\n    const { head }',
+    replace: '    const { head }',
+    why: 'a journal starts over in an old HEAD that was put back',
+    tests: ['test/recovery/rolled-back-writes.test.ts'],
+  },
+  {
+    file: 'src/store-journal/place.ts',
     find: '    await cleanUp(ctx, session)\n    return stateOf',
     replace: '    return stateOf',
     why: 'a journal is opened over an old HEAD that was put back, and hides the newer packs',

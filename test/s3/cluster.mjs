@@ -2,9 +2,10 @@
 //
 //   node test/s3/cluster.mjs [seconds] [builders] [readers]      default 300, 4 and 8
 //
-// Each builder is a process that persists one snapshot after the other into the same store, through one gateway or the other. Each reader is a process that loads
-// the newest snapshot and compares each byte. Exits with 1 unless at the end every acknowledged snapshot is there once with its bytes, the store verifies, no reader
-// met a wrong byte, an older snapshot than before or a damage, and none of them waited longer than `STUCK_MS`.
+// A builder is a process that persists one snapshot after the other into one store that all share, through one gateway or the other. A
+// reader is a process that loads the newest snapshot and compares each byte. At the end every acknowledged snapshot must be there once,
+// with its bytes, and the store must verify. No reader may have met a wrong byte, damage, or an older snapshot than before, and no process
+// may have waited longer than `STUCK_MS`. Otherwise it exits with 1.
 
 import { fork, spawnSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { clock } from '../../src/clock.ts'
+import { fixed } from '../../src/format/chunking.ts'
 import type { Head } from '../../src/format/head.ts'
 import { nodeFileSystem } from '../../src/fs/node.ts'
 import { nextHead } from '../../src/history/next-head.ts'
@@ -307,6 +308,25 @@ describe('a pack', () => {
     const client = answering(real, { uploadPart: () => Promise.reject(new ObjectError('', 403, 'AccessDenied')) })
     await rejects(uploaded(client), 'IO_FAILED')
     expect(await server.client().listUploads('')).toEqual([])
+  })
+
+  test('of many blocks is opened without a range that is fetched twice', async () => {
+    const server = simulatedObjects()
+    const store = storeOn(server.client())
+    await store.persist({ blobs: { many: { source: randomBytes(10_000 * 512), chunking: fixed(512) } } })
+    const ranges: string[] = []
+    const real = server.client()
+    const client = answering(real, {
+      get: async (key, request = {}) => {
+        if (key.startsWith('packs/')) ranges.push(`${key} ${JSON.stringify(request.range)}`)
+        return await real.get(key, request)
+      },
+    })
+    const snapshot = (await storeOn(client).load({ required: true }))!
+    await snapshot.blob('many').bytes()
+    await snapshot.dispose()
+    expect(ranges.length).toBeGreaterThan(2)
+    expect(ranges).toEqual([...new Set(ranges)])
   })
 
   test('takes two requests to open and read, and a small one takes one', async () => {
