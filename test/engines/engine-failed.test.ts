@@ -1,6 +1,8 @@
 // What an engine throws of its own while it is restored carries the blob and what to look at.
 
-import { readFileSync, writeFileSync } from 'node:fs'
+import { randomBytes } from 'node:crypto'
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import MiniSearch from 'minisearch'
 import { expect, test } from 'vitest'
 import { type EngineAdapter, persistEngine, restoreEngine } from '../../src/engines/adapter.ts'
@@ -10,6 +12,7 @@ import { type SqliteLike, sqlite } from '../../src/engines/sqlite.ts'
 import { usearch } from '../../src/engines/usearch.ts'
 import { memory } from '../../src/index.ts'
 import { rejects } from '../support/rejects.ts'
+import { scratch } from '../support/scratch.ts'
 
 const own = new Error('index seems to be corrupted')
 const fails = (): never => {
@@ -82,4 +85,34 @@ test('the reason of a signal and an error of the store stay what they are', asyn
   const reason = new Error('enough')
   await expect(restoreEngine(store, adapter, { signal: AbortSignal.abort(reason) })).rejects.toBe(reason)
   await rejects(restoreEngine(store, adapter, { at: 7 }), 'SNAPSHOT_NOT_FOUND')
+  const nowhere = usearch(Usearch, { dimensions: 4 }, { temporaryDirectory: '/dev/null/none' })
+  const error = await rejects(restoreEngine(store, nowhere), 'IO_FAILED')
+  expect(error.message).toContain('temporaryDirectory')
+})
+
+test('damage that a restore meets is damage, and an older snapshot is found', async () => {
+  class Bytes {
+    bytes = Buffer.alloc(0)
+    save = (path: string): void => writeFileSync(path, this.bytes)
+    load(path: string): void {
+      this.bytes = readFileSync(path)
+    }
+    dimensions = (): number => 4
+  }
+  const path = join(scratch(), 'store')
+  const packs = (): string[] => readdirSync(join(path, 'packs')).map((name) => join(path, 'packs', name))
+  const adapter = usearch(Bytes, { dimensions: 4 })
+  const saved = [randomBytes(100_000), randomBytes(100_000)]
+  const save = (bytes: Buffer): Promise<unknown> =>
+    persistEngine(path, adapter, Object.assign(new Bytes(), { bytes }), { image: 'none' })
+  await save(saved[0]!)
+  const before = packs()
+  await save(saved[1]!)
+  for (const pack of packs().filter((name) => !before.includes(name))) {
+    writeFileSync(pack, readFileSync(pack).fill(1, 50_000, 50_010))
+  }
+  await rejects(restoreEngine(path, adapter, { image: 'none' }), 'BLOB_DAMAGED')
+  const restored = await restoreEngine(path, adapter, { image: 'none', fallback: true, onWarning: () => undefined })
+  expect(restored?.engine.bytes).toEqual(saved[0])
+  await restored?.dispose()
 })

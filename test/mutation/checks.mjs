@@ -1000,8 +1000,8 @@ export const checks = [
     file: 'src/engines/engine-failed.ts',
     find: 'if (isHoldfastError(cause) || (signal?.aborted === true && cause === signal.reason)) throw cause',
     replace: 'if (signal?.aborted === true && cause === signal.reason) throw cause',
-    why: 'damage that was met in a restore passes for a failure of the engine, and fallback does not move on',
-    tests: ['test/engines/minisearch.test.ts', 'test/engines/engine-failed.test.ts'],
+    why: 'what the store refuses in a restore passes for a failure of the engine',
+    tests: ['test/engines/engine-failed.test.ts'],
   },
   {
     file: 'src/gc/links.ts',
