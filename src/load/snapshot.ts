@@ -1,7 +1,7 @@
 // An open snapshot. It keeps its packs open until it is disposed, so that deletes meanwhile do not matter.
 
 import type { BlockSource, DamageContext } from '../blocks/block-source.ts'
-import { lazySourceOf, openPacks, packsByLikelihood, sourceOf } from '../blocks/open-packs.ts'
+import { openPacks, packsByLikelihood, sourceOf } from '../blocks/open-packs.ts'
 import type { OpenPack } from '../blocks/pack-cache.ts'
 import { peekBlock } from '../blocks/peek-block.ts'
 import { readManifest } from '../blocks/read-manifest.ts'
@@ -10,18 +10,17 @@ import { HoldfastError, isDamage, isHoldfastError } from '../errors.ts'
 import { digestsEqual } from '../format/blake3.ts'
 import { parseCid } from '../format/cid.ts'
 import type { Head, HeadSnapshot } from '../format/head.ts'
-import { fromHex } from '../format/hex.ts'
-import { STORE_ID_BYTES } from '../format/limits.ts'
 import type { Manifest } from '../format/manifest.ts'
 import { pathOf } from '../location.ts'
-import { emitProcessWarning } from '../progress.ts'
 import type { Offline, StoredHead } from '../storage/port.ts'
 import { type BlobContext, type BlobReadOptions, createBlob, type SnapshotBlob } from './blob.ts'
 import { type BlobDirectory, createBlobDirectory } from './blob-directory.ts'
 import { isMostlyRepeats, readDistinctChunks } from './distinct-chunks.ts'
 import { ageMsOf } from './fallback.ts'
 import type { Freshness } from './freshness.ts'
+import { otherPacks } from './other-packs.ts'
 import { noteBlocks } from './snapshot-blocks.ts'
+import { type Resources, release, releaseWhenForgotten } from './snapshot-resources.ts'
 import { writeBlob } from './write-out.ts'
 
 /** One line of a store's history. */
@@ -93,38 +92,6 @@ export interface OpenedSnapshot extends Snapshot {
   warnOfBadPacks(): void
 }
 
-interface Resources {
-  sequence: number
-  location: string
-  packs: OpenPack[]
-  files: { release(): Promise<void>; releaseSync(): void }[]
-  disposed: boolean
-}
-
-/** Snapshots that were forgotten instead of disposed must not keep descriptors for ever. */
-const forgotten = new FinalizationRegistry<Resources>((resources) => {
-  if (resources.disposed) return
-  resources.disposed = true
-  for (const pack of resources.packs) pack.releaseSync()
-  for (const file of resources.files) file.releaseSync()
-  warnOnce(resources)
-})
-
-let warned = false
-
-/** Not through the store's own `onWarning`: a function that the registry holds could hold the snapshot, which would then never be forgotten. */
-function warnOnce({ sequence, location }: Resources): void {
-  if (warned) return
-  warned = true
-  emitProcessWarning({
-    code: 'SNAPSHOT_NOT_DISPOSED',
-    message:
-      `snapshot ${sequence} of ${location} was never disposed: it kept its files open, and deleted packs on the disk, until it was collected as ` +
-      'garbage. Write `await using snapshot = …`, or call snapshot.dispose(). This is said once per process',
-    details: { sequence, location },
-  })
-}
-
 /**
  * Opens the snapshot `entry` of `stored`: pins its packs, reads its manifest. Damage of the manifest is `SNAPSHOT_DAMAGED`; packs
  * that are missing are only blamed when a block is in no other.
@@ -136,15 +103,12 @@ export async function openSnapshot(
   skipped: readonly SkippedSnapshot[] = [],
 ): Promise<OpenedSnapshot> {
   const { head } = stored
-  const needed = new Set(entry.packs)
-  const { packs, failures } = await openPacks(ctx, stored, packsByLikelihood(head, entry).slice(0, needed.size))
+  const names = packsByLikelihood(head, entry).slice(0, new Set(entry.packs).size)
+  const { packs, failures } = await openPacks(ctx, stored, names)
   const { location } = ctx.storage
   const resources: Resources = { sequence: entry.sequence, location, packs, files: [], disposed: false }
   try {
-    const others = ctx.storage.supports.pins
-      ? once(() => openOthers(ctx, stored, needed, resources))
-      : createNewestOthers(ctx, stored, entry, resources)
-    const source = sourceOf(ctx, packs, failures, others)
+    const source = sourceOf(ctx, packs, failures, otherPacks(ctx, stored, entry, resources))
     const damageContext: DamageContext = {
       code: 'SNAPSHOT_DAMAGED',
       what: `snapshot ${entry.sequence} of ${ctx.storage.location}`,
@@ -154,7 +118,16 @@ export async function openSnapshot(
     const peeked = await peekManifest(packs, head, entry, digest)
     const first = peeked === null ? source : { ...source, read: readOr(source, digest, peeked) }
     const manifest = await readManifest(first, digest, damageContext)
-    return assemble(ctx, stored, entry, manifest, source, resources, skipped, failures.length, damageContext)
+    return assemble(ctx, {
+      stored,
+      entry,
+      skipped,
+      manifest,
+      source,
+      resources,
+      packsMissing: failures.length,
+      damageContext,
+    })
   } catch (error) {
     await release(resources)
     throw error
@@ -182,93 +155,22 @@ function readOr(source: BlockSource, known: Uint8Array, block: Uint8Array): Bloc
     digestsEqual(digest, 0, known, 0) ? block : await source.read(digest, damageContext)
 }
 
-/** The other packs of the store may hold a good copy of a block that is bad here. */
-async function openOthers(
-  ctx: StoreContext,
-  stored: StoredHead,
-  needed: ReadonlySet<number>,
-  resources: Resources,
-): Promise<BlockSource | null> {
-  const names = stored.head.packs.filter(({ id }) => !needed.has(id)).map(({ name }) => name)
-  if (names.length === 0 || resources.disposed) return null
-  const { packs, failures } = await openPacks(ctx, stored, names)
-  resources.packs.push(...packs)
-  return sourceOf(ctx, packs, failures)
-}
-
-/**
- * The packs of the newest HEAD, where a pack that is open may be deleted: a compaction may have moved the block. Each is opened when it is
- * looked into, those that the snapshot needs now first.
- *
- * @throws SNAPSHOT_GONE when the newest HEAD does not have the snapshot
- */
-function createNewestOthers(
-  ctx: StoreContext,
-  stored: StoredHead,
-  entry: HeadSnapshot,
-  resources: Resources,
-): () => Promise<BlockSource | null> {
-  const opened = new Set(entry.packs.map((id) => stored.head.packs.find((pack) => pack.id === id)!.name))
-  let newest: { revision: number; source: BlockSource } | null = null
-  return async () => {
-    const { head } = (await ctx.storage.readHead()) ?? stored
-    const now = head.snapshots.find(
-      ({ sequence, manifest }) => sequence === entry.sequence && manifest === entry.manifest,
-    )
-    if (now === undefined) throw snapshotGone(ctx, entry, head)
-    if (resources.disposed) return null
-    if (newest?.revision === head.revision) return newest.source
-    const storeId = fromHex(head.storeId, STORE_ID_BYTES)
-    const openers = packsByLikelihood(head, now)
-      .filter((name) => !opened.has(name))
-      .map((name) => async () => {
-        const pack = await ctx.packCache.open(name, storeId)
-        resources.packs.push(pack)
-        return pack
-      })
-    newest = { revision: head.revision, source: lazySourceOf(ctx, openers) }
-    return newest.source
-  }
-}
-
-function snapshotGone(ctx: StoreContext, { sequence }: HeadSnapshot, { revision }: Head): HoldfastError {
-  return new HoldfastError(
-    'SNAPSHOT_GONE',
-    `snapshot ${sequence} of ${ctx.storage.location} was dropped by a writer while it was read, and its packs are deleted: load again`,
-    { details: { sequence, revision } },
-  )
-}
-
-function once<T>(work: () => Promise<T>): () => Promise<T> {
-  let result: Promise<T> | null = null
-  return () => {
-    if (result === null) {
-      result = work()
-      // A disk that does not answer now may do so for the next who asks.
-      result.catch(() => {
-        result = null
-      })
-    }
-    return result
-  }
-}
-
-async function release(resources: Resources): Promise<void> {
-  resources.disposed = true
-  for (const pack of resources.packs) await pack.release()
-  for (const file of resources.files) await file.release()
+/** What a snapshot is made of when its packs are open and its manifest is read. */
+interface Parts {
+  stored: StoredHead
+  entry: HeadSnapshot
+  skipped: readonly SkippedSnapshot[]
+  manifest: Manifest
+  source: BlockSource
+  resources: Resources
+  /** Packs that the snapshot names and that cannot be opened. */
+  packsMissing: number
+  damageContext: DamageContext
 }
 
 function assemble(
   ctx: StoreContext,
-  stored: StoredHead,
-  entry: HeadSnapshot,
-  manifest: Manifest,
-  source: BlockSource,
-  resources: Resources,
-  skipped: readonly SkippedSnapshot[],
-  packsMissing: number,
-  damageContext: DamageContext,
+  { stored, entry, skipped, manifest, source, resources, packsMissing, damageContext }: Parts,
 ): OpenedSnapshot {
   let damage: HoldfastError | null = null
   let reading = 0
@@ -382,8 +284,7 @@ function assemble(
     read: (digest) => context.use((source) => source.read(digest, damageContext)),
     damageContext,
   })
-  // On the context, not the snapshot: a blob that outlives the snapshot object still reads through it.
-  forgotten.register(context, resources)
+  releaseWhenForgotten(context, resources)
   return snapshot
 }
 

@@ -252,9 +252,9 @@ export const objects = [
     tests: histories,
   },
   {
-    file: 'src/load/snapshot.ts',
-    find: 'const others = ctx.storage.supports.pins\n',
-    replace: 'const others = ctx.storage !== null\n',
+    file: 'src/load/other-packs.ts',
+    find: 'if (!ctx.storage.supports.pins) return createNewestOthers(',
+    replace: 'if (ctx.storage === null) return createNewestOthers(',
     why: 'a pack that was deleted under a reader is no damage',
     tests: histories,
   },
