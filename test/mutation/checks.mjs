@@ -1065,6 +1065,7 @@ export const checks = [
     replace: 'if (ending) return end(signal)',
     why: 'a second signal costs the save',
     tests: ['test/engines/autosave.test.ts'],
+    children: true,
   },
   {
     file: 'src/foreign.ts',
