@@ -27,6 +27,13 @@ export const space = [
   },
   {
     file: 'src/blocks/link-cache.ts',
+    find: 'const ENTRY_OVERHEAD_BYTES = 550',
+    replace: 'const ENTRY_OVERHEAD_BYTES = 350',
+    why: 'what is remembered takes no more memory than its limit',
+    tests: ['test/blocks/link-cache.test.ts'],
+  },
+  {
+    file: 'src/blocks/link-cache.ts',
     find: 'if (metBy >= number) continue',
     replace: '',
     why: 'what the last walk met is remembered for the next one',
