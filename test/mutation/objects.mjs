@@ -252,6 +252,20 @@ export const objects = [
     tests: histories,
   },
   {
+    file: 'src/storage/object/pack-file.ts',
+    find: 'return Math.floor(Math.min(wanted, bytes * TAIL_SHARE_MAX))',
+    replace: 'return Math.min(wanted, 0)',
+    why: 'a load does not ask for the manifest and each level of nodes one after the other',
+    tests: storage,
+  },
+  {
+    file: 'src/storage/object/pack-file.ts',
+    find: 'while (kept > TAILS_BYTES_MAX)',
+    replace: 'while (kept < 0)',
+    why: 'what is read ahead of many packs does not fill the memory',
+    tests: storage,
+  },
+  {
     file: 'src/load/other-packs.ts',
     find: 'if (!ctx.storage.supports.pins) return createNewestOthers(',
     replace: 'if (ctx.storage === null) return createNewestOthers(',
