@@ -28,7 +28,7 @@ import { nextHead } from '../history/next-head.ts'
 import { noteSave } from '../history/own-saves.ts'
 import { assertExpected, assertWritable } from '../history/write-guards.ts'
 import type { OnProgress } from '../progress.ts'
-import type { WriteSession } from '../storage/port.ts'
+import type { StoredHead, WriteSession } from '../storage/port.ts'
 import { type KeptReasons, planKept, warnOfManyDropped } from './kept.ts'
 
 /** A snapshot that has its content, and neither a sequence nor pack ids yet. */
@@ -74,12 +74,11 @@ export async function commitShared(
 ): Promise<{ sequence: number; dropped: number[]; reasons: KeptReasons; writtenBytes: number }> {
   const { writer, dedup } = blocks
   const { packs: written, last, seal } = await writer.finish()
-  await seal()
-  await draft.checkStored?.(
-    head,
-    written.map(({ name }) => name),
-  )
-  const needs = createNeeds(ctx, session, head, blocks, draft, written)
+  // The commit record is uploaded beside the packs. HEAD waits for both.
+  const names = written.map(({ name }) => name)
+  const sealed = seal().then(() => draft.checkStored?.(head, names))
+  sealed.catch(() => undefined)
+  const needs = createNeeds(ctx, session, head, blocks, draft, written, sealed)
   let writtenBytes = writer.bytes
   let sequence = 0
   let dropped: number[] = []
@@ -88,7 +87,7 @@ export async function commitShared(
   let save = { done: (): void => undefined }
   let record: RecordPack | null = null
   draft.onProgress?.({ phase: 'committing' })
-  await session.swapHead(async (stored) => {
+  async function make(stored: StoredHead): Promise<Head> {
     const base = stored.head
     assertWritable(ctx, stored)
     assertExpected(ctx, base, draft.expectedHead)
@@ -104,7 +103,14 @@ export async function commitShared(
     writtenBytes += record.pack.bytes
     save = noteSave(made.next, base.current)
     return made.next
-  })
+  }
+  try {
+    await session.swapHead(make, () => sealed)
+  } catch (error) {
+    // What is being uploaded is not discarded under way.
+    await sealed.catch(() => undefined)
+    throw error
+  }
   save.done()
   for (const digest of dedup.writtenBlocks) ctx.checkedBlocks.note(digest)
   ctx.badBlocks.clear()
@@ -222,6 +228,7 @@ function createNeeds(
   { source, dedup }: Shared,
   { digest, manifestPack, packBytesMax, signal }: Draft,
   written: readonly WrittenPack[],
+  sealed: Promise<unknown>,
 ): Needs {
   const storeId = fromHex(head.storeId, STORE_ID_BYTES)
   const names = new Map([...head.packs, ...written].map(({ id, name }) => [id, name]))
@@ -236,6 +243,8 @@ function createNeeds(
     const named = new Set(base.packs.map(({ name }) => name))
     const stale = packs.filter(({ name, own }) => (own === null ? !named.has(name) : own.revision <= (base.floor ?? 0)))
     if (stale.length === 0) return
+    // One of them may be a pack that is being uploaded.
+    await sealed
     const revision = base.revision + 1
     const copies = createPackWriter({ storeId, revision, firstPackId: 0, packBytesMax, createPack: session.createPack })
     try {

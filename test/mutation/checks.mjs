@@ -83,8 +83,8 @@ export const checks = [
   },
   {
     file: 'src/blocks/block-source.ts',
-    find: 'if (!isDamage(error)) throw error\n      failures.push(error)',
-    replace: 'failures.push(error)',
+    find: '} else if (isDamage(result.reason)) {',
+    replace: '} else if (isDamage(result.reason) || result.status === "rejected") {',
     why: 'a pack that cannot be read for a moment is asked again',
     tests: ['test/load/passing-errors.test.ts'],
   },

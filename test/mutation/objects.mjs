@@ -253,10 +253,24 @@ export const objects = [
   },
   {
     file: 'src/storage/object/pack-file.ts',
-    find: 'return Math.floor(Math.min(wanted, bytes * TAIL_SHARE_MAX))',
-    replace: 'return Math.min(wanted, 0)',
+    find: 'return Math.floor(Math.min(Math.max(bytes * TAIL_SHARE, TAIL_BYTES_MIN), TAIL_BYTES_MAX))',
+    replace: 'return 0 * bytes',
     why: 'a load does not ask for the manifest and each level of nodes one after the other',
     tests: storage,
+  },
+  {
+    file: 'src/blocks/read-sizes.ts',
+    find: 'indexesAtOnce: 8',
+    replace: 'indexesAtOnce: 1',
+    why: 'indexes of packs on a server are read together',
+    tests: storage,
+  },
+  {
+    file: 'src/persist/commit-shared.ts',
+    find: 'await session.swapHead(make, () => sealed)',
+    replace: 'await session.swapHead(make)',
+    why: 'HEAD names a pack only when it is there',
+    tests: [...storage, ...histories],
   },
   {
     file: 'src/storage/object/pack-file.ts',

@@ -5,6 +5,7 @@ import { fixed } from '../../src/format/chunking.ts'
 import type { Head } from '../../src/format/head.ts'
 import { nodeFileSystem } from '../../src/fs/node.ts'
 import { nextHead } from '../../src/history/next-head.ts'
+import type { Snapshot } from '../../src/load/snapshot.ts'
 import { localScratch } from '../../src/local/local.ts'
 import { type ObjectClient, ObjectError } from '../../src/storage/object/client.ts'
 import { packHead, unpackHead } from '../../src/storage/object/head-bytes.ts'
@@ -462,7 +463,7 @@ describe('requests', () => {
     const persist = (text: string): Promise<unknown> => store.persist({ blobs: { a: Buffer.from(text) } })
     const first = await counted(server, () => persist('a'))
     expect(first.filter((line) => line.includes('probe/'))).toHaveLength(18)
-    expect(first.filter((line) => !line.includes('probe/'))).toHaveLength(12)
+    expect(first.filter((line) => !line.includes('probe/'))).toHaveLength(13)
     expect(await counted(server, () => persist('b'))).toEqual([
       'get HEAD.json',
       'put packs',
@@ -481,6 +482,70 @@ describe('requests', () => {
     }
     expect(await counted(server, load)).toEqual(['get HEAD.json', 'get packs'])
     expect(await counted(server, load)).toEqual(['get HEAD.json', 'get packs'])
+  })
+})
+
+describe('requests one after the other', () => {
+  const PERSISTS = 7
+  const ONE = 512 * 1024
+
+  /** What work takes when all requests that are under way are answered together: so many answers are waited for. */
+  async function rounds(server: SimulatedObjects, work: (store: Store) => Promise<unknown>): Promise<number> {
+    let count = 0
+    let answering: ReturnType<typeof setTimeout> | null = null
+    const waiting: (() => void)[] = []
+    const delayed = async (): Promise<void> => {
+      const answered = new Promise<void>((resolve) => waiting.push(resolve))
+      if (answering !== null) clearTimeout(answering)
+      answering = setTimeout(() => {
+        count += 1
+        for (const answer of waiting.splice(0)) answer()
+      }, 60)
+      await answered
+    }
+    const client = server.client()
+    const { get, put, head, list } = client
+    const far: ObjectClient = {
+      ...client,
+      get: async (...args) => delayed().then(() => get(...args)),
+      put: async (...args) => delayed().then(() => put(...args)),
+      head: async (...args) => delayed().then(() => head(...args)),
+      list: async (...args) => delayed().then(() => list(...args)),
+    }
+    const place = { fs: nodeFileSystem, local: localScratch(nodeFileSystem), journal: null, storageAt: null }
+    const store = createStore(
+      { ...place, storage: objectStorage({ client: far, trusted: 'quoted' }) },
+      { keepLast: 50 },
+    )
+    await work(store)
+    await store.close()
+    return count
+  }
+
+  const content = (version: number): Record<string, Uint8Array> => ({
+    data: Buffer.concat(Array.from({ length: PERSISTS }, (_, i) => noise(ONE, i < version ? 100 + i : i))),
+  })
+
+  test('are few, however many packs a snapshot is in', async () => {
+    const server = simulatedObjects()
+    for (let version = 1; version <= PERSISTS; version++) {
+      const writer = storeOn(server.client())
+      await writer.persist({ blobs: content(version) })
+      await writer.close()
+    }
+    // HEAD; the pack with the manifest.
+    const load = async (store: Store): Promise<Snapshot> => (await store.load())!
+    expect(await rounds(server, async (store) => (await load(store)).dispose())).toBe(2)
+    // The other packs, four at a time and then eight; the chunks.
+    const read = async (store: Store): Promise<void> => {
+      const snapshot = await load(store)
+      expect(Buffer.compare(await snapshot.blob('data').bytes(), content(PERSISTS).data!)).toBe(0)
+      await snapshot.dispose()
+    }
+    expect(await rounds(server, read)).toBeLessThanOrEqual(6)
+    // HEAD and STORE.json; three times packs; pack and commit record; HEAD; its copy; the look for another copy.
+    const persist = (store: Store): Promise<unknown> => store.persist({ blobs: content(1) })
+    expect(await rounds(server, persist)).toBeLessThanOrEqual(9)
   })
 })
 

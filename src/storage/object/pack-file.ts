@@ -11,13 +11,12 @@ import { attemptRequest } from './retry.ts'
 /** A pack of this size is one request. */
 const WHOLE_BYTES_MAX = 256 * 1024
 /**
- * What is read before the index: the nodes of the blobs, which take a few bytes for each KiB of chunks, are the last blocks of a pack. Of a
- * smaller pack it is at least this much, but no more than a sixteenth.
+ * What is read before the index: the nodes of the blobs, which take a few bytes for each KiB of chunks, are the last blocks of a pack. A pack of a
+ * small change has nodes of the whole blob, so it is at least this much.
  */
 const TAIL_SHARE = 1 / 256
 const TAIL_BYTES_MIN = 64 * 1024
 const TAIL_BYTES_MAX = 1024 * 1024
-const TAIL_SHARE_MAX = 1 / 16
 /** So much is kept, of the packs that were opened last. */
 const TAILS_BYTES_MAX = 16 * 1024 * 1024
 
@@ -46,8 +45,7 @@ export function createTails(): Tails {
 }
 
 function tailBytesOf(bytes: number): number {
-  const wanted = Math.min(Math.max(bytes * TAIL_SHARE, TAIL_BYTES_MIN), TAIL_BYTES_MAX)
-  return Math.floor(Math.min(wanted, bytes * TAIL_SHARE_MAX))
+  return Math.floor(Math.min(Math.max(bytes * TAIL_SHARE, TAIL_BYTES_MIN), TAIL_BYTES_MAX))
 }
 
 export function objectPack(
