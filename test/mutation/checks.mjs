@@ -844,7 +844,7 @@ export const checks = [
     file: 'src/persist/open-source.ts',
     find: "if (there.kind !== 'file') throw notAFile(name, path, there.kind)",
     replace: '',
-    why: 'a named pipe hangs the writer',
+    why: 'a named pipe is opened, and a writer that waits at its other end begins',
     tests: ['test/persist/sources.test.ts'],
   },
   {
