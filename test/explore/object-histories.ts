@@ -22,9 +22,10 @@ import { isHoldfastError } from '../../src/errors.ts'
 import { type Head, parseHead } from '../../src/format/head.ts'
 import { revisionOfKey } from '../../src/format/pack-key.ts'
 import { nodeFileSystem } from '../../src/fs/node.ts'
-import { collectGivenUp } from '../../src/history/collect-given-up.ts'
+import { createReach } from '../../src/gc/reach.ts'
 import type { Snapshot } from '../../src/load/snapshot.ts'
 import type { Local } from '../../src/local/local.ts'
+import { collectShared } from '../../src/space/gc-shared.ts'
 import { ObjectError } from '../../src/storage/object/client.ts'
 import { objectStorage } from '../../src/storage/object/storage.ts'
 import type { Storage } from '../../src/storage/port.ts'
@@ -54,6 +55,7 @@ export interface History {
   unknown: number
   reads: number
   deletedPacks: number
+  rewrittenPacks: number
   conflicts: number
   steps: number
 }
@@ -130,6 +132,7 @@ export async function runHistory(seed: number): Promise<History> {
   server.stale = () => (!ended && random.chance(faults / 2) ? 1 + random.below(2) : 0)
   const graceMs = random.pick([200, 2_000, 20_000])
   server.onDelete = (key) => {
+    if (key.startsWith('packs/')) result.deletedPacks += 1
     const message = wrongDeletion(server, key, nowMs - graceMs)
     if (message !== null) fail(message)
   }
@@ -145,7 +148,15 @@ export async function runHistory(seed: number): Promise<History> {
     sleep: (ms: number) => new Promise<void>((resolve) => later('clock', ms, resolve)),
   })
 
-  const result: History = { acknowledged: 0, unknown: 0, reads: 0, deletedPacks: 0, conflicts: 0, steps: 0 }
+  const result: History = {
+    acknowledged: 0,
+    unknown: 0,
+    reads: 0,
+    deletedPacks: 0,
+    rewrittenPacks: 0,
+    conflicts: 0,
+    steps: 0,
+  }
   try {
     const acknowledged = new Map<number, string>()
     const refused = new Set<string>()
@@ -315,11 +326,13 @@ function cast(
     const own = createRandom(random.below(2 ** 31))
     return async () => {
       const ctx = contextOver(objectStorage({ client: server.client('collector'), trusted: 'quoted' }))
+      const reach = createReach(ctx.links)
       for (let round = 0; round < 4; round++) {
         await clock.sleep(own.below(900))
         try {
-          const { deletedPacks } = await collectGivenUp(ctx, { waitMs: 1_000, graceMs, orphanMs, signal: undefined })
-          result.deletedPacks += deletedPacks
+          const settings = { lockWaitMs: 1_000, packBytesMax: 2 ** 20, orphanMs }
+          const { packs } = await collectShared(ctx, reach, { graceMs, signal: new AbortController().signal }, settings)
+          result.rewrittenPacks += packs.length
         } catch (error) {
           expected(error, 'COMMIT_UNKNOWN', 'STORE_ROLLED_BACK', 'HEAD_CONFLICT')
         }
@@ -336,7 +349,7 @@ function contentOf(version: number): Record<string, Uint8Array> {
   let content = contents.get(version)
   if (content === undefined) {
     const shared = createRandom(version % 3).bytes(2_000)
-    content = { shared, own: createRandom(100 + version).bytes(300), version: Uint8Array.of(version) }
+    content = { shared, own: createRandom(100 + version).bytes(3_000), version: Uint8Array.of(version) }
     contents.set(version, content)
   }
   return content
