@@ -74,6 +74,8 @@ export interface BlockSourceOptions {
   others?: (() => Promise<BlockSource | null>) | undefined
   /** Default: as on a disk. */
   reads?: ReadSizes | undefined
+  /** Takes over the table of an earlier source that is not used any more, and keeps its own there. */
+  tables?: { last: MergedIndex | null } | undefined
   /** Called for each block that `read` has found to be good. */
   onGoodBlock?: ((digest: Uint8Array) => void) | undefined
   /** Called for each bad copy of a block, with the reason. */
@@ -187,9 +189,11 @@ export function lazyBlockSource(openers: readonly PackOpener[], options: BlockSo
     // A look-up searches half of the indexes on average.
     if ((expected * indexes.length) / 2 < SEARCHES_WORTH_A_BLOCK * blocks) return
     tabulating = true
-    const building = createMergedIndex(blocks)
+    const kept = options.tables?.last ?? null
+    const building = kept?.renumber(indexes) === true ? kept : createMergedIndex(blocks)
     // The loop includes indexes that are read meanwhile.
     for (let packNumber = 0; packNumber < indexes.length; packNumber++) {
+      if (building.has(packNumber)) continue
       const index = indexes[packNumber]!
       let entry = 0
       do {
@@ -199,6 +203,7 @@ export function lazyBlockSource(openers: readonly PackOpener[], options: BlockSo
       } while (entry < index.blocks)
     }
     table = building
+    if (options.tables !== undefined) options.tables.last = table
   }
 
   async function locate(digests: Uint8Array, count: number): Promise<void> {

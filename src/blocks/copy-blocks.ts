@@ -124,7 +124,7 @@ export function createWindowMemory(): WindowMemory {
  */
 export async function copyInOrder(
   { file, index }: { file: OpenPack; index: PackIndex },
-  entries: readonly number[],
+  entries: Uint32Array,
   writer: PackWriter,
   moved: DigestMap,
   options: {
@@ -165,7 +165,7 @@ export async function copyInOrder(
   return { entries: done, bytes: copiedBytes }
 }
 
-function windowFrom(index: PackIndex, entries: readonly number[], from: number): number[] {
+function windowFrom(index: PackIndex, entries: Uint32Array, from: number): Uint32Array {
   let bytes = 0
   let to = from
   while (to < entries.length) {
@@ -173,19 +173,19 @@ function windowFrom(index: PackIndex, entries: readonly number[], from: number):
     if (to > from && bytes > WINDOW_BYTES) break
     to += 1
   }
-  return entries.slice(from, to)
+  return entries.subarray(from, to)
 }
 
 /** Reads in the order of the file, neighbours together, from a server many at a time. What it answers are views of `memory`. */
 async function readWindow(
   file: OpenPack,
   index: PackIndex,
-  window: readonly number[],
+  window: Uint32Array,
   memory: WindowMemory,
   { copiesAtOnce }: ReadSizes,
 ): Promise<Map<number, Uint8Array>> {
   const blocks = new Map<number, Uint8Array>()
-  const byOffset = [...window].sort((a, b) => index.offset(a) - index.offset(b))
+  const byOffset = window.slice().sort((a, b) => index.offset(a) - index.offset(b))
   const runs: { entries: number[]; start: number; end: number; at: number }[] = []
   let needed = 0
   for (const entry of byOffset) {

@@ -35,6 +35,8 @@ interface Draft {
   manifest: string
   /** Of the manifest. */
   digest: Uint8Array
+  /** The id of the pack that has it, among those of the HEAD that this began with and those that were written. */
+  manifestPack: number
   total: number
   message: string | undefined
   expectedHead: number | null | undefined
@@ -193,7 +195,7 @@ function createNeeds(
   session: WriteSession,
   head: Head,
   { source, dedup }: Shared,
-  { digest, packBytesMax, signal }: Draft,
+  { digest, manifestPack, packBytesMax, signal }: Draft,
   written: readonly WrittenPack[],
   sealed: Promise<unknown>,
 ): Needs {
@@ -203,7 +205,7 @@ function createNeeds(
   let packs: NeededPack[] = head.packs.filter(({ name }) => needed.has(name)).map(({ name }) => ({ name, own: null }))
   for (const { name, bytes, blocks } of written)
     packs.push({ name, own: { bytes, blocks, revision: head.revision + 1 } })
-  let manifestIn = names.get(dedup.packOf(digest))!
+  let manifestIn = names.get(manifestPack)!
   let copied = 0
 
   async function renew(base: Head): Promise<void> {

@@ -96,7 +96,8 @@ async function take(
     const packNumber = source.packs.findIndex(({ name }) => name === action.pack)
     const pack = { file: source.packs[packNumber]!, index: source.indexes[packNumber]! }
     await assertOtherCopies(ctx, source, reach, packNumber, signal)
-    const { bytes } = await copyInOrder(pack, neededInOrder(reach.pack(action.pack)!.order), writer, moved, {
+    const entries = await neededInOrder(reach.pack(action.pack)!.order)
+    const { bytes } = await copyInOrder(pack, entries, writer, moved, {
       signal,
       isEnough: () => false,
       onBadBlock: ctx.badBlocks.note,

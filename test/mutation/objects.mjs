@@ -280,6 +280,13 @@ export const objects = [
     tests: storage,
   },
   {
+    file: 'src/persist/commit.ts',
+    find: 'if (dedup.packOf(digest) === -1) dedup.block(',
+    replace: 'if (digest.length === 0) dedup.block(',
+    why: 'a manifest that cannot be read any more when packs are merged is written again',
+    tests: histories,
+  },
+  {
     file: 'src/load/other-packs.ts',
     find: 'if (!ctx.storage.supports.pins) return createNewestOthers(',
     replace: 'if (ctx.storage === null) return createNewestOthers(',
