@@ -11,12 +11,6 @@
 //   5. everybody is done after a bounded number of steps
 //   6. at the end every kept snapshot loads
 
-import { createBadBlocks } from '../../src/blocks/bad-blocks.ts'
-import { createCheckedBlobs } from '../../src/blocks/checked-blobs.ts'
-import { createCheckedBlocks } from '../../src/blocks/checked-blocks.ts'
-import { createLinkCache } from '../../src/blocks/link-cache.ts'
-import { createPackCache } from '../../src/blocks/pack-cache.ts'
-import type { StoreContext } from '../../src/blocks/store-context.ts'
 import { clock } from '../../src/clock.ts'
 import { isHoldfastError } from '../../src/errors.ts'
 import { type Head, parseHead } from '../../src/format/head.ts'
@@ -32,6 +26,7 @@ import type { Storage } from '../../src/storage/port.ts'
 import { createStore, type Store } from '../../src/store.ts'
 import { createRandom, type Random } from '../support/random.ts'
 import { type Carry, type SimulatedObjects, simulatedObjects } from '../support/simulated-objects.ts'
+import { contextOver } from '../support/store-over.ts'
 
 const STEPS_MAX = 20_000
 const TURNS_MAX = 1_000
@@ -371,22 +366,6 @@ function sameContent(bytes: Record<string, Uint8Array>): boolean {
 function storeOver(storage: Storage, keepLast: number): Store {
   const place = { storage, fs: nodeFileSystem, local, journal: null, storageAt: null }
   return createStore(place, { keepLast, compression: 'none', onWarning: () => undefined })
-}
-
-function contextOver(storage: Storage): StoreContext {
-  return {
-    storage,
-    fs: nodeFileSystem,
-    local,
-    packCache: createPackCache(storage),
-    links: createLinkCache(),
-    warn: () => undefined,
-    badBlocks: createBadBlocks(),
-    checkedBlobs: createCheckedBlobs(),
-    checkedBlocks: createCheckedBlocks(),
-    lastPersisted: null,
-    journal: null,
-  }
 }
 
 /** A pack that HEAD names and that is not there, in words. */
