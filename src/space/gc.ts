@@ -36,7 +36,8 @@ export interface GcOptions {
   /** Erases: rewrites every pack with a block that nothing needs, and answers `untouched`. Default: until little is left to gain. */
   complete?: boolean | undefined
   /**
-   * In an object store: retired packs stay readable for so long, by the server's clock; default 24 hours, longer than any load should take.
+   * In an object store: retired packs stay readable for so long, by the server's clock; default 24 hours, longer than any load should take. What one
+   * call rewrites, a later one deletes.
    */
   graceMs?: number | undefined
   /** Rejects with `signal.reason`. What was done stays done. */
