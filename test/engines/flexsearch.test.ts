@@ -130,11 +130,39 @@ test('finds the same after any adding, updating, appending and removing', async 
   )
 })
 
-test('refuses an index that exports by promises or keeps itself in a database', async () => {
+test('refuses what is not built as an Index or a Document, and an index that keeps itself in a database', async () => {
   const adapter = flexsearch(Index, indexOptions)
-  const later = Object.assign(new Index(indexOptions), { export: () => Promise.resolve() })
-  await expect(persistEngine(memory(), adapter, later)).rejects.toMatchObject({ code: 'ENGINE_MISMATCH' })
+  const another = Object.assign(new Index(indexOptions), { map: [new Map()] })
+  await expect(persistEngine(memory(), adapter, another)).rejects.toMatchObject({ code: 'ENGINE_MISMATCH' })
+  // As a field that a worker has.
+  const document = new Document(documentOptions)
+  ;(document as unknown as { index: Map<string, unknown> }).index.set('text', { add() {}, import() {} })
+  await expect(persistEngine(memory(), flexsearch(Document, documentOptions), document)).rejects.toMatchObject({
+    code: 'ENGINE_MISMATCH',
+    message: expect.stringContaining('"text"'),
+  })
   expect(() => flexsearch(Index, { db: {} } as never)).toThrow(TypeError)
+})
+
+test('keeps terms that no row can have, and contexts of them', async () => {
+  const odd = ['\ud800', 'a\0b', '\0', 'b\udfff\0', 'é\u{1f600}', 'long '.repeat(60)]
+  const encode = (text: string): string[] => text.split('|')
+  const options = { context: { depth: 1, bidirectional: false, resolution: 3 }, encode }
+  const index = new Index(options)
+  for (let n = 0; n < 30; n++) {
+    index.add(n, [...odd.slice(n % odd.length), ...odd.slice(0, n % odd.length), `word ${n % 3}`].join('|'))
+  }
+  const store = memory()
+  await persistEngine(store, flexsearch(Index, options), index)
+  const { engine } = (await restoreEngine(store, flexsearch(Index, options)))!
+  const inside = (of: unknown): { map: Map<string, unknown>; ctx: Map<string, Map<string, unknown>> } => of as never
+  const sorted = (map: Map<string, unknown>): unknown => new Map([...map].sort(([a], [b]) => (a < b ? -1 : 1)))
+  expect(sorted(inside(engine).map)).toEqual(sorted(inside(index).map))
+  expect(inside(index).ctx.size).toBe(odd.length)
+  for (const [keyword, terms] of inside(index).ctx) {
+    expect(sorted(inside(engine).ctx.get(keyword)!)).toEqual(sorted(terms))
+  }
+  expect((await persistEngine(store, flexsearch(Index, options), engine)).unchanged).toBe(true)
 })
 
 test('keeps stored documents that are in no register', async () => {

@@ -1,0 +1,251 @@
+// Copies what a FlexSearch index holds, in one turn: its lists of ids as numbers, its terms and stored documents as text.
+// `export()` would make JSON of the lists, which takes longer and has to be parsed again.
+
+import { assertId, documentJson } from '../encodings/json-value.ts'
+import type { InvertedIndex, RowTexts } from '../encodings/posting-rows.ts'
+import { longer } from '../encodings/term-table.ts'
+import { HoldfastError } from '../index.ts'
+
+export type Id = string | number | boolean
+
+/** `map` has the terms of a field, `ctx` the pairs of terms that stand near each other, and `tag` the tags. */
+export type Kind = 'map' | 'ctx' | 'tag'
+
+/** The blob `head`. */
+export interface Head {
+  fields: [name: string, kind: Kind][]
+  /** There is a store of documents. */
+  stored: boolean
+}
+
+/** What was copied. */
+interface FlexSearchCopy {
+  head: Head
+  /** A row for each id of the register, in its order: that in which documents were added. */
+  rows: RowTexts[]
+  /** Its documents are positions in the register. */
+  index: InvertedIndex
+  /** The lines of the blob `lists`. */
+  leftovers: string[]
+}
+
+/** Between a keyword and its term, where both are one term of a row. */
+export const SEPARATOR = '\0'
+
+const NAME = 'FlexSearch'
+
+type Ids = ArrayLike<Id>
+interface Entries<Value> {
+  entries(): Iterable<readonly [unknown, Value]>
+}
+type Slots = ArrayLike<Ids | null | undefined>
+
+interface IndexInside {
+  reg: { keys(): Iterable<unknown> }
+  map: Entries<Slots>
+  ctx: Entries<Entries<Slots>>
+}
+
+interface DocumentInside {
+  reg: IndexInside['reg']
+  field: readonly string[]
+  index: { get(field: string): IndexInside | undefined }
+  tag?: Entries<Entries<Ids>> | null
+  store?: Entries<unknown> | null
+}
+
+/** Copies `engine`, an Index or a Document. `ENGINE_MISMATCH`: it is not built as FlexSearch 0.8. */
+export function copyOf(engine: object): FlexSearchCopy {
+  const isOne = isIndex(engine)
+  if (!isOne && !isDocument(engine)) throw notKnown('it has not the parts of an Index or a Document')
+  const register: Id[] = []
+  for (const id of engine.reg.keys()) {
+    assertId(NAME, id)
+    register.push(id as Id)
+  }
+  const head: Head = { fields: [], stored: false }
+  const lists = createLists(register)
+  if (isOne) addIndex(head, lists, '', engine)
+  else {
+    for (const name of engine.field) {
+      const index = engine.index.get(name)
+      if (!isIndex(index)) throw notKnown(`its field ${JSON.stringify(name)} has no index: a worker may have it`)
+      addIndex(head, lists, name, index)
+    }
+    addTags(head, lists, engine.tag)
+  }
+  const stored = isOne ? null : (engine.store ?? null)
+  head.stored = stored !== null
+  const { index, leftovers } = lists.done()
+  leftovers.sort()
+  const documents = new Map<unknown, string>()
+  for (const [id, document] of stored?.entries() ?? []) documents.set(id, jsonOf(id, document))
+  const rows = register.map((id) => {
+    const document = documents.get(id) ?? ''
+    if (document !== '') documents.delete(id)
+    return { id, document }
+  })
+  // Those of no id in the register.
+  for (const [id, document] of documents) leftovers.push(`[null,${jsonOf(id, id)},${document}]`)
+  return { head, rows, index, leftovers }
+}
+
+function isIndex(engine: object | undefined): engine is IndexInside {
+  const { reg, map, ctx } = (engine ?? {}) as Partial<Record<keyof IndexInside, unknown>>
+  return hasMethod(reg, 'keys') && isMap(map) && isMap(ctx)
+}
+
+function isDocument(engine: object): engine is DocumentInside {
+  const { reg, field, index, tag, store } = engine as Partial<Record<keyof DocumentInside, unknown>>
+  return (
+    hasMethod(reg, 'keys') &&
+    Array.isArray(field) &&
+    hasMethod(index, 'get') &&
+    [tag, store].every((part) => part === undefined || part === null || isMap(part))
+  )
+}
+
+/** Not an array, which has `entries` as well. */
+function isMap(value: unknown): boolean {
+  return hasMethod(value, 'entries') && hasMethod(value, 'get')
+}
+
+function hasMethod(value: unknown, name: string): boolean {
+  return typeof value === 'object' && value !== null && typeof (value as Record<string, unknown>)[name] === 'function'
+}
+
+function notKnown(why: string): HoldfastError {
+  return new HoldfastError('ENGINE_MISMATCH', `this FlexSearch cannot be saved: ${why}`, {
+    details: { what: 'version', saved: why, wanted: '0.8' },
+  })
+}
+
+/** As in the JSON of a list, where what has no JSON text is null. */
+function jsonOf(id: unknown, document: unknown): string {
+  try {
+    return JSON.stringify(document) ?? 'null'
+  } catch {
+    return documentJson(NAME, id, document)
+  }
+}
+
+function addIndex({ fields }: Head, lists: Lists, name: string, { map, ctx }: IndexInside): void {
+  let isNew = true
+  function addSlots(keyword: unknown, term: unknown, slots: Slots, kind: Kind): void {
+    if (isNew) lists.begin(fields.push([name, kind]) - 1)
+    isNew = false
+    lists.add(keyword, term, slots)
+  }
+  for (const [term, slots] of map.entries()) addSlots(null, term, slots, 'map')
+  isNew = true
+  for (const [keyword, terms] of ctx.entries()) {
+    for (const [term, slots] of terms.entries()) addSlots(keyword, term, slots, 'ctx')
+  }
+}
+
+function addTags({ fields }: Head, lists: Lists, tags: DocumentInside['tag']): void {
+  for (const [name, values] of tags?.entries() ?? []) {
+    lists.begin(fields.push([String(name), 'tag']) - 1)
+    for (const [value, ids] of values.entries()) lists.add(null, value, [ids])
+  }
+}
+
+interface Lists {
+  /** The lists that follow are of this field. */
+  begin(field: number): void
+  /** The lists of a term. A tag may be another value than text. */
+  add(keyword: unknown, term: unknown, slots: Slots): void
+  done(): { index: InvertedIndex; leftovers: string[] }
+}
+
+/** Lone surrogates: they have no UTF-8. */
+const ILL_FORMED = /\p{Surrogate}/u
+
+function createLists(register: readonly Id[]): Lists {
+  const positionOf = positionsIn(register)
+  const terms: string[] = []
+  const fieldStart: number[] = []
+  const termStart: number[] = []
+  const slotOf: number[] = []
+  const listStart: number[] = []
+  let documents = new Uint32Array(1024)
+  let filled = 0
+  let field = 0
+  const leftovers: string[] = []
+
+  /** False: it does not follow the order of the register, or has nothing. Then it is kept as it is. */
+  function append(ids: Ids): boolean {
+    const count = ids.length
+    if (filled + count > documents.length) documents = longer(documents, 2 * (filled + count))
+    let before = -1
+    for (let n = 0; n < count; n++) {
+      const at = positionOf(ids[n]!)
+      if (at <= before) return false
+      documents[filled + n] = at
+      before = at
+    }
+    listStart.push(filled)
+    filled += count
+    return count > 0
+  }
+
+  return {
+    begin(next) {
+      field = next
+      fieldStart.push(terms.length)
+    },
+    add(keyword, term, slots) {
+      const text = textOf(keyword, term)
+      let isNew = true
+      for (let slot = 0; slot < slots.length; slot++) {
+        const ids = slots[slot]
+        if (ids === undefined || ids === null) continue
+        if (text === null || ids.length === 0 || !append(ids)) {
+          // `fastupdate` leaves empty slots behind; a term that has only those is not the same as no term.
+          leftovers.push(JSON.stringify([field, keyword, term, slot, ids]))
+          continue
+        }
+        if (isNew) {
+          terms.push(text)
+          termStart.push(slotOf.length)
+          isNew = false
+        }
+        slotOf.push(slot)
+      }
+    },
+    done() {
+      fieldStart.push(terms.length)
+      termStart.push(slotOf.length)
+      listStart.push(filled)
+      const index = { terms, fieldStart, termStart, slots: slotOf, listStart, documents: documents.subarray(0, filled) }
+      return { index, leftovers }
+    },
+  }
+}
+
+/** The term as a row has it; null if no row can have it. */
+function textOf(keyword: unknown, term: unknown): string | null {
+  if (typeof term !== 'string' || ILL_FORMED.test(term)) return null
+  if (keyword === null) return term
+  if (typeof keyword !== 'string' || keyword.includes(SEPARATOR) || ILL_FORMED.test(keyword)) return null
+  return keyword + SEPARATOR + term
+}
+
+/** Where an id stands in the register; -1 if it does not. */
+function positionsIn(register: readonly Id[]): (id: Id) => number {
+  const others = new Map<Id, number>()
+  let max = -1
+  for (const id of register) {
+    if (typeof id !== 'number') continue
+    // A fraction, or a number below 0: all are looked up in the map then.
+    max = Number.isInteger(id) && id >= 0 ? Math.max(max, id) : Number.POSITIVE_INFINITY
+  }
+  const isDense = max < 4 * register.length + 1024
+  const dense = new Int32Array(isDense ? max + 1 : 0).fill(-1)
+  for (let at = 0; at < register.length; at++) {
+    const id = register[at]!
+    if (isDense && typeof id === 'number') dense[id] = at
+    else others.set(id, at)
+  }
+  return (id) => (isDense && typeof id === 'number' ? dense[id] : others.get(id)) ?? -1
+}

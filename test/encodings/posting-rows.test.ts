@@ -1,0 +1,167 @@
+import fc from 'fast-check'
+import { expect, test } from 'vitest'
+import { encodeRows, type InvertedIndex, type RowTexts } from '../../src/encodings/posting-rows.ts'
+import { type ReadRows, readRows } from '../../src/encodings/read-posting-rows.ts'
+import { isHoldfastError } from '../../src/index.ts'
+import { random } from '../engines/text.ts'
+import { rounds } from '../support/effort.ts'
+
+/** By field, by term, by slot: rows. */
+type Lists = Map<string, Map<number, number[]>>[]
+
+function indexOf(fields: Lists): InvertedIndex {
+  const terms: string[] = []
+  const fieldStart = [0]
+  const termStart = [0]
+  const slots: number[] = []
+  const listStart = [0]
+  const documents: number[] = []
+  for (const field of fields) {
+    for (const [term, lists] of field) {
+      terms.push(term)
+      for (const [slot, rows] of [...lists].sort(([a], [b]) => a - b)) {
+        slots.push(slot)
+        documents.push(...rows)
+        listStart.push(documents.length)
+      }
+      termStart.push(slots.length)
+    }
+    fieldStart.push(terms.length)
+  }
+  return { terms, fieldStart, termStart, slots, listStart, documents: Uint32Array.from(documents) }
+}
+
+async function encoded(fields: Lists, rows: readonly RowTexts[]): Promise<Buffer> {
+  const parts: Uint8Array[] = []
+  for await (const part of encodeRows(indexOf(fields), rows, () => undefined)) parts.push(part)
+  return Buffer.concat(parts)
+}
+
+/** Reads `bytes` in parts that end at `cuts`. */
+async function read(bytes: Uint8Array, fields: number, cuts: readonly number[] = []): Promise<ReadRows> {
+  async function* parts(): AsyncGenerator<Uint8Array> {
+    let at = 0
+    for (const cut of [...cuts.map((cut) => cut % (bytes.length + 1)).sort((a, b) => a - b), bytes.length]) {
+      yield bytes.subarray(at, cut)
+      at = cut
+    }
+  }
+  return await readRows(parts(), { fields, size: bytes.length })
+}
+
+/** What was read, as it was given. */
+function listsOf({ ids, fields }: ReadRows): Lists {
+  const rowOf = new Map(ids.map((id, row) => [id, row]))
+  return fields.map(
+    ({ terms, lists }) =>
+      new Map(
+        terms.map((term, n) => {
+          const bySlot = Object.entries(lists[n]!).map(([slot, own]) => [Number(slot), own.map((id) => rowOf.get(id)!)])
+          return [term, new Map(bySlot as [number, number[]][])]
+        }),
+      ),
+  )
+}
+
+const text = fc.oneof(
+  fc.string({ unit: fc.constantFrom('a', 'b'), maxLength: 40 }),
+  fc.string({ unit: 'binary', maxLength: 6 }),
+)
+const slot = fc.oneof(fc.nat({ max: 20 }), fc.nat({ max: 300_000 }))
+const id = fc.oneof(
+  fc.nat({ max: 200 }),
+  fc.constantFrom(2 ** 52 - 1, 2 ** 52, -1, 1.5, 1e300),
+  text,
+  fc.string({ unit: fc.constantFrom('\ud800', '\\', '"') }),
+  fc.boolean(),
+)
+const row = fc.record({ id, document: fc.oneof(fc.constant(''), fc.json()) })
+const rows = fc.uniqueArray(row, { maxLength: 12, selector: (each) => each.id })
+
+test('gives back every row and every list, whatever the parts in which it is read', async () => {
+  await fc.assert(
+    fc.asyncProperty(
+      rows,
+      fc.array(fc.array(fc.tuple(text, slot, fc.array(fc.nat({ max: 11 }))), { maxLength: 12 }), { maxLength: 4 }),
+      fc.array(fc.nat()),
+      async (given, choices, cuts) => {
+        const fields: Lists = choices.map((choice) => {
+          const field: Lists[number] = new Map()
+          for (const [term, of, chosen] of choice) {
+            const own = [...new Set(chosen)].filter((n) => n < given.length).sort((a, b) => a - b)
+            if (own.length > 0) field.set(term, (field.get(term) ?? new Map()).set(of, own))
+          }
+          return field
+        })
+        const bytes = await encoded(fields, given)
+        const got = await read(bytes, fields.length, cuts)
+        expect(got.ids).toEqual(given.map((each) => each.id))
+        expect(got.documents).toEqual(
+          given.filter(({ document }) => document !== '').map((each) => [each.id, JSON.parse(each.document)]),
+        )
+        expect(listsOf(got)).toEqual(fields)
+        // What was read is written as it was, in whatever order the terms come.
+        expect(await encoded(listsOf(got), given)).toEqual(bytes)
+      },
+    ),
+    rounds(300),
+  )
+})
+
+test('gives back many terms, of which many meet in the table', async () => {
+  const next = random(3)
+  const field: Lists[number] = new Map()
+  const given = Array.from({ length: 300 }, (_, n) => ({ id: n, document: '' }))
+  for (let n = 0; n < 30_000; n++) {
+    const own = new Set(Array.from({ length: 3 }, () => Math.floor(next() * 300)))
+    field.set(n % 2 === 0 ? `term ${n}` : `${n.toString(2)}`, new Map([[n % 9, [...own].sort((a, b) => a - b)]]))
+  }
+  expect(listsOf(await read(await encoded([field], given), 1))).toEqual([field])
+})
+
+test('refuses bytes that are no rows, with an error of ours and without much memory', async () => {
+  const fields: Lists = [new Map([['a', new Map([[0, [0, 1]]])]]), new Map([['é', new Map([[20, [1]]])]])]
+  const bytes = await encoded(fields, [
+    { id: 'one', document: '{}' },
+    { id: 2, document: '' },
+  ])
+  const refused = async (given: Uint8Array): Promise<boolean> => {
+    try {
+      await read(given, 2)
+      return false
+    } catch (error) {
+      expect(isHoldfastError(error, 'ENGINE_MISMATCH'), String((error as Error).stack)).toBe(true)
+      return true
+    }
+  }
+  expect(await refused(bytes)).toBe(false)
+  for (let length = 1; length < bytes.length; length++) {
+    // Rows may end there.
+    if (length !== bytes[0]! + 1) expect(await refused(bytes.subarray(0, length)), `${length} bytes`).toBe(true)
+  }
+  let count = 0
+  for (let at = 0; at < bytes.length; at++) {
+    for (let value = 0; value < 256; value++) {
+      const other = Uint8Array.from(bytes)
+      other[at] = value
+      if (await refused(other)) count += 1
+    }
+  }
+  expect(count).toBeGreaterThan(bytes.length * 128)
+  const integer = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x03]
+  for (const [what, wrong] of [
+    ['a row of 2^44 bytes', [...integer, 0]],
+    ['a size without end', Array.from({ length: 20 }, () => 0xff)],
+    ['a document of 2^44 bytes', [9, 0, ...integer, 0]],
+    ['2^44 postings', [9, 0, 0, ...integer]],
+    ['a term of 2^44 bytes', [11, 0, 0, 1, 0, ...integer]],
+    ['a slot beyond those of arrays', [12, 0, 0, 1, 0xf0, ...integer, 0]],
+    ['a term that shares what the one before has not', [6, 0, 0, 1, 1, 1, 0x61]],
+    ['an id that is a list', [4, 5, 0x5b, 0x5d, 0]],
+    ['a document that is no JSON', [3, 0, 1, 0x7b]],
+    ['a term that is no UTF-8', [6, 0, 0, 1, 0, 1, 0xff]],
+    ['a field too many', [11, 0, 0, 0, 0, 1, 0, 1, 0x61, 0, 0, 0]],
+  ] as const) {
+    expect(await refused(Uint8Array.from(wrong)), what).toBe(true)
+  }
+})
