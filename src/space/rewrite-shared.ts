@@ -3,8 +3,8 @@
 //
 // Invariants, for every HEAD that is made here from a base:
 //
-//  1. a pack is given up only if each snapshot of the base that needs it was marked, and needs the packs that it needed then. What others need of it is
-//     not known: a snapshot that was committed since may have reused a block that was garbage. Such a pack stays;
+//  1. a pack is given up only if each snapshot of the base that needs it was marked. What others need of it is not known: a snapshot that was
+//     committed since may have reused a block that was garbage. Such a pack stays;
 //  2. each block that is needed of a pack that is given up is in a new pack, which was uploaded before and is above the base's floor;
 //  3. each pack that has a copy which is relied on is named by the base;
 //  4. the current snapshot and a random one of the new HEAD are walked first, and all that is touched must be in packs that it names.
@@ -139,22 +139,16 @@ async function swap(ctx: StoreContext, copies: Copies, options: RewriteOptions):
 }
 
 /** The packs that the HEAD after this one need not name: rules 1 to 3. */
-function givenUpOn({ head: base }: StoredHead, { head, taken, revision }: Copies, reach: Reach): PackAction[] {
+function givenUpOn({ head: base }: StoredHead, { taken, revision }: Copies, reach: Reach): PackAction[] {
   if (revision <= (base.floor ?? 0)) return []
-  const namesThen = namesOf(head)
-  const namesNow = namesOf(base)
-  const named = new Set(namesNow.values())
-  const then = new Map(head.snapshots.map((snapshot) => [snapshot.sequence, snapshot]))
+  const names = new Map(base.packs.map(({ id, name }) => [id, name]))
+  const named = new Set(names.values())
   const needed = new Set<string>()
-  for (const snapshot of base.snapshots) {
-    const before = then.get(snapshot.sequence)
-    const marked = reach.packsOf(snapshot.manifest)
-    const isAsMarked =
-      before?.manifest === snapshot.manifest &&
-      before.packs.map((id) => namesThen.get(id)).join() === snapshot.packs.map((id) => namesNow.get(id)).join() &&
-      marked !== undefined &&
-      [...marked].every((name) => named.has(name) || taken.has(name))
-    if (!isAsMarked) for (const id of snapshot.packs) needed.add(namesNow.get(id)!)
+  for (const { manifest, packs } of base.snapshots) {
+    // A manifest names its blocks, so what was marked for it is what it needs, in whatever packs another writer has found that since.
+    const marked = reach.packsOf(manifest)
+    const isThere = marked !== undefined && [...marked].every((name) => named.has(name) || taken.has(name))
+    if (!isThere) for (const id of packs) needed.add(names.get(id)!)
   }
   return [...taken.values()].filter(({ pack }) => named.has(pack) && !needed.has(pack))
 }
@@ -197,8 +191,4 @@ async function makeHead(
   })
   await assertNothingNeededIsRetired(ctx, next)
   return next
-}
-
-function namesOf({ packs }: Head): Map<number, string> {
-  return new Map(packs.map(({ id, name }) => [id, name]))
 }

@@ -261,8 +261,8 @@ export const objects = [
   },
   {
     file: 'src/space/rewrite-shared.ts',
-    find: 'if (!isAsMarked) for (const id of snapshot.packs)',
-    replace: 'if (reach === null) for (const id of snapshot.packs)',
+    find: 'if (!isThere) for (const id of packs)',
+    replace: 'if (reach === null) for (const id of packs)',
     why: 'gc keeps a pack whose garbage a newer snapshot reuses',
     tests: sharedGc,
   },
