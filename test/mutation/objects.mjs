@@ -268,6 +268,13 @@ export const objects = [
   },
   {
     file: 'src/space/rewrite-shared.ts',
+    find: ' && [...marked].every((name) => named.has(name) || taken.has(name))',
+    replace: '',
+    why: 'gc relies on a copy only while HEAD names its pack',
+    tests: histories,
+  },
+  {
+    file: 'src/space/rewrite-shared.ts',
     find: 'if (revision <= (base.floor ?? 0)) return []',
     replace: '',
     why: 'gc names no pack of its own that the floor has overtaken',
