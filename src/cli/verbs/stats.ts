@@ -51,7 +51,10 @@ function statsLines(result: Stats, screen: Screen): Line[] {
     `${packs.length === 1 ? '1 pack' : `${packs.length} packs`}: ${sizeText(packBytes)}, of which ${sizeText(liveBytes)} are needed, ${sizeText(
       garbageBytes,
     )} are garbage, and ${sizeText(overheadBytes)} headers and footers`,
-    ...beside.map((name) => `${name}: ${sizeText(result[name].bytes)} in ${result[name].count} files`),
+    ...beside.map(
+      (name) =>
+        `${name}: ${sizeText(result[name].bytes)} in ${result[name].count} ${result[name].count === 1 ? 'file' : 'files'}`,
+    ),
   ]
 }
 
@@ -61,7 +64,7 @@ function tooSmall(snapshots: Stats['snapshots']): Line[] {
   const which = damaged.length === 1 ? `snapshot ${damaged[0]}` : `snapshots ${damaged.join(', ')}`
   return [
     {
-      text: `What ${which} added and would free, and what is needed, are too small: damage hides the rest.`,
+      text: `What ${which} added and would free, and what is needed, are too small: damage hides the rest. "holdfast verify" says what is damaged.`,
       style: 'red',
     },
   ]
