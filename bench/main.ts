@@ -17,6 +17,7 @@ import type { GroupResult, Run } from './result.ts'
 import { rivals } from './rivals.ts'
 import { scaling } from './scaling.ts'
 import { series } from './series.ts'
+import { serving } from './serving.ts'
 import { small } from './small.ts'
 import { start } from './start.ts'
 import { renderTables } from './tables.ts'
@@ -24,13 +25,26 @@ import { tasks } from './tasks.ts'
 
 const USAGE = `npm run bench -- [options]
   --quick         less of everything, in under two minutes; the committed results stay as they are
-  --only a,b      only these groups: counts, parts, start, basics, small, host, rivals, series, scaling, journal
+  --only a,b      only these groups: counts, parts, start, basics, small, host, rivals, series, scaling, journal,
+                  serving
   --minutes N     what has not begun by then is skipped, and says so
   --render        runs nothing; draws the report from the results that are there
   --scratch DIR   where to work; default: the temporary directory. It says which disk is measured
 `
 
-const groups: Record<string, Group> = { counts, parts, start, basics, small, host, rivals, series, scaling, journal }
+const groups: Record<string, Group> = {
+  counts,
+  parts,
+  start,
+  basics,
+  small,
+  host,
+  rivals,
+  series,
+  scaling,
+  journal,
+  serving,
+}
 
 const program = fileURLToPath(import.meta.url)
 /** The program lies in `bench/results/build/`. */

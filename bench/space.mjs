@@ -1,7 +1,7 @@
 // Measures gc of a store that is half garbage, and stats and report of a million blocks, on the disk of TMPDIR. Each step is a process of its own.
-//   npm run build && node bench/space.mjs [gc [GiB] | blocks]
-// gc: 10 GiB of packs by default, every other 64 KiB of which is needed, so that each pack is half garbage; compared with a durable copy of the live
-// half. It needs 1.6 times as much room. blocks: a million blocks of 1 KiB, in six snapshots.
+//   npm run build && node bench/space.mjs [gc [GiB [KiB]] | blocks]
+// gc: 10 GiB of packs by default, in blocks of 16 KiB, every other 64 KiB of which is needed, so that each pack is half garbage; compared with a
+// durable copy of the live half. It needs 1.6 times as much room. blocks: a million blocks of 1 KiB, in six snapshots.
 
 import { spawnSync } from 'node:child_process'
 import { createCipheriv } from 'node:crypto'
@@ -11,6 +11,7 @@ import {
   mkdtempSync,
   openSync,
   readdirSync,
+  readFileSync,
   readSync,
   rmSync,
   statSync,
@@ -40,9 +41,21 @@ async function* pieces(from, to, step) {
   for (let i = from; i < to; i += step) yield noise(i)
 }
 
+/** Processor time of the main thread, in ms. NaN where the system does not tell. Waiting for a processor is not in it. */
+function mainThreadMs() {
+  try {
+    return Number(readFileSync(`/proc/self/task/${process.pid}/schedstat`, 'latin1').split(' ')[0]) / 1e6
+  } catch {
+    return Number.NaN
+  }
+}
+
+const LONG_TURN_MS = 10
+
 /**
  * Runs `work`: seconds, CPU seconds of all threads, the longest stall of the event loop, and the peak of resident memory above what was
- * resident before. Stalls are seen to 5 ms, and on a loaded machine include waiting for a processor.
+ * resident before. Stalls are seen to 5 ms, and on a loaded machine include waiting for a processor. So turns of the event loop are measured
+ * by the processor time of the main thread too: the longest, and how many took more than 10 ms.
  */
 async function measured(name, work) {
   const before = process.memoryUsage().rss
@@ -55,6 +68,7 @@ async function measured(name, work) {
     last = now
     peak = Math.max(peak, process.memoryUsage().rss)
   }, 5)
+  const turns = watchTurns()
   const start = performance.now()
   const cpu = process.cpuUsage()
   const result = await work()
@@ -66,6 +80,7 @@ async function measured(name, work) {
     seconds: round(seconds),
     cpuSeconds: round((user + system) / 1e6),
     stallMs: round(stall),
+    ...turns.end(),
     memoryMiB: round((peak - before) / MIB),
     load: round(load),
   }
@@ -73,16 +88,40 @@ async function measured(name, work) {
   return { result, seconds }
 }
 
+/** An immediate that does not keep the event loop awake runs once in each of its turns. */
+function watchTurns() {
+  let longest = 0
+  let long = 0
+  let ended = false
+  let last = mainThreadMs()
+  function look() {
+    if (ended) return
+    const now = mainThreadMs()
+    const turn = now - last
+    if (turn > LONG_TURN_MS) long++
+    if (turn > longest) longest = turn
+    last = now
+    setImmediate(look).unref()
+  }
+  setImmediate(look).unref()
+  return {
+    end() {
+      ended = true
+      return Number.isNaN(last) ? {} : { turnCpuMs: round(longest), longTurns: long }
+    },
+  }
+}
+
 const round = (value) => Math.round(value * 100) / 100
 
 const steps = {
-  async makeHalf(path, gib) {
+  async makeHalf(path, gib, kib) {
     const store = await openStore(path, { keepLast: 2, compression: 'none' })
     const perBlob = (MIB * 1024) / PIECE
     const blobs = (step) =>
       Array.from({ length: Number(gib) }, (_, b) => {
         const source = pieces(b * perBlob, (b + 1) * perBlob, step)
-        return [`part ${b}`, { source, chunking: fixed(16 * 1024) }]
+        return [`part ${b}`, { source, chunking: fixed(Number(kib) * 1024) }]
       })
     await store.persist({ blobs: blobs(1) })
     await store.persist({ blobs: blobs(2) })
@@ -160,7 +199,8 @@ else {
   const directory = mkdtempSync(join(tmpdir(), 'holdfast-space-'))
   const path = join(directory, 'store')
   try {
-    if (what !== 'blocks') for (const step of ['makeHalf', 'copyHalf', 'gc']) await run(step, path, args[0] ?? '10')
+    if (what !== 'blocks')
+      for (const step of ['makeHalf', 'copyHalf', 'gc']) await run(step, path, args[0] ?? '10', args[1] ?? '16')
     rmSync(path, { recursive: true, force: true })
     if (what !== 'gc') for (const step of ['makeBlocks', 'stats', 'stats', 'report']) await run(step, path)
   } finally {

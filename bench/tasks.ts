@@ -6,6 +6,7 @@ import { overwrite, readyStream, vectors } from './data.ts'
 import { generations } from './generations.ts'
 import { assertSame, assertSameStream, piecesOf } from './group.ts'
 import { MIB, timed } from './measure.ts'
+import { serve } from './serving.ts'
 
 // What runs in a process of its own.
 
@@ -177,4 +178,5 @@ export const tasks: Record<string, (input: never) => Promise<unknown>> = {
   eventLoopDelay,
   openSmall,
   persistSeries,
+  serve,
 }

@@ -51,3 +51,6 @@ export function createPacer(
 
 /** Steps of long work between two looks at the clock. */
 export const STEPS = 4096
+
+/** The same, where each step looks a block up. */
+export const LOOKUP_STEPS = 1024

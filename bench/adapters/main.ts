@@ -24,7 +24,7 @@ import { vectorSubjects } from './vectors.ts'
 const USAGE = `npm run bench:engines -- [options]
   --quick       a tenth of everything, one run; prints, and leaves results and tables as they are
   --only a,b    only these engines; the others keep their results
-  --ratios      only the times as ratios to the engine's own; the rest of the results stays
+  --ratios      only the times as ratios to the engine's own, which are kept for each major version of Node; the rest of the results stays
   --rounds n    of these; default 9, or 21 for what takes less than 200 ms
   --render      measures nothing; fills the tables in from the results that are there
 `
@@ -71,7 +71,8 @@ async function main(): Promise<void> {
     const isRest = !values.ratios || known === undefined
     const rest = isRest ? await measure(subject, values.quick ? 1 : RUNS) : known
     const rounds = values.rounds === undefined ? (values.quick ? 1 : null) : Number(values.rounds)
-    const result = { ...rest, ratios: await measureRatios(subject, program, { quick: values.quick, rounds }) }
+    const ratios = await measureRatios(subject, program, { quick: values.quick, rounds })
+    const result = { ...rest, ratios: { ...known?.ratios, [`Node ${process.versions.node.split('.')[0]}`]: ratios } }
     if (values.quick) process.stdout.write(`${JSON.stringify({ [subject.name]: result }, null, 1)}\n`)
     // What was measured stays, whatever becomes of the rest.
     else keep(all, subject.name, result)

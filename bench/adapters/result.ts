@@ -76,7 +76,7 @@ export interface EngineResult {
   ours: Cost
   own: Cost
   runs: number
-  ratios?: Ratios
+  ratios?: Record<string, Ratios>
 }
 
 export interface Results {

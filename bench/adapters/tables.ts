@@ -118,22 +118,33 @@ const WANTED: Record<string, Partial<Record<(typeof MEASURES)[number], number>>>
 }
 
 function ratios({ engines }: Results): string {
-  const rows = Object.entries(engines).flatMap(([name, { ratios }]) =>
+  const nodes = new Set(Object.values(engines).flatMap(({ ratios }) => Object.keys(ratios ?? {})))
+  return [...nodes]
+    .sort()
+    .map((node) => ratiosOn(node, engines))
+    .join('\n\n')
+}
+
+function ratiosOn(node: string, engines: Results['engines']): string {
+  const measured = Object.entries(engines).flatMap(([name, { ratios }]) => {
+    const on = ratios?.[node]
+    return on === undefined ? [] : [{ name, on }]
+  })
+  const rows = measured.flatMap(({ name, on: { measures } }) =>
     MEASURES.flatMap((measure) => {
-      const ratio = ratios?.measures[measure]
+      const ratio = measures[measure]
       if (ratio === undefined) return []
-      return [[`${name}: ${whatOf(measure, ratios!.measures)}`, ...ratioCells(ratio, wanted(name, measure, ratio))]]
+      return [[`${name}: ${whatOf(measure, measures)}`, ...ratioCells(ratio, wanted(name, measure, ratio))]]
     }),
   )
-  const head = ['', 'holdfast', "engine's own", 'ratio (quartiles)', 'goal', 'written', 'own']
-  const loads = Object.entries(engines).flatMap(([name, { ratios }]) => {
-    if (ratios === undefined) return []
-    const rounds = MEASURES.flatMap((measure) => ratios.measures[measure]?.rounds ?? [])
+  const head = [node, 'holdfast', "engine's own", 'ratio (quartiles)', 'goal', 'written', 'own']
+  const loads = measured.map(({ name, on }) => {
+    const rounds = MEASURES.flatMap((measure) => on.measures[measure]?.rounds ?? [])
     const [least, most] = [Math.min(...rounds), Math.max(...rounds)]
     const many = least === most ? `${most}` : `${least} to ${most}`
-    const { start, end } = ratios.load
-    const first = ratios.priority < 0 ? ', both sides before other work' : ''
-    return `${name} (${many} rounds, Node ${ratios.node}, ${ratios.date}, load ${start.toFixed(1)} to ${end.toFixed(1)}${first})`
+    const { start, end } = on.load
+    const first = on.priority < 0 ? ', both sides before other work' : ''
+    return `${name} (${many} rounds, Node ${on.node}, ${on.date}, load ${start.toFixed(1)} to ${end.toFixed(1)}${first})`
   })
   return `${table(head, rows)}\n\nMeasured: ${list(loads)}.`
 }

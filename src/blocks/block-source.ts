@@ -74,6 +74,8 @@ export interface BlockSourceOptions {
   others?: (() => Promise<BlockSource | null>) | undefined
   /** Default: as on a disk. */
   reads?: ReadSizes | undefined
+  /** Takes over the table of an earlier source that is not used any more, and keeps its own there. */
+  tables?: { last: MergedIndex | null } | undefined
   /** Called for each block that `read` has found to be good. */
   onGoodBlock?: ((digest: Uint8Array) => void) | undefined
   /** Called for each bad copy of a block, with the reason. */
@@ -88,6 +90,9 @@ const SEARCHES_WORTH_A_BLOCK = 4
 
 /** Takes a few milliseconds. */
 const TABULATED_AT_ONCE = 4096
+
+/** One index is read first, then so many times as many. What is read and not needed is a part of what was needed. */
+const INDEXES_GROWTH = 4
 
 /** Opens a pack when its index is needed. */
 export type PackOpener = () => Promise<OpenPack>
@@ -111,7 +116,10 @@ export function lazyBlockSource(openers: readonly PackOpener[], options: BlockSo
   const readable: OpenPack[] = []
   const failures = [...(options.failures ?? [])]
   const left = [...openers]
+  const reads = options.reads ?? readSizesOf({ far: false })
   let reading: Promise<unknown> | null = null
+  /** So many indexes are read next. */
+  let atOnce = 1
   let table: MergedIndex | null = null
   let tabulating = false
   let last = 0
@@ -130,10 +138,10 @@ export function lazyBlockSource(openers: readonly PackOpener[], options: BlockSo
         await reading.catch(() => undefined)
         continue
       }
-      const open = left.find((each) => !tried.has(each))
-      if (open === undefined) return skipped
-      tried.add(open)
-      reading = readIndex(open)
+      const next = left.filter((each) => !tried.has(each)).slice(0, atOnce)
+      if (next.length === 0) return skipped
+      for (const open of next) tried.add(open)
+      reading = readIndexes(next)
       try {
         await reading
       } catch (error) {
@@ -141,24 +149,37 @@ export function lazyBlockSource(openers: readonly PackOpener[], options: BlockSo
       } finally {
         reading = null
       }
+      // The first index often has all. Where a request takes long, more are then read together than one after the other.
+      atOnce = Math.min(atOnce * INDEXES_GROWTH, reads.indexesAtOnce)
     }
     return null
   }
 
-  /** Rejects if the pack may be good and cannot be read. */
-  async function readIndex(open: PackOpener): Promise<void> {
-    try {
-      const pack = await open()
-      const index = await pack.index()
-      indexes.push(index)
-      readable.push(pack)
-      if (table !== null) table.add(indexes.length - 1, index, 0, index.blocks)
-      else await tabulate()
-    } catch (error) {
-      if (!isDamage(error)) throw error
-      failures.push(error)
+  /** Reads some indexes together, and adds them in their order. Rejects, once all are read, if one of the packs may be good and cannot be read. */
+  async function readIndexes(some: readonly PackOpener[]): Promise<void> {
+    const read = await Promise.allSettled(
+      some.map(async (open) => {
+        const pack = await open()
+        return { pack, index: await pack.index() }
+      }),
+    )
+    let missed: { error: unknown } | null = null
+    for (const [i, result] of read.entries()) {
+      if (result.status === 'fulfilled') {
+        const { pack, index } = result.value
+        indexes.push(index)
+        readable.push(pack)
+        if (table !== null) table.add(indexes.length - 1, index, 0, index.blocks)
+        else await tabulate()
+      } else if (isDamage(result.reason)) {
+        failures.push(result.reason)
+      } else {
+        missed ??= { error: result.reason }
+        continue
+      }
+      left.splice(left.indexOf(some[i]!), 1)
     }
-    left.splice(left.indexOf(open), 1)
+    if (missed !== null) throw missed.error
   }
 
   /** Builds one table over all indexes read so far, in steps, so that a million blocks do not block the event loop. */
@@ -168,9 +189,11 @@ export function lazyBlockSource(openers: readonly PackOpener[], options: BlockSo
     // A look-up searches half of the indexes on average.
     if ((expected * indexes.length) / 2 < SEARCHES_WORTH_A_BLOCK * blocks) return
     tabulating = true
-    const building = createMergedIndex(blocks)
+    const kept = options.tables?.last ?? null
+    const building = kept?.renumber(indexes) === true ? kept : createMergedIndex(blocks)
     // The loop includes indexes that are read meanwhile.
     for (let packNumber = 0; packNumber < indexes.length; packNumber++) {
+      if (building.has(packNumber)) continue
       const index = indexes[packNumber]!
       let entry = 0
       do {
@@ -180,6 +203,7 @@ export function lazyBlockSource(openers: readonly PackOpener[], options: BlockSo
       } while (entry < index.blocks)
     }
     table = building
+    if (options.tables !== undefined) options.tables.last = table
   }
 
   async function locate(digests: Uint8Array, count: number): Promise<void> {
@@ -273,7 +297,7 @@ export function lazyBlockSource(openers: readonly PackOpener[], options: BlockSo
   return {
     packs: readable,
     indexes,
-    reads: options.reads ?? readSizesOf({ far: false }),
+    reads,
     nodes: new Map(),
     find,
     loadIndexesFor: locate,

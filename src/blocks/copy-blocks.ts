@@ -123,7 +123,7 @@ export function createWindowMemory(): WindowMemory {
  */
 export async function copyInOrder(
   { file, index }: { file: OpenPack; index: PackIndex },
-  entries: readonly number[],
+  entries: Uint32Array,
   writer: PackWriter,
   moved: DigestMap,
   options: {
@@ -162,7 +162,7 @@ export async function copyInOrder(
   return { entries: done, bytes: copiedBytes }
 }
 
-function windowFrom(index: PackIndex, entries: readonly number[], from: number): number[] {
+function windowFrom(index: PackIndex, entries: Uint32Array, from: number): Uint32Array {
   let bytes = 0
   let to = from
   while (to < entries.length) {
@@ -170,18 +170,18 @@ function windowFrom(index: PackIndex, entries: readonly number[], from: number):
     if (to > from && bytes > WINDOW_BYTES) break
     to += 1
   }
-  return entries.slice(from, to)
+  return entries.subarray(from, to)
 }
 
 /** Reads in the order of the file, neighbours together. What it answers are views of `memory`. */
 async function readWindow(
   file: OpenPack,
   index: PackIndex,
-  window: readonly number[],
+  window: Uint32Array,
   memory: WindowMemory,
 ): Promise<Map<number, Uint8Array>> {
   const blocks = new Map<number, Uint8Array>()
-  const byOffset = [...window].sort((a, b) => index.offset(a) - index.offset(b))
+  const byOffset = window.slice().sort((a, b) => index.offset(a) - index.offset(b))
   const runs: { entries: number[]; start: number; end: number }[] = []
   for (const entry of byOffset) {
     const [start, end] = [index.offset(entry), index.offset(entry) + index.storedLength(entry)]

@@ -19,6 +19,8 @@ interface DigestTable {
   find(digest: Uint8Array, at: number): number
   /** Keeps the first entry of a digest. Returns whether the digest was new. */
   add(digest: Uint8Array, at: number, entry: number): boolean
+  /** Gives a digest that was added another entry, which has the same digest. */
+  replace(digest: Uint8Array, at: number, entry: number): void
 }
 
 /**
@@ -79,6 +81,10 @@ export function createDigestTable(placeOf: (entry: number) => DigestPlace, expec
       buckets[bucket] = entry + 1
       counts[shard]! += 1
       return true
+    },
+    replace(digest, at, entry) {
+      const buckets = shards[hashOf(digest, at) >>> HASH_BITS]!
+      buckets[bucketOf(buckets, digest, at)] = entry + 1
     },
   }
 }

@@ -37,11 +37,11 @@ export function sourceOf(
   ctx: StoreContext,
   packs: readonly OpenPack[],
   failures: readonly unknown[],
-  others?: () => Promise<BlockSource | null>,
+  options: Pick<BlockSourceOptions, 'others' | 'tables'> = {},
 ): BlockSource {
   return lazyBlockSource(
     packs.map((pack) => async () => pack),
-    { failures, others, ...noting(ctx) },
+    { failures, ...options, ...noting(ctx) },
   )
 }
 

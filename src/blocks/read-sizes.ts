@@ -15,6 +15,8 @@ export interface ReadSizes {
   partsAhead: number
   /** How many nodes are read before they are walked. */
   nodesAhead: number
+  /** At most so many indexes of packs are read together. */
+  indexesAtOnce: number
 }
 
 /**
@@ -30,6 +32,7 @@ const NEAR: ReadSizes = {
   bytesInFlight: 6 * 1024 * 1024,
   partsAhead: 1,
   nodesAhead: 0,
+  indexesAtOnce: 1,
 }
 
 /** A segment of a blob, with nodes between its chunks, is one range. With 30 ms a request, ranges of 256 KiB gave 50 MiB/s, of 4 MiB 272, of 16 MiB 333, eight at a time. */
@@ -40,6 +43,7 @@ const FAR: ReadSizes = {
   bytesInFlight: 64 * 1024 * 1024,
   partsAhead: 8,
   nodesAhead: 16,
+  indexesAtOnce: 8,
 }
 
 export function readSizesOf({ far }: Pick<Capabilities, 'far'>): ReadSizes {

@@ -19,7 +19,7 @@ export interface Head {
 }
 
 /** What was copied. */
-export interface FlexSearchCopy {
+interface FlexSearchCopy {
   head: Head
   /** A row for each id of the register, in its order: that in which documents were added. */
   rows: RowTexts[]

@@ -23,6 +23,7 @@ import {
   STORED_AT,
   viewOf,
 } from './pack-entries.ts'
+import { sortingKeys } from './sort-keys.ts'
 import { atOnce, type Steps } from './steps.ts'
 
 // Makes the index and the footer of a pack, whose bytes `pack.ts` describes.
@@ -83,7 +84,7 @@ export function createPackIndex(): PackIndexBuilder {
     const sealed = new Uint8Array(HEADER_BYTES + indexBytes + FOOTER_BYTES)
     sealed.set(header, 0)
     const index = sealed.subarray(HEADER_BYTES, HEADER_BYTES + indexBytes)
-    const order = sortedOrder(entries, count)
+    const order = yield* sortingOrder(entries, count)
     if (count > STEP_BLOCKS) yield
     for (let i = 0; i < count; i++) {
       if (i % STEP_BLOCKS === 0 && i > 0) yield
@@ -142,18 +143,19 @@ export function createPackIndex(): PackIndexBuilder {
  * Entry numbers ascending by digest. Keys are floats, sorted natively: the leading bits of the digest, then as many
  * bits as the number takes. Digests that agree in those bits are put right afterwards.
  */
-function sortedOrder(entries: Uint8Array, count: number): Uint32Array {
+function* sortingOrder(entries: Uint8Array, count: number): Steps<Uint32Array> {
   const numberBits = Math.ceil(Math.log2(count + 1))
   const prefixBits = Math.min(32, 53 - numberBits)
   const scale = 2 ** numberBits
   const view = viewOf(entries)
-  const keys = new Float64Array(count)
+  const unsorted = new Float64Array(count)
   for (let i = 0; i < count; i++) {
-    keys[i] = (view.getUint32(i * ENTRY_BYTES) >>> (32 - prefixBits)) * scale + i
+    unsorted[i] = (view.getUint32(i * ENTRY_BYTES) >>> (32 - prefixBits)) * scale + i
   }
-  keys.sort()
+  const keys = yield* sortingKeys(unsorted)
   const order = new Uint32Array(count)
   for (let i = 0; i < count; i++) {
+    if (i % STEP_BLOCKS === STEP_BLOCKS - 1) yield
     const number = keys[i]! % scale
     let to = i
     while (to > 0 && compareDigests(entries, order[to - 1]! * ENTRY_BYTES, entries, number * ENTRY_BYTES) > 0) {

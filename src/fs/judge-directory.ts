@@ -1,6 +1,7 @@
 // Judges from the facts about a directory whether files in it survive a crash. It only decides; probe-directory.ts
 // finds the facts.
 
+import { sizeText } from '../text.ts'
 import type { FreeSpace } from './directory-system.ts'
 import type { Mount } from './mounts.ts'
 
@@ -14,10 +15,10 @@ export interface Answer {
 export function judgeFreeSpace({ bytes, files, filesFree }: FreeSpace, freeBytesMin: number): Answer {
   if (files > 0 && filesFree === 0)
     return { ok: false, detail: 'no inode is free', advice: 'remove files that are not needed' }
-  const detail = `${Math.floor(bytes / (1024 * 1024))} MiB are free`
+  const detail = `${sizeText(bytes)} are free`
   if (bytes >= freeBytesMin) return { ok: true, detail }
-  const wanted = Math.ceil(freeBytesMin / (1024 * 1024))
-  return { ok: false, detail, advice: `have ${wanted} MiB free; a persist that does not fit fails and changes nothing` }
+  const wanted = sizeText(freeBytesMin)
+  return { ok: false, detail, advice: `have ${wanted} free; a persist that does not fit fails and changes nothing` }
 }
 
 /** In these, no acknowledged save was lost in recorded power losses: docs/durability.md. */

@@ -10,7 +10,7 @@ import {
 } from '../blocks/block-source.ts'
 import type { LinkCache } from '../blocks/link-cache.ts'
 import { isDamage } from '../errors.ts'
-import { createYielder, STEPS, type Turn } from '../event-loop.ts'
+import { createYielder, LOOKUP_STEPS, type Turn } from '../event-loop.ts'
 import { parseCid } from '../format/cid.ts'
 import type { Head, HeadSnapshot } from '../format/head.ts'
 import { DIGEST_BYTES, ENTRY_BYTES } from '../format/limits.ts'
@@ -158,10 +158,10 @@ export function createReach(links: LinkCache): Reach {
         packs.set(name, { order: new Uint32Array(copy.blocks), liveBytes: 0, recordBytes: sumOfRecords(copy) })
       }
       for (let entry = 0; entry < index.blocks; entry++) {
-        if (entry % STEPS === 0) await turn()
+        if (entry % LOOKUP_STEPS === 0) await turn()
         if (old.order[entry] === 0) continue
         for (const { name, index: copy } of into) {
-          const at = copy.find(index.digest(entry), 0)
+          const at = copy.find(index.bytes, index.digestAt(entry))
           if (at === -1) continue
           const marks = packs.get(name)!
           if (marks.order[at] === 0) marks.liveBytes += copy.storedLength(at) + ENTRY_BYTES

@@ -60,10 +60,11 @@ async function assertNothingNeededIsRetired(ctx: StoreContext, head: Head): Prom
 async function walk(ctx: StoreContext, head: Head, snapshot: HeadSnapshot): Promise<void> {
   const storeId = fromHex(head.storeId, STORE_ID_BYTES)
   const opened: OpenPack[] = []
+  let asked = 0
   const source = lazySourceOf(
     ctx,
     packsByLikelihood(head, snapshot).map((name) => async () => {
-      if (opened.length >= CHECKED_PACKS_MAX) throw new Enough()
+      if (++asked > CHECKED_PACKS_MAX) throw new Enough()
       const pack = await ctx.packCache.open(name, storeId)
       opened.push(pack)
       return pack

@@ -108,7 +108,7 @@ export async function openSnapshot(
   const { location } = ctx.storage
   const resources: Resources = { sequence: entry.sequence, location, packs, files: [], disposed: false }
   try {
-    const source = sourceOf(ctx, packs, failures, otherPacks(ctx, stored, entry, resources))
+    const source = sourceOf(ctx, packs, failures, { others: otherPacks(ctx, stored, entry, resources) })
     const damageContext: DamageContext = {
       code: 'SNAPSHOT_DAMAGED',
       what: `snapshot ${entry.sequence} of ${ctx.storage.location}`,

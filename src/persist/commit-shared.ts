@@ -28,7 +28,7 @@ import { nextHead } from '../history/next-head.ts'
 import { noteSave } from '../history/own-saves.ts'
 import { assertExpected, assertWritable } from '../history/write-guards.ts'
 import type { OnProgress } from '../progress.ts'
-import type { WriteSession } from '../storage/port.ts'
+import type { StoredHead, WriteSession } from '../storage/port.ts'
 import { type KeptReasons, planKept, warnOfManyDropped } from './kept.ts'
 
 /** A snapshot that has its content, and neither a sequence nor pack ids yet. */
@@ -36,6 +36,8 @@ interface Draft {
   manifest: string
   /** Of the manifest. */
   digest: Uint8Array
+  /** The id of the pack that has it, among those of the HEAD that this began with and those that were written. */
+  manifestPack: number
   total: number
   message: string | undefined
   expectedHead: number | null | undefined
@@ -72,12 +74,11 @@ export async function commitShared(
 ): Promise<{ sequence: number; dropped: number[]; reasons: KeptReasons; writtenBytes: number }> {
   const { writer, dedup } = blocks
   const { packs: written, last, seal } = await writer.finish()
-  await seal()
-  await draft.checkStored?.(
-    head,
-    written.map(({ name }) => name),
-  )
-  const needs = createNeeds(ctx, session, head, blocks, draft, written)
+  // The commit record is uploaded beside the packs. HEAD waits for both.
+  const names = written.map(({ name }) => name)
+  const sealed = seal().then(() => draft.checkStored?.(head, names))
+  sealed.catch(() => undefined)
+  const needs = createNeeds(ctx, session, head, blocks, draft, written, sealed)
   let writtenBytes = writer.bytes
   let sequence = 0
   let dropped: number[] = []
@@ -86,7 +87,7 @@ export async function commitShared(
   let save = { done: (): void => undefined }
   let record: RecordPack | null = null
   draft.onProgress?.({ phase: 'committing' })
-  await session.swapHead(async (stored) => {
+  async function make(stored: StoredHead): Promise<Head> {
     const base = stored.head
     assertWritable(ctx, stored)
     assertExpected(ctx, base, draft.expectedHead)
@@ -102,7 +103,14 @@ export async function commitShared(
     writtenBytes += record.pack.bytes
     save = noteSave(made.next, base.current)
     return made.next
-  })
+  }
+  try {
+    await session.swapHead(make, () => sealed)
+  } catch (error) {
+    // What is being uploaded is not discarded under way.
+    await sealed.catch(() => undefined)
+    throw error
+  }
   save.done()
   for (const digest of dedup.writtenBlocks) ctx.checkedBlocks.note(digest)
   ctx.badBlocks.clear()
@@ -218,8 +226,9 @@ function createNeeds(
   session: WriteSession,
   head: Head,
   { source, dedup }: Shared,
-  { digest, packBytesMax, signal }: Draft,
+  { digest, manifestPack, packBytesMax, signal }: Draft,
   written: readonly WrittenPack[],
+  sealed: Promise<unknown>,
 ): Needs {
   const storeId = fromHex(head.storeId, STORE_ID_BYTES)
   const names = new Map([...head.packs, ...written].map(({ id, name }) => [id, name]))
@@ -227,13 +236,15 @@ function createNeeds(
   let packs: NeededPack[] = head.packs.filter(({ name }) => needed.has(name)).map(({ name }) => ({ name, own: null }))
   for (const { name, bytes, blocks } of written)
     packs.push({ name, own: { bytes, blocks, revision: head.revision + 1 } })
-  let manifestIn = names.get(dedup.packOf(digest))!
+  let manifestIn = names.get(manifestPack)!
   let copied = 0
 
   async function renew(base: Head): Promise<void> {
     const named = new Set(base.packs.map(({ name }) => name))
     const stale = packs.filter(({ name, own }) => (own === null ? !named.has(name) : own.revision <= (base.floor ?? 0)))
     if (stale.length === 0) return
+    // One of them may be a pack that is being uploaded.
+    await sealed
     const revision = base.revision + 1
     const copies = createPackWriter({ storeId, revision, firstPackId: 0, packBytesMax, createPack: session.createPack })
     try {

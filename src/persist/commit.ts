@@ -161,13 +161,14 @@ async function commit(
   const time = clock.now().toISOString()
   const { kept, dropped, reasons } = planKept(head, { sequence, time }, request.policy)
   const compaction = await mergeSmallPacks(ctx, head, kept, blocks, request)
+  const manifestPack = packOfManifest(dedup, content)
   await dedup.flush()
   await dedup.drain()
   request.signal.throwIfAborted()
 
   if (session !== null && !ctx.storage.supports.alone) {
     const { blobs, metadata, manifest, encoded, total } = content
-    const draft = { manifest, digest: encoded.digest, total, time, compaction }
+    const draft = { manifest, digest: encoded.digest, manifestPack, total, time, compaction }
     const made = await commitShared(ctx, session, head, blocks, { ...draft, ...request })
     ctx.lastPersisted = { manifest, blobs, metadata }
     const compacted = compaction?.movedBytes ?? 0
@@ -186,8 +187,7 @@ async function commit(
     ...(request.message === undefined ? {} : { message: request.message }),
     tags: [],
     abandoned: false,
-    // Compaction may have moved a manifest that the store already had.
-    pack: dedup.packOf(content.encoded.digest),
+    pack: manifestPack,
     packs: withPack(dedup.needed(), lastPack),
     size: content.total,
     ...(covers === undefined ? {} : { covers }),
@@ -254,6 +254,17 @@ async function ingest(
 /** Its blob list, then the manifest. */
 function blocksOf(encoded: EncodedManifest): ListBlock[] {
   return [...encoded.list, encoded]
+}
+
+/**
+ * The id of the pack that has the manifest. Merging may have moved one that the store had, and it may have met an error that makes a block that was
+ * to be reused one that is not trusted: such a one is written again.
+ */
+function packOfManifest(dedup: DedupWriter, { encoded }: Content): number {
+  for (const { block, digest } of blocksOf(encoded)) {
+    if (dedup.packOf(digest) === -1) dedup.block(block, digest, CODEC_DAG_CBOR, KIND.manifest)
+  }
+  return dedup.packOf(encoded.digest)
 }
 
 /** Whether the current snapshot has exactly this content, and no block of it had to be written again. */

@@ -212,7 +212,7 @@ async function fileReader(fs: FileSystem, name: string, path: string, signal: Ab
   const failed = (error: unknown): never => {
     throw ioError(error, reading)
   }
-  // Before it is opened: opening a pipe waits for somebody who writes into it.
+  // Before it is opened: whoever waits at the other end of a pipe to write would begin.
   const there = await fs.stat(path).catch(failed)
   if (there.kind !== 'file') throw notAFile(name, path, there.kind)
   const file = await openUnlessAborted(fs, path, signal).catch(failed)

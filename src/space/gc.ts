@@ -140,6 +140,8 @@ interface Marked {
 
 function createMarked(ctx: StoreContext, reach: Reach, options: GcOptions & { signal: AbortSignal }): Marked {
   let all: AllPacks | null = null
+  // A step replaces a few packs of many. To build the table of all anew took 0.15 s for a million blocks, in each step.
+  const tables = { last: null }
   let of: string | null = null
   const bad = (head: Head) => [mergeDamaged(head.damaged, ctx.badBlocks.noted)]
   return {
@@ -153,7 +155,7 @@ function createMarked(ctx: StoreContext, reach: Reach, options: GcOptions & { si
       if (all === null || of !== packs) {
         // Packs that stay are shared with those that were open, and their indexes are not read again.
         const before = all
-        all = await openAllPacks(ctx, stored)
+        all = await openAllPacks(ctx, stored, tables)
         of = packs
         await before?.release()
       }

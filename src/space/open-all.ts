@@ -1,6 +1,6 @@
 // Opens all packs of a store and reads all their indexes, for operations that judge every block.
 
-import type { BlockSource } from '../blocks/block-source.ts'
+import type { BlockSource, BlockSourceOptions } from '../blocks/block-source.ts'
 import { openPacks, sourceOf } from '../blocks/open-packs.ts'
 import type { StoreContext } from '../blocks/store-context.ts'
 import { isHoldfastError } from '../errors.ts'
@@ -15,7 +15,12 @@ export interface AllPacks {
   release(): Promise<void>
 }
 
-export async function openAllPacks(ctx: StoreContext, stored: StoredHead): Promise<AllPacks> {
+/** @param tables see `BlockSourceOptions` */
+export async function openAllPacks(
+  ctx: StoreContext,
+  stored: StoredHead,
+  tables?: BlockSourceOptions['tables'],
+): Promise<AllPacks> {
   const { packs, failures } = await openPacks(
     ctx,
     stored,
@@ -25,7 +30,7 @@ export async function openAllPacks(ctx: StoreContext, stored: StoredHead): Promi
     for (const pack of packs) await pack.release()
   }
   try {
-    const source = sourceOf(ctx, packs, failures)
+    const source = sourceOf(ctx, packs, failures, { tables })
     await source.loadAllIndexes()
     return { source, release }
   } catch (error) {

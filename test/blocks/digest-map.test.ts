@@ -79,6 +79,41 @@ describe('a block table', () => {
     expect(table.find(digestsOf(1, 9), 0)).toBeNull()
   })
 
+  test('that is kept while packs come and go finds each block where it is now, as a new one would', () => {
+    const [gone, moved, both, stays, news] = [
+      digestsOf(1000, 20),
+      digestsOf(1000, 21),
+      digestsOf(1000, 22),
+      digestsOf(5000, 23),
+      digestsOf(1000, 24),
+    ]
+    const first = indexOf(Buffer.concat([gone, moved, both]))
+    const second = indexOf(Buffer.concat([both, stays]))
+    const third = indexOf(Buffer.concat([moved, news]))
+    const table = createMergedIndex(100)
+    for (const [packNumber, index] of [first, second].entries()) table.add(packNumber, index, 0, index.blocks)
+    expect(table.renumber([second, third])).toBe(true)
+    expect([table.has(0), table.has(1)]).toEqual([true, false])
+    table.add(1, third, 0, 1500)
+    table.add(1, third, 1500, third.blocks)
+    const indexes = [second, third]
+    for (const [digests, packNumber] of [
+      [moved, 1],
+      [both, 0],
+      [stays, 0],
+      [news, 1],
+      [both, 0],
+    ] as const) {
+      for (let at = 0; at < digests.length; at += DIGEST) {
+        expect(table.find(digests, at)).toEqual({ packNumber, entry: indexes[packNumber]!.find(digests, at) })
+      }
+    }
+    for (let at = 0; at < gone.length; at += DIGEST) expect(table.find(gone, at)).toBeNull()
+    // What is gone is kept for the table. So a table is made anew when it is most of what it holds.
+    expect(table.renumber([third])).toBe(false)
+    expect(table.find(stays, 0)).toEqual({ packNumber: 0, entry: second.find(stays, 0) })
+  })
+
   test('is not confused by a pack without blocks, nor by its being asked for twice at once', async () => {
     const digests = [digestsOf(20_000, 10), new Uint8Array(0), digestsOf(40_000, 11)]
     const packs = digests.map((own, i): OpenPack => {

@@ -1,3 +1,6 @@
+import { execFile } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import { describe, expect, test } from 'vitest'
 import { createLinkCache } from '../../src/blocks/link-cache.ts'
 import { nodeFileSystem } from '../../src/fs/node.ts'
@@ -70,7 +73,7 @@ test('a persist that merges packs does not read again what a large blob of each 
 })
 
 describe('what is remembered of manifests and nodes', () => {
-  const links = new Uint8Array(650)
+  const links = new Uint8Array(450)
 
   test('has a limit, and stays when that is met: the next walk begins with it again', () => {
     const cache = createLinkCache(10_000)
@@ -79,6 +82,18 @@ describe('what is remembered of manifests and nodes', () => {
     walk.add('0', links)
     const known = Array.from({ length: 100 }, (_, i) => `${i}`).filter((key) => walk.get(key) !== undefined)
     expect(known).toEqual(['0', '1', '2', '3', '4', '5', '6', '7', '8', '9'])
+  })
+
+  test.each([2, 8, 256])('takes the memory that is counted for it, with %i links each', async (links) => {
+    const bytesMax = 50_000_000
+    const script = fileURLToPath(new URL('link-cache-memory.mjs', import.meta.url))
+    const flags = ['--expose-gc', '--max-semi-space-size=1']
+    const { stdout } = await promisify(execFile)(process.execPath, [...flags, script, `${bytesMax}`, `${links}`])
+    const { entries, bytes, full } = JSON.parse(stdout) as { entries: number; bytes: number; full: boolean }
+    expect(full).toBe(true)
+    expect(entries).toBeGreaterThan(1000)
+    expect(bytes).toBeLessThan(1.15 * bytesMax)
+    expect(bytes).toBeGreaterThan(0.7 * bytesMax)
   })
 
   test('is forgotten when a walk through all kept snapshots does not meet it', () => {

@@ -129,11 +129,13 @@ export async function runHistory(seed: number): Promise<History> {
   const server = simulatedObjects({ carry, nowMs: () => nowMs })
   server.stale = () => (!ended && random.chance(faults / 2) ? 1 + random.below(2) : 0)
   const graceMs = random.pick([200, 2_000, 20_000])
+  const retiredMs = new Map<string, number>()
   server.onDelete = (key) => {
-    const message = wrongDeletion(server, key, nowMs - graceMs)
+    const message = wrongDeletion(server, key, retiredMs, nowMs - graceMs)
     if (message !== null) fail(message)
   }
   server.onChange = () => {
+    noteRetired(server, retiredMs, nowMs)
     const message = missingPack(server)
     if (message !== null) fail(message)
   }
@@ -395,21 +397,36 @@ function headOf(bytes: Uint8Array): Head {
   return head
 }
 
-/** Why a pack must not be deleted now, in words. */
-function wrongDeletion(server: SimulatedObjects, path: string, retiredBeforeMs: number): string | null {
+/** When a HEAD first had a pack retired, by the server's clock, which has seconds. */
+function noteRetired(server: SimulatedObjects, retiredMs: Map<string, number>, nowMs: number): void {
+  const bytes = server.objects.get('HEAD.json')?.bytes
+  if (bytes === undefined) return
+  for (const { key } of headOf(bytes).retired) {
+    if (!retiredMs.has(key!)) retiredMs.set(key!, Math.floor(nowMs / 1000) * 1000)
+  }
+}
+
+/**
+ * Why a pack must not be deleted now, in words. One that was retired once is never named again: a late request may make it anew when it was
+ * deleted and its name has left HEAD, and another one may delete that.
+ */
+function wrongDeletion(
+  server: SimulatedObjects,
+  path: string,
+  retiredMs: ReadonlyMap<string, number>,
+  retiredBeforeMs: number,
+): string | null {
   const bytes = server.objects.get('HEAD.json')?.bytes
   if (bytes === undefined || !path.startsWith('packs/')) return null
   const { revision, retired, packs, floor } = headOf(bytes)
   const key = path.slice('packs/'.length)
   if (packs.some((pack) => pack.key === key)) return `${path} is deleted, and HEAD names it`
-  const entry = retired.find((pack) => pack.key === key)
-  if (entry === undefined)
+  const since = retiredMs.get(key)
+  if (since === undefined)
     return revisionOfKey(key)! <= (floor ?? 0) ? null : `${path} is deleted, and is above the floor`
-  if (revision <= entry.revision) return `${path} is deleted, and only one HEAD has retired it`
-  const inverse = (Number.MAX_SAFE_INTEGER - entry.revision).toString(16).padStart(16, '0')
-  const copies = [...server.objects].filter(([name]) => name.startsWith(`heads/${inverse}-`))
-  const early = copies.some(([, copy]) => copy.lastModifiedMs > retiredBeforeMs)
-  return early ? `${path} is deleted, and readers may need it` : null
+  const entry = retired.find((pack) => pack.key === key)
+  if (entry !== undefined && revision <= entry.revision) return `${path} is deleted, and only one HEAD has retired it`
+  return since > retiredBeforeMs ? `${path} is deleted, and readers may need it` : null
 }
 
 function wrongChain(

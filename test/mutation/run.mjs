@@ -135,6 +135,11 @@ function mutate({ file, find, replace }) {
   return source.replace(find, () => replace)
 }
 
+/** Whether the tests see it in processes that run what is built: those of the program always do. */
+function needsBuild({ file, children = file.startsWith('src/cli/') }) {
+  return children
+}
+
 /** A build of the copy's own; the original's is put back by `tryOne`. */
 function build(copy) {
   for (const dist of DISTS) rmSync(join(copy, dist), { recursive: true, force: true })
@@ -173,7 +178,7 @@ async function tryOne(copy, mutation) {
   const original = readFileSync(path)
   writeFileSync(path, mutate(mutation))
   try {
-    if (mutation.children === true) await build(copy)
+    if (needsBuild(mutation)) await build(copy)
     for (const group of testsFor(mutation)) {
       const failed = await findFailure(copy, group)
       if (failed !== null) return failed
@@ -181,7 +186,7 @@ async function tryOne(copy, mutation) {
     return null
   } finally {
     writeFileSync(path, original)
-    if (mutation.children === true) {
+    if (needsBuild(mutation)) {
       for (const dist of DISTS) {
         rmSync(join(copy, dist), { recursive: true, force: true })
         symlinkSync(join(root, dist), join(copy, dist))

@@ -561,6 +561,22 @@ describe.skipIf(process.platform === 'win32')('a named pipe', () => {
     for (const source of sources) await rejects(memory().persist({ blobs: { a: source } }), 'SOURCE_FAILED')
   })
 
+  test('is not opened: whoever waits at its other end to write would begin, and fail', async () => {
+    const directory = scratch()
+    const path = pipeIn(directory)
+    const opened: string[] = []
+    const fs: FileSystem = {
+      ...nodeFileSystem,
+      open: (name, how, mode) => {
+        opened.push(name)
+        return nodeFileSystem.open(name, how, mode)
+      },
+    }
+    const store = storeOver(directoryStorage({ fs, path: join(directory, 'store'), readOnly: false, lock: 'os' }), fs)
+    await rejects(store.persist({ blobs: { a: { file: path } } }), 'SOURCE_FAILED')
+    expect(opened).not.toContain(path)
+  })
+
   test('that takes the place of a file does not keep an abort from being heard', async () => {
     const directory = scratch()
     const path = fileIn(directory)

@@ -1,7 +1,7 @@
 // `holdfast doctor`: whether the place is fit for a store, and what this machine has.
 
 import { EXIT } from '../exit-codes.ts'
-import { type Line, sizeText } from '../screen.ts'
+import type { Line } from '../screen.ts'
 import type { Outcome, Verb } from '../verb.ts'
 
 export const doctor: Verb = {
@@ -30,11 +30,7 @@ export const doctor: Verb = {
           [{ text: ok ? '  ok   ' : '  bad  ', style: ok ? 'green' : 'red' }, `${name}: ${detail}`],
           ...(advice === undefined || ok ? [] : [`         ${advice}`]),
         ]),
-        ...(report.freeBytes === null
-          ? []
-          : [
-              `${sizeText(report.freeBytes)} are free. Node ${process.version} on ${process.platform} ${process.arch}.`,
-            ]),
+        `Node ${process.version} on ${process.platform} ${process.arch}`,
       ],
       isNotice: report.ok,
       exit: report.ok ? EXIT.done : EXIT.environment,

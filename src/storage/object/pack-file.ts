@@ -1,4 +1,5 @@
-// Reads a pack by ranges. A small pack is read at once, and so are the index and the footer of others: requests cost more than bytes.
+// Reads a pack by ranges. A small pack is read at once. Of others the index, the footer and what comes before them are: there lie the manifest, the
+// roots of the blobs and their segments, which a load would ask for one after the other. Requests cost more than bytes.
 
 import { HoldfastError } from '../../errors.ts'
 import { ENTRY_BYTES, FANOUT_BYTES, FOOTER_BYTES } from '../../format/limits.ts'
@@ -9,16 +10,55 @@ import { attemptRequest } from './retry.ts'
 
 /** A pack of this size is one request. */
 const WHOLE_BYTES_MAX = 256 * 1024
+/**
+ * What is read before the index: the nodes of the blobs, which take a few bytes for each KiB of chunks, are the last blocks of a pack. A pack of a
+ * small change has nodes of the whole blob, so it is at least this much.
+ */
+const TAIL_SHARE = 1 / 256
+const TAIL_BYTES_MIN = 64 * 1024
+const TAIL_BYTES_MAX = 1024 * 1024
+/** So much is kept, of the packs that were opened last. */
+const TAILS_BYTES_MAX = 16 * 1024 * 1024
+
+/** What comes before the indexes of packs, by the pack's key. */
+interface Tails {
+  get(key: string): Uint8Array | undefined
+  put(key: string, tail: Uint8Array): void
+}
+
+export function createTails(): Tails {
+  const tails = new Map<string, Uint8Array>()
+  let kept = 0
+  function drop(key: string): void {
+    kept -= tails.get(key)?.length ?? 0
+    tails.delete(key)
+  }
+  return {
+    get: (key) => tails.get(key),
+    put(key, tail) {
+      drop(key)
+      tails.set(key, tail)
+      kept += tail.length
+      while (kept > TAILS_BYTES_MAX) drop(tails.keys().next().value!)
+    },
+  }
+}
+
+function tailBytesOf(bytes: number): number {
+  return Math.floor(Math.min(Math.max(bytes * TAIL_SHARE, TAIL_BYTES_MIN), TAIL_BYTES_MAX))
+}
 
 export function objectPack(
   client: ObjectClient,
   name: string,
   { key, bytes, blocks }: { key: string; bytes: number; blocks: number },
+  tails: Tails,
 ): PackFile {
   const isSmall = bytes <= WHOLE_BYTES_MAX
   const endBytes = FOOTER_BYTES + FANOUT_BYTES + ENTRY_BYTES * blocks
+  const indexStart = isSmall ? 0 : blocks === -1 ? bytes : Math.max(0, bytes - endBytes)
   /** From here on to the end is read at once. */
-  const endStart = isSmall ? 0 : blocks === -1 ? bytes : Math.max(0, bytes - endBytes)
+  const endStart = indexStart === bytes ? bytes : Math.max(0, indexStart - tailBytesOf(bytes))
   let end: Promise<Uint8Array> | null = null
 
   async function fetch(start: number, stop: number, into?: Uint8Array): Promise<Uint8Array> {
@@ -43,21 +83,35 @@ export function objectPack(
     return end
   }
 
+  /** What of [position, stop) needs no request of its own. Null: it needs one. */
+  async function known(position: number, stop: number): Promise<Uint8Array | null> {
+    if (position < endStart) return null
+    const tail = end === null && stop <= indexStart ? tails.get(key) : undefined
+    if (end === null && position < indexStart && tail === undefined) return null
+    return (tail ?? (await fetchEnd())).subarray(position - endStart, stop - endStart)
+  }
+
+  /** The index is kept in another form by whoever has read it to its end, in one part or in several. */
+  function dropIndex(part: Uint8Array): void {
+    end = null
+    // A copy: a view would keep the index.
+    tails.put(key, part.slice(0, indexStart - endStart))
+  }
+
   async function read(target: Uint8Array, position: number): Promise<void> {
     const stop = position + target.length
     if (stop > bytes) {
       throw new HoldfastError('PACK_DAMAGED', `pack ${name} is cut short`, { details: { pack: name, key } })
     }
     if (target.length === 0) return
-    if (position < endStart) {
+    const part = await known(position, stop)
+    if (part === null) {
       const got = await fetch(position, stop, target)
       if (got.buffer !== target.buffer || got.byteOffset !== target.byteOffset) target.set(got)
       return
     }
-    const part = await fetchEnd()
-    target.set(part.subarray(position - endStart, stop - endStart))
-    // The index is kept in another form by whoever has read it to its end, in one part or in several.
-    if (!isSmall && stop === bytes - FOOTER_BYTES) end = null
+    target.set(part)
+    if (!isSmall && stop === bytes - FOOTER_BYTES && end !== null) dropIndex(await end)
   }
 
   return {
@@ -69,7 +123,8 @@ export function objectPack(
       const { target, position } = parts.at(-1)!
       const stop = position + target.length
       // What the end is read for is read once.
-      if (parts.length === 1 || stop > bytes || stop > endStart)
+      const isKnown = start >= endStart && (end !== null || tails.get(key) !== undefined)
+      if (parts.length === 1 || stop > bytes || stop > indexStart || isKnown)
         await Promise.all(parts.map((part) => read(part.target, part.position)))
       else {
         const between = await fetch(start, stop)

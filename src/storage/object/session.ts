@@ -34,11 +34,14 @@ export async function openObjectSession(
   const { client, cell, known, reader, repair } = options
   const { location } = client
   const sinks = new Set<PackSink>()
+  // Both are asked for at once: a process that writes for the first time waits for one answer less.
+  const storeFile = options.creation.isFinished ? Promise.resolve(null) : reader.raw(STORE)
+  storeFile.catch(() => undefined)
   let stored = await cell.read().catch((error: unknown) => {
     if (repair && (isDamage(error) || isHoldfastError(error, 'NOT_A_STORE'))) return null
     throw error
   })
-  if (stored !== null) await finishCreation(stored.head.storeId).catch(refuseUnlessRepair)
+  if (stored !== null) await finishCreation(stored.head.storeId, storeFile).catch(refuseUnlessRepair)
 
   function refuseUnlessRepair(error: unknown): void {
     if (!repair || !isDamage(error)) throw error
@@ -46,9 +49,9 @@ export async function openObjectSession(
   }
 
   /** STORE.json of this id. Whoever finds HEAD without it writes it. */
-  async function finishCreation(storeId: string): Promise<void> {
+  async function finishCreation(storeId: string, reading: ReturnType<ObjectReader['raw']>): Promise<void> {
     if (options.creation.isFinished) return
-    const file = await reader.raw(STORE)
+    const file = await reading
     if (file === null) {
       await writeStoreFile(storeId)
       options.creation.isFinished = true
@@ -79,7 +82,7 @@ export async function openObjectSession(
   async function create(storeId: string): Promise<void> {
     const head: Head = { ...emptyHead(storeId), writes: [randomBytes(8).toString('hex')] }
     stored = await cell.put(head, null)
-    await finishCreation(stored.head.storeId)
+    await finishCreation(stored.head.storeId, reader.raw(STORE))
   }
 
   async function restoreHead(next: Head): Promise<void> {

@@ -8,7 +8,7 @@ import type { ObjectClient } from './client.ts'
 import { createHeadCell } from './head-cell.ts'
 import { createObjectReader } from './inspect.ts'
 import { createKnownPacks } from './known-packs.ts'
-import { objectPack } from './pack-file.ts'
+import { createTails, objectPack } from './pack-file.ts'
 import { assertSupported, probe, type Quoting } from './probe.ts'
 import { openObjectSession } from './session.ts'
 
@@ -47,6 +47,8 @@ export function objectStorage({ client, readOnly = false, partBytes, trusted }: 
     settings.quoting = await learning
   }
 
+  const tails = createTails()
+
   return {
     location,
     supports: OBJECTS,
@@ -56,7 +58,7 @@ export function objectStorage({ client, readOnly = false, partBytes, trusted }: 
     inspect: reader.inspect,
     async openPack(name) {
       const pack = known.get(name)
-      if (pack !== undefined) return objectPack(client, name, pack)
+      if (pack !== undefined) return objectPack(client, name, pack, tails)
       throw new HoldfastError('PACK_MISSING', `pack ${name} is missing`, { details: { pack: name } })
     },
     async write(options, task) {
