@@ -26,12 +26,16 @@ function written<Engine>(layout: string, save: (engine: Engine) => Record<string
   return { layout, adapter }
 }
 
-/** Of all three. */
+/** Of MiniSearch and Orama. */
 const LAYOUT = 'a line for each document, 4 KiB'
 
-function otherChunks<Engine>(adapter: EngineAdapter<Engine>): Tried<Engine>[] {
-  return [8, 16].map((kib) => ({
-    layout: `a line for each document, ${kib} KiB`,
+function otherChunks<Engine>(
+  adapter: EngineAdapter<Engine>,
+  kibs: readonly number[] = [8, 16],
+  what = 'line',
+): Tried<Engine>[] {
+  return kibs.map((kib) => ({
+    layout: `a ${what} for each document, ${kib} KiB`,
     adapter: withChunks(adapter, kib * KIB),
   }))
 }
@@ -155,7 +159,7 @@ function flexParts(engine: Flex): Map<string, string> {
 
 const flexSubject: TextSubject<Flex> = {
   name: 'FlexSearch',
-  layout: LAYOUT,
+  layout: 'a row for each document, 2 KiB',
   create(documents) {
     const engine = new Document(flexOptions)
     for (const document of documents) engine.add({ ...document })
@@ -194,7 +198,7 @@ const flexSubject: TextSubject<Flex> = {
         ),
       ),
     ),
-    ...otherChunks(flexAdapter),
+    ...otherChunks(flexAdapter, [4, 8], 'row'),
   ],
 }
 

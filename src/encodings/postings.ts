@@ -71,6 +71,12 @@ export async function listsByDocument(
   return { start, lists }
 }
 
+/** Positions in `keys`, in the order of the keys; equal keys keep their order. */
+export async function sortedByKey(keys: Uint32Array, turn: Turn = createYielder()): Promise<Uint32Array> {
+  const start = Uint32Array.from({ length: keys.length }, (_, n) => n)
+  return await sortByDigit(await sortByDigit(start, keys, 0, turn), keys, 16, turn)
+}
+
 async function sortByDigit(order: Uint32Array, keys: Uint32Array, shift: number, turn: Turn): Promise<Uint32Array> {
   const next = new Uint32Array(DIGIT + 1)
   for (let n = 0; n < order.length; n++) {

@@ -10,7 +10,7 @@ export type Chunking = { kind: 'content'; average: number } | { kind: 'fixed'; s
 /** Length of the first chunk of `bytes[start, end)`. */
 type Cutter = (bytes: Uint8Array, start: number, end: number) => number
 
-const AVERAGE_BYTES_MIN = 2 ** 12
+const AVERAGE_BYTES_MIN = 2 ** 11
 const AVERAGE_BYTES_MAX = 2 ** 20
 const AVERAGE_BYTES_DEFAULT = 2 ** 14
 const FIXED_BYTES_MIN = 512
@@ -21,7 +21,7 @@ const NORMALISATION = 2
 
 /**
  * Boundaries that follow the content, so that an insertion moves only the chunks around it. `averageBytes`: a power of
- * two from 4,096 to 1,048,576; default 16,384. Chunks have a quarter of it to four times it.
+ * two from 2,048 to 1,048,576; default 16,384. Chunks have a quarter of it to four times it.
  */
 export function content(options: { averageBytes?: number | undefined } = {}): Chunking {
   assertOptions('content', options, { averageBytes: 'any' })

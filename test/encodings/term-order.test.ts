@@ -70,3 +70,17 @@ test('sorts by UTF-16 code units, any number of terms', async () => {
     expect(sorted).toEqual([...terms].sort())
   }
 })
+
+test('sorts by UTF-16 code units, whatever the first of them are', async () => {
+  const unit = fc.constantFrom('\0', 'a', 'b', '\u00fe', '\u00ff', '\u0100', '\ud800', '\uffff')
+  // Enough of them for a sort by their beginnings.
+  const some = Array.from({ length: 1024 }, (_, n) => `${n}`)
+  await fc.assert(
+    fc.asyncProperty(fc.uniqueArray(fc.string({ unit, maxLength: 6 }), { maxLength: 300 }), async (odd) => {
+      const terms = [...new Set([...odd, ...some])]
+      const sorted = Array.from(await sortedPositions(terms), (position) => terms[position])
+      expect(sorted).toEqual([...terms].sort())
+    }),
+    rounds(100),
+  )
+})

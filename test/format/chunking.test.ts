@@ -71,6 +71,7 @@ describe('content chunks', () => {
     for (const period of [2, 3, 64, 1000]) {
       const bytes = repeat(pattern(period, period), 70_000)
       expect(lengths(bytes, content({ averageBytes: 4096 }))).toEqual(referenceLengths(bytes, 4096))
+      expect(lengths(bytes, content({ averageBytes: 2048 }))).toEqual(referenceLengths(bytes, 2048))
     }
     for (let byte = 0; byte < 256; byte++) {
       const bytes = new Uint8Array(17_000).fill(byte)
@@ -145,7 +146,7 @@ test('content() and fixed() take what the format can record, and nothing else', 
   expect(content()).toEqual({ kind: 'content', average: 16_384 })
   expect(content({ averageBytes: 4096 })).toEqual({ kind: 'content', average: 4096 })
   expect(fixed(1000)).toEqual({ kind: 'fixed', size: 1000 })
-  for (const averageBytes of [0, 2048, 4097, 12_288, 2 ** 21, -4096, 4096.5, Number.NaN]) {
+  for (const averageBytes of [0, 1024, 4097, 12_288, 2 ** 21, -4096, 4096.5, Number.NaN]) {
     expect(() => content({ averageBytes })).toThrow(RangeError)
   }
   for (const bytes of [0, 511, 512.5, 1_048_577, Number.NaN, Number.POSITIVE_INFINITY]) {
@@ -157,7 +158,13 @@ test('content() and fixed() take what the format can record, and nothing else', 
 })
 
 test('a recorded chunking is read back, and anything else is damage', () => {
-  for (const chunking of [content(), content({ averageBytes: 2 ** 20 }), fixed(512), fixed(1_048_576)]) {
+  for (const chunking of [
+    content(),
+    content({ averageBytes: 2048 }),
+    content({ averageBytes: 2 ** 20 }),
+    fixed(512),
+    fixed(1_048_576),
+  ]) {
     expect(parseChunking({ ...chunking })).toEqual(chunking)
   }
   const wrong = [
@@ -166,6 +173,7 @@ test('a recorded chunking is read back, and anything else is damage', () => {
     [],
     {},
     { kind: 'content' },
+    { kind: 'content', average: 1024 },
     { kind: 'content', average: 5000 },
     { kind: 'content', average: 16384n },
     { kind: 'content', size: 16_384 },
