@@ -257,7 +257,11 @@ describe('a pack', () => {
     await created(storage)
     return await storage.write({ waitMs }, async (session) => {
       const sink = await session.createPack(1)
-      for (let at = 0; at < content.length; at += 3_000) await sink.write([content.subarray(at, at + 3_000)], at)
+      for (let at = 0; at < content.length; at += 3_000) {
+        await sink.write([content.subarray(at, at + 3_000)], at)
+        // Parts are sent meanwhile, so that their memory is used again.
+        await clock.nextTurn()
+      }
       await sink.commit('a'.repeat(64))
       const bytes = Buffer.alloc(content.length)
       await (await storage.openPack('a'.repeat(64))).read(bytes, 0)
