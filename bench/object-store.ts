@@ -52,11 +52,18 @@ async function inFlight<T>(items: readonly T[], count: number, work: (item: T) =
   await Promise.all(Array.from({ length: count }, lane))
 }
 
-const times = new Map<string, number[]>()
+const times = new Map<string, { seconds: number; cpuSeconds: number }[]>()
 async function timed(name: string, work: () => Promise<unknown>): Promise<void> {
   const begun = performance.now()
+  const cpu = process.cpuUsage()
   await work()
-  times.set(name, [...(times.get(name) ?? []), (performance.now() - begun) / 1000])
+  const seconds = (performance.now() - begun) / 1000
+  const { user, system } = process.cpuUsage(cpu)
+  times.set(name, [...(times.get(name) ?? []), { seconds, cpuSeconds: (user + system) / 1e6 }])
+}
+
+function median(numbers: readonly number[]): number {
+  return [...numbers].sort((a, b) => a - b)[Math.floor(numbers.length / 2)]!
 }
 
 async function restore(client: ObjectClient, how: 'bytes' | 'stream'): Promise<void> {
@@ -95,9 +102,10 @@ for (let round = 0; round < rounds; round++) {
     }
   }
 }
-console.log(`| ${total / MIB} MiB, median of ${rounds} | MiB/s |\n|---|---|`)
+console.log(`| ${total / MIB} MiB, median of ${rounds} | MiB/s | CPU s for 1 GiB, all threads |\n|---|---|---|`)
 for (const [name, all] of times) {
-  const median = [...all].sort((a, b) => a - b)[Math.floor(all.length / 2)]!
-  console.log(`| ${name} | ${Math.round(total / MIB / median)} |`)
+  const speed = total / MIB / median(all.map(({ seconds }) => seconds))
+  const cpu = (median(all.map(({ cpuSeconds }) => cpuSeconds)) * 1024 * MIB) / total
+  console.log(`| ${name} | ${Math.round(speed)} | ${cpu.toFixed(1)} |`)
 }
 process.exit()

@@ -27,6 +27,11 @@ export function sizeText(bytes: number): string {
   return `${unit === 0 || value >= 100 ? Math.round(value) : value.toFixed(1)} ${UNITS[unit]}`
 }
 
+/** `1 pack`, `2 packs`. */
+export function countText(count: number, what: string): string {
+  return `${count} ${what}${count === 1 ? '' : 's'}`
+}
+
 /** `2026-11-20 10:15:03Z`. */
 export function timeText(time: Date): string {
   return time

@@ -6,6 +6,7 @@ import { BadBlock, decompressOrNull } from './block-source.ts'
 import type { DigestMap } from './digest-map.ts'
 import type { OpenPack } from './pack-cache.ts'
 import type { PackWriter, StoredBlock } from './pack-writer.ts'
+import type { ReadSizes } from './read-sizes.ts'
 
 function isWhole(index: PackIndex, entry: number, stored: Uint8Array): boolean {
   const block = decompressOrNull(index, entry, stored)
@@ -132,6 +133,8 @@ export async function copyInOrder(
     onBadBlock: (pack: string, digest: Uint8Array) => void
     turn: () => Promise<void> | undefined
     memory: WindowMemory
+    /** How the pack is read. */
+    reads: ReadSizes
   },
 ): Promise<{ entries: number; bytes: number }> {
   let done = 0
@@ -139,7 +142,7 @@ export async function copyInOrder(
   while (done < entries.length && (done === 0 || !options.isEnough(copiedBytes))) {
     options.signal.throwIfAborted()
     const window = windowFrom(index, entries, done)
-    const blocks = await readWindow(file, index, window, options.memory)
+    const blocks = await readWindow(file, index, window, options.memory, options.reads)
     for (const entry of window) {
       const stored = blocks.get(entry)!
       const digest = index.digest(entry)
@@ -173,34 +176,41 @@ function windowFrom(index: PackIndex, entries: Uint32Array, from: number): Uint3
   return entries.subarray(from, to)
 }
 
-/** Reads in the order of the file, neighbours together. What it answers are views of `memory`. */
+/** Reads in the order of the file, neighbours together, from a server many at a time. What it answers are views of `memory`. */
 async function readWindow(
   file: OpenPack,
   index: PackIndex,
   window: Uint32Array,
   memory: WindowMemory,
+  { copiesAtOnce }: ReadSizes,
 ): Promise<Map<number, Uint8Array>> {
   const blocks = new Map<number, Uint8Array>()
   const byOffset = window.slice().sort((a, b) => index.offset(a) - index.offset(b))
-  const runs: { entries: number[]; start: number; end: number }[] = []
+  const runs: { entries: number[]; start: number; end: number; at: number }[] = []
+  let needed = 0
   for (const entry of byOffset) {
     const [start, end] = [index.offset(entry), index.offset(entry) + index.storedLength(entry)]
     const run = runs.at(-1)
     if (run !== undefined && start - run.end <= GAP_BYTES) {
+      needed += end - run.end
       run.entries.push(entry)
       run.end = end
-    } else runs.push({ entries: [entry], start, end })
+    } else {
+      runs.push({ entries: [entry], start, end, at: needed })
+      needed += end - start
+    }
   }
-  const needed = runs.reduce((sum, { start, end }) => sum + end - start, 0)
   if (memory.bytes.length < needed) memory.bytes = new Uint8Array(Math.max(needed, 2 * WINDOW_BYTES))
-  let at = 0
-  for (const { entries, start, end } of runs) {
-    const bytes = memory.bytes.subarray(at, at + end - start)
-    at += bytes.length
-    await file.file.read(bytes, start)
+  for (let first = 0; first < runs.length; first += copiesAtOnce) {
+    const some = runs.slice(first, first + copiesAtOnce)
+    await Promise.all(
+      some.map(({ start, end, at }) => file.file.read(memory.bytes.subarray(at, at + end - start), start)),
+    )
+  }
+  for (const { entries, start, at } of runs) {
     for (const entry of entries) {
-      const from = index.offset(entry) - start
-      blocks.set(entry, bytes.subarray(from, from + index.storedLength(entry)))
+      const from = at + index.offset(entry) - start
+      blocks.set(entry, memory.bytes.subarray(from, from + index.storedLength(entry)))
     }
   }
   return blocks

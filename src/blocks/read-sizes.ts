@@ -17,6 +17,8 @@ export interface ReadSizes {
   nodesAhead: number
   /** At most so many indexes of packs are read together. */
   indexesAtOnce: number
+  /** How many reads of a pack whose blocks are copied are under way together. */
+  copiesAtOnce: number
 }
 
 /**
@@ -33,6 +35,7 @@ const NEAR: ReadSizes = {
   partsAhead: 1,
   nodesAhead: 0,
   indexesAtOnce: 1,
+  copiesAtOnce: 1,
 }
 
 /** A segment of a blob, with nodes between its chunks, is one range. With 30 ms a request, ranges of 256 KiB gave 50 MiB/s, of 4 MiB 272, of 16 MiB 333, eight at a time. */
@@ -44,6 +47,7 @@ const FAR: ReadSizes = {
   partsAhead: 8,
   nodesAhead: 16,
   indexesAtOnce: 8,
+  copiesAtOnce: 16,
 }
 
 export function readSizesOf({ far }: Pick<Capabilities, 'far'>): ReadSizes {

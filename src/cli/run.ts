@@ -3,12 +3,18 @@
 import type { Warning } from '../index.ts'
 import { documentText, plainValue } from './document.ts'
 import { EXIT, type ExitCode, type StopSignal } from './exit-codes.ts'
-import { type Attempt, failureOf, Interrupted } from './failure.ts'
+import { type Attempt, failureOf, Interrupted, usage } from './failure.ts'
 import { ReaderGone, writeError, writeOut } from './output.ts'
 import { createProgressLine } from './progress-line.ts'
 import { type Line, render, screenOf } from './screen.ts'
 import { type CommonOptions, createSession } from './session.ts'
 import type { Outcome, Verb } from './verb.ts'
+
+/** A path that is empty would be the working directory: most likely a variable of the shell is not set. */
+function assertNotEmpty(args: readonly string[], { output }: CommonOptions & { output?: string }): void {
+  if (args.includes('')) throw usage('an argument is empty: is a variable not set?')
+  if (output === '') throw usage('--output is empty: is a variable not set?')
+}
 
 /** The version of the documents. Within a version, fields are only added. */
 const DOCUMENT_VERSION = 1
@@ -39,6 +45,7 @@ export async function runVerb(
   try {
     let outcome: Outcome | null
     try {
+      assertNotEmpty(args, options)
       outcome = await verb.run(session, args, options)
     } finally {
       line?.end()

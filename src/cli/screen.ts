@@ -4,7 +4,7 @@
 import { styleText } from 'node:util'
 import { printable } from '../text.ts'
 
-export { durationText, printable, sizeText, timeText } from '../text.ts'
+export { countText, durationText, printable, sizeText, timeText } from '../text.ts'
 
 type Style = 'bold' | 'dim' | 'red' | 'yellow' | 'green'
 

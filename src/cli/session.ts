@@ -139,13 +139,18 @@ export function placeOf(path: string): string {
 /** What every store has, damaged ones too. */
 const SIGNS = ['HEAD.json', 'STORE.json', 'HEAD.prev.json', 'packs']
 
+/** Whether the directory holds a store, be it damaged. */
+export function hasSigns(path: string): boolean {
+  return SIGNS.some((name) => lstatSync(join(path, name), { throwIfNoEntry: false }) !== undefined)
+}
+
 /** A mistyped path must say so, and never become a store or an empty list. */
 async function assertStoreThere(path: string, verb: string): Promise<void> {
   try {
     if (isRemote(path)) {
       const { hasStore } = await import('./bucket.ts')
       if (await hasStore(path)) return
-    } else if (SIGNS.some((name) => lstatSync(join(path, name), { throwIfNoEntry: false }) !== undefined)) return
+    } else if (hasSigns(path)) return
   } catch (error) {
     if (isRemote(path)) throw error
     // ENOTDIR, EACCES: opening the store says what is wrong.

@@ -4,7 +4,7 @@ import { dirname, join, resolve } from 'node:path'
 import { pathOf } from '../location.ts'
 import { assertOptions } from '../misuse.ts'
 import { type DirectorySystem, thisSystem } from './directory-system.ts'
-import { lstatOrNull, statOrNull } from './io.ts'
+import { errorCode, lstatOrNull, statOrNull } from './io.ts'
 import { type Answer, judgeFileSystem, judgeFreeSpace, judgeNetwork } from './judge-directory.ts'
 import { type Mount, mountOf, parseMounts } from './mounts.ts'
 import { nodeFileSystem } from './node.ts'
@@ -128,7 +128,10 @@ async function attempt(name: DirectoryCheck['name'], check: () => Promise<Answer
   try {
     return { name, ...(await check()) }
   } catch (error) {
-    return { name, ok: false, detail: (error as Error).message }
+    // A full disk says nothing about the file system. `free-space` has the advice.
+    const code = errorCode(error)
+    const isFull = code === 'ENOSPC' || code === 'EDQUOT'
+    return { name, ok: false, detail: isFull ? `not tried: no space is left (${code})` : (error as Error).message }
   }
 }
 
@@ -146,8 +149,9 @@ async function nearestDirectory(fs: FileSystem, wanted: string): Promise<{ path:
     if ((await fs.stat(real)).kind !== 'directory') {
       return { path: real, check: { name, ok: false, detail: `${real} is not a directory` } }
     }
-    const missing = path === wanted ? '' : `${wanted} does not exist yet; looked at `
-    return { path: real, check: { name, ok: true, detail: `${missing}${real}` } }
+    const detail =
+      path === wanted ? 'it exists' : `${wanted} does not exist yet; this is the nearest directory above it`
+    return { path: real, check: { name, ok: true, detail } }
   } catch (error) {
     return { path, check: { name, ok: false, detail: (error as Error).message } }
   }

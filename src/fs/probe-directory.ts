@@ -19,9 +19,10 @@ export async function makeProbe(
     await fs.mkdir(probe, 0o700)
     return { path: probe, answer: { ok: true, detail: 'directories and files can be made' } }
   } catch (error) {
-    const detail = `${(error as Error).message}; what needs writing was not tried`
+    const code = errorCode(error)
+    const detail = `${code ?? (error as Error).message}: no directory can be made; what needs writing was not tried`
     const advice =
-      errorCode(error) === 'EROFS'
+      code === 'EROFS'
         ? 'it is mounted read-only: stores there can be opened with readOnly: true'
         : 'give this user the right to write there'
     return { path: null, answer: { ok: false, detail, advice } }

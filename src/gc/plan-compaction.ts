@@ -52,11 +52,14 @@ export function planCompaction(
   const full = Math.max(-1, ...[...tiers].filter(([, members]) => members.length >= TIER_PACKS).map(([tier]) => tier))
   const small = [...tiers].filter(([tier]) => tier <= full).flatMap(([, members]) => members.map(({ id }) => id))
 
-  const measured = sum(healthy.map(({ live }) => live ?? 0))
-  const unmeasured = sum(healthy.filter(({ live }) => live === null).map(({ bytes }) => bytes))
-  const due = unmeasured >= Math.max(GARBAGE_BYTES_MIN, measured / 2)
-  const isWorthIt = rewrite && (due || healthy.some(isMostlyGarbage))
-  return { small, measure: small.length > 0 || isWorthIt, rewrite }
+  return { small, measure: small.length > 0 || (rewrite && isWorthMeasuring(healthy)), rewrite }
+}
+
+/** Whether so much was written since the last measurement that there may be garbage worth rewriting, or that one has found some. */
+export function isWorthMeasuring(packs: readonly HeadPack[]): boolean {
+  const measured = sum(packs.map(({ live }) => live ?? 0))
+  const unmeasured = sum(packs.filter(({ live }) => live === null).map(({ bytes }) => bytes))
+  return unmeasured >= Math.max(GARBAGE_BYTES_MIN, measured / 2) || packs.some(isMostlyGarbage)
 }
 
 function isMostlyGarbage({ bytes, live }: HeadPack): boolean {

@@ -61,12 +61,12 @@ function fullness({ liveBytes, deadBytes }: PackUse): number {
   return liveBytes / (liveBytes + deadBytes)
 }
 
-/** The actions of a plan that a call carries out which may move so many bytes: always one, if there is any. */
-export function withinBudget(plan: readonly PackAction[], budgetBytes: number): PackAction[] {
+/** The actions of a plan that a call carries out which may move so many bytes: with `atLeastOne` always one, if there is any. */
+export function withinBudget(plan: readonly PackAction[], budgetBytes: number, atLeastOne = true): PackAction[] {
   let moved = 0
   return plan.filter(({ liveBytes }, i) => {
     moved += liveBytes
-    return i === 0 || moved <= budgetBytes
+    return (atLeastOne && i === 0) || moved <= budgetBytes
   })
 }
 

@@ -50,8 +50,13 @@ export async function collectGivenUp(ctx: StoreContext, limits: CollectLimits): 
   })
 }
 
-/** Walks the current snapshot and a random one, as far as few packs tell, and finds each block in a pack that HEAD names. */
-async function assertNothingNeededIsRetired(ctx: StoreContext, head: Head): Promise<void> {
+/**
+ * Walks the current snapshot and a random one, as far as few packs tell, and finds each block in a pack that HEAD names. For a HEAD that deletes, and
+ * for one that is to retire what it does not name.
+ *
+ * @throws SNAPSHOT_DAMAGED when it does not find one
+ */
+export async function assertNothingNeededIsRetired(ctx: StoreContext, head: Head): Promise<void> {
   const current = head.snapshots.find(({ sequence }) => sequence === head.current)
   const random = head.snapshots[Math.floor(clock.random() * head.snapshots.length)]
   for (const snapshot of new Set([current, random])) if (snapshot !== undefined) await walk(ctx, head, snapshot)

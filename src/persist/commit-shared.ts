@@ -11,17 +11,16 @@
 //  4. merging of small packs counts only for the HEAD that it was planned from.
 
 import type { BlockSource } from '../blocks/block-source.ts'
-import { appendCommitRecord } from '../blocks/commit-record.ts'
 import { copyBlocks } from '../blocks/copy-blocks.ts'
 import type { DedupWriter } from '../blocks/dedup-writer.ts'
 import { createDigestMap } from '../blocks/digest-map.ts'
 import { createPackWriter, type PackWriter, type WrittenPack } from '../blocks/pack-writer.ts'
+import { type RecordPack, writeRecords } from '../blocks/record-pack.ts'
 import type { StoreContext } from '../blocks/store-context.ts'
 import { HoldfastError, isHoldfastError } from '../errors.ts'
 import type { Head, HeadSnapshot } from '../format/head.ts'
 import { fromHex } from '../format/hex.ts'
 import { STORE_ID_BYTES } from '../format/limits.ts'
-import type { PackIndex } from '../format/pack.ts'
 import type { Compaction } from '../gc/compact.ts'
 import type { Policy } from '../history/keep.ts'
 import { nextHead } from '../history/next-head.ts'
@@ -122,11 +121,6 @@ export async function commitShared(
   return { sequence, dropped, reasons, writtenBytes: writtenBytes + needs.copiedBytes() }
 }
 
-interface RecordPack {
-  pack: WrittenPack
-  index: PackIndex
-}
-
 function cacheIndex(ctx: StoreContext, { pack, index }: RecordPack): void {
   ctx.packCache.put(pack.name, index, pack.bytes)
 }
@@ -184,31 +178,6 @@ async function makeHead(
     damaged: ctx.badBlocks.noted,
   })
   return { next, sequence, dropped, reasons, record }
-}
-
-async function writeRecords(
-  session: WriteSession,
-  base: Head,
-  snapshots: readonly HeadSnapshot[],
-  names: ReadonlyMap<number, string>,
-  id: number,
-): Promise<RecordPack> {
-  const writer = createPackWriter({
-    storeId: fromHex(base.storeId, STORE_ID_BYTES),
-    revision: base.revision + 1,
-    firstPackId: id,
-    packBytesMax: Number.POSITIVE_INFINITY,
-    createPack: session.createPack,
-  })
-  try {
-    for (const snapshot of snapshots) appendCommitRecord(writer, base.storeId, snapshot, names)
-    const { packs, last, seal } = await writer.finish()
-    await seal()
-    return { pack: packs[0]!, index: last! }
-  } catch (error) {
-    await writer.discard()
-    throw error
-  }
 }
 
 interface Needs {

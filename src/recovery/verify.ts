@@ -5,9 +5,10 @@ import type { OpenPack } from '../blocks/pack-cache.ts'
 import { BLOCK, type BlockState, scanPack } from '../blocks/scan-pack.ts'
 import type { StoreContext } from '../blocks/store-context.ts'
 import { clock } from '../clock.ts'
-import { isDamage, isHoldfastError } from '../errors.ts'
+import { type HoldfastError, isDamage, isHoldfastError } from '../errors.ts'
 import type { Head } from '../format/head.ts'
-import { ENTRY_BYTES, FANOUT_BYTES, FOOTER_BYTES, HEADER_BYTES } from '../format/limits.ts'
+import { fromHex } from '../format/hex.ts'
+import { DIGEST_BYTES, ENTRY_BYTES, FANOUT_BYTES, FOOTER_BYTES, HEADER_BYTES } from '../format/limits.ts'
 import type { PackIndex } from '../format/pack.ts'
 import type { OptionTable } from '../misuse.ts'
 import type { OnProgress } from '../progress.ts'
@@ -134,12 +135,21 @@ async function verifyPacks(
     isGood: (place) => !marks.has(packNumberOf(place), entryOf(place)),
     ...(failures.length > 0 ? {} : { onBlock: listing.onBlock }),
   })
+  /** A block that is in no pack may be in one that cannot be read now. A load then says that, and not that it is lost. */
+  function mayBeInUnread({ details }: HoldfastError): boolean {
+    const { block } = details as { block?: string }
+    if (block === undefined || !failures.some(({ error }) => isHoldfastError(error, 'IO_FAILED'))) return false
+    return source.find(fromHex(block, DIGEST_BYTES), 0) === -1
+  }
   for (const snapshot of head.snapshots) {
     options.signal?.throwIfAborted()
     const { health, errors, size } = await examine(snapshot)
     report.snapshots.push(health)
     const what = `snapshot ${snapshot.sequence}`
-    for (const { code, message } of errors) report.problems.push({ code, what, message })
+    for (const error of errors) {
+      const code = mayBeInUnread(error) ? 'IO_FAILED' : error.code
+      report.problems.push({ code, what, message: error.message })
+    }
     if (!health.manifestLost && size !== snapshot.size) {
       const message = `its blobs have ${size} bytes, HEAD says ${snapshot.size}`
       report.problems.push({ code: 'HEAD_DAMAGED', what, message })

@@ -129,6 +129,7 @@ async function take(
       onBadBlock: ctx.badBlocks.note,
       turn,
       memory,
+      reads: source.reads,
     })
     movedBytes += copied.bytes
     onMoved(copied.bytes)
@@ -139,7 +140,7 @@ async function take(
 }
 
 /** The entries that are needed, in the order in which the newest snapshot reads them. */
-async function neededInOrder(order: Uint32Array): Promise<Uint32Array> {
+export async function neededInOrder(order: Uint32Array): Promise<Uint32Array> {
   // A number holds both, so that typed arrays sort them.
   const keys = new Float64Array(order.length)
   let count = 0
@@ -151,7 +152,7 @@ async function neededInOrder(order: Uint32Array): Promise<Uint32Array> {
 }
 
 /** Of a block that goes with this pack another copy is relied on. It may have rotted, and nobody has read it. */
-async function assertOtherCopies(
+export async function assertOtherCopies(
   ctx: StoreContext,
   source: BlockSource,
   reach: Reach,
@@ -161,6 +162,7 @@ async function assertOtherCopies(
   const index = source.indexes[packNumber]!
   const { order } = reach.pack(source.packs[packNumber]!.name)!
   const turn = createYielder(signal)
+  const reading: Promise<void>[] = []
   for (let entry = 0; entry < index.blocks; entry++) {
     if (entry % LOOKUP_STEPS === 0) await turn()
     if (order[entry]! > 0) continue
@@ -169,8 +171,12 @@ async function assertOtherCopies(
     const other = packNumberOf(place)
     const file = source.packs[other]!
     if ((reach.pack(file.name)?.order[entryOf(place)] ?? 0) === 0) continue
-    await assertCopyIsWhole({ file, index: source.indexes[other]! }, entryOf(place), ctx.badBlocks.note)
+    const read = assertCopyIsWhole({ file, index: source.indexes[other]! }, entryOf(place), ctx.badBlocks.note)
+    read.catch(() => undefined)
+    reading.push(read)
+    if (reading.length === source.reads.copiesAtOnce) await allOf(reading.splice(0))
   }
+  await allOf(reading)
 }
 
 async function commit(
@@ -191,10 +197,11 @@ async function commit(
     if (!snapshot.packs.some((id) => touched.has(id))) return snapshot
     const marked = [...reach.packsOf(snapshot.manifest)!].map((name) => ids.get(name)!)
     const packs = new Set([...snapshot.packs, ...marked].filter((id) => !gone.has(id)))
+    const manifest = manifestIn(snapshot, moved, source, reach)
     const relocated = {
       ...snapshot,
       packs: [...new Set([...packs, ...into])].sort((a, b) => a - b),
-      pack: manifestPack(snapshot, moved, source, reach, ids),
+      pack: typeof manifest === 'number' ? manifest : ids.get(manifest)!,
     }
     changed.push(relocated)
     return relocated
@@ -220,14 +227,18 @@ async function commit(
   await cleanUpAfter(ctx, session, seen)
 }
 
-/** The id of the pack with the copy of the manifest that is relied on. */
-function manifestPack(
+/** Nobody reads any more when it rejects. */
+async function allOf(reading: readonly Promise<void>[]): Promise<void> {
+  for (const read of await Promise.allSettled(reading)) if (read.status === 'rejected') throw read.reason
+}
+
+/** Where the copy of the manifest is that is relied on: a number of `moved`, or the name of a pack from which it was not moved. */
+export function manifestIn(
   { manifest }: HeadSnapshot,
   moved: DigestMap,
   source: BlockSource,
   reach: Reach,
-  ids: ReadonlyMap<string, number>,
-): number {
+): number | string {
   const { digest } = parseCid(manifest)
   const now = moved.get(digest, 0)
   if (now !== -1) return now
@@ -235,11 +246,11 @@ function manifestPack(
     const entry = source.indexes[i]!.find(digest, 0)
     return entry !== -1 && (reach.pack(name)?.order[entry] ?? 0) > 0
   })
-  return ids.get(source.packs[packNumber]!.name)!
+  return source.packs[packNumber]!.name
 }
 
 /** What was measured, for the plans of later persists. */
-function liveOf(head: Head, reach: Reach, gone: ReadonlySet<number>): Map<number, number> {
+export function liveOf(head: Head, reach: Reach, gone: ReadonlySet<number>): Map<number, number> {
   const measured = head.packs.flatMap(({ id, name }): [number, number][] => {
     const marks = reach.pack(name)
     return marks === undefined || gone.has(id) ? [] : [[id, PACK_OVERHEAD_BYTES + marks.liveBytes]]

@@ -15,16 +15,15 @@ import type { Head } from '../format/head.ts'
 import { cleanUp, cleanUpAfter, type Seen } from '../gc/collect.ts'
 import { type PackAction, type PackUse, planGc, withinBudget } from '../gc/plan-gc.ts'
 import type { Reach } from '../gc/reach.ts'
-import { mergeDamaged, nextHead } from '../history/next-head.ts'
+import { nextHead } from '../history/next-head.ts'
 import { settleHead } from '../history/settle-head.ts'
 import { assertWritable, watchWait } from '../history/write-guards.ts'
 import type { OptionTable } from '../misuse.ts'
 import type { OnProgress } from '../progress.ts'
-import type { StoredHead, WriteSession } from '../storage/port.ts'
+import type { WriteSession } from '../storage/port.ts'
 import { collectShared } from './gc-shared.ts'
 import { gcStep } from './gc-step.ts'
-import { type AllPacks, openAllPacks } from './open-all.ts'
-import { packUses } from './pack-use.ts'
+import { createMarked, type Marked } from './marked.ts'
 
 /** How much a garbage collection does. */
 export interface GcOptions {
@@ -37,7 +36,8 @@ export interface GcOptions {
   /** Erases: rewrites every pack with a block that nothing needs, and answers `untouched`. Default: until little is left to gain. */
   complete?: boolean | undefined
   /**
-   * In an object store: retired packs stay readable for so long, by the server's clock; default 24 hours, longer than any load should take.
+   * In an object store: retired packs stay readable for so long, by the server's clock; default 24 hours, longer than any load should take. What one
+   * call rewrites, a later one deletes.
    */
   graceMs?: number | undefined
   /** Rejects with `signal.reason`. What was done stays done. */
@@ -100,8 +100,7 @@ export async function collectGarbage(
   }
   options.signal.throwIfAborted()
   if (!ctx.storage.supports.alone) {
-    const { done, freedBytes, retiredBytes } = await collectShared(ctx, options, settings)
-    return { ...NOTHING, done, freedBytes, remainingBytes: retiredBytes, deadBytes: retiredBytes }
+    return { ...NOTHING, ...(await collectShared(ctx, reach, options, settings)) }
   }
   if (options.graceMs !== undefined) throw new TypeError('gc: graceMs is for a store in an object store')
   const marked = createMarked(ctx, reach, options)
@@ -127,43 +126,6 @@ const NOTHING: GcResult = {
   deadBytes: 0,
   packs: [],
   untouched: [],
-}
-
-/** HEAD with its packs held open, and what its snapshots need marked. */
-interface Marked {
-  sync(stored: StoredHead, pause?: GcSettings['pause']): Promise<void>
-  readonly source: BlockSource
-  readonly reach: Reach
-  uses(head: Head): Promise<PackUse[]>
-  release(): Promise<void>
-}
-
-function createMarked(ctx: StoreContext, reach: Reach, options: GcOptions & { signal: AbortSignal }): Marked {
-  let all: AllPacks | null = null
-  // A step replaces a few packs of many. To build the table of all anew took 0.15 s for a million blocks, in each step.
-  const tables = { last: null }
-  let of: string | null = null
-  const bad = (head: Head) => [mergeDamaged(head.damaged, ctx.badBlocks.noted)]
-  return {
-    reach,
-    get source() {
-      return all!.source
-    },
-    async sync(stored, pause) {
-      const { head } = stored
-      const packs = head.packs.map(({ name }) => name).join()
-      if (all === null || of !== packs) {
-        // Packs that stay are shared with those that were open, and their indexes are not read again.
-        const before = all
-        all = await openAllPacks(ctx, stored, tables)
-        of = packs
-        await before?.release()
-      }
-      await reach.sync(head, all.source, bad(head), options.signal, pause)
-    },
-    uses: (head) => packUses(head, all!.source, reach, bad(head), options.complete === true),
-    release: async () => await all?.release(),
-  }
 }
 
 /** Of packs that HEAD retired and that are still there. */

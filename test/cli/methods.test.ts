@@ -64,6 +64,8 @@ test.each([
   [['restore', '--store', '/nowhere', '-o', '-'], /written into a directory: .*; cat writes one blob/],
   [['quarantine', 'extract', 'x', '--store', '/nowhere', '-o', '-'], /copied into a file/],
   [['persist', 'a=package.json', '--metadata', '{', '--store', '/nowhere'], /--metadata is not DAG-JSON: Expected/],
+  [['copy', '', '-s', 'store'], /an argument is empty: is a variable not set/],
+  [['restore', '-o', '', '-s', 'store'], /--output is empty: is a variable not set/],
 ])('%j is a usage error', async (args, message) => {
   const ran = await holdfast(args)
   expect(ran.stderr).toMatch(message)

@@ -11,26 +11,22 @@
 //   5. everybody is done after a bounded number of steps
 //   6. at the end every kept snapshot loads
 
-import { createBadBlocks } from '../../src/blocks/bad-blocks.ts'
-import { createCheckedBlobs } from '../../src/blocks/checked-blobs.ts'
-import { createCheckedBlocks } from '../../src/blocks/checked-blocks.ts'
-import { createLinkCache } from '../../src/blocks/link-cache.ts'
-import { createPackCache } from '../../src/blocks/pack-cache.ts'
-import type { StoreContext } from '../../src/blocks/store-context.ts'
 import { clock } from '../../src/clock.ts'
 import { isHoldfastError } from '../../src/errors.ts'
 import { type Head, parseHead } from '../../src/format/head.ts'
 import { revisionOfKey } from '../../src/format/pack-key.ts'
 import { nodeFileSystem } from '../../src/fs/node.ts'
-import { collectGivenUp } from '../../src/history/collect-given-up.ts'
+import { createReach } from '../../src/gc/reach.ts'
 import type { Snapshot } from '../../src/load/snapshot.ts'
 import type { Local } from '../../src/local/local.ts'
+import { collectShared } from '../../src/space/gc-shared.ts'
 import { ObjectError } from '../../src/storage/object/client.ts'
 import { objectStorage } from '../../src/storage/object/storage.ts'
 import type { Storage } from '../../src/storage/port.ts'
 import { createStore, type Store } from '../../src/store.ts'
 import { createRandom, type Random } from '../support/random.ts'
 import { type Carry, type SimulatedObjects, simulatedObjects } from '../support/simulated-objects.ts'
+import { contextOver } from '../support/store-over.ts'
 
 const STEPS_MAX = 20_000
 const TURNS_MAX = 1_000
@@ -54,6 +50,7 @@ export interface History {
   unknown: number
   reads: number
   deletedPacks: number
+  rewrittenPacks: number
   conflicts: number
   steps: number
 }
@@ -131,6 +128,7 @@ export async function runHistory(seed: number): Promise<History> {
   const graceMs = random.pick([200, 2_000, 20_000])
   const retiredMs = new Map<string, number>()
   server.onDelete = (key) => {
+    if (key.startsWith('packs/')) result.deletedPacks += 1
     const message = wrongDeletion(server, key, retiredMs, nowMs - graceMs)
     if (message !== null) fail(message)
   }
@@ -147,7 +145,15 @@ export async function runHistory(seed: number): Promise<History> {
     sleep: (ms: number) => new Promise<void>((resolve) => later('clock', ms, resolve)),
   })
 
-  const result: History = { acknowledged: 0, unknown: 0, reads: 0, deletedPacks: 0, conflicts: 0, steps: 0 }
+  const result: History = {
+    acknowledged: 0,
+    unknown: 0,
+    reads: 0,
+    deletedPacks: 0,
+    rewrittenPacks: 0,
+    conflicts: 0,
+    steps: 0,
+  }
   try {
     const acknowledged = new Map<number, string>()
     const refused = new Set<string>()
@@ -317,11 +323,13 @@ function cast(
     const own = createRandom(random.below(2 ** 31))
     return async () => {
       const ctx = contextOver(objectStorage({ client: server.client('collector'), trusted: 'quoted' }))
+      const reach = createReach(ctx.links)
       for (let round = 0; round < 4; round++) {
         await clock.sleep(own.below(900))
         try {
-          const { deletedPacks } = await collectGivenUp(ctx, { waitMs: 1_000, graceMs, orphanMs, signal: undefined })
-          result.deletedPacks += deletedPacks
+          const settings = { lockWaitMs: 1_000, packBytesMax: 2 ** 20, orphanMs }
+          const { packs } = await collectShared(ctx, reach, { graceMs, signal: new AbortController().signal }, settings)
+          result.rewrittenPacks += packs.length
         } catch (error) {
           expected(error, 'COMMIT_UNKNOWN', 'STORE_ROLLED_BACK', 'HEAD_CONFLICT')
         }
@@ -338,7 +346,7 @@ function contentOf(version: number): Record<string, Uint8Array> {
   let content = contents.get(version)
   if (content === undefined) {
     const shared = createRandom(version % 3).bytes(2_000)
-    content = { shared, own: createRandom(100 + version).bytes(300), version: Uint8Array.of(version) }
+    content = { shared, own: createRandom(100 + version).bytes(3_000), version: Uint8Array.of(version) }
     contents.set(version, content)
   }
   return content
@@ -358,22 +366,6 @@ function sameContent(bytes: Record<string, Uint8Array>): boolean {
 function storeOver(storage: Storage, keepLast: number): Store {
   const place = { storage, fs: nodeFileSystem, local, journal: null, storageAt: null }
   return createStore(place, { keepLast, compression: 'none', onWarning: () => undefined })
-}
-
-function contextOver(storage: Storage): StoreContext {
-  return {
-    storage,
-    fs: nodeFileSystem,
-    local,
-    packCache: createPackCache(storage),
-    links: createLinkCache(),
-    warn: () => undefined,
-    badBlocks: createBadBlocks(),
-    checkedBlobs: createCheckedBlobs(),
-    checkedBlocks: createCheckedBlocks(),
-    lastPersisted: null,
-    journal: null,
-  }
 }
 
 /** A pack that HEAD names and that is not there, in words. */

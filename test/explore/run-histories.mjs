@@ -19,7 +19,16 @@ const bundle = fileURLToPath(new URL('../dist/object-histories.mjs', import.meta
 async function child(first, step, end) {
   const { runHistory } = await import(bundle)
   for (let from = first; from < end; from += step * PART) {
-    const sums = { histories: 0, acknowledged: 0, unknown: 0, reads: 0, deletedPacks: 0, conflicts: 0, steps: 0 }
+    const sums = {
+      histories: 0,
+      acknowledged: 0,
+      unknown: 0,
+      reads: 0,
+      deletedPacks: 0,
+      rewrittenPacks: 0,
+      conflicts: 0,
+      steps: 0,
+    }
     for (let seed = from; seed < end && seed < from + step * PART; seed += step) {
       try {
         const history = await runHistory(seed)

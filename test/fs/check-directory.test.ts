@@ -153,6 +153,20 @@ describe('a directory where', () => {
     expect(answer(report, 'free-space').ok).toBe(true)
   })
 
+  test('no space is left is not told that its file system is at fault', async () => {
+    const open: FileSystem['open'] = async (path, how, mode) => ({
+      ...(await nodeFileSystem.open(path, how, mode)),
+      write: () => Promise.reject(systemError('ENOSPC', 'write')),
+    })
+    const report = await inspect({ fs: { open } })
+    expect(answer(report, 'rename')).toEqual({
+      name: 'rename',
+      ok: false,
+      detail: 'not tried: no space is left (ENOSPC)',
+    })
+    expect(report.checks.map(({ detail }) => detail).join()).not.toContain('ENOSPC:')
+  })
+
   test('a file can be created twice has no O_EXCL', async () => {
     const open: FileSystem['open'] = (path, how, mode) =>
       nodeFileSystem.open(path, how === 'create' ? 'readWrite' : how, mode)

@@ -3,6 +3,7 @@
 
 const histories = ['test/explore/object-histories.test.ts']
 const storage = ['test/storage/object.test.ts']
+const sharedGc = ['test/space/gc-shared.test.ts']
 
 /** @type {import('./durability.mjs').Mutation[]} */
 export const objects = [
@@ -257,6 +258,41 @@ export const objects = [
     replace: 'return 0 * bytes',
     why: 'a load does not ask for the manifest and each level of nodes one after the other',
     tests: storage,
+  },
+  {
+    file: 'src/space/rewrite-shared.ts',
+    find: 'if (!isThere) for (const id of packs)',
+    replace: 'if (reach === null) for (const id of packs)',
+    why: 'gc keeps a pack whose garbage a newer snapshot reuses',
+    tests: sharedGc,
+  },
+  {
+    file: 'src/space/rewrite-shared.ts',
+    find: ' && [...marked].every((name) => named.has(name) || taken.has(name))',
+    replace: '',
+    why: 'gc relies on a copy only while HEAD names its pack',
+    tests: histories,
+  },
+  {
+    file: 'src/space/rewrite-shared.ts',
+    find: 'if (revision <= (base.floor ?? 0)) return []',
+    replace: '',
+    why: 'gc names no pack of its own that the floor has overtaken',
+    tests: sharedGc,
+  },
+  {
+    file: 'src/space/rewrite-shared.ts',
+    find: 'await assertNothingNeededIsRetired(ctx, next)',
+    replace: '',
+    why: 'before gc gives packs up, it is checked without its marks that nothing needs them',
+    tests: sharedGc,
+  },
+  {
+    file: 'src/space/rewrite-shared.ts',
+    find: 'await seal()\n    const newest',
+    replace: 'void seal()\n    const newest',
+    why: 'gc gives packs up when what is needed of them was uploaded',
+    tests: sharedGc,
   },
   {
     file: 'src/blocks/read-sizes.ts',

@@ -1,10 +1,10 @@
 // Something else lies in the place of a part of the store. Loads do not need the part, and verify does not call the store sound.
 
-import { mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { isHoldfastError } from '../../src/errors.ts'
-import { failure } from '../support/rejects.ts'
+import { failure, rejects } from '../support/rejects.ts'
 import { scratch } from '../support/scratch.ts'
 import { storeAt } from '../support/store-directory.ts'
 
@@ -83,4 +83,39 @@ test.each(['HEAD.json', 'STORE.json'])('a directory in the place of %s is an err
   await store.repair()
   await using snapshot = (await store.load())!
   expect(await snapshot.blob('a').text()).toMatch(/one|two/)
+})
+
+function packsOf(path: string): string[] {
+  return readdirSync(join(path, 'packs')).map((name) => join(path, 'packs', name))
+}
+
+test('packs that were moved to another disk, and are links now, are read and built on', async () => {
+  const path = await stored()
+  const away = scratch()
+  for (const [i, pack] of packsOf(path).entries()) {
+    const moved = join(away, `${i}.pack`)
+    renameSync(pack, moved)
+    symlinkSync(moved, pack)
+  }
+  await using store = storeAt(path)
+  expect((await store.verify()).problems).toEqual([])
+  // It builds on what the older snapshot has.
+  await store.persist({ blobs: { a: 'one', b: 'three' } })
+  await using snapshot = (await store.load())!
+  expect([await snapshot.blob('a').text(), await snapshot.blob('b').text()]).toEqual(['one', 'three'])
+  expect((await store.verify()).problems).toEqual([])
+})
+
+test('a directory in the place of a pack cannot be read, and is not called damage', async () => {
+  const path = await stored()
+  for (const pack of packsOf(path)) {
+    rmSync(pack)
+    mkdirSync(pack)
+  }
+  await using store = storeAt(path)
+  const { ok, problems } = await store.verify()
+  expect(ok).toBe(false)
+  expect(problems.some(({ what }) => what.startsWith('snapshot'))).toBe(true)
+  expect(new Set(problems.map(({ code }) => code))).toEqual(new Set(['IO_FAILED']))
+  await rejects(store.load(), 'IO_FAILED')
 })

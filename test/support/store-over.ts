@@ -1,5 +1,12 @@
 // A store over a storage of the test's own: watched, faulty, read-only.
 
+import { createBadBlocks } from '../../src/blocks/bad-blocks.ts'
+import { createCheckedBlobs } from '../../src/blocks/checked-blobs.ts'
+import { createCheckedBlocks } from '../../src/blocks/checked-blocks.ts'
+import { createLinkCache } from '../../src/blocks/link-cache.ts'
+import { createPackCache } from '../../src/blocks/pack-cache.ts'
+import type { StoreContext } from '../../src/blocks/store-context.ts'
+import { nodeFileSystem } from '../../src/fs/node.ts'
 import type { FileSystem } from '../../src/fs/port.ts'
 import { type LocalOptions, localBesideStore, localScratch } from '../../src/local/local.ts'
 import { directoryStorage } from '../../src/storage/directory/storage.ts'
@@ -33,4 +40,21 @@ export function storeOver(
         },
     options.keep === undefined ? { keepLast: 3, ...options } : options,
   )
+}
+
+/** What the operations of such a store share, to call one of them by itself. */
+export function contextOver(storage: Storage): StoreContext {
+  return {
+    storage,
+    fs: nodeFileSystem,
+    local: localScratch(nodeFileSystem),
+    packCache: createPackCache(storage),
+    links: createLinkCache(),
+    warn: () => undefined,
+    badBlocks: createBadBlocks(),
+    checkedBlobs: createCheckedBlobs(),
+    checkedBlocks: createCheckedBlocks(),
+    lastPersisted: null,
+    journal: null,
+  }
 }

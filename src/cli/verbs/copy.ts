@@ -4,7 +4,7 @@ import { resolve } from 'node:path'
 import { EXIT } from '../exit-codes.ts'
 import { usage } from '../failure.ts'
 import { assertOutside } from '../outside.ts'
-import { sizeText } from '../screen.ts'
+import { countText, sizeText } from '../screen.ts'
 import { assertMayWrite, isRemote, placeOf, type Session } from '../session.ts'
 import type { Outcome, Verb } from '../verb.ts'
 
@@ -42,7 +42,7 @@ export const copy: Verb = {
     return {
       document: { store: store.location, to: target, ...result },
       text: () => [
-        `snapshot ${sequence ?? 'none'}: ${packs === 1 ? '1 pack' : `${packs} packs`}, ${sizeText(bytes)}, of which ${sizeText(copiedBytes)} were copied to ${target}`,
+        `snapshot ${sequence ?? 'none'}: ${countText(packs, 'pack')}, ${sizeText(bytes)}, of which ${sizeText(copiedBytes)} were copied to ${target}`,
         ...damaged.map((pack) => `pack ${pack} has bad blocks: verify says what they are of`),
       ],
       isNotice: damaged.length === 0,
@@ -61,7 +61,7 @@ async function replicateTo(session: Session, to: string, { append = false }: Opt
   return {
     document: { store: store.location, to: target.location, sequence, snapshots, copiedBytes: bytes },
     text: () => [
-      `${snapshots === 1 ? '1 snapshot' : `${snapshots} snapshots`}, ${sizeText(bytes)}, copied to ${target.location}, whose snapshot ${sequence} is the current one`,
+      `${countText(snapshots, 'snapshot')}, ${sizeText(bytes)}, copied to ${target.location}, whose snapshot ${sequence} is the current one`,
     ],
     isNotice: true,
   }

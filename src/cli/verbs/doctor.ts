@@ -2,6 +2,7 @@
 
 import { EXIT } from '../exit-codes.ts'
 import type { Line } from '../screen.ts'
+import { hasSigns } from '../session.ts'
 import type { Outcome, Verb } from '../verb.ts'
 
 export const doctor: Verb = {
@@ -31,11 +32,23 @@ export const doctor: Verb = {
           ...(advice === undefined || ok ? [] : [`         ${advice}`]),
         ]),
         `Node ${process.version} on ${process.platform} ${process.arch}`,
+        ...(holdsStore(session.location)
+          ? ['This was about the place. "holdfast verify" checks the store in it.']
+          : []),
       ],
       isNotice: report.ok,
       exit: report.ok ? EXIT.done : EXIT.environment,
     }
   },
+}
+
+function holdsStore(path: string): boolean {
+  try {
+    return hasSigns(path)
+  } catch {
+    // What cannot be looked at is among the checks.
+    return false
+  }
 }
 
 async function checkServer(location: string): Promise<Outcome> {

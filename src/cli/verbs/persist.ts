@@ -7,7 +7,7 @@ import { Refusal, usage } from '../failure.ts'
 import { addKeepOptions, KEEP_ALL, type KeepOptions, keepOf } from '../keep-options.ts'
 import { keptLines } from '../kept-lines.ts'
 import { parseChunking, parseCount, parseSource } from '../notation.ts'
-import { type Line, type Screen, sizeText } from '../screen.ts'
+import { countText, type Line, type Screen, sizeText } from '../screen.ts'
 import { expectedHead } from '../session.ts'
 import { standardInput } from '../standard-input.ts'
 import type { Verb } from '../verb.ts'
@@ -106,7 +106,7 @@ export function resultDocument({
 export function resultLines({ sequence, unchanged, dropped, bytes, blobs }: PersistResult): string[] {
   if (unchanged) return [`unchanged: snapshot ${sequence} has exactly this`]
   const count = Object.keys(blobs).length
-  const what = count === 1 ? '1 blob' : `${count} blobs`
+  const what = countText(count, 'blob')
   return [
     `snapshot ${sequence}: ${what}, ${sizeText(bytes.total)}; ${sizeText(bytes.written)} were written`,
     ...(dropped.length === 0 ? [] : [`dropped: ${dropped.join(', ')}`]),
@@ -120,13 +120,13 @@ function dryRunLines(
 ): Line[] {
   if (unchanged) return [`Nothing would be written: snapshot ${sequence} has exactly this.`]
   const count = Object.keys(blobs).length
-  const what = count === 1 ? '1 blob' : `${count} blobs`
+  const what = countText(count, 'blob')
   const isThere = bytes.reused === 0 ? '' : `, ${sizeText(bytes.reused)} are in the store`
   const merged = bytes.compacted === 0 ? [] : [`Would also merge small packs: ${sizeText(bytes.compacted)}.`]
   const goes =
     dropped.length === 0
       ? 'Would drop no snapshot.'
-      : `Would drop ${dropped.length === 1 ? '1 snapshot' : `${dropped.length} snapshots`}: ${dropped.join(', ')}.`
+      : `Would drop ${countText(dropped.length, 'snapshot')}: ${dropped.join(', ')}.`
   return [
     `Would save snapshot ${sequence}: ${what}, ${sizeText(bytes.total)}; ${sizeText(bytes.written)} would be written${isThere}.`,
     ...merged,

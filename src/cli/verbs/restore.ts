@@ -7,7 +7,7 @@ import { dagJson } from '../document.ts'
 import { Refusal, usage } from '../failure.ts'
 import { filePaths } from '../file-names.ts'
 import { assertOutside } from '../outside.ts'
-import { sizeText } from '../screen.ts'
+import { countText, sizeText } from '../screen.ts'
 import { type Session, withSnapshot } from '../session.ts'
 import type { Outcome, Verb } from '../verb.ts'
 import { snapshotDocument, snapshotText } from './snapshots.ts'
@@ -73,7 +73,7 @@ async function restoreBlobs(
   return {
     document: { store: session.location, snapshot: snapshotDocument(snapshot), directory: target, files },
     text: () => [
-      `${files.length === 1 ? '1 blob' : `${files.length} blobs`} (${sizeText(bytes)}) of ${snapshotText(snapshot)} restored into ${target}`,
+      `${countText(files.length, 'blob')} (${sizeText(bytes)}) of ${snapshotText(snapshot)} restored into ${target}`,
     ],
     isNotice: true,
   }

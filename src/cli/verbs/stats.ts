@@ -1,7 +1,7 @@
 // `holdfast stats`: what the store takes, and why.
 
 import type { Stats } from '../../index.ts'
-import { type Line, type Screen, sizeText, table } from '../screen.ts'
+import { countText, type Line, type Screen, sizeText, table } from '../screen.ts'
 import type { Verb } from '../verb.ts'
 
 export const stats: Verb = {
@@ -48,10 +48,10 @@ function statsLines(result: Stats, screen: Screen): Line[] {
         )),
     ...tooSmall(snapshots),
     '',
-    `${packs.length === 1 ? '1 pack' : `${packs.length} packs`}: ${sizeText(packBytes)}, of which ${sizeText(liveBytes)} are needed, ${sizeText(
+    `${countText(packs.length, 'pack')}: ${sizeText(packBytes)}, of which ${sizeText(liveBytes)} are needed, ${sizeText(
       garbageBytes,
     )} are garbage, and ${sizeText(overheadBytes)} headers and footers`,
-    ...beside.map((name) => `${name}: ${sizeText(result[name].bytes)} in ${result[name].count} files`),
+    ...beside.map((name) => `${name}: ${sizeText(result[name].bytes)} in ${countText(result[name].count, 'file')}`),
   ]
 }
 
@@ -61,7 +61,7 @@ function tooSmall(snapshots: Stats['snapshots']): Line[] {
   const which = damaged.length === 1 ? `snapshot ${damaged[0]}` : `snapshots ${damaged.join(', ')}`
   return [
     {
-      text: `What ${which} added and would free, and what is needed, are too small: damage hides the rest.`,
+      text: `What ${which} added and would free, and what is needed, are too small: damage hides the rest. "holdfast verify" says what is damaged.`,
       style: 'red',
     },
   ]

@@ -2,7 +2,8 @@
 
 import type { Problem, SnapshotHealth, VerifyReport } from '../../index.ts'
 import { EXIT, type ExitCode } from '../exit-codes.ts'
-import { durationText, type Line, sizeText } from '../screen.ts'
+import { countText, durationText, type Line, sizeText } from '../screen.ts'
+import type { Session } from '../session.ts'
 import type { Verb } from '../verb.ts'
 
 export const verify: Verb = {
@@ -17,23 +18,33 @@ export const verify: Verb = {
     const { location, durationMs, ...rest } = report
     return {
       document: { store: location, ...rest, durationMs: Math.round(durationMs) },
-      text: () => reportLines(report, session.commandLine('repair --dry-run')),
+      text: () => reportLines(report, session),
       isNotice: report.ok,
-      exit: report.ok ? EXIT.done : exitCodeOfProblems(report.problems),
+      exit: exitOf(report),
     }
   },
 }
 
-function reportLines(
-  { ok, level, problems, snapshots, checked, journal, durationMs }: VerifyReport,
-  repair: string,
-): Line[] {
-  const read = level === 'full' ? `, ${checked.blocks} blocks, ${sizeText(checked.bytes)}` : ''
-  const looked = `${snapshots.length} snapshots, ${checked.packs} packs${read} checked in ${durationText(durationMs)}`
-  const lines: Line[] = [ok ? { text: `ok: ${looked}`, style: 'green' } : { text: `damaged: ${looked}`, style: 'red' }]
+function exitOf({ ok, problems }: VerifyReport): ExitCode {
+  return ok ? EXIT.done : exitCodeOfProblems(problems)
+}
+
+function reportLines(report: VerifyReport, session: Session): Line[] {
+  const { ok, level, problems, snapshots, checked, journal, durationMs } = report
+  const isUnread = exitOf(report) === EXIT.environment
+  const read = level === 'full' ? `, ${countText(checked.blocks, 'block')}, ${sizeText(checked.bytes)}` : ''
+  const what = `${countText(snapshots.length, 'snapshot')}, ${countText(checked.packs, 'pack')}${read}`
+  const looked = `checked ${what} in ${durationText(durationMs)}`
+  const lines: Line[] = [
+    ok
+      ? { text: `ok: ${looked}`, style: 'green' }
+      : { text: `${isUnread ? 'not readable' : 'damaged'}: ${looked}`, style: 'red' },
+  ]
   if (journal === 'skipped') lines.push('The journal is in use by its owner and was not checked.')
   lines.push(...problemLines(problems), ...snapshots.filter(({ intact }) => !intact).map(healthLine))
-  if (!ok) lines.push(['Next: ', { text: repair, style: 'bold' }])
+  // What could not be read may be whole: nothing is repaired before it can be.
+  const next = session.commandLine(isUnread ? 'doctor' : 'repair --dry-run')
+  if (!ok) lines.push(['Next: ', { text: next, style: 'bold' }])
   return lines
 }
 
@@ -56,6 +67,6 @@ export function problemLines(problems: readonly Problem[]): Line[] {
 }
 
 function healthLine({ sequence, damagedBlobs, manifestLost }: SnapshotHealth): Line {
-  const what = manifestLost ? 'its manifest is lost' : `damaged: ${damagedBlobs.join(', ')}`
+  const what = manifestLost ? 'its manifest cannot be read' : `damaged: ${damagedBlobs.join(', ')}`
   return `snapshot ${sequence} cannot be loaded whole: ${what}`
 }

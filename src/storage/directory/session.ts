@@ -17,6 +17,7 @@ import {
   lstatOrNull,
   readFileOrNull,
   readFully,
+  statOrNull,
   writeFully,
 } from '../../fs/io.ts'
 import { moveAside } from '../../fs/move-aside.ts'
@@ -161,7 +162,8 @@ export async function openSession(
     createPack,
     async packBytes(name) {
       const path = packPath(at.packs, name)
-      return (await attempt(lstatOrNull(fs, path), `looking at ${path}`))?.size ?? null
+      // Through a link, as it is read: somebody may have moved packs to another disk.
+      return (await attempt(statOrNull(fs, path), `looking at ${path}`))?.size ?? null
     },
     listPacks: () => listPackNames(quickFs, at.packs),
     async readPackStart(name, target) {

@@ -127,7 +127,8 @@ export function objectPack(
       if (parts.length === 1 || stop > bytes || stop > indexStart || isKnown)
         await Promise.all(parts.map((part) => read(part.target, part.position)))
       else {
-        const between = await fetch(start, stop)
+        // Memory of its own, which a client fills: parts of an answer would be kept until its end, and copied once more.
+        const between = await fetch(start, stop, Buffer.allocUnsafeSlow(stop - start))
         for (const part of parts) {
           const at = part.position - start
           part.target.set(between.subarray(at, at + part.target.length))
