@@ -102,7 +102,8 @@ async function restore(engine: FlexSearchLike, saved: SavedEngine, signal: Abort
     size: blob.size,
     signal,
   })
-  const maps = fields.map((field, n) => termsOf(field, head.fields[n]![1] === 'ctx'))
+  const maps: Terms[] = []
+  for (const [n, field] of fields.entries()) maps.push(await termsOf(field, head.fields[n]![1] === 'ctx', signal))
   for await (const lines of decodeLines(saved.blob('lists').stream())) {
     for (const line of lines as (Leftover | Ghost)[]) {
       if (line[0] === null) documents.push([line[1], line[2]])
@@ -131,14 +132,22 @@ interface Terms {
   places: Map<string, number> | null
 }
 
-function termsOf({ terms, lists }: ReadField, isContext: boolean): Terms {
-  if (!isContext) return { entries: terms.map((term, n) => [term, lists[n]!]), keywords: null, places: null }
-  const ends = terms.map((term) => term.indexOf(SEPARATOR))
-  return {
-    entries: terms.map((term, n) => [term.slice(ends[n]! + 1), lists[n]!]),
-    keywords: terms.map((term, n) => term.slice(0, Math.max(ends[n]!, 0))),
-    places: null,
+async function termsOf(
+  { terms, lists }: ReadField,
+  isContext: boolean,
+  signal: AbortSignal | undefined,
+): Promise<Terms> {
+  const yieldIfLong = createYielder(signal)
+  const entries: Terms['entries'] = []
+  const keywords: string[] | null = isContext ? [] : null
+  for (let n = 0; n < terms.length; n++) {
+    const term = terms[n]!
+    const end = isContext ? term.indexOf(SEPARATOR) : -1
+    keywords?.push(term.slice(0, Math.max(end, 0)))
+    entries.push([term.slice(end + 1), lists[n]!])
+    if (n % STEPS === 0) await yieldIfLong()
   }
+  return { entries, keywords, places: null }
 }
 
 function addLeftover(field: Terms, [, keyword, term, slot, ids]: Leftover): void {

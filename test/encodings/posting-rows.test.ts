@@ -165,3 +165,12 @@ test('refuses bytes that are no rows, with an error of ours and without much mem
     expect(await refused(Uint8Array.from(wrong)), what).toBe(true)
   }
 })
+
+test('reads no further than a row that is longer than its blob', async () => {
+  let asked = 0
+  async function* parts(): AsyncGenerator<Uint8Array> {
+    for (; asked < 3; asked++) yield Uint8Array.of(0xff, 0xff, 0xff, 0x7f, 0)
+  }
+  await expect(readRows(parts(), { fields: 1, size: 15 })).rejects.toMatchObject({ code: 'ENGINE_MISMATCH' })
+  expect(asked).toBe(0)
+})
