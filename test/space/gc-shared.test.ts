@@ -1,4 +1,4 @@
-import { beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { clock } from '../../src/clock.ts'
 import type { Head } from '../../src/format/head.ts'
 import { nodeFileSystem } from '../../src/fs/node.ts'
@@ -16,8 +16,13 @@ import { contextOver } from '../support/store-over.ts'
 
 // What `gc` rewrites where there are other writers. What many of them do to each other is in test/explore/object-histories.test.ts.
 
+// Other files share the clock: it is put back.
+const { sleep } = clock
 beforeAll(() => {
   clock.sleep = async () => undefined
+})
+afterAll(() => {
+  clock.sleep = sleep
 })
 
 const a = noise(400_000, 1)
