@@ -11,8 +11,8 @@ import type { Reach } from '../gc/reach.ts'
 import { collectGivenUp } from '../history/collect-given-up.ts'
 import { nextHead } from '../history/next-head.ts'
 import { assertWritable } from '../history/write-guards.ts'
-import type { OnProgress } from '../progress.ts'
 import type { WriteSession } from '../storage/port.ts'
+import type { GcOptions, GcResult } from './gc-options.ts'
 import { liveOf } from './gc-step.ts'
 import { createMarked, type Marked } from './marked.ts'
 import { rewriteShared } from './rewrite-shared.ts'
@@ -25,19 +25,7 @@ const ALWAYS_MEASURED_PACKS = 64
 /** A step that came to nothing, because other writers were faster, is made again so often. */
 const CONFLICTS_MAX = 3
 
-interface SharedOptions {
-  graceMs?: number | undefined
-  budgetMs?: number | undefined
-  budgetBytes?: number | undefined
-  signal: AbortSignal
-  onProgress?: OnProgress | undefined
-}
-
-/** What `gc` can be told about a store in a directory only. */
-interface OwnOptions {
-  dryRun?: boolean | undefined
-  complete?: boolean | undefined
-}
+type SharedOptions = GcOptions & { signal: AbortSignal }
 
 interface SharedSettings {
   lockWaitMs: number
@@ -45,23 +33,13 @@ interface SharedSettings {
   orphanMs?: number
 }
 
-interface SharedResult {
-  /** Nothing is left to be done, and nothing waits for its grace. */
-  done: boolean
-  freedBytes: number
-  movedBytes: number
-  remainingBytes: number
-  deadBytes: number
-  packs: readonly PackAction[]
-}
-
 /** @throws TypeError for what such a store does not do */
 export async function collectShared(
   ctx: StoreContext,
   reach: Reach,
-  { dryRun, complete, ...options }: SharedOptions & OwnOptions,
+  { dryRun, complete, ...options }: SharedOptions,
   settings: SharedSettings,
-): Promise<SharedResult> {
+): Promise<GcResult> {
   for (const [name, value] of Object.entries({ dryRun, complete })) {
     if (value !== undefined && value !== false) throw new TypeError(`gc: ${name} is for a store in a directory`)
   }
@@ -78,6 +56,7 @@ export async function collectShared(
     remainingBytes: retiredBytes + deadIn(dead, left),
     deadBytes: retiredBytes + deadIn(dead, dead.map(toName)),
     packs: done,
+    untouched: [],
   }
 }
 
