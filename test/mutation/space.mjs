@@ -203,6 +203,13 @@ export const space = [
   },
   {
     file: 'src/blocks/copy-blocks.ts',
+    find: 'if (end <= run.end) continue',
+    replace: '',
+    why: 'an empty block that is read after the one beside which it lies is no damage',
+    tests: ['test/space/gc.test.ts'],
+  },
+  {
+    file: 'src/blocks/copy-blocks.ts',
     find: `      if (!isWhole(index, entry, stored)) {
         options.onBadBlock(file.name, digest)`,
     replace: `      if (stored.length < 0) {
