@@ -24,7 +24,7 @@ interface FlexSearchCopy {
   /** A row for each id of the register, in its order: that in which documents were added. */
   rows: RowTexts[]
   /** Its documents are positions in the register. */
-  index: InvertedIndex
+  index: Omit<InvertedIndex, 'order'>
   /** The lines of the blob `lists`. */
   leftovers: string[]
 }
@@ -155,11 +155,8 @@ interface Lists {
   begin(field: number): void
   /** The lists of a term. A tag may be another value than text. */
   add(keyword: unknown, term: unknown, slots: Slots): void
-  done(): { index: InvertedIndex; leftovers: string[] }
+  done(): { index: Omit<InvertedIndex, 'order'>; leftovers: string[] }
 }
-
-/** Lone surrogates: they have no UTF-8. */
-const ILL_FORMED = /\p{Surrogate}/u
 
 function createLists(register: readonly Id[]): Lists {
   const positionOf = positionsIn(register)
@@ -217,17 +214,17 @@ function createLists(register: readonly Id[]): Lists {
       fieldStart.push(terms.length)
       termStart.push(slotOf.length)
       listStart.push(filled)
-      const index = { terms, fieldStart, termStart, slots: slotOf, listStart, documents: documents.subarray(0, filled) }
-      return { index, leftovers }
+      const own = { terms, fieldStart, termStart, slots: { lists: slotOf } }
+      return { index: { ...own, listStart, documents: documents.subarray(0, filled) }, leftovers }
     },
   }
 }
 
 /** The term as a row has it; null if no row can have it. */
 function textOf(keyword: unknown, term: unknown): string | null {
-  if (typeof term !== 'string' || ILL_FORMED.test(term)) return null
+  if (typeof term !== 'string') return null
   if (keyword === null) return term
-  if (typeof keyword !== 'string' || keyword.includes(SEPARATOR) || ILL_FORMED.test(keyword)) return null
+  if (typeof keyword !== 'string' || keyword.includes(SEPARATOR)) return null
   return keyword + SEPARATOR + term
 }
 
