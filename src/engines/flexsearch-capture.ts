@@ -2,11 +2,11 @@
 // `export()` would make JSON of the lists, which takes longer and has to be parsed again.
 
 import { assertId, documentJson } from '../encodings/json-value.ts'
+import { positionsIn } from '../encodings/positions.ts'
 import type { InvertedIndex, RowTexts } from '../encodings/posting-rows.ts'
+import type { Id } from '../encodings/read-posting-rows.ts'
 import { longer } from '../encodings/term-table.ts'
 import { HoldfastError } from '../index.ts'
-
-export type Id = string | number | boolean
 
 /** `map` has the terms of a field, `ctx` the pairs of terms that stand near each other, and `tag` the tags. */
 export type Kind = 'map' | 'ctx' | 'tag'
@@ -226,23 +226,4 @@ function textOf(keyword: unknown, term: unknown): string | null {
   if (keyword === null) return term
   if (typeof keyword !== 'string' || keyword.includes(SEPARATOR)) return null
   return keyword + SEPARATOR + term
-}
-
-/** Where an id stands in the register; -1 if it does not. */
-function positionsIn(register: readonly Id[]): (id: Id) => number {
-  const others = new Map<Id, number>()
-  let max = -1
-  for (const id of register) {
-    if (typeof id !== 'number') continue
-    // A fraction, or a number below 0: all are looked up in the map then.
-    max = Number.isInteger(id) && id >= 0 ? Math.max(max, id) : Number.POSITIVE_INFINITY
-  }
-  const isDense = max < 4 * register.length + 1024
-  const dense = new Int32Array(isDense ? max + 1 : 0).fill(-1)
-  for (let at = 0; at < register.length; at++) {
-    const id = register[at]!
-    if (isDense && typeof id === 'number') dense[id] = at
-    else others.set(id, at)
-  }
-  return (id) => (isDense && typeof id === 'number' ? dense[id] : others.get(id)) ?? -1
 }

@@ -10,14 +10,14 @@
 
 import { decodeLines, encodeLines } from '../encodings/json-lines.ts'
 import { encodeRows, sortedTerms } from '../encodings/posting-rows.ts'
-import { readRows } from '../encodings/read-posting-rows.ts'
+import { type Id, readRows } from '../encodings/read-posting-rows.ts'
 import { createSlotLists, type SlotListsOfTerms } from '../encodings/slot-lists.ts'
 import { createYielder, STEPS } from '../event-loop.ts'
 import { type Chunking, content } from '../index.ts'
 import { assertOptions } from '../misuse.ts'
 import type { EngineAdapter, EngineState, SaveContext, SavedEngine } from './adapter.ts'
 import { restoring } from './engine-failed.ts'
-import { copyOf, type Head, type Id, SEPARATOR } from './flexsearch-capture.ts'
+import { copyOf, type Head, SEPARATOR } from './flexsearch-capture.ts'
 import { hasWorkers, identityOf, type Plain, withoutDefaults } from './flexsearch-options.ts'
 import { packageVersion } from './version.ts'
 
