@@ -167,7 +167,7 @@ export const space = [
     tests: ['test/space/gc.test.ts'],
   },
   {
-    file: 'src/space/pack-use.ts',
+    file: 'src/space/kept-records.ts',
     find: 'if (key !== null && kept.has(key)) bytes',
     replace: 'if (key !== null) bytes',
     why: 'the records of dropped snapshots are erased',
