@@ -73,12 +73,7 @@ export function largeSection(model: Model): Html {
   const shares: (Share & { key?: string })[] = [
     ...needed,
     { kind: 'garbage', title: 'Garbage in packs', bytes: stats.garbageBytes, key: 'garbageBytes' },
-    {
-      kind: 'overhead',
-      title: 'Headers, footers and records of packs',
-      bytes: stats.overheadBytes,
-      key: 'overheadBytes',
-    },
+    { kind: 'overhead', title: 'Headers and footers of packs', bytes: stats.overheadBytes, key: 'overheadBytes' },
     { kind: 'retired', title: 'Retired packs, not yet deleted', bytes: stats.retired.bytes, key: 'retired' },
     { kind: 'files', title: 'Blobs laid out as files', bytes: stats.files.bytes, key: 'files' },
     { kind: 'images', title: 'Images of engines’ files', bytes: stats.images.bytes, key: 'images' },

@@ -1,11 +1,14 @@
 // What of each pack is needed and what is garbage, for the planner of a garbage collection.
 
-import type { BlockSource } from '../blocks/block-source.ts'
+import { type BlockSource, placeOf } from '../blocks/block-source.ts'
+import { cidText } from '../format/cid.ts'
+import { type CommitRecord, decodeCommit } from '../format/commit.ts'
 import type { Head } from '../format/head.ts'
-import { FANOUT_BYTES, FOOTER_BYTES, HEADER_BYTES } from '../format/limits.ts'
+import { toHex } from '../format/hex.ts'
+import { ENTRY_BYTES, FANOUT_BYTES, FOOTER_BYTES, HEADER_BYTES } from '../format/limits.ts'
+import { KIND } from '../format/pack.ts'
 import type { PackUse } from '../gc/plan-gc.ts'
 import type { Reach } from '../gc/reach.ts'
-import { keptRecords } from './kept-records.ts'
 
 /** What every pack has beside its blocks and their index entries. */
 export const PACK_OVERHEAD_BYTES = HEADER_BYTES + FANOUT_BYTES + FOOTER_BYTES
@@ -26,13 +29,13 @@ export async function packUses(
   const unknown = head.snapshots.filter(({ manifest }) => reach.packsOf(manifest) === undefined)
   const pinned = new Set(unknown.flatMap(({ packs }) => packs))
   const listed = new Set(head.snapshots.flatMap(({ packs }) => packs))
-  const keptBytes = keptRecords(head, source, undefined)
+  const kept = new Set(head.snapshots.map((snapshot) => recordKey(head.storeId, snapshot)))
   const uses: PackUse[] = []
   for (const { id, name, bytes } of head.packs) {
     const marks = reach.pack(name)
     const packNumber = source.packs.findIndex((pack) => pack.name === name)
     const { liveBytes, recordBytes } = marks ?? { liveBytes: 0, recordBytes: 0 }
-    const records = complete && packNumber !== -1 ? await keptBytes(packNumber) : recordBytes
+    const records = complete && packNumber !== -1 ? await keptRecordBytes(source, packNumber, kept) : recordBytes
     const isPinned = marks === undefined || packNumber === -1 || pinned.has(id) || !listed.has(id)
     uses.push({
       id,
@@ -44,4 +47,35 @@ export async function packUses(
     })
   }
   return uses
+}
+
+async function keptRecordBytes(source: BlockSource, packNumber: number, kept: ReadonlySet<string>): Promise<number> {
+  const index = source.indexes[packNumber]!
+  let bytes = 0
+  for (let entry = 0; entry < index.blocks; entry++) {
+    if (index.kind(entry) !== KIND.commit) continue
+    const key = await keyOfRecord(source, placeOf(packNumber, entry))
+    if (key !== null && kept.has(key)) bytes += index.storedLength(entry) + ENTRY_BYTES
+  }
+  return bytes
+}
+
+/** Null: what lies there is no record any more. */
+async function keyOfRecord(source: BlockSource, place: number): Promise<string | null> {
+  let record: CommitRecord
+  try {
+    record = decodeCommit(await source.readPlace(place))
+  } catch {
+    return null
+  }
+  const { store, manifest, ...rest } = record
+  return recordKey(toHex(store), { ...rest, manifest: cidText(manifest) })
+}
+
+/** What a record says that HEAD says too. */
+function recordKey(
+  storeId: string,
+  { sequence, manifest, time, message }: { sequence: number; manifest: string; time: string; message?: string },
+): string {
+  return JSON.stringify([storeId, sequence, manifest, time, message ?? null])
 }

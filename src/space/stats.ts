@@ -6,7 +6,6 @@ import type { Head } from '../format/head.ts'
 import { imageDigest } from '../local/images.ts'
 import type { OptionTable } from '../misuse.ts'
 import type { Weight } from '../storage/port.ts'
-import { keptRecords } from './kept-records.ts'
 import { withAllPacks } from './open-all.ts'
 import { PACK_OVERHEAD_BYTES } from './pack-use.ts'
 import { measureUsage, type Usage } from './usage.ts'
@@ -57,9 +56,9 @@ export interface Stats {
   /** Of all pack files: `liveBytes`, `garbageBytes` and `overheadBytes`. */
   packBytes: number
   liveBytes: number
-  /** Of blocks that nothing needs, commit records of dropped snapshots among them. */
+  /** Of blocks that nothing needs, superseded commit records among them. */
   garbageBytes: number
-  /** Headers, fan-outs and footers of packs, and the commit records of kept snapshots, of which a repair makes HEAD. */
+  /** Headers, fan-outs and footers of packs. */
   overheadBytes: number
   /** Packs that HEAD retired and that are still there. The next writes, or `gc`, delete them. */
   retired: Weight
@@ -87,7 +86,7 @@ export const EMPTY_STATS: Omit<Stats, 'files' | 'images' | 'quarantine' | 'journ
 
 export async function stats(ctx: StoreContext, options: StatsOptions = {}): Promise<Stats> {
   const inPacks = await withAllPacks(ctx, async ({ head }, source) => {
-    return await packStats(ctx, head, source, await usageOf(head, source, options.signal), options.signal)
+    return await packStats(ctx, head, await usageOf(head, source, options.signal))
   })
   return { ...(inPacks ?? EMPTY_STATS), ...(await besideStats(ctx)) }
 }
@@ -101,27 +100,14 @@ export async function usageOf(head: Head, source: BlockSource, signal?: AbortSig
 type BesideStats = Pick<Stats, 'files' | 'images' | 'quarantine' | 'journal'>
 
 /** The numbers that HEAD and its packs give. */
-export async function packStats(
-  ctx: StoreContext,
-  head: Head,
-  source: BlockSource,
-  usage: Usage,
-  signal: AbortSignal | undefined,
-): Promise<Omit<Stats, keyof BesideStats>> {
+export async function packStats(ctx: StoreContext, head: Head, usage: Usage): Promise<Omit<Stats, keyof BesideStats>> {
   const damaged = new Set(usage.damaged)
-  const recordBytes = keptRecords(head, source, signal)
-  const numbers = new Map(source.packs.map(({ name }, packNumber) => [name, packNumber]))
-  const packs: PackStats[] = []
-  let overheadBytes = 0
-  for (const { name, bytes } of head.packs) {
+  const packs = head.packs.map(({ name, bytes }) => {
     const liveBytes = usage.packs.get(name) ?? 0
-    const packNumber = numbers.get(name)
-    const overhead = PACK_OVERHEAD_BYTES + (packNumber === undefined ? 0 : await recordBytes(packNumber))
     // Of a pack that cannot be read nothing is known.
-    const garbageBytes = usage.packs.has(name) ? Math.max(0, bytes - overhead - liveBytes) : 0
-    packs.push({ pack: name, bytes, liveBytes, garbageBytes })
-    overheadBytes += overhead
-  }
+    const garbageBytes = usage.packs.has(name) ? Math.max(0, bytes - PACK_OVERHEAD_BYTES - liveBytes) : 0
+    return { pack: name, bytes, liveBytes, garbageBytes }
+  })
   const there = new Map((await ctx.storage.inspect()).packs.map(({ name, bytes }) => [name, bytes]))
   const retired = head.retired.flatMap(({ name }) => there.get(name) ?? [])
   return {
@@ -138,7 +124,7 @@ export async function packStats(
     packBytes: sum(packs.map(({ bytes }) => bytes)),
     liveBytes: sum(packs.map(({ liveBytes }) => liveBytes)),
     garbageBytes: sum(packs.map(({ garbageBytes }) => garbageBytes)),
-    overheadBytes,
+    overheadBytes: packs.length * PACK_OVERHEAD_BYTES,
     retired: { count: retired.length, bytes: sum(retired) },
   }
 }

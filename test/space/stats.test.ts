@@ -3,7 +3,6 @@ import { toHex } from '../../src/format/hex.ts'
 import { ENTRY_BYTES } from '../../src/format/limits.ts'
 import { KIND } from '../../src/format/pack.ts'
 import { fixed, memory, type Store } from '../../src/index.ts'
-import { PACK_OVERHEAD_BYTES } from '../../src/space/pack-use.ts'
 import type { DirectoryImage } from '../faulty-disk/image.ts'
 import { noise } from '../support/bytes.ts'
 import { randomFor, share } from '../support/effort.ts'
@@ -56,22 +55,14 @@ test(`of ${STORES} random stores every number is that of a count by sets`, async
     const files = packsOf(image).map((path) => fileOf(image, path).length)
     expect(result.packBytes).toBe(files.reduce((sum, bytes) => sum + bytes, 0) - result.retired.bytes)
     expect(result.packBytes).toBe(result.liveBytes + result.garbageBytes + result.overheadBytes)
-    const records = packsOf(image)
-      .flatMap((path) => blocksOf(image, path))
-      .filter(({ kind }) => kind === KIND.commit)
-      .reduce((sum, { bytes }) => sum + bytes + ENTRY_BYTES, 0)
-    // Nothing was dropped, and nothing moved.
-    expect(result.overheadBytes).toBe(records + result.packs.length * PACK_OVERHEAD_BYTES)
     // What it says of one snapshot is what then really goes.
     const victim = result.snapshots.find(({ sequence }) => sequence !== result.current)
     if (victim === undefined) continue
     const clean = await visit(image, (store) => store.gc({ complete: true }))
-    const { image: after, result: left } = await visit(clean.image, async (store) => {
+    const { image: after } = await visit(clean.image, async (store) => {
       await store.forget(victim.sequence)
       await store.gc({ complete: true })
-      return await store.stats()
     })
-    expect(left.garbageBytes).toBe(0)
     expect(blockBytes(clean.image) - blockBytes(after)).toBe(victim.freesBytes)
   }
 })

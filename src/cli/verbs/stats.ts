@@ -50,7 +50,7 @@ function statsLines(result: Stats, screen: Screen): Line[] {
     '',
     `${countText(packs.length, 'pack')}: ${sizeText(packBytes)}, of which ${sizeText(liveBytes)} are needed, ${sizeText(
       garbageBytes,
-    )} are garbage, and ${sizeText(overheadBytes)} headers, footers and records`,
+    )} are garbage, and ${sizeText(overheadBytes)} headers and footers`,
     ...beside.map((name) => `${name}: ${sizeText(result[name].bytes)} in ${countText(result[name].count, 'file')}`),
   ]
 }
