@@ -48,13 +48,14 @@ function expectParts(stats: Stats): void {
 }
 
 test('the commit record of a kept snapshot is no garbage', async () => {
-  const image = await build(persisted('a1'), { keepLast: 20, compression: 'none' })
+  const save = (store: Store, i: number) => store.persist({ blobs: { a: 'a', b: 'b' }, metadata: { i } })
+  const image = await build((store) => save(store, 1), { keepLast: 20, compression: 'none' })
   const { result } = await visit(image, (store) => store.stats())
   expect(result.recordBytes).toBeGreaterThan(0)
   expect(result).toMatchObject({ garbageBytes: 0, recordBytes: recordBytesOf(image) })
   // That of a dropped one is.
   const { result: after } = await visit(image, async (store) => {
-    await store.persist({ blobs: { a: 'a1' }, metadata: { i: 2 } })
+    await save(store, 2)
     await store.forget(1)
     return await store.stats()
   })
