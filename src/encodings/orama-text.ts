@@ -66,11 +66,16 @@ export function captureText(
       lists.push(node.d)
       total += node.d.size
     } else if (node.d.size > 0 || (node.c.size < 2 && node !== tree)) return null
-    const children = [...node.c]
-    for (let i = children.length - 1; i >= 0; i--) {
-      const [key, child] = children[i]!
-      if (child.s === '' || child.k !== key || child.s[0] !== key || child.w !== node.w + child.s) return null
+    const first = stack.length
+    for (const [key, child] of node.c) {
+      if (child.s === '' || child.k !== key || child.s[0] !== key || !isBelow(child, node)) return null
       stack.push(child)
+    }
+    // Taken from the end.
+    for (let left = first, right = stack.length - 1; left < right; left++, right--) {
+      const child = stack[left]!
+      stack[left] = stack[right]!
+      stack[right] = child
     }
   }
   if (tree.w !== '' || tree.s !== '' || tree.k !== '') return null
@@ -79,8 +84,9 @@ export function captureText(
   let at = 0
   for (const list of lists) {
     for (const document of list) {
-      if (!Number.isInteger(document) || document < 0 || document >= count) return null
-      documents[at++] = document
+      documents[at] = document
+      // Another number: it was no integer of 32 bits.
+      if (documents[at++] !== document || document >= count) return null
     }
   }
   let sorted: Promise<Uint32Array> | null = null
@@ -97,6 +103,11 @@ export function captureText(
     fieldLengths: { ...property.fieldLengths },
     tokenOccurrences: { ...property.tokenOccurrences },
   }
+}
+
+/** Whether the word of `child` is that of `node` and the child's own part: found without making it, of which there are many. */
+function isBelow(child: RadixNodeLike, node: RadixNodeLike): boolean {
+  return child.w.length === node.w.length + child.s.length && child.w.startsWith(node.w) && child.w.endsWith(child.s)
 }
 
 /** All text properties as one index. Its rows are documents, in the order of `rank`. */
