@@ -26,8 +26,11 @@ export function saveTimeout({ limit, limitMs, changes, isJournalled, apply = fal
     : `The snapshot before is in place. What is unsaved is lost with the process: save again, and see why save of the adapter does not end, or give it ` +
       `more time (${limit})`
   const text = `${what}${unsaved}. ${next}`
-  return new HoldfastError('SAVE_TIMEOUT', text, {
+  const error = new HoldfastError('SAVE_TIMEOUT', text, {
     details: { limit, limitMs, journalled: isJournalled, ...(changes === undefined ? {} : { changes }) },
     cause: new DOMException(what, 'TimeoutError'),
   })
+  // What the platform calls it: the reason of `AbortSignal.timeout()` has this name, and programs look for it.
+  error.name = 'TimeoutError'
+  return error
 }

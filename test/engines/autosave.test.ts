@@ -376,6 +376,7 @@ describe('by the clock', () => {
     const flushed = saver.flush({ deadlineMs: 300 })
     const failed = expect(flushed).rejects.toMatchObject({
       code: 'SAVE_TIMEOUT',
+      name: 'TimeoutError',
       message: expect.stringMatching(/not saved within 300 ms .*; 1 change is in no snapshot.* save again/) as string,
       details: { limit: 'deadlineMs', limitMs: 300, changes: 1, journalled: false },
     })
