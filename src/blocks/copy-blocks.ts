@@ -192,8 +192,10 @@ async function readWindow(
     const [start, end] = [index.offset(entry), index.offset(entry) + index.storedLength(entry)]
     const run = runs.at(-1)
     if (run !== undefined && start - run.end <= GAP_BYTES) {
-      needed += end - run.end
       run.entries.push(entry)
+      // An empty block lies where the next one begins, and may come after it.
+      if (end <= run.end) continue
+      needed += end - run.end
       run.end = end
     } else {
       runs.push({ entries: [entry], start, end, at: needed })

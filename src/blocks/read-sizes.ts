@@ -38,13 +38,17 @@ const NEAR: ReadSizes = {
   copiesAtOnce: 1,
 }
 
-/** A segment of a blob, with nodes between its chunks, is one range. With 30 ms a request, ranges of 256 KiB gave 50 MiB/s, of 4 MiB 272, of 16 MiB 333, eight at a time. */
+/**
+ * A segment of a blob, with nodes between its chunks, is one range. With 30 ms a request, ranges of 256 KiB gave 50 MiB/s, of 4 MiB 272, of 16 MiB 333,
+ * eight at a time. Beside a server with 30 ms, 16 segments ahead and 128 MiB under way gave 0.82 to 0.90 of plain GETs of 16 MiB, where 8 and 64 MiB gave 0.66 to
+ * 0.72 (medians of 5).
+ */
 const FAR: ReadSizes = {
   bytesMax: 8 * 1024 * 1024,
   gapMax: 512 * 1024,
   readsInFlight: 16,
-  bytesInFlight: 64 * 1024 * 1024,
-  partsAhead: 8,
+  bytesInFlight: 128 * 1024 * 1024,
+  partsAhead: 16,
   nodesAhead: 16,
   indexesAtOnce: 8,
   copiesAtOnce: 16,

@@ -23,6 +23,8 @@ interface CollectLimits {
   graceMs: number
   /** A pack that no HEAD has named is kept for so long. */
   orphanMs: number
+  /** Answers what would be deleted. */
+  dryRun?: boolean | undefined
   signal: AbortSignal | undefined
 }
 
@@ -38,7 +40,7 @@ export async function collectGivenUp(ctx: StoreContext, limits: CollectLimits): 
   return await ctx.storage.write({ waitMs: limits.waitMs, signal: limits.signal }, async (session) => {
     const { stored, collect } = session
     if (collect === null) throw new Error('bug: each write of this storage collects')
-    if (stored === null) return { deletedPacks: 0, deletedBytes: 0, waitingPacks: 0 }
+    if (stored === null) return { deletedPacks: 0, deletedBytes: 0, retiredBytes: 0, waitingPacks: 0 }
     if (stored.head.retired.length > 0) await assertNothingNeededIsRetired(ctx, stored.head)
     assertWritable(ctx, stored)
     return await collect(limits, (change) =>

@@ -64,7 +64,7 @@ export async function gatherFacts(
     const usage = await usageOf(head, source, signal)
     const current = head.snapshots.find(({ sequence }) => sequence === head.current)
     return {
-      packs: await packStats(ctx, head, usage),
+      packs: await packStats(ctx, head, source, usage),
       snapshots: head.snapshots.map((entry) => describe(entry, head)),
       currentBytes: current === undefined ? null : await bytesOf(source, current, signal),
       blobs: current === undefined ? [] : await blobsOf(source, head, current, usage, signal),

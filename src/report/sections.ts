@@ -73,6 +73,7 @@ export function largeSection(model: Model): Html {
   const shares: (Share & { key?: string })[] = [
     ...needed,
     { kind: 'garbage', title: 'Garbage in packs', bytes: stats.garbageBytes, key: 'garbageBytes' },
+    { kind: 'overhead', title: 'Commit records of kept snapshots', bytes: stats.recordBytes, key: 'recordBytes' },
     { kind: 'overhead', title: 'Headers and footers of packs', bytes: stats.overheadBytes, key: 'overheadBytes' },
     { kind: 'retired', title: 'Retired packs, not yet deleted', bytes: stats.retired.bytes, key: 'retired' },
     { kind: 'files', title: 'Blobs laid out as files', bytes: stats.files.bytes, key: 'files' },

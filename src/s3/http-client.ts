@@ -4,7 +4,7 @@ import { createHash, webcrypto } from 'node:crypto'
 import * as http from 'node:http'
 import * as https from 'node:https'
 import { clock } from '../clock.ts'
-import { type Got, type Listed, type ObjectClient, ObjectError } from '../storage/object/client.ts'
+import { type Got, type Into, type Listed, type ObjectClient, ObjectError } from '../storage/object/client.ts'
 import { encodePart, type S3Credentials, sha256, sign } from './sign.ts'
 
 interface HttpClientOptions {
@@ -30,14 +30,16 @@ interface Request {
   body?: Uint8Array
   /** The body is one of several parts of an object. */
   isPart?: boolean
-  /** For the body of an answer of exactly this length. */
-  into?: Uint8Array | undefined
+  /** For the body of an answer that has the range that was asked for, of so many bytes. */
+  into?: { length: number; take: Into } | undefined
 }
 
 interface Answer {
   status: number
   headers: http.IncomingHttpHeaders
+  /** Empty where it was given to `into`. */
   body: Buffer
+  isGiven: boolean
 }
 
 /** A millisecond or so of hashing. */
@@ -90,7 +92,7 @@ export function httpClient(options: HttpClientOptions): ObjectClient {
     path: string,
     headers: Record<string, string>,
     body: Uint8Array | undefined,
-    into: Uint8Array | undefined,
+    into: Request['into'],
   ): Promise<Answer> {
     return new Promise((resolve, reject) => {
       const failed = (cause: Error): void => {
@@ -109,24 +111,23 @@ export function httpClient(options: HttpClientOptions): ObjectClient {
         },
         (response) => {
           const expected = response.headers['content-length']
-          const room =
-            into !== undefined && response.statusCode === 206 && Number(expected) === into.length
-              ? Buffer.from(into.buffer, into.byteOffset, into.length)
-              : null
+          const take = response.statusCode === 206 && Number(expected) === into?.length ? into.take : null
           const parts: Buffer[] = []
-          let filled = 0
+          let length = 0
           response.on('data', (part: Buffer) => {
             // Node gives no more than was announced.
-            if (room === null) parts.push(part)
-            else filled += part.copy(room, filled)
+            if (take === null) parts.push(part)
+            else take(part, length)
+            length += part.length
           })
           response.on('error', failed)
           response.on('end', () => {
-            const whole =
-              room !== null ? room.subarray(0, filled) : parts.length === 1 ? parts[0]! : Buffer.concat(parts)
-            if (method !== 'HEAD' && expected !== undefined && whole.length !== Number(expected)) {
-              failed(new Error(`the answer has ${whole.length} bytes of ${expected}`))
-            } else resolve({ status: response.statusCode!, headers: response.headers, body: whole })
+            if (method !== 'HEAD' && expected !== undefined && length !== Number(expected)) {
+              failed(new Error(`the answer has ${length} bytes of ${expected}`))
+              return
+            }
+            const body = parts.length === 1 ? parts[0]! : Buffer.concat(parts)
+            resolve({ status: response.statusCode!, headers: response.headers, body, isGiven: take !== null })
           })
         },
       )
@@ -155,10 +156,13 @@ export function httpClient(options: HttpClientOptions): ObjectClient {
       if (range !== undefined) headers.range = `bytes=${range.start}-${range.end - 1}`
       if (ifNoneMatch !== undefined) headers['if-none-match'] = ifNoneMatch
       try {
-        const answer = await unlessMissing(send({ method: 'GET', key, headers, into }))
+        const given = range && into && { length: range.end - range.start, take: into }
+        const answer = await unlessMissing(send({ method: 'GET', key, headers, into: given }))
         if (answer === null) return { state: 'missing' }
         const etag = unquoted(answer.headers.etag)
-        if (range === undefined || answer.status === 206) return { state: 'found', bytes: answer.body, etag }
+        if (range === undefined || answer.status === 206) {
+          return { state: 'found', bytes: answer.body, etag, isGiven: answer.isGiven }
+        }
         // The server gave all of it.
         return { state: 'found', bytes: answer.body.subarray(range.start, range.end), etag }
       } catch (error) {

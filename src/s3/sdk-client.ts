@@ -1,7 +1,7 @@
 // The user's own client of @aws-sdk/client-s3: it brings credentials, endpoints and proxies. Typed structurally, so that the package is needed
 // only by who has it.
 
-import { type Got, type Listed, type ObjectClient, ObjectError } from '../storage/object/client.ts'
+import { type Got, type Into, type Listed, type ObjectClient, ObjectError } from '../storage/object/client.ts'
 
 /** A client of @aws-sdk/client-s3: `new S3(…)`, or `new S3Client(…)` where that package can be imported. */
 export interface AwsS3Client {
@@ -74,13 +74,15 @@ export function sdkClient(client: AwsS3Client, bucket: string, prefix: string): 
     identity: `sdk ${identityOf(client)} ${bucket}`,
     // Its endpoint may depend on the request.
     address: `sdk ${bucket} ${prefix}`,
-    async get(key, { range, ifNoneMatch } = {}): Promise<Got> {
+    async get(key, { range, ifNoneMatch, into } = {}): Promise<Got> {
       try {
         const answer = await call('GetObject', key, {
           ...(range === undefined ? {} : { Range: `bytes=${range.start}-${range.end - 1}` }),
           ...(ifNoneMatch === undefined ? {} : { IfNoneMatch: ifNoneMatch }),
         })
-        return { state: 'found', bytes: await bodyOf(answer), etag: etagOf(answer) }
+        const etag = etagOf(answer)
+        const isGiven = range !== undefined && into !== undefined && (await give(answer, range.end - range.start, into))
+        return { state: 'found', bytes: isGiven ? new Uint8Array(0) : await bodyOf(answer), etag, isGiven }
       } catch (error) {
         if (!(error instanceof ObjectError)) throw error
         if (error.status === 304) return { state: 'unmodified' }
@@ -153,6 +155,24 @@ function identityOf(client: object): number {
   const known = identities.get(client) ?? ++clients
   identities.set(client, known)
   return known
+}
+
+/** Gives a body of so many bytes to `into` as it comes. Answers false where it has another length, or cannot be had in parts. */
+async function give(answer: Record<string, unknown>, length: number, into: Into): Promise<boolean> {
+  const body = answer.Body as Partial<AsyncIterable<Uint8Array>> | undefined
+  if (answer.ContentLength !== length || body?.[Symbol.asyncIterator] === undefined) return false
+  let at = 0
+  try {
+    for await (const part of body as AsyncIterable<Uint8Array>) {
+      if (at + part.length > length) break
+      into(part, at)
+      at += part.length
+    }
+  } catch (cause) {
+    throw new ObjectError((cause as Error).message, 0, 'BodyCutShort', cause)
+  }
+  if (at === length) return true
+  throw new ObjectError(`the answer has ${at} bytes of ${length}, or more`, 0, 'BodyCutShort')
 }
 
 async function bodyOf(answer: Record<string, unknown>): Promise<Uint8Array> {

@@ -11,8 +11,8 @@ import type { Reach } from '../gc/reach.ts'
 import { collectGivenUp } from '../history/collect-given-up.ts'
 import { nextHead } from '../history/next-head.ts'
 import { assertWritable } from '../history/write-guards.ts'
-import type { OnProgress } from '../progress.ts'
 import type { WriteSession } from '../storage/port.ts'
+import type { GcOptions, GcResult } from './gc-options.ts'
 import { liveOf } from './gc-step.ts'
 import { createMarked, type Marked } from './marked.ts'
 import { rewriteShared } from './rewrite-shared.ts'
@@ -25,19 +25,7 @@ const ALWAYS_MEASURED_PACKS = 64
 /** A step that came to nothing, because other writers were faster, is made again so often. */
 const CONFLICTS_MAX = 3
 
-interface SharedOptions {
-  graceMs?: number | undefined
-  budgetMs?: number | undefined
-  budgetBytes?: number | undefined
-  signal: AbortSignal
-  onProgress?: OnProgress | undefined
-}
-
-/** What `gc` can be told about a store in a directory only. */
-interface OwnOptions {
-  dryRun?: boolean | undefined
-  complete?: boolean | undefined
-}
+type SharedOptions = GcOptions & { signal: AbortSignal }
 
 interface SharedSettings {
   lockWaitMs: number
@@ -45,32 +33,21 @@ interface SharedSettings {
   orphanMs?: number
 }
 
-interface SharedResult {
-  /** Nothing is left to be done, and nothing waits for its grace. */
-  done: boolean
-  freedBytes: number
-  movedBytes: number
-  remainingBytes: number
-  deadBytes: number
-  packs: readonly PackAction[]
-}
-
 /** @throws TypeError for what such a store does not do */
 export async function collectShared(
   ctx: StoreContext,
   reach: Reach,
-  { dryRun, complete, ...options }: SharedOptions & OwnOptions,
+  options: SharedOptions,
   settings: SharedSettings,
-): Promise<SharedResult> {
-  for (const [name, value] of Object.entries({ dryRun, complete })) {
-    if (value !== undefined && value !== false) throw new TypeError(`gc: ${name} is for a store in a directory`)
-  }
-  const { graceMs = GRACE_MS, signal } = options
+): Promise<GcResult> {
+  if (options.complete === true) throw new TypeError('gc: complete is for a store in a directory')
+  const { graceMs = GRACE_MS, dryRun = false, signal } = options
   const { lockWaitMs: waitMs, orphanMs = ORPHAN_MS } = settings
-  const collected = await collectGivenUp(ctx, { waitMs, graceMs, orphanMs, signal })
+  const collected = await collectGivenUp(ctx, { waitMs, graceMs, orphanMs, dryRun, signal })
   const { done, left, dead } = await rewriteGarbage(ctx, reach, options, settings)
   const stored = await ctx.storage.readHead()
-  const retiredBytes = stored?.head.retired.reduce((sum, { bytes }) => sum + bytes, 0) ?? 0
+  const retiredNow = stored?.head.retired.reduce((sum, { bytes }) => sum + bytes, 0) ?? 0
+  const retiredBytes = dryRun ? retiredNow - collected.retiredBytes + bytesOf(done) : retiredNow
   return {
     done: collected.waitingPacks === 0 && done.length === 0 && left.length === 0,
     freedBytes: collected.deletedBytes,
@@ -78,6 +55,7 @@ export async function collectShared(
     remainingBytes: retiredBytes + deadIn(dead, left),
     deadBytes: retiredBytes + deadIn(dead, dead.map(toName)),
     packs: done,
+    untouched: [],
   }
 }
 
@@ -101,6 +79,7 @@ async function rewriteGarbage(
   const marked = createMarked(ctx, reach, { signal })
   try {
     await marked.sync(stored)
+    if (options.dryRun === true) return await planOnly(stored.head, marked, options)
     const steps = createSteps(ctx, marked, options, settings)
     for (;;) {
       const rewritten = await ctx.storage.write({ waitMs: settings.lockWaitMs, signal }, steps)
@@ -108,6 +87,19 @@ async function rewriteGarbage(
     }
   } finally {
     await marked.release()
+  }
+}
+
+/** What the same call would rewrite from this HEAD. */
+async function planOnly(head: Head, marked: Marked, { budgetBytes }: SharedOptions): Promise<Rewritten> {
+  const uses = await marked.uses(head)
+  const plan = planGc(uses)
+  const done = withinBudget(plan, budgetBytes ?? Number.POSITIVE_INFINITY)
+  const names = new Set(done.map(({ pack }) => pack))
+  return {
+    done,
+    left: plan.map(({ pack }) => pack).filter((pack) => !names.has(pack)),
+    dead: uses.filter(({ name }) => !names.has(name)),
   }
 }
 
@@ -175,6 +167,10 @@ async function noteMeasured(session: WriteSession, reach: Reach): Promise<void> 
   await session.swapHead(({ head: base }) =>
     base.revision === head.revision ? nextHead(base, { live: liveOf(base, reach, new Set()) }) : null,
   )
+}
+
+function bytesOf(actions: readonly PackAction[]): number {
+  return actions.reduce((sum, { bytes }) => sum + bytes, 0)
 }
 
 function deadIn(uses: readonly PackUse[], names: readonly string[]): number {

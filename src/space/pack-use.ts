@@ -1,14 +1,11 @@
 // What of each pack is needed and what is garbage, for the planner of a garbage collection.
 
-import { type BlockSource, placeOf } from '../blocks/block-source.ts'
-import { cidText } from '../format/cid.ts'
-import { type CommitRecord, decodeCommit } from '../format/commit.ts'
+import type { BlockSource } from '../blocks/block-source.ts'
 import type { Head } from '../format/head.ts'
-import { toHex } from '../format/hex.ts'
-import { ENTRY_BYTES, FANOUT_BYTES, FOOTER_BYTES, HEADER_BYTES } from '../format/limits.ts'
-import { KIND } from '../format/pack.ts'
+import { FANOUT_BYTES, FOOTER_BYTES, HEADER_BYTES } from '../format/limits.ts'
 import type { PackUse } from '../gc/plan-gc.ts'
 import type { Reach } from '../gc/reach.ts'
+import { keptRecordBytes, keptRecordKeys } from './kept-records.ts'
 
 /** What every pack has beside its blocks and their index entries. */
 export const PACK_OVERHEAD_BYTES = HEADER_BYTES + FANOUT_BYTES + FOOTER_BYTES
@@ -29,7 +26,7 @@ export async function packUses(
   const unknown = head.snapshots.filter(({ manifest }) => reach.packsOf(manifest) === undefined)
   const pinned = new Set(unknown.flatMap(({ packs }) => packs))
   const listed = new Set(head.snapshots.flatMap(({ packs }) => packs))
-  const kept = new Set(head.snapshots.map((snapshot) => recordKey(head.storeId, snapshot)))
+  const kept = keptRecordKeys(head)
   const uses: PackUse[] = []
   for (const { id, name, bytes } of head.packs) {
     const marks = reach.pack(name)
@@ -47,35 +44,4 @@ export async function packUses(
     })
   }
   return uses
-}
-
-async function keptRecordBytes(source: BlockSource, packNumber: number, kept: ReadonlySet<string>): Promise<number> {
-  const index = source.indexes[packNumber]!
-  let bytes = 0
-  for (let entry = 0; entry < index.blocks; entry++) {
-    if (index.kind(entry) !== KIND.commit) continue
-    const key = await keyOfRecord(source, placeOf(packNumber, entry))
-    if (key !== null && kept.has(key)) bytes += index.storedLength(entry) + ENTRY_BYTES
-  }
-  return bytes
-}
-
-/** Null: what lies there is no record any more. */
-async function keyOfRecord(source: BlockSource, place: number): Promise<string | null> {
-  let record: CommitRecord
-  try {
-    record = decodeCommit(await source.readPlace(place))
-  } catch {
-    return null
-  }
-  const { store, manifest, ...rest } = record
-  return recordKey(toHex(store), { ...rest, manifest: cidText(manifest) })
-}
-
-/** What a record says that HEAD says too. */
-function recordKey(
-  storeId: string,
-  { sequence, manifest, time, message }: { sequence: number; manifest: string; time: string; message?: string },
-): string {
-  return JSON.stringify([storeId, sequence, manifest, time, message ?? null])
 }

@@ -6,6 +6,7 @@ import type { Head } from '../format/head.ts'
 import { imageDigest } from '../local/images.ts'
 import type { OptionTable } from '../misuse.ts'
 import type { Weight } from '../storage/port.ts'
+import { keptRecordBytes, keptRecordKeys } from './kept-records.ts'
 import { withAllPacks } from './open-all.ts'
 import { PACK_OVERHEAD_BYTES } from './pack-use.ts'
 import { measureUsage, type Usage } from './usage.ts'
@@ -41,6 +42,8 @@ export interface PackStats {
   bytes: number
   /** Of blocks that a snapshot needs, with their index entries. */
   liveBytes: number
+  /** Of commit records of kept snapshots, with their index entries. */
+  recordBytes: number
   /** Of blocks that nothing needs. */
   garbageBytes: number
 }
@@ -53,10 +56,12 @@ export interface Stats {
   /** Newest first. */
   snapshots: readonly SnapshotStats[]
   packs: readonly PackStats[]
-  /** Of all pack files: `liveBytes`, `garbageBytes` and `overheadBytes`. */
+  /** Of all pack files: `liveBytes`, `recordBytes`, `garbageBytes` and `overheadBytes`. */
   packBytes: number
   liveBytes: number
-  /** Of blocks that nothing needs, superseded commit records among them. */
+  /** Of the commit records of kept snapshots, from which a lost HEAD is rebuilt. `gc` writes them anew, so no snapshot adds or frees them. */
+  recordBytes: number
+  /** Of blocks that nothing needs, and of records of dropped snapshots. `gc({ complete: true })` gives it all back. */
   garbageBytes: number
   /** Headers, fan-outs and footers of packs. */
   overheadBytes: number
@@ -79,6 +84,7 @@ export const EMPTY_STATS: Omit<Stats, 'files' | 'images' | 'quarantine' | 'journ
   packs: [],
   packBytes: 0,
   liveBytes: 0,
+  recordBytes: 0,
   garbageBytes: 0,
   overheadBytes: 0,
   retired: NOTHING,
@@ -86,7 +92,7 @@ export const EMPTY_STATS: Omit<Stats, 'files' | 'images' | 'quarantine' | 'journ
 
 export async function stats(ctx: StoreContext, options: StatsOptions = {}): Promise<Stats> {
   const inPacks = await withAllPacks(ctx, async ({ head }, source) => {
-    return await packStats(ctx, head, await usageOf(head, source, options.signal))
+    return await packStats(ctx, head, source, await usageOf(head, source, options.signal))
   })
   return { ...(inPacks ?? EMPTY_STATS), ...(await besideStats(ctx)) }
 }
@@ -100,14 +106,14 @@ export async function usageOf(head: Head, source: BlockSource, signal?: AbortSig
 type BesideStats = Pick<Stats, 'files' | 'images' | 'quarantine' | 'journal'>
 
 /** The numbers that HEAD and its packs give. */
-export async function packStats(ctx: StoreContext, head: Head, usage: Usage): Promise<Omit<Stats, keyof BesideStats>> {
+export async function packStats(
+  ctx: StoreContext,
+  head: Head,
+  source: BlockSource,
+  usage: Usage,
+): Promise<Omit<Stats, keyof BesideStats>> {
   const damaged = new Set(usage.damaged)
-  const packs = head.packs.map(({ name, bytes }) => {
-    const liveBytes = usage.packs.get(name) ?? 0
-    // Of a pack that cannot be read nothing is known.
-    const garbageBytes = usage.packs.has(name) ? Math.max(0, bytes - PACK_OVERHEAD_BYTES - liveBytes) : 0
-    return { pack: name, bytes, liveBytes, garbageBytes }
-  })
+  const packs = await packsOf(head, source, usage)
   const there = new Map((await ctx.storage.inspect()).packs.map(({ name, bytes }) => [name, bytes]))
   const retired = head.retired.flatMap(({ name }) => there.get(name) ?? [])
   return {
@@ -123,10 +129,30 @@ export async function packStats(ctx: StoreContext, head: Head, usage: Usage): Pr
     packs,
     packBytes: sum(packs.map(({ bytes }) => bytes)),
     liveBytes: sum(packs.map(({ liveBytes }) => liveBytes)),
+    recordBytes: sum(packs.map(({ recordBytes }) => recordBytes)),
     garbageBytes: sum(packs.map(({ garbageBytes }) => garbageBytes)),
     overheadBytes: packs.length * PACK_OVERHEAD_BYTES,
     retired: { count: retired.length, bytes: sum(retired) },
   }
+}
+
+async function packsOf(head: Head, source: BlockSource, usage: Usage): Promise<PackStats[]> {
+  const kept = keptRecordKeys(head)
+  const numbers = new Map(source.packs.map(({ name }, packNumber) => [name, packNumber]))
+  const packs: PackStats[] = []
+  for (const { name, bytes } of head.packs) {
+    const packNumber = numbers.get(name)
+    // Of a pack that cannot be read nothing is known.
+    if (packNumber === undefined) {
+      packs.push({ pack: name, bytes, liveBytes: 0, recordBytes: 0, garbageBytes: 0 })
+      continue
+    }
+    const liveBytes = usage.packs.get(name) ?? 0
+    const recordBytes = await keptRecordBytes(source, packNumber, kept)
+    const garbageBytes = Math.max(0, bytes - PACK_OVERHEAD_BYTES - liveBytes - recordBytes)
+    packs.push({ pack: name, bytes, liveBytes, recordBytes, garbageBytes })
+  }
+  return packs
 }
 
 const isImage = (name: string): boolean => imageDigest(name) !== null

@@ -209,15 +209,18 @@ export type MakeHead = (stored: StoredHead) => Head | null | Promise<Head | null
  *
  * @param limits.graceMs a retired pack is readable for so long
  * @param limits.orphanMs a pack that no HEAD names is kept for so long
+ * @param limits.dryRun nothing is deleted or swapped; answers what would be
  */
 type Collect = (
-  limits: { graceMs: number; orphanMs: number; signal: AbortSignal | undefined },
+  limits: { graceMs: number; orphanMs: number; signal: AbortSignal | undefined; dryRun?: boolean | undefined },
   swap: (change: { gone: ReadonlySet<string>; floor: number }) => Promise<void>,
 ) => Promise<Collected>
 
 export interface Collected {
   deletedPacks: number
   deletedBytes: number
+  /** Those of them that HEAD had retired. */
+  retiredBytes: number
   /** Retired packs that readers may still need. */
   waitingPacks: number
 }

@@ -19,7 +19,7 @@ import { REPORT_OPTIONS } from '../../src/report/options.ts'
 import { COPY_OPTIONS } from '../../src/space/copy.ts'
 import { DIFF_OPTIONS } from '../../src/space/diff.ts'
 import { FORGET_OPTIONS } from '../../src/space/forget.ts'
-import { GC_OPTIONS } from '../../src/space/gc.ts'
+import { GC_OPTIONS } from '../../src/space/gc-options.ts'
 import { scratch } from '../support/scratch.ts'
 import { BINARY, done, holdfast } from './holdfast.ts'
 

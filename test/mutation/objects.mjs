@@ -226,7 +226,7 @@ export const objects = [
   },
   {
     file: 'src/storage/object/collect.ts',
-    find: '.filter(({ key }) => revisionOfKey(key)! <= (head().floor ?? 0))',
+    find: '.filter(({ key }) => revisionOfKey(key)! <= reached)',
     replace: '',
     why: 'a pack is deleted only when HEAD has given it up',
     tests: histories,
@@ -313,6 +313,13 @@ export const objects = [
     find: 'while (kept > TAILS_BYTES_MAX)',
     replace: 'while (kept < 0)',
     why: 'what is read ahead of many packs does not fill the memory',
+    tests: storage,
+  },
+  {
+    file: 'src/storage/object/pack-file.ts',
+    find: 'if (at === 0) next = 0',
+    replace: '',
+    why: 'an answer that broke off is read again from its start',
     tests: storage,
   },
   {

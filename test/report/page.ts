@@ -11,9 +11,10 @@ export function numberOf(page: string, id: string): number | undefined {
 
 /** Every number of `stats` is on the page; what is nothing may be left out. */
 export function expectNumbers(page: string, stats: Stats): void {
-  const { liveBytes, packBytes, garbageBytes, overheadBytes, retired, files, quarantine, journal } = stats
+  const { liveBytes, recordBytes, packBytes, garbageBytes, overheadBytes, retired, files, quarantine, journal } = stats
   const said = {
     liveBytes,
+    recordBytes,
     packBytes,
     garbageBytes,
     overheadBytes,

@@ -29,7 +29,8 @@ function atTheLimits(): Facts {
   })
   const sequences = Array.from({ length: SNAPSHOTS }, (_, i) => 2 ** 47 - i)
   const packs = Array.from({ length: PACKS }, (_, i) => {
-    return { pack: i.toString(16).padStart(64, 'f'), bytes: 2 ** 30 + i, liveBytes: 2 ** 29 + i, garbageBytes: 2 ** 29 }
+    const bytes = { bytes: 2 ** 30 + i, liveBytes: 2 ** 29 + i, recordBytes: 2 ** 20, garbageBytes: 2 ** 29 }
+    return { pack: i.toString(16).padStart(64, 'f'), ...bytes }
   })
   const weight = { count: 123_456, bytes: 2 ** 50 }
   return {
@@ -47,6 +48,7 @@ function atTheLimits(): Facts {
       packs,
       packBytes: 2 ** 51,
       liveBytes: 2 ** 50,
+      recordBytes: 2 ** 41,
       garbageBytes: 2 ** 49,
       overheadBytes: 2 ** 40,
       retired: weight,

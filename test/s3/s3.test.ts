@@ -195,6 +195,44 @@ test('a client that takes commands needs their package, and says so', async () =
   await expect(client.get('x')).rejects.toThrow(/new S3\(…\)/)
 })
 
+describe("the user's own client gives a range as it comes", () => {
+  const read = async (body: object, ContentLength = 6): Promise<unknown> => {
+    const given: [string, number][] = []
+    const into = (bytes: Uint8Array, at: number): void => void given.push([Buffer.from(bytes).toString(), at])
+    const Body = { transformToByteArray: async () => Buffer.from('whole'), ...body }
+    const own = { send: async () => undefined, getObject: async () => ({ Body, ContentLength }) }
+    const got = await sdkClient(own as unknown as AwsS3Client, 'bucket', '')
+      .get('x', { range: { start: 10, end: 16 }, into })
+      .catch((error: Error & { code?: string }) => error.code)
+    return [typeof got === 'object' && got.state === 'found' ? Buffer.from(got.bytes).toString() : got, given]
+  }
+  const parts = (...texts: string[]): object => ({
+    async *[Symbol.asyncIterator]() {
+      for (const text of texts) yield Buffer.from(text)
+    },
+  })
+
+  test.each([
+    [
+      'in parts',
+      () => read(parts('ab', 'cdef')),
+      [
+        '',
+        [
+          ['ab', 0],
+          ['cdef', 2],
+        ],
+      ],
+    ],
+    ['and whole where it has no parts', () => read({}, 5), ['whole', []]],
+    ['and whole where it is another range', () => read(parts('who', 'le'), 5), ['whole', []]],
+    ['but none that ends early', () => read(parts('ab')), ['BodyCutShort', [['ab', 0]]]],
+    ['but none that goes on', () => read(parts('abcd', 'efgh')), ['BodyCutShort', [['abcd', 0]]]],
+  ] as [string, () => Promise<unknown>, unknown][])('%s', async (_what, run, expected) => {
+    expect(await run()).toEqual(expected)
+  })
+})
+
 describe('the client over HTTP', () => {
   type Handler = (request: IncomingMessage, body: string, response: ServerResponse) => void
 
@@ -239,7 +277,7 @@ describe('the client over HTTP', () => {
     await expect(client.get('none')).rejects.toMatchObject({ status: 404, code: 'NoSuchBucket', message: 'no & no' })
   })
 
-  test('puts a range into the memory that it is for, and whatever else elsewhere', async () => {
+  test('gives a range to whom it is for as it comes, and whatever else as bytes', async () => {
     const client = await clientOf(({ headers }, _body, response) => {
       const isWhole = headers.range === 'bytes=0-9'
       response.statusCode = isWhole ? 200 : 206
@@ -248,21 +286,23 @@ describe('the client over HTTP', () => {
       response.write(body.slice(0, 2))
       setTimeout(() => response.end(body.slice(2)), 10)
     })
-    const into = new Uint8Array(10)
-    const read = async (start: number): Promise<[Uint8Array, string]> => {
+    const read = async (start: number): Promise<unknown> => {
+      const given: [string, number][] = []
+      const into = (bytes: Uint8Array, at: number): void => void given.push([Buffer.from(bytes).toString(), at])
       const got = await client.get('x', { range: { start, end: start + 10 }, into })
       if (got.state !== 'found') throw new Error(got.state)
-      return [got.bytes, Buffer.from(got.bytes).toString()]
+      return [got.isGiven, Buffer.from(got.bytes).toString(), given]
     }
-    const [bytes, text] = await read(20)
-    expect([bytes.buffer === into.buffer, text, Buffer.from(into).toString()]).toEqual([
+    expect(await read(20)).toEqual([
       true,
-      'abcdefghij',
-      'abcdefghij',
+      '',
+      [
+        ['ab', 0],
+        ['cdefghij', 2],
+      ],
     ])
-    expect((await read(90))[1]).toBe('end')
-    expect((await read(0))[1]).toBe('0123456789')
-    expect(Buffer.from(into).toString()).toBe('abcdefghij')
+    expect(await read(90)).toEqual([false, 'end', []])
+    expect(await read(0)).toEqual([undefined, '0123456789', []])
   })
 
   test('gives no body that was cut short', async () => {

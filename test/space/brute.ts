@@ -1,8 +1,10 @@
-import { CODEC_RAW, parseCid } from '../../src/format/cid.ts'
+import { CODEC_RAW, cidText, parseCid } from '../../src/format/cid.ts'
+import { decodeCommit } from '../../src/format/commit.ts'
 import { decodeNode } from '../../src/format/dag.ts'
 import { toHex } from '../../src/format/hex.ts'
 import { ENTRY_BYTES } from '../../src/format/limits.ts'
 import { decodeManifest } from '../../src/format/manifest.ts'
+import { KIND } from '../../src/format/pack.ts'
 import type { DirectoryImage } from '../faulty-disk/image.ts'
 import { blocksOf, fileOf, headOf, packsOf } from '../support/lab.ts'
 
@@ -55,4 +57,22 @@ export function bytesOf(image: DirectoryImage, of: readonly number[], without: r
   const others = new Set(without.flatMap((sequence) => [...needs.get(sequence)!]))
   const mine = new Set(of.flatMap((sequence) => [...needs.get(sequence)!]))
   return [...mine].filter((digest) => !others.has(digest)).reduce((sum, digest) => sum + stored.get(digest)!.bytes, 0)
+}
+
+/** Stored bytes of the commit records that tell of a kept snapshot, in every pack that has one. */
+export function recordBytesOf(image: DirectoryImage): number {
+  const { storeId, snapshots } = headOf(image)
+  const kept = new Map(snapshots.map((snapshot) => [snapshot.sequence, snapshot]))
+  let total = 0
+  for (const path of packsOf(image)) {
+    const file = fileOf(image, path)
+    for (const { kind, offset, bytes } of blocksOf(image, path)) {
+      if (kind !== KIND.commit) continue
+      const record = decodeCommit(file.subarray(offset, offset + bytes))
+      const snapshot = kept.get(record.sequence)
+      const isKept = snapshot?.manifest === cidText(record.manifest) && snapshot.time === record.time
+      if (isKept && toHex(record.store) === storeId) total += bytes + ENTRY_BYTES
+    }
+  }
+  return total
 }

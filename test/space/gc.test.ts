@@ -58,6 +58,24 @@ async function expectContent(store: Store, expected: Uint8Array, at?: number): P
   expect(sameBytes(await snapshot!.blob('a').bytes(), expected)).toBe(true)
 }
 
+test('an empty blob that is read after the block it lies beside is no damage', async () => {
+  const empty = new Uint8Array(0)
+  const image = await build(
+    async (store) => {
+      await store.persist({ blobs: { a: empty, b: noise(600, 1), c: noise(5_000, 2) } })
+      await store.persist({ blobs: { b: noise(600, 1), z: empty } })
+      await store.forget(1)
+    },
+    { compression: 'none' },
+  )
+  const { image: after, result } = await visit(image, (store) => store.gc({ complete: true }))
+  expect(result).toMatchObject({ done: true, deadBytes: 0, untouched: [], packs: { length: 1 } })
+  expect(headOf(after).damaged).toEqual([])
+  await visit(after, async (store) => {
+    expect(await store.verify()).toMatchObject({ ok: true })
+  })
+})
+
 const noResult = { done: true, freedBytes: 0, movedBytes: 0, remainingBytes: 0, packs: [], untouched: [] }
 
 // An object store collects otherwise: test/storage/object.test.ts.

@@ -2,14 +2,15 @@ import { expect, test } from 'vitest'
 import { toHex } from '../../src/format/hex.ts'
 import { ENTRY_BYTES } from '../../src/format/limits.ts'
 import { KIND } from '../../src/format/pack.ts'
-import { fixed, memory, type Store } from '../../src/index.ts'
+import { fixed, memory, type Stats, type Store } from '../../src/index.ts'
+import { PACK_OVERHEAD_BYTES } from '../../src/space/pack-use.ts'
 import type { DirectoryImage } from '../faulty-disk/image.ts'
 import { noise } from '../support/bytes.ts'
 import { randomFor, share } from '../support/effort.ts'
 import { blocksOf, build, fileOf, headOf, packsOf, persisted, visit, withFiles } from '../support/lab.ts'
 import type { Random } from '../support/random.ts'
 import { rejects } from '../support/rejects.ts'
-import { bruteForce, bytesOf } from './brute.ts'
+import { bruteForce, bytesOf, recordBytesOf } from './brute.ts'
 
 const STORES = share(60, 8)
 
@@ -37,6 +38,31 @@ function blockBytes(image: DirectoryImage): number {
     .reduce((sum, { bytes }) => sum + bytes + ENTRY_BYTES, 0)
 }
 
+/** The parts of the packs make the whole. */
+function expectParts(stats: Stats): void {
+  const { packs, packBytes, liveBytes, recordBytes, garbageBytes, overheadBytes } = stats
+  expect(liveBytes + recordBytes + garbageBytes + overheadBytes).toBe(packBytes)
+  for (const field of ['liveBytes', 'recordBytes', 'garbageBytes'] as const) {
+    expect(packs.reduce((sum, pack) => sum + pack[field], 0)).toBe(stats[field])
+  }
+}
+
+test('the commit record of a kept snapshot is no garbage', async () => {
+  const save = (store: Store, i: number) => store.persist({ blobs: { a: 'a', b: 'b' }, metadata: { i } })
+  const image = await build((store) => save(store, 1), { keepLast: 20, compression: 'none' })
+  const { result } = await visit(image, (store) => store.stats())
+  expect(result.recordBytes).toBeGreaterThan(0)
+  expect(result).toMatchObject({ garbageBytes: 0, recordBytes: recordBytesOf(image) })
+  // That of a dropped one is.
+  const { result: after } = await visit(image, async (store) => {
+    await save(store, 2)
+    await store.forget(1)
+    return await store.stats()
+  })
+  expect(after.snapshots).toHaveLength(1)
+  expect(after.garbageBytes).toBeGreaterThan(0)
+})
+
 test(`of ${STORES} random stores every number is that of a count by sets`, async () => {
   const random = randomFor('stats')
   for (let round = 0; round < STORES; round++) {
@@ -54,11 +80,18 @@ test(`of ${STORES} random stores every number is that of a count by sets`, async
     expect(result.snapshots.reduce((sum, { addedBytes }) => sum + addedBytes, 0)).toBe(result.liveBytes)
     const files = packsOf(image).map((path) => fileOf(image, path).length)
     expect(result.packBytes).toBe(files.reduce((sum, bytes) => sum + bytes, 0) - result.retired.bytes)
-    expect(result.packBytes).toBe(result.liveBytes + result.garbageBytes + result.overheadBytes)
+    expectParts(result)
+    expect(result.overheadBytes).toBe(result.packs.length * PACK_OVERHEAD_BYTES)
+    if (result.retired.count === 0) expect(result.recordBytes).toBe(recordBytesOf(image))
     // What it says of one snapshot is what then really goes.
     const victim = result.snapshots.find(({ sequence }) => sequence !== result.current)
     if (victim === undefined) continue
-    const clean = await visit(image, (store) => store.gc({ complete: true }))
+    const clean = await visit(image, async (store) => {
+      await store.gc({ complete: true })
+      return await store.stats()
+    })
+    expect(clean.result).toMatchObject({ garbageBytes: 0, recordBytes: recordBytesOf(clean.image) })
+    expectParts(clean.result)
     const { image: after } = await visit(clean.image, async (store) => {
       await store.forget(victim.sequence)
       await store.gc({ complete: true })
@@ -109,6 +142,7 @@ test('an empty store takes nothing', async () => {
     packs: [],
     packBytes: 0,
     liveBytes: 0,
+    recordBytes: 0,
     garbageBytes: 0,
     overheadBytes: 0,
     retired: nothing,

@@ -27,6 +27,9 @@ export interface StoredObject {
   lastModifiedMs: number
 }
 
+/** Of a range, at a time. */
+const GIVEN_BYTES = 1_021
+
 type Ignored = 'ifAbsent' | 'ifMatch' | 'quotes' | 'delete' | 'list'
 
 /** Carries a request out, now or later, or not at all. */
@@ -119,7 +122,14 @@ export function simulatedObjects({ carry = atOnce, nowMs = Date.now }: Simulated
           if (options.ifNoneMatch !== undefined && matches(options.ifNoneMatch, there.etag))
             return { state: 'unmodified' }
           const { start, end } = options.range ?? { start: 0, end: there.bytes.length }
-          return { state: 'found', bytes: new Uint8Array(there.bytes.subarray(start, end)), etag: there.etag }
+          const bytes = new Uint8Array(there.bytes.subarray(start, end))
+          if (options.into === undefined || bytes.length !== end - start) {
+            return { state: 'found', bytes, etag: there.etag }
+          }
+          for (let at = 0; at < bytes.length; at += GIVEN_BYTES) {
+            options.into(bytes.subarray(at, at + GIVEN_BYTES), at)
+          }
+          return { state: 'found', bytes: new Uint8Array(0), etag: there.etag, isGiven: true }
         }),
       put: (key: string, bytes: Uint8Array, options: PutOptions = {}) => {
         const copy = new Uint8Array(bytes)

@@ -22,7 +22,7 @@ export const stats: Verb = {
 }
 
 function statsLines(result: Stats, screen: Screen): Line[] {
-  const { snapshots, packs, packBytes, liveBytes, garbageBytes, overheadBytes } = result
+  const { snapshots, packs, packBytes, liveBytes, recordBytes, garbageBytes, overheadBytes } = result
   const beside = (['retired', 'files', 'images', 'quarantine', 'journal'] as const).filter(
     (name) => result[name].count > 0,
   )
@@ -48,11 +48,22 @@ function statsLines(result: Stats, screen: Screen): Line[] {
         )),
     ...tooSmall(snapshots),
     '',
-    `${countText(packs.length, 'pack')}: ${sizeText(packBytes)}, of which ${sizeText(liveBytes)} are needed, ${sizeText(
-      garbageBytes,
-    )} are garbage, and ${sizeText(overheadBytes)} headers and footers`,
+    `${countText(packs.length, 'pack')}: ${sizeText(packBytes)}`,
+    ...inPacks([
+      [liveBytes, 'needed by snapshots'],
+      [recordBytes, 'records of them'],
+      [garbageBytes, 'garbage'],
+      [overheadBytes, 'headers and footers'],
+    ]),
     ...beside.map((name) => `${name}: ${sizeText(result[name].bytes)} in ${countText(result[name].count, 'file')}`),
   ]
+}
+
+/** One line for each part, so that no line is wider than a narrow screen. */
+function inPacks(parts: readonly (readonly [bytes: number, what: string])[]): Line[] {
+  const sizes = parts.map(([bytes]) => sizeText(bytes))
+  const wide = Math.max(...sizes.map(({ length }) => length))
+  return parts.map(([, what], i) => `  ${sizes[i]!.padStart(wide)}  ${what}`)
 }
 
 function tooSmall(snapshots: Stats['snapshots']): Line[] {

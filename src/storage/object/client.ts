@@ -30,11 +30,17 @@ export interface ObjectClient {
 export interface GetOptions {
   /** Bytes [start, end). */
   range?: { start: number; end: number }
-  /** A client may fill this with the range, and answer with it: so it is not copied. Whatever else it answers, this may be overwritten. */
-  into?: Uint8Array
+  /** A client may give the bytes of the range to this as they come, and answer `isGiven`: so they are copied once. */
+  into?: Into
   /** `unmodified` if this is the object's ETag. As it is sent: with or without quotes. */
   ifNoneMatch?: string
 }
+
+/**
+ * Takes bytes of a range, `at` of its start: in order, and none twice. An answer that breaks off has given some, and the next attempt begins
+ * anew with the first.
+ */
+export type Into = (bytes: Uint8Array, at: number) => void
 
 export interface PutOptions {
   /** As it is sent: with or without quotes. */
@@ -44,7 +50,8 @@ export interface PutOptions {
 }
 
 export type Got =
-  | { state: 'found'; bytes: Uint8Array; etag: string | null }
+  /** `isGiven`: `into` has all of the range, and `bytes` is empty. */
+  | { state: 'found'; bytes: Uint8Array; etag: string | null; isGiven?: boolean }
   | { state: 'missing' }
   | { state: 'unmodified' }
 

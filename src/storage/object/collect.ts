@@ -33,7 +33,7 @@ interface CollectOptions {
 }
 
 export function createCollect({ client, reader, head }: CollectOptions): NonNullable<WriteSession['collect']> {
-  return async ({ graceMs, orphanMs, signal }, swap) => {
+  return async ({ graceMs, orphanMs, signal, dryRun = false }, swap) => {
     const nowMs = await serverTimeMs(client, randomBytes(16).toString('hex'))
     const before = head()
     const copies = (await listAll(client, HEADS)).flatMap(({ key, lastModifiedMs }) => {
@@ -42,7 +42,7 @@ export function createCollect({ client, reader, head }: CollectOptions): NonNull
     })
     const isDue = await orphansAreDue(client, nowMs, orphanMs)
     const found = isDue ? await reader.packs({ named: false }) : []
-    const result: Collected = { deletedPacks: 0, deletedBytes: 0, waitingPacks: 0 }
+    const result: Collected = { deletedPacks: 0, deletedBytes: 0, retiredBytes: 0, waitingPacks: 0 }
 
     const given: { name: string; key: string; bytes: number }[] = []
     const held = before.retired.length === 0 ? new Set<string>() : await reader.marked()
@@ -56,7 +56,9 @@ export function createCollect({ client, reader, head }: CollectOptions): NonNull
     const gone = new Set<string>()
     const removed = new Set<string>()
     await atOnce(given, async ({ name, key, bytes }) => {
-      if (await remove(key, bytes)) gone.add(name)
+      if (!(await remove(key, bytes))) return
+      gone.add(name)
+      result.retiredBytes += bytes
     })
 
     const old = unnamed(before).filter(({ lastModifiedMs }) => nowMs - lastModifiedMs >= orphanMs)
@@ -64,9 +66,11 @@ export function createCollect({ client, reader, head }: CollectOptions): NonNull
       before.revision,
       old.reduce((highest, { key }) => Math.max(highest, revisionOfKey(key)!), before.floor ?? 0),
     )
-    if (gone.size > 0 || floor > (before.floor ?? 0)) await swap({ gone, floor })
-    const garbage = unnamed(head()).filter(({ key }) => revisionOfKey(key)! <= (head().floor ?? 0))
+    if (!dryRun && (gone.size > 0 || floor > (before.floor ?? 0))) await swap({ gone, floor })
+    const reached = dryRun ? floor : (head().floor ?? 0)
+    const garbage = unnamed(head()).filter(({ key }) => revisionOfKey(key)! <= reached)
     await atOnce(garbage, ({ key, bytes }) => remove(key, bytes))
+    if (dryRun) return result
     if (isDue) await endLook()
     await removeCopies()
     return result
@@ -89,7 +93,7 @@ export function createCollect({ client, reader, head }: CollectOptions): NonNull
     }
 
     async function remove(key: string, bytes: number): Promise<boolean> {
-      if (!(await deleteObject(client, PACKS + key))) return false
+      if (!dryRun && !(await deleteObject(client, PACKS + key))) return false
       removed.add(key)
       result.deletedPacks += 1
       result.deletedBytes += bytes

@@ -3,8 +3,8 @@
 
 import { HoldfastError } from '../../errors.ts'
 import { ENTRY_BYTES, FANOUT_BYTES, FOOTER_BYTES } from '../../format/limits.ts'
-import type { PackFile } from '../port.ts'
-import type { ObjectClient } from './client.ts'
+import type { PackFile, PackPart } from '../port.ts'
+import type { Into, ObjectClient } from './client.ts'
 import { PACKS } from './layout.ts'
 import { attemptRequest } from './retry.ts'
 
@@ -61,16 +61,32 @@ export function objectPack(
   const endStart = indexStart === bytes ? bytes : Math.max(0, indexStart - tailBytesOf(bytes))
   let end: Promise<Uint8Array> | null = null
 
-  async function fetch(start: number, stop: number, into?: Uint8Array): Promise<Uint8Array> {
+  /** Null: `into` was given all of it. */
+  async function request(start: number, stop: number, into?: Into): Promise<Uint8Array | null> {
     return await attemptRequest(client.location, `reading pack ${name}`, async () => {
       const range = { start, end: stop }
       const got = await client.get(PACKS + key, into === undefined ? { range } : { range, into })
       if (got.state !== 'found') {
         throw new HoldfastError('PACK_MISSING', `pack ${name} is missing`, { details: { pack: name, key } })
       }
+      if (got.isGiven === true) return null
       if (got.bytes.length === stop - start) return got.bytes
-      throw new HoldfastError('PACK_DAMAGED', `pack ${name} is cut short`, { details: { pack: name, key } })
+      throw cutShort()
     })
+  }
+
+  async function fetch(start: number, stop: number): Promise<Uint8Array> {
+    return (await request(start, stop))!
+  }
+
+  /** Into the parts as the bytes come: memory of megabytes in between would be made, filled and copied for each read. */
+  async function fetchParts(parts: readonly PackPart[], start: number, stop: number): Promise<void> {
+    const whole = await request(start, stop, intoParts(parts, start))
+    if (whole !== null) intoParts(parts, start)(whole, 0)
+  }
+
+  function cutShort(): HoldfastError {
+    return new HoldfastError('PACK_DAMAGED', `pack ${name} is cut short`, { details: { pack: name, key } })
   }
 
   function fetchEnd(): Promise<Uint8Array> {
@@ -100,16 +116,10 @@ export function objectPack(
 
   async function read(target: Uint8Array, position: number): Promise<void> {
     const stop = position + target.length
-    if (stop > bytes) {
-      throw new HoldfastError('PACK_DAMAGED', `pack ${name} is cut short`, { details: { pack: name, key } })
-    }
+    if (stop > bytes) throw cutShort()
     if (target.length === 0) return
     const part = await known(position, stop)
-    if (part === null) {
-      const got = await fetch(position, stop, target)
-      if (got.buffer !== target.buffer || got.byteOffset !== target.byteOffset) target.set(got)
-      return
-    }
+    if (part === null) return await fetchParts([{ target, position }], position, stop)
     target.set(part)
     if (!isSmall && stop === bytes - FOOTER_BYTES && end !== null) dropIndex(await end)
   }
@@ -126,14 +136,7 @@ export function objectPack(
       const isKnown = start >= endStart && (end !== null || tails.get(key) !== undefined)
       if (parts.length === 1 || stop > bytes || stop > indexStart || isKnown)
         await Promise.all(parts.map((part) => read(part.target, part.position)))
-      else {
-        // Memory of its own, which a client fills: parts of an answer would be kept until its end, and copied once more.
-        const between = await fetch(start, stop, Buffer.allocUnsafeSlow(stop - start))
-        for (const part of parts) {
-          const at = part.position - start
-          part.target.set(between.subarray(at, at + part.target.length))
-        }
-      }
+      else await fetchParts(parts, start, stop)
     },
     async close() {
       end = null
@@ -141,5 +144,23 @@ export function objectPack(
     closeSync() {
       end = null
     },
+  }
+}
+
+/** Puts bytes of the pack, which come in order from `start` on, to where they belong. What comes at 0 begins anew. */
+function intoParts(parts: readonly PackPart[], start: number): Into {
+  let next = 0
+  return (bytes, at) => {
+    if (at === 0) next = 0
+    const from = start + at
+    const to = from + bytes.length
+    for (; next < parts.length && parts[next]!.position < to; next++) {
+      const { target, position } = parts[next]!
+      const end = position + target.length
+      const first = Math.max(position, from)
+      if (first < end) target.set(bytes.subarray(first - from, Math.min(end, to) - from), first - position)
+      // The rest of it comes with the next bytes.
+      if (end > to) return
+    }
   }
 }
