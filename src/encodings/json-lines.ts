@@ -2,7 +2,7 @@
 // and no second copy of it is made. JSON text contains no line feed, and `JSON.stringify` escapes lone surrogates, so
 // any text survives as UTF-8.
 
-import { createYielder, STEPS, type Turn } from '../event-loop.ts'
+import { createYielder, type Turn } from '../event-loop.ts'
 import { HoldfastError } from '../index.ts'
 
 /** Characters gathered into one part. */
@@ -25,16 +25,6 @@ export async function* encodeLines(lines: Iterable<string>, turn: Turn = createY
     text = ''
   }
   if (text !== '') yield Buffer.from(text, 'utf8')
-}
-
-/** The JSON text of each. */
-export async function jsonTexts(texts: readonly string[], turn: Turn): Promise<string[]> {
-  const all: string[] = []
-  for (const text of texts) {
-    all.push(JSON.stringify(text))
-    if (all.length % STEPS === 0) await turn()
-  }
-  return all
 }
 
 /** The values in `parts`, some at a time. What is not JSON lines is an error: these bytes were verified, so we did not write them. */

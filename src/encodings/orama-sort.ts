@@ -7,6 +7,8 @@
 //    [id, position, text, 0]  with a number without JSON text: "NaN", "Infinity", "-Infinity"
 //    { id: position, … }      at the end: positions of documents that are not in the order
 
+import type { Turn } from '../event-loop.ts'
+
 export interface Sort {
   type: string
   docs: Record<string, number>
@@ -14,6 +16,9 @@ export interface Sort {
 }
 
 export type SavedSort = Omit<Sort, 'type'>
+
+/** Values looked up between two looks at the clock. */
+const ROWS = 256
 
 type ValueIn = (document: object) => unknown
 
@@ -48,12 +53,14 @@ export async function readSort(
   lines: AsyncIterable<unknown[]>,
   documents: Readonly<Record<string, object>>,
   valueIn: ValueIn,
+  turn: Turn,
 ): Promise<SavedSort> {
   const docs: Record<string, number> = {}
   const orderedDocs: SavedSort['orderedDocs'] = []
   let expected = 0
   for await (const rows of lines) {
     for (const row of rows as Row[]) {
+      if (orderedDocs.length % ROWS === 0) await turn()
       if (typeof row === 'object' && !Array.isArray(row)) {
         Object.assign(docs, row)
         continue

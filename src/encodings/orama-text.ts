@@ -226,9 +226,12 @@ export function* leftoverLines(text: CapturedText, sorted: Uint32Array, rank: Ui
     if (count !== ids.length) yield occurrencesLine(word, count)
     if (!isAscending(ids, rank)) yield `[2,${quoted},[${ids.join()}]]`
   }
-  for (const word of Object.keys(tokenOccurrences)
-    .filter((each) => !known.has(each))
-    .sort()) {
+  const others: string[] = []
+  for (const word of Object.keys(tokenOccurrences)) {
+    if (!known.has(word)) others.push(word)
+    yield NO_LINE
+  }
+  for (const word of others.sort()) {
     yield occurrencesLine(word, tokenOccurrences[word])
   }
 }

@@ -1,4 +1,4 @@
-// Turns posting lists (documents by term) into lists of terms by document, and finds an order of documents.
+// Posting lists (documents by term): finds an order of documents that they agree with, and sorts numbers.
 
 import { createYielder, STEPS, type Turn } from '../event-loop.ts'
 
@@ -11,35 +11,7 @@ export interface PostingLists {
 
 const DIGIT = 0x10000
 
-/**
- * All postings by document, and those of one document in the order of `lists`: positions in `documents`, and for each position its list. A
- * radix sort, two digits of 16 bits. `keys`: by them instead of by `documents`, in step with it. Lets the event loop turn.
- */
-export async function byDocument(
-  lists: ArrayLike<number>,
-  { listStart, documents }: PostingLists,
-  keys: Uint32Array = documents,
-  turn: Turn = createYielder(),
-): Promise<{ order: Uint32Array; listOf: Uint32Array }> {
-  const listOf = new Uint32Array(documents.length)
-  const start = new Uint32Array(documents.length)
-  let filled = 0
-  let looked = 0
-  for (let n = 0; n < lists.length; n++) {
-    const list = lists[n]!
-    for (let at = listStart[list]!; at < listStart[list + 1]!; at++) {
-      listOf[at] = list
-      start[filled++] = at
-    }
-    if (filled - looked < STEPS && n % STEPS > 0) continue
-    looked = filled
-    await turn()
-  }
-  const half = await sortByDigit(start, keys, 0, turn)
-  return { order: await sortByDigit(half, keys, 16, turn), listOf }
-}
-
-/** Positions in `keys`, in the order of the keys; equal keys keep their order. */
+/** Positions in `keys`, in the order of the keys; equal keys keep their order. A radix sort, two digits of 16 bits. */
 export async function sortedByKey(keys: Uint32Array, turn: Turn = createYielder()): Promise<Uint32Array> {
   const start = Uint32Array.from({ length: keys.length }, (_, n) => n)
   return await sortByDigit(await sortByDigit(start, keys, 0, turn), keys, 16, turn)

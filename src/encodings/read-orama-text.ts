@@ -16,7 +16,7 @@ export interface RestoredText extends TextProperty {
 type Leftover = [kind: number, word: string, value?: unknown]
 
 /** What rows say beside their postings. */
-export interface ReadDocuments {
+interface ReadDocuments {
   /** By internal id, in the order in which they were indexed. */
   documents: Map<number, object>
   /** By text property: lengths of rows, where the slots do not say them. */

@@ -1,9 +1,9 @@
-// Copies what a FlexSearch index holds, in one turn: its lists of ids as numbers, its terms and stored documents as text.
+// Copies what a FlexSearch index holds, in one turn: its lists of ids as numbers, and where its terms and stored documents are.
 // `export()` would make JSON of the lists, which takes longer and has to be parsed again.
 
 import { assertId, documentJson } from '../encodings/json-value.ts'
 import { positionsIn } from '../encodings/positions.ts'
-import type { InvertedIndex, RowTexts } from '../encodings/posting-rows.ts'
+import type { InvertedIndex, Rows } from '../encodings/posting-rows.ts'
 import type { Id } from '../encodings/read-posting-rows.ts'
 import { longer } from '../encodings/term-table.ts'
 import { HoldfastError } from '../index.ts'
@@ -21,8 +21,8 @@ export interface Head {
 /** What was copied. */
 interface FlexSearchCopy {
   head: Head
-  /** A row for each id of the register, in its order: that in which documents were added. */
-  rows: RowTexts[]
+  /** A row for each id of the register, in its order: that in which documents were added. Their text is made when they are written. */
+  rows: Rows
   /** Its documents are positions in the register. */
   index: Omit<InvertedIndex, 'order'>
   /** The lines of the blob `lists`. */
@@ -38,6 +38,11 @@ type Ids = ArrayLike<Id>
 interface Entries<Value> {
   entries(): Iterable<readonly [unknown, Value]>
 }
+interface Store extends Entries<unknown> {
+  readonly size: number
+  get(id: unknown): unknown
+  has(id: unknown): boolean
+}
 type Slots = ArrayLike<Ids | null | undefined>
 
 interface IndexInside {
@@ -51,7 +56,7 @@ interface DocumentInside {
   field: readonly string[]
   index: { get(field: string): IndexInside | undefined }
   tag?: Entries<Entries<Ids>> | null
-  store?: Entries<unknown> | null
+  store?: Store | null
 }
 
 /** Copies `engine`, an Index or a Document. `ENGINE_MISMATCH`: it is not built as FlexSearch 0.8. */
@@ -78,16 +83,34 @@ export function copyOf(engine: object): FlexSearchCopy {
   head.stored = stored !== null
   const { index, leftovers } = lists.done()
   leftovers.sort()
-  const documents = new Map<unknown, string>()
-  for (const [id, document] of stored?.entries() ?? []) documents.set(id, jsonOf(id, document))
-  const rows = register.map((id) => {
-    const document = documents.get(id) ?? ''
-    if (document !== '') documents.delete(id)
-    return { id, document }
-  })
-  // Those of no id in the register.
-  for (const [id, document] of documents) leftovers.push(`[null,${jsonOf(id, id)},${document}]`)
-  return { head, rows, index, leftovers }
+  return { head, rows: rowsOf(register, stored, leftovers), index, leftovers }
+}
+
+/** Adds the documents of no id in the register to `leftovers`. */
+function rowsOf(register: readonly Id[], stored: Store | null, leftovers: string[]): Rows {
+  const documents: unknown[] = []
+  let found = 0
+  for (const id of stored === null ? [] : register) {
+    const document = stored!.get(id)
+    const isStored = document !== undefined || stored!.has(id)
+    if (isStored) found += 1
+    // What has no JSON text is null there.
+    documents.push(isStored ? (document ?? null) : undefined)
+  }
+  if (stored !== null && found < stored.size) {
+    const known = new Set<unknown>(register)
+    for (const [id, document] of stored.entries()) {
+      if (!known.has(id)) leftovers.push(`[null,${jsonOf(id, id)},${jsonOf(id, document)}]`)
+    }
+  }
+  return {
+    count: register.length,
+    row(n) {
+      const id = register[n]!
+      const document = documents[n]
+      return { id, document: document === undefined ? '' : jsonOf(id, document) }
+    },
+  }
 }
 
 function isIndex(engine: object | undefined): engine is IndexInside {

@@ -80,7 +80,7 @@ function save(engine: FlexSearchLike, { turn }: SaveContext): EngineState {
   const { head, rows, index, leftovers } = copyOf(engine)
   async function* documents(): AsyncGenerator<Uint8Array> {
     const order = await sortedTerms(index, turn)
-    yield* encodeRows({ ...index, order }, { count: rows.length, row: (n) => rows[n]! }, turn)
+    yield* encodeRows({ ...index, order }, rows, turn)
   }
   return {
     captured: true,
@@ -97,7 +97,7 @@ type Leftover = [field: number, keyword: string | null, term: string, slot: numb
 type Ghost = [none: null, id: Id, stored: unknown]
 
 /** Entries given to `import` at a time. */
-const BATCH = 5000
+const BATCH = 1000
 
 async function restore(engine: FlexSearchLike, saved: SavedEngine, signal: AbortSignal | undefined): Promise<void> {
   const head = await saved.blob('head').json<Head>()

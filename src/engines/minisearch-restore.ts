@@ -40,14 +40,13 @@ export async function restoreMiniSearch<Engine extends MiniSearchLike, Options>(
   const blob = saved.blob('documents')
   const shape = { fields: fields.length, size: blob.size, signal }
   const { ids, documents, sinks } = await readRows(blob.stream(), shape, collectPostings)
-  if (!ids.every(Number.isInteger)) throw notRows('the number of a document')
-  const shortIds = ids as number[]
-  const maps = await documentMaps(shortIds, documents, turn)
+  if (!ids.every(isShortId)) throw notRows('the number of a document')
+  const maps = await documentMaps(ids, documents, turn)
   const index: Terms = { terms: [], lists: [] }
   const numbers = new Map<string, number>()
   for (const [n, field] of fields.entries()) {
     const columns = await sinks[n]?.done(turn)
-    if (columns !== undefined) await addField(index, numbers, field, columns, shortIds, turn)
+    if (columns !== undefined) await addField(index, numbers, field, columns, ids, turn)
   }
   const order = await saved.blob('termOrder').bytes()
   // `loadJSAsync` makes these maps of objects, and waits for a timer at every 1000 entries: for ever where a test fakes the timers. So it gets
@@ -68,6 +67,10 @@ export async function restoreMiniSearch<Engine extends MiniSearchLike, Options>(
   }
   await fillTree(inside._index, index, order, turn)
   return engine
+}
+
+function isShortId(id: unknown): id is number {
+  return Number.isInteger(id) && (id as number) >= 0
 }
 
 interface DocumentMaps {

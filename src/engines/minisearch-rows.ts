@@ -30,7 +30,9 @@ export async function* documentRows(
 async function shortIdsOf({ documentIds }: Documents, { documents }: Postings, turn: Turn): Promise<number[]> {
   // Integers come first and in order, whatever they were inserted as.
   const known = Object.keys(documentIds).map(Number)
+  await turn()
   const placeOf = positionsIn(known)
+  await turn()
   const discarded = new Set<number>()
   for (let at = 0; at < documents.length; at++) {
     if (placeOf(documents[at]!) === -1) discarded.add(documents[at]!)
@@ -46,6 +48,7 @@ async function indexOf(
   turn: Turn,
 ): Promise<InvertedIndex> {
   const placeOf = positionsIn(shortIds)
+  await turn()
   const rows = new Uint32Array(documents.length)
   for (let at = 0; at < documents.length; at++) {
     rows[at] = placeOf(documents[at]!)

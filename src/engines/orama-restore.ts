@@ -60,7 +60,7 @@ export async function restoreOrama(
   const stored = Object.fromEntries(documents)
   for (const [n, [property, type]] of head.sorts.entries()) {
     const rows = decodeLines(saved.blob(`sort/${n}`).stream())
-    sorts[property] = { type, ...(await readSort(rows, stored, (d) => valueIn(d, property))) }
+    sorts[property] = { type, ...(await readSort(rows, stored, (d) => valueIn(d, property), turn)) }
   }
   const raw: Raw = {
     ...(head.raw as unknown as Raw),

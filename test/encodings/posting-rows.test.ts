@@ -208,13 +208,15 @@ test('refuses bytes that are no rows, with an error of ours and without much mem
     { id: 2, document: '' },
   ])
   const refused = async (given: Uint8Array): Promise<boolean> => {
-    try {
-      await read(given, 2)
-      return false
-    } catch (error) {
-      expect(isHoldfastError(error, 'ENGINE_MISMATCH'), String((error as Error).stack)).toBe(true)
-      return true
-    }
+    const isRefused = await read(given, 2).then(() => false, refusedWith)
+    const { sinks } = await readInto(given, 2, collectPostings).catch(() => ({ sinks: null }))
+    const asColumns = await Promise.all((sinks ?? []).map((sink) => sink?.done(turn))).then(() => false, refusedWith)
+    expect(sinks === null || asColumns).toBe(isRefused)
+    return isRefused
+  }
+  const refusedWith = (error: unknown): boolean => {
+    expect(isHoldfastError(error, 'ENGINE_MISMATCH'), String((error as Error).stack)).toBe(true)
+    return true
   }
   expect(await refused(bytes)).toBe(false)
   for (let length = 1; length < bytes.length; length++) {

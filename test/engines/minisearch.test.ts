@@ -320,3 +320,26 @@ test('refuses a stored field that JSON cannot carry, with the document’s id', 
   const saving = persistEngine(memory(), minisearch(MiniSearch, { fields: ['text'], storeFields: ['any'] }), engine)
   await expect(saving).rejects.toMatchObject({ code: 'ENGINE_VALUE_INVALID', details: { document: 'two' } })
 })
+
+test.each([
+  ['a row whose id is no number', [7, 7, 0x22, 0x78, 0x22, 2, 0x5b, 0x5d]],
+  ['a document that is no list', [4, 2, 2, 0x7b, 0x7d]],
+  ['no rows', [0x5b, 0x5d, 0x0a]],
+])('refuses %s, though somebody has saved it', async (_what, bytes) => {
+  const adapter = minisearch(MiniSearch, options)
+  const engine = new MiniSearch(options)
+  const store = memory()
+  await persistEngine(store, adapter, engine)
+  const snapshot = (await store.load())!
+  const blobs = await Promise.all(
+    snapshot.names.map(async (name) => [name, new Uint8Array(await snapshot.blob(name).bytes())] as const),
+  )
+  const others = blobs.map(
+    ([name, saved]) => [name, name === 'engine/documents' ? Uint8Array.from(bytes) : saved] as const,
+  )
+  await store.persist({ blobs: others, metadata: snapshot.metadata })
+  await expect(restoreEngine(store, adapter)).rejects.toMatchObject({
+    code: 'ENGINE_MISMATCH',
+    details: { what: 'blob' },
+  })
+})

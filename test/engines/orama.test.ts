@@ -424,3 +424,43 @@ test('takes English for the default language, also in what was saved as English'
     })
   }
 })
+
+test.each([
+  ['a row whose id is no number', Buffer.from([5, 7, 0x22, 0x78, 0x22, 0])],
+  ['a document that is a number', Buffer.from([3, 2, 1, 0x37])],
+  ['a row without lengths', Buffer.from(row(1, '[null]'), 'latin1')],
+  ['a frequency of a property that is not there', Buffer.from(row(1, '[null,[1],[[7,"a",1]]]'), 'latin1')],
+])('refuses %s, though somebody has saved it', async (_what, bytes) => {
+  const own = { schema: { text: 'string' } } as const
+  const adapter = orama(Orama, own)
+  const store = memory()
+  await persistEngine(store, adapter, Orama.create(own) as Db)
+  const snapshot = (await store.load())!
+  const blobs = await Promise.all(
+    snapshot.names.map(async (name) => [name, new Uint8Array(await snapshot.blob(name).bytes())] as const),
+  )
+  const others = blobs.map(([name, saved]) => [name, name === 'engine/documents' ? bytes : saved] as const)
+  await store.persist({ blobs: others, metadata: snapshot.metadata })
+  await expect(restoreEngine(store, adapter)).rejects.toMatchObject({
+    code: 'ENGINE_MISMATCH',
+    details: { what: 'blob' },
+  })
+})
+
+test('does not restore into an index whose trees it does not know', async () => {
+  const own = { schema: { text: 'string' } } as const
+  const db: Db = Orama.create(own)
+  Orama.insert(db, { id: '1', text: 'word' })
+  const store = memory()
+  await persistEngine(store, orama(Orama, own), db)
+  const index = Orama.components.index.createIndex()
+  const load = (s: never, raw: never): unknown => {
+    const { indexes, ...rest } = index.load(s, raw) as { indexes: object }
+    return { ...rest, indexes: Object.fromEntries(Object.keys(indexes).map((name) => [name, { node: new Map() }])) }
+  }
+  const other = orama(Orama, { ...own, components: { index: { ...index, load } } } as never)
+  await expect(restoreEngine(store, other)).rejects.toMatchObject({
+    code: 'ENGINE_MISMATCH',
+    details: { what: 'version' },
+  })
+})
