@@ -11,8 +11,9 @@ import { inChild, peakBytes } from '../child.ts'
 import { stat } from '../measure.ts'
 import { others, sizeOf } from './others.ts'
 import { measureRatios, type RatioInput, runRatio } from './ratios.ts'
-import { type Bytes, CHANGES, type Change, type Cost, type EngineResult, type Results } from './result.ts'
+import { type Bytes, CHANGES, type Change, type Cost, type EngineResult, type Results, type Stalls } from './result.ts'
 import { sqliteSubjects } from './sqlite.ts'
+import { measureStalls, runStall, type StallInput } from './stalls.ts'
 import type { Absent, Subject } from './subject.ts'
 import { fillIn } from './tables.ts'
 import { textSubjects } from './text.ts'
@@ -25,7 +26,8 @@ const USAGE = `npm run bench:engines -- [options]
   --quick       a tenth of everything, one run; prints, and leaves results and tables as they are
   --only a,b    only these engines; the others keep their results
   --ratios      only the times as ratios to the engine's own, which are kept for each major version of Node; the rest of the results stays
-  --rounds n    of these; default 9, or 21 for what takes less than 200 ms
+  --stalls      only how long the event loop is held up, of the engines that are captured at one go; the rest of the results stays
+  --rounds n    of the ratios and stalls; default 9, or 21 for what takes less than 200 ms
   --render      measures nothing; fills the tables in from the results that are there
 `
 
@@ -42,6 +44,7 @@ const { values } = parseArgs({
     quick: { type: 'boolean', default: false },
     only: { type: 'string' },
     ratios: { type: 'boolean', default: false },
+    stalls: { type: 'boolean', default: false },
     rounds: { type: 'string' },
     render: { type: 'boolean', default: false },
     task: { type: 'string' },
@@ -68,16 +71,32 @@ async function main(): Promise<void> {
       continue
     }
     const known = readResults().engines[subject.name]
-    const isRest = !values.ratios || known === undefined
+    const isRest = (!values.ratios && !values.stalls) || known === undefined
     const rest = isRest ? await measure(subject, values.quick ? 1 : RUNS) : known
     const rounds = values.rounds === undefined ? (values.quick ? 1 : null) : Number(values.rounds)
-    const ratios = await measureRatios(subject, program, { quick: values.quick, rounds })
-    const result = { ...rest, ratios: { ...known?.ratios, [`Node ${process.versions.node.split('.')[0]}`]: ratios } }
+    const often = { quick: values.quick, rounds }
+    const node = `Node ${process.versions.node.split('.')[0]}`
+    const result: EngineResult = { ...rest, ratios: { ...known?.ratios }, stalls: { ...known?.stalls } }
+    if (isRest || values.ratios) result.ratios![node] = await measureRatios(subject, program, often)
+    if ((isRest || values.stalls) && subject.own.export !== undefined)
+      result.stalls![node] = await stalls(subject, often)
     if (values.quick) process.stdout.write(`${JSON.stringify({ [subject.name]: result }, null, 1)}\n`)
     // What was measured stays, whatever becomes of the rest.
     else keep(all, subject.name, result)
   }
   if (values.render) render()
+}
+
+async function stalls<Engine>(
+  subject: Subject<Engine>,
+  often: { quick: boolean; rounds: number | null },
+): Promise<Stalls> {
+  const scratch = mkdtempSync(join(tmpdir(), 'holdfast-stalls-'))
+  try {
+    return await measureStalls(subject, program, often, (round) => join(scratch, `${round}`))
+  } finally {
+    rmSync(scratch, { recursive: true, force: true })
+  }
 }
 
 function render(): void {
@@ -269,6 +288,11 @@ async function cost(work: () => Promise<unknown>): Promise<CostOutput> {
 
 async function runTask(task: string, input: string): Promise<unknown> {
   if (task === 'cost') return await runCost(JSON.parse(input) as CostInput)
+  if (task === 'stall') {
+    const stall = JSON.parse(input) as StallInput
+    values.quick = stall.quick
+    return await runStall(subjects().find(({ name }) => name === stall.subject) as Subject, stall)
+  }
   const ratio = JSON.parse(input) as RatioInput
   values.quick = ratio.quick
   return await runRatio(subjects().find(({ name }) => name === ratio.subject) as Subject, ratio)

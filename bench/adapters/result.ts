@@ -52,6 +52,27 @@ export interface Ratios {
   priority: number
 }
 
+/** Turns of the event loop, in processor time of the main thread, without the engine's own calls. */
+export interface Turns {
+  longestMs: number
+  p99Ms: number
+}
+
+/** Medians over rounds. */
+export interface Stalls {
+  save: Turns
+  restore: Turns
+  /** Of the copy that a save makes at one go. */
+  captureMs: number
+  /** Of the engine's own export into memory. */
+  exportMs: number
+  captureRatio: number
+  rounds: number
+  load: { start: number; end: number }
+  date: string
+  node: string
+}
+
 export interface EngineResult {
   /** Of the engine. */
   version: string
@@ -77,6 +98,7 @@ export interface EngineResult {
   own: Cost
   runs: number
   ratios?: Record<string, Ratios>
+  stalls?: Record<string, Stalls>
 }
 
 export interface Results {

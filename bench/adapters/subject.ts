@@ -18,6 +18,8 @@ export interface Subject<Engine = unknown> {
   isDurable?: boolean
   /** A restore that maps the file, and the engine's own. */
   view?: { adapter: EngineAdapter<Engine>; own(directory: string): Promise<Engine> }
+  /** The adapter, where its calls of the engine go through `engine`: of an engine that works for long in one call. */
+  watched?(engine: <T>(call: () => T) => T): EngineAdapter<Engine>
   /** The adapter's layout, in a few words. */
   layout: string
   /** The engine's own way, into files of a directory. */
@@ -25,6 +27,8 @@ export interface Subject<Engine = unknown> {
     what: string
     save(engine: Engine, directory: string): Promise<void>
     load(directory: string): Promise<Engine>
+    /** The first half of `save`: what is in memory before it is written. */
+    export?(engine: Engine): unknown
     /** The same of a copy that survives a power loss. */
     loadDurably?(directory: string): Promise<Engine>
   }

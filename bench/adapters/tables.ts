@@ -8,6 +8,7 @@ export function fillIn(page: string, results: Results): string {
     tried: tried(results),
     cost: cost(results),
     ratios: ratios(results),
+    stalls: stalls(results),
   })) {
     const between = new RegExp(`(<!-- begin ${name} -->\n)[\\s\\S]*?(<!-- end ${name} -->)`)
     if (!between.test(filled)) throw new Error(`the page has no place for the table ${name}`)
@@ -123,6 +124,33 @@ function ratios({ engines }: Results): string {
     .sort()
     .map((node) => ratiosOn(node, engines))
     .join('\n\n')
+}
+
+function stalls({ engines }: Results): string {
+  const measured = Object.entries(engines).flatMap(([name, { stalls }]) =>
+    Object.entries(stalls ?? {}).map(([node, on]) => ({ name, node, on })),
+  )
+  if (measured.length === 0) return 'Not measured.'
+  const ms = (value: number): string => `${value.toFixed(1)} ms`
+  const rows = measured.map(({ name, node, on: { save, restore, captureMs, exportMs, captureRatio } }) => [
+    `${name}, ${node}`,
+    ...[save, restore].map(({ longestMs, p99Ms }) => `${ms(longestMs)} (${ms(p99Ms)})`),
+    ms(captureMs),
+    ms(exportMs),
+    captureRatio.toFixed(2),
+  ])
+  const head = [
+    '',
+    'save: longest turn (p99)',
+    'restore: longest turn (p99)',
+    'capture',
+    "engine's own export",
+    'ratio',
+  ]
+  const how = measured.map(({ name, on: { node, rounds, date, load } }) => {
+    return `${name} (${rounds} rounds, Node ${node}, ${date}, load ${load.start.toFixed(1)} to ${load.end.toFixed(1)})`
+  })
+  return `${table(head, rows)}\n\nMeasured: ${list(how)}.`
 }
 
 function ratiosOn(node: string, engines: Results['engines']): string {

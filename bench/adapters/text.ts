@@ -27,15 +27,11 @@ function written<Engine>(layout: string, save: (engine: Engine) => Record<string
 }
 
 /** Of MiniSearch and Orama. */
-const LAYOUT = 'a line for each document, 4 KiB'
+const LAYOUT = 'a row for each document, 4 KiB'
 
-function otherChunks<Engine>(
-  adapter: EngineAdapter<Engine>,
-  kibs: readonly number[] = [8, 16],
-  what = 'line',
-): Tried<Engine>[] {
+function otherChunks<Engine>(adapter: EngineAdapter<Engine>, kibs: readonly number[] = [2, 8, 16]): Tried<Engine>[] {
   return kibs.map((kib) => ({
-    layout: `a ${what} for each document, ${kib} KiB`,
+    layout: `a row for each document, ${kib} KiB`,
     adapter: withChunks(adapter, kib * KIB),
   }))
 }
@@ -83,6 +79,7 @@ const miniSearch: TextSubject<MiniSearch<TextDocument>> = {
   adapter: miniAdapter,
   own: {
     what: 'JSON.stringify, writeFile; readFile, loadJSON',
+    export: (engine) => JSON.stringify(engine),
     save: (engine, directory) => writeFile(join(directory, 'index.json'), JSON.stringify(engine)),
     load: async (directory) => MiniSearch.loadJSON(await readFile(join(directory, 'index.json'), 'utf8'), miniOptions),
   },
@@ -126,8 +123,18 @@ const oramaSubject: TextSubject<Orama.AnyOrama> = {
     for (const { id } of documents) Orama.remove(db, String(id))
   },
   adapter: oramaAdapter,
+  watched: (engine) =>
+    orama(
+      {
+        ...Orama,
+        save: (db: Orama.AnyOrama) => engine(() => Orama.save(db)),
+        load: (db: Orama.AnyOrama, raw: never) => engine(() => Orama.load(db, raw)),
+      },
+      oramaOptions,
+    ),
   own: {
     what: 'JSON.stringify(save(db)), writeFile; readFile, JSON.parse, load',
+    export: (db) => JSON.stringify(Orama.save(db)),
     save: (db, directory) => writeFile(join(directory, 'index.json'), JSON.stringify(Orama.save(db))),
     async load(directory) {
       const db = Orama.create(oramaOptions)
@@ -177,6 +184,7 @@ const flexSubject: TextSubject<Flex> = {
   adapter: flexAdapter,
   own: {
     what: 'export, writeFile for each part; readFile, import',
+    export: flexParts,
     async save(engine, directory) {
       mkdirSync(directory, { recursive: true })
       for (const [key, data] of flexParts(engine)) await writeFile(join(directory, key), data)
@@ -198,7 +206,7 @@ const flexSubject: TextSubject<Flex> = {
         ),
       ),
     ),
-    ...otherChunks(flexAdapter, [4, 8], 'row'),
+    ...otherChunks(flexAdapter, [4, 8]),
   ],
 }
 

@@ -1,15 +1,13 @@
-// One text property of an Orama index: a radix tree from words to documents, and for each document its length and the
-// frequency of each of its words. The tree and the frequencies mostly say the same, so a document's cell says it once:
+// A text property of an Orama index: a radix tree from words to documents, and for each document its length and the
+// frequency of each of its words. The tree and the frequencies mostly say the same, so a document's row says it once: its
+// cell has the words that the tree has for it, and a slot is how often the word occurs. Then the frequency is slot / length,
+// and the length is the sum of the slots. Slot 0: the tree has the word, and there is no frequency.
 //
-//    null                               the document has nothing in this property
-//    [length, word, …]                  its words, sorted; length null if there is none
+// A row whose document is a list says more:
 //
-// A word that does not simply occur once is followed by one of these:
+//    [document or null, [length or null, …], [[n, word, frequency], …]]
 //
-//    3          it occurs three times: its frequency is 3 / length
-//    [0.25]     its frequency is this
-//    null       the tree has it, and there is no frequency
-//    [0.25, 0]  there is a frequency, and the tree does not have it
+// with the length of each text property, and frequencies that are others than the slots say, of text property n.
 //
 // What follows from no document has lines of its own ("leftovers"):
 //
@@ -18,11 +16,12 @@
 //    [3, word, count]   the same, where the count is NaN, as it gets for words like "constructor"
 //    [2, word, [ids]]   the documents of this word, in an order that the documents' own does not give
 
-import type { Turn } from '../event-loop.ts'
-import { jsonTexts, NO_LINE } from './json-lines.ts'
-import { setOwn } from './json-tree.ts'
-import { byDocument, type PostingLists } from './postings.ts'
-import { decodeTermOrder, encodeTermOrder, sortedPositions } from './term-order.ts'
+import { STEPS, type Turn } from '../event-loop.ts'
+import { NO_LINE } from './json-lines.ts'
+import { documentJson } from './json-value.ts'
+import { type InvertedIndex, type RowPostings, type Rows, type RowTexts, SLOT_MAX } from './posting-rows.ts'
+import type { PostingLists } from './postings.ts'
+import { encodeTermOrder, sortedPositions } from './term-order.ts'
 
 export interface RadixNodeLike {
   w: string
@@ -33,10 +32,10 @@ export interface RadixNodeLike {
   c: ReadonlyMap<string, RadixNodeLike>
 }
 
-type Frequencies = Record<string, number>
+export type Frequencies = Record<string, number>
 
 /** What Orama keeps of a text property. */
-interface TextProperty {
+export interface TextProperty {
   frequencies: Record<string, Frequencies | undefined>
   fieldLengths: Record<string, number | undefined>
   tokenOccurrences: Record<string, unknown>
@@ -67,11 +66,16 @@ export function captureText(
       lists.push(node.d)
       total += node.d.size
     } else if (node.d.size > 0 || (node.c.size < 2 && node !== tree)) return null
-    const children = [...node.c]
-    for (let i = children.length - 1; i >= 0; i--) {
-      const [key, child] = children[i]!
-      if (child.s === '' || child.k !== key || child.s[0] !== key || child.w !== node.w + child.s) return null
+    const first = stack.length
+    for (const [key, child] of node.c) {
+      if (child.s === '' || child.k !== key || child.s[0] !== key || !isBelow(child, node)) return null
       stack.push(child)
+    }
+    // Taken from the end.
+    for (let left = first, right = stack.length - 1; left < right; left++, right--) {
+      const child = stack[left]!
+      stack[left] = stack[right]!
+      stack[right] = child
     }
   }
   if (tree.w !== '' || tree.s !== '' || tree.k !== '') return null
@@ -80,8 +84,9 @@ export function captureText(
   let at = 0
   for (const list of lists) {
     for (const document of list) {
-      if (!Number.isInteger(document) || document < 0 || document >= count) return null
-      documents[at++] = document
+      documents[at] = document
+      // Another number: it was no integer of 32 bits.
+      if (documents[at++] !== document || document >= count) return null
     }
   }
   let sorted: Promise<Uint32Array> | null = null
@@ -100,72 +105,110 @@ export function captureText(
   }
 }
 
-/** Gives the cell of one document after another, in the order of `rank`. */
-export async function createCellWriter(
-  text: CapturedText,
-  rank: Uint32Array,
-  turn: Turn,
-): Promise<(document: number) => string> {
-  const { words, documents, frequencies, fieldLengths } = text
-  const keys = documents.map((document) => rank[document]!)
-  // The words in order, so that those of each document come in order too.
-  const sorted = await text.sorted()
-  const { order, listOf } = await byDocument(sorted, text, keys, turn)
-  const quoted = await jsonTexts(words, turn)
+/** Whether the word of `child` is that of `node` and the child's own part: found without making it, of which there are many. */
+function isBelow(child: RadixNodeLike, node: RadixNodeLike): boolean {
+  return child.w.length === node.w.length + child.s.length && child.w.startsWith(node.w) && child.w.endsWith(child.s)
+}
+
+/** All text properties as one index. Its rows are documents, in the order of `rank`. */
+export async function textIndex(texts: readonly CapturedText[], rank: Uint32Array, turn: Turn): Promise<InvertedIndex> {
+  const count = texts.reduce((sum, { words }) => sum + words.length, 0)
+  const index = {
+    terms: [] as string[],
+    order: new Uint32Array(count),
+    fieldStart: [0],
+    listStart: [] as number[],
+    documents: new Uint32Array(texts.reduce((sum, { documents }) => sum + documents.length, 0)),
+  }
+  let filled = 0
+  for (const text of texts) {
+    const first = index.terms.length
+    const sorted = await text.sorted()
+    for (let n = 0; n < text.words.length; n++) {
+      index.terms.push(text.words[n]!)
+      index.listStart.push(filled + text.listStart[n]!)
+      index.order[first + n] = first + sorted[n]!
+      if (n % STEPS === 0) await turn()
+    }
+    for (let at = 0; at < text.documents.length; at++) {
+      index.documents[filled + at] = rank[text.documents[at]!]!
+      if (at % (4 * STEPS) === 0) await turn()
+    }
+    filled += text.documents.length
+    index.fieldStart.push(index.terms.length)
+  }
+  index.listStart.push(filled)
+  return index
+}
+
+/** A row for each document that has anything, in the order of `order`. */
+export function textRows(
+  engine: string,
+  documents: Readonly<Record<string, object>>,
+  ids: readonly string[],
+  texts: readonly CapturedText[],
+  { terms, order: sorted, fieldStart }: InvertedIndex,
+  order: Uint32Array,
+): Rows {
+  /** The words of each property, when they are asked for. */
+  const places: Map<string, number>[] = []
   let next = 0
-  return (document) => {
+  let exceptions: [n: number, word: string, frequency: unknown][] = []
+
+  /** Sets the slots of one property of a document. True: they say its length. */
+  function setSlots(document: number, n: number, { terms: words, slots, to }: RowPostings): boolean {
+    const { fieldLengths, frequencies } = texts[n]!
     const length = fieldLengths[document]
     const own = frequencies[document]
-    let items = ''
+    const end = fieldStart[n + 1]!
+    let sum = 0
     let found = 0
-    while (next < order.length && documents[order[next]!] === document) {
-      const list = listOf[order[next++]!]!
-      const word = words[list]!
-      items += `,${quoted[list]!}`
-      if (own === undefined || !Object.hasOwn(own, word)) {
-        items += ',null'
-        continue
-      }
+    for (; next < to && words[next]! < end; next++) {
+      slots[next] = 0
+      if (own === undefined) continue
+      const word = terms[sorted[words[next]!]!]!
+      const frequency = own[word]
+      if (typeof frequency !== 'number' && !Object.hasOwn(own, word)) continue
       found += 1
-      const difference = differenceFromOnce(own[word]!, length)
-      if (difference !== '') items += `,${difference}`
+      const times = length === undefined ? 0 : Math.round(frequency! * length)
+      if (times > 0 && times <= SLOT_MAX && times / length! === frequency) {
+        slots[next] = times
+        sum += times
+      } else exceptions.push([n, word, frequency])
     }
-    if (own !== undefined && Object.keys(own).length > found) items += onlyFrequencies(text, sorted, document, own)
-    if (length === undefined && own === undefined && items === '') return 'null'
-    return `[${length ?? 'null'}${items}]`
+    if (own !== undefined && Object.keys(own).length > found) addOthers(n, document, own)
+    return (length ?? 0) === sum && (length === undefined || sum > 0)
   }
-}
 
-function differenceFromOnce(frequency: number, length: number | undefined): string {
-  if (length !== undefined) {
-    const times = Math.round(frequency * length)
-    if (times / length === frequency) return times === 1 ? '' : `${times}`
+  /** Frequencies of words that the tree does not know to be in this document. */
+  function addOthers(n: number, document: number, own: Frequencies): void {
+    const { words, listStart, documents: inTree } = texts[n]!
+    places[n] ??= new Map(words.map((word, list) => [word, list]))
+    for (const word of Object.keys(own).sort()) {
+      const list = places[n]!.get(word)
+      if (list !== undefined && inTree.subarray(listStart[list]!, listStart[list + 1]!).includes(document)) continue
+      exceptions.push([n, word, own[word]])
+    }
   }
-  return `[${JSON.stringify(frequency)}]`
-}
 
-/** Frequencies of words that the tree does not know to be in this document. */
-function onlyFrequencies(text: CapturedText, sorted: Uint32Array, document: number, own: Frequencies): string {
-  const { words, listStart, documents } = text
-  let items = ''
-  for (const word of Object.keys(own).sort()) {
-    const list = find(words, sorted, word)
-    if (list !== -1 && documents.subarray(listStart[list]!, listStart[list + 1]!).includes(document)) continue
-    items += `,${JSON.stringify(word)},[${JSON.stringify(own[word])},0]`
+  return {
+    count: order.length,
+    row(place, postings): RowTexts | null {
+      const document = order[place]!
+      const stored = documents[document]
+      let isPlain = true
+      next = postings.from
+      exceptions = []
+      for (let n = 0; n < texts.length; n++) isPlain = setSlots(document, n, postings) && isPlain
+      if (isPlain && exceptions.length === 0 && stored === undefined) {
+        return postings.from === postings.to ? null : { id: document, document: '' }
+      }
+      const text = stored === undefined ? 'null' : documentJson(engine, ids[document - 1], stored)
+      if (isPlain && exceptions.length === 0 && text[0] === '{') return { id: document, document: text }
+      const lengths = texts.map(({ fieldLengths }) => fieldLengths[document] ?? null)
+      return { id: document, document: `[${text},${JSON.stringify(lengths)},${JSON.stringify(exceptions)}]` }
+    },
   }
-  return items
-}
-
-function find(words: readonly string[], sorted: Uint32Array, word: string): number {
-  let low = 0
-  let high = sorted.length
-  while (low < high) {
-    const middle = (low + high) >>> 1
-    if (words[sorted[middle]!]! < word) low = middle + 1
-    else high = middle
-  }
-  const list = sorted[low]
-  return list !== undefined && words[list] === word ? list : -1
 }
 
 /** Sorted by word, so that equal indexes have equal lines. */
@@ -181,13 +224,23 @@ export function* leftoverLines(text: CapturedText, sorted: Uint32Array, rank: Ui
     if (ids.length === 0) yield `[0,${quoted}]`
     const count = Object.hasOwn(tokenOccurrences, word) ? tokenOccurrences[word] : null
     if (count !== ids.length) yield occurrencesLine(word, count)
-    if (ids.some((id, at) => at > 0 && rank[ids[at - 1]!]! > rank[id]!)) yield `[2,${quoted},[${ids.join()}]]`
+    if (!isAscending(ids, rank)) yield `[2,${quoted},[${ids.join()}]]`
   }
   for (const word of Object.keys(tokenOccurrences)
     .filter((each) => !known.has(each))
     .sort()) {
     yield occurrencesLine(word, tokenOccurrences[word])
   }
+}
+
+function isAscending(ids: Uint32Array, rank: Uint32Array): boolean {
+  let before = 0
+  for (let at = 0; at < ids.length; at++) {
+    const own = rank[ids[at]!]!
+    if (own < before) return false
+    before = own
+  }
+  return true
 }
 
 function occurrencesLine(word: string, count: unknown): string {
@@ -197,122 +250,4 @@ function occurrencesLine(word: string, count: unknown): string {
 
 export async function* wordOrder({ words, sorted }: CapturedText, turn: Turn): AsyncGenerator<Uint8Array> {
   yield await encodeTermOrder(words, await sorted(), turn)
-}
-
-// ---- restoring
-
-export type Cell = null | [length: number | null, ...(string | number | null | number[])[]]
-
-export interface RestoredText extends TextProperty {
-  /** Documents by word. */
-  lists: Map<string, number[]>
-  /** Words of the tree that `tokenOccurrences` does not have. */
-  absent: Set<string>
-}
-
-export function createText(): RestoredText {
-  return { lists: new Map(), absent: new Set(), frequencies: {}, fieldLengths: {}, tokenOccurrences: {} }
-}
-
-export function addCell({ lists, frequencies, fieldLengths }: RestoredText, document: number, cell: Cell): void {
-  if (cell === null) return
-  const length = cell[0]
-  const own: Frequencies = {}
-  if (length !== null) fieldLengths[document] = length
-  for (let at = 1; at < cell.length; at++) {
-    const word = cell[at] as string
-    const next = cell[at + 1]
-    const differs = next !== undefined && typeof next !== 'string'
-    if (differs) at += 1
-    if (!differs) own[word] = 1 / (length as number)
-    else if (typeof next === 'number') own[word] = next / (length as number)
-    else if (next !== null) own[word] = next[0]!
-    if (differs && next !== null && typeof next === 'object' && next.length > 1) continue
-    const list = lists.get(word)
-    if (list === undefined) lists.set(word, [document])
-    else list.push(document)
-  }
-  if (length !== null || Object.keys(own).length > 0) frequencies[document] = own
-}
-
-export function addLeftover({ lists, absent, tokenOccurrences }: RestoredText, row: [number, string, unknown]): void {
-  const [kind, word, value] = row
-  if (kind === 0) lists.set(word, [])
-  else if (kind === 1 && value === null) absent.add(word)
-  else if (kind === 1) setOwn(tokenOccurrences, word, value)
-  else if (kind === 3) setOwn(tokenOccurrences, word, Number(value))
-  else lists.set(word, value as number[])
-}
-
-/** After all cells and leftovers. */
-export function finishOccurrences({ lists, absent, tokenOccurrences }: RestoredText): void {
-  for (const [word, list] of lists) {
-    if (absent.has(word) || Object.hasOwn(tokenOccurrences, word)) continue
-    setOwn(tokenOccurrences, word, list.length)
-  }
-}
-
-/** A node of the tree as `RadixTree.fromJSON` takes it. */
-interface RadixJson {
-  w: string
-  s: string
-  k: string
-  e: boolean
-  d: number[]
-  c: [key: string, node: RadixJson][]
-}
-
-/** The tree of all words, in the order that was saved. */
-export async function radixJson({ lists }: RestoredText, order: Uint8Array): Promise<RadixJson> {
-  const root: RadixJson = { w: '', s: '', k: '', e: false, d: [], c: [] }
-  const path: RadixJson[] = [root]
-  for (const word of await decodeTermOrder([...lists.keys()], order)) {
-    let closed: RadixJson | null = null
-    while (!word.startsWith(path.at(-1)!.w)) {
-      closed = path.pop()!
-    }
-    let parent = path.at(-1)!
-    if (closed !== null) {
-      const common = commonPrefix(closed.w, word)
-      if (common > parent.w.length) {
-        // The word parts from the last child in the middle of its edge.
-        const between = newNode(word.slice(0, common), parent)
-        attach(closed, between)
-        parent.c.pop()
-        parent.c.push([between.k, between])
-        between.c.push([closed.k, closed])
-        path.push(between)
-        parent = between
-      }
-    }
-    const ids = lists.get(word)!
-    if (word === parent.w) {
-      parent.e = true
-      parent.d = ids
-      continue
-    }
-    const node = newNode(word, parent)
-    node.e = true
-    node.d = ids
-    parent.c.push([node.k, node])
-    path.push(node)
-  }
-  return root
-}
-
-function newNode(w: string, parent: RadixJson): RadixJson {
-  const node: RadixJson = { w, s: '', k: '', e: false, d: [], c: [] }
-  attach(node, parent)
-  return node
-}
-
-function attach(node: RadixJson, parent: RadixJson): void {
-  node.s = node.w.slice(parent.w.length)
-  node.k = node.s[0]!
-}
-
-function commonPrefix(a: string, b: string): number {
-  let at = 0
-  while (at < a.length && at < b.length && a.charCodeAt(at) === b.charCodeAt(at)) at += 1
-  return at
 }

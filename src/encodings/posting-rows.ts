@@ -9,14 +9,19 @@
 //    posting    a byte: slot * 16 + shared, each up to 14, and 15 for what follows as an integer: slot - 15, shared - 15
 //               m, and the m bytes of the term's UTF-8 that follow the first `shared`, which are those of the term before
 //
-// A slot is a small number that is kept with a posting: its score, or how often the term occurs.
+// A slot is a small number that is kept with a posting: its score, or how often the term occurs. UTF-8 is WTF-8 here, which
+// has lone surrogates as well: a tokenizer may cut a text between the halves of a pair.
 
 import { STEPS, type Turn } from '../event-loop.ts'
-import { listsByDocument } from './postings.ts'
+import type { PostingLists } from './postings.ts'
 import { sortedPositions } from './term-order.ts'
+import { ILL_FORMED } from './term-table.ts'
 
 /** Greatest integer that an id is written as. */
 export const INTEGER_ID_MAX = 2 ** 52 - 1
+
+/** Greatest slot: it may be the index of an array. */
+export const SLOT_MAX = 2 ** 32 - 2
 
 /** A field of a nibble that says that an integer follows. */
 export const ESCAPE = 15
@@ -28,19 +33,17 @@ const PART = 128 * 1024
 const POSTING_BYTES_MAX = 32
 const INTEGER_BYTES_MAX = 8
 
-/** An inverted index, as columns. A list has the documents of one term in one slot, as numbers of rows, ascending. */
-export interface InvertedIndex {
-  /** Well-formed, field after field; those of a field differ. */
+/** An inverted index, as columns. A list has the documents of one term, as numbers of rows. */
+export interface InvertedIndex extends PostingLists {
   terms: readonly string[]
-  /** Where the terms of each field begin, and the end of the last. */
+  /** Positions of terms: field after field, those of each sorted. The terms of a field differ. */
+  order: Uint32Array
+  /** Where the terms of each field begin in `order`, and the end of the last. */
   fieldStart: readonly number[]
-  /** Where the lists of each term begin, and the end of the last. */
-  termStart: readonly number[]
-  /** Of each list. */
-  slots: readonly number[]
-  /** Where the documents of each list begin, and the end of the last. */
-  listStart: readonly number[]
-  documents: Uint32Array
+  /** Where the lists of each term begin, and the end of the last; without it, list `n` is that of term `n`. */
+  termStart?: readonly number[]
+  /** Of each list; or of each posting, in step with `documents`. Without it, each row says those of its postings. */
+  slots?: { lists: ArrayLike<number> } | { postings: Uint32Array }
 }
 
 /** What a row says beside its postings. */
@@ -50,32 +53,50 @@ export interface RowTexts {
   document: string
 }
 
-/** The bytes of a row for each of `rows`, some rows at a time. */
-export async function* encodeRows(
-  index: InvertedIndex,
-  rows: readonly RowTexts[],
-  turn: Turn,
-): AsyncGenerator<Uint8Array> {
-  const sorted = await sortedTerms(index, turn)
-  const { start, lists } = await listsByDocument(await listsOf(sorted, index, turn), index, rows.length, turn)
-  const text = await utf8Of(index.terms, sorted, turn)
-  const termOf = await termsOfLists(index, turn)
-  const write = createRowWriter(index, text, termOf)
+/** The postings of one row: `[from, to)` of columns. */
+export interface RowPostings {
+  /** Positions in the `order` of the index, ascending. */
+  terms: Uint32Array
+  slots: Uint32Array
+  from: number
+  to: number
+}
+
+export interface Rows {
+  count: number
+  /** Row `n`. Null: it is left out, and has no postings. It may set the slots of its postings. */
+  row(n: number, postings: RowPostings): RowTexts | null
+}
+
+/** The bytes of all rows, some rows at a time. */
+export async function* encodeRows(index: InvertedIndex, rows: Rows, turn: Turn): AsyncGenerator<Uint8Array> {
+  const { start, terms, slots } = await postingsByRow(index, rows.count, turn)
+  const text = await utf8Of(index, turn)
+  const write = createRowWriter(index.fieldStart, text)
+  const postings: RowPostings = { terms, slots, from: 0, to: 0 }
   let looked = 0
-  for (let row = 0; row < rows.length; row++) {
-    const from = start[row]!
-    const to = start[row + 1]!
-    write.row(rows[row]!, lists, from, to)
+  for (let n = 0; n < rows.count; n++) {
+    postings.from = start[n]!
+    postings.to = start[n + 1]!
+    const texts = rows.row(n, postings)
+    if (texts !== null) write.row(texts, postings)
     if (write.length >= PART) yield write.take()
-    if (to + row - looked < STEPS / 8) continue
-    looked = to + row
-    await turn()
+    if (postings.to + ROW_STEPS * n - looked < STEPS / 8) continue
+    looked = postings.to + ROW_STEPS * n
+    const turning = turn()
+    if (turning !== undefined) await turning
   }
   if (write.length > 0) yield write.take()
 }
 
-/** Positions of terms: field after field, those of each sorted. */
-async function sortedTerms({ terms, fieldStart }: InvertedIndex, turn: Turn): Promise<Uint32Array> {
+/** Steps of a row beside those of its postings. */
+const ROW_STEPS = 16
+
+/** The `order` of the terms of an index. */
+export async function sortedTerms(
+  { terms, fieldStart }: Pick<InvertedIndex, 'terms' | 'fieldStart'>,
+  turn: Turn,
+): Promise<Uint32Array> {
   const sorted = new Uint32Array(terms.length)
   for (let field = 0; field + 1 < fieldStart.length; field++) {
     const from = fieldStart[field]!
@@ -85,76 +106,103 @@ async function sortedTerms({ terms, fieldStart }: InvertedIndex, turn: Turn): Pr
   return sorted
 }
 
-/** Numbers of lists, in the order of the terms. */
-async function listsOf(order: Uint32Array, { termStart, slots }: InvertedIndex, turn: Turn): Promise<Uint32Array> {
-  const lists = new Uint32Array(slots.length)
-  let filled = 0
+/** A counting sort: those of row `n` are `[start[n], start[n + 1])`, in the order of the terms. */
+async function postingsByRow(
+  { order, termStart, listStart, documents, slots: given }: InvertedIndex,
+  count: number,
+  turn: Turn,
+): Promise<{ start: Uint32Array; terms: Uint32Array; slots: Uint32Array }> {
+  const start = new Uint32Array(count + 1)
+  for (let n = 0; n < documents.length; n++) {
+    start[documents[n]! + 1]! += 1
+    if (n % (16 * STEPS) === 0) await turn()
+  }
+  for (let n = 0; n < count; n++) start[n + 1]! += start[n]!
+  const next = start.slice()
+  const terms = new Uint32Array(documents.length)
+  const slots = new Uint32Array(documents.length)
+  const ofLists = given !== undefined && 'lists' in given ? given.lists : null
+  const ofPostings = given !== undefined && 'postings' in given ? given.postings : null
+  let looked = 0
+  let seen = 0
   for (let n = 0; n < order.length; n++) {
     const term = order[n]!
-    for (let list = termStart[term]!; list < termStart[term + 1]!; list++) lists[filled++] = list
-    if (n % STEPS === 0) await turn()
+    const last = termStart === undefined ? term + 1 : termStart[term + 1]!
+    for (let list = termStart === undefined ? term : termStart[term]!; list < last; list++) {
+      const end = listStart[list + 1]!
+      const slot = ofLists === null ? 0 : ofLists[list]!
+      for (let at = listStart[list]!; at < end; at++) {
+        const place = next[documents[at]!]!++
+        terms[place] = n
+        slots[place] = ofPostings === null ? slot : ofPostings[at]!
+      }
+      seen += end - listStart[list]! + 1
+    }
+    if (seen - looked < 4 * STEPS) continue
+    looked = seen
+    await turn()
   }
-  return lists
+  return { start, terms, slots }
 }
 
-async function termsOfLists({ termStart, slots }: InvertedIndex, turn: Turn): Promise<Uint32Array> {
-  const terms = new Uint32Array(slots.length)
-  for (let term = 0; term + 1 < termStart.length; term++) {
-    terms.fill(term, termStart[term], termStart[term + 1])
-    if (term % STEPS === 0) await turn()
-  }
-  return terms
-}
-
-/** The UTF-8 of terms: that of term `n` is `bytes[start[n], end[n])`. */
+/** The UTF-8 of terms: that of term `n` is `bytes[starts[n], starts[n + 1])`. */
 interface TermBytes {
   bytes: Uint8Array
-  start: Uint32Array
-  end: Uint32Array
+  starts: Uint32Array
 }
 
-/** In the order of `order`, in which they are used: neighbours lie together. */
-async function utf8Of(terms: readonly string[], order: Uint32Array, turn: Turn): Promise<TermBytes> {
+/** By position in `order`: neighbours lie together. */
+async function utf8Of({ terms, order }: InvertedIndex, turn: Turn): Promise<TermBytes> {
   let bytes = Buffer.allocUnsafe(16 * terms.length + PART)
-  const start = new Uint32Array(terms.length)
-  const end = new Uint32Array(terms.length)
+  const starts = new Uint32Array(order.length + 1)
   let at = 0
   for (let n = 0; n < order.length; n++) {
-    const term = order[n]!
-    const text = terms[term]!
+    const text = terms[order[n]!]!
     if (at + 3 * text.length > bytes.length) {
       const longer = Buffer.allocUnsafe(2 * bytes.length + 3 * text.length)
       longer.set(bytes.subarray(0, at))
       bytes = longer
     }
-    start[term] = at
     at = writeUtf8(bytes, at, text)
-    end[term] = at
+    starts[n + 1] = at
     if (n % (STEPS / 8) === 0) await turn()
   }
-  return { bytes, start, end }
+  return { bytes, starts }
 }
 
 /** Short texts are mostly ASCII, and a call into the runtime costs more than they. */
 function writeUtf8(bytes: Buffer, from: number, text: string): number {
   for (let n = 0; n < text.length; n++) {
     const unit = text.charCodeAt(n)
-    if (unit >= 0x80) return from + n + bytes.write(text.slice(n), from + n, 'utf8')
+    if (unit >= 0x80) return writeOther(bytes, from + n, text.slice(n))
     bytes[from + n] = unit
   }
   return from + text.length
 }
 
+function writeOther(bytes: Buffer, from: number, text: string): number {
+  if (!ILL_FORMED.test(text)) return from + bytes.write(text, from, 'utf8')
+  let at = from
+  for (const character of text) {
+    const code = character.codePointAt(0)!
+    if (code < 0xd800 || code > 0xdfff) at += bytes.write(character, at, 'utf8')
+    else {
+      bytes[at++] = 0xe0 | (code >>> 12)
+      bytes[at++] = 0x80 | ((code >>> 6) & 0x3f)
+      bytes[at++] = 0x80 | (code & 0x3f)
+    }
+  }
+  return at
+}
+
 interface RowWriter {
-  /** Appends the row with the postings that `lists[from, to)` are. */
-  row(texts: RowTexts, lists: Uint32Array, from: number, to: number): void
+  row(texts: RowTexts, postings: RowPostings): void
   /** Bytes that can be taken. */
   readonly length: number
   take(): Uint8Array
 }
 
-function createRowWriter(index: InvertedIndex, text: TermBytes, termOf: Uint32Array): RowWriter {
-  const { fieldStart, slots } = index
+function createRowWriter(fieldStart: readonly number[], { bytes, starts }: TermBytes): RowWriter {
   const fields = fieldStart.length - 1
   let out = Buffer.allocUnsafe(2 * PART)
   let at = 0
@@ -183,19 +231,17 @@ function createRowWriter(index: InvertedIndex, text: TermBytes, termOf: Uint32Ar
     at = writeUtf8(out, at, json)
   }
 
-  /** The postings `lists[from, to)` are those of one field. */
-  function cell(lists: Uint32Array, from: number, to: number): void {
-    const { bytes, start, end } = text
+  /** The postings `[from, to)` are those of one field. */
+  function cell({ terms, slots }: RowPostings, from: number, to: number): void {
     room(INTEGER_BYTES_MAX)
     integer(to - from)
     let before = 0
     let beforeEnd = 0
     for (let n = from; n < to; n++) {
-      const list = lists[n]!
-      const term = termOf[list]!
-      const first = start[term]!
-      const last = end[term]!
-      const slot = slots[list]!
+      const term = terms[n]!
+      const first = starts[term]!
+      const last = starts[term + 1]!
+      const slot = slots[n]!
       const most = Math.min(beforeEnd - before, last - first)
       let shared = 0
       while (shared < most && bytes[before + shared] === bytes[first + shared]) shared += 1
@@ -213,7 +259,8 @@ function createRowWriter(index: InvertedIndex, text: TermBytes, termOf: Uint32Ar
   }
 
   return {
-    row({ id, document }, lists, from, to) {
+    row({ id, document }, postings) {
+      const { terms, from, to } = postings
       const rowAt = at
       // Its size goes before it when it is known.
       room(2 * INTEGER_BYTES_MAX)
@@ -224,8 +271,8 @@ function createRowWriter(index: InvertedIndex, text: TermBytes, termOf: Uint32Ar
       let next = from
       for (let field = 0; field < fields && next < to; field++) {
         const first = next
-        while (next < to && termOf[lists[next]!]! < fieldStart[field + 1]!) next += 1
-        cell(lists, first, next)
+        while (next < to && terms[next]! < fieldStart[field + 1]!) next += 1
+        cell(postings, first, next)
       }
       const end = at
       at = rowAt

@@ -39,38 +39,6 @@ export async function byDocument(
   return { order: await sortByDigit(half, keys, 16, turn), listOf }
 }
 
-/**
- * Lists by document: those of document `n` are `lists[start[n] … start[n + 1])`, in the order of `order`. A counting sort: there may not be
- * many more documents than postings. Lets the event loop turn.
- */
-export async function listsByDocument(
-  order: ArrayLike<number>,
-  { listStart, documents }: PostingLists,
-  count: number,
-  turn: Turn = createYielder(),
-): Promise<{ start: Uint32Array; lists: Uint32Array }> {
-  const start = new Uint32Array(count + 1)
-  for (let n = 0; n < documents.length; n++) {
-    start[documents[n]! + 1]! += 1
-    if (n % (16 * STEPS) === 0) await turn()
-  }
-  for (let n = 0; n < count; n++) start[n + 1]! += start[n]!
-  const next = start.slice()
-  const lists = new Uint32Array(documents.length)
-  let looked = 0
-  let seen = 0
-  for (let n = 0; n < order.length; n++) {
-    const list = order[n]!
-    const end = listStart[list + 1]!
-    for (let at = listStart[list]!; at < end; at++) lists[next[documents[at]!]!++] = list
-    seen += end - listStart[list]! + 1
-    if (seen - looked < 4 * STEPS) continue
-    looked = seen
-    await turn()
-  }
-  return { start, lists }
-}
-
 /** Positions in `keys`, in the order of the keys; equal keys keep their order. */
 export async function sortedByKey(keys: Uint32Array, turn: Turn = createYielder()): Promise<Uint32Array> {
   const start = Uint32Array.from({ length: keys.length }, (_, n) => n)

@@ -1,44 +1,44 @@
-// Reads the rows that `posting-rows.ts` writes and turns them into lists of documents by term. The bytes were verified, but
-// somebody else may have made them: what is no row is `ENGINE_MISMATCH`, and memory stays in proportion to the bytes.
+// Reads the rows that `posting-rows.ts` writes, and gives each posting to what collects those of its field. The bytes were
+// verified, but somebody else may have made them: what is no row is `ENGINE_MISMATCH`, and memory stays in proportion to the bytes.
 
-import { createYielder, STEPS, type Turn } from '../event-loop.ts'
+import { createYielder, STEPS } from '../event-loop.ts'
 import { HoldfastError } from '../index.ts'
-import { ESCAPE, INTEGER_ID_MAX } from './posting-rows.ts'
-import { longer, TermTable } from './term-table.ts'
+import { ESCAPE, INTEGER_ID_MAX, SLOT_MAX } from './posting-rows.ts'
 
-type Id = string | number | boolean
+export type Id = string | number | boolean
+
+/** Collects the postings of one field. */
+export interface PostingSink {
+  /** So many postings of this row follow, the rows ascending. */
+  begin(row: number, postings: number): void
+  /**
+   * The term has the first `shared` bytes of the term before it in its row, and then `bytes[from, to)`. False: the term before has not so
+   * many.
+   */
+  posting(slot: number, shared: number, bytes: Uint8Array, from: number, to: number): boolean
+}
 
 /** What was read. */
-export interface ReadRows {
+export interface ReadRows<Sink> {
   /** Of the rows. */
   ids: Id[]
   /** Of the rows that have a document, and its JSON text parsed. */
-  documents: [id: Id, document: unknown][]
-  fields: readonly ReadField[]
+  documents: [row: number, document: unknown][]
+  /** Undefined for a field of which no row has anything. */
+  sinks: (Sink | undefined)[]
 }
-
-/** The terms of one field in the order in which they come first, and for each its lists by slot: ids of rows, in their order. */
-export interface ReadField {
-  terms: string[]
-  lists: Id[][][]
-}
-
-/** Items of a column that is new: each field has several, and may have no more than a posting. */
-const START = 64
-
-/** A slot is the index of an array. */
-const SLOT_MAX = 2 ** 32 - 2
 
 /**
  * @param fields how many a row may have
  * @param size of the blob, in bytes
  */
-export async function readRows(
+export async function readRows<Sink extends PostingSink>(
   parts: AsyncIterable<Uint8Array>,
   { fields, size, signal }: { fields: number; size: number; signal?: AbortSignal | undefined },
-): Promise<ReadRows> {
+  createSink: () => Sink,
+): Promise<ReadRows<Sink>> {
   const turn = createYielder(signal)
-  const reader = createRowReader(fields)
+  const reader = createRowReader(fields, createSink)
   let pending: Uint8Array[] = []
   let length = 0
   // Bytes with which the next row is whole, as far as is known.
@@ -65,7 +65,7 @@ export async function readRows(
     length = bytes.length - at
   }
   if (length > 0) throw notRows('the last row is cut short')
-  return await reader.done(turn)
+  return reader.read
 }
 
 function bufferOf(bytes: Uint8Array): Buffer {
@@ -85,19 +85,19 @@ function rowEnd(bytes: Uint8Array, at: number): number {
   return bytes.length + 1
 }
 
-interface RowReader {
+interface RowReader<Sink> {
   /** Reads the row in `bytes[at, end)`; gives `end`. */
   row(bytes: Buffer, at: number, end: number): number
   /** Whether enough was done since the last time to look at the clock. */
   isLong(): boolean
-  done(turn: Turn): Promise<ReadRows>
+  read: ReadRows<Sink>
 }
 
-function createRowReader(count: number): RowReader {
+function createRowReader<Sink extends PostingSink>(count: number, createSink: () => Sink): RowReader<Sink> {
   const ids: Id[] = []
-  const documents: [Id, unknown][] = []
+  const documents: [number, unknown][] = []
   /** Made when a row has something of it. */
-  const fields: FieldReader[] = []
+  const sinks: Sink[] = []
   let bytes: Buffer = Buffer.alloc(0)
   let at = 0
   let end = 0
@@ -134,19 +134,19 @@ function createRowReader(count: number): RowReader {
     throw notRows('the id of a row')
   }
 
-  function fieldOf(n: number): FieldReader {
-    const known = fields[n]
+  function sinkOf(field: number): Sink {
+    const known = sinks[field]
     if (known !== undefined) return known
-    const field = createFieldReader()
-    fields[n] = field
-    return field
+    const sink = createSink()
+    sinks[field] = sink
+    return sink
   }
 
-  function cell(field: FieldReader, postings: number): void {
+  function cell(sink: Sink, postings: number): void {
     // Each has two bytes, at least.
     if (postings > (end - at) / 2) throw notRows('the postings of a row')
     steps += postings
-    field.begin(ids.length - 1, postings)
+    sink.begin(ids.length - 1, postings)
     for (let left = postings; left > 0; left--) {
       if (at + 1 >= end) throw notRows('a posting')
       const head = bytes[at++]!
@@ -156,7 +156,7 @@ function createRowReader(count: number): RowReader {
       if (shared === ESCAPE) shared += integer()
       const rest = bytes[at]! < 0x80 ? bytes[at++]! : integer()
       if (rest > end - at || slot > SLOT_MAX) throw notRows('a posting')
-      if (!field.posting(slot, shared, bytes, at, at + rest)) throw notRows('a term')
+      if (!sink.posting(slot, shared, bytes, at, at + rest)) throw notRows('a term')
       at += rest
     }
   }
@@ -167,14 +167,13 @@ function createRowReader(count: number): RowReader {
       at = from
       end = to
       integer()
-      const id = rowId()
-      ids.push(id)
+      ids.push(rowId())
       const length = integer()
-      if (length > 0) documents.push([id, json(length)])
+      if (length > 0) documents.push([ids.length - 1, json(length)])
       for (let field = 0; at < end && field < count; field++) {
         const postings = integer()
         if (postings === 0) continue
-        cell(fieldOf(field), postings)
+        cell(sinkOf(field), postings)
       }
       if (at !== end) throw notRows('a row is longer than what it says')
       steps += 16
@@ -185,122 +184,12 @@ function createRowReader(count: number): RowReader {
       steps = 0
       return true
     },
-    async done(turn) {
-      const read: ReadField[] = []
-      for (let field = 0; field < count; field++) {
-        read.push((await fields[field]?.done(ids, turn)) ?? { terms: [], lists: [] })
-      }
-      return { ids, documents, fields: read }
-    },
+    read: { ids, documents, sinks },
   }
 }
 
-interface FieldReader {
-  /** So many postings of this row follow. */
-  begin(row: number, postings: number): void
-  /** False: the term before has no `shared` bytes. */
-  posting(slot: number, shared: number, bytes: Uint8Array, from: number, to: number): boolean
-  done(ids: readonly Id[], turn: Turn): Promise<ReadField>
-}
-
-function createFieldReader(): FieldReader {
-  const table = new TermTable()
-  // The lists of a term are a chain; numbers of lists, plus 1, and 0 for none.
-  let firstList = new Uint32Array(START)
-  let nextList = new Uint32Array(START)
-  let slots = new Uint32Array(START)
-  let counts = new Uint32Array(START)
-  let lists = 0
-  /** The list of each posting, and its row. */
-  let listOfPosting = new Uint32Array(START)
-  let rowOfPosting = new Uint32Array(START)
-  let postings = 0
-  let row = 0
-
-  function addList(slot: number): number {
-    if (lists === slots.length) {
-      nextList = longer(nextList, 2 * lists)
-      slots = longer(slots, 2 * lists)
-      counts = longer(counts, 2 * lists)
-    }
-    slots[lists] = slot
-    lists += 1
-    return lists
-  }
-
-  /** Plus 1. */
-  function listOf(term: number, slot: number): number {
-    if (term === firstList.length) firstList = longer(firstList, 2 * term)
-    let list = firstList[term]!
-    if (list === 0) {
-      list = addList(slot)
-      firstList[term] = list
-      return list
-    }
-    for (;;) {
-      if (slots[list - 1] === slot) return list
-      const next = nextList[list - 1]!
-      if (next === 0) {
-        const added = addList(slot)
-        nextList[list - 1] = added
-        return added
-      }
-      list = next
-    }
-  }
-
-  async function idsOfLists(ids: readonly Id[], turn: Turn): Promise<Id[][]> {
-    const all: Id[][] = []
-    for (let list = 0; list < lists; list++) {
-      // Of the length that it has: an array that grows takes half as much again.
-      all.push(new Array<Id>(counts[list]!))
-      if (list % STEPS === 0) await turn()
-    }
-    counts.fill(0)
-    for (let at = 0; at < postings; at++) {
-      const list = listOfPosting[at]!
-      all[list]![counts[list]!++] = ids[rowOfPosting[at]!]!
-      if (at % STEPS === 0) await turn()
-    }
-    return all
-  }
-
-  return {
-    begin(of, count) {
-      row = of
-      table.keyLength = 0
-      if (postings + count <= listOfPosting.length) return
-      listOfPosting = longer(listOfPosting, 2 * (postings + count))
-      rowOfPosting = longer(rowOfPosting, 2 * (postings + count))
-    },
-    posting(slot, shared, bytes, from, to) {
-      if (shared > table.keyLength) return false
-      const list = listOf(table.number(shared, bytes, from, to), slot) - 1
-      counts[list]! += 1
-      listOfPosting[postings] = list
-      rowOfPosting[postings++] = row
-      return true
-    },
-    async done(ids, turn) {
-      const idsOf = await idsOfLists(ids, turn)
-      const bySlot: Id[][][] = []
-      for (let term = 0; term < table.count; term++) {
-        const own: Id[][] = []
-        for (let list = firstList[term]!; list !== 0; list = nextList[list - 1]!)
-          own[slots[list - 1]!] = idsOf[list - 1]!
-        bySlot.push(own)
-        if (term % STEPS === 0) await turn()
-      }
-      try {
-        return { terms: await table.texts(turn), lists: bySlot }
-      } catch (cause) {
-        throw cause instanceof TypeError ? notRows('a term is not UTF-8') : cause
-      }
-    },
-  }
-}
-
-function notRows(why: string): HoldfastError {
+/** `ENGINE_MISMATCH`. */
+export function notRows(why: string): HoldfastError {
   return new HoldfastError('ENGINE_MISMATCH', `a blob is not what this adapter writes: ${why}`, {
     details: { what: 'blob', saved: why, wanted: 'rows of postings' },
   })

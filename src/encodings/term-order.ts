@@ -107,37 +107,85 @@ export async function encodeTermOrder(
   return bytes.take()
 }
 
+/** Makes a radix tree of terms. */
+export interface TreeBuilder<Node> {
+  /** A node with several children below `parent`: `term` up to `end` leads to it, and to the parent up to `from`. */
+  branch(parent: Node, term: string, from: number, end: number): Node
+  /** Term number `n` ends below `parent`; at `parent` itself if `from` is its length. */
+  leaf(parent: Node, term: string, n: number, from: number): void
+}
+
+/** Builds the tree whose order was encoded. `terms` differ, and come in any order. Lets the event loop turn. */
+export async function buildTermTree<Node>(
+  terms: readonly string[],
+  bytes: Uint8Array,
+  root: Node,
+  { branch, leaf }: TreeBuilder<Node>,
+  turn: Turn = createYielder(),
+): Promise<void> {
+  const sorted = await sortedPositions(terms, turn)
+  const text = Array.from(sorted, (position) => terms[position]!)
+  const readOrder = createOrderReader(bytes)
+  const stack: { from: number; to: number; above: number; parent: Node }[] = []
+  if (text.length > 0) stack.push({ from: 0, to: text.length, above: 0, parent: root })
+  let step = 0
+  for (let range = stack.pop(); range !== undefined; range = stack.pop()) {
+    step += 1
+    if (step % WALK_STEPS === 0) await turn()
+    const { from, to, above, parent } = range
+    const first = text[from]!
+    if (to - from === 1) {
+      leaf(parent, first, sorted[from]!, above)
+      continue
+    }
+    const depth = commonPrefix(first, text[to - 1]!, above)
+    const node = depth === above ? parent : branch(parent, first, above, depth)
+    const starts = childrenOf(text, from, to, depth)
+    const order = readOrder.next(starts.length)
+    for (let i = order.length - 1; i >= 0; i--) {
+      const child = order[i]!
+      stack.push({ from: starts[child]!, to: starts[child + 1] ?? to, above: depth, parent: node })
+    }
+  }
+  readOrder.end()
+}
+
 /** The terms, in any order, in the one that was encoded. */
 export async function decodeTermOrder(terms: readonly string[], bytes: Uint8Array): Promise<string[]> {
-  const sorted = Array.from(await sortedPositions(terms), (position) => terms[position]!)
-  let at = 0
   const ordered: string[] = []
-  await walk(
-    sorted,
-    createYielder(),
-    (starts) => {
+  await buildTermTree(terms, bytes, null, { branch: () => null, leaf: (_parent, term) => ordered.push(term) })
+  return ordered
+}
+
+function createOrderReader(bytes: Uint8Array): { next(count: number): number[]; end(): void } {
+  let at = 0
+  function integer(): number {
+    let value = 0
+    let scale = 1
+    for (;;) {
+      const byte = bytes[at++]
+      if (byte === undefined) throw notAnOrder('it ends too early')
+      value += (byte & 0x7f) * scale
+      scale *= 128
+      if (byte < 0x80) return value
+    }
+  }
+  return {
+    next(count) {
       const order: number[] = []
-      const seen = new Set<number>()
-      for (let i = 0; i < starts.length; i++) {
-        let child = 0
-        let scale = 1
-        for (;;) {
-          const byte = bytes[at++]
-          if (byte === undefined) throw notAnOrder('it ends too early')
-          child += (byte & 0x7f) * scale
-          scale *= 128
-          if (byte < 0x80) break
-        }
-        if (child >= starts.length || seen.has(child)) throw notAnOrder('it is no permutation')
-        seen.add(child)
+      const seen = new Uint8Array(count)
+      while (order.length < count) {
+        const child = integer()
+        if (child >= count || seen[child] === 1) throw notAnOrder('it is no permutation')
+        seen[child] = 1
         order.push(child)
       }
       return order
     },
-    (term) => ordered.push(term),
-  )
-  if (at !== bytes.length) throw notAnOrder(`${bytes.length - at} bytes are left over`)
-  return ordered
+    end() {
+      if (at !== bytes.length) throw notAnOrder(`${bytes.length - at} bytes are left over`)
+    },
+  }
 }
 
 function notAnOrder(why: string): HoldfastError {
@@ -150,23 +198,14 @@ function notAnOrder(why: string): HoldfastError {
  * Visits the nodes of the tree that have several children, depth first in the order that `choose` gives for each. Not recursive: terms may
  * be prefixes of each other a thousand times.
  */
-async function walk(
-  sorted: readonly string[],
-  turn: Turn,
-  choose: (starts: number[]) => number[],
-  leaf?: (term: string) => void,
-): Promise<void> {
+async function walk(sorted: readonly string[], turn: Turn, choose: (starts: number[]) => number[]): Promise<void> {
   const stack: [from: number, to: number, depth: number][] = [[0, sorted.length, 0]]
   for (let step = 1; ; step++) {
     if (step % WALK_STEPS === 0) await turn()
     const range = stack.pop()
     if (range === undefined) return
     const [from, to, above] = range
-    if (to - from === 0) continue
-    if (to - from === 1) {
-      leaf?.(sorted[from]!)
-      continue
-    }
+    if (to - from < 2) continue
     const depth = commonPrefix(sorted[from]!, sorted[to - 1]!, above)
     const starts = childrenOf(sorted, from, to, depth)
     const order = choose(starts)

@@ -9,6 +9,9 @@ import { STEPS, type Turn } from '../event-loop.ts'
 const HASH_START = randomInt(2 ** 32) | 0
 const HASH_FACTOR = (randomInt(2 ** 24) << 8) | 0x93
 
+/** Text with lone surrogates: it has no UTF-8. */
+export const ILL_FORMED = /\p{Surrogate}/u
+
 /** Terms for which there is room at first. */
 const START = 64
 
@@ -110,7 +113,7 @@ export class TermTable {
     this.#slots = slots
   }
 
-  /** The terms by number. `TypeError`: one is not UTF-8. */
+  /** The terms by number. `TypeError`: one is not WTF-8. */
   async texts(turn: Turn): Promise<string[]> {
     const texts: string[] = []
     const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
@@ -123,12 +126,27 @@ export class TermTable {
       for (let number = first; number < last; number++) {
         const start = this.#starts[number]! - from
         const end = this.#starts[number + 1]! - from
-        texts.push(all?.slice(start, end) ?? decoder.decode(bytes.subarray(start, end)))
+        texts.push(all?.slice(start, end) ?? textOf(bytes.subarray(start, end), decoder))
       }
       await turn()
     }
     return texts
   }
+}
+
+/** UTF-8, in which each lone surrogate has the three bytes that its number would have. One text has one form. */
+function textOf(bytes: Uint8Array, decoder: InstanceType<typeof TextDecoder>): string {
+  let text = ''
+  let from = 0
+  for (let at = bytes.indexOf(0xed); at !== -1 && at + 2 < bytes.length; at = bytes.indexOf(0xed, at + 1)) {
+    if (bytes[at + 1]! < 0xa0 || bytes[at + 1]! > 0xbf || bytes[at + 2]! >>> 6 !== 2) continue
+    text += decoder.decode(bytes.subarray(from, at))
+    const unit = 0xd000 | ((bytes[at + 1]! & 0x3f) << 6) | (bytes[at + 2]! & 0x3f)
+    if (unit >= 0xdc00 && /[\ud800-\udbff]$/.test(text)) throw new TypeError('the halves of a pair, apart')
+    text += String.fromCharCode(unit)
+    from = at + 3
+  }
+  return text + decoder.decode(bytes.subarray(from))
 }
 
 /** The same in a column of so many items. */

@@ -2,11 +2,11 @@
 // `export()` would make JSON of the lists, which takes longer and has to be parsed again.
 
 import { assertId, documentJson } from '../encodings/json-value.ts'
+import { positionsIn } from '../encodings/positions.ts'
 import type { InvertedIndex, RowTexts } from '../encodings/posting-rows.ts'
+import type { Id } from '../encodings/read-posting-rows.ts'
 import { longer } from '../encodings/term-table.ts'
 import { HoldfastError } from '../index.ts'
-
-export type Id = string | number | boolean
 
 /** `map` has the terms of a field, `ctx` the pairs of terms that stand near each other, and `tag` the tags. */
 export type Kind = 'map' | 'ctx' | 'tag'
@@ -24,7 +24,7 @@ interface FlexSearchCopy {
   /** A row for each id of the register, in its order: that in which documents were added. */
   rows: RowTexts[]
   /** Its documents are positions in the register. */
-  index: InvertedIndex
+  index: Omit<InvertedIndex, 'order'>
   /** The lines of the blob `lists`. */
   leftovers: string[]
 }
@@ -155,11 +155,8 @@ interface Lists {
   begin(field: number): void
   /** The lists of a term. A tag may be another value than text. */
   add(keyword: unknown, term: unknown, slots: Slots): void
-  done(): { index: InvertedIndex; leftovers: string[] }
+  done(): { index: Omit<InvertedIndex, 'order'>; leftovers: string[] }
 }
-
-/** Lone surrogates: they have no UTF-8. */
-const ILL_FORMED = /\p{Surrogate}/u
 
 function createLists(register: readonly Id[]): Lists {
   const positionOf = positionsIn(register)
@@ -217,35 +214,16 @@ function createLists(register: readonly Id[]): Lists {
       fieldStart.push(terms.length)
       termStart.push(slotOf.length)
       listStart.push(filled)
-      const index = { terms, fieldStart, termStart, slots: slotOf, listStart, documents: documents.subarray(0, filled) }
-      return { index, leftovers }
+      const own = { terms, fieldStart, termStart, slots: { lists: slotOf } }
+      return { index: { ...own, listStart, documents: documents.subarray(0, filled) }, leftovers }
     },
   }
 }
 
 /** The term as a row has it; null if no row can have it. */
 function textOf(keyword: unknown, term: unknown): string | null {
-  if (typeof term !== 'string' || ILL_FORMED.test(term)) return null
+  if (typeof term !== 'string') return null
   if (keyword === null) return term
-  if (typeof keyword !== 'string' || keyword.includes(SEPARATOR) || ILL_FORMED.test(keyword)) return null
+  if (typeof keyword !== 'string' || keyword.includes(SEPARATOR)) return null
   return keyword + SEPARATOR + term
-}
-
-/** Where an id stands in the register; -1 if it does not. */
-function positionsIn(register: readonly Id[]): (id: Id) => number {
-  const others = new Map<Id, number>()
-  let max = -1
-  for (const id of register) {
-    if (typeof id !== 'number') continue
-    // A fraction, or a number below 0: all are looked up in the map then.
-    max = Number.isInteger(id) && id >= 0 ? Math.max(max, id) : Number.POSITIVE_INFINITY
-  }
-  const isDense = max < 4 * register.length + 1024
-  const dense = new Int32Array(isDense ? max + 1 : 0).fill(-1)
-  for (let at = 0; at < register.length; at++) {
-    const id = register[at]!
-    if (isDense && typeof id === 'number') dense[id] = at
-    else others.set(id, at)
-  }
-  return (id) => (isDense && typeof id === 'number' ? dense[id] : others.get(id)) ?? -1
 }

@@ -9,14 +9,15 @@
 //                [field, keyword or null, term, slot, [ids]], and [null, id, stored]
 
 import { decodeLines, encodeLines } from '../encodings/json-lines.ts'
-import { encodeRows } from '../encodings/posting-rows.ts'
-import { type ReadField, readRows } from '../encodings/read-posting-rows.ts'
+import { encodeRows, sortedTerms } from '../encodings/posting-rows.ts'
+import { type Id, readRows } from '../encodings/read-posting-rows.ts'
+import { createSlotLists, type SlotListsOfTerms } from '../encodings/slot-lists.ts'
 import { createYielder, STEPS } from '../event-loop.ts'
 import { type Chunking, content } from '../index.ts'
 import { assertOptions } from '../misuse.ts'
 import type { EngineAdapter, EngineState, SaveContext, SavedEngine } from './adapter.ts'
 import { restoring } from './engine-failed.ts'
-import { copyOf, type Head, type Id, SEPARATOR } from './flexsearch-capture.ts'
+import { copyOf, type Head, SEPARATOR } from './flexsearch-capture.ts'
 import { hasWorkers, identityOf, type Plain, withoutDefaults } from './flexsearch-options.ts'
 import { packageVersion } from './version.ts'
 
@@ -77,11 +78,15 @@ export function flexsearch<Class extends new (options: never) => FlexSearchLike>
 
 function save(engine: FlexSearchLike, { turn }: SaveContext): EngineState {
   const { head, rows, index, leftovers } = copyOf(engine)
+  async function* documents(): AsyncGenerator<Uint8Array> {
+    const order = await sortedTerms(index, turn)
+    yield* encodeRows({ ...index, order }, { count: rows.length, row: (n) => rows[n]! }, turn)
+  }
   return {
     captured: true,
     blobs: {
       head: { source: JSON.stringify(head), chunking: CHUNKING, type: 'application/json' },
-      documents: { source: encodeRows(index, rows, turn), chunking: CHUNKING, type: 'application/octet-stream' },
+      documents: { source: documents(), chunking: CHUNKING, type: 'application/octet-stream' },
       lists: { source: encodeLines(leftovers, turn), chunking: CHUNKING, type: 'application/jsonl' },
     },
   }
@@ -97,13 +102,14 @@ const BATCH = 5000
 async function restore(engine: FlexSearchLike, saved: SavedEngine, signal: AbortSignal | undefined): Promise<void> {
   const head = await saved.blob('head').json<Head>()
   const blob = saved.blob('documents')
-  const { ids, documents, fields } = await readRows(blob.stream(), {
-    fields: head.fields.length,
-    size: blob.size,
-    signal,
-  })
+  const shape = { fields: head.fields.length, size: blob.size, signal }
+  const { ids, documents: stored, sinks } = await readRows(blob.stream(), shape, createSlotLists)
+  const documents = stored.map(([row, document]): [Id, unknown] => [ids[row]!, document])
   const maps: Terms[] = []
-  for (const [n, field] of fields.entries()) maps.push(await termsOf(field, head.fields[n]![1] === 'ctx', signal))
+  for (const [n, [, kind]] of head.fields.entries()) {
+    const lists = await sinks[n]?.done(ids, createYielder(signal))
+    maps.push(await termsOf(lists ?? { terms: [], lists: [] }, kind === 'ctx', signal))
+  }
   for await (const lines of decodeLines(saved.blob('lists').stream())) {
     for (const line of lines as (Leftover | Ghost)[]) {
       if (line[0] === null) documents.push([line[1], line[2]])
@@ -133,7 +139,7 @@ interface Terms {
 }
 
 async function termsOf(
-  { terms, lists }: ReadField,
+  { terms, lists }: SlotListsOfTerms,
   isContext: boolean,
   signal: AbortSignal | undefined,
 ): Promise<Terms> {

@@ -79,7 +79,9 @@ export async function readFile(fs: FileSystem, path: string, maxBytes: number): 
 
 /** As `readFile`, of a file that stays open. */
 export async function readOpenFile(file: File, path: string, maxBytes: number): Promise<Uint8Array<ArrayBuffer>> {
-  const { size } = await file.stat()
+  const { size, kind } = await file.stat()
+  // It has no length, and would be taken for an empty file.
+  if (kind === 'other') throw notAFile(path)
   if (size > maxBytes) {
     throw new HoldfastError('LIMIT_EXCEEDED', `${path} is ${size} bytes long; at most ${maxBytes} are expected`, {
       details: { path, bytes: size, maxBytes },
@@ -88,6 +90,12 @@ export async function readOpenFile(file: File, path: string, maxBytes: number): 
   const bytes = new Uint8Array(size)
   const count = await readFully(file, bytes, 0)
   return count === size ? bytes : bytes.slice(0, count)
+}
+
+/** As the system says it of a socket. */
+function notAFile(path: string): Error {
+  const error = new Error(`ENXIO: a pipe, a socket or a device, read '${path}'`)
+  return Object.assign(error, { code: 'ENXIO', syscall: 'read', path })
 }
 
 /** As `readFile`; null when there is no such file. */
@@ -190,6 +198,8 @@ function advice(code: string): string {
       return '. This machine has too many files open: raise fs.file-max'
     case 'EISDIR':
       return '. A directory is in the place of that file: move it away. What it took the place of in a store, repair() makes anew'
+    case 'ENXIO':
+      return '. A pipe, a socket or a device is in the place of that file: move it away. What it took the place of in a store, repair() makes anew'
     case 'ENOENT':
       return '. Something in that path does not exist, or was removed meanwhile: create it, or check the path'
     case 'ENOTDIR':

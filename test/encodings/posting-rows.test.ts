@@ -1,7 +1,9 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { encodeRows, type InvertedIndex, type RowTexts } from '../../src/encodings/posting-rows.ts'
-import { type ReadRows, readRows } from '../../src/encodings/read-posting-rows.ts'
+import { collectPostings, type PostingColumns } from '../../src/encodings/posting-columns.ts'
+import { encodeRows, type InvertedIndex, type RowTexts, sortedTerms } from '../../src/encodings/posting-rows.ts'
+import { type Id, type PostingSink, type ReadRows, readRows } from '../../src/encodings/read-posting-rows.ts'
+import { createSlotLists, type SlotListsOfTerms } from '../../src/encodings/slot-lists.ts'
 import { isHoldfastError } from '../../src/index.ts'
 import { random } from '../engines/text.ts'
 import { rounds } from '../support/effort.ts'
@@ -9,7 +11,7 @@ import { rounds } from '../support/effort.ts'
 /** By field, by term, by slot: rows. */
 type Lists = Map<string, Map<number, number[]>>[]
 
-function indexOf(fields: Lists): InvertedIndex {
+function indexOf(fields: Lists): Omit<InvertedIndex, 'order'> {
   const terms: string[] = []
   const fieldStart = [0]
   const termStart = [0]
@@ -28,17 +30,30 @@ function indexOf(fields: Lists): InvertedIndex {
     }
     fieldStart.push(terms.length)
   }
-  return { terms, fieldStart, termStart, slots, listStart, documents: Uint32Array.from(documents) }
+  return { terms, fieldStart, termStart, slots: { lists: slots }, listStart, documents: Uint32Array.from(documents) }
 }
 
-async function encoded(fields: Lists, rows: readonly RowTexts[]): Promise<Buffer> {
+const turn = (): undefined => undefined
+
+async function bytesOf(index: Omit<InvertedIndex, 'order'>, rows: readonly (RowTexts | null)[]): Promise<Buffer> {
+  const order = await sortedTerms(index, turn)
   const parts: Uint8Array[] = []
-  for await (const part of encodeRows(indexOf(fields), rows, () => undefined)) parts.push(part)
+  const given = { count: rows.length, row: (n: number) => rows[n]! }
+  for await (const part of encodeRows({ ...index, order }, given, turn)) parts.push(part)
   return Buffer.concat(parts)
 }
 
+async function encoded(fields: Lists, rows: readonly RowTexts[]): Promise<Buffer> {
+  return await bytesOf(indexOf(fields), rows)
+}
+
 /** Reads `bytes` in parts that end at `cuts`. */
-async function read(bytes: Uint8Array, fields: number, cuts: readonly number[] = []): Promise<ReadRows> {
+async function readInto<Sink extends PostingSink>(
+  bytes: Uint8Array,
+  fields: number,
+  createSink: () => Sink,
+  cuts: readonly number[] = [],
+): Promise<ReadRows<Sink>> {
   async function* parts(): AsyncGenerator<Uint8Array> {
     let at = 0
     for (const cut of [...cuts.map((cut) => cut % (bytes.length + 1)).sort((a, b) => a - b), bytes.length]) {
@@ -46,11 +61,24 @@ async function read(bytes: Uint8Array, fields: number, cuts: readonly number[] =
       at = cut
     }
   }
-  return await readRows(parts(), { fields, size: bytes.length })
+  return await readRows(parts(), { fields, size: bytes.length }, createSink)
+}
+
+interface Read {
+  ids: Id[]
+  documents: [row: number, document: unknown][]
+  fields: SlotListsOfTerms[]
+}
+
+async function read(bytes: Uint8Array, fields: number, cuts: readonly number[] = []): Promise<Read> {
+  const { ids, documents, sinks } = await readInto(bytes, fields, createSlotLists, cuts)
+  const all: SlotListsOfTerms[] = []
+  for (let n = 0; n < fields; n++) all.push((await sinks[n]?.done(ids, turn)) ?? { terms: [], lists: [] })
+  return { ids, documents, fields: all }
 }
 
 /** What was read, as it was given. */
-function listsOf({ ids, fields }: ReadRows): Lists {
+function listsOf({ ids, fields }: Read): Lists {
   const rowOf = new Map(ids.map((id, row) => [id, row]))
   return fields.map(
     ({ terms, lists }) =>
@@ -66,6 +94,8 @@ function listsOf({ ids, fields }: ReadRows): Lists {
 const text = fc.oneof(
   fc.string({ unit: fc.constantFrom('a', 'b'), maxLength: 40 }),
   fc.string({ unit: 'binary', maxLength: 6 }),
+  // Halves of pairs, and pairs.
+  fc.string({ unit: fc.constantFrom('\ud83d', '\ude00', '\ufeff', '\ud7ff', 'a'), maxLength: 6 }),
 )
 const slot = fc.oneof(fc.nat({ max: 20 }), fc.nat({ max: 300_000 }))
 const id = fc.oneof(
@@ -97,7 +127,7 @@ test('gives back every row and every list, whatever the parts in which it is rea
         const got = await read(bytes, fields.length, cuts)
         expect(got.ids).toEqual(given.map((each) => each.id))
         expect(got.documents).toEqual(
-          given.filter(({ document }) => document !== '').map((each) => [each.id, JSON.parse(each.document)]),
+          given.flatMap(({ document }, row) => (document === '' ? [] : [[row, JSON.parse(document)]])),
         )
         expect(listsOf(got)).toEqual(fields)
         // What was read is written as it was, in whatever order the terms come.
@@ -105,6 +135,58 @@ test('gives back every row and every list, whatever the parts in which it is rea
       },
     ),
     rounds(300),
+  )
+})
+
+test('gives back the slot of each posting, by row and by term, and leaves out rows that say so', async () => {
+  const posting = fc.tuple(text, fc.array(fc.tuple(fc.nat({ max: 11 }), slot)))
+  await fc.assert(
+    fc.asyncProperty(rows, fc.array(fc.array(posting, { maxLength: 12 }), { maxLength: 4 }), async (given, choices) => {
+      // By field, by term, by row: slots.
+      const fields = choices.map((choice) => {
+        const own = choice.map(([term, slots]) => [term, new Map(slots.filter(([row]) => row < given.length))] as const)
+        return new Map(own.filter(([, slots]) => slots.size > 0))
+      })
+      const lists = fields.flatMap((field) => [...field.values()])
+      const listStart = [0]
+      for (const list of lists) listStart.push(listStart.at(-1)! + list.size)
+      const ends = fields.map((_, n) => fields.slice(0, n + 1).reduce((sum, field) => sum + field.size, 0))
+      const documents = Uint32Array.from(lists.flatMap((list) => [...list.keys()]))
+      const used = new Set(documents)
+      const bytes = await bytesOf(
+        {
+          terms: fields.flatMap((field) => [...field.keys()]),
+          fieldStart: [0, ...ends],
+          slots: { postings: Uint32Array.from(lists.flatMap((list) => [...list.values()])) },
+          listStart,
+          documents,
+        },
+        given.map((each, n) => (used.has(n) ? each : null)),
+      )
+      const kept = given.flatMap((each, n) => (used.has(n) ? [{ ...each, n }] : []))
+      const { ids, sinks } = await readInto(bytes, fields.length, collectPostings)
+      expect(ids).toEqual(kept.map((each) => each.id))
+      const rowsOf = (columns: Uint32Array): number[] => [...columns].map((row) => kept[row]!.n)
+      for (const [n, field] of fields.entries()) {
+        const { terms, byRow, byTerm }: PostingColumns =
+          (await sinks[n]?.done(turn)) ?? (await collectPostings().done(turn))
+        const got = new Map<string, Map<number, number>>()
+        for (const [t, term] of terms.entries()) {
+          const [from, to] = [byTerm.termStart[t], byTerm.termStart[t + 1]]
+          const of = rowsOf(byTerm.rows.subarray(from, to))
+          expect(of).toEqual([...of].sort((a, b) => a - b))
+          got.set(term, new Map(of.map((row, at) => [row, byTerm.slots[from! + at]!])))
+        }
+        expect(got).toEqual(field)
+        const flat = rowsOf(byRow.rows).map((row, at) => [row, terms[byRow.terms[at]!], byRow.slots[at]])
+        const expected = [...field].flatMap(([term, slots]) => [...slots].map(([row, of]) => [row, term, of]))
+        expect(flat.map(([row]) => row)).toEqual(expected.map(([row]) => row).sort((a, b) => Number(a) - Number(b)))
+        expect(new Set(flat.map((each) => JSON.stringify(each)))).toEqual(
+          new Set(expected.map((each) => JSON.stringify(each))),
+        )
+      }
+    }),
+    rounds(200),
   )
 })
 
@@ -160,6 +242,7 @@ test('refuses bytes that are no rows, with an error of ours and without much mem
     ['an id that is a list', [4, 5, 0x5b, 0x5d, 0]],
     ['a document that is no JSON', [3, 0, 1, 0x7b]],
     ['a term that is no UTF-8', [6, 0, 0, 1, 0, 1, 0xff]],
+    ['a pair whose halves have three bytes each', [11, 0, 0, 1, 0, 6, 0xed, 0xa0, 0xbd, 0xed, 0xb8, 0x80]],
     ['a field too many', [11, 0, 0, 0, 0, 1, 0, 1, 0x61, 0, 0, 0]],
   ] as const) {
     expect(await refused(Uint8Array.from(wrong)), what).toBe(true)
@@ -171,6 +254,8 @@ test('reads no further than a row that is longer than its blob', async () => {
   async function* parts(): AsyncGenerator<Uint8Array> {
     for (; asked < 3; asked++) yield Uint8Array.of(0xff, 0xff, 0xff, 0x7f, 0)
   }
-  await expect(readRows(parts(), { fields: 1, size: 15 })).rejects.toMatchObject({ code: 'ENGINE_MISMATCH' })
+  await expect(readRows(parts(), { fields: 1, size: 15 }, collectPostings)).rejects.toMatchObject({
+    code: 'ENGINE_MISMATCH',
+  })
   expect(asked).toBe(0)
 })

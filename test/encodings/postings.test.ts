@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { byDocument, documentOrder, listsByDocument, type PostingLists } from '../../src/encodings/postings.ts'
+import { byDocument, documentOrder, type PostingLists } from '../../src/encodings/postings.ts'
 import { rounds } from '../support/effort.ts'
 
 function columns(lists: readonly (readonly number[])[]): PostingLists {
@@ -55,21 +55,6 @@ test('sorts postings by document, and those of one document by the order of list
         .sort((a, b) => a[0]! - b[0]! || a[2]! - b[2]!)
         .map(([document, list]) => [document!, list!])
       expect(got).toEqual(expected)
-    }),
-  )
-})
-
-test('gives the lists of each document, in the order that was asked for', async () => {
-  const posting = fc.array(fc.uniqueArray(fc.nat({ max: 9 }), { maxLength: 8 }), { maxLength: 8 })
-  await fc.assert(
-    fc.asyncProperty(posting, fc.infiniteStream(fc.nat()), async (given, dice) => {
-      const order = given.map((_, list) => list).sort(() => (dice.next().value! % 2) - 0.5)
-      const { start, lists } = await listsByDocument(order, columns(given), 10)
-      expect(start.length).toBe(11)
-      for (let document = 0; document < 10; document++) {
-        const expected = order.filter((list) => given[list]!.includes(document))
-        expect([...lists.subarray(start[document], start[document + 1])]).toEqual(expected)
-      }
     }),
   )
 })

@@ -276,7 +276,12 @@ test('writes little when a hundredth is added', async () => {
   expect(bytes.written / bytes.total).toBeLessThan(0.1)
 })
 
-/** What the adapter wrote of a database without a sortable property when it could not read it. */
+/** A row without postings. */
+function row(id: number, document: string): string {
+  return Buffer.from([document.length + 2, 2 * id, document.length]).toString('latin1') + document
+}
+
+/** What the adapter writes of a database without a sortable property. */
 const UNSORTED = {
   head: `${JSON.stringify({
     raw: {
@@ -303,16 +308,16 @@ const UNSORTED = {
     sorts: [],
   })}\n`,
   ids: '"a"\n"b"\n',
-  documents: '[1,{"id":"a","one":[0,1],"kind":"k"}]\n[2,{"id":"b","one":[1,1],"kind":"k"}]\n',
+  documents: row(1, '{"id":"a","one":[0,1],"kind":"k"}') + row(2, '{"id":"b","one":[1,1],"kind":"k"}'),
   'tree/0': '[3,{"numberToDocumentId":[["k",[1,2]]]}]\n',
   'vectors/0': '',
 }
 
-test('reads what an earlier version wrote of a database without a sortable property', async () => {
+test('reads and writes a database without a sortable property as it always did', async () => {
   const unsorted = { schema: { one: 'vector[2]', kind: 'enum' } } as const
   const adapter = orama(Orama, unsorted)
   const store = memory()
-  const record = { record: 1, name: 'orama', layout: 1, options: { ...adapter.options } }
+  const record = { record: 1, name: 'orama', layout: adapter.layout, options: { ...adapter.options } }
   const blobs = Object.entries(UNSORTED).map(([name, source]) => [`engine/${name}`, source] as const)
   await store.persist({ blobs, metadata: { engine: record } })
   const { engine } = (await restoreEngine(store, adapter))!

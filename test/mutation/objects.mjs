@@ -226,7 +226,7 @@ export const objects = [
   },
   {
     file: 'src/storage/object/collect.ts',
-    find: '.filter(({ key }) => revisionOfKey(key)! <= (head().floor ?? 0))',
+    find: '.filter(({ key }) => revisionOfKey(key)! <= reached)',
     replace: '',
     why: 'a pack is deleted only when HEAD has given it up',
     tests: histories,

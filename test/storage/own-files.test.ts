@@ -240,6 +240,26 @@ describe('what is written out', () => {
   })
 })
 
+describe.runIf(process.platform !== 'win32')('in the place of a file that the store reads', () => {
+  test.each(['STORE.json', 'HEAD.json'])('%s: a pipe is said to be one, and a repair leaves it alone', async (name) => {
+    const root = scratch()
+    const store = join(root, 'store')
+    await persistSnapshot(store, { blobs: { a: Buffer.from('one') } })
+    rmSync(join(store, name))
+    execFileSync('mkfifo', [join(store, name)])
+    const opened = await openStore(store)
+    const expected = {
+      code: 'IO_FAILED',
+      message: expect.stringMatching(/a pipe, a socket or a device.*: move it away/),
+    }
+    await expect(opened.load()).rejects.toMatchObject(expected)
+    await expect(opened.persist({ blobs: { a: Buffer.from('two') } })).rejects.toMatchObject(expected)
+    await expect(opened.repair()).rejects.toMatchObject(expected)
+    expect(lstatSync(join(store, name)).isFIFO()).toBe(true)
+    await opened.close()
+  })
+})
+
 /** Mounts a file system of its own at `path`; false where that is not possible. */
 function mounted(path: string): boolean {
   mkdirSync(path, { recursive: true })
