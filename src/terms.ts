@@ -20,6 +20,9 @@ const TERMS = {
   raiseLockWait: ['raise lockWaitMs', 'give a longer --lock-wait'],
   openReadOnly: ['open the store with readOnly: true', 'use verbs that only read'],
   openedReadOnly: ['can be opened with readOnly: true', 'can be read'],
+  // The command line says whose room it is, and how much is free.
+  freeSpace: ['. Free space (or inodes) on that file system; what was there before is unchanged', ''],
+  freeQuota: ['. Free space within the quota; what was there before is unchanged', ''],
   // What only a program can do.
   loadFallback: ['load({ fallback: true })', 'a program that loads with a fallback'],
   withSetAside: [' with setAside()', ''],

@@ -178,9 +178,9 @@ export function ioError(error: unknown, doing: string, at?: string): unknown {
 function advice(code: string): string {
   switch (code) {
     case 'ENOSPC':
-      return '. Free space (or inodes) on that file system; what was there before is unchanged'
+      return term('freeSpace')
     case 'EDQUOT':
-      return '. Free space within the quota; what was there before is unchanged'
+      return term('freeQuota')
     case 'EROFS':
       return `. The file system is mounted read-only: write elsewhere, or ${term('openReadOnly')}`
     case 'EACCES':

@@ -48,8 +48,8 @@ export const space = [
   },
   {
     file: 'src/space/stats.ts',
-    find: "weigh('files', (name) => !isImage(name))",
-    replace: "weigh('files')",
+    find: "weigh('files', 'files', (name) => !isImage(name))",
+    replace: "weigh('files', 'files')",
     why: 'images are weighed apart from laid-out files',
     tests: ['test/space/stats.test.ts'],
   },

@@ -44,6 +44,7 @@ export const report: Verb = {
     const store = await session.read()
     const { signal, onProgress } = session
     const { html, ...rest } = await store.report({ verify, redact, signal, onProgress })
+    session.target = { path: target, bytes: Buffer.byteLength(html), elsewhere: 'with -o' }
     const { bytes } = await writeFileDurable(target, html, { signal })
     const notCounted = exitOfUncounted(rest.uncounted, rest.damaged.length > 0)
     const found = rest.ok === null ? 'not verified' : rest.ok ? 'well' : 'damaged'
