@@ -5,32 +5,17 @@
 // 50 blobs of 1 MiB in pages of 16 KiB. Each persist changes 4 pages in each of 2 blobs, an hour after the one before. Every twentieth time the garbage is given back as an open
 // store does by itself. Without a directory, it is one among the system's temporary files that is removed in the end.
 
-import { spawnSync } from 'node:child_process'
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { build } from 'esbuild'
+import { runBundled } from './bundle.mjs'
 
-const here = dirname(fileURLToPath(import.meta.url))
-const name = process.argv[2] === 'heads' ? 'heads' : 'lifetime'
-const outfile = join(here, 'results', 'build', `${name}-${process.pid}.mjs`)
-mkdirSync(dirname(outfile), { recursive: true })
-await build({
-  entryPoints: [join(here, `${name}.ts`)],
-  outfile,
-  bundle: true,
-  platform: 'node',
-  format: 'esm',
-  target: 'node20',
-  packages: 'external',
-})
-const output = join(here, 'lifetime.json')
-const run = (...args) => spawnSync(process.execPath, [outfile, ...args], { stdio: 'inherit' }).status ?? 1
-if (name === 'heads') process.exitCode = run(output, 'heads')
+const output = fileURLToPath(new URL('lifetime.json', import.meta.url))
+const [, , persists = '10000', given] = process.argv
+if (persists === 'heads') process.exitCode = await runBundled('heads.ts', [output, 'heads'])
 else {
-  const [, , persists = '10000', given] = process.argv
   const directory = given ?? mkdtempSync(join(tmpdir(), 'holdfast-lifetime-'))
-  process.exitCode = run(output, directory, persists)
+  process.exitCode = await runBundled('lifetime.ts', [output, directory, persists])
   if (given === undefined) rmSync(directory, { recursive: true, force: true })
 }

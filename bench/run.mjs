@@ -1,24 +1,4 @@
-// Bundles the benchmarks with the sources as they are now (so that a change meanwhile does not mix two versions in one run), then runs them.
-import { spawnSync } from 'node:child_process'
-import { mkdirSync } from 'node:fs'
-import { dirname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
-import { build } from 'esbuild'
+// The benchmarks: `npm run bench`. See main.ts.
+import { runBundled } from './bundle.mjs'
 
-const here = dirname(fileURLToPath(import.meta.url))
-const outfile = join(here, 'results', 'build', `bench-${process.pid}.mjs`)
-mkdirSync(dirname(outfile), { recursive: true })
-await build({
-  entryPoints: [join(here, 'main.ts')],
-  outfile,
-  bundle: true,
-  platform: 'node',
-  format: 'esm',
-  target: 'node20',
-  packages: 'external',
-  supported: { using: false },
-})
-const { status, signal } = spawnSync(process.execPath, ['--expose-gc', outfile, ...process.argv.slice(2)], {
-  stdio: 'inherit',
-})
-process.exitCode = signal === null ? (status ?? 1) : 1
+process.exitCode = await runBundled('main.ts', process.argv.slice(2))
