@@ -13,6 +13,7 @@ import { persistContent } from './persist/persist.ts'
 import type { OnProgress } from './progress.ts'
 import type { StoredHead } from './storage/port.ts'
 import type { Store } from './store.ts'
+import { term } from './terms.ts'
 
 /** How a store is replicated. */
 export interface ReplicateOptions {
@@ -126,7 +127,7 @@ function divergence(source: StoreInside, target: StoreInside): HoldfastError {
   return new HoldfastError(
     'DIVERGED',
     `the current snapshot of ${to} is none that ${from} keeps: it was written to by others, or is so old that ${from} has dropped the snapshot; ` +
-      "{ onto: 'append' } puts the source's snapshots behind it",
+      `${term('append')} puts the source's snapshots behind it`,
     { details: { from, to } },
   )
 }

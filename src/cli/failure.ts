@@ -2,6 +2,7 @@
 
 import { plainValue } from './document.ts'
 import { EXIT, type ExitCode, exitCodeOf, type FailureKind, SIGNAL_EXITS, type StopSignal } from './exit-codes.ts'
+import type { Target } from './no-space.ts'
 
 /** Something that the command line itself refuses. */
 export class Refusal extends Error {
@@ -61,6 +62,10 @@ export interface Attempt {
   store: string | null
   /** What is safe when a signal stopped it. */
   whenStopped?: string | undefined
+  /** Where the store is: a directory, absolute, or a bucket; null if it was not said. */
+  location?: string | null | undefined
+  /** What it writes outside of the store. */
+  target?: Target | null | undefined
 }
 
 /** What is said of an error. Loads the library only for errors that are not the program's own. */
@@ -93,8 +98,14 @@ export async function failureOf(
   }
   const { isHoldfastError } = await import('../index.ts')
   if (isHoldfastError(error)) {
-    const { code, kind, message, details } = error
-    const next = withStore(nextAfter(code, kind, attempt), attempt)
+    const { code, kind } = error
+    const room = code === 'NO_SPACE' ? await roomAfter(error, attempt) : null
+    const { message, details, command } = room ?? {
+      ...error,
+      message: error.message,
+      command: nextAfter(code, kind, attempt),
+    }
+    const next = withStore(command, attempt)
     return {
       failure: { code, kind, message, details: plainValue(details), next },
       exit: EXIT[kind],
@@ -128,6 +139,19 @@ function safeAfter(kind: FailureKind, code: string): string {
   }
 }
 
+/** Whose room it was, how much is free there, and what helps. */
+async function roomAfter(
+  { message, details }: { message: string; details: Readonly<Record<string, unknown>> },
+  { verb, location = null, target = null }: Attempt,
+): Promise<{ message: string; details: unknown; command: string | null } | null> {
+  const { roomFor } = await import('./no-space.ts')
+  const path = typeof details.path === 'string' ? details.path : null
+  const room = roomFor(path, details.code === 'EDQUOT', { verb, location, target })
+  if (room === null) return null
+  const { advice, next: command, ...facts } = room
+  return { message: `${message}. ${advice}`, details: { ...details, ...facts }, command }
+}
+
 /** The command that helps after an error of the library. */
 function nextAfter(code: string, kind: FailureKind, { argv }: Attempt): string | null {
   const byCode: Record<string, string | null> = {
@@ -147,7 +171,8 @@ function nextAfter(code: string, kind: FailureKind, { argv }: Attempt): string |
     ENGINE_MISMATCH: 'show',
     SOURCE_CHANGED: again(argv),
     COMMIT_UNKNOWN: 'doctor',
-    NO_SPACE: 'gc',
+    // It may be anybody's room: `roomAfter` says whose.
+    NO_SPACE: null,
     // The message says which package to install.
     PACKAGE_MISSING: null,
   }

@@ -2,6 +2,7 @@
 
 import { readFileSync } from 'node:fs'
 import { CommanderError } from 'commander'
+import { speakToCommandLine } from '../terms.ts'
 import { EXIT, type ExitCode } from './exit-codes.ts'
 import { usage } from './failure.ts'
 import { expectOutputErrors } from './output.ts'
@@ -45,6 +46,7 @@ function packageVersion(): string {
 }
 
 expectOutputErrors()
+speakToCommandLine()
 process.exitCode = await main(process.argv.slice(2))
 // What is written is handed on by now. Standard input that nobody reads to its end must not keep the process.
 process.exit()

@@ -23,7 +23,14 @@ export function parseSnapshot(text: string): SnapshotName {
   if (/^\d+$/.test(text)) {
     const sequence = Number(text)
     if (!Number.isSafeInteger(sequence)) throw usage(`${text} is too large for the number of a snapshot`)
+    if (sequence === 0) throw usage('snapshots are numbered from 1: there is no snapshot 0')
     return { kind: 'sequence', sequence }
+  }
+  // A tag that begins so is written tag:-1.
+  if (/^-\d/.test(text)) {
+    throw usage(
+      `${text} is no number of a snapshot: they are numbered from 1; current~1 is the one before the current one`,
+    )
   }
   const current = /^current(?:~(\d*))?$/.exec(text)
   if (current !== null) {
@@ -31,6 +38,7 @@ export function parseSnapshot(text: string): SnapshotName {
     const back = whole === 'current' ? 0 : count === '' ? 1 : Number(count)
     return { kind: 'current', back: Math.min(back, Number.MAX_SAFE_INTEGER) }
   }
+  if (text.startsWith('current~')) throw usage(`${text}: after ~ comes a number in digits, as in current~2`)
   if (text === '') throw usage('a snapshot is a number, a tag, current, or current~2; got nothing')
   return { kind: 'tag', tag: text }
 }

@@ -64,7 +64,15 @@ export async function runVerb(
   } catch (error) {
     const { reason } = stop.signal
     const cause = comesFrom(error, reason) ? reason : error
-    const attempt: Attempt = { verb: name, argv, store: options.store ?? null, whenStopped: verb.whenStopped }
+    const { target, place: location } = session
+    const attempt: Attempt = {
+      verb: name,
+      argv,
+      store: options.store ?? null,
+      whenStopped: verb.whenStopped,
+      location,
+      target,
+    }
     return await reportFailure(cause, attempt, json, session.warnings)
   } finally {
     stop.release()

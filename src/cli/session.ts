@@ -5,8 +5,10 @@ import { lstatSync, statSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import type { OpenOptions, RemoteLocation, Snapshot, SnapshotInfo, Store, Warning } from '../index.ts'
 import { commandLine, Refusal, usage } from './failure.ts'
+import type { Target } from './no-space.ts'
 import { parseSnapshot } from './notation.ts'
 import type { Stage } from './progress-line.ts'
+import { countText } from './screen.ts'
 
 /** The options that every verb takes. */
 export interface CommonOptions {
@@ -26,6 +28,10 @@ export interface Session {
   readonly warnings: readonly Warning[]
   /** The store's directory, absolute, or `s3://bucket/prefix`. @throws a usage error if none was given */
   readonly location: string
+  /** As `location`; null if none was given. */
+  readonly place: string | null
+  /** What the command writes outside of the store, for whoever explains a disk that is full. A verb sets it before it writes. */
+  target: Target | null
   /** The store is in a bucket. */
   readonly isRemote: boolean
   /** Refuses what cannot be done with a store in a bucket. @throws a usage error */
@@ -76,6 +82,14 @@ export function createSession({ verb, options, signal, onProgress, onWarning }: 
     signal,
     onProgress,
     warnings,
+    target: null,
+    get place() {
+      try {
+        return location()
+      } catch {
+        return null
+      }
+    },
     get location() {
       return location()
     },
@@ -198,23 +212,43 @@ export async function findSnapshot(store: Store, text: string): Promise<Snapshot
   const snapshots = await store.snapshots()
   const found = pick(snapshots, name)
   if (found !== undefined) return found
+  if (snapshots.length === 0) throw nothingKept(store, text)
   const sequences = snapshots.slice(0, 10).map(({ sequence }) => sequence)
   const tags = snapshots.flatMap((snapshot) => snapshot.tags).slice(0, 20)
-  const has =
-    `it keeps ${sequences.join(', ') || 'none'}${snapshots.length > sequences.length ? ' and older ones' : ''}` +
-    `${tags.length > 0 ? `; tags are ${tags.join(', ')}` : ''}`
-  throw new Refusal('SNAPSHOT_NOT_FOUND', 'input', `${store.location} has no snapshot ${text}; ${has}`, {
+  const older = snapshots.length > sequences.length ? ' and older ones' : ''
+  const message = {
+    sequence: `there is no snapshot ${text}; ${store.location} keeps ${sequences.join(', ')}${older}`,
+    tag: `no snapshot is tagged ${JSON.stringify(name.kind === 'tag' ? name.tag : '')}; ${store.location} ${
+      tags.length > 0 ? `has the tags ${tags.join(', ')}` : 'has no tags'
+    }, and keeps ${sequences.join(', ')}${older}`,
+    current: `${text} is not there: before the current snapshot, ${store.location} keeps ${countText(
+      Math.max(lineOf(snapshots).length - 1, 0),
+      'snapshot',
+    )}`,
+  }[name.kind]
+  throw new Refusal('SNAPSHOT_NOT_FOUND', 'input', message, {
     details: { at: text, sequences, tags },
     next: 'snapshots',
   })
 }
 
+function nothingKept(store: Store, text: string): Refusal {
+  return new Refusal('SNAPSHOT_NOT_FOUND', 'input', `there is no snapshot ${text}; ${store.location} keeps none`, {
+    details: { at: text, sequences: [], tags: [] },
+    next: 'snapshots',
+  })
+}
+
+/** The current snapshot and those before it, without what a rollback stepped over. */
+function lineOf(snapshots: readonly SnapshotInfo[]): readonly SnapshotInfo[] {
+  const current = snapshots.findIndex((snapshot) => snapshot.current)
+  return current === -1 ? [] : snapshots.slice(current).filter((snapshot) => snapshot.current || !snapshot.abandoned)
+}
+
 function pick(snapshots: readonly SnapshotInfo[], name: ReturnType<typeof parseSnapshot>): SnapshotInfo | undefined {
   if (name.kind === 'sequence') return snapshots.find(({ sequence }) => sequence === name.sequence)
   if (name.kind === 'tag') return snapshots.find(({ tags }) => tags.includes(name.tag))
-  const current = snapshots.findIndex((snapshot) => snapshot.current)
-  if (current === -1) return undefined
-  return snapshots.slice(current).filter((snapshot) => snapshot.current || !snapshot.abandoned)[name.back]
+  return lineOf(snapshots)[name.back]
 }
 
 /** What `--expected-head` says, as the methods take it: the current snapshot that the change is meant for, or `none`. */
@@ -236,6 +270,8 @@ export async function withSnapshot<T>(
   text: string | undefined,
   use: (snapshot: Snapshot, store: Store) => Promise<T>,
 ): Promise<T> {
+  // What is no snapshot is refused before anything is opened.
+  parseSnapshot(text ?? 'current')
   const store = await session.read()
   const { sequence } = await findSnapshot(store, text ?? 'current')
   const snapshot = await store.load({ at: sequence, required: true, signal: session.signal })

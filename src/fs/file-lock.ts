@@ -3,6 +3,7 @@
 
 import { clock } from '../clock.ts'
 import { HoldfastError } from '../errors.ts'
+import { term } from '../terms.ts'
 import { ioError, isSameFile, lstatOrNull, readFully, writeFully } from './io.ts'
 import type { File, FileStat, FileSystem } from './port.ts'
 
@@ -126,7 +127,7 @@ async function lockedError(file: File, path: string, waitedMs: number): Promise<
   return new HoldfastError(
     'STORE_LOCKED',
     `${path} is locked by another writer${holder === null ? '' : ` (${holder})`}; gave up after ${waitedMs} ms. ` +
-      'Wait for it to finish, or raise lockWaitMs. The lock ends with its process: never delete the file',
+      `Wait for it to finish, or ${term('raiseLockWait')}. The lock ends with its process: never delete the file`,
     { details: { path, waitedMs, holder } },
   )
 }

@@ -1,6 +1,7 @@
 // Reads and writes whole files through the file-system port, and turns errors of the system into HoldfastErrors.
 
 import { HoldfastError, isHoldfastError } from '../errors.ts'
+import { term } from '../terms.ts'
 import type { File, FileStat, FileSystem } from './port.ts'
 
 // These helpers throw Node's errors unwrapped, so that callers can check their code. A caller that cannot handle an
@@ -177,18 +178,18 @@ export function ioError(error: unknown, doing: string, at?: string): unknown {
 function advice(code: string): string {
   switch (code) {
     case 'ENOSPC':
-      return '. Free space (or inodes) on that file system; what was there before is unchanged'
+      return term('freeSpace')
     case 'EDQUOT':
-      return '. Free space within the quota; what was there before is unchanged'
+      return term('freeQuota')
     case 'EROFS':
-      return '. The file system is mounted read-only: write elsewhere, or open the store with readOnly: true'
+      return `. The file system is mounted read-only: write elsewhere, or ${term('openReadOnly')}`
     case 'EACCES':
     case 'EPERM':
       return `. Check who owns that path, its mode, and the modes of the directories above it${runningAs()}`
     case ACCESS_DENIED:
       return (
         ". Node's permission model (--permission) is on: it disables fsync, without which nothing can be made durable, so writing needs a " +
-        'process without it. Reading needs --allow-fs-read for the store and the program: open the store with readOnly: true'
+        `process without it. Reading needs --allow-fs-read for the store and the program: ${term('openReadOnly')}`
       )
     case 'EIO':
       return '. The device failed: look at the kernel log and check the disk before trusting it again'
@@ -197,9 +198,9 @@ function advice(code: string): string {
     case 'ENFILE':
       return '. This machine has too many files open: raise fs.file-max'
     case 'EISDIR':
-      return '. A directory is in the place of that file: move it away. What it took the place of in a store, repair() makes anew'
+      return `. A directory is in the place of that file: move it away. What it took the place of in a store, ${term('repair')} makes anew`
     case 'ENXIO':
-      return '. A pipe, a socket or a device is in the place of that file: move it away. What it took the place of in a store, repair() makes anew'
+      return `. A pipe, a socket or a device is in the place of that file: move it away. What it took the place of in a store, ${term('repair')} makes anew`
     case 'ENOENT':
       return '. Something in that path does not exist, or was removed meanwhile: create it, or check the path'
     case 'ENOTDIR':

@@ -4,6 +4,7 @@
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import { isHoldfastError } from '../errors.ts'
+import { term } from '../terms.ts'
 import type { DirectorySystem, LockingProcess } from './directory-system.ts'
 import { errorCode, lstatOrNull, readFully, writeFully } from './io.ts'
 import type { Answer } from './judge-directory.ts'
@@ -23,7 +24,7 @@ export async function makeProbe(
     const detail = `${code ?? (error as Error).message}: no directory can be made; what needs writing was not tried`
     const advice =
       code === 'EROFS'
-        ? 'it is mounted read-only: stores there can be opened with readOnly: true'
+        ? `it is mounted read-only: stores there ${term('openedReadOnly')}`
         : 'give this user the right to write there'
     return { path: null, answer: { ok: false, detail, advice } }
   }

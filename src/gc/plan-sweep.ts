@@ -3,6 +3,7 @@
 import { HoldfastError } from '../errors.ts'
 import type { Head } from '../format/head.ts'
 import type { WriteSession } from '../storage/port.ts'
+import { term } from '../terms.ts'
 import type { PackClaim } from './pack-claims.ts'
 
 export interface SweepPlan {
@@ -83,7 +84,7 @@ export function rolledBack(location: string, head: Head, plan: SweepPlan): Holdf
     'STORE_ROLLED_BACK',
     `${location}: HEAD is at revision ${head.revision}, but ${name === 'HEAD.prev.json' ? name : `pack ${name}`} beside it is of revision ` +
       `${newest}: an old HEAD was put back. Nothing was deleted. Put the newer HEAD.json back, or say which way to go on: ` +
-      "repair({ rolledBack: 'newer' }) adopts the snapshots made after this HEAD, repair({ rolledBack: 'older' }) goes on without them",
+      `${term('repairNewer')} adopts the snapshots made after this HEAD, ${term('repairOlder')} goes on without them`,
     { details: { revision: head.revision, newest, files: plan.future } },
   )
 }

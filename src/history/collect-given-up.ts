@@ -14,6 +14,7 @@ import type { Head, HeadSnapshot } from '../format/head.ts'
 import { fromHex } from '../format/hex.ts'
 import { DIGEST_BYTES, STORE_ID_BYTES } from '../format/limits.ts'
 import type { Collected } from '../storage/port.ts'
+import { term } from '../terms.ts'
 import { nextHead } from './next-head.ts'
 import { assertWritable } from './write-guards.ts'
 
@@ -99,7 +100,7 @@ async function walk(ctx: StoreContext, head: Head, snapshot: HeadSnapshot): Prom
     if (await isDropped(ctx, snapshot)) return
     throw new HoldfastError(
       'SNAPSHOT_DAMAGED',
-      `${damageContext.what} needs what HEAD does not name, so nothing was deleted: ${(error as Error).message}. Run verify()`,
+      `${damageContext.what} needs what HEAD does not name, so nothing was deleted: ${(error as Error).message}. Run ${term('verify')}`,
       { details: damageContext.details, cause: error },
     )
   } finally {

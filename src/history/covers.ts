@@ -2,6 +2,7 @@
 
 import { HoldfastError } from '../errors.ts'
 import type { Head, HeadCovers, HeadMark, HeadSnapshot } from '../format/head.ts'
+import { term } from '../terms.ts'
 
 /** Where a journal ends that nobody has open. */
 export interface JournalEnd {
@@ -37,7 +38,7 @@ export function coversOfRollback(
     throw new HoldfastError(
       'ENTRIES_UNSAVED',
       `Entries ${covered + 1} to ${last} of the journal are in no snapshot, and a rollback would step over them. Replay them and persist first, ` +
-        'or give { discard: true }',
+        term('discardEntries'),
       { details: { first: covered + 1, last } },
     )
   }

@@ -6,6 +6,7 @@ import { HoldfastError, isHoldfastError } from '../errors.ts'
 import { acquireFileLock, type FileLock } from '../fs/file-lock.ts'
 import { attempt, lstatOrNull } from '../fs/io.ts'
 import type { FileSystem } from '../fs/port.ts'
+import { term } from '../terms.ts'
 
 export const JOURNAL_LOCK = 'journal.lock'
 
@@ -23,7 +24,7 @@ export async function takeJournalLock(
     throw new HoldfastError(
       'JOURNAL_LOCKED',
       `The journal is open elsewhere${typeof holder === 'string' ? ` (${holder})` : ''}; gave up after ${String(waitedMs)} ms. ` +
-        'Wait for its owner to close it, or raise lockWaitMs. The lock ends with its process: never delete the file',
+        `Wait for its owner to close it, or ${term('raiseLockWait')}. The lock ends with its process: never delete the file`,
       { details: { path, waitedMs, holder }, cause: error },
     )
   }

@@ -3,6 +3,7 @@
 import { join } from 'node:path'
 import { HoldfastError } from '../errors.ts'
 import type { FileSystem } from '../fs/port.ts'
+import { term } from '../terms.ts'
 import type { Mark } from './appender.ts'
 import type { JournalHead } from './find-chain.ts'
 import { foundMarks, foundRanges, markIn } from './parts.ts'
@@ -82,8 +83,7 @@ export function assertReadable(directory: string, plan: RecoveryPlan): ReadPlan 
     throw new HoldfastError(
       'STORE_ROLLED_BACK',
       `${path} was named by a later HEAD than the one that is there: an old HEAD was put back. Put the newer one back. ` +
-        "Or repair({ rolledBack: 'newer' }) names what is there, and 'older' moves it to quarantine. " +
-        'Nothing was changed',
+        `Or ${term('repairNewer')} names what is there, and ${term('repairOlder')} moves it to quarantine. Nothing was changed`,
       { details: { files: [path] } },
     )
   }
@@ -102,7 +102,7 @@ export async function assertNoFrames(
     throw new HoldfastError(
       'JOURNAL_DAMAGED',
       `HEAD names no journal, but there are entries in ${path}. Nothing was changed. Bring back the HEAD.json that names it. Or ` +
-        "repair({ rolledBack: 'newer' }) names what is there, and openJournal({ startOver: true }) goes on without its entries",
+        `${term('repairNewer')} names what is there, and ${term('startJournalOver')} goes on without its entries`,
       { details: { path } },
     )
   }
@@ -115,8 +115,7 @@ function damagedError(directory: string, { damage, lost, last }: ReadPlan): Hold
   return new HoldfastError(
     'JOURNAL_DAMAGED',
     `${path} at byte ${at}: ${reason}; ${entries}. Nothing was changed. Bring the file back from a backup or a ` +
-      "mirror. Or repair({ journal: 'skip' }) gives up the entries that cannot be read and keeps the others, and openJournal({ startOver: true }) " +
-      'gives up all of them',
+      `mirror. Or ${term('repairJournal')} gives up the entries that cannot be read and keeps the others, and ${term('startJournalOver')} gives up all of them`,
     { details: { path, at, lost, last } },
   )
 }

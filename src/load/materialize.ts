@@ -7,6 +7,7 @@ import { toHex } from '../format/hex.ts'
 import { columnsOf } from '../format/regions.ts'
 import type { OptionTable } from '../misuse.ts'
 import type { OnProgress } from '../progress.ts'
+import { term } from '../terms.ts'
 import { assembleFile, type FileRecord, isFile, parseFileRecord, WHOLE } from './engine-file.ts'
 import { load } from './load.ts'
 import type { Snapshot } from './snapshot.ts'
@@ -95,7 +96,7 @@ async function layOutImage(
   if (held === null) {
     throw new HoldfastError(
       'FILES_UNSUPPORTED',
-      `materialize: ${ctx.storage.location} cannot keep an image: it needs a directory with locks that can be written, and room; open it with a filesDir`,
+      `materialize: ${ctx.storage.location} cannot keep an image: it needs a directory with locks that can be written, and room; ${term('filesDir')}`,
       { details: { location: ctx.storage.location } },
     )
   }

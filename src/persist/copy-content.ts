@@ -16,6 +16,7 @@ import { encodeManifest, type Manifest } from '../format/manifest.ts'
 import type { Kind } from '../format/pack.ts'
 import { markSnapshots } from '../gc/mark.ts'
 import type { StoredHead } from '../storage/port.ts'
+import { term } from '../terms.ts'
 import type { Ingested } from './commit.ts'
 import type { IngestTarget } from './ingest.ts'
 
@@ -60,7 +61,7 @@ export async function copyContent(
   } catch (error) {
     if (!(error instanceof BadBlock)) throw error
     const { what, details } = damageOf(ctx, snapshot)
-    throw new HoldfastError('SNAPSHOT_DAMAGED', `${what} is damaged: ${error.message}; repair() helps`, {
+    throw new HoldfastError('SNAPSHOT_DAMAGED', `${what} is damaged: ${error.message}; ${term('repair')} helps`, {
       details,
       cause: error,
     })

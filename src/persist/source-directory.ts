@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { HoldfastError, isHoldfastError } from '../errors.ts'
 import { attempt, isSameFile, lstatOrNull, statOrNull } from '../fs/io.ts'
 import type { DirectoryEntry, FileStat, FileSystem } from '../fs/port.ts'
+import { term } from '../terms.ts'
 import type { Excluded } from './directory-options.ts'
 
 /** Which directory, and what of it. */
@@ -100,10 +101,10 @@ async function assertTold(fs: FileSystem, path: string, name: string): Promise<v
 
 function notAFile(path: string, kind: DirectoryEntry['kind'], blob: string): HoldfastError {
   const is = kind === 'link' ? 'a symbolic link' : 'a pipe, a socket or a device'
-  const links = kind === 'link' ? ', follow it with followLinks (if it leads anywhere)' : ''
+  const links = kind === 'link' ? `, ${term('followLinks')} (if it leads anywhere)` : ''
   return new HoldfastError(
     'SOURCE_FAILED',
-    `blob ${JSON.stringify(blob)}: ${path} is ${is}, not a regular file; move it out of the directory${links}, or leave it out with exclude`,
+    `blob ${JSON.stringify(blob)}: ${path} is ${is}, not a regular file; move it out of the directory${links}, or ${term('exclude')}`,
     { details: { blob, path } },
   )
 }

@@ -14,6 +14,7 @@ import type { SnapshotBlob } from '../load/blob.ts'
 import { pathOf } from '../location.ts'
 import { assertOptions, type OptionTable, refusePromise } from '../misuse.ts'
 import { isOnePass, namedEntries, usedUp } from '../one-pass.ts'
+import { term } from '../terms.ts'
 import { DIRECTORY_OPTIONS, type DirectoryOptions, excludedBy } from './directory-options.ts'
 import { listDirectory, type SourceDirectory } from './source-directory.ts'
 
@@ -121,7 +122,7 @@ async function refuseOwnFiles(fs: FileSystem, store: string, { root, name, exclu
   if ((await pathInside(fs, store, root)) !== null) {
     throw new HoldfastError(
       'SOURCE_FAILED',
-      `blob ${JSON.stringify(name)}: ${root} is the store's own, and changes with each persist; a store is saved with copy()`,
+      `blob ${JSON.stringify(name)}: ${root} is the store's own, and changes with each persist; a store is saved with ${term('copy')}`,
       { details: { blob: name, path: root, store } },
     )
   }

@@ -13,6 +13,7 @@ import type { Head, HeadPack, HeadSnapshot } from '../format/head.ts'
 import { KIND } from '../format/pack.ts'
 import { nextHead } from '../history/next-head.ts'
 import type { WriteSession } from '../storage/port.ts'
+import { term } from '../terms.ts'
 import { BEFORE_REPAIR, prepareRepair } from './plan-repair.ts'
 import type { PlanJournal, PreparedRepair, RepairOptions, RepairPlan } from './repair-plan.ts'
 
@@ -97,7 +98,7 @@ function assertMayDrop({ location, actions }: RepairPlan, { mayDrop }: RepairOpt
   throw new HoldfastError(
     'SNAPSHOT_DAMAGED',
     `${location}: a repair would drop snapshot ${sequences.slice(0, 10).join(', ')}, which cannot be completed; nothing was changed. Put missing ` +
-      'packs back from a copy of the store, or repair without mayDrop: false',
+      `packs back from a copy of the store, or ${term('repairAndDrop')}`,
     { details: { location, sequences } },
   )
 }
@@ -144,9 +145,9 @@ function mustChoose({ location, offers }: RepairPlan): HoldfastError {
   const { newer, older } = offers!
   return new HoldfastError(
     'STORE_ROLLED_BACK',
-    `${location}: HEAD is older than what lies beside it. Repair with rolledBack: 'newer' to adopt the snapshots made after it, which keeps ${listed(
+    `${location}: HEAD is older than what lies beside it. ${term('repairNewer')} adopts the snapshots made after it and keeps ${listed(
       newer,
-    )}; or 'older' to go on without them (they move to quarantine), which keeps ${listed(older)}`,
+    )}; ${term('repairOlder')} goes on without them (they move to quarantine) and keeps ${listed(older)}`,
     { details: { location, newer, older } },
   )
 }

@@ -19,6 +19,7 @@ import {
 import { KIND, type PackHeader, type PackIndex, parsePackFooter, parsePackHeader } from '../format/pack.ts'
 import { createPackIndex, type PackIndexBuilder } from '../format/pack-builder.ts'
 import type { PackFile } from '../storage/port.ts'
+import { term } from '../terms.ts'
 
 /** A pack as found, and the part of it that can be used. */
 export interface SalvagedPack {
@@ -140,7 +141,7 @@ function unreadable(file: PackFile, cause: unknown): unknown {
   return new HoldfastError(
     'IO_FAILED',
     `pack ${file.name} cannot be read in full: ${cause.message}. If the disk will not give these bytes again, ` +
-      "repair({ unreadable: 'lost' }) goes on without them",
+      `${term('repairUnreadable')} goes on without them`,
     { details: { ...cause.details, pack: file.name }, cause },
   )
 }

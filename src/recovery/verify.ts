@@ -12,6 +12,7 @@ import { DIGEST_BYTES, ENTRY_BYTES, FANOUT_BYTES, FOOTER_BYTES, HEADER_BYTES } f
 import type { PackIndex } from '../format/pack.ts'
 import type { OptionTable } from '../misuse.ts'
 import type { OnProgress } from '../progress.ts'
+import { term } from '../terms.ts'
 import { type CheckJournal, type JournalCheck, noJournal } from './check-journal.ts'
 import { checkRecords } from './check-records.ts'
 import { createSnapshotCheck, listingCheck, type SnapshotHealth } from './examine.ts'
@@ -279,22 +280,22 @@ function adviceFor(report: VerifyReport): string {
     return `Snapshots are loaded without ${parts.join(', ')}, but something else is in that place: put right what its problem names before anything is written or repaired.${others}`
   }
   if (problems.some(({ code }) => code === 'STORE_ROLLED_BACK')) {
-    return "HEAD is older than what lies beside it. Nothing can be persisted until repair({ rolledBack: 'newer' }) or ('older') says how to go on."
+    return `HEAD is older than what lies beside it. Nothing can be persisted until ${term('repairNewer')} or ${term('repairOlder')} says how to go on.`
   }
   if (revision === null) {
     return (
-      'HEAD cannot be read, so nothing loads. repair({ dryRun: true }) shows what can be rebuilt from HEAD.prev.json and the packs, ' +
-      'repair() does it.'
+      `HEAD cannot be read, so nothing loads. ${term('repairDryRun')} shows what can be rebuilt from HEAD.prev.json and the packs, ` +
+      `${term('repair')} does it.`
     )
   }
   if (snapshots.every(({ intact }) => intact)) {
-    return 'Every snapshot can be loaded in full. The next persist stops counting on what is bad; repair() replaces it now.'
+    return `Every snapshot can be loaded in full. The next persist stops counting on what is bad; ${term('repair')} replaces it now.`
   }
   const intact = snapshots.filter((snapshot) => snapshot.intact).map(({ sequence }) => sequence)
   const loads =
     intact.length > 0 ? `Snapshots ${intact.join(', ')} can be loaded in full` : 'No snapshot can be loaded in full'
   return (
-    `${loads}. Persisting the same content again puts back what is missing of it. repair() rescues good blocks from damaged packs and ` +
-    'drops the snapshots that stay incomplete: what is intact of those (see damagedBlobs) can be loaded only before that.'
+    `${loads}. Persisting the same content again puts back what is missing of it. ${term('repair')} rescues good blocks from damaged packs and ` +
+    `drops the snapshots that stay incomplete: what is intact of those (${term('damagedBlobs')}) can be loaded only before that.`
   )
 }

@@ -4,14 +4,13 @@ import type { BlockSource, DamageContext } from '../blocks/block-source.ts'
 import { readManifest } from '../blocks/read-manifest.ts'
 import type { StoreContext } from '../blocks/store-context.ts'
 import { clock } from '../clock.ts'
-import { isDamage } from '../errors.ts'
 import { parseCid } from '../format/cid.ts'
 import type { Head, HeadSnapshot } from '../format/head.ts'
 import { describe, type SnapshotInfo } from '../load/snapshot.ts'
 import type { Problem } from '../recovery/problem.ts'
 import { compareSnapshots, type Diff } from '../space/diff.ts'
-import { withAllPacks } from '../space/open-all.ts'
-import { besideStats, EMPTY_STATS, packStats, type Stats, usageOf } from '../space/stats.ts'
+import { isUnreadable, withReadablePacks } from '../space/open-all.ts'
+import { EMPTY_STATS, packStats, type Stats, usageOf, withBeside } from '../space/stats.ts'
 import { measureUsage, type Usage } from '../space/usage.ts'
 import { type AgeMap, ageOf, mapOf } from './chunk-ages.ts'
 
@@ -60,11 +59,11 @@ export async function gatherFacts(
   verified: Verified | null,
   signal: AbortSignal | undefined,
 ): Promise<Facts> {
-  const read = await withAllPacks(ctx, async ({ head }, source) => {
-    const usage = await usageOf(head, source, signal)
+  const read = await withReadablePacks(ctx, async ({ head }, source, unread) => {
+    const usage = await usageOf(head, source, unread, signal)
     const current = head.snapshots.find(({ sequence }) => sequence === head.current)
     return {
-      packs: await packStats(ctx, head, source, usage),
+      packs: await packStats(ctx, head, source, usage, unread),
       snapshots: head.snapshots.map((entry) => describe(entry, head)),
       currentBytes: current === undefined ? null : await bytesOf(source, current, signal),
       blobs: current === undefined ? [] : await blobsOf(source, head, current, usage, signal),
@@ -72,7 +71,7 @@ export async function gatherFacts(
     }
   })
   const { packs = EMPTY_STATS, ...rest } = read ?? { snapshots: [], currentBytes: null, blobs: [], diff: null }
-  return { time: clock.now(), stats: { ...packs, ...(await besideStats(ctx)) }, ...rest, verified }
+  return { time: clock.now(), stats: await withBeside(ctx, packs), ...rest, verified }
 }
 
 async function bytesOf(
@@ -80,8 +79,8 @@ async function bytesOf(
   snapshot: HeadSnapshot,
   signal: AbortSignal | undefined,
 ): Promise<number | null> {
-  const { added, damaged } = await measureUsage(source, [snapshot], signal)
-  return damaged.length > 0 ? null : added.get(snapshot.sequence)!
+  const { added, damaged, unread } = await measureUsage(source, [snapshot], { signal })
+  return damaged.length + unread.length > 0 ? null : added.get(snapshot.sequence)!
 }
 
 async function blobsOf(
@@ -92,7 +91,7 @@ async function blobsOf(
   signal: AbortSignal | undefined,
 ): Promise<BlobFacts[] | null> {
   const what = contextOf(current)
-  const manifest = await unlessDamaged(() => readManifest(source, parseCid(current.manifest).digest, what))
+  const manifest = await unlessUnreadable(() => readManifest(source, parseCid(current.manifest).digest, what))
   if (manifest === null) return null
   const largest = [...manifest.blobs].sort(([a, { size: x }], [b, { size: y }]) => y - x || (a < b ? -1 : 1))
   const newest = head.snapshots.length - 1 - head.snapshots.indexOf(current)
@@ -103,7 +102,7 @@ async function blobsOf(
   const blobs: BlobFacts[] = []
   for (const [name, entry] of largest) {
     const isMapped = blobs.length < MAPS_MAX && entry.size > 0
-    const map = isMapped ? await unlessDamaged(() => mapOf(source, entry, what, ageAt, signal)) : null
+    const map = isMapped ? await unlessUnreadable(() => mapOf(source, entry, what, ageAt, signal)) : null
     blobs.push({ name, size: entry.size, map })
   }
   return blobs
@@ -117,14 +116,14 @@ async function diffOf(
 ): Promise<Diff | null> {
   const before = head.snapshots.find(({ sequence, abandoned }) => sequence < current.sequence && !abandoned)
   if (before === undefined) return null
-  return await unlessDamaged(() => compareSnapshots(source, before, current, { signal }))
+  return await unlessUnreadable(() => compareSnapshots(source, before, current, { signal }))
 }
 
-async function unlessDamaged<T>(read: () => Promise<T>): Promise<T | null> {
+async function unlessUnreadable<T>(read: () => Promise<T>): Promise<T | null> {
   try {
     return await read()
   } catch (error) {
-    if (!isDamage(error)) throw error
+    if (!isUnreadable(error)) throw error
     return null
   }
 }

@@ -2,6 +2,7 @@
 
 import type { OptionTable } from '../misuse.ts'
 import type { OnProgress } from '../progress.ts'
+import type { Uncounted } from '../space/stats.ts'
 
 /** What a report has. */
 export interface ReportOptions {
@@ -30,4 +31,9 @@ export interface Report {
   current: number | null
   /** Whether `verify` found the store to be well; null when it was not asked. */
   ok: boolean | null
+  /** What could not be read, as `stats` says it: the numbers on the page are without it. */
+  uncounted: readonly Uncounted[]
+  /** Snapshots whose numbers are too small, by sequence: `damaged`, or `unread` because the system did not give what may be whole. */
+  damaged: readonly number[]
+  unread: readonly number[]
 }

@@ -22,6 +22,16 @@ export async function report(
   }
   const verified = level === 'none' ? null : await verify({ level, signal, onProgress })
   const facts = await gatherFacts(ctx, verified, signal)
-  const { revision, current } = facts.stats
-  return { html: pageOf(modelOf(facts, redact)), revision, current, ok: verified?.ok ?? null }
+  const { revision, current, uncounted, snapshots } = facts.stats
+  const sequences = (field: 'damaged' | 'unread'): number[] =>
+    snapshots.filter((snapshot) => snapshot[field]).map(({ sequence }) => sequence)
+  return {
+    html: pageOf(modelOf(facts, redact)),
+    revision,
+    current,
+    ok: verified?.ok ?? null,
+    uncounted,
+    damaged: sequences('damaged'),
+    unread: sequences('unread'),
+  }
 }

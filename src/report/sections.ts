@@ -14,6 +14,12 @@ export function healthOf({ verified, stats }: Model): { kind: 'good' | 'bad' | '
   }
   if (damaged > 0)
     return { kind: 'bad', sign: '✕', text: `Damaged: ${count(damaged, 'snapshot')} cannot be read in full` }
+  if (stats.uncounted.length > 0)
+    return {
+      kind: 'bad',
+      sign: '✕',
+      text: `Not all could be read: ${count(stats.uncounted.length, 'part')} of the store`,
+    }
   if (verified === null) return { kind: 'unknown', sign: '?', text: 'Not verified now' }
   return {
     kind: 'good',
@@ -75,6 +81,12 @@ export function largeSection(model: Model): Html {
     { kind: 'garbage', title: 'Garbage in packs', bytes: stats.garbageBytes, key: 'garbageBytes' },
     { kind: 'overhead', title: 'Commit records of kept snapshots', bytes: stats.recordBytes, key: 'recordBytes' },
     { kind: 'overhead', title: 'Headers and footers of packs', bytes: stats.overheadBytes, key: 'overheadBytes' },
+    {
+      kind: 'quarantine',
+      title: 'Not counted: it, or what needs it, could not be read',
+      bytes: stats.uncountedBytes,
+      key: 'uncountedBytes',
+    },
     { kind: 'retired', title: 'Retired packs, not yet deleted', bytes: stats.retired.bytes, key: 'retired' },
     { kind: 'files', title: 'Blobs laid out as files', bytes: stats.files.bytes, key: 'files' },
     { kind: 'images', title: 'Images of engines’ files', bytes: stats.images.bytes, key: 'images' },
@@ -292,12 +304,13 @@ export function wellSection(model: Model): Html {
   const { verified } = model
   const health = healthOf(model)
   const line = html`<p class="health ${health.kind}"><span aria-hidden="true">${health.sign}</span> ${health.text}.</p>`
-  const damaged = model.stats.snapshots.filter((snapshot) => snapshot.damaged).map(({ sequence }) => sequence)
-  const unread =
+  const damaged = model.stats.snapshots.filter((each) => each.damaged || each.unread).map(({ sequence }) => sequence)
+  const inPart =
     damaged.length === 0
       ? null
       : html`<p class="bad">Snapshots ${damaged.slice(0, 20).join(', ')}${damaged.length > 20 ? ' and others' : ''} could not be read in full while this report was made.
 Their numbers are too small.</p>`
+  const unread = html`${inPart}${uncountedLine(model.stats)}`
   if (verified === null) {
     return section(
       'well',
@@ -367,6 +380,18 @@ function percent(part: number, whole: number): string {
   if (whole === 0) return '–'
   const value = (part / whole) * 100
   return `${value > 0 && value < 0.1 ? '< 0.1' : value < 10 ? value.toFixed(1) : Math.round(value)} %`
+}
+
+/** Codes only: what the system said has paths in it. */
+function uncountedLine({ uncounted, uncountedBytes }: Model['stats']): Html | null {
+  if (uncounted.length === 0) return null
+  const packs = uncounted.filter(({ what }) => what === 'pack').length
+  const beside = uncounted.flatMap(({ what }) => (what === 'pack' ? [] : what))
+  const codes = [...new Set(uncounted.map(({ code }) => code))].join(', ')
+  return html`<p class="bad">Not counted, because it could not be read (${codes}): ${[
+    ...(packs > 0 ? [`${count(packs, 'pack')} of ${sizeText(uncountedBytes)}`] : []),
+    ...beside,
+  ].join(', ')}.</p>`
 }
 
 function count(number: number, what: string): string {

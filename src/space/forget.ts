@@ -12,7 +12,7 @@ import { planRetention } from '../history/retention.ts'
 import { assertExpected, assertWritable, watchWait } from '../history/write-guards.ts'
 import { find, nothingThere } from '../load/load.ts'
 import { assertOptions, type OptionTable, refusePromise } from '../misuse.ts'
-import { withAllPacks } from './open-all.ts'
+import { withReadablePacks } from './open-all.ts'
 import { measureUsage } from './usage.ts'
 
 /** Snapshots by sequence and by tag, or a policy: what it does not keep goes. */
@@ -34,7 +34,7 @@ export interface Forgotten {
   kept: readonly { sequence: number; reasons: readonly string[] }[]
   /**
    * Stored bytes of blocks that only dropped snapshots have, index entries included. They are given back by later persists, or at once by
-   * `gc`. Null when a damaged snapshot or another writer makes that unknown.
+   * `gc`. Null when a snapshot that cannot be read or another writer makes that unknown.
    */
   freesBytes: number | null
 }
@@ -87,7 +87,7 @@ async function countAndPlan(
   selection: Selection,
   options: ForgetOptions,
 ): Promise<{ answer: Forgotten; revision: number }> {
-  const counted = await withAllPacks(ctx, async ({ head }, source) => {
+  const counted = await withReadablePacks(ctx, async ({ head }, source) => {
     assertExpected(ctx, head, options.expectedHead)
     const plan = planForget(ctx.storage.location, head, selection)
     const freesBytes = plan.dropped.length === 0 ? 0 : await freedBy(head, plan, source, options.signal)
@@ -152,8 +152,8 @@ async function freedBy(
   const gone = new Set(dropped)
   const isGone = ({ sequence }: HeadSnapshot): boolean => gone.has(sequence)
   const inOrder = [...head.snapshots.filter((each) => !isGone(each)), ...head.snapshots.filter(isGone)]
-  const { added, damaged } = await measureUsage(source, inOrder, signal)
-  return damaged.length > 0 ? null : dropped.reduce((sum, sequence) => sum + added.get(sequence)!, 0)
+  const { added, damaged, unread } = await measureUsage(source, inOrder, { signal })
+  return damaged.length + unread.length > 0 ? null : dropped.reduce((sum, sequence) => sum + added.get(sequence)!, 0)
 }
 
 function selectionOf(which: ForgetWhich): Selection {

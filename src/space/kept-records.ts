@@ -1,6 +1,7 @@
 // Which commit records in packs are of snapshots that HEAD keeps: a lost HEAD is rebuilt from them, so they are needed as blocks are.
 
 import { type BlockSource, placeOf } from '../blocks/block-source.ts'
+import { type HoldfastError, isHoldfastError } from '../errors.ts'
 import { cidText } from '../format/cid.ts'
 import { type CommitRecord, decodeCommit } from '../format/commit.ts'
 import type { Head } from '../format/head.ts'
@@ -16,11 +17,17 @@ export function keptRecordKeys({ storeId, snapshots }: Head): ReadonlySet<string
   return new Set(snapshots.map((snapshot) => recordKey(storeId, snapshot)))
 }
 
-/** Stored bytes of the records in a pack that are of kept snapshots, with their index entries. A second copy of a record counts, too. */
+/**
+ * Stored bytes of the records in a pack that are of kept snapshots, with their index entries. A second copy of a record
+ * counts, too.
+ *
+ * @param onUnread is told of each record that the system refuses to read
+ */
 export async function keptRecordBytes(
   source: BlockSource,
   packNumber: number,
   kept: ReadonlySet<string>,
+  onUnread?: (error: HoldfastError) => void,
 ): Promise<number> {
   const index = source.indexes[packNumber]!
   const records: number[] = []
@@ -28,7 +35,7 @@ export async function keptRecordBytes(
   let bytes = 0
   for (let at = 0; at < records.length; at += READS_AT_ONCE) {
     const some = records.slice(at, at + READS_AT_ONCE)
-    const keys = await Promise.all(some.map((entry) => keyOfRecord(source, placeOf(packNumber, entry))))
+    const keys = await Promise.all(some.map((entry) => keyOfRecord(source, placeOf(packNumber, entry), onUnread)))
     for (const [i, entry] of some.entries()) {
       const key = keys[i]!
       if (key !== null && kept.has(key)) bytes += index.storedLength(entry) + ENTRY_BYTES
@@ -38,11 +45,16 @@ export async function keptRecordBytes(
 }
 
 /** Null: what lies there is no record any more, or cannot be read. */
-async function keyOfRecord(source: BlockSource, place: number): Promise<string | null> {
+async function keyOfRecord(
+  source: BlockSource,
+  place: number,
+  onUnread?: (error: HoldfastError) => void,
+): Promise<string | null> {
   let record: CommitRecord
   try {
     record = decodeCommit(await source.readPlace(place))
-  } catch {
+  } catch (error) {
+    if (isHoldfastError(error, 'IO_FAILED')) onUnread?.(error)
     return null
   }
   const { store, manifest, ...rest } = record

@@ -7,6 +7,7 @@ import { writeBlob } from '../load/write-out.ts'
 import { pathOf } from '../location.ts'
 import { assertOptions } from '../misuse.ts'
 import type { Quarantined as Found } from '../storage/port.ts'
+import { term } from '../terms.ts'
 
 /** Something in quarantine. What its note does not say is null. */
 export interface QuarantinedFile {
@@ -52,7 +53,7 @@ export function createQuarantine(ctx: StoreContext, lockWaitMs: number): Quarant
     if (found !== undefined) return found
     throw new HoldfastError(
       'NOT_IN_QUARANTINE',
-      `there is nothing of the name ${JSON.stringify(name)} in quarantine of ${ctx.storage.location}; list() gives the names`,
+      `there is nothing of the name ${JSON.stringify(name)} in quarantine of ${ctx.storage.location}; ${term('listQuarantine')} gives the names`,
       { details: { name } },
     )
   }

@@ -3,7 +3,7 @@
 
 import { BadBlock, type BlockSource, type DamageContext, entryOf, packNumberOf } from '../blocks/block-source.ts'
 import { readManifest } from '../blocks/read-manifest.ts'
-import { isDamage } from '../errors.ts'
+import { isDamage, isHoldfastError } from '../errors.ts'
 import { createYielder } from '../event-loop.ts'
 import { type BlockId, CODEC_RAW, parseCid } from '../format/cid.ts'
 import { decodeNode } from '../format/dag.ts'
@@ -20,14 +20,25 @@ export interface Usage {
   packs: ReadonlyMap<string, number>
   /** Sequences of snapshots that could not be read in full. Their numbers, and those of blocks they share, are too small. */
   damaged: readonly number[]
+  /** The same, where that may be for want of what the system did not give, and which may be whole. */
+  unread: readonly number[]
   /** Which snapshot of the walk has a block first: its position in the order of the walk, or -1. */
   ownerOf(place: number): number
 }
+
+/** Why a snapshot could not be read in full: damage, or what the system did not give. */
+type Lack = 'damaged' | 'unread'
 
 /** `owners` of a block: 0 for none, else the number of the first snapshot that has it, from 1. */
 interface PackMarks {
   owners: Uint32Array
   shared: Uint8Array
+}
+
+interface UsageOptions {
+  signal?: AbortSignal | undefined
+  /** Whether a pack that the snapshot needs could not be read, and may be whole. */
+  unread?: ((snapshot: HeadSnapshot) => boolean) | undefined
 }
 
 /**
@@ -39,7 +50,7 @@ interface PackMarks {
 export async function measureUsage(
   source: BlockSource,
   snapshots: readonly HeadSnapshot[],
-  signal?: AbortSignal,
+  { signal, unread: isUnread = () => false }: UsageOptions = {},
 ): Promise<Usage> {
   await source.expectLookups(Number.POSITIVE_INFINITY)
   const marks = source.indexes.map(({ blocks }): PackMarks => {
@@ -47,48 +58,85 @@ export async function measureUsage(
   })
   const turn = createYielder(signal)
   const damaged: number[] = []
+  const unread: number[] = []
+  /** Places of nodes of which something below could not be read: a snapshot that shares one lacks the same. */
+  const broken = new Map<number, Lack>()
   for (const [i, snapshot] of snapshots.entries()) {
     signal?.throwIfAborted()
-    try {
-      await walkSnapshot(snapshot, i + 1)
-    } catch (error) {
-      if (!isDamage(error) && !(error instanceof BadBlock)) throw error
-      damaged.push(snapshot.sequence)
-    }
+    const lack = await walkSnapshot(snapshot, i + 1)
+    if (lack !== null) (lack === 'damaged' ? damaged : unread).push(snapshot.sequence)
   }
-  return { ...(await sums()), damaged, ownerOf: (place) => marks[packNumberOf(place)]!.owners[entryOf(place)]! - 1 }
+  return {
+    ...(await sums()),
+    damaged,
+    unread,
+    ownerOf: (place) => marks[packNumberOf(place)]!.owners[entryOf(place)]! - 1,
+  }
 
-  async function walkSnapshot({ manifest, sequence }: HeadSnapshot, walker: number): Promise<void> {
+  /** Answers what it lacks. All that can be reached is marked. */
+  async function walkSnapshot(snapshot: HeadSnapshot, walker: number): Promise<Lack | null> {
+    const { manifest, sequence } = snapshot
     const what: DamageContext = { code: 'SNAPSHOT_DAMAGED', what: `snapshot ${sequence}`, details: { sequence } }
+    // A block that is in no pack may be in one that was refused.
+    const absent: Lack = isUnread(snapshot) ? 'unread' : 'damaged'
     const { digest } = parseCid(manifest)
-    // Equal content is one manifest: all below it is shared with the snapshot that was walked before.
-    if (!isToVisit(digest, 0, walker, what)) return
-    const { blobs } = await readManifest(source, digest, what, (list) => void isToVisit(list, 0, walker, what))
-    for (const { root, segments } of blobs.values()) {
-      if (segments !== undefined && source.find(segments, 0) !== -1) isToVisit(segments, 0, walker, what)
-      await walk(root, walker, what, 1)
-      await turn()
-    }
-  }
-
-  async function walk(block: BlockId, walker: number, what: DamageContext, depth: number): Promise<void> {
-    if (!isToVisit(block.digest, 0, walker, what) || block.codec === CODEC_RAW) return
-    if (depth > DAG_DEPTH_MAX) throw new BadBlock(`${what.what} has a tree that is too deep`)
-    const node = decodeNode(await source.read(block.digest, what), what.what)
-    for (let i = 0; i < node.count; i++) {
-      if (node.codec === CODEC_RAW) isToVisit(node.digests, i * DIGEST_BYTES, walker, what)
-      else {
-        const digest = node.digests.subarray(i * DIGEST_BYTES, (i + 1) * DIGEST_BYTES)
-        await walk({ codec: node.codec, digest }, walker, what, depth + 1)
+    return await visit(digest, async (note) => {
+      const list = (block: Uint8Array): void => note(mark(block, 0))
+      const { blobs } = await readManifest(source, digest, what, list)
+      for (const { root, segments } of blobs.values()) {
+        if (segments !== undefined && source.find(segments, 0) !== -1) mark(segments, 0)
+        note(await walk(root, 1))
+        await turn()
       }
+    })
+
+    /** Marks a block. If that tells anything new of what is below it, `below` looks, and notes what is lacking. */
+    async function visit(
+      digest: Uint8Array,
+      below: (note: (lack: Lack | null) => void) => Promise<void>,
+    ): Promise<Lack | null> {
+      const place = source.find(digest, 0)
+      if (place === -1) return absent
+      if (!isToVisit(place, walker)) return broken.get(place) ?? null
+      let lacks: Lack | null = null
+      const note = (lack: Lack | null): void => {
+        if (lacks !== 'damaged') lacks = lack ?? lacks
+      }
+      try {
+        await below(note)
+      } catch (error) {
+        if (isHoldfastError(error, 'IO_FAILED')) note('unread')
+        else if (isDamage(error) || error instanceof BadBlock) note('damaged')
+        else throw error
+      }
+      if (lacks !== null) broken.set(place, lacks)
+      return lacks
     }
-    await turn()
+
+    function mark(digests: Uint8Array, at: number): Lack | null {
+      const place = source.find(digests, at)
+      if (place === -1) return absent
+      isToVisit(place, walker)
+      return null
+    }
+
+    async function walk(block: BlockId, depth: number): Promise<Lack | null> {
+      if (block.codec === CODEC_RAW) return mark(block.digest, 0)
+      return await visit(block.digest, async (note) => {
+        if (depth > DAG_DEPTH_MAX) throw new BadBlock(`${what.what} has a tree that is too deep`)
+        const node = decodeNode(await source.read(block.digest, what), what.what)
+        for (let i = 0; i < node.count; i++) {
+          const at = i * DIGEST_BYTES
+          if (node.codec === CODEC_RAW) note(mark(node.digests, at))
+          else note(await walk({ codec: node.codec, digest: node.digests.subarray(at, at + DIGEST_BYTES) }, depth + 1))
+        }
+        await turn()
+      })
+    }
   }
 
   /** Marks a block. Answers whether this tells anything new of the blocks below it. */
-  function isToVisit(digests: Uint8Array, at: number, walker: number, what: DamageContext): boolean {
-    const place = source.find(digests, at)
-    if (place === -1) throw new BadBlock(`${what.what} needs a block that no pack has`)
+  function isToVisit(place: number, walker: number): boolean {
     const { owners, shared } = marks[packNumberOf(place)]!
     const entry = entryOf(place)
     if (owners[entry] === 0) {

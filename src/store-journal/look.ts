@@ -8,6 +8,7 @@ import { attempt, lstatOrNull } from '../fs/io.ts'
 import { JOURNAL_LOCK, takeLockIfThere } from '../journal/lock.ts'
 import type { JournalCheck } from '../recovery/check-journal.ts'
 import type { Problem } from '../recovery/problem.ts'
+import { term } from '../terms.ts'
 import { currentCovers, DIRECTORY, type JournalFiles, journalHeadOf, segmentOf } from './place.ts'
 
 /**
@@ -33,8 +34,8 @@ export function aheadWarning(ctx: StoreContext, files: JournalFiles | null): Non
     ctx.warn({
       code: 'JOURNAL_AHEAD',
       message:
-        `${ctx.storage.location}: the journal has entries from ${first} on that snapshot ${snapshot.sequence} does not hold. Open the journal ` +
-        'and replay them (openEngine does), or take this for the state at the snapshot',
+        `${ctx.storage.location}: the journal has entries from ${first} on that snapshot ${snapshot.sequence} does not hold. ${term('replay')}` +
+        ', or take this for the state at the snapshot',
       details: { sequence: snapshot.sequence, covers: after, first },
     })
   }

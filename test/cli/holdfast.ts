@@ -5,6 +5,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { Ajv2020 } from 'ajv/dist/2020.js'
 import { expect } from 'vitest'
+import { API_WORDS } from '../support/api-words.ts'
 
 export const BINARY = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url))
 
@@ -69,6 +70,8 @@ export async function holdfast(args: readonly string[], options: RunOptions = {}
 /** With --json: one document, or one failure and no document. */
 export function checked(args: readonly string[], ran: Pick<Ran, 'exit' | 'stdout' | 'stderr'>): Ran {
   const { exit, stdout, stderr } = ran
+  // Whatever a test provokes: people are told what they can type, and not what a program would call.
+  expect(messagesOf(args, ran)).not.toMatch(API_WORDS)
   if (!args.includes('--json')) return { ...ran, document: {}, failure: {} }
   if (stdout === '') {
     expect(stderr, `exit code ${exit}, and no word`).not.toBe('')
@@ -78,6 +81,18 @@ export function checked(args: readonly string[], ran: Pick<Ran, 'exit' | 'stdout
   expect(stderr).toBe('')
   assertFits('document', stdout)
   return { ...ran, document: JSON.parse(stdout), failure: {} }
+}
+
+/** All that is said to people: without documents' names of fields, and without blobs. */
+function messagesOf(args: readonly string[], { stdout, stderr }: Pick<Ran, 'stdout' | 'stderr'>): string {
+  if (args.includes('--help') || args.includes('help') || args.includes('cat')) return ''
+  if (!args.includes('--json')) return stdout + stderr
+  const said: string[] = []
+  JSON.parse(stdout === '' ? stderr : stdout, (name, value) => {
+    if (['message', 'advice', 'detail', 'next'].includes(name) && typeof value === 'string') said.push(value)
+    return value
+  })
+  return said.join('\n')
 }
 
 /** Runs it, and expects that it ends well. */

@@ -22,7 +22,12 @@ test('a snapshot is a number, a tag, or the current one and so many before it', 
   expect(parseSnapshot('current~2')).toEqual({ kind: 'current', back: 2 })
   expect(parseSnapshot('tag:current~2')).toEqual({ kind: 'tag', tag: 'current~2' })
   expect(parseSnapshot('currents')).toEqual({ kind: 'tag', tag: 'currents' })
-  for (const wrong of ['', 'tag:', '99999999999999999999']) expect(() => parseSnapshot(wrong)).toThrow(Refusal)
+  for (const wrong of ['', 'tag:', '99999999999999999999', '0', '00', '-1', '-2x', 'current~x', 'current~-1']) {
+    expect(() => parseSnapshot(wrong), wrong).toThrow(Refusal)
+  }
+  // Tags that look like numbers, as those of releases do.
+  for (const tag of ['1.5', '9e9', '-', 'v-1']) expect(parseSnapshot(tag)).toEqual({ kind: 'tag', tag })
+  for (const tag of ['-1', '0', 'current~x']) expect(parseSnapshot(`tag:${tag}`)).toEqual({ kind: 'tag', tag })
 })
 
 test('a duration has a unit', () => {

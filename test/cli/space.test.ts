@@ -1,6 +1,15 @@
 // What takes space, what differs, and what was moved aside.
 
-import { existsSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { openStore } from '../../src/index.ts'
@@ -36,6 +45,31 @@ test('stats adds up, and diff names what differs', async () => {
   expect(numbers).toMatch(/^SNAPSHOT +SIZE +ADDED +FREES/)
   expect(numbers).toMatch(/^ {7}2 .* current$/m)
   expect(differences).toContain('removed  48.8 KiB       0 B       0 B  old\\x1b\n')
+})
+
+test('stats and report show what they can where a pack cannot be read, and end with 13; with damage, with 10', async () => {
+  const store = await storeOfTwo()
+  const packs = join(store, 'packs')
+  const name = readdirSync(packs)[0]!
+  const page = join(scratch(), 'report.html')
+  rmSync(join(packs, name))
+  mkdirSync(join(packs, name))
+  const unread = await holdfast(['stats', '-s', store, '--json'])
+  expect(unread).toMatchObject({ exit: 13, document: { uncounted: [{ what: 'pack', code: 'IO_FAILED' }] } })
+  const text = await holdfast(['stats', '-s', store])
+  expect(text).toMatchObject({ exit: 13, stderr: '' })
+  expect(text.stdout).toMatch(/^Not counted: pack [0-9a-f]{12}, .* it is a directory/m)
+  expect(text.stdout).toContain('not read')
+  const report = await holdfast(['report', '-o', page, '-s', store, '--json'])
+  expect(report).toMatchObject({ exit: 13, document: { ok: null, uncounted: [{ what: 'pack' }], damaged: [] } })
+  expect(readFileSync(page, 'utf8')).toContain('Not counted')
+  rmdirSync(join(packs, name))
+  const [gone, goneReport] = await Promise.all([
+    holdfast(['stats', '-s', store, '--json']),
+    holdfast(['report', '-o', page, '-s', store, '--json']),
+  ])
+  expect(gone).toMatchObject({ exit: 10, document: { uncounted: [{ code: 'PACK_MISSING' }] } })
+  expect(goneReport).toMatchObject({ exit: 10, document: { ok: null } })
 })
 
 test('what a repair moved aside is listed, shown, copied out, and deleted when it is asked to', async () => {

@@ -29,7 +29,13 @@ function atTheLimits(): Facts {
   })
   const sequences = Array.from({ length: SNAPSHOTS }, (_, i) => 2 ** 47 - i)
   const packs = Array.from({ length: PACKS }, (_, i) => {
-    const bytes = { bytes: 2 ** 30 + i, liveBytes: 2 ** 29 + i, recordBytes: 2 ** 20, garbageBytes: 2 ** 29 }
+    const bytes = {
+      bytes: 2 ** 30 + i,
+      liveBytes: 2 ** 29 + i,
+      recordBytes: 2 ** 20,
+      garbageBytes: 2 ** 29,
+      uncountedBytes: 0,
+    }
     return { pack: i.toString(16).padStart(64, 'f'), ...bytes }
   })
   const weight = { count: 123_456, bytes: 2 ** 50 }
@@ -44,6 +50,7 @@ function atTheLimits(): Facts {
         addedBytes: 2 ** 49 + random.below(2 ** 30),
         freesBytes: 2 ** 49 + random.below(2 ** 30),
         damaged: true,
+        unread: false,
       })),
       packs,
       packBytes: 2 ** 51,
@@ -51,6 +58,14 @@ function atTheLimits(): Facts {
       recordBytes: 2 ** 41,
       garbageBytes: 2 ** 49,
       overheadBytes: 2 ** 40,
+      uncountedBytes: 2 ** 40,
+      uncounted: packs.map(({ pack, bytes }) => ({
+        what: 'pack',
+        pack,
+        bytes,
+        code: 'IO_FAILED',
+        message: dear(1_000),
+      })),
       retired: weight,
       files: weight,
       images: weight,

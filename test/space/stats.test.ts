@@ -145,6 +145,8 @@ test('an empty store takes nothing', async () => {
     recordBytes: 0,
     garbageBytes: 0,
     overheadBytes: 0,
+    uncountedBytes: 0,
+    uncounted: [],
     retired: nothing,
     files: nothing,
     images: nothing,

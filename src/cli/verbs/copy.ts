@@ -37,6 +37,7 @@ export const copy: Verb = {
     const store = await session.read()
     assertMayWrite(target)
     const { signal, onProgress } = session
+    session.target = { path: target, bytes: null, elsewhere: 'for the copy' }
     const result = await store.copy(target, { signal, onProgress })
     const { sequence, packs, bytes, copiedBytes, damaged } = result
     return {
@@ -56,6 +57,7 @@ async function replicateTo(session: Session, to: string, { append = false }: Opt
   const store = await session.read()
   const target = await session.writeTo(to, { keepLast: KEEP_LAST })
   const { signal, onProgress } = session
+  if (!isRemote(to)) session.target = { path: to, bytes: null, elsewhere: 'for the copy' }
   const onto = append ? 'append' : undefined
   const { sequence, snapshots, bytes } = await replicate(store, target, { signal, onProgress, onto })
   return {

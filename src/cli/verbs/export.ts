@@ -52,6 +52,7 @@ export const exportVerb: Verb = {
           details: { path: target },
         })
       }
+      session.target = { path: target, bytes: snapshot.size, elsewhere: 'with -o' }
       const { bytes } = await writeFileDurable(target, exportCar(snapshot, { signal, onProgress }), { signal })
       return {
         document: {

@@ -57,7 +57,8 @@ async function namedBy(store: Store, args: readonly string[]): Promise<(number |
 }
 
 function forgottenLines({ dropped, kept, freesBytes }: Forgotten, dryRun: boolean, screen: Screen): Line[] {
-  const frees = freesBytes === null ? 'an unknown number of bytes, because a snapshot is damaged' : sizeText(freesBytes)
+  const frees =
+    freesBytes === null ? 'an unknown number of bytes, because a snapshot cannot be read' : sizeText(freesBytes)
   const freeing =
     dropped.length === 1 ? (dryRun ? 'It frees' : 'It freed') : dryRun ? 'Together they free' : 'Together they freed'
   const what =

@@ -1,5 +1,6 @@
 // `holdfast materialize`: lays blobs out as plain files in the store, so that a service that starts finds them there.
 
+import { resolve } from 'node:path'
 import { sizeText, table } from '../screen.ts'
 import { findSnapshot } from '../session.ts'
 import type { Verb } from '../verb.ts'
@@ -20,6 +21,9 @@ export const materialize: Verb = {
     const store = await session.write(filesDir === undefined ? {} : { filesDir })
     const { sequence } = await findSnapshot(store, at ?? 'current')
     const { signal, onProgress } = session
+    if (filesDir !== undefined) {
+      session.target = { path: resolve(filesDir), bytes: null, elsewhere: 'with --files-dir' }
+    }
     const { files } = await store.materialize({
       at: sequence,
       ...(names.length === 0 ? {} : { blobs: names }),

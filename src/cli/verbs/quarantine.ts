@@ -90,6 +90,7 @@ async function extract(session: Session, name: string, { output, overwrite = fal
   if (output === undefined) throw usage('extract needs -o <file>')
   if (output === '-') throw usage('the file is copied into a file: give its name to --output')
   const target = resolve(output)
+  session.target = { path: target, bytes: null, elsewhere: 'with -o' }
   if (!overwrite && lstatSync(target, { throwIfNoEntry: false }) !== undefined) {
     throw new Refusal('TARGET_EXISTS', 'input', `${target} is there already; --overwrite replaces it`, {
       details: { path: target },

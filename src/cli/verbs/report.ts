@@ -8,6 +8,7 @@ import { EXIT } from '../exit-codes.ts'
 import { Refusal, usage } from '../failure.ts'
 import { assertOutside } from '../outside.ts'
 import { sizeText } from '../screen.ts'
+import { exitOfUncounted, uncountedLines } from '../uncounted-lines.ts'
 import type { Verb } from '../verb.ts'
 
 interface Options {
@@ -21,7 +22,8 @@ export const report: Verb = {
   summary: 'write a page that shows why the store is this large, what changed, and whether it is well',
   description:
     'One HTML file, which loads nothing. Names, tags and messages are on it; metadata, paths, user and host are not. A report that is there already is ' +
-    'replaced, and no other file. With --verify the exit code is 10 if something is damaged; the page is written all the same.',
+    'replaced, and no other file. The exit code is 10 if something is found to be damaged, as with --verify, and 13 if something could not be read; the ' +
+    'page is written all the same.',
   examples: ['report -o report.html -s ./data/search', 'report -o report.html --verify full --redact -s ./data/search'],
   options: (command: Command) =>
     command
@@ -42,15 +44,18 @@ export const report: Verb = {
     const store = await session.read()
     const { signal, onProgress } = session
     const { html, ...rest } = await store.report({ verify, redact, signal, onProgress })
+    session.target = { path: target, bytes: Buffer.byteLength(html), elsewhere: 'with -o' }
     const { bytes } = await writeFileDurable(target, html, { signal })
+    const notCounted = exitOfUncounted(rest.uncounted, rest.damaged.length > 0)
     const found = rest.ok === null ? 'not verified' : rest.ok ? 'well' : 'damaged'
     return {
       document: { store: store.location, file: target, bytes, verify: verify ?? 'none', redact, ...rest },
       text: () => [
         [`${target}: ${sizeText(bytes)}; the store is `, rest.ok === false ? { text: found, style: 'red' } : found],
+        ...uncountedLines(rest.uncounted),
       ],
-      isNotice: rest.ok !== false,
-      exit: rest.ok === false ? EXIT.damaged : EXIT.done,
+      isNotice: rest.ok !== false && notCounted === EXIT.done,
+      exit: rest.ok === false && notCounted === EXIT.done ? EXIT.damaged : notCounted,
     }
   },
 }

@@ -67,9 +67,10 @@ async function restoreBlobs(
   const renamed = new Map([...paths].map(([path, name]) => [`${root}/${path}`, snapshot.blob(name)]))
   if (renamed.size === 0) throw usage(`${snapshotText(snapshot)} has no blobs`)
   const { signal, onProgress } = session
-  await createBlobDirectory(nodeFileSystem, root, renamed).writeTo(target, { signal, onProgress })
   const files = [...paths].map(([path, name]) => ({ blob: name, path, size: snapshot.blob(name).size }))
   const bytes = files.reduce((sum, { size }) => sum + size, 0)
+  session.target = { path: target, bytes, elsewhere: 'with -o' }
+  await createBlobDirectory(nodeFileSystem, root, renamed).writeTo(target, { signal, onProgress })
   return {
     document: { store: session.location, snapshot: snapshotDocument(snapshot), directory: target, files },
     text: () => [
@@ -107,6 +108,7 @@ async function restoreEngineFile(
   const { signal } = session
   const { record, blobs, parts } = await engineFile(snapshot, signal)
   const totalBytes = blobs.reduce((sum, { size }) => sum + size, 0)
+  session.target = { path: target, bytes: totalBytes, elsewhere: 'with -o' }
   const { bytes } = await writeFileDurable(target, counted(parts, session, record.name, totalBytes), { signal })
   const { name, version, layout, options, state } = record
   return {

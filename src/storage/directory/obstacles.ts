@@ -4,6 +4,7 @@
 import { HoldfastError } from '../../errors.ts'
 import { attempt, lstatOrNull } from '../../fs/io.ts'
 import type { DirectoryEntry, FileSystem } from '../../fs/port.ts'
+import { term } from '../../terms.ts'
 import type { Obstacle } from '../port.ts'
 import type { paths } from './layout.ts'
 
@@ -20,7 +21,7 @@ export const KINDS = {
 export function notOwnDirectory(path: string, kind: keyof typeof KINDS): HoldfastError {
   return new HoldfastError(
     'STORE_DAMAGED',
-    `${path} ${KINDS[kind]}; it must be a real directory. Bring it back, or move the store aside with setAside()`,
+    `${path} ${KINDS[kind]}; it must be a real directory. Bring it back, or move the store aside${term('withSetAside')}`,
     { details: { path } },
   )
 }

@@ -9,6 +9,7 @@ import { DIGEST_BYTES, JSON_BYTES_MAX } from '../../format/limits.ts'
 import { parseStoreFile, type StoreFile } from '../../format/store-file.ts'
 import { attempt, ignoreMissing, ioError, lstatOrNull, readFileOrNull, statOrNull } from '../../fs/io.ts'
 import type { FileSystem } from '../../fs/port.ts'
+import { term } from '../../terms.ts'
 import type { Found, Inspection, StoredHead } from '../port.ts'
 import { listPackNames, packPath, paths } from './layout.ts'
 import { findObstacles } from './obstacles.ts'
@@ -83,9 +84,8 @@ export function createStoreReader(fs: FileSystem, root: string): StoreReader {
     if (bytes === null) {
       throw new HoldfastError(
         'HEAD_MISSING',
-        `${at.head} is missing, but ${at.store} says that a store was made here: its snapshots are not lost. repair() rebuilds it, and until ` +
-          'then load({ fallback: true }) goes on from HEAD.prev.json; or ' +
-          'move the directory aside with setAside() to start afresh',
+        `${at.head} is missing, but ${at.store} says that a store was made here: its snapshots are not lost. ${term('repair')} rebuilds it, and until ` +
+          `then ${term('loadFallback')} goes on from HEAD.prev.json; or move the directory aside${term('withSetAside')} to start afresh`,
         { details: { path: at.head } },
       )
     }
@@ -117,8 +117,8 @@ export function createStoreReader(fs: FileSystem, root: string): StoreReader {
     if ((await readStoreFile()) !== null) return await readHead()
     throw new HoldfastError(
       'STORE_DAMAGED',
-      `${at.store} is missing, but there are snapshots in ${root}: repair() writes it anew; or move the directory aside with ` +
-        'setAside() to start afresh',
+      `${at.store} is missing, but there are snapshots in ${root}: ${term('repair')} writes it anew; or move the directory aside` +
+        `${term('withSetAside')} to start afresh`,
       { details: { path: at.store } },
     )
   }
@@ -233,7 +233,7 @@ function parsedOrUndefined<T>(parse: (bytes: Uint8Array) => T, bytes: Uint8Array
 /** Adds advice to the error of a damaged HEAD. */
 function adviseOnHead(error: unknown): unknown {
   if (!isHoldfastError(error, 'HEAD_DAMAGED')) return error
-  const advice = 'repair() rebuilds it; until then load({ fallback: true }) goes on from HEAD.prev.json'
+  const advice = `${term('repair')} rebuilds it; until then ${term('loadFallback')} goes on from HEAD.prev.json`
   return new HoldfastError('HEAD_DAMAGED', `${error.message}. ${advice}`, { details: error.details, cause: error })
 }
 

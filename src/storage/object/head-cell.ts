@@ -14,6 +14,7 @@ import { HoldfastError } from '../../errors.ts'
 import type { Head } from '../../format/head.ts'
 import { WRITES_KEPT } from '../../format/limits.ts'
 import { revisionOfKey } from '../../format/pack-key.ts'
+import { term } from '../../terms.ts'
 import type { MakeHead, StoredHead } from '../port.ts'
 import { isConflict, isRefusal, type ObjectClient, ObjectError } from './client.ts'
 import { packHead, unpackHead } from './head-bytes.ts'
@@ -89,7 +90,7 @@ export function createHeadCell(client: ObjectClient, known: KnownPacks, settings
     if (found !== null) return found
     throw new HoldfastError(
       'HEAD_MISSING',
-      `${location}: HEAD.json is missing, although ${seen ? 'it was read before' : 'there is a STORE.json'}; repair() puts it back from a copy`,
+      `${location}: HEAD.json is missing, although ${seen ? 'it was read before' : 'there is a STORE.json'}; ${term('repair')} puts it back from a copy`,
       { details: { path: `${location}/${HEAD}` } },
     )
   }
