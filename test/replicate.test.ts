@@ -1,5 +1,7 @@
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
+import { parseHead } from '../src/format/head.ts'
 import { nodeFileSystem } from '../src/fs/node.ts'
 import { memory, openStore, type Store } from '../src/index.ts'
 import { localScratch } from '../src/local/local.ts'
@@ -157,6 +159,17 @@ test('a writer of the target that is faster is found, and not written over', asy
   const error = await rejects(replicate(source, target), 'DIVERGED')
   expect(error.details).toMatchObject({ from: source.location, to: target.location })
   expect(await (await other.load())!.blob('own').text()).toBe('own')
+})
+
+test('what was copied into several packs is named by the snapshot', async () => {
+  const source = inMemory()
+  await source.persist({ blobs: { large: noise(3 * 1024 * 1024, 9) } })
+  const path = join(scratch(), 'store')
+  await using target = await openStore(path, { packBytesMax: 1024 * 1024 })
+  await replicate(source, target)
+  const { head } = parseHead(readFileSync(join(path, 'HEAD.json')), path)
+  expect(head.packs.length).toBeGreaterThan(2)
+  expect(head.snapshots[0]!.packs).toEqual(head.packs.map(({ id }) => id))
 })
 
 test('packs of the source that are collected meanwhile are planned anew', async () => {

@@ -218,6 +218,8 @@ describe('the packs of a snapshot', () => {
     const before = process.memoryUsage().rss
     expectCode(() => parseHead(seal({ packs, retired: [], snapshots }), 'x'), 'HEAD_DAMAGED')
     expect(process.memoryUsage().rss - before).toBeLessThan(2 ** 28)
+    const oneMore = [{ ...snapshot(6, { pack: 1 }), packs: [[0, 2 ** 23]] }]
+    expect(() => parseHead(seal({ packs, retired: [], snapshots: oneMore }), 'x')).toThrow(/need 8388609 packs in all/)
   })
 
   test('are at most 2^23 of all snapshots together', () => {
