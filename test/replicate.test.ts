@@ -163,7 +163,7 @@ test('a writer of the target that is faster is found, and not written over', asy
 
 test('what was copied into several packs is named by the snapshot', async () => {
   const source = inMemory()
-  await source.persist({ blobs: { large: noise(3 * 1024 * 1024, 9) } })
+  await source.persist({ blobs: { large: noise(12 * 1024 * 1024, 9) } })
   const path = join(scratch(), 'store')
   await using target = await openStore(path, { packBytesMax: 1024 * 1024 })
   await replicate(source, target)
