@@ -41,7 +41,9 @@ export interface TextProperty {
   tokenOccurrences: Record<string, unknown>
 }
 
-export interface CapturedText extends PostingLists, TextProperty {
+export interface CapturedText extends PostingLists, Omit<TextProperty, 'tokenOccurrences'> {
+  /** `tokenOccurrences`: the keys of so large an object come at one go, and a map is walked in turns. */
+  occurrences: ReadonlyMap<string, unknown>
   /** Depth first, in the order of the tree. */
   words: string[]
   sorted(): Promise<Uint32Array>
@@ -101,7 +103,7 @@ export function captureText(
     // A document's frequencies are made as it is inserted, and never changed after.
     frequencies: { ...property.frequencies },
     fieldLengths: { ...property.fieldLengths },
-    tokenOccurrences: { ...property.tokenOccurrences },
+    occurrences: new Map(Object.entries(property.tokenOccurrences)),
   }
 }
 
@@ -213,7 +215,7 @@ export function textRows(
 
 /** Sorted by word, so that equal indexes have equal lines. */
 export function* leftoverLines(text: CapturedText, sorted: Uint32Array, rank: Uint32Array): Generator<string> {
-  const { words, listStart, documents, tokenOccurrences } = text
+  const { words, listStart, documents, occurrences } = text
   const known = new Set<string>()
   for (const list of sorted) {
     const word = words[list]!
@@ -222,17 +224,17 @@ export function* leftoverLines(text: CapturedText, sorted: Uint32Array, rank: Ui
     const ids = documents.subarray(listStart[list]!, listStart[list + 1]!)
     const quoted = JSON.stringify(word)
     if (ids.length === 0) yield `[0,${quoted}]`
-    const count = Object.hasOwn(tokenOccurrences, word) ? tokenOccurrences[word] : null
+    const count = occurrences.get(word) ?? null
     if (count !== ids.length) yield occurrencesLine(word, count)
     if (!isAscending(ids, rank)) yield `[2,${quoted},[${ids.join()}]]`
   }
   const others: string[] = []
-  for (const word of Object.keys(tokenOccurrences)) {
+  for (const word of occurrences.keys()) {
     if (!known.has(word)) others.push(word)
     yield NO_LINE
   }
   for (const word of others.sort()) {
-    yield occurrencesLine(word, tokenOccurrences[word])
+    yield occurrencesLine(word, occurrences.get(word))
   }
 }
 

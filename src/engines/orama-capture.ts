@@ -9,6 +9,7 @@ import {
   captureText,
   leftoverLines,
   type RadixNodeLike,
+  type TextProperty,
   textIndex,
   textRows,
   wordOrder,
@@ -182,10 +183,7 @@ function isMap(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
-function textOf(
-  index: RawIndex,
-  property: string,
-): Pick<CapturedText, 'frequencies' | 'fieldLengths' | 'tokenOccurrences'> {
+function textOf(index: RawIndex, property: string): TextProperty {
   return {
     frequencies: index.frequencies[property] ?? {},
     fieldLengths: index.fieldLengths[property] ?? {},

@@ -1,7 +1,7 @@
 // What is known of Orama's databases, and of what its `save` gives.
 
 import type { Sort } from '../encodings/orama-sort.ts'
-import type { CapturedText } from '../encodings/orama-text.ts'
+import type { TextProperty } from '../encodings/orama-text.ts'
 import type { VectorEntry } from '../encodings/orama-vectors.ts'
 import { HoldfastError } from '../index.ts'
 
@@ -29,9 +29,9 @@ export interface Raw {
 export interface RawIndex {
   indexes: Record<string, { type: string; node: unknown; isArray: boolean }>
   vectorIndexes: Record<string, { size: number; vectors: Iterable<VectorEntry> }>
-  frequencies: Record<string, CapturedText['frequencies']>
-  tokenOccurrences: Record<string, CapturedText['tokenOccurrences']>
-  fieldLengths: Record<string, CapturedText['fieldLengths']>
+  frequencies: Record<string, TextProperty['frequencies']>
+  tokenOccurrences: Record<string, TextProperty['tokenOccurrences']>
+  fieldLengths: Record<string, TextProperty['fieldLengths']>
   avgFieldLength: Record<string, number | undefined>
 }
 
