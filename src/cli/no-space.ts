@@ -15,7 +15,7 @@ export interface Target {
   elsewhere: string
 }
 
-export interface Room {
+interface Room {
   /** What there is no room for. */
   for: 'store' | 'target' | 'temporary' | 'other'
   /** The directory on whose file system it is. */

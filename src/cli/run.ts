@@ -113,7 +113,7 @@ export async function reportFailure(
     ],
   ]
   if (safe !== '') lines.push(safe)
-  if (failure.next !== null) lines.push(['Next: ', { text: failure.next, style: 'bold' }])
+  if (failure.next !== null) lines.push(['Next: ', { text: failure.next, style: 'bold', whole: true }])
   await writeError(render(lines, screenOf(process.stderr)))
   return exit
 }

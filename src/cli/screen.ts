@@ -8,8 +8,8 @@ export { countText, durationText, printable, sizeText, timeText } from '../text.
 
 type Style = 'bold' | 'dim' | 'red' | 'yellow' | 'green'
 
-/** Text, or text with a style. */
-export type Part = string | { readonly text: string; readonly style: Style }
+/** Text, or text with a style. What is `whole`, as a command to be copied, is never broken into lines. */
+export type Part = string | { readonly text: string; readonly style: Style; readonly whole?: boolean }
 
 /** One line. */
 export type Line = Part | readonly Part[]
@@ -31,17 +31,47 @@ export function render(lines: readonly Line[], screen: Screen): string {
   return lines.map((line) => `${renderLine(line, screen)}\n`).join('')
 }
 
-function renderLine(line: Line, { color }: Screen): string {
-  const parts: readonly Part[] = Array.isArray(line) ? line : [line as Part]
-  return parts
-    .map((part) => {
-      if (typeof part === 'string') return printable(part)
-      const text = printable(part.text)
-      return color && text !== '' ? styleText(part.style, text, { validateStream: false }) : text
-    })
+function renderLine(line: Line, { color, columns }: Screen): string {
+  const parts = (Array.isArray(line) ? (line as readonly Part[]) : [line as Part]).map(plain)
+  const length = parts.reduce((sum, { text }) => sum + width(text), 0)
+  const fitting = columns === null || length <= columns ? parts : wrapped(parts, columns)
+  return fitting
+    .map(({ text, style }) =>
+      color && style !== undefined && text !== '' ? styleText(style, text, { validateStream: false }) : text,
+    )
     .join('')
     .trimEnd()
 }
+
+/** Broken between words. A word that is wider than a line, such as a path, stays in one piece: the terminal wraps it, and it can be copied. */
+function wrapped(parts: readonly PlainPart[], columns: number): PlainPart[] {
+  const indent = hangingIndent(parts.map(({ text }) => text).join(''))
+  const out: PlainPart[] = []
+  let at = 0
+  let gap = ''
+  for (const { text, style, whole } of parts) {
+    for (const [token] of whole === true ? [[text]] : text.matchAll(/ +|[^ ]+/g)) {
+      if (/^ *$/.test(token)) {
+        gap += token
+        continue
+      }
+      const isBroken = at > indent && at + gap.length + width(token) > columns && indent + width(token) <= columns
+      const before = isBroken ? `\n${' '.repeat(indent)}` : gap
+      at = (isBroken ? indent : at + gap.length) + width(token)
+      gap = ''
+      out.push({ text: before }, style === undefined ? { text: token } : { text: token, style })
+    }
+  }
+  return out
+}
+
+/** Lines that go on stand below the text, where it has a label before it: `size       4.4 MiB`. */
+function hangingIndent(text: string): number {
+  const label = /^ *\S+ {2,}(?=\S)/.exec(text)?.[0].length ?? 0
+  return label > 0 && label <= LABEL_MAX ? label : /^ */.exec(text)![0].length + 2
+}
+
+const LABEL_MAX = 12
 
 /** A column of a table. */
 interface Column {
@@ -87,8 +117,14 @@ export function table(
 const GAP = 2
 const CUT_MIN = 12
 
-function plain(part: Part): { text: string; style?: Style } {
-  return typeof part === 'string' ? { text: printable(part) } : { text: printable(part.text), style: part.style }
+interface PlainPart {
+  text: string
+  style?: Style
+  whole?: boolean
+}
+
+function plain(part: Part): PlainPart {
+  return typeof part === 'string' ? { text: printable(part) } : { ...part, text: printable(part.text) }
 }
 
 /** At most so many columns, with a mark where something is missing. */

@@ -12,6 +12,10 @@ export interface FileLock {
   file: File
   /** Settles when the hint was written, or could not be written. */
   hinted: Promise<void>
+  /** Whether somebody has waited for it for a while, as far as could be told when it was taken. */
+  wasAwaited: Promise<boolean>
+  /** Whoever still waits says so again. Never throws. */
+  forgetWaiters(): Promise<void>
   /**
    * Whether the path still leads to the locked file. If the file was deleted or replaced, another writer may hold a
    * lock on a file of that name.
@@ -36,7 +40,9 @@ export interface FileLockOptions {
 }
 
 const POLL_MS_MIN = 5
-const POLL_MS_MAX = 50
+export const POLL_MS_MAX = 50
+/** Who has waited this long says so in the file, each time that it looks. */
+const AWAITED_MS = 100
 
 /**
  * Locks the file at `path`, which is made when missing and never deleted. The lock is polled: a wait in the kernel
@@ -50,13 +56,15 @@ export async function acquireFileLock(fs: FileSystem, path: string, options: Fil
     options.signal?.throwIfAborted()
     const file = await openLockFile(fs, path, options.mode)
     try {
-      await pollLock(file, path, startMs, options)
+      const hasWaited = await pollLock(file, path, startMs, options)
       const locked = await file.stat()
       // If the file was deleted or replaced meanwhile, this lock excludes nobody.
       if (await isStill(fs, path, locked)) {
         options.signal?.throwIfAborted()
         // The umask must not keep other users of the group from the lock. Only the owner can change the mode.
         if ((locked.mode & 0o777) !== options.mode) await file.chmod(options.mode).catch(() => undefined)
+        // Others who wait say so again.
+        if (hasWaited) await writeMark(file, 0)
         return heldLock(fs, path, file, locked, writeHint(file, options.hint))
       }
     } catch (error) {
@@ -75,11 +83,14 @@ async function openLockFile(fs: FileSystem, path: string, mode: number): Promise
   }
 }
 
-function heldLock(fs: FileSystem, path: string, file: File, locked: FileStat, hinted: Promise<void>): FileLock {
+function heldLock(fs: FileSystem, path: string, file: File, locked: FileStat, wasAwaited: Promise<boolean>): FileLock {
+  const hinted = wasAwaited.then(() => undefined)
   let released = false
   return {
     file,
     hinted,
+    wasAwaited,
+    forgetWaiters: () => writeMark(file, 0),
     async stillHeld() {
       try {
         return !released && (await isStill(fs, path, locked))
@@ -99,13 +110,19 @@ async function isStill(fs: FileSystem, path: string, locked: FileStat): Promise<
   return isSameFile(locked, await lstatOrNull(fs, path))
 }
 
-async function pollLock(file: File, path: string, startMs: number, options: FileLockOptions): Promise<void> {
+/** Answers whether it has said in the file that it waits. */
+async function pollLock(file: File, path: string, startMs: number, options: FileLockOptions): Promise<boolean> {
   const { signal, waitMs } = options
+  let isMarked = false
   for (let limitMs = POLL_MS_MIN; ; limitMs = Math.min(limitMs * 1.5, POLL_MS_MAX)) {
-    if (file.tryLock('exclusive')) return
+    if (file.tryLock('exclusive')) return isMarked
     const waitedMs = clock.monotonicMs() - startMs
     if (waitedMs >= waitMs) throw await lockedError(file, path, Math.round(waitedMs))
     options.onWait?.(Math.round(waitedMs))
+    if (waitedMs >= AWAITED_MS) {
+      await writeMark(file, 1)
+      isMarked = true
+    }
     // Jitter, so that waiters do not meet at every poll.
     const pauseMs = POLL_MS_MIN + clock.random() * (limitMs - POLL_MS_MIN)
     await pause(Math.min(pauseMs, waitMs - waitedMs), signal)
@@ -135,16 +152,31 @@ async function lockedError(file: File, path: string, waitedMs: number): Promise<
 /** The hint is padded to this length, so that a short hint overwrites all of a longer one. */
 const HINT_BYTES = 256
 
-async function writeHint(file: File, hint: Uint8Array): Promise<void> {
+/** After the hint: 1 while somebody waits. */
+async function writeMark(file: File, mark: 0 | 1): Promise<void> {
+  try {
+    await writeFully(file, [Uint8Array.of(mark)], HINT_BYTES)
+  } catch {
+    // Without it the wait may be longer, and nothing else.
+  }
+}
+
+/** Answers whether somebody waited for the lock. */
+async function writeHint(file: File, hint: Uint8Array): Promise<boolean> {
   const line = new Uint8Array(HINT_BYTES).fill(0x20)
   line.set(hint.subarray(0, HINT_BYTES - 1))
   line[HINT_BYTES - 1] = 0x0a
   try {
-    const there = new Uint8Array(HINT_BYTES)
-    if ((await readFully(file, there, 0)) === HINT_BYTES && Buffer.compare(there, line) === 0) return
-    await writeFully(file, [line], 0)
+    const there = new Uint8Array(HINT_BYTES + 1)
+    const count = await readFully(file, there, 0)
+    const isAwaited = count > HINT_BYTES && there[HINT_BYTES] === 1
+    if (count < HINT_BYTES || Buffer.compare(there.subarray(0, HINT_BYTES), line) !== 0) {
+      await writeFully(file, [line], 0)
+    }
+    return isAwaited
   } catch {
     // The hint is only for people. A full disk must not keep a writer from the lock.
+    return false
   }
 }
 

@@ -3,7 +3,7 @@
 import { Writable } from 'node:stream'
 import { expect, test, vi } from 'vitest'
 import { createProgressLine, progressText } from '../../src/cli/progress-line.ts'
-import { cutTo, durationText, printable, render, sizeText, table, width } from '../../src/cli/screen.ts'
+import { cutTo, durationText, type Line, printable, render, sizeText, table, width } from '../../src/cli/screen.ts'
 import { clock } from '../../src/clock.ts'
 
 test('nothing that a store holds can drive a terminal, forge a line, or turn the direction of text', () => {
@@ -130,4 +130,24 @@ test('progress is drawn after half a second, and not at all for what is done by 
     start.mockRestore()
     stop.mockRestore()
   }
+})
+
+test('a line that is too long is broken between words, below its text', () => {
+  const at = (columns: number | null, ...lines: Line[]) => render(lines, { columns, color: false })
+  expect(at(20, 'one two three four five six')).toBe('one two three four\n  five six\n')
+  expect(at(20, '  ok   name: what was found')).toBe('  ok   name: what\n       was found\n')
+  expect(at(20, 'tags       one two three')).toBe('tags       one two\n           three\n')
+  expect(at(null, 'one two three four five six')).toBe('one two three four five six\n')
+  expect(at(27, 'one two three four five six')).toBe('one two three four five six\n')
+  // A path stays in one piece, where it is.
+  const path = '/a/path/that/is/wider/than/the/screen'
+  expect(at(20, `pack ${path} is gone`)).toBe(`pack ${path}\n  is gone\n`)
+  // So does a command.
+  const next: Line = ['Next: ', { text: 'holdfast gc -s x', style: 'bold', whole: true }]
+  expect(at(20, next)).toBe('Next:\n  holdfast gc -s x\n')
+  // Styles and wide characters do not change where it breaks.
+  const colored: Line = [{ text: 'one two', style: 'red' }, ' three 四五六 seven']
+  expect(at(20, colored)).toBe('one two three 四五六\n  seven\n')
+  const raw = render([colored], { columns: 20, color: true })
+  expect(raw.replaceAll(new RegExp(`${String.fromCharCode(27)}\\[\\d+m`, 'g'), '')).toBe(at(20, colored))
 })

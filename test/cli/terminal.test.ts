@@ -50,6 +50,41 @@ describe.skipIf(!hasTerminal)('in a terminal', () => {
     expect(screen[1]).toMatch(/^ {5}2 {2}\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ {2}current$/)
   })
 
+  test.each([40, 120])(
+    'lines of %i columns break between words, and what goes on stands below the text',
+    async (columns) => {
+      const store = await storeWithHistory()
+      const commands = [
+        'show',
+        'stats',
+        'doctor',
+        'snapshots',
+        'verify',
+        'diff current~1',
+        'show 99',
+        'repair --dry-run',
+      ]
+      const run = commands.map((command) => `holdfast ${command} -s ${store} 2>&1`).join('; ')
+      const { screen } = await inTerminal(run, { columns })
+      // Joined again, the lines are those of a pipe: nothing is cut, and no word is broken but those that are wider than a line.
+      const text = screen.join(' ').replaceAll(/\s+/g, ' ')
+      expect(text).toContain('locks exclude other processes of this machine, and end with their process')
+      expect(text).toContain('(SNAPSHOT_NOT_FOUND) Nothing was changed.')
+      expect(text).toContain('creating a file that exists is refused (O_EXCL)')
+      if (columns === 120) {
+        expect(screen).toContain('  ok   exclusive-create: creating a file that exists is refused (O_EXCL)')
+        return
+      }
+      const at = screen.indexOf('  ok   exclusive-create: creating a file')
+      expect(screen[at + 1]).toBe('       that exists is refused (O_EXCL)')
+      // The command to be typed next is in one piece, so that it can be copied.
+      const next = screen.findIndex((line) => line.startsWith('Next:'))
+      expect((screen[next]! + screen[next + 1]! + (screen[next + 2] ?? '')).replaceAll(' ', '')).toContain(
+        `holdfastsnapshots--store${store}`,
+      )
+    },
+  )
+
   test.each([{ NO_COLOR: '1' }, { TERM: 'dumb' }])('without colors where %o says so', async (env) => {
     const store = await storeWithHistory()
     const { raw } = await inTerminal(`holdfast snapshots -s ${store}; holdfast show nope -s ${store}`, { env })

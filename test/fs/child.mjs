@@ -3,6 +3,7 @@
 import { acquireFileLock } from '../dist/fs/file-lock.js'
 import { nodeFileSystem } from '../dist/fs/node.js'
 import { createTemp, createWorkDirectory } from '../dist/fs/temps.js'
+import { createTurns } from '../dist/fs/turns.js'
 
 const [, , command, path] = process.argv
 
@@ -21,6 +22,23 @@ async function obey() {
       const lock = await acquireFileLock(nodeFileSystem, path, { mode: 0o600, waitMs: 10_000, hint })
       await lock.hinted
       return { path, held: lock }
+    }
+    case 'busy': {
+      const turns = createTurns()
+      const hint = Buffer.from(`pid ${process.pid} on here`)
+      const hold = async () => {
+        await turns.before(10_000)
+        const lock = await acquireFileLock(nodeFileSystem, path, { mode: 0o600, waitMs: 10_000, hint })
+        await new Promise((resolve) => setTimeout(resolve, 40))
+        await turns.ending(lock)
+        await lock.release()
+        turns.ended()
+      }
+      await hold()
+      const held = (async () => {
+        for (;;) await hold()
+      })()
+      return { path, held }
     }
     case 'count': {
       // A read-modify-write that loses counts unless the lock excludes the other processes.

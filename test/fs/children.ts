@@ -18,7 +18,7 @@ export interface Child {
 }
 
 /** Starts a child and waits for its line. */
-export async function startChild(command: 'temp' | 'work' | 'lock' | 'count', path: string): Promise<Child> {
+export async function startChild(command: 'temp' | 'work' | 'lock' | 'busy' | 'count', path: string): Promise<Child> {
   if (!existsSync(built))
     throw new Error(`${built} is missing: children run from test/dist/, so "npm run build" comes first`)
   const child = spawn(process.execPath, [script, command, path], { stdio: ['pipe', 'pipe', 'inherit'] })

@@ -185,10 +185,24 @@ export const durability = [
   },
   {
     file: 'src/fs/file-lock.ts',
-    find: "if (file.tryLock('exclusive')) return",
+    find: "if (file.tryLock('exclusive')) return isMarked",
     replace: `file.tryLock('exclusive')
-    return`,
+    return isMarked`,
     why: 'two writers at once',
+  },
+  {
+    file: 'src/fs/turns.ts',
+    find: 'owesPause = true',
+    replace: '',
+    why: 'a process that writes without a pause leaves others their turn',
+    tests: ['test/fs/turns.test.ts'],
+  },
+  {
+    file: 'src/fs/file-lock.ts',
+    find: 'if (hasWaited) await writeMark(file, 0)',
+    replace: '',
+    why: 'nothing is said of a waiter that has its turn',
+    tests: ['test/fs/turns.test.ts'],
   },
   {
     file: 'src/fs/file-lock.ts',

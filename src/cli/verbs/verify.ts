@@ -44,7 +44,7 @@ function reportLines(report: VerifyReport, session: Session): Line[] {
   lines.push(...problemLines(problems), ...snapshots.filter(({ intact }) => !intact).map(healthLine))
   // What could not be read may be whole: nothing is repaired before it can be.
   const next = session.commandLine(isUnread ? 'doctor' : 'repair --dry-run')
-  if (!ok) lines.push(['Next: ', { text: next, style: 'bold' }])
+  if (!ok) lines.push(['Next: ', { text: next, style: 'bold', whole: true }])
   return lines
 }
 

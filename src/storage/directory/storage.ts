@@ -20,6 +20,7 @@ import { makeDirectory } from '../../fs/make-directory.ts'
 import { syncRefused, withSyncCalls } from '../../fs/node.ts'
 import type { FileStat, FileSystem } from '../../fs/port.ts'
 import { createQueue, type Queue } from '../../fs/queue.ts'
+import { createTurns, type Turns } from '../../fs/turns.ts'
 import { LOCAL } from '../on-first-use.ts'
 import type { PackFile, PackPart, Storage } from '../port.ts'
 import { besideIn } from './beside.ts'
@@ -40,6 +41,7 @@ interface DirectoryStorageOptions {
 /** State of a store directory that all store objects of this process share. */
 interface Shared {
   queue: Queue
+  turns: Turns
   outcome: HeadOutcome
 }
 
@@ -61,7 +63,7 @@ const sharedByPath = new Map<string, Shared>()
 function sharedState(realPath: string): Shared {
   let shared = sharedByPath.get(realPath)
   if (shared === undefined) {
-    shared = { queue: createQueue(), outcome: createHeadOutcome() }
+    shared = { queue: createQueue(), turns: createTurns(), outcome: createHeadOutcome() }
     sharedByPath.set(realPath, shared)
   }
   return shared
@@ -153,10 +155,12 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
         write.signal,
         write.waitMs,
         async () => {
+          const leftMs = (): number => Math.max(0, write.waitMs - (clock.monotonicMs() - startMs))
+          if (lock) await shared.turns.before(leftMs(), write.signal)
           const held = lock
             ? await acquireFileLock(quickFs, at.lock, {
                 mode: modes.fileMode,
-                waitMs: Math.max(0, write.waitMs - (clock.monotonicMs() - startMs)),
+                waitMs: leftMs(),
                 signal: write.signal,
                 onWait: write.onWait,
                 hint: Buffer.from(`pid ${process.pid} on ${hostname()}`),
@@ -185,7 +189,9 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
               await close()
             }
           } finally {
+            if (held !== null) await shared.turns.ending(held)
             await held?.release()
+            shared.turns.ended()
             writtenMs = clock.monotonicMs()
           }
         },
