@@ -8,6 +8,7 @@ import { persistEngine, restoreEngine } from '../src/engines/adapter.ts'
 import { autosave } from '../src/engines/autosave.ts'
 import { minisearch } from '../src/engines/minisearch.ts'
 import { openStore } from '../src/index.ts'
+import { eventually } from './support/eventually.ts'
 import { scratch } from './support/scratch.ts'
 
 const FAKED = [
@@ -99,7 +100,7 @@ test('a MiniSearch is saved, restored, and saved in the background', async () =>
   })
   restored!.engine.add({ id: DOCUMENTS, text: 'more' })
   saver.changed()
-  await vi.waitFor(() => expect(saves).toEqual([2]), { timeout: 60_000 })
+  await eventually(() => expect(saves).toEqual([2]))
   await saver.close()
   await store.close()
 })

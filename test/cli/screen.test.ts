@@ -5,6 +5,7 @@ import { expect, test, vi } from 'vitest'
 import { createProgressLine, progressText } from '../../src/cli/progress-line.ts'
 import { cutTo, durationText, type Line, printable, render, sizeText, table, width } from '../../src/cli/screen.ts'
 import { clock } from '../../src/clock.ts'
+import { eventually } from '../support/eventually.ts'
 
 test('nothing that a store holds can drive a terminal, forge a line, or turn the direction of text', () => {
   expect(printable('\u001b[2Jred\u0007\u009b31m')).toBe('\\x1b[2Jred\\x07\\x9b31m')
@@ -124,7 +125,7 @@ test('progress is drawn after half a second, and not at all for what is done by 
     const slow = createProgressLine('verify', stream)
     slow.onProgress({ phase: 'verifying', bytes: 10, totalBytes: 1000 })
     timers.pop()!.callback()
-    await vi.waitFor(() => expect(drawn).toContain('verifying: 10 B of 1000 B (1 %)'))
+    await eventually(() => expect(drawn).toContain('verifying: 10 B of 1000 B (1 %)'))
     slow.end()
   } finally {
     start.mockRestore()

@@ -13,6 +13,7 @@ import { sharedPool, WorkerFailed } from '../../src/workers/pool.ts'
 import { HEADROOM_BYTES } from '../../src/workers/shared-parts.ts'
 import { collect, noise, sameBytes } from '../support/bytes.ts'
 import { rounds } from '../support/effort.ts'
+import { eventually } from '../support/eventually.ts'
 import { createRandom } from '../support/random.ts'
 
 type Columns = Record<string, Buffer>
@@ -147,7 +148,7 @@ const regions = fc.array(region, { minLength: 1, maxLength: 4 })
 async function withThreads(): Promise<void> {
   const pool = sharedPool()!
   pool.startUp()
-  await vi.waitFor(() => expect(pool.isUp).toBe(true), { timeout: 20_000 })
+  await eventually(() => expect(pool.isUp).toBe(true))
 }
 
 afterEach(() => {

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { expect, onTestFinished, test, vi } from 'vitest'
 import { persistEngine, restoreEngine } from '../../src/engines/adapter.ts'
 import { type AutosaveOptions, autosave } from '../../src/engines/autosave.ts'
+import { eventually } from '../support/eventually.ts'
 import { scratch } from '../support/scratch.ts'
 import { change, type FileEngine, fileAdapter, fileEngine } from './file-engine.ts'
 
@@ -90,7 +91,7 @@ test.skipIf(process.platform === 'win32')('a flush on a signal keeps it', async 
   const { path, engine, alter } = await begin({ signals: ['SIGUSR2'] })
   alter(1)
   process.kill(process.pid, 'SIGUSR2')
-  await vi.waitFor(() => expect(imageOf(path)?.equals(engine.bytes)).toBe(true), { timeout: 10_000 })
+  await eventually(() => expect(imageOf(path)?.equals(engine.bytes)).toBe(true))
 })
 
 test('an engine that cannot be changed is refused', () => {

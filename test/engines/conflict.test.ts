@@ -8,6 +8,7 @@ import { describe, expect, test, vi } from 'vitest'
 import { persistEngine, restoreEngine } from '../../src/engines/adapter.ts'
 import { type AutosaveOptions, autosave, startEngine } from '../../src/engines/autosave.ts'
 import { memory, openStore, type Store } from '../../src/index.ts'
+import { eventually } from '../support/eventually.ts'
 import { scratch } from '../support/scratch.ts'
 import { type Counter, counter } from './counter.ts'
 
@@ -61,7 +62,7 @@ describe('when somebody else moved HEAD', () => {
 
   test('a save in the background is not tried again', async () => {
     const { store, saver, told } = await rolledBack({ everyMs: 1, quietMs: 0 })
-    await vi.waitFor(() => expect(told.length).toBe(1))
+    await eventually(() => expect(told.length).toBe(1))
     await new Promise((resolve) => setTimeout(resolve, 30))
     expect(told.length).toBe(1)
     expect(await saved(store)).toBe(1)
@@ -166,7 +167,7 @@ describe('within one process the last call wins', () => {
     engine.count = 3
     saver.changed()
     await store.rollback(1)
-    await vi.waitFor(() => expect(told.length).toBe(1), 60_000)
+    await eventually(() => expect(told.length).toBe(1))
     expect(told[0]).toMatchObject({ code: 'HEAD_CONFLICT', details: { own: true } })
     expect(saver.lag()).toMatchObject({ stopped: true, changes: 1 })
     expect(await saved(store)).toBe(1)
@@ -175,7 +176,7 @@ describe('within one process the last call wins', () => {
     expect(saver.lag()).toMatchObject({ stopped: false, changes: 0 })
     engine.count = 4
     saver.changed()
-    await vi.waitFor(async () => expect(await saved(store)).toBe(4), 60_000)
+    await eventually(async () => expect(await saved(store)).toBe(4))
     await saver.close()
   })
 
@@ -192,7 +193,7 @@ describe('within one process the last call wins', () => {
       saver.changed()
       await store.rollback(1)
       process.emit('SIGUSR2')
-      await vi.waitFor(() => expect(told.length).toBe(1), 60_000)
+      await eventually(() => expect(told.length).toBe(1))
       expect(await saved(store)).toBe(1)
       await saver.close()
       expect(await saved(store)).toBe(3)

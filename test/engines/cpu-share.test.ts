@@ -7,6 +7,7 @@ import type { SaveContext } from '../../src/engines/engine-adapter.ts'
 import { plain } from '../../src/engines/plain.ts'
 import * as eventLoop from '../../src/event-loop.ts'
 import { memory } from '../../src/index.ts'
+import { eventually } from '../support/eventually.ts'
 
 /** An adapter whose saves work until they are let go, and the shares of the thread that they were given. */
 function paced() {
@@ -44,10 +45,10 @@ test('a save in the background takes a quarter, until a flush waits for it', asy
   onTestFinished(() => saver.close().catch(() => undefined))
   alter()
   saver.changed()
-  await vi.waitFor(() => expect(share()).toBe(0.25))
+  await eventually(() => expect(share()).toBe(0.25))
   const flushed = saver.flush()
   expect(share()).toBe(1)
-  await vi.waitFor(async () => {
+  await eventually(async () => {
     letGo()
     await Promise.race([flushed, new Promise((_, reject) => setImmediate(reject, new Error('not yet')))])
   })
@@ -61,7 +62,7 @@ test('persistEngine takes all of the thread, or the share that it is given', asy
   ] as const) {
     forget()
     const saving = persistEngine(memory(), adapter, {}, options)
-    await vi.waitFor(() => expect(share()).toBe(wanted))
+    await eventually(() => expect(share()).toBe(wanted))
     await new Promise(setImmediate)
     letGo()
     await saving

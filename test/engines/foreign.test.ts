@@ -3,13 +3,14 @@
 import * as Orama from '@orama/orama'
 import FlexSearch from 'flexsearch'
 import MiniSearch from 'minisearch'
-import { describe, expect, test, vi } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { type EngineAdapter, persistEngine, restoreEngine } from '../../src/engines/adapter.ts'
 import { flexsearch } from '../../src/engines/flexsearch.ts'
 import { minisearch } from '../../src/engines/minisearch.ts'
 import { orama } from '../../src/engines/orama.ts'
 import { plain } from '../../src/engines/plain.ts'
 import { memory } from '../../src/index.ts'
+import { eventually } from '../support/eventually.ts'
 
 const fields = { fields: ['text'] }
 const schema = { schema: { text: 'string' } } as const
@@ -88,7 +89,7 @@ describe('restoreEngine({ signal })', () => {
     })
     const late = {}
     finish(late)
-    await vi.waitFor(() => expect(closed).toEqual([late]))
+    await eventually(() => expect(closed).toEqual([late]))
   })
 })
 
@@ -116,6 +117,6 @@ test('persistEngine({ signal }) does not wait for a save that hangs, and release
     name: 'TimeoutError',
   })
   finish()
-  await vi.waitFor(() => expect(released).toBe(1))
+  await eventually(() => expect(released).toBe(1))
   expect(await store.load()).toBeNull()
 })

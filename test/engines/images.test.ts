@@ -20,6 +20,7 @@ import { type EngineState, persistEngine, restoreEngine } from '../../src/engine
 import { plain } from '../../src/engines/plain.ts'
 import { destroyStore, openStore, type PersistOptions, type Store, type Warning } from '../../src/index.ts'
 import { imagesOf } from '../../src/local/images.ts'
+import { eventually } from '../support/eventually.ts'
 import { collectGarbage } from '../support/garbage.ts'
 import { rejects } from '../support/rejects.ts'
 import { scratch } from '../support/scratch.ts'
@@ -363,7 +364,7 @@ test('a file that is mapped stays until its engine is collected', async () => {
   expect(await images.free()).toBe(0)
   expect(imagesIn(path)).toHaveLength(1)
   restored = null
-  await vi.waitFor(async () => {
+  await eventually(async () => {
     collectGarbage()
     expect(await images.free()).toBe(1)
   })

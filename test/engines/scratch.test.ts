@@ -3,10 +3,11 @@ import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, symlinkSync
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { expect, onTestFinished, test, vi } from 'vitest'
+import { expect, onTestFinished, test } from 'vitest'
 import { nodeFileSystem } from '../../src/fs/node.ts'
 import { makeDirectory, remove } from '../../src/local/private-directory.ts'
 import { captureBytes, captureFileLater, privateHome, saveInto, writeInto } from '../../src/local/saved-file.ts'
+import { eventually } from '../support/eventually.ts'
 import { scratch } from '../support/scratch.ts'
 
 const script = fileURLToPath(new URL('scratch-child.mjs', import.meta.url))
@@ -31,7 +32,7 @@ test('what a process left that was killed during a save is removed by the next, 
   dead.kill('SIGKILL')
   await ended
   expect(save(directory).toString()).toBe('saved')
-  await vi.waitFor(() => expect(readdirSync(directory)).toHaveLength(1), { timeout: 60_000 })
+  await eventually(() => expect(readdirSync(directory)).toHaveLength(1))
   await sleep(50)
   expect(readdirSync(directory)).toHaveLength(1)
   expect(living.exitCode).toBeNull()
@@ -60,7 +61,7 @@ test('the leavings of the dead are told by a lock, in directories of our own and
   const link = join(directory, 'holdfast-scratch-link')
   symlinkSync(elsewhere, link)
   const mine = makeDirectory(directory)
-  await vi.waitFor(() => expect(existsSync(dead)).toBe(false), { timeout: 60_000 })
+  await eventually(() => expect(existsSync(dead)).toBe(false))
   await sleep(50)
   for (const [why, path] of Object.entries({ ...kept, 'a link': link, mine }))
     expect([why, existsSync(path)]).toEqual([why, true])

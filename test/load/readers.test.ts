@@ -6,6 +6,7 @@ import type { FileSystem } from '../../src/fs/port.ts'
 import { loadSnapshot, openStore, persistSnapshot, type Snapshot } from '../../src/index.ts'
 import { directoryStorage } from '../../src/storage/directory/storage.ts'
 import { collect, noise, sameBytes } from '../support/bytes.ts'
+import { eventually } from '../support/eventually.ts'
 import { collectGarbage } from '../support/garbage.ts'
 import { scratch } from '../support/scratch.ts'
 import { kinds } from '../support/storages.ts'
@@ -186,12 +187,12 @@ test.runIf(process.platform === 'linux')(
       await new Promise((resolve) => setTimeout(resolve, 10))
       return openIn(path)
     }
-    await vi.waitFor(async () => expect(await collected()).toBeLessThan(held), { timeout: 60_000 })
+    await eventually(async () => expect(await collected()).toBeLessThan(held))
     expect(await blob.text()).toBe('text')
     expect(openIn(path)).toBeGreaterThan(before)
     await (async () => void (await loadSnapshot(path)))()
     await (await loadSnapshot(path))!.dispose()
-    await vi.waitFor(async () => expect(await collected()).toBeLessThan(held), { timeout: 60_000 })
+    await eventually(async () => expect(await collected()).toBeLessThan(held))
     const codes = warnings.mock.calls.map(([, options]) => (options as { code?: string }).code)
     expect(codes).toEqual(['SNAPSHOT_NOT_DISPOSED'])
     expect(warnings.mock.calls[0]![0]).toContain(`of ${path} was never disposed`)

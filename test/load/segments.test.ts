@@ -6,6 +6,7 @@ import { afterEach, describe, expect, test, vi } from 'vitest'
 import { fixed, type HoldfastError, isHoldfastError, openStore } from '../../src/index.ts'
 import { sharedPool, WorkerFailed } from '../../src/workers/pool.ts'
 import { noise, sameBytes } from '../support/bytes.ts'
+import { eventually } from '../support/eventually.ts'
 import { createRandom } from '../support/random.ts'
 import { scratch } from '../support/scratch.ts'
 import { files } from '../support/tree.ts'
@@ -47,7 +48,7 @@ async function streamed(path: string, range: { start?: number; end?: number } = 
 async function withThreads(): Promise<void> {
   const pool = sharedPool()!
   pool.startUp()
-  await vi.waitFor(() => expect(pool.isUp).toBe(true), { timeout: 60_000 })
+  await eventually(() => expect(pool.isUp).toBe(true))
 }
 
 afterEach(() => {

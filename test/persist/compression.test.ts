@@ -8,6 +8,7 @@ import { readNative } from '../../src/native.ts'
 import { memoryStorage } from '../../src/storage/memory.ts'
 import { sharedPool } from '../../src/workers/pool.ts'
 import { collect, noise, sameBytes } from '../support/bytes.ts'
+import { eventually } from '../support/eventually.ts'
 import { failure, rejects } from '../support/rejects.ts'
 import { scratch } from '../support/scratch.ts'
 import { kinds } from '../support/storages.ts'
@@ -124,7 +125,7 @@ describe('compression', () => {
     stored[Math.floor(stored.length / 2)]! ^= 1
     writeFileSync(path, stored)
     sharedPool()!.startUp()
-    await vi.waitFor(() => expect(sharedPool()!.isUp).toBe(true), { timeout: 60_000 })
+    await eventually(() => expect(sharedPool()!.isUp).toBe(true))
     vi.stubEnv('HOLDFAST_WORKERS', workers)
     try {
       await using snapshot = (await store.load())!

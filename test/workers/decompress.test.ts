@@ -4,6 +4,7 @@ import { compressBlock } from '../../src/format/compress.ts'
 import { prepareCompression } from '../../src/format/compression.ts'
 import { borrowBuffer, type SharedBuffer } from '../../src/workers/decompress.ts'
 import { sharedPool } from '../../src/workers/pool.ts'
+import { eventually } from '../support/eventually.ts'
 
 const MIB = 1024 * 1024
 const block = Buffer.from(Array.from({ length: 2000 }, (_, i) => `line ${i} of many, `).join(''))
@@ -23,7 +24,7 @@ function framesOf(frame: Uint8Array) {
 }
 
 async function isUp(): Promise<void> {
-  await vi.waitFor(() => expect(sharedPool()!.isUp).toBe(true), { timeout: 60_000 })
+  await eventually(() => expect(sharedPool()!.isUp).toBe(true))
 }
 
 afterEach(() => {

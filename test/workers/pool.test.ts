@@ -9,6 +9,7 @@ import { sharedPool, WorkerFailed } from '../../src/workers/pool.ts'
 import { openWindows } from '../../src/workers/windows.ts'
 import { noise } from '../support/bytes.ts'
 import { effort } from '../support/effort.ts'
+import { eventually } from '../support/eventually.ts'
 
 const run = promisify(execFile)
 const dist = new URL('../../dist/index.js', import.meta.url).href
@@ -56,14 +57,14 @@ describe('worker threads', () => {
       vi.unstubAllEnvs()
       const pool = sharedPool()!
       // Those that other tests have started end when they have had nothing to do for a while.
-      await vi.waitFor(() => expect(pool.isUp).toBe(false), { timeout: 60_000 })
+      await eventually(() => expect(pool.isUp).toBe(false))
       const run = vi.spyOn(pool, 'run')
       try {
         expect(await store.persist({ blobs: { data } })).toMatchObject({ unchanged: true })
         // The last segment is not whole, and copied.
         expect(run.mock.calls.length).toBeLessThan(3)
         pool.startUp()
-        await vi.waitFor(() => expect(pool.isUp).toBe(true), { timeout: 60_000 })
+        await eventually(() => expect(pool.isUp).toBe(true))
         run.mockClear()
         expect(await store.persist({ blobs: { data } })).toMatchObject({ unchanged: true })
         expect(run.mock.calls.filter(([, job]) => job.kind === 'digest').length).toBe(5)
