@@ -359,8 +359,10 @@ describe('a pack', () => {
       let tries = 0
       const client = answering(real, {
         async get(_key, { range, into } = {}) {
-          const bytes = whole.subarray(range!.start, range!.end)
           tries += 1
+          // The first answer is of something else.
+          const bytes =
+            tries === 1 ? new Uint8Array(range!.end - range!.start) : whole.subarray(range!.start, range!.end)
           const until = tries === 1 ? bytes.length / 2 : bytes.length
           for (let at = 0; at < until; at += cut) into!(bytes.subarray(at, at + cut), at)
           if (tries === 1) throw new ObjectError('it broke off', 0, 'ECONNRESET')
