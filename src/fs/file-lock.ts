@@ -4,7 +4,7 @@
 import { clock } from '../clock.ts'
 import { HoldfastError } from '../errors.ts'
 import { term } from '../terms.ts'
-import { ioError, isSameFile, lstatOrNull, readFully, writeFully } from './io.ts'
+import { ioError, isSameFile, lstatOrNull, notAFile, readFully, writeFully } from './io.ts'
 import type { File, FileStat, FileSystem } from './port.ts'
 
 /** An exclusive lock, held across processes. */
@@ -58,6 +58,8 @@ export async function acquireFileLock(fs: FileSystem, path: string, options: Fil
     try {
       const hasWaited = await pollLock(file, path, startMs, options)
       const locked = await file.stat()
+      // A pipe or a device can be locked, but what is locked may be another store's, too.
+      if (locked.kind !== 'file') throw notAFile(path)
       // If the file was deleted or replaced meanwhile, this lock excludes nobody.
       if (await isStill(fs, path, locked)) {
         options.signal?.throwIfAborted()

@@ -93,8 +93,8 @@ export async function readOpenFile(file: File, path: string, maxBytes: number): 
   return count === size ? bytes : bytes.slice(0, count)
 }
 
-/** As the system says it of a socket. */
-function notAFile(path: string): Error {
+/** What to throw where something other than a file is in its place, as the system says it of a socket. */
+export function notAFile(path: string): Error {
   const error = new Error(`ENXIO: a pipe, a socket or a device, read '${path}'`)
   return Object.assign(error, { code: 'ENXIO', syscall: 'read', path })
 }

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process'
 import { readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
@@ -20,6 +21,15 @@ describe('a lock file', () => {
     await lock.release()
     expect(await lock.stillHeld()).toBe(false)
     expect(readFileSync(path, 'utf8').trim()).toBe('pid 1 on tests')
+  })
+
+  test.skipIf(process.platform === 'win32')('is no pipe: one in its place is said to be one', async () => {
+    const path = join(scratch(), 'writer.lock')
+    execFileSync('mkfifo', [path])
+    await expect(acquireFileLock(fs, path, options)).rejects.toMatchObject({
+      code: 'IO_FAILED',
+      message: expect.stringContaining('A pipe, a socket or a device is in the place of that file'),
+    })
   })
 
   test('that another holds is STORE_LOCKED after the time given, and says who', async () => {

@@ -191,6 +191,13 @@ export const durability = [
     why: 'two writers at once',
   },
   {
+    file: 'src/fs/file-lock.ts',
+    find: "if (locked.kind !== 'file') throw notAFile(path)",
+    replace: '',
+    why: 'a pipe or a device in the place of the lock file is no lock',
+    tests: ['test/fs/file-lock.test.ts'],
+  },
+  {
     file: 'src/fs/turns.ts',
     find: 'owesPause = true',
     replace: '',
