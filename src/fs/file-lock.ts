@@ -170,7 +170,8 @@ async function writeHint(file: File, hint: Uint8Array): Promise<boolean> {
   line[HINT_BYTES - 1] = 0x0a
   try {
     const there = new Uint8Array(HINT_BYTES + 1)
-    const count = await readFully(file, there, 0)
+    // One read: it is no more than a hint.
+    const count = await file.read(there, 0)
     const isAwaited = count > HINT_BYTES && there[HINT_BYTES] === 1
     if (count < HINT_BYTES || Buffer.compare(there.subarray(0, HINT_BYTES), line) !== 0) {
       await writeFully(file, [line], 0)
