@@ -1,7 +1,7 @@
 import { defineConfig } from 'vitest/config'
 
-// `npm test` takes a sample of the large spaces, `npm run test:full` all of them, and `npm run test:slow` what takes hours on them (large
-// blobs, many seeds). See test/support/effort.ts.
+// `npm test` takes a sample of the large spaces, `npm run test:full` all of them, and `npm run test:slow` what takes
+// hours on them (large blobs, many seeds). See test/support/effort.ts.
 const slow = process.env.HOLDFAST_SLOW === '1'
 const effort = process.env.HOLDFAST_EFFORT || (slow ? 'full' : 'quick')
 const isFull = effort === 'full' || Number(effort) === 1
@@ -12,9 +12,10 @@ process.env.HOLDFAST_SEED ||= String(Math.floor(Math.random() * 2 ** 31))
 const seed = process.env.HOLDFAST_SEED
 
 /**
- * What is run by `npm run test:full` alone: builds, installs, servers, hundreds of processes, and what takes seconds to find what quicker
- * tests are likely to find. Of killed processes and failing calls the quick run has test/explore/killed.test.ts, crash-persist.test.ts and
- * faults.test.ts; of the program process and round-trip; of the package smoke.test.ts.
+ * What is run by `npm run test:full` alone: builds, installs, servers, hundreds of processes, and what takes seconds to
+ * find what quicker tests are likely to find. Of killed processes and failing calls the quick run has
+ * test/explore/killed.test.ts, crash-persist.test.ts and faults.test.ts; of the program process and round-trip; of the
+ * package smoke.test.ts.
  */
 const fullOnly = [
   'test/blocks/many-blocks.test.ts',

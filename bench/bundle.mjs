@@ -1,4 +1,5 @@
-// Bundles a program of this folder with the sources as they are now (so that a change meanwhile does not mix two versions in one run), and runs it.
+// Bundles a program of this folder with the sources as they are now (so that a change meanwhile does not mix two
+// versions in one run), and runs it.
 
 import { spawnSync } from 'node:child_process'
 import { mkdirSync, rmSync } from 'node:fs'
@@ -9,8 +10,8 @@ import { build } from 'esbuild'
 const here = dirname(fileURLToPath(import.meta.url))
 
 /**
- * Runs `entry`, a path below this folder, in a process of its own. That may start itself again for each of its parts, so the bundle stays until it
- * has ended. Answers the exit status.
+ * Runs `entry`, a path below this folder, in a process of its own. That may start itself again for each of its parts,
+ * so the bundle stays until it has ended. Answers the exit status.
  */
 export async function runBundled(entry, args) {
   const outfile = join(here, 'results', 'build', `${basename(entry, '.ts')}-${process.pid}.mjs`)

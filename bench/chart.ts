@@ -33,7 +33,10 @@ export interface Bar {
   text: string
 }
 
-/** Horizontal bars with whiskers for the range and a mark for the target. A whisker that leaves the plot ends in an arrow. */
+/**
+ * Horizontal bars with whiskers for the range and a mark for the target. A whisker that leaves the plot ends in an
+ * arrow.
+ */
 export function bars(
   rows: readonly Bar[],
   unit: Axis['unit'] | 'ratio',

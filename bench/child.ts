@@ -1,7 +1,9 @@
 import { spawn } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
 
-/** Runs `task` of this program in a process of its own: what it allocated before does not count, and it dies with it. */
+/**
+ * Runs `task` of this program in a process of its own: what it allocated before does not count, and it dies with it.
+ */
 export async function inChild<T>(program: string, task: string, input: unknown): Promise<T> {
   const child = spawn(process.execPath, ['--expose-gc', program, '--task', task, JSON.stringify(input)], {
     stdio: ['ignore', 'pipe', 'inherit'],
@@ -15,7 +17,10 @@ export async function inChild<T>(program: string, task: string, input: unknown):
   return JSON.parse(output) as T
 }
 
-/** Peak of this process's resident memory during `work`, above what it had before, in bytes. Null where /proc does not tell. */
+/**
+ * Peak of this process's resident memory during `work`, above what it had before, in bytes. Null where /proc does not
+ * tell.
+ */
 export async function peakBytes(work: () => Promise<unknown>): Promise<number | null> {
   globalThis.gc?.()
   try {

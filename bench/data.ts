@@ -57,8 +57,8 @@ export function jsonDocuments(bytes: number): Uint8Array<ArrayBuffer> {
 }
 
 /**
- * Overwrites `fraction` of the bytes in place and answers how to undo it. `run`: in one place, as an append-mostly engine does;
- * `scattered`: records of 1 KiB picked at random over the whole, as updates of single vectors do.
+ * Overwrites `fraction` of the bytes in place and answers how to undo it. `run`: in one place, as an append-mostly
+ * engine does; `scattered`: records of 1 KiB picked at random over the whole, as updates of single vectors do.
  */
 export function overwrite(
   bytes: Uint8Array,
@@ -108,8 +108,8 @@ export async function* stampedStream(bytes: number, unlike = KIB, seed = 5): Asy
 }
 
 /**
- * As `stampedStream`, with its memory taken at once. Of its records of 1 KiB the fraction `changed`, picked at random over the whole, are
- * others than without it. Each piece is overwritten by the next.
+ * As `stampedStream`, with its memory taken at once. Of its records of 1 KiB the fraction `changed`, picked at random
+ * over the whole, are others than without it. Each piece is overwritten by the next.
  */
 export function readyStream(
   bytes: number,

@@ -1,4 +1,5 @@
-// What many kept snapshots cost: the size of HEAD, the time to write and read it, and the time of a small persist. `node bench/lifetime.mjs heads`.
+// What many kept snapshots cost: the size of HEAD, the time to write and read it, and the time of a small persist.
+// `node bench/lifetime.mjs heads`.
 
 import { mkdtempSync, rmSync, statSync } from 'node:fs'
 import { loadavg, tmpdir } from 'node:os'

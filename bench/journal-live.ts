@@ -1,4 +1,5 @@
-// A live engine at work: how long a change takes beside searches while a save runs, and for how long the event loop stands still.
+// A live engine at work: how long a change takes beside searches while a save runs, and for how long the event loop
+// stands still.
 
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -43,7 +44,9 @@ interface Counter {
   rest: Uint8Array
 }
 
-/** An engine that takes no time to apply a change and none to be captured: what is left is the journal and the saves. */
+/**
+ * An engine that takes no time to apply a change and none to be captured: what is left is the journal and the saves.
+ */
 async function plainStall(context: Context): Promise<Fact> {
   const rest = vectors(32 * MIB)
   await using live = await openEngine<Counter, Uint8Array>(
@@ -203,8 +206,8 @@ async function measure<Engine, Change>(
 }
 
 /**
- * Processor time of this thread, in ms: what others do on the machine does not count as a stall. Where Linux does not tell, the time of the
- * clock.
+ * Processor time of this thread, in ms: what others do on the machine does not count as a stall. Where Linux does not
+ * tell, the time of the clock.
  */
 function busyMs(): number {
   try {

@@ -1,4 +1,5 @@
-// What else makes entries durable one after the other, or many at once: each at its own setting that survives a power loss.
+// What else makes entries durable one after the other, or many at once: each at its own setting that survives a power
+// loss.
 
 import { open } from 'node:fs/promises'
 import { join } from 'node:path'

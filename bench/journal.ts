@@ -1,4 +1,5 @@
-// The journal: how fast entries become durable and are read again, beside a bare write with fdatasync and beside other stores.
+// The journal: how fast entries become durable and are read again, beside a bare write with fdatasync and beside other
+// stores.
 
 import { fdatasync, mkdirSync, readFileSync, rmSync, write } from 'node:fs'
 import { open } from 'node:fs/promises'

@@ -1,5 +1,6 @@
-// The workload of lifetime.mjs: what the store takes and how long persists take along the way. Each persist is a function of its number, and what was measured is
-// written every `SAMPLE_EVERY` of them beside the store, so that a run that ended early is gone on with.
+// The workload of lifetime.mjs: what the store takes and how long persists take along the way. Each persist is a
+// function of its number, and what was measured is written every `SAMPLE_EVERY` of them beside the store, so that a run
+// that ended early is gone on with.
 
 import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { availableParallelism, loadavg } from 'node:os'
@@ -13,7 +14,10 @@ const PAGE = 16_384
 /** Pages of each blob. */
 const PAGES = 64
 const BLOBS = 50
-/** Blobs that change between two persists, and pages in each of them. The others are known to be the same, and are not read. */
+/**
+ * Blobs that change between two persists, and pages in each of them. The others are known to be the same, and are not
+ * read.
+ */
 const CHANGED_BLOBS = 2
 const CHANGED_PAGES = 4
 const STEP_MS = 60 * 60_000

@@ -1,5 +1,5 @@
-// Bytes in an object store after six saves of an engine, all kept: holdfast, and restic on the same server. On a server of your own, with the keys of
-// `npm run test:s3`, and with the engines of `npm install --prefix bench`:
+// Bytes in an object store after six saves of an engine, all kept: holdfast, and restic on the same server. On a server
+// of your own, with the keys of `npm run test:s3`, and with the engines of `npm install --prefix bench`:
 //
 //   HOLDFAST_S3_ENDPOINT=http://127.0.0.1:7490 node bench/object-store.mjs generations
 

@@ -1,5 +1,6 @@
-// Persist and restore in an object store, against plain PUT and GET of 16 MiB objects by the same client, eight in flight; and a restore against
-// plain ranges with a latency of 30 ms put before each request. On a server of your own, with the keys of `npm run test:s3`:
+// Persist and restore in an object store, against plain PUT and GET of 16 MiB objects by the same client, eight in
+// flight; and a restore against plain ranges with a latency of 30 ms put before each request. On a server of your own,
+// with the keys of `npm run test:s3`:
 //
 //   HOLDFAST_S3_ENDPOINT=http://127.0.0.1:7490 node bench/object-store.mjs [MiB] [rounds]
 

@@ -33,7 +33,10 @@ export async function scaling(context: Context): Promise<GroupResult> {
   return { curves: drawn.filter(({ lines }) => lines.length > 0), skipped }
 }
 
-/** Beyond it the blob comes from a stream and is read back by one: a buffer of its size would be the most of what is measured. */
+/**
+ * Beyond it the blob comes from a stream and is read back by one: a buffer of its size would be the most of what is
+ * measured.
+ */
 const BUFFERED_BYTES_MAX = GIB
 
 async function againstBlobSize(context: Context, skipped: string[]): Promise<Curve[]> {

@@ -1,4 +1,5 @@
-// A search server at work: what a search over HTTP takes while autosave saves the index every few seconds, and while nothing is saved.
+// A search server at work: what a search over HTTP takes while autosave saves the index every few seconds, and while
+// nothing is saved.
 
 import { spawn } from 'node:child_process'
 import { Agent, createServer, get, type IncomingMessage } from 'node:http'
@@ -137,7 +138,9 @@ export async function serving(context: Context): Promise<GroupResult> {
   }
 }
 
-/** Searches at a steady rate, whether earlier ones were answered or not. How long each took from when it was due, in ms. */
+/**
+ * Searches at a steady rate, whether earlier ones were answered or not. How long each took from when it was due, in ms.
+ */
 async function load(search: () => Promise<unknown>, runMs: number): Promise<number[]> {
   const startMs = performance.now()
   const count = Math.round((runMs / 1000) * SEARCHES_PER_SECOND)

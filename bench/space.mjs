@@ -1,7 +1,8 @@
-// Measures gc of a store that is half garbage, and stats and report of a million blocks, on the disk of TMPDIR. Each step is a process of its own.
-//   npm run build && node bench/space.mjs [gc [GiB [KiB]] | blocks]
-// gc: 10 GiB of packs by default, in blocks of 16 KiB, every other 64 KiB of which is needed, so that each pack is half garbage; compared with a
-// durable copy of the live half. It needs 1.6 times as much room. blocks: a million blocks of 1 KiB, in six snapshots.
+// Measures gc of a store that is half garbage, and stats and report of a million blocks, on the disk of TMPDIR. Each
+//   step is a process of its own. npm run build && node bench/space.mjs [gc [GiB [KiB]] | blocks] gc: 10 GiB of packs
+//   by default, in blocks of 16 KiB, every other 64 KiB of which is needed, so that each pack is half garbage; compared
+//   with a durable copy of the live half. It needs 1.6 times as much room. blocks: a million blocks of 1 KiB, in six
+//   snapshots.
 
 import { spawnSync } from 'node:child_process'
 import { createCipheriv } from 'node:crypto'
@@ -41,7 +42,9 @@ async function* pieces(from, to, step) {
   for (let i = from; i < to; i += step) yield noise(i)
 }
 
-/** Processor time of the main thread, in ms. NaN where the system does not tell. Waiting for a processor is not in it. */
+/**
+ * Processor time of the main thread, in ms. NaN where the system does not tell. Waiting for a processor is not in it.
+ */
 function mainThreadMs() {
   try {
     return Number(readFileSync(`/proc/self/task/${process.pid}/schedstat`, 'latin1').split(' ')[0]) / 1e6
@@ -53,9 +56,10 @@ function mainThreadMs() {
 const LONG_TURN_MS = 10
 
 /**
- * Runs `work`: seconds, CPU seconds of all threads, the longest stall of the event loop, and the peak of resident memory above what was
- * resident before. Stalls are seen to 5 ms, and on a loaded machine include waiting for a processor. So turns of the event loop are measured
- * by the processor time of the main thread too: the longest, and how many took more than 10 ms.
+ * Runs `work`: seconds, CPU seconds of all threads, the longest stall of the event loop, and the peak of resident
+ * memory above what was resident before. Stalls are seen to 5 ms, and on a loaded machine include waiting for a
+ * processor. So turns of the event loop are measured by the processor time of the main thread too: the longest, and how
+ * many took more than 10 ms.
  */
 async function measured(name, work) {
   const before = process.memoryUsage().rss

@@ -26,7 +26,10 @@ export interface BlobOutput {
   peak: number | null
 }
 
-/** One thing done with one blob. In a process that did nothing else: what an earlier one left behind would hide what this one needs. */
+/**
+ * One thing done with one blob. In a process that did nothing else: what an earlier one left behind would hide what
+ * this one needs.
+ */
 async function blob({ store: path, bytes, streamed, work }: BlobInput): Promise<BlobOutput> {
   await warmUp()
   let ms = 0
@@ -88,7 +91,9 @@ export interface Delay {
   max: number
 }
 
-/** How late the host's timers are while a blob is persisted and loaded; a timer of 1 ms that is on time counts as 1 ms. */
+/**
+ * How late the host's timers are while a blob is persisted and loaded; a timer of 1 ms that is on time counts as 1 ms.
+ */
 async function eventLoopDelay({ store: path, bytes }: { store: string; bytes: number }): Promise<DelayOutput> {
   await warmUp()
   const data = vectors(bytes)

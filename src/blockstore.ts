@@ -1,4 +1,5 @@
-// The entry `holdfast/blockstore`: the blocks of a store for programs that read by CID, as the read half of interface-blockstore 7.
+// The entry `holdfast/blockstore`: the blocks of a store for programs that read by CID, as the read half of
+// interface-blockstore 7.
 
 import type { CID } from 'multiformats/cid'
 import type { DamageContext } from './blocks/block-source.ts'
@@ -44,7 +45,10 @@ class BlockstoreError extends Error {
 /** How often HEAD is read again when a pack that it named is gone because a writer has committed since. */
 const HEAD_READS_MAX = 16
 
-/** The blocks of an open store, read by CID: chunks, nodes and manifests, as docs/format.md describes them. Nothing can be written. */
+/**
+ * The blocks of an open store, read by CID: chunks, nodes and manifests, as docs/format.md describes them. Nothing can
+ * be written.
+ */
 export function asBlockstore(store: Store): ReadableBlockstore {
   const inside = insideOf(store, 'asBlockstore')
 

@@ -1,7 +1,8 @@
-// Makes the JavaScript of `dist/`: each entry of package.json, and the code that entries share in chunks, so that it is there only once.
-//   node src/bundle.mjs [outdir]
+// Makes the JavaScript of `dist/`: each entry of package.json, and the code that entries share in chunks, so that it is
+//   there only once. node src/bundle.mjs [outdir]
 //
-// Bundled because a process that starts pays for each file that it loads: 163 files take three times as long as a dozen.
+// Bundled because a process that starts pays for each file that it loads: 163 files take three times as long as a
+// dozen.
 
 import { chmodSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'

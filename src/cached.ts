@@ -11,7 +11,10 @@ export interface CacheOptions {
   directory: string | URL
   /** For each store, about, in bytes; default 4 GiB. What was not used for longest goes. */
   maxBytes?: number | undefined
-  /** While the server cannot be reached, the newest HEAD that was seen is served for so long, in ms; default 24 hours. 0: never. */
+  /**
+   * While the server cannot be reached, the newest HEAD that was seen is served for so long, in ms; default 24 hours.
+   * 0: never.
+   */
   maxAgeMs?: number | undefined
 }
 
@@ -22,8 +25,9 @@ const MAX_BYTES_MIN = 16 * 1024 ** 2
 const MAX_AGE_MS = 24 * 60 * 60 * 1000
 
 /**
- * The place `remote`, read through a cache. What was read once is read from the directory, checked, and while the server cannot be reached a load
- * gives the newest snapshot that was seen: its `offline` says since when and why. Writes go to the server.
+ * The place `remote`, read through a cache. What was read once is read from the directory, checked, and while the
+ * server cannot be reached a load gives the newest snapshot that was seen: its `offline` says since when and why.
+ * Writes go to the server.
  *
  * @param remote as `s3()` gives it, or an `s3://` URL
  * @throws TypeError

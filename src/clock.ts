@@ -1,6 +1,7 @@
-// The clock, the timers and the chance that holdfast uses. All are taken from the process when this module loads, so that a test runner that
-// fakes them later (`vi.useFakeTimers`, Jest, @sinonjs/fake-timers) cannot make a persist, a load or a lock wait hang. Nothing else in `src/`
-// uses the globals; a test holds it to that. Our own tests replace functions of this object to simulate time.
+// The clock, the timers and the chance that holdfast uses. All are taken from the process when this module loads, so
+// that a test runner that fakes them later (`vi.useFakeTimers`, Jest, @sinonjs/fake-timers) cannot make a persist, a
+// load or a lock wait hang. Nothing else in `src/` uses the globals; a test holds it to that. Our own tests replace
+// functions of this object to simulate time.
 
 import * as timers from 'node:timers/promises'
 

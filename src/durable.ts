@@ -128,8 +128,9 @@ export interface ReapOrphansOptions {
 }
 
 /**
- * Removes the temps that killed writers left beside a file or directory: those of `writeFileDurable` and of a snapshot's
- * `writeTo`, and those that match `patterns`. The name of the file is taken literally, whatever characters are in it.
+ * Removes the temps that killed writers left beside a file or directory: those of `writeFileDurable` and of a
+ * snapshot's `writeTo`, and those that match `patterns`. The name of the file is taken literally, whatever characters
+ * are in it.
  *
  * A temp of ours is removed when nobody wrote to it for `olderThanMs` and its writer's lock is gone (where there are
  * no locks, by age alone); one of another program when it is that old. Only regular files (and our own work
@@ -167,7 +168,8 @@ export interface QuarantineOptions {
  * overwritten. A link is moved itself, not what it leads to. Both names are durable when this resolves.
  *
  * @returns the new path; null when there was nothing; `path` itself when it is in quarantine already
- * @throws HoldfastError IO_FAILED, NO_SPACE: it is still where it was; COMMIT_UNKNOWN: it was moved, perhaps not durably
+ * @throws HoldfastError IO_FAILED, NO_SPACE: it is still where it was; COMMIT_UNKNOWN: it was moved, perhaps not
+ * durably
  */
 export async function quarantine(path: string | URL, options: QuarantineOptions): Promise<string | null> {
   assertOptions('quarantine', options, { reason: 'any', directory: 'any', details: 'any' })

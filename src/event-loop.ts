@@ -21,8 +21,8 @@ const BUSY_MS_MAX = 4 * TURN_MS
 export type Turn = () => Promise<void> | undefined
 
 /**
- * Lets the event loop turn when the last turn is more than `TURN_MS` ago. For long work between whose steps nothing can break. Throws the
- * signal's reason when it was aborted in that turn.
+ * Lets the event loop turn when the last turn is more than `TURN_MS` ago. For long work between whose steps nothing can
+ * break. Throws the signal's reason when it was aborted in that turn.
  *
  * @param pause called in each of these turns: what is more urgent may be waited for
  */

@@ -1,8 +1,11 @@
-// Waits for code that is not ours (a save function, an adapter's `save`, `restore`, `release`) no longer than the caller is willing to.
+// Waits for code that is not ours (a save function, an adapter's `save`, `restore`, `release`) no longer than the
+// caller is willing to.
 
 import { clock } from './clock.ts'
 
-/** Work that heeds the signal gets this long to end by itself, so that it writes nothing after its caller was answered. */
+/**
+ * Work that heeds the signal gets this long to end by itself, so that it writes nothing after its caller was answered.
+ */
 const GRACE_MS = 1000
 
 /** What `work` gives, or the signal's reason once it is aborted. `late` gets what `work` gives after that. */

@@ -21,7 +21,10 @@ export function noteInside(store: object, inside: StoreInside): void {
   known.set(store, inside)
 }
 
-/** Ends what an open store does behind its persists, because a save must not wait. Of an object that is no store of ours: nothing. */
+/**
+ * Ends what an open store does behind its persists, because a save must not wait. Of an object that is no store of
+ * ours: nothing.
+ */
 export function interruptHousekeeping(store: object): void {
   known.get(store)?.housekeeping.interrupt()
 }

@@ -1,7 +1,11 @@
 // What a caller got wrong, told at once and in one way: options that do not exist or have another type, and a Promise
-// that was not awaited. An option that is not known must never pass in silence: `readonly: true` would open for writing.
+// that was not awaited. An option that is not known must never pass in silence: `readonly: true` would open for
+// writing.
 
-/** The type that an option must have. `any`: its own operation checks it. `ms`: a time in milliseconds, 0 or more. `head`: a sequence or null. */
+/**
+ * The type that an option must have. `any`: its own operation checks it. `ms`: a time in milliseconds, 0 or more.
+ * `head`: a sequence or null.
+ */
 type OptionType = 'any' | 'boolean' | 'function' | 'signal' | 'ms' | 'head' | 'list' | 'count' | 'schema'
 
 /** Every option of an operation. The compiler refuses a table that lacks one. */

@@ -40,8 +40,8 @@ export function requireNative(name: string): unknown {
 }
 
 /**
- * The addon of BLAKE3 for this platform, without the package's own search: that asks for a report of the process, which takes 10 ms. Null
- * where it is not known, or is not installed: then the package itself is to be asked.
+ * The addon of BLAKE3 for this platform, without the package's own search: that asks for a report of the process, which
+ * takes 10 ms. Null where it is not known, or is not installed: then the package itself is to be asked.
  */
 export function blake3Addon(): string | null {
   const { platform, arch } = process
@@ -103,7 +103,10 @@ export function loadedLibc(): 'glibc' | 'musl' | null {
   }
 }
 
-/** The limit on virtual memory that this process was started with (`ulimit -v`). Infinity: none, or the system does not say. */
+/**
+ * The limit on virtual memory that this process was started with (`ulimit -v`). Infinity: none, or the system does not
+ * say.
+ */
 export function addressSpaceBytes(): number {
   try {
     const limits = readFileSync('/proc/self/limits', 'latin1')

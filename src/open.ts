@@ -32,7 +32,10 @@ const OPEN_OPTIONS: OptionTable<OpenOptions> = {
   lock: 'any',
 }
 
-/** Opens the store in a directory, or at a place that another entry gives, such as `s3()`. It is made by the first persist. */
+/**
+ * Opens the store in a directory, or at a place that another entry gives, such as `s3()`. It is made by the first
+ * persist.
+ */
 export async function openStore(location: StoreLocation, options: OpenOptions = {}): Promise<Store> {
   return openStoreNow(location, options)
 }
@@ -84,9 +87,10 @@ export async function loadSnapshot<Names extends string = string, Metadata = Rec
 }
 
 /**
- * Moves a whole store aside, so that the next persist starts afresh. Nothing is deleted; answers the new path, or null when there was
- * nothing. It goes into `<path>.quarantine/`. Its files alone go, into `quarantine/` below it, when its directory cannot be moved (a mount
- * point, the end of a link, a parent directory of another user) or has other files in it.
+ * Moves a whole store aside, so that the next persist starts afresh. Nothing is deleted; answers the new path, or null
+ * when there was nothing. It goes into `<path>.quarantine/`. Its files alone go, into `quarantine/` below it, when its
+ * directory cannot be moved (a mount point, the end of a link, a parent directory of another user) or has other files
+ * in it.
  */
 export async function setAside(
   location: string | URL,
@@ -103,8 +107,8 @@ export async function setAside(
 }
 
 /**
- * Deletes a store: its own files, and its directory if nothing else is in it. Refuses a directory that is not a store. False: there was
- * none.
+ * Deletes a store: its own files, and its directory if nothing else is in it. Refuses a directory that is not a store.
+ * False: there was none.
  */
 export async function destroyStore(
   location: string | URL,

@@ -1,5 +1,5 @@
-// Places for stores that are no directories. A storage of another package entry (`holdfast/s3`) makes one, and may register the scheme of its
-// URLs, so that a text such as `s3://bucket/prefix` is understood wherever a store is named.
+// Places for stores that are no directories. A storage of another package entry (`holdfast/s3`) makes one, and may
+// register the scheme of its URLs, so that a text such as `s3://bucket/prefix` is understood wherever a store is named.
 
 import type { Storage } from './storage/port.ts'
 

@@ -1,5 +1,5 @@
-// Brings a store up to date with another one, wherever the two are: block by block, as a writer of the one and a reader of the other. Their store
-// ids, HEADs and packs are their own; what they share are manifests.
+// Brings a store up to date with another one, wherever the two are: block by block, as a writer of the one and a reader
+// of the other. Their store ids, HEADs and packs are their own; what they share are manifests.
 
 import { isAbsolute } from 'node:path'
 import type { StoreContext } from './blocks/store-context.ts'
@@ -47,8 +47,8 @@ export interface Replicated {
 const PLANS_MAX = 16
 
 /**
- * Gives `to` each snapshot that `from` has since: content, message and order, and neither tags nor times. Only blocks that `to` lacks travel, and
- * each is verified. The retention of `to` is its own.
+ * Gives `to` each snapshot that `from` has since: content, message and order, and neither tags nor times. Only blocks
+ * that `to` lacks travel, and each is verified. The retention of `to` is its own.
  *
  * @throws DIVERGED, SNAPSHOT_NOT_FOUND when `from` has no snapshot, SNAPSHOT_DAMAGED, and what a persist throws
  */

@@ -58,13 +58,19 @@ import { planJournalRepair } from './store-journal/repair.ts'
 
 /** Settings of one open store. Nothing of them is kept on disk. */
 export interface StoreOptions {
-  /** Which snapshots a persist keeps beside tagged ones; default `{ last: 3, hourly: 2, daily: 2 }`. The counts are 1 to 1,000 together. */
+  /**
+   * Which snapshots a persist keeps beside tagged ones; default `{ last: 3, hourly: 2, daily: 2 }`. The counts are 1 to
+   * 1,000 together.
+   */
   keep?: Keep | undefined
   /** Short for `keep: { last: n }`. */
   keepLast?: number | undefined
   /** How long to wait for another writer, in ms; default 30,000. Then `STORE_LOCKED`. */
   lockWaitMs?: number | undefined
-  /** `zstd` for chunks that shrink, in worker threads; `auto` (default): where it can be written, which is almost everywhere. */
+  /**
+   * `zstd` for chunks that shrink, in worker threads; `auto` (default): where it can be written, which is almost
+   * everywhere.
+   */
   compression?: 'auto' | 'none' | 'zstd' | undefined
   /** A pack is completed at this size in bytes; default 256 MiB, 1 MiB to 1 GiB. */
   packBytesMax?: number | undefined
@@ -104,8 +110,8 @@ export interface Store {
     options?: LoadOptions<Names, Metadata>,
   ): Promise<Snapshot<Names, Metadata> | null>
   /**
-   * Gives `use` the current snapshot and answers what it made of it; null when nothing was ever persisted. With `fallback`, damage
-   * that `use` meets moves on to the next older intact snapshot. Other errors do not.
+   * Gives `use` the current snapshot and answers what it made of it; null when nothing was ever persisted. With
+   * `fallback`, damage that `use` meets moves on to the next older intact snapshot. Other errors do not.
    */
   restore<Value, Names extends string = string, Metadata = Record<string, unknown>>(
     use: (snapshot: Snapshot<Names, Metadata>) => Value | Promise<Value>,
@@ -119,31 +125,35 @@ export interface Store {
   /** Makes an older snapshot, by sequence or tag, the current one again. */
   rollback(to: number | string, options?: RollbackOptions): Promise<SnapshotInfo>
   /**
-   * Drops snapshots by sequence or tag, or with `{ keep }` those that a policy does not keep. Tags name the snapshot; a tagged one cannot be
-   * named by its number (`SNAPSHOT_TAGGED`), nor can the current one (`SNAPSHOT_CURRENT`). Its bytes go with later persists, or with `gc`.
+   * Drops snapshots by sequence or tag, or with `{ keep }` those that a policy does not keep. Tags name the snapshot; a
+   * tagged one cannot be named by its number (`SNAPSHOT_TAGGED`), nor can the current one (`SNAPSHOT_CURRENT`). Its
+   * bytes go with later persists, or with `gc`.
    */
   forget(which: ForgetWhich, options?: ForgetOptions): Promise<Forgotten>
   /**
-   * Gives back the space of what no snapshot needs. Works in steps, between which waiting writers have their turn, so that it may run beside a
-   * service. `complete` erases what was dropped; `dryRun` says what would be done.
+   * Gives back the space of what no snapshot needs. Works in steps, between which waiting writers have their turn, so
+   * that it may run beside a service. `complete` erases what was dropped; `dryRun` says what would be done.
    */
   gc(options?: GcOptions): Promise<GcResult>
   /** What the store takes and why: what each snapshot added and would free, garbage, and what lies beside the packs. */
   stats(options?: StatsOptions): Promise<Stats>
-  /** A self-contained HTML page for people: why the store is this large, what changed, what would be given back, and whether it is well. */
+  /**
+   * A self-contained HTML page for people: why the store is this large, what changed, what would be given back, and
+   * whether it is well.
+   */
   report(options?: ReportOptions): Promise<Report>
   /** What differs between two snapshots, by sequence or tag: blobs added, removed and changed, bytes shared and new. */
   diff(from: number | string, to: number | string, options?: DiffOptions): Promise<Diff>
   /**
-   * Copies the store into another directory while it is in use: a back-up that is restored by opening it. Only packs that the target lacks travel,
-   * and each is read back. Entries of a journal that are in no snapshot are not copied.
+   * Copies the store into another directory while it is in use: a back-up that is restored by opening it. Only packs
+   * that the target lacks travel, and each is read back. Entries of a journal that are in no snapshot are not copied.
    */
   copy(to: string | URL, options?: CopyOptions): Promise<Copied>
   /** What was moved aside. */
   readonly quarantine: Quarantine
   /**
-   * Lays blobs out as plain files, so that `file()` finds them there: for containers that are built once and read-only later. With `images`, also
-   * the file of a native engine, which a restore then loads.
+   * Lays blobs out as plain files, so that `file()` finds them there: for containers that are built once and read-only
+   * later. With `images`, also the file of a native engine, which a restore then loads.
    */
   materialize(options?: MaterializeOptions): Promise<Materialized>
   /** Looks at everything, changes nothing; damage is in the report. */
@@ -151,15 +161,16 @@ export interface Store {
   /** Verifies a slice of the stored bytes, going on where the slice before stopped. */
   scrub(options?: ScrubOptions): Promise<ScrubReport>
   /**
-   * Brings a damaged store back: rebuilds HEAD, rescues good blocks, drops only snapshots that are truly incomplete. Nothing is deleted.
-   * `dryRun` answers what would be done. `STORE_ROLLED_BACK` asks which way to go on when an old HEAD was put back.
+   * Brings a damaged store back: rebuilds HEAD, rescues good blocks, drops only snapshots that are truly incomplete.
+   * Nothing is deleted. `dryRun` answers what would be done. `STORE_ROLLED_BACK` asks which way to go on when an old
+   * HEAD was put back.
    */
   repair(
     options?: RepairOptions & { dryRun?: boolean | undefined; lockWaitMs?: number | undefined },
   ): Promise<RepairReport>
   /**
-   * Opens the store's journal, a log of entries between snapshots, and makes it with the first append. From then on only this store object
-   * persists, and says what its snapshots cover.
+   * Opens the store's journal, a log of entries between snapshots, and makes it with the first append. From then on
+   * only this store object persists, and says what its snapshots cover.
    */
   openJournal(options?: JournalOptions): Promise<Journal>
   /** Waits for what is under way, and closes the journal. Open snapshots stay usable. */
@@ -332,7 +343,8 @@ export function createStore({ storage, fs, local, journal, storageAt }: Place, o
       runChecked('gc', request, GC_OPTIONS, async () => {
         const { lockWaitMs, packBytesMax } = defaults
         const signal = AbortSignal.any([closing.signal, ...(request.signal === undefined ? [] : [request.signal])])
-        // Its timers keep no process alive: one that awaits this behind such a timer would end without a word. And this does all that it would do.
+        // Its timers keep no process alive: one that awaits this behind such a timer would end without a word. And this
+        // does all that it would do.
         housekeeping.interrupt()
         return await inTurn(() => collectGarbage(ctx, reach, { ...request, signal }, { lockWaitMs, packBytesMax }))
       }),

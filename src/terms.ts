@@ -1,5 +1,6 @@
-// What messages tell a reader to do, in the words of whoever reads them: methods and options for a program, verbs and flags for the command
-// line. A message takes its term from here when it is made, and so do warnings, problems and causes in it.
+// What messages tell a reader to do, in the words of whoever reads them: methods and options for a program, verbs and
+// flags for the command line. A message takes its term from here when it is made, and so do warnings, problems and
+// causes in it.
 
 /** Each as a program says it, and as the command line does. */
 const TERMS = {

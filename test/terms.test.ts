@@ -7,8 +7,8 @@ import { API_WORDS } from './support/api-words.ts'
 const root = new URL('../src/', import.meta.url)
 
 /**
- * What the command line never meets: engines and other programs' parts, whose callers are programs; misuse, which it checks before; and calls
- * that it does not make.
+ * What the command line never meets: engines and other programs' parts, whose callers are programs; misuse, which it
+ * checks before; and calls that it does not make.
  */
 const PROGRAMS_ONLY = [
   /^(engines|encodings|car|cli|report|s3|workers)\//,

@@ -12,8 +12,8 @@ const SHORTEST = 60
 const LONGEST = 800
 
 /**
- * Real text, and the same for the same `npm install`: the paragraphs of all Markdown and type declarations under `root`, without
- * repetitions. The title is the file's path.
+ * Real text, and the same for the same `npm install`: the paragraphs of all Markdown and type declarations under
+ * `root`, without repetitions. The title is the file's path.
  */
 export function readCorpus(root: string): TextDocument[] {
   const seen = new Set<string>()

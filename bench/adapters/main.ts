@@ -19,8 +19,8 @@ import { fillIn } from './tables.ts'
 import { textSubjects } from './text.ts'
 import { vectorSubjects } from './vectors.ts'
 
-// What the adapters' snapshots cost: bytes after everyday changes, time and memory beside the engine's own save and load. Writes
-// `results.json` here and the tables of `docs/engines.md`.
+// What the adapters' snapshots cost: bytes after everyday changes, time and memory beside the engine's own save and
+// load. Writes `results.json` here and the tables of `docs/engines.md`.
 
 const USAGE = `npm run bench:engines -- [options]
   --quick       a tenth of everything, one run; prints, and leaves results and tables as they are

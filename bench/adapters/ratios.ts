@@ -1,4 +1,5 @@
-// How long a save and a restore take as a ratio to the engine's own: both sides in turn, round by round, the ratio taken within each round.
+// How long a save and a restore take as a ratio to the engine's own: both sides in turn, round by round, the ratio
+// taken within each round.
 
 import {
   closeSync,
@@ -159,7 +160,10 @@ export async function runRatio<Engine>(subject: Subject<Engine>, input: RatioInp
   return { first, unchanged, changed: await both(save) }
 }
 
-/** The engine's own save; a file of a native engine is made durable as a careful program would: fsync, rename, fsync of the directory. */
+/**
+ * The engine's own save; a file of a native engine is made durable as a careful program would: fsync, rename, fsync of
+ * the directory.
+ */
 async function saveOwn<Engine>({ own, isDurable }: Subject<Engine>, engine: Engine, directory: string): Promise<void> {
   const target = isDurable ? `${directory}.new` : directory
   rmSync(target, { recursive: true, force: true })

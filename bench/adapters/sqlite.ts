@@ -23,7 +23,10 @@ interface Driver {
   options: { backup?: Backup }
 }
 
-/** better-sqlite3; or where its binary is of another version of Node, the SQLite that Node has itself. Null: there is neither. */
+/**
+ * better-sqlite3; or where its binary is of another version of Node, the SQLite that Node has itself. Null: there is
+ * neither.
+ */
 function driverOf(root: string): Driver | null {
   const found = nativeEngine<new (path: string) => Database & { backup(path: string): Promise<unknown> }>(
     root,

@@ -1,5 +1,5 @@
-// How long a save and a restore hold the event loop up, and how long the capture of an engine takes beside its own export. In processor time of
-// the main thread: on a busy machine, a turn takes longer by what others did meanwhile.
+// How long a save and a restore hold the event loop up, and how long the capture of an engine takes beside its own
+// export. In processor time of the main thread: on a busy machine, a turn takes longer by what others did meanwhile.
 
 import { loadavg } from 'node:os'
 import { WASI } from 'node:wasi'

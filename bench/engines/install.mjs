@@ -1,5 +1,5 @@
-// Installs the native engines beside this file, builds what has to be built, and says what works. Run by `npm run engines`; with names, those alone:
-// `npm run engines better-sqlite3`.
+// Installs the native engines beside this file, builds what has to be built, and says what works. Run by `npm run
+// engines`; with names, those alone: `npm run engines better-sqlite3`.
 import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'

@@ -1,5 +1,6 @@
-// Draws lifetime.svg, the picture in docs/space.md of a store through many persists, from bench/lifetime.json: `node docs/pictures/lifetime.mjs`.
-// It has its own background and two palettes, so that it can be read on a light page and on a dark one.
+// Draws lifetime.svg, the picture in docs/space.md of a store through many persists, from bench/lifetime.json: `node
+// docs/pictures/lifetime.mjs`. It has its own background and two palettes, so that it can be read on a light page and
+// on a dark one.
 
 import { readFileSync, writeFileSync } from 'node:fs'
 

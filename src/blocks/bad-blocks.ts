@@ -1,4 +1,5 @@
-// The blocks that this process found to be bad. The next write records them in HEAD, and no new snapshot builds on them.
+// The blocks that this process found to be bad. The next write records them in HEAD, and no new snapshot builds on
+// them.
 
 /** Hex digests of bad blocks by pack name. An empty set means that no block of the pack is trusted. */
 type BadBlockMap = ReadonlyMap<string, ReadonlySet<string>>

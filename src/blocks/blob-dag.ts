@@ -121,11 +121,11 @@ export function createWalkedNodes(): WalkedNodes {
 }
 
 /**
- * Checks everything that `docs/format.md` ("Blob DAG") demands of the nodes of a blob, and reports its chunks. Nodes are read depth-first, in
- * the order of their links, and chunks are reported with the node that lists them. Each
- * node is read once, however often it is named: a few nodes that name each other a thousand times stand for more chunks
- * than can be visited. So a chunk is reported once for each node that lists it, and not once for each of its places in
- * the blob.
+ * Checks everything that `docs/format.md` ("Blob DAG") demands of the nodes of a blob, and reports its chunks. Nodes
+ * are read depth-first, in the order of their links, and chunks are reported with the node that lists them. Each node
+ * is read once, however often it is named: a few nodes that name each other a thousand times stand for more chunks than
+ * can be visited. So a chunk is reported once for each node that lists it, and not once for each of its places in the
+ * blob.
  */
 export async function checkBlob(
   source: NodeSource,

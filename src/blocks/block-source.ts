@@ -28,8 +28,8 @@ export interface BlockSource {
   /** The block's place in the packs read so far, or -1. */
   find(digest: Uint8Array, at: number): number
   /**
-   * Reads indexes until `count` digests from `digests` are all found, or no index is left. Rejects if one is not found, and there is a pack
-   * that may have it and cannot be read.
+   * Reads indexes until `count` digests from `digests` are all found, or no index is left. Rejects if one is not found,
+   * and there is a pack that may have it and cannot be read.
    */
   loadIndexesFor(digests: Uint8Array, count: number): Promise<void>
   /** Reads all remaining indexes. Rejects, once all others are read, if one cannot be read and may be good. */
@@ -126,9 +126,9 @@ export function lazyBlockSource(openers: readonly PackOpener[], options: BlockSo
   let expected = 0
 
   /**
-   * Reads indexes in their order until `done`. Concurrent callers share each read. A pack that cannot be read now, or by this version, is
-   * passed over: others may have the block. Answers the first error of those packs. The next call tries them again, because such a pack must
-   * not count as one without the block.
+   * Reads indexes in their order until `done`. Concurrent callers share each read. A pack that cannot be read now, or
+   * by this version, is passed over: others may have the block. Answers the first error of those packs. The next call
+   * tries them again, because such a pack must not count as one without the block.
    */
   async function readUntil(done: () => boolean): Promise<{ error: unknown } | null> {
     const tried = new Set<PackOpener>()
@@ -149,13 +149,17 @@ export function lazyBlockSource(openers: readonly PackOpener[], options: BlockSo
       } finally {
         reading = null
       }
-      // The first index often has all. Where a request takes long, more are then read together than one after the other.
+      // The first index often has all. Where a request takes long, more are then read together than one after the
+      // other.
       atOnce = Math.min(atOnce * INDEXES_GROWTH, reads.indexesAtOnce)
     }
     return null
   }
 
-  /** Reads some indexes together, and adds them in their order. Rejects, once all are read, if one of the packs may be good and cannot be read. */
+  /**
+   * Reads some indexes together, and adds them in their order. Rejects, once all are read, if one of the packs may be
+   * good and cannot be read.
+   */
   async function readIndexes(some: readonly PackOpener[]): Promise<void> {
     const read = await Promise.allSettled(
       some.map(async (open) => {
@@ -347,8 +351,8 @@ export function decompressStored(index: PackIndex, entry: number, stored: Uint8A
 const FRAME_BYTES_MIN = 9
 
 /**
- * Stored bytes → block bytes, or null for a bad block: in a pack full of bad blocks, an error for each would take longer than all the rest.
- * Compressed bytes are checked before a decompressor sees them.
+ * Stored bytes → block bytes, or null for a bad block: in a pack full of bad blocks, an error for each would take
+ * longer than all the rest. Compressed bytes are checked before a decompressor sees them.
  */
 export function decompressOrNull(index: PackIndex, entry: number, stored: Uint8Array): Uint8Array | null {
   if (index.compression(entry) === COMPRESSION.none) return stored

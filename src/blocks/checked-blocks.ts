@@ -1,5 +1,5 @@
-// Remembers nodes, segments and manifests that this process has read from the store once. A persist reuses a block by its digest, without
-// reading it, and an index that is wrong about a block would make a snapshot that cannot be read.
+// Remembers nodes, segments and manifests that this process has read from the store once. A persist reuses a block by
+// its digest, without reading it, and an index that is wrong about a block would make a snapshot that cannot be read.
 
 import { createDigestMap } from './digest-map.ts'
 

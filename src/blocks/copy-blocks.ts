@@ -97,14 +97,17 @@ export async function copyBlocks(
   return copiedBytes
 }
 
-/** Blocks are read together and verified in windows of this size, so that they can be written in another order than they lie in. */
+/**
+ * Blocks are read together and verified in windows of this size, so that they can be written in another order than they
+ * lie in.
+ */
 const WINDOW_BYTES = 8 * 1024 * 1024
 /** A gap between two blocks that is read over rather than read around. */
 const GAP_BYTES = 64 * 1024
 
 /**
- * Memory for windows, used again and again: new memory of some MiB for each window made V8 collect garbage every few windows, for up to 0.1 s at a
- * time on a busy machine.
+ * Memory for windows, used again and again: new memory of some MiB for each window made V8 collect garbage every few
+ * windows, for up to 0.1 s at a time on a busy machine.
  */
 export interface WindowMemory {
   bytes: Uint8Array
@@ -115,8 +118,8 @@ export function createWindowMemory(): WindowMemory {
 }
 
 /**
- * Appends blocks of a pack to the pack being written, in the order of `entries`. Each block is verified first. Ends early, between windows, when
- * `isEnough` says so. Answers how many entries were copied, and how many stored bytes.
+ * Appends blocks of a pack to the pack being written, in the order of `entries`. Each block is verified first. Ends
+ * early, between windows, when `isEnough` says so. Answers how many entries were copied, and how many stored bytes.
  *
  * @param moved records which pack has each block now
  * @param options.memory one copy at a time uses it
@@ -176,7 +179,10 @@ function windowFrom(index: PackIndex, entries: Uint32Array, from: number): Uint3
   return entries.subarray(from, to)
 }
 
-/** Reads in the order of the file, neighbours together, from a server many at a time. What it answers are views of `memory`. */
+/**
+ * Reads in the order of the file, neighbours together, from a server many at a time. What it answers are views of
+ * `memory`.
+ */
 async function readWindow(
   file: OpenPack,
   index: PackIndex,

@@ -1,4 +1,5 @@
-// Stores each block once: it writes the blocks that the store does not have, and records which packs the snapshot needs.
+// Stores each block once: it writes the blocks that the store does not have, and records which packs the snapshot
+// needs.
 
 import { CODEC_RAW, type Codec } from '../format/cid.ts'
 import { DIGEST_BYTES } from '../format/limits.ts'
@@ -33,7 +34,9 @@ export interface DedupWriter {
   has(digests: Uint8Array, at: number, length?: number): boolean
   /** Reuses the stored copy of a chunk of `length` bytes. Returns false if the chunk must be written. */
   reuse(digests: Uint8Array, at: number, length: number): boolean
-  /** Reuses the stored copy of a block of any kind, which another store has, too. Returns false if it must be copied. */
+  /**
+   * Reuses the stored copy of a block of any kind, which another store has, too. Returns false if it must be copied.
+   */
   reuseBlock(digest: Uint8Array, length: number, kind: Kind): boolean
   /** Notes that a block of another store is about to be appended to the pack that is being written. */
   noteCopied(digest: Uint8Array, kind: Kind): void
@@ -83,7 +86,9 @@ export function createDedupWriter({ source, ids, damaged, writer }: DedupWriterO
     return ids.get(source.packs[packNumber]!.name)!
   }
 
-  /** A copy of `length` bytes in a pack of the store that is not known to be bad, or -1. Without a length any will do. */
+  /**
+   * A copy of `length` bytes in a pack of the store that is not known to be bad, or -1. Without a length any will do.
+   */
   function known(digests: Uint8Array, at: number, length: number | null): number {
     const place = source.find(digests, at)
     if (place === -1) return -1

@@ -1,4 +1,5 @@
-// One look-up over the indexes of many packs. It can be kept while packs come and go, so that what stays is not added again.
+// One look-up over the indexes of many packs. It can be kept while packs come and go, so that what stays is not added
+// again.
 
 import type { PackIndex } from '../format/pack.ts'
 import { createDigestTable, type DigestPlace } from './digest-table.ts'
@@ -12,8 +13,9 @@ export interface MergedIndex {
   /** Adds rows [from, to) of an index: of a new one, or of the last one added. */
   add(packNumber: number, index: PackIndex, from: number, to: number): void
   /**
-   * From now on `find` answers for these packs, in this order. Blocks of a pack that is not among them are found where another pack has them. New packs
-   * are added after it. Answers false, and nothing has changed, when so much is gone that another table is better.
+   * From now on `find` answers for these packs, in this order. Blocks of a pack that is not among them are found where
+   * another pack has them. New packs are added after it. Answers false, and nothing has changed, when so much is gone
+   * that another table is better.
    */
   renumber(indexes: readonly PackIndex[]): boolean
 }

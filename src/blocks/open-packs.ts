@@ -1,4 +1,5 @@
-// Opens packs of a store for reading, and makes block sources over them whose bad blocks are noted in the store's context.
+// Opens packs of a store for reading, and makes block sources over them whose bad blocks are noted in the store's
+// context.
 
 import { type HoldfastError, isDamage } from '../errors.ts'
 import type { Head, HeadSnapshot } from '../format/head.ts'

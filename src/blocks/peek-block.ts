@@ -1,5 +1,5 @@
-// Reads one block of a large pack without its index, by the fan-out and the entries beside the block. For the manifest: whoever needs nothing
-// else of the pack must not check ten thousand entries first.
+// Reads one block of a large pack without its index, by the fan-out and the entries beside the block. For the manifest:
+// whoever needs nothing else of the pack must not check ten thousand entries first.
 
 import { blake3, digestsEqual } from '../format/blake3.ts'
 import { COMPRESSION } from '../format/compression.ts'
@@ -12,7 +12,8 @@ import type { OpenPack } from './pack-cache.ts'
 const ENTRIES_MAX = 65_536
 
 /**
- * The block, checked against its digest. Null where it is not found so, for whatever reason: the index then says what is wrong, if anything is.
+ * The block, checked against its digest. Null where it is not found so, for whatever reason: the index then says what
+ * is wrong, if anything is.
  */
 export async function peekBlock({ file, name }: OpenPack, digest: Uint8Array): Promise<Uint8Array | null> {
   async function read(position: number, bytes: number): Promise<Uint8Array> {

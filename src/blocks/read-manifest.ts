@@ -1,5 +1,5 @@
-// Reads a manifest with all its blobs, whether they are in its own block or in a blob list. Whoever needs a manifest from the disk reads it
-// here.
+// Reads a manifest with all its blobs, whether they are in its own block or in a blob list. Whoever needs a manifest
+// from the disk reads it here.
 
 import type { BlobEntry } from '../format/blob-entry.ts'
 import { decodeListBlock, isBefore, type ListLink } from '../format/blob-list.ts'
@@ -15,8 +15,8 @@ const READ_AT_ONCE = 4
 type OnEntries = (entries: readonly (readonly [string, BlobEntry])[]) => Promise<void>
 
 /**
- * The manifest of this digest. `onBlock` is called with the digest of each block that it consists of, before that is read. With `onEntries`
- * its blocks are read one at a time, depth-first.
+ * The manifest of this digest. `onBlock` is called with the digest of each block that it consists of, before that is
+ * read. With `onEntries` its blocks are read one at a time, depth-first.
  *
  * @throws SNAPSHOT_DAMAGED, VERSION_UNSUPPORTED, IO_FAILED
  */

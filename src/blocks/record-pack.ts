@@ -1,5 +1,5 @@
-// Commit records where there are other writers: in a small pack of their own, written anew for each HEAD that is tried, because they name packs by what
-// that HEAD calls them.
+// Commit records where there are other writers: in a small pack of their own, written anew for each HEAD that is tried,
+// because they name packs by what that HEAD calls them.
 
 import type { Head, HeadSnapshot } from '../format/head.ts'
 import { fromHex } from '../format/hex.ts'

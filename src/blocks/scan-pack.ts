@@ -30,7 +30,10 @@ const STEP_BYTES = 4 * 1024 * 1024
 /** Limits a step over blocks of few or no bytes. */
 const STEP_BLOCKS = 16_384
 
-/** Memory of the scan before, for the next one. A worker's view of shared memory lives until the worker collects its garbage. */
+/**
+ * Memory of the scan before, for the next one. A worker's view of shared memory lives until the worker collects its
+ * garbage.
+ */
 let spare: WeakRef<[Uint8Array, Uint8Array]> | null = null
 
 function takeBuffers(): [Uint8Array, Uint8Array] {

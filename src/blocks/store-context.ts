@@ -45,7 +45,9 @@ interface JournalOwner {
   readonly skips: readonly [number, number][]
   /** A frame at or before an entry. */
   mark(sequence: number): HeadMark | null
-  /** Resolves when an entry is durable, or the journal has failed: then the snapshot is what makes its effect durable. */
+  /**
+   * Resolves when an entry is durable, or the journal has failed: then the snapshot is what makes its effect durable.
+   */
   settle(sequence: number): Promise<void>
   /** HEAD names a snapshot that covers entries; segments before `first` are needed by no HEAD. */
   committed(covers: number, snapshot: number, first: string | null): Promise<void>

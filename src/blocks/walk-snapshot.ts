@@ -1,5 +1,6 @@
-// Walks all blocks of a snapshot, depth-first in the order of their links, and visits each once. Whoever writes a snapshot as a stream of
-// blocks, or reads one, goes by this walk, so that the stream depends on nothing but the content.
+// Walks all blocks of a snapshot, depth-first in the order of their links, and visits each once. Whoever writes a
+// snapshot as a stream of blocks, or reads one, goes by this walk, so that the stream depends on nothing but the
+// content.
 
 import { blake3 } from '../format/blake3.ts'
 import { type BlockId, CODEC_DAG_CBOR, CODEC_RAW } from '../format/cid.ts'
@@ -23,8 +24,8 @@ interface SnapshotVisitor {
 }
 
 /**
- * Visits the blocks below a manifest, the manifest first, and checks everything that docs/format.md demands of them but for the lengths of
- * chunks, which the visitor sees. Takes some 45 bytes of memory for each block.
+ * Visits the blocks below a manifest, the manifest first, and checks everything that docs/format.md demands of them but
+ * for the lengths of chunks, which the visitor sees. Takes some 45 bytes of memory for each block.
  *
  * @throws SNAPSHOT_DAMAGED, VERSION_UNSUPPORTED, and what the visitor throws
  */

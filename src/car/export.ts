@@ -1,4 +1,5 @@
-// Writes a snapshot as a CAR file: every block once, depth-first, uncompressed. The bytes depend on the content alone, not on packs.
+// Writes a snapshot as a CAR file: every block once, depth-first, uncompressed. The bytes depend on the content alone,
+// not on packs.
 
 import { disagrees } from '../blocks/blob-dag.ts'
 import { chunkId, type NewChunks, walkSnapshot } from '../blocks/walk-snapshot.ts'
@@ -12,7 +13,10 @@ import { type CarWriter, loadCarWriter } from './package.ts'
 export interface ExportOptions {
   /** Rejects with `signal.reason`. */
   signal?: AbortSignal | undefined
-  /** Phase `exporting`: bytes of blobs. What occurs several times in a snapshot is exported, and counted, once, so it may end early. */
+  /**
+   * Phase `exporting`: bytes of blobs. What occurs several times in a snapshot is exported, and counted, once, so it
+   * may end early.
+   */
   onProgress?: OnProgress | undefined
 }
 
@@ -25,8 +29,9 @@ const AHEAD_BYTES = 8 * 1024 * 1024
 const GATHERED_BYTES = 256 * 1024
 
 /**
- * The bytes of a CAR (version 1) with an open snapshot. Its root is the snapshot's manifest. Equal snapshots give equal bytes. Each block is
- * checked before it is given, and nothing is kept in memory but some 45 bytes for each block. The snapshot must stay open meanwhile.
+ * The bytes of a CAR (version 1) with an open snapshot. Its root is the snapshot's manifest. Equal snapshots give equal
+ * bytes. Each block is checked before it is given, and nothing is kept in memory but some 45 bytes for each block. The
+ * snapshot must stay open meanwhile.
  *
  * @throws SNAPSHOT_DAMAGED, SNAPSHOT_DISPOSED, SNAPSHOT_GONE, IO_FAILED, PACKAGE_MISSING (`@ipld/car` is not installed)
  */

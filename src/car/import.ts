@@ -1,5 +1,6 @@
-// Makes a snapshot of a CAR file that `exportCar` wrote. The file is hostile until all of it was checked: the walk from its root says which
-// block comes next and what it may be, and nothing is committed before that walk has ended and the file with it.
+// Makes a snapshot of a CAR file that `exportCar` wrote. The file is hostile until all of it was checked: the walk from
+// its root says which block comes next and what it may be, and nothing is committed before that walk has ended and the
+// file with it.
 
 import { channel } from 'node:diagnostics_channel'
 import { openPacks, sourceOf } from '../blocks/open-packs.ts'
@@ -47,11 +48,12 @@ const NAME = 'CAR file'
 const persistChannel = channel('holdfast:persist')
 
 /**
- * Makes the snapshot of a CAR file the current one. Takes only what `exportCar` wrote, of whatever store: one root, which is a manifest, and each
- * block below it once, depth-first. Every block is checked against its CID, and the whole against the format. Nothing is committed unless all
- * is as it should be. Tags, message and time are not in the file.
+ * Makes the snapshot of a CAR file the current one. Takes only what `exportCar` wrote, of whatever store: one root,
+ * which is a manifest, and each block below it once, depth-first. Every block is checked against its CID, and the whole
+ * against the format. Nothing is committed unless all is as it should be. Tags, message and time are not in the file.
  *
- * @throws CAR_INVALID, VERSION_UNSUPPORTED (a manifest of a newer holdfast), SOURCE_FAILED, PACKAGE_MISSING, and what `persist` throws
+ * @throws CAR_INVALID, VERSION_UNSUPPORTED (a manifest of a newer holdfast), SOURCE_FAILED, PACKAGE_MISSING, and what
+ * `persist` throws
  */
 export async function importCar(store: Store, source: CarSource, options: ImportOptions = {}): Promise<PersistResult> {
   const { ctx, defaults, run, noteCommit } = insideOf(store, 'importCar')
@@ -142,8 +144,9 @@ async function ingestCar(
 }
 
 /**
- * Segments make a blob quick to verify, and a writer must not say that they agree with its chunks unless it has seen it. Blobs are read back
- * from where they are stored now. Not those that are far longer than their chunks: a small file may claim two terabytes. Of those the chunks decide.
+ * Segments make a blob quick to verify, and a writer must not say that they agree with its chunks unless it has seen
+ * it. Blobs are read back from where they are stored now. Not those that are far longer than their chunks: a small file
+ * may claim two terabytes. Of those the chunks decide.
  */
 async function checkSegments(
   ctx: StoreContext,

@@ -1,5 +1,5 @@
-// Reads a CAR file block by block, and trusts nothing in it: `@ipld/car` parses it over a reader that refuses to hold more than a block, and
-// each block is checked against its CID here, which that library does not do.
+// Reads a CAR file block by block, and trusts nothing in it: `@ipld/car` parses it over a reader that refuses to hold
+// more than a block, and each block is checked against its CID here, which that library does not do.
 
 import type { CID } from 'multiformats/cid'
 import { isBlock } from '../blocks/walk-snapshot.ts'

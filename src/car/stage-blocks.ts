@@ -1,5 +1,5 @@
-// Stores blocks that come one at a time: chunks are gathered in windows of memory and compressed there, by worker threads where there are
-// some, while the next ones are read. Blocks are stored in the order in which they came.
+// Stores blocks that come one at a time: chunks are gathered in windows of memory and compressed there, by worker
+// threads where there are some, while the next ones are read. Blocks are stored in the order in which they came.
 
 import type { DedupWriter } from '../blocks/dedup-writer.ts'
 import { CODEC_DAG_CBOR } from '../format/cid.ts'

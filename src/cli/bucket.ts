@@ -1,5 +1,5 @@
-// Stores in buckets on the command line: keys, region and endpoint come from the environment, as AWS's own programs take them. Loaded only for
-// an `s3://` URL.
+// Stores in buckets on the command line: keys, region and endpoint come from the environment, as AWS's own programs
+// take them. Loaded only for an `s3://` URL.
 
 import { isHoldfastError, type RemoteLocation } from '../index.ts'
 import { openRemote, remoteAt } from '../remote.ts'

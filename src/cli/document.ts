@@ -1,5 +1,5 @@
-// The one JSON document that a command writes with --json. Sizes are numbers, times are ISO 8601 in UTC, and what a caller stored
-// (metadata, watermarks) is DAG-JSON.
+// The one JSON document that a command writes with --json. Sizes are numbers, times are ISO 8601 in UTC, and what a
+// caller stored (metadata, watermarks) is DAG-JSON.
 
 /** Text that is JSON already. */
 class RawJson {

@@ -1,5 +1,5 @@
-// Which file a blob becomes when it is restored into a directory. Blob names are any text; no path leads out of the directory, no two blobs
-// get one path, and each path tells its blob's name. Pure.
+// Which file a blob becomes when it is restored into a directory. Blob names are any text; no path leads out of the
+// directory, no two blobs get one path, and each path tells its blob's name. Pure.
 //
 // A name is kept as it is, except that
 //

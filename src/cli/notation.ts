@@ -11,8 +11,8 @@ type SnapshotName =
   | { kind: 'current'; back: number }
 
 /**
- * `41` is a sequence, `current` the current snapshot, and `current~2` the second before it. Everything else is a tag. `tag:` before it makes
- * a tag of anything: `tag:41`, `tag:current`.
+ * `41` is a sequence, `current` the current snapshot, and `current~2` the second before it. Everything else is a tag.
+ * `tag:` before it makes a tag of anything: `tag:41`, `tag:current`.
  */
 export function parseSnapshot(text: string): SnapshotName {
   if (text.startsWith('tag:')) {

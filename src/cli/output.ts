@@ -1,4 +1,5 @@
-// Writing to standard output and standard error. A reader that closes its end early (`| head`) is no error; a full disk is.
+// Writing to standard output and standard error. A reader that closes its end early (`| head`) is no error; a full disk
+// is.
 
 import { Refusal } from './failure.ts'
 

@@ -1,5 +1,5 @@
-// How far a long command is: one line on a terminal, with the rate and the time left. It appears after half a second, and goes when the
-// command is done. Nothing is shown where standard error is no terminal.
+// How far a long command is: one line on a terminal, with the rate and the time left. It appears after half a second,
+// and goes when the command is done. Nothing is shown where standard error is no terminal.
 
 import { clock } from '../clock.ts'
 import type { Progress } from '../progress.ts'

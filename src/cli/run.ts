@@ -1,4 +1,5 @@
-// Runs one verb: signals stop it, its result goes to standard output, its failure to standard error, and the outcome becomes the exit code.
+// Runs one verb: signals stop it, its result goes to standard output, its failure to standard error, and the outcome
+// becomes the exit code.
 
 import type { Warning } from '../index.ts'
 import { documentText, plainValue } from './document.ts'
@@ -79,7 +80,10 @@ export async function runVerb(
   }
 }
 
-/** Whether an error is the abort, or was caused by it. Others are told as they are: a commit that is not known to be durable is no abort. */
+/**
+ * Whether an error is the abort, or was caused by it. Others are told as they are: a commit that is not known to be
+ * durable is no abort.
+ */
 function comesFrom(error: unknown, reason: unknown): boolean {
   if (!(reason instanceof Interrupted)) return false
   for (let cause = error; cause instanceof Error; cause = cause.cause) if (cause === reason) return true
@@ -131,7 +135,10 @@ function plainWarning({ code, message, details }: Warning): unknown {
   return { code, message, details: plainValue(details) }
 }
 
-/** The first signal stops the command at the next safe moment. The second ends the process at once, which harms no store. */
+/**
+ * The first signal stops the command at the next safe moment. The second ends the process at once, which harms no
+ * store.
+ */
 function stopBySignals(names: readonly StopSignal[]): { signal: AbortSignal; release(): void } {
   const controller = new AbortController()
   const listeners = names.map((name) => {

@@ -1,5 +1,6 @@
-// Lines for people: styled, in tables, cut to the terminal. Whatever a store holds is printed harmlessly: every control character and
-// every mark that reorders text is written out, so that no name or message can drive the terminal or forge a line.
+// Lines for people: styled, in tables, cut to the terminal. Whatever a store holds is printed harmlessly: every control
+// character and every mark that reorders text is written out, so that no name or message can drive the terminal or
+// forge a line.
 
 import { styleText } from 'node:util'
 import { printable } from '../text.ts'
@@ -43,7 +44,10 @@ function renderLine(line: Line, { color, columns }: Screen): string {
     .trimEnd()
 }
 
-/** Broken between words. A word that is wider than a line, such as a path, stays in one piece: the terminal wraps it, and it can be copied. */
+/**
+ * Broken between words. A word that is wider than a line, such as a path, stays in one piece: the terminal wraps it,
+ * and it can be copied.
+ */
 function wrapped(parts: readonly PlainPart[], columns: number): PlainPart[] {
   const indent = hangingIndent(parts.map(({ text }) => text).join(''))
   const out: PlainPart[] = []
@@ -79,7 +83,10 @@ interface Column {
   align?: 'right'
   /** On a narrow screen the columns with the lowest rank go first. */
   rank: number
-  /** Of the last column so much is shown at least, as long as others can go; default 12. Paths that begin alike must stay apart. */
+  /**
+   * Of the last column so much is shown at least, as long as others can go; default 12. Paths that begin alike must
+   * stay apart.
+   */
   least?: number
 }
 

@@ -1,5 +1,5 @@
-// What a verb is given: the store that was named, the signal that stops it, where its progress goes, and the warnings that it met.
-// Stores in buckets are opened by `bucket.ts`, which is loaded for them alone.
+// What a verb is given: the store that was named, the signal that stops it, where its progress goes, and the warnings
+// that it met. Stores in buckets are opened by `bucket.ts`, which is loaded for them alone.
 
 import { lstatSync, statSync } from 'node:fs'
 import { join, resolve } from 'node:path'
@@ -30,7 +30,10 @@ export interface Session {
   readonly location: string
   /** As `location`; null if none was given. */
   readonly place: string | null
-  /** What the command writes outside of the store, for whoever explains a disk that is full. A verb sets it before it writes. */
+  /**
+   * What the command writes outside of the store, for whoever explains a disk that is full. A verb sets it before it
+   * writes.
+   */
   target: Target | null
   /** The store is in a bucket. */
   readonly isRemote: boolean
@@ -177,8 +180,8 @@ async function assertStoreThere(path: string, verb: string): Promise<void> {
 }
 
 /**
- * What another user makes in a store its owner may not be able to read or replace. Root gives each file to the owner; others are refused,
- * before anything is changed.
+ * What another user makes in a store its owner may not be able to read or replace. Root gives each file to the owner;
+ * others are refused, before anything is changed.
  */
 export function assertMayWrite(path: string): void {
   const user = process.geteuid?.()
@@ -251,7 +254,9 @@ function pick(snapshots: readonly SnapshotInfo[], name: ReturnType<typeof parseS
   return lineOf(snapshots)[name.back]
 }
 
-/** What `--expected-head` says, as the methods take it: the current snapshot that the change is meant for, or `none`. */
+/**
+ * What `--expected-head` says, as the methods take it: the current snapshot that the change is meant for, or `none`.
+ */
 export async function expectedHead(store: Store, text: string | undefined): Promise<{ expectedHead?: number | null }> {
   if (text === undefined) return {}
   const name = parseSnapshot(text)

@@ -1,5 +1,5 @@
-// What `restore` takes from the library. One module, loaded when it is used: in the bundle each module that is loaded by itself may cut what
-// the entries share into smaller files.
+// What `restore` takes from the library. One module, loaded when it is used: in the bundle each module that is loaded
+// by itself may cut what the entries share into smaller files.
 
 export { engineFile } from '../engines/engine-file.ts'
 export { nodeFileSystem } from '../fs/node.ts'

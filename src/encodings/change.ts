@@ -1,4 +1,5 @@
-// A change of an engine as an entry of the journal: a dag-cbor map of strict values, so that what is replayed is what was applied.
+// A change of an engine as an entry of the journal: a dag-cbor map of strict values, so that what is replayed is what
+// was applied.
 //
 //    c     the change
 //    v     version of the change

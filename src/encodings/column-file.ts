@@ -1,5 +1,5 @@
-// How the file of an engine becomes blobs; `load/engine-file.ts` makes the file of them again. With `regions`, each column becomes a blob; otherwise the
-// whole file becomes one blob, `index`.
+// How the file of an engine becomes blobs; `load/engine-file.ts` makes the file of them again. With `regions`, each
+// column becomes a blob; otherwise the whole file becomes one blob, `index`.
 
 import type { Region } from '../format/regions.ts'
 import { type BlobInput, type Chunking, content, fixed } from '../index.ts'
@@ -8,8 +8,8 @@ import { cutShort, type FileBytes, wholeBytes } from '../local/saved-file.ts'
 import { columnBlobs, type Measured, measure } from './columns.ts'
 
 /**
- * Bytes of a chunk of the columns. Smaller ones find less to write after an update, but cost more to keep and to hash; measured in
- * docs/engines.md.
+ * Bytes of a chunk of the columns. Smaller ones find less to write after an update, but cost more to keep and to hash;
+ * measured in docs/engines.md.
  */
 const CHUNK_BYTES = 4096
 

@@ -1,16 +1,17 @@
-// Splits the file of a vector engine into columns; `load/join-columns.ts` joins them again. Such a file has a record for each element: its
-// links, its vector and its label. One new element changes the links of many others, and so a few bytes in every chunk
-// of the file. In columns (all links, all vectors, all labels) only the links change, and they are a tenth of the
-// bytes.
+// Splits the file of a vector engine into columns; `load/join-columns.ts` joins them again. Such a file has a record
+// for each element: its links, its vector and its label. One new element changes the links of many others, and so a few
+// bytes in every chunk of the file. In columns (all links, all vectors, all labels) only the links change, and they are
+// a tenth of the bytes.
 //
 // A file is a sequence of regions, a region is a sequence of records, and a record has fields of fixed size and perhaps
 // a tail. Each field and tail belongs to one column. A column holds its bytes in the order of the file. The split is
 // lossless if the regions add up to the file, which is checked before anything is stored.
 //
-// The columns of one region are each a blob, and each is cut in a pass of its own over the file. Small ones are cut while the largest is,
-// and kept in memory until they are asked for.
+// The columns of one region are each a blob, and each is cut in a pass of its own over the file. Small ones are cut
+// while the largest is, and kept in memory until they are asked for.
 //
-// `format/columns.ts` moves the bytes, in the worker threads once they are up. This file reads the parts and passes them on.
+// `format/columns.ts` moves the bytes, in the worker threads once they are up. This file reads the parts and passes
+// them on.
 
 import type { Cut } from '../format/columns.ts'
 import { columnsOf, type Region, strideOf, widthOf } from '../format/regions.ts'
@@ -24,7 +25,10 @@ import { borrowShared } from '../workers/shared-parts.ts'
 export interface Measured {
   regions: readonly Region[]
   starts: readonly number[]
-  /** The end of the last region; past the end of the file where the file is cut short. Null when a record makes no sense. */
+  /**
+   * The end of the last region; past the end of the file where the file is cut short. Null when a record makes no
+   * sense.
+   */
   end: number | null
 }
 

@@ -27,7 +27,10 @@ export async function* encodeLines(lines: Iterable<string>, turn: Turn = createY
   if (text !== '') yield Buffer.from(text, 'utf8')
 }
 
-/** The values in `parts`, some at a time. What is not JSON lines is an error: these bytes were verified, so we did not write them. */
+/**
+ * The values in `parts`, some at a time. What is not JSON lines is an error: these bytes were verified, so we did not
+ * write them.
+ */
 export async function* decodeLines(parts: AsyncIterable<Uint8Array>): AsyncGenerator<unknown[]> {
   const yieldIfLong = createYielder()
   let rest: Uint8Array[] = []

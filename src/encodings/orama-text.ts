@@ -1,7 +1,7 @@
 // A text property of an Orama index: a radix tree from words to documents, and for each document its length and the
-// frequency of each of its words. The tree and the frequencies mostly say the same, so a document's row says it once: its
-// cell has the words that the tree has for it, and a slot is how often the word occurs. Then the frequency is slot / length,
-// and the length is the sum of the slots. Slot 0: the tree has the word, and there is no frequency.
+// frequency of each of its words. The tree and the frequencies mostly say the same, so a document's row says it once:
+// its cell has the words that the tree has for it, and a slot is how often the word occurs. Then the frequency is slot
+// / length, and the length is the sum of the slots. Slot 0: the tree has the word, and there is no frequency.
 //
 // A row whose document is a list says more:
 //
@@ -107,7 +107,10 @@ export function captureText(
   }
 }
 
-/** Whether the word of `child` is that of `node` and the child's own part: found without making it, of which there are many. */
+/**
+ * Whether the word of `child` is that of `node` and the child's own part: found without making it, of which there are
+ * many.
+ */
 function isBelow(child: RadixNodeLike, node: RadixNodeLike): boolean {
   return child.w.length === node.w.length + child.s.length && child.w.startsWith(node.w) && child.w.endsWith(child.s)
 }

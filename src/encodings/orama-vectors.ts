@@ -1,5 +1,5 @@
-// A vector property of Orama: for each document its vector and magnitude. Vectors are in the documents already, as numbers of double
-// precision, so usually there is nothing to say. A line is an exception:
+// A vector property of Orama: for each document its vector and magnitude. Vectors are in the documents already, as
+// numbers of double precision, so usually there is nothing to say. A line is an exception:
 //
 //    [id]                       the document has a vector, and the index does not
 //    [id, magnitude, [values]]  another vector than the document's

@@ -1,16 +1,18 @@
 // Writes an inverted index as a row for each document, so that a document that is added, changed or removed is one row
-// more, another one, or one less. `read-posting-rows.ts` reads them, and makes lists of them again. Integers are LEB128:
-// seven bits a byte, the lowest first.
+// more, another one, or one less. `read-posting-rows.ts` reads them, and makes lists of them again. Integers are
+// LEB128: seven bits a byte, the lowest first.
 //
 //    row        size of what follows, id, document, cell, …
 //    id         2 n for the integer n below 2^52; or 2 m + 1, and m bytes of JSON text
 //    document   m, and m bytes of JSON text; m is 0 if there is none
 //    cell       one for each field: how many postings, and these, sorted by term; empty ones at the end are left out
-//    posting    a byte: slot * 16 + shared, each up to 14, and 15 for what follows as an integer: slot - 15, shared - 15
-//               m, and the m bytes of the term's UTF-8 that follow the first `shared`, which are those of the term before
+//    posting    a byte: slot * 16 + shared, each up to 14, and 15 for what follows as an integer: slot - 15,
+//               shared - 15
+//               m, and the m bytes of the term's UTF-8 that follow the first `shared`, which are those of the term
+//               before
 //
-// A slot is a small number that is kept with a posting: its score, or how often the term occurs. UTF-8 is WTF-8 here, which
-// has lone surrogates as well: a tokenizer may cut a text between the halves of a pair.
+// A slot is a small number that is kept with a posting: its score, or how often the term occurs. UTF-8 is WTF-8 here,
+// which has lone surrogates as well: a tokenizer may cut a text between the halves of a pair.
 
 import { STEPS, type Turn } from '../event-loop.ts'
 import type { PostingLists } from './postings.ts'

@@ -36,9 +36,9 @@ async function sortByDigit(order: Uint32Array, keys: Uint32Array, shift: number,
 }
 
 /**
- * An order of the documents 0 … count - 1 with which every list agrees, if there is one: the order in which they were indexed, as far as the
- * lists tell. Where they leave it open, smaller numbers come first, so that equal lists give an equal order. Null: the lists contradict
- * each other. Lets the event loop turn.
+ * An order of the documents 0 … count - 1 with which every list agrees, if there is one: the order in which they were
+ * indexed, as far as the lists tell. Where they leave it open, smaller numbers come first, so that equal lists give an
+ * equal order. Null: the lists contradict each other. Lets the event loop turn.
  */
 export async function documentOrder(
   count: number,
@@ -51,7 +51,8 @@ export async function documentOrder(
     isAscending &&= a < b
   })
   if (isAscending) return ascending
-  // Neighbours in a list are edges of a graph, kept as in a compressed sparse row: edges of `a` are `edges[edgeStart[a] … edgeStart[a + 1])`.
+  // Neighbours in a list are edges of a graph, kept as in a compressed sparse row: edges of `a` are `edges[edgeStart[a]
+  // … edgeStart[a + 1])`.
   const edgeStart = new Uint32Array(count + 1)
   const before = new Uint32Array(count)
   await forEachPair(columns, turn, (a, b) => {

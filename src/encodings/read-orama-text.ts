@@ -73,8 +73,9 @@ export async function restoreText(
 }
 
 /**
- * An empty object that has no hidden class. Those of documents have their words in an order of their own, and V8 would make a class for
- * each word added; an object from which a property other than the last was deleted is a hash table. That takes a third of the time.
+ * An empty object that has no hidden class. Those of documents have their words in an order of their own, and V8 would
+ * make a class for each word added; an object from which a property other than the last was deleted is a hash table.
+ * That takes a third of the time.
  */
 function createDictionary(): Frequencies {
   const dictionary: { first?: number; second?: number } = { first: 1, second: 2 }
@@ -118,7 +119,9 @@ async function scoresOf(
   return { frequencies, fieldLengths }
 }
 
-/** Adds words that are in no document to `words`. `others`: documents of words that have them in an order of their own. */
+/**
+ * Adds words that are in no document to `words`. `others`: documents of words that have them in an order of their own.
+ */
 async function occurrencesOf(
   words: string[],
   termStart: Uint32Array,

@@ -1,5 +1,6 @@
-// Reads the rows that `posting-rows.ts` writes, and gives each posting to what collects those of its field. The bytes were
-// verified, but somebody else may have made them: what is no row is `ENGINE_MISMATCH`, and memory stays in proportion to the bytes.
+// Reads the rows that `posting-rows.ts` writes, and gives each posting to what collects those of its field. The bytes
+// were verified, but somebody else may have made them: what is no row is `ENGINE_MISMATCH`, and memory stays in
+// proportion to the bytes.
 
 import { createYielder, STEPS } from '../event-loop.ts'
 import { HoldfastError } from '../index.ts'
@@ -12,8 +13,8 @@ export interface PostingSink {
   /** So many postings of this row follow, the rows ascending. */
   begin(row: number, postings: number): void
   /**
-   * The term has the first `shared` bytes of the term before it in its row, and then `bytes[from, to)`. False: the term before has not so
-   * many.
+   * The term has the first `shared` bytes of the term before it in its row, and then `bytes[from, to)`. False: the term
+   * before has not so many.
    */
   posting(slot: number, shared: number, bytes: Uint8Array, from: number, to: number): boolean
 }

@@ -5,7 +5,10 @@ import { textsOf } from './posting-columns.ts'
 import type { Id, PostingSink } from './read-posting-rows.ts'
 import { longer, TermTable } from './term-table.ts'
 
-/** The terms of one field in the order in which they come first, and for each its lists by slot: ids of rows, in their order. */
+/**
+ * The terms of one field in the order in which they come first, and for each its lists by slot: ids of rows, in their
+ * order.
+ */
 export interface SlotListsOfTerms {
   terms: string[]
   lists: Id[][][]

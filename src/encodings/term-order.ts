@@ -43,7 +43,10 @@ export async function sortedPositions(terms: readonly string[], turn: Turn = cre
   return sorted
 }
 
-/** The first four code units as one number in the same order. A unit from 255 on, and all after it, count as 255: so they are compared. */
+/**
+ * The first four code units as one number in the same order. A unit from 255 on, and all after it, count as 255: so
+ * they are compared.
+ */
 function beginningOf(term: string): number {
   let beginning = 0
   for (let n = 0; n < 4; n++) {
@@ -88,7 +91,8 @@ async function merged(terms: readonly string[], positions: Uint32Array, turn: Tu
 }
 
 /**
- * `terms`: in an order that builds the tree when they are inserted one after another, depth first; `sorted`: their `sortedPositions`.
+ * `terms`: in an order that builds the tree when they are inserted one after another, depth first; `sorted`: their
+ * `sortedPositions`.
  */
 export async function encodeTermOrder(
   terms: readonly string[],
@@ -195,8 +199,8 @@ function notAnOrder(why: string): HoldfastError {
 }
 
 /**
- * Visits the nodes of the tree that have several children, depth first in the order that `choose` gives for each. Not recursive: terms may
- * be prefixes of each other a thousand times.
+ * Visits the nodes of the tree that have several children, depth first in the order that `choose` gives for each. Not
+ * recursive: terms may be prefixes of each other a thousand times.
  */
 async function walk(sorted: readonly string[], turn: Turn, choose: (starts: number[]) => number[]): Promise<void> {
   const stack: [from: number, to: number, depth: number][] = [[0, sorted.length, 0]]

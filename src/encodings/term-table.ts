@@ -1,11 +1,13 @@
-// Numbers the terms that are read, in the order in which each comes first. A term is read many times, and looking it up by
-// its bytes takes a fraction of what a string of it takes.
+// Numbers the terms that are read, in the order in which each comes first. A term is read many times, and looking it up
+// by its bytes takes a fraction of what a string of it takes.
 
 import { isAscii } from 'node:buffer'
 import { randomInt } from 'node:crypto'
 import { STEPS, type Turn } from '../event-loop.ts'
 
-/** As FNV-1a, with numbers of this process's own: whoever chooses the terms cannot choose those that meet in one slot. */
+/**
+ * As FNV-1a, with numbers of this process's own: whoever chooses the terms cannot choose those that meet in one slot.
+ */
 const HASH_START = randomInt(2 ** 32) | 0
 const HASH_FACTOR = (randomInt(2 ** 24) << 8) | 0x93
 
@@ -37,8 +39,8 @@ export class TermTable {
   }
 
   /**
-   * The number of the term that has the first `shared` bytes of the key before (at most `keyLength`), and then `bytes[from, to)`; a
-   * new one, `count`, if it was not there.
+   * The number of the term that has the first `shared` bytes of the key before (at most `keyLength`), and then
+   * `bytes[from, to)`; a new one, `count`, if it was not there.
    */
   number(shared: number, bytes: Uint8Array, from: number, to: number): number {
     const length = shared + to - from

@@ -1,5 +1,5 @@
-// How an engine becomes a snapshot; `restore-engine.ts` brings it back. An adapter knows one engine, and these know all adapters. In the
-// snapshot, an engine has the blobs `engine/<name>` and the metadata key `engine`:
+// How an engine becomes a snapshot; `restore-engine.ts` brings it back. An adapter knows one engine, and these know all
+// adapters. In the snapshot, an engine has the blobs `engine/<name>` and the metadata key `engine`:
 //
 //    record     1                     version of this map
 //    name       "minisearch"
@@ -84,7 +84,10 @@ export async function persistEngine<Engine>(
   return (await saveEngine(location, adapter, engine, options, () => cpuShare)).result
 }
 
-/** As `persistEngine`, with a share of the main thread that may change meanwhile; says also whether the engine saved a file. */
+/**
+ * As `persistEngine`, with a share of the main thread that may change meanwhile; says also whether the engine saved a
+ * file.
+ */
 export async function saveEngine<Engine>(
   location: StoreLocation | Store,
   adapter: EngineAdapter<Engine>,
@@ -270,8 +273,8 @@ async function captureEngine<Engine>(
   saver: FileSaver,
   context: SaveContext,
 ): Promise<Captured> {
-  // No await until all four were called: what is captured at one go is of one instant, and a change while the rest is read shows in the
-  // tokens taken before.
+  // No await until all four were called: what is captured at one go is of one instant, and a change while the rest is
+  // read shows in the tokens taken before.
   const revision = adapter.revision?.(engine)
   const token = options.sourceVersion?.()
   const beside = typeof options.alongside === 'function' ? options.alongside(engine) : (options.alongside ?? {})

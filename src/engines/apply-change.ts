@@ -2,7 +2,9 @@
 
 import type { ChangeContext, OpenEngineOptions } from './live-options.ts'
 
-/** A promise when `apply` gave one: the change is applied when it resolves. Whatever else `apply` answers is ignored. */
+/**
+ * A promise when `apply` gave one: the change is applied when it resolves. Whatever else `apply` answers is ignored.
+ */
 export function applyChange<Engine, Change>(
   { apply }: Pick<OpenEngineOptions<Engine, Change>, 'apply'>,
   engine: Engine,

@@ -20,12 +20,15 @@ export { startEngine }
 
 /** Saves an engine in the background, until it is closed. */
 export interface Autosave {
-  /** Tells that the engine changed. Without a call, saves are tried by the clock, and cost time even when nothing is new. */
+  /**
+   * Tells that the engine changed. Without a call, saves are tried by the clock, and cost time even when nothing is
+   * new.
+   */
   changed(count?: number): void
   /**
-   * Saves at once, unless nothing changed: what was changed before the call is durable when this resolves. Rejects with the error of the
-   * save, or with `SAVE_TIMEOUT` after `deadlineMs`: then nothing of that save is committed. `HEAD_CONFLICT`: somebody else made another
-   * snapshot the current one, and nothing is saved over it.
+   * Saves at once, unless nothing changed: what was changed before the call is durable when this resolves. Rejects with
+   * the error of the save, or with `SAVE_TIMEOUT` after `deadlineMs`: then nothing of that save is committed.
+   * `HEAD_CONFLICT`: somebody else made another snapshot the current one, and nothing is saved over it.
    */
   flush(options?: { deadlineMs?: number | undefined }): Promise<void>
   lag(): Lag
@@ -34,7 +37,10 @@ export interface Autosave {
   [Symbol.asyncDispose](): Promise<void>
 }
 
-/** Docker kills a container 10 s after SIGTERM. What is left is for an aborted save to notice, and for the process to end. */
+/**
+ * Docker kills a container 10 s after SIGTERM. What is left is for an aborted save to notice, and for the process to
+ * end.
+ */
 const DEADLINE_MS = 8_000
 
 /** Far above what a save takes: it is for one that hangs. */

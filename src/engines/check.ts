@@ -7,7 +7,8 @@ import { makeDirectory, remove } from '../local/private-directory.ts'
 import { advise, advised } from '../local/saved-file.ts'
 
 /**
- * Calls `commit` with the blobs of `captured`, after `restore` has restored them from a store. `ENGINE_CHECK_FAILED` if it could not.
+ * Calls `commit` with the blobs of `captured`, after `restore` has restored them from a store. `ENGINE_CHECK_FAILED` if
+ * it could not.
  */
 export async function checkedFirst<T>(
   engine: string,

@@ -46,7 +46,10 @@ export interface ConformanceShape<Engine> {
   answers(engine: Engine): unknown
   /** The engine after its own save and load. Where that answers differently, the adapter may answer as it does. */
   own?(engine: Engine): Engine | Promise<Engine>
-  /** Changes that both engines must take alike after the restore. Leave it out where the engine's own load does not go on alike. */
+  /**
+   * Changes that both engines must take alike after the restore. Leave it out where the engine's own load does not go
+   * on alike.
+   */
   change?(engine: Engine): unknown
 }
 

@@ -11,36 +11,36 @@ export interface EngineAdapter<Engine> {
   /** Version of the blobs that `save` makes; raise it when they change so that an older adapter could not read them. */
   readonly layout: number
   /**
-   * What must be the same on save and restore for the bytes to mean the same: fields, tokenizer id, dimensions, metric. Plain values, as in
-   * a snapshot's metadata.
+   * What must be the same on save and restore for the bytes to mean the same: fields, tokenizer id, dimensions, metric.
+   * Plain values, as in a snapshot's metadata.
    */
   readonly options: Readonly<Record<string, unknown>>
   /**
-   * The options of a snapshot in the words of `options`, where an earlier version of this adapter used others for the same. Compared with
-   * `options` before a restore.
+   * The options of a snapshot in the words of `options`, where an earlier version of this adapter used others for the
+   * same. Compared with `options` before a restore.
    */
   recorded?(saved: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>>
   /** Of the engine's package, where it can be known. */
   readonly version?: string | undefined
   /**
-   * Captures the engine. The blobs of one save belong to one state of the engine, the one at the call: everything is copied before the first
-   * `await`, or the adapter has a `revision` that notices when the engine changes while its blobs are read, or `save` itself throws
-   * `SOURCE_CHANGED` when it changed while it was copied.
+   * Captures the engine. The blobs of one save belong to one state of the engine, the one at the call: everything is
+   * copied before the first `await`, or the adapter has a `revision` that notices when the engine changes while its
+   * blobs are read, or `save` itself throws `SOURCE_CHANGED` when it changed while it was copied.
    */
   save(engine: Engine, context: SaveContext): EngineState | Promise<EngineState>
   /**
-   * Makes an engine of what was saved. Called only when name, layout and options fit; every byte it reads is verified. Never give a native
-   * engine bytes that were not read to the end: a stream throws where the damage is.
+   * Makes an engine of what was saved. Called only when name, layout and options fit; every byte it reads is verified.
+   * Never give a native engine bytes that were not read to the end: a stream throws where the damage is.
    */
   restore(saved: SavedEngine, context: RestoreContext): Engine | Promise<Engine>
   /**
-   * An answer that is the same (`Object.is`) twice says that the engine's state did not change in between. Cheap: it is called several times
-   * a save. Leave it out, or answer undefined, where the engine cannot tell.
+   * An answer that is the same (`Object.is`) twice says that the engine's state did not change in between. Cheap: it is
+   * called several times a save. Leave it out, or answer undefined, where the engine cannot tell.
    */
   revision?(engine: Engine): unknown
   /**
-   * What to wait for before the engine may be captured: it is between two states, because a change takes more than one turn of the event loop.
-   * Undefined: it may be captured now. Asked again after the wait, and right before `save`.
+   * What to wait for before the engine may be captured: it is between two states, because a change takes more than one
+   * turn of the event loop. Undefined: it may be captured now. Asked again after the wait, and right before `save`.
    */
   ready?(engine: Engine): PromiseLike<unknown> | undefined
   /** Frees an engine that was restored only for a check, where it is not garbage-collected. */
@@ -53,12 +53,15 @@ export interface EngineAdapter<Engine> {
 
 /** What an adapter is given besides the engine. */
 export interface SaveContext {
-  /** Counts from 1: the engine changed while it was saved the time before. An adapter that can save at one go may do so now. */
+  /**
+   * Counts from 1: the engine changed while it was saved the time before. An adapter that can save at one go may do so
+   * now.
+   */
   attempt: number
   /**
-   * Has the engine save into a new path, at once, and gives the file for `EngineState.file`. `save` may answer a Promise. Such a file can be kept
-   * as an image, from which a restore loads without putting it together. Once a save; where the store has no room for it, `save` is called
-   * again with a path in a directory for temporary files.
+   * Has the engine save into a new path, at once, and gives the file for `EngineState.file`. `save` may answer a
+   * Promise. Such a file can be kept as an image, from which a restore loads without putting it together. Once a save;
+   * where the store has no room for it, `save` is called again with a path in a directory for temporary files.
    */
   saveFile(
     save: (path: string) => unknown,
@@ -68,8 +71,8 @@ export interface SaveContext {
     },
   ): Promise<EngineFile>
   /**
-   * Called between the steps of long work on the main thread; await what it gives, if it gives anything. It lets the event loop turn after 5 ms, and
-   * pauses, so that the work takes no more of the thread than `cpuShare` allows.
+   * Called between the steps of long work on the main thread; await what it gives, if it gives anything. It lets the
+   * event loop turn after 5 ms, and pauses, so that the work takes no more of the thread than `cpuShare` allows.
    */
   turn(): Promise<void> | undefined
   signal?: AbortSignal | undefined

@@ -1,4 +1,5 @@
-// What an engine throws while it is restored says nothing of where it was: this adds the blob, the snapshot's engine and the options to look at.
+// What an engine throws while it is restored says nothing of where it was: this adds the blob, the snapshot's engine
+// and the options to look at.
 
 import type { SavedEngine } from '../encodings/engine-state.ts'
 import { HoldfastError, isHoldfastError } from '../index.ts'
@@ -13,8 +14,8 @@ interface Restoring {
 }
 
 /**
- * Runs the restore of an engine. What it throws of its own becomes `ENGINE_FAILED`; a HoldfastError or the reason of the signal stays what
- * it is.
+ * Runs the restore of an engine. What it throws of its own becomes `ENGINE_FAILED`; a HoldfastError or the reason of
+ * the signal stays what it is.
  */
 export async function restoring<Engine>(
   saved: SavedEngine,

@@ -7,8 +7,9 @@ import type { OptionTable } from '../misuse.ts'
 /** What belongs to the same instant as the engine's state. */
 export interface Alongside {
   /**
-   * Any blobs but `engine/…`, by name or as entries. Captured: bytes must not change after, a stream must yield what is true now. A stream
-   * can be read once, and a save may be tried again: give `alongside` as a function that makes a new one.
+   * Any blobs but `engine/…`, by name or as entries. Captured: bytes must not change after, a stream must yield what is
+   * true now. A stream can be read once, and a save may be tried again: give `alongside` as a function that makes a new
+   * one.
    */
   blobs?: Readonly<Record<string, BlobInput>> | Iterable<readonly [string, BlobInput]> | undefined
   /** Any keys but `engine`. */
@@ -23,20 +24,22 @@ export interface Alongside {
 export interface PersistEngineOptions<Engine>
   extends Omit<PersistOptions, 'blobs' | 'metadata' | 'watermark' | 'covers' | 'sameBlobs' | 'dryRun'> {
   /**
-   * Sidecars, metadata and watermark to keep in the same snapshot. The function is called in the instant in which the engine is captured, so
-   * that the two can never disagree; the object is for what does not change.
+   * Sidecars, metadata and watermark to keep in the same snapshot. The function is called in the instant in which the
+   * engine is captured, so that the two can never disagree; the object is for what does not change.
    */
   alongside?: Alongside | ((engine: Engine) => Alongside) | undefined
   /** How often to try while the engine changes during the save; then `SOURCE_CHANGED`. Default 3. */
   attempts?: number | undefined
   /**
-   * Restores what was captured into a new engine, and drops that, before anything is committed: `ENGINE_CHECK_FAILED` if it cannot be
-   * restored. Needs the time and memory of a restore, and room for the blobs in `os.tmpdir()`, or in the store's `tmp/`. Default false.
+   * Restores what was captured into a new engine, and drops that, before anything is committed: `ENGINE_CHECK_FAILED`
+   * if it cannot be restored. Needs the time and memory of a restore, and room for the blobs in `os.tmpdir()`, or in
+   * the store's `tmp/`. Default false.
    */
   check?: boolean | undefined
   /**
-   * How much of the main thread the work of the adapter may take, above 0 and up to 1: less means pauses, and a longer save. Adapters of text engines
-   * heed it; the capture and the engine's own calls are not cut. Default 1: somebody waits for it.
+   * How much of the main thread the work of the adapter may take, above 0 and up to 1: less means pauses, and a longer
+   * save. Adapters of text engines heed it; the capture and the engine's own calls are not cut. Default 1: somebody
+   * waits for it.
    */
   cpuShare?: number | undefined
   /** Whether the file that a native engine saves is kept as an image, for the next restore; default `last`. */
@@ -44,8 +47,9 @@ export interface PersistEngineOptions<Engine>
 }
 
 /**
- * When the file of a native engine is kept beside its blobs, as an image. `last`: by `persistEngine`, by the last flush of `autosave` (on a signal,
- * or `close()`), and by a restore that had to put the file together. `always`: by every save of `autosave`, too. `none`: never.
+ * When the file of a native engine is kept beside its blobs, as an image. `last`: by `persistEngine`, by the last flush
+ * of `autosave` (on a signal, or `close()`), and by a restore that had to put the file together. `always`: by every
+ * save of `autosave`, too. `none`: never.
  */
 export type ImageChoice = 'last' | 'always' | 'none'
 

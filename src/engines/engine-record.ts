@@ -1,4 +1,5 @@
-// The record of an engine in a snapshot's metadata: which engine, layout and options its blobs are of, and whether an adapter may read them.
+// The record of an engine in a snapshot's metadata: which engine, layout and options its blobs are of, and whether an
+// adapter may read them.
 
 import type { EngineState } from '../encodings/engine-state.ts'
 import { ENGINE_KEY } from '../format/engine-file.ts'

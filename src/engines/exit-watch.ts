@@ -1,4 +1,5 @@
-// Says so when a process ends with changes that were not saved. It saves nothing itself: whoever ends the process decides that.
+// Says so when a process ends with changes that were not saved. It saves nothing itself: whoever ends the process
+// decides that.
 
 interface Watched {
   name: string

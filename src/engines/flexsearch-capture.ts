@@ -1,5 +1,5 @@
-// Copies what a FlexSearch index holds, in one turn: its lists of ids as numbers, and where its terms and stored documents are.
-// `export()` would make JSON of the lists, which takes longer and has to be parsed again.
+// Copies what a FlexSearch index holds, in one turn: its lists of ids as numbers, and where its terms and stored
+// documents are. `export()` would make JSON of the lists, which takes longer and has to be parsed again.
 
 import { assertId, documentJson } from '../encodings/json-value.ts'
 import { positionsIn } from '../encodings/positions.ts'
@@ -21,7 +21,10 @@ export interface Head {
 /** What was copied. */
 interface FlexSearchCopy {
   head: Head
-  /** A row for each id of the register, in its order: that in which documents were added. Their text is made when they are written. */
+  /**
+   * A row for each id of the register, in its order: that in which documents were added. Their text is made when they
+   * are written.
+   */
   rows: Rows
   /** Its documents are positions in the register. */
   index: Omit<InvertedIndex, 'order'>

@@ -29,7 +29,9 @@ const DEFAULTS: Readonly<Record<string, readonly unknown[]>> = {
 /** The same, of a context. */
 const CONTEXT_DEFAULTS: typeof DEFAULTS = { resolution: [3, 0], bidirectional: [true] }
 
-/** Options, as `identityOf` gives them, less what they say and need not: an option that is its default is no difference. */
+/**
+ * Options, as `identityOf` gives them, less what they say and need not: an option that is its default is no difference.
+ */
 export function withoutDefaults(options: Plain): Record<string, unknown> {
   const top = Object.fromEntries(Object.entries(options).filter(([key, value]) => !isDefault(DEFAULTS, key, value)))
   // A field of a Document says how it differs from the options beside it.

@@ -1,10 +1,11 @@
-// The adapter for FlexSearch: an inverted index in which each field has, for each term, the documents by score ("slots"), and
-// for each keyword such a map again (its contexts); then tags, stored documents, and the register of all ids. It is saved as
-// a row for each document, in the order of the register, which is the order in which documents were added.
+// The adapter for FlexSearch: an inverted index in which each field has, for each term, the documents by score
+// ("slots"), and for each keyword such a map again (its contexts); then tags, stored documents, and the register of all
+// ids. It is saved as a row for each document, in the order of the register, which is the order in which documents were
+// added.
 //
 //    head        { fields, stored }      fields: [name, kind], kind being map, ctx or tag
-//    documents   rows as `posting-rows.ts` has them, a cell for each field; the term of a context is the keyword, U+0000
-//                and the term
+//    documents   rows as `posting-rows.ts` has them, a cell for each field; the term of a context is the keyword,
+//                U+0000 and the term
 //    lists       what does not follow from the register's order or is no text, in JSON lines:
 //                [field, keyword or null, term, slot, [ids]], and [null, id, stored]
 
@@ -21,7 +22,9 @@ import { copyOf, type Head, SEPARATOR } from './flexsearch-capture.ts'
 import { hasWorkers, identityOf, type Plain, withoutDefaults } from './flexsearch-options.ts'
 import { packageVersion } from './version.ts'
 
-/** What is called of an Index or a Document. Its maps are read as well: `reg`, `map`, `ctx`, `index`, `tag` and `store`. */
+/**
+ * What is called of an Index or a Document. Its maps are read as well: `reg`, `map`, `ctx`, `index`, `tag` and `store`.
+ */
 export interface FlexSearchLike {
   import(key: string, data: never): unknown
 }
@@ -29,18 +32,23 @@ export interface FlexSearchLike {
 /** What the FlexSearch adapter cannot find out from the options of the engine. */
 export interface FlexSearchAdapterOptions {
   /**
-   * A name for the functions and Encoder instances among the options; change it when they change. Without a name, all of them count as
-   * equal.
+   * A name for the functions and Encoder instances among the options; change it when they change. Without a name, all
+   * of them count as equal.
    */
   encoder?: string | undefined
   /** Of the flexsearch package, where it cannot be found. */
   version?: string | undefined
 }
 
-/** Half of what MiniSearch and Orama have: so has the row of a document, and a change of one writes the chunk around it. */
+/**
+ * Half of what MiniSearch and Orama have: so has the row of a document, and a change of one writes the chunk around it.
+ */
 const CHUNKING: Chunking = content({ averageBytes: 2048 })
 
-/** Saves and restores a FlexSearch `Index` or `Document`: `flexsearch(Index, { tokenize: 'forward' })`. Not those with workers or a `db`. */
+/**
+ * Saves and restores a FlexSearch `Index` or `Document`: `flexsearch(Index, { tokenize: 'forward' })`. Not those with
+ * workers or a `db`.
+ */
 export function flexsearch<Class extends new (options: never) => FlexSearchLike>(
   Engine: Class,
   engineOptions: object & ConstructorParameters<Class>[0],

@@ -8,11 +8,14 @@ import { assertAdapter } from './engine-options.ts'
 /** How an engine follows a store. */
 export interface FollowEngineOptions<Engine> extends FollowOptions {
   /**
-   * Called with each newer engine, once it is complete. Serve from it from now on; then dispose of the one before when its last search is
-   * done. The next one is not begun before this resolves.
+   * Called with each newer engine, once it is complete. Serve from it from now on; then dispose of the one before when
+   * its last search is done. The next one is not begun before this resolves.
    */
   swap: (restored: RestoredEngine<Engine>) => void | Promise<void>
-  /** Called when a look failed, or a snapshot could not be restored: what is served stays. It is tried again with the next look. */
+  /**
+   * Called when a look failed, or a snapshot could not be restored: what is served stays. It is tried again with the
+   * next look.
+   */
   onError?: ((error: unknown) => void) | undefined
 }
 
@@ -24,7 +27,8 @@ const FOLLOW_ENGINE_OPTIONS: OptionTable<FollowEngineOptions<unknown>> = {
 }
 
 /**
- * Restores the engine of the current snapshot, and of each newer one, and hands it to `swap`. Resolves when the signal is aborted.
+ * Restores the engine of the current snapshot, and of each newer one, and hands it to `swap`. Resolves when the signal
+ * is aborted.
  *
  * @throws what `swap` throws
  */

@@ -1,11 +1,12 @@
-// hnswlib-node's BruteforceSearch. Its file is 24 bytes (capacity, bytes of a record, count) and a record for each place that there
-// is room for: vector, label. The columns:
+// hnswlib-node's BruteforceSearch. Its file is 24 bytes (capacity, bytes of a record, count) and a record for each
+// place that there is room for: vector, label. The columns:
 //
 //    vectors   of the elements, in order
 //    labels    64 bits each
 //
-// hnswlib does not read its own file well: an index that was read no longer knows which labels it has, so a point that is removed stays and
-// one that is updated is there twice. So the elements are added to a new index, which has the same records in the same order.
+// hnswlib does not read its own file well: an index that was read no longer knows which labels it has, so a point that
+// is removed stays and one that is updated is there twice. So the elements are added to a new index, which has the same
+// records in the same order.
 
 import { fixedAligned } from '../encodings/column-file.ts'
 import { columnBlobs } from '../encodings/columns.ts'
@@ -28,7 +29,10 @@ export interface BruteforceLike {
 const HEADER_BYTES = 24
 const LABEL_BYTES = 8
 
-/** The elements of an index, captured at one go. The places behind them are memory that nobody wrote to, and are left out. */
+/**
+ * The elements of an index, captured at one go. The places behind them are memory that nobody wrote to, and are left
+ * out.
+ */
 export async function saveBruteforce(
   engine: BruteforceLike,
   dim: number,

@@ -1,6 +1,6 @@
-// The adapter for hnswlib-node. Of a BruteforceSearch see hnswlib-bruteforce.ts. A HierarchicalNSW writes its memory as it is: a header, a record for each element (links of the lowest
-// level, vector, label), and for each element the links of its upper levels, with their size before them. Deleted
-// elements are marked in their links, and stay. The columns:
+// The adapter for hnswlib-node. Of a BruteforceSearch see hnswlib-bruteforce.ts. A HierarchicalNSW writes its memory as
+// it is: a header, a record for each element (links of the lowest level, vector, label), and for each element the links
+// of its upper levels, with their size before them. Deleted elements are marked in their links, and stay. The columns:
 //
 //    header    96 bytes: counts, sizes and offsets
 //    links     of the lowest level, with the mark of deleted elements
@@ -53,8 +53,8 @@ export interface HnswlibOptions<Space extends string = 'l2' | 'ip' | 'cosine'> {
 /** Where the adapter keeps its file in between, and which version it records. */
 export interface HnswlibAdapterOptions {
   /**
-   * Where the file that hnswlib saves and loads is for a moment, as large as the index; no image is kept then. Default: in the store, or in
-   * `os.tmpdir()` where the store has no room.
+   * Where the file that hnswlib saves and loads is for a moment, as large as the index; no image is kept then. Default:
+   * in the store, or in `os.tmpdir()` where the store has no room.
    */
   temporaryDirectory?: string | undefined
   /** Of the hnswlib-node package, where it cannot be found. */
@@ -62,8 +62,9 @@ export interface HnswlibAdapterOptions {
 }
 
 /**
- * Saves and restores an hnswlib-node index: `hnswlib(HierarchicalNSW, { space: 'cosine', dim: 384 })`. A `BruteforceSearch` is taken, too; its
- * vectors are added to a new one, so those of the space `cosine` are normalised once more and may differ in their last bit.
+ * Saves and restores an hnswlib-node index: `hnswlib(HierarchicalNSW, { space: 'cosine', dim: 384 })`. A
+ * `BruteforceSearch` is taken, too; its vectors are added to a new one, so those of the space `cosine` are normalised
+ * once more and may differ in their last bit.
  */
 export function hnswlib<Engine extends HnswlibLike, Space extends string>(
   HierarchicalNSW: HnswlibClass<Engine, Space>,

@@ -1,8 +1,10 @@
-// Applies the changes of a live engine, one after the other, and gives each to the journal. What a change does to the engine and its entry
-// must never be apart when the engine is captured: a snapshot covers exactly the entries whose effect it holds.
+// Applies the changes of a live engine, one after the other, and gives each to the journal. What a change does to the
+// engine and its entry must never be apart when the engine is captured: a snapshot covers exactly the entries whose
+// effect it holds.
 //
-// A change that `apply` does at once is applied and appended in one turn of the event loop, in which nothing is captured. While `apply` has
-// given a promise, captures and further changes wait for it (`ready`). A capture that waited is before the next change.
+// A change that `apply` does at once is applied and appended in one turn of the event loop, in which nothing is
+// captured. While `apply` has given a promise, captures and further changes wait for it (`ready`). A capture that
+// waited is before the next change.
 
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { clock } from '../clock.ts'
@@ -34,7 +36,9 @@ interface ChangesParts<Engine, Change> {
   journal: Journal
   options: OpenEngineOptions<Engine, Change>
   engine: () => Engine
-  /** An answer that is the same twice says that the engine did not change in between; undefined where it cannot tell. */
+  /**
+   * An answer that is the same twice says that the engine did not change in between; undefined where it cannot tell.
+   */
   revision: () => unknown
   /** Called in the turn in which the change was appended. */
   onApplied: (change: AppliedChange) => void
@@ -78,7 +82,10 @@ export function createChanges<Engine, Change>(parts: ChangesParts<Engine, Change
   let heldSinceMs = 0
   let heldMs = 0
   let inApply = false
-  /** Tells a change that was made inside a promise of `apply`. Made when it is known to give one: this slows all promises down. */
+  /**
+   * Tells a change that was made inside a promise of `apply`. Made when it is known to give one: this slows all
+   * promises down.
+   */
   let inside = options.apply.constructor.name === 'AsyncFunction' ? new AsyncLocalStorage<{ isDone: boolean }>() : null
 
   function assertSound(): void {
@@ -194,7 +201,9 @@ export function createChanges<Engine, Change>(parts: ChangesParts<Engine, Change
     })
   }
 
-  /** In the queue of the changes, so that it begins when those before it are applied, and two of them follow each other. */
+  /**
+   * In the queue of the changes, so that it begins when those before it are applied, and two of them follow each other.
+   */
   async function alone<T>(work: () => Promise<T>): Promise<T> {
     if (inApply) throw calledInApply('rollback')
     assertOpen('rollback')

@@ -1,4 +1,5 @@
-// A live engine of a store that was opened read-only: the state at the opening, for queries. It changes and saves nothing.
+// A live engine of a store that was opened read-only: the state at the opening, for queries. It changes and saves
+// nothing.
 
 import { clock } from '../clock.ts'
 import { HoldfastError, type Journal, type Store } from '../index.ts'

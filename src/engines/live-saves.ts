@@ -56,7 +56,9 @@ export function createSaves<Engine, Change>(parts: SavesParts<Engine, Change>): 
   // This `lockWaitMs` is for the journal's lock, not for the writer lock.
   const { lockWaitMs: _wait, ...saving } = pickOptions<AutosaveOptions<Engine>>(options, AUTOSAVE_OPTIONS)
   const adapter = savingAdapter(parts.adapter, changes)
-  /** Size of all changes so far and time that they took: in all, up to the last capture, and up to the newest snapshot. */
+  /**
+   * Size of all changes so far and time that they took: in all, up to the last capture, and up to the newest snapshot.
+   */
   const all = { bytes: 0, ms: 0 }
   let captured = { sequence: 0, ...all }
   let saved = captured
@@ -109,7 +111,8 @@ export function createSaves<Engine, Change>(parts: SavesParts<Engine, Change>): 
   }
 
   /**
-   * Saves again and again until one save works. Until then all changes are refused, so this does not wait for the next save that is due.
+   * Saves again and again until one save works. Until then all changes are refused, so this does not wait for the next
+   * save that is due.
    */
   async function heal(): Promise<void> {
     if (isHealing) return
@@ -186,9 +189,9 @@ export function createSaves<Engine, Change>(parts: SavesParts<Engine, Change>): 
 }
 
 /**
- * The adapter as saves use it. It refuses to save an unsound engine, and a capture waits for a change that is being applied. An engine whose
- * blobs are read after the capture may change while they are read. The first attempt of a save lets changes pass. Every later attempt holds
- * them back until the blobs are read.
+ * The adapter as saves use it. It refuses to save an unsound engine, and a capture waits for a change that is being
+ * applied. An engine whose blobs are read after the capture may change while they are read. The first attempt of a save
+ * lets changes pass. Every later attempt holds them back until the blobs are read.
  */
 function savingAdapter<Engine>(
   adapter: EngineAdapter<Engine>,
@@ -205,7 +208,8 @@ function savingAdapter<Engine>(
       )
     }
     try {
-      // Adapters copy everything synchronously after a failed attempt. Here changes are held back instead, so the event loop stays free.
+      // Adapters copy everything synchronously after a failed attempt. Here changes are held back instead, so the event
+      // loop stays free.
       const state = await adapter.save(engine, { ...context, attempt: 1 })
       if (state.captured === true) done()
       const release = state.release?.bind(state)

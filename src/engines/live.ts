@@ -2,9 +2,9 @@
 // snapshots are made in the background. After a crash the newest snapshot is restored, and the changes after it are
 // replayed.
 //
-// What makes that hold: a change is decoded from the bytes that go into the journal, so that replay applies what was applied
-// (live-changes.ts). An engine is captured between two changes, with the number of the last one (live-saves.ts). So what a snapshot covers is
-// exactly what it holds.
+// What makes that hold: a change is decoded from the bytes that go into the journal, so that replay applies what was
+// applied (live-changes.ts). An engine is captured between two changes, with the number of the last one
+// (live-saves.ts). So what a snapshot covers is exactly what it holds.
 
 import { clock } from '../clock.ts'
 import {
@@ -44,8 +44,8 @@ const READ_ONLY_TRIES = 3
 const CLOSE_MS = 8_000
 
 /**
- * Restores an engine, replays the changes after its snapshot, and goes on from there. One process has it open at a time. With `readOnly`, or a
- * store that was opened so, any process may: the engine is then for queries.
+ * Restores an engine, replays the changes after its snapshot, and goes on from there. One process has it open at a
+ * time. With `readOnly`, or a store that was opened so, any process may: the engine is then for queries.
  *
  * @throws JOURNAL_LOCKED, JOURNAL_DAMAGED, JOURNAL_GAP, REPLAY_FAILED, ENGINE_MISMATCH, and what opening a store throws
  */

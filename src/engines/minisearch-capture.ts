@@ -39,8 +39,9 @@ const indexNumbers = new WeakMap<object, number>()
 let lastIndexNumber = 0
 
 /**
- * Every change of a MiniSearch moves one of these: a document added the next id, one removed the count, one discarded or vacuumed the dirt;
- * `removeAll` makes a new index. (A search may drop postings of discarded documents: that is no change.)
+ * Every change of a MiniSearch moves one of these: a document added the next id, one removed the count, one discarded
+ * or vacuumed the dirt; `removeAll` makes a new index. (A search may drop postings of discarded documents: that is no
+ * change.)
  */
 export function revisionOf(engine: MiniSearchLike): string | undefined {
   const { _index: index, _nextId: nextId, _documentCount: count, _dirtCount: dirt } = engine as MiniSearchLike & Inside
@@ -79,8 +80,8 @@ interface Taken {
 }
 
 /**
- * Everything but the postings, copied at one go, and where those are. Ids, lengths and stored values themselves are not copied: MiniSearch only
- * ever replaces them.
+ * Everything but the postings, copied at one go, and where those are. Ids, lengths and stored values themselves are not
+ * copied: MiniSearch only ever replaces them.
  */
 export function take(engine: MiniSearchLike): Taken {
   const { json, tree } = look(engine)
@@ -105,8 +106,9 @@ export function take(engine: MiniSearchLike): Taken {
 }
 
 function look(engine: MiniSearchLike): { json: Json; tree: Tree } {
-  // `toJSON` makes an object of every posting, several times what they take. Of a shadow of the engine that has no index it gives all the
-  // rest; where a version keeps its index elsewhere, the shadow has one, and `toJSON` is what there is.
+  // `toJSON` makes an object of every posting, several times what they take. Of a shadow of the engine that has no
+  // index it gives all the rest; where a version keeps its index elsewhere, the shadow has one, and `toJSON` is what
+  // there is.
   const { _index: tree } = engine as MiniSearchLike & Inside
   if (tree instanceof Object && Symbol.iterator in tree) {
     const json = Object.create(engine, { _index: { value: [] } }).toJSON() as Json

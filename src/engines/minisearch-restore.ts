@@ -1,4 +1,5 @@
-// Makes a MiniSearch of what was saved. Its own maps are filled: `loadJS` would take objects, which take longer to make than the maps.
+// Makes a MiniSearch of what was saved. Its own maps are filled: `loadJS` would take objects, which take longer to make
+// than the maps.
 
 import { collectPostings, type PostingColumns } from '../encodings/posting-columns.ts'
 import { notRows, readRows } from '../encodings/read-posting-rows.ts'
@@ -49,8 +50,8 @@ export async function restoreMiniSearch<Engine extends MiniSearchLike, Options>(
     if (columns !== undefined) await addField(index, numbers, field, columns, ids, turn)
   }
   const order = await saved.blob('termOrder').bytes()
-  // `loadJSAsync` makes these maps of objects, and waits for a timer at every 1000 entries: for ever where a test fakes the timers. So it gets
-  // an empty engine to make, which never waits, and the maps are put into it.
+  // `loadJSAsync` makes these maps of objects, and waits for a timer at every 1000 entries: for ever where a test fakes
+  // the timers. So it gets an empty engine to make, which never waits, and the maps are put into it.
   const nothing = { documentIds: {}, fieldLength: {}, storedFields: {}, index: [] }
   const engine = await MiniSearch.loadJSAsync({ ...json, ...nothing } as never, options)
   const inside = engine as Engine & Partial<Fillable>
@@ -141,7 +142,10 @@ function isFillable<T>(inside: T & Partial<Fillable>): inside is T & Fillable {
   return maps.every((map) => map instanceof Map) && typeof inside._index?.set === 'function'
 }
 
-/** A node of its radix tree: nodes by the text that leads to them, and under `LEAF` what belongs to the term that ends there. */
+/**
+ * A node of its radix tree: nodes by the text that leads to them, and under `LEAF` what belongs to the term that ends
+ * there.
+ */
 type TreeNode = Map<string, unknown>
 const LEAF = ''
 

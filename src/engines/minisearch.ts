@@ -6,8 +6,8 @@
 //
 //    head        { json, fields }    json: what `toJSON` gives beside the rest; fields: their ids
 //    documents   rows as `posting-rows.ts` has them, by short id, which is the id of the row: the document is
-//                [id, lengths, stored?], none for one discarded but not yet vacuumed, of which there are only terms; a cell
-//                for each field, a slot being how often the term occurs
+//                [id, lengths, stored?], none for one discarded but not yet vacuumed, of which there are only terms; a
+//                cell for each field, a slot being how often the term occurs
 //    termOrder   the order of each term tree node's children (`term-order.ts`)
 //
 // The term order must be kept: scores of prefix and fuzzy matches are floating-point sums, which depend on the order.
@@ -43,8 +43,9 @@ interface Fields {
 /** What the MiniSearch adapter cannot find out from the options of the engine. */
 export interface MiniSearchAdapterOptions {
   /**
-   * A name for your `tokenize` and `processTerm`; change it when they change, for an index made with one tokenizer gives wrong answers to
-   * another. Functions themselves cannot be compared: without a name, all that are not MiniSearch's own count as equal.
+   * A name for your `tokenize` and `processTerm`; change it when they change, for an index made with one tokenizer
+   * gives wrong answers to another. Functions themselves cannot be compared: without a name, all that are not
+   * MiniSearch's own count as equal.
    */
   tokenizer?: string | undefined
   /** Of the minisearch package, where it cannot be found. */
@@ -54,7 +55,10 @@ export interface MiniSearchAdapterOptions {
 /** Posting lists and the like change a little in many places: smaller chunks than the default. */
 const CHUNKING: Chunking = content({ averageBytes: 4096 })
 
-/** Saves and restores a MiniSearch: `minisearch(MiniSearch, { fields: ['title', 'text'] })`, the options being those of the engine. */
+/**
+ * Saves and restores a MiniSearch: `minisearch(MiniSearch, { fields: ['title', 'text'] })`, the options being those of
+ * the engine.
+ */
 export function minisearch<Engine extends MiniSearchLike, Options extends Fields>(
   MiniSearch: MiniSearchClass<Engine, Options>,
   engineOptions: Options,
@@ -84,7 +88,8 @@ export function minisearch<Engine extends MiniSearchLike, Options extends Fields
       const revision = revisionOf(engine)
       const { json, documents, fields, lists } = take(engine)
       const head: Head = { json, fields }
-      // At first postings are copied a few at a time. In an engine that changes meanwhile, they are copied at one go the next time.
+      // At first postings are copied a few at a time. In an engine that changes meanwhile, they are copied at one go
+      // the next time.
       const atOnce = attempt > 1 || revision === undefined
       const postings = atOnce ? copyAtOnce(lists, turn) : await copyByAndBy(lists, turn)
       if (revisionOf(engine) !== revision) throw changed()

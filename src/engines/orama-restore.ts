@@ -1,5 +1,5 @@
-// Makes an Orama database of what was saved. Orama's own `load` gets everything but the trees of text properties, which are filled in
-// place: it would take them as JSON, and make nodes of nodes.
+// Makes an Orama database of what was saved. Orama's own `load` gets everything but the trees of text properties, which
+// are filled in place: it would take them as JSON, and make nodes of nodes.
 
 import { decodeLines } from '../encodings/json-lines.ts'
 import { readTree } from '../encodings/json-tree.ts'

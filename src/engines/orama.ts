@@ -4,8 +4,8 @@
 //
 //    head            settings, counts, averages, pinning
 //    ids             a line each: the document id of internal id 1, 2, …
-//    documents       rows as `posting-rows.ts` has them: the internal id is the id of the row, and it has a cell for each
-//                    text property (`orama-text.ts`)
+//    documents       rows as `posting-rows.ts` has them: the internal id is the id of the row, and it has a cell for
+//                    each text property (`orama-text.ts`)
 //    order/<n>       of text property n: the order of the tree's children (`term-order.ts`)
 //    words/<n>       of text property n: what follows from no document
 //    tree/<n>        of any other property n: its tree, as JSON (`json-tree.ts`)
@@ -40,13 +40,19 @@ interface OramaOptions {
 
 /** What the Orama adapter cannot find out from the options of the engine. */
 export interface OramaAdapterOptions {
-  /** A name for your tokenizer component; change it when it changes. Without a name, all tokenizers of your own count as equal. */
+  /**
+   * A name for your tokenizer component; change it when it changes. Without a name, all tokenizers of your own count as
+   * equal.
+   */
   tokenizer?: string | undefined
   /** Of the @orama/orama package, where it cannot be found. */
   version?: string | undefined
 }
 
-/** Saves and restores an Orama database: `orama(Orama, { schema: { title: 'string' } })`, the options being those of `create`. */
+/**
+ * Saves and restores an Orama database: `orama(Orama, { schema: { title: 'string' } })`, the options being those of
+ * `create`.
+ */
 export function orama<Db extends object, Options extends OramaOptions>(
   Orama: OramaModule<Db, Options>,
   createOptions: Options,

@@ -16,11 +16,12 @@ export interface PlainOptions<Engine> {
   /**
    * One blob, or several by name. Bytes, text, streams, `{ file }`, or `(path) => …` that saves into a path. Bytes are
    * taken as they are now; what is read later (streams, functions, files) needs `revision` if the engine can change
-   * meanwhile. So does a `save` that awaits anything: its parts could be of two states, and it is refused (`SOURCE_FAILED`) unless there is a
-   * `revision`, the caller gives `sourceVersion`, or it answers `{ blobs, captured: true }`.
+   * meanwhile. So does a `save` that awaits anything: its parts could be of two states, and it is refused
+   * (`SOURCE_FAILED`) unless there is a `revision`, the caller gives `sourceVersion`, or it answers `{ blobs, captured:
+   * true }`.
    *
-   * An engine that saves into a path and loads from one is saved by `context.saveFile((path) => engine.save(path))`, and restored from
-   * `blobs.file()`: the file is kept as an image then. Call it before anything is awaited.
+   * An engine that saves into a path and loads from one is saved by `context.saveFile((path) => engine.save(path))`,
+   * and restored from `blobs.file()`: the file is kept as an image then. Call it before anything is awaited.
    */
   save(engine: Engine, context: SaveContext): PlainBlobs | Promise<PlainBlobs>
   /**
@@ -50,7 +51,10 @@ export type PlainBlobs = BlobInput | EngineFile | NamedBlobs
 
 interface NamedBlobs extends Pick<EngineState, 'file' | 'regions' | 'chunking'> {
   blobs: Readonly<Record<string, BlobInput>> | Iterable<readonly [string, BlobInput]>
-  /** True: the blobs are copies of one state of the engine, whatever `save` awaited. You see to it that nothing changes the engine meanwhile. */
+  /**
+   * True: the blobs are copies of one state of the engine, whatever `save` awaited. You see to it that nothing changes
+   * the engine meanwhile.
+   */
   captured?: boolean | undefined
   /** Called when the blobs have been read, or will not be: removes temporary files. */
   release?(): void | Promise<void>

@@ -47,7 +47,10 @@ export async function start<Engine, Change>(
   }
 }
 
-/** A snapshot that does not fit is replaced only when the caller starts over: the changes after it would be applied to a new engine. */
+/**
+ * A snapshot that does not fit is replaced only when the caller starts over: the changes after it would be applied to a
+ * new engine.
+ */
 async function restoreOrCreate<Engine, Change>(
   store: Store,
   journal: Journal,

@@ -24,9 +24,9 @@ import { createFileRestorer } from './restore-file.ts'
 export const FOLDER = 'engine/'
 
 /**
- * The engine of the current snapshot, or null when nothing was ever persisted. `ENGINE_MISMATCH` when the snapshot is of another engine, other
- * options, or a version that this one is known not to read: before a byte of it is touched. With `fallback`, damage moves on to the next
- * older intact snapshot.
+ * The engine of the current snapshot, or null when nothing was ever persisted. `ENGINE_MISMATCH` when the snapshot is
+ * of another engine, other options, or a version that this one is known not to read: before a byte of it is touched.
+ * With `fallback`, damage moves on to the next older intact snapshot.
  */
 export async function restoreEngine<Engine, Metadata = Record<string, unknown>>(
   location: StoreLocation | Store,

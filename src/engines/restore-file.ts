@@ -1,4 +1,5 @@
-// The file of an engine in a restore: the image, verified by its digest; or else put together from the blobs, by one process at a time.
+// The file of an engine in a restore: the image, verified by its digest; or else put together from the blobs, by one
+// process at a time.
 
 import type { EngineFileOptions, SavedEngine } from '../encodings/engine-state.ts'
 import { toHex } from '../format/hex.ts'
@@ -98,7 +99,10 @@ export function createFileRestorer(options: FileRestorerOptions): FileRestorer {
   }
 }
 
-/** Files that engines have mapped. The lock of a file ends with its descriptor, so that must not be collected before the engine. */
+/**
+ * Files that engines have mapped. The lock of a file ends with its descriptor, so that must not be collected before the
+ * engine.
+ */
 const mapped = new Set<Held>()
 const collected = new FinalizationRegistry<Held>((held) => {
   mapped.delete(held)

@@ -1,5 +1,5 @@
-// The file that an engine saves in `context.saveFile`: hashes it, makes blobs of it, and keeps it as an image. The engine never saves into a path
-// that was given out before, for somebody may have it mapped.
+// The file that an engine saves in `context.saveFile`: hashes it, makes blobs of it, and keeps it as an image. The
+// engine never saves into a path that was given out before, for somebody may have it mapped.
 
 import { blobsOfFile, splitFile } from '../encodings/column-file.ts'
 import type { EngineFile, EngineState } from '../encodings/engine-state.ts'
@@ -19,7 +19,10 @@ export interface FileSaver {
   saveFile: SaveContext['saveFile']
   /** The blobs of the file, and what the record says of it. */
   describe(engine: string, state: EngineState): Promise<{ blobs: EngineState['blobs']; record: FileRecord }>
-  /** Keeps the file as an image, if that was asked for, and holds it until the release. Called again when the store is made. */
+  /**
+   * Keeps the file as an image, if that was asked for, and holds it until the release. Called again when the store is
+   * made.
+   */
   keep(): Promise<void>
   /** The file was saved in the turn of the call, so the engine may change while it is read. */
   readonly isAtOnce: boolean

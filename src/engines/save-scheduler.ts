@@ -1,5 +1,5 @@
-// Runs the saves of `autosave`: one after another, when `save-timing.ts` says that one is due. It must never run two at once, nor count a
-// change as durable that was made after the engine was captured.
+// Runs the saves of `autosave`: one after another, when `save-timing.ts` says that one is due. It must never run two at
+// once, nor count a change as durable that was made after the engine was captured.
 
 import { clock } from '../clock.ts'
 import { type HoldfastError, isHoldfastError, type Store } from '../index.ts'
@@ -21,8 +21,8 @@ interface SchedulerOptions<Engine>
 interface SaveScheduler {
   changed(count?: number): void
   /**
-   * `isCall` (default true): somebody asked for it now, and no signal did. `isLast`: the process may end after it, so the image of the engine's file
-   * is kept.
+   * `isCall` (default true): somebody asked for it now, and no signal did. `isLast`: the process may end after it, so
+   * the image of the engine's file is kept.
    */
   flush(deadlineMs?: number, how?: { isCall?: boolean; isLast?: boolean }): Promise<void>
   /** Flushes a last time; after that nothing is saved. */
@@ -209,7 +209,8 @@ export function createSaveScheduler<Engine>(
   function settled(run: Run): void {
     saving = null
     checkedMs = now()
-    // Of changes told during the save only the last one's time is known, and when the save captured: the oldest is younger than that.
+    // Of changes told during the save only the last one's time is known, and when the save captured: the oldest is
+    // younger than that.
     if (pending() > 0 && durable === run.captured && run.captured !== null) firstChangeMs = run.captured.atMs
     if (pending() < options.afterChanges) manyMs = null
     else manyMs ??= now()
@@ -254,7 +255,9 @@ export function createSaveScheduler<Engine>(
     }
   }
 
-  /** Within one process the last call wins. A rollback that came after it is not undone by the clock, or on a signal. */
+  /**
+   * Within one process the last call wins. A rollback that came after it is not undone by the clock, or on a signal.
+   */
   function isOlderThanCall({ details }: HoldfastError): boolean {
     return (
       details.own === true && ((details.rolledBackMs as number | undefined) ?? Number.NEGATIVE_INFINITY) <= calledMs
@@ -323,8 +326,8 @@ export function createSaveScheduler<Engine>(
   }
 
   /**
-   * At the deadline the save is aborted: better nothing committed than a process that is killed while it writes. What does not heed that, an
-   * engine that saves into a path, is not waited for.
+   * At the deadline the save is aborted: better nothing committed than a process that is killed while it writes. What
+   * does not heed that, an engine that saves into a path, is not waited for.
    */
   async function orDeadline(done: Promise<void>, deadline: Deadline | null): Promise<void> {
     if (deadline === null) return await done

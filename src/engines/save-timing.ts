@@ -1,4 +1,5 @@
-// Decides when `autosave` saves next. Pure: it reads no clock and sets no timer, all times are ms of one monotonic clock.
+// Decides when `autosave` saves next. Pure: it reads no clock and sets no timer, all times are ms of one monotonic
+// clock.
 
 /** When to save: the options of `autosave` that say so. */
 export interface TimingOptions {
@@ -14,7 +15,9 @@ export interface TimingOptions {
 interface TimingState {
   /** Changes that were reported and are not durable. */
   pending: number
-  /** Whether nothing is to be saved until a change is reported: the engine cannot tell, and its user reports changes. */
+  /**
+   * Whether nothing is to be saved until a change is reported: the engine cannot tell, and its user reports changes.
+   */
   canWait: boolean
   /** When the oldest and the newest of the pending changes were made. */
   firstChangeMs: number

@@ -14,7 +14,9 @@ import { assertOptions } from '../misuse.ts'
 import type { EngineAdapter, EngineState, SaveContext } from './adapter.ts'
 import { restoring } from './engine-failed.ts'
 
-/** What is called of a database: `Database` of better-sqlite3, `DatabaseSync` of `node:sqlite`, and what is like them. */
+/**
+ * What is called of a database: `Database` of better-sqlite3, `DatabaseSync` of `node:sqlite`, and what is like them.
+ */
 export interface SqliteLike {
   prepare(sql: string): { get(): unknown }
   backup?(path: string, options: { progress(progress: unknown): number }): Promise<unknown>
@@ -31,9 +33,10 @@ export interface SqliteAdapterOptions<Database> {
   /** The function `backup` of `node:sqlite`; a database of better-sqlite3 has its own. */
   backup?: ((database: Database, path: string, options: { rate: number }) => Promise<unknown>) | undefined
   /**
-   * Where a restored database is put, durably; behind it, if it is a link. What is there is kept beside it as `<path>.old`, with its log.
-   * A crash meanwhile leaves the one before or the restored one; where the one before has a log beside it, perhaps none: restore again.
-   * Nobody may have it open. Default: a private file, removed when the process exits.
+   * Where a restored database is put, durably; behind it, if it is a link. What is there is kept beside it as
+   * `<path>.old`, with its log. A crash meanwhile leaves the one before or the restored one; where the one before has a
+   * log beside it, perhaps none: restore again. Nobody may have it open. Default: a private file, removed when the
+   * process exits.
    */
   path?: string | undefined
   /** What must be equal on save and restore: the number of your schema, say. */
@@ -52,7 +55,10 @@ const ALL_PAGES = 2 ** 31 - 1
 const SERIALIZED_BYTES_MAX = 2 ** 30
 const CHUNK_BYTES_MIN = 4096
 
-/** Saves and restores an SQLite database: `sqlite((path) => new Database(path))`, the function opening what was restored. */
+/**
+ * Saves and restores an SQLite database: `sqlite((path) => new Database(path))`, the function opening what was
+ * restored.
+ */
 export function sqlite<Database extends SqliteLike>(
   open: (path: string) => Database | Promise<Database>,
   options: SqliteAdapterOptions<Database> = {},
@@ -147,8 +153,8 @@ const databaseNumbers = new WeakMap<object, number>()
 let lastDatabaseNumber = 0
 
 /**
- * Every change moves one of these: rows changed through this connection, commits of others, the schema, and the two numbers of the header
- * that are a program's own.
+ * Every change moves one of these: rows changed through this connection, commits of others, the schema, and the two
+ * numbers of the header that are a program's own.
  */
 function revisionOf(database: SqliteLike): string {
   let number = databaseNumbers.get(database)
@@ -177,7 +183,10 @@ function stateOf(source: BlobInput, header: Uint8Array, version: string): Engine
   }
 }
 
-/** A page is a chunk; small pages go together. Of an encrypted database, whose header tells nothing, those of SQLite's default. */
+/**
+ * A page is a chunk; small pages go together. Of an encrypted database, whose header tells nothing, those of SQLite's
+ * default.
+ */
 function pages(header: Uint8Array): Chunking {
   const isPlain = Buffer.from(header.subarray(0, 15)).toString('latin1') === 'SQLite format 3'
   const told = isPlain ? header[16]! * 256 + header[17]! : 0

@@ -20,8 +20,8 @@ export interface StartEngineOptions<Engine, Metadata> extends RestoreEngineOptio
   /** Makes a new engine when nothing was ever persisted. */
   create: () => Engine | Promise<Engine>
   /**
-   * What to do with a snapshot of another engine, other options, or an unreadable version: `throw` `ENGINE_MISMATCH`, the default, or `create`
-   * a new engine, as after a change of the fields. `autosave` may then replace the snapshot.
+   * What to do with a snapshot of another engine, other options, or an unreadable version: `throw` `ENGINE_MISMATCH`,
+   * the default, or `create` a new engine, as after a change of the fields. `autosave` may then replace the snapshot.
    */
   onMismatch?: 'throw' | 'create' | undefined
 }
@@ -35,7 +35,10 @@ export interface StartedEngine<Engine, Metadata = Record<string, unknown>> {
   mismatch: HoldfastError | null
   /** What the engine lacks. */
   replay: {
-    /** The watermark of the snapshot: replay what came after it. Undefined on a fresh start, or when none was persisted: replay all. */
+    /**
+     * The watermark of the snapshot: replay what came after it. Undefined on a fresh start, or when none was persisted:
+     * replay all.
+     */
     after: unknown
     /** `fresh`, or how the snapshot's watermark compares with `source`. */
     state: 'fresh' | Freshness['state']
@@ -45,8 +48,8 @@ export interface StartedEngine<Engine, Metadata = Record<string, unknown>> {
 }
 
 /**
- * The start-up call: the engine of the newest intact snapshot that is not ahead of its source, or a new one; and what of the source is to be
- * replayed. `fallback` is on unless you say otherwise; so is `source.ahead: 'fallback'`.
+ * The start-up call: the engine of the newest intact snapshot that is not ahead of its source, or a new one; and what
+ * of the source is to be replayed. `fallback` is on unless you say otherwise; so is `source.ahead: 'fallback'`.
  */
 export async function startEngine<Engine, Metadata = Record<string, unknown>>(
   location: StoreLocation | Store,

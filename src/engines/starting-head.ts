@@ -1,4 +1,5 @@
-// Remembers for an engine that was made anew which snapshot was current then: `autosave` may replace that one, and no other.
+// Remembers for an engine that was made anew which snapshot was current then: `autosave` may replace that one, and no
+// other.
 
 const heads = new WeakMap<object, number | null>()
 

@@ -39,13 +39,13 @@ export interface UsearchOptions {
 /** How an index is restored, where its file is in between, and which version is recorded. */
 export interface UsearchAdapterOptions {
   /**
-   * A restore maps the file of the index, and does not load it: it takes no memory of its own, and cannot be changed. The file was verified when
-   * it was mapped, and is not verified again. Default false.
+   * A restore maps the file of the index, and does not load it: it takes no memory of its own, and cannot be changed.
+   * The file was verified when it was mapped, and is not verified again. Default false.
    */
   view?: boolean | undefined
   /**
-   * Where the file that usearch saves and loads is for a moment, as large as the index; no image is kept then. Default: in the store, or in
-   * `os.tmpdir()` where the store has no room.
+   * Where the file that usearch saves and loads is for a moment, as large as the index; no image is kept then. Default:
+   * in the store, or in `os.tmpdir()` where the store has no room.
    */
   temporaryDirectory?: string | undefined
   /** Of the usearch package, where it cannot be found. */

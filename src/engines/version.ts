@@ -4,8 +4,9 @@ import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 
 /**
- * The version of an installed package, as the running program would find it; undefined where it would not: bundled programs, packages that
- * are linked from elsewhere. A hint for people and for `refuses`; an adapter's `version` option overrides it.
+ * The version of an installed package, as the running program would find it; undefined where it would not: bundled
+ * programs, packages that are linked from elsewhere. A hint for people and for `refuses`; an adapter's `version` option
+ * overrides it.
  */
 export function packageVersion(name: string): string | undefined {
   for (const base of [process.argv[1], join(process.cwd(), 'program')]) {

@@ -15,7 +15,9 @@ interface Implementation {
   path?: string | undefined
 }
 
-/** BLAKE3 of no bytes, from the official test vectors: what a loaded implementation has to answer before it is trusted. */
+/**
+ * BLAKE3 of no bytes, from the official test vectors: what a loaded implementation has to answer before it is trusted.
+ */
 const EMPTY_DIGEST = 'af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262'
 
 let chosen: Implementation | undefined
@@ -78,7 +80,9 @@ function loadNative(): Native {
   }
 }
 
-/** Where WebAssembly has no memory, its `hash` asks for some in each call, which takes 100 ms. A hasher does without. */
+/**
+ * Where WebAssembly has no memory, its `hash` asks for some in each call, which takes 100 ms. A hasher does without.
+ */
 function portable(): Implementation {
   const hash: Hash = warmupSimd()
     ? (bytes) => hashPortable(bytes, DIGEST_BYTES)

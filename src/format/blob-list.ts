@@ -1,7 +1,8 @@
-// The blob list of a manifest of version 2: its entries, cut into blocks by their names, so that new content in one blob is one new block on
-// each level.
+// The blob list of a manifest of version 2: its entries, cut into blocks by their names, so that new content in one
+// blob is one new block on each level.
 //
-// A leaf is dag-cbor, a map { name: entry }. A list node is dag-cbor, a list of [count, link]: blobs below the child, and its CID.
+// A leaf is dag-cbor, a map { name: entry }. A list node is dag-cbor, a list of [count, link]: blobs below the child,
+// and its CID.
 
 import { blake3 } from './blake3.ts'
 import { type BlobEntry, entryFields, parseEntries } from './blob-entry.ts'
@@ -101,7 +102,8 @@ export function isBefore(before: string, name: string): boolean {
 const DEPTH_MAX = 3
 
 /**
- * A leaf (`entries`, in the list's order) or a list node (`children`), whose digest has been checked. Throws `SNAPSHOT_DAMAGED`.
+ * A leaf (`entries`, in the list's order) or a list node (`children`), whose digest has been checked. Throws
+ * `SNAPSHOT_DAMAGED`.
  */
 export function decodeListBlock(block: Uint8Array): { entries: [string, BlobEntry][] } | { children: ListLink[] } {
   const what = 'block of a blob list'

@@ -27,7 +27,10 @@ let decompress: Decompress | null = native?.decompress ?? null
 /** Why there is no compressor. Remembered, because each attempt to make one takes 100 ms. */
 let noCompressor: unknown = null
 
-/** Why nothing can be decompressed. Only an operation that needs to decompress reports it, and each such operation tries again. */
+/**
+ * Why nothing can be decompressed. Only an operation that needs to decompress reports it, and each such operation tries
+ * again.
+ */
 let refusal: unknown = null
 
 /** Whether Node itself has zstd, and nothing else needs to be loaded. */

@@ -1,5 +1,5 @@
-// Cuts the records of an engine's file into a column, and puts records together of their columns: a few MiB at a time, in memory. The worker
-// threads run these functions, and so does the main thread where there are none.
+// Cuts the records of an engine's file into a column, and puts records together of their columns: a few MiB at a time,
+// in memory. The worker threads run these functions, and so does the main thread where there are none.
 
 import { columnsOf, type Region, strideOf, tailSize, widthOf } from './regions.ts'
 
@@ -12,7 +12,10 @@ export interface CutJob {
   records: number
   /** Null: they are only looked at. */
   column: string | null
-  /** What other columns have in the fields of each record is copied into these, which have room for all records that fit into `bytes`. */
+  /**
+   * What other columns have in the fields of each record is copied into these, which have room for all records that fit
+   * into `bytes`.
+   */
   beside?: readonly { column: string; bytes: Uint8Array }[]
 }
 
@@ -98,7 +101,10 @@ export interface Joined {
   written: number
   /** Bytes of each column that are in them. */
   taken: number[]
-  /** Why it were not more: a column has fewer bytes than its next record needs, or `file` has (`column` -1). Null: they are all there. */
+  /**
+   * Why it were not more: a column has fewer bytes than its next record needs, or `file` has (`column` -1). Null: they
+   * are all there.
+   */
   lacks: { column: number; bytes: number } | null
   /** The next record makes no sense. */
   invalid: boolean

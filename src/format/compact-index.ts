@@ -55,7 +55,10 @@ export function* compactingIndex(index: PackIndex): Steps<PackIndex> {
   return indexOver(bytes, index, compressed)
 }
 
-/** Copies the digest of an entry. Words are copied where both sides have them aligned, which is four times as fast (measured). */
+/**
+ * Copies the digest of an entry. Words are copied where both sides have them aligned, which is four times as fast
+ * (measured).
+ */
 function digestCopier(
   { bytes: from, digestAt }: PackIndex,
   to: Uint8Array<ArrayBuffer>,

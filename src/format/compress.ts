@@ -20,7 +20,10 @@ export function compressBlock(bytes: Uint8Array): Uint8Array | null {
   return frame
 }
 
-/** As a reader will decompress it. It shares no memory with the compressor, so that a fault in one cannot hide one in the other. */
+/**
+ * As a reader will decompress it. It shares no memory with the compressor, so that a fault in one cannot hide one in
+ * the other.
+ */
 function assertGives(frame: Uint8Array, bytes: Uint8Array): void {
   if (Buffer.compare(viewBlock(frame, bytes.length), bytes) === 0) return
   throw new Error('the compressed bytes do not decompress to what they were made from')

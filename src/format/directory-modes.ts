@@ -1,5 +1,6 @@
-// The permission bits of what is in a directory, as the text of the blob `<directory>//modes`: a JSON object, path below the directory →
-// three octal digits. Paths of directories end in `/`. A name with an empty part can be no file of the directory.
+// The permission bits of what is in a directory, as the text of the blob `<directory>//modes`: a JSON object, path
+// below the directory → three octal digits. Paths of directories end in `/`. A name with an empty part can be no file
+// of the directory.
 
 /** Behind the directory's name and a `/`. */
 export const MODES_NAME = '/modes'

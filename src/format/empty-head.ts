@@ -1,4 +1,5 @@
-// The HEAD that a store begins with. It is apart from head.ts, which loads the schema library: a store can be created without it.
+// The HEAD that a store begins with. It is apart from head.ts, which loads the schema library: a store can be created
+// without it.
 
 import type { Head } from './head.ts'
 

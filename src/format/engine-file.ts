@@ -1,5 +1,5 @@
-// The file that a native engine saved, as the metadata of a snapshot names it: `engine.file` has its digest and its size. The digest is
-// BLAKE3 of the digests of each 4 MiB of the file, so that threads can share the work.
+// The file that a native engine saved, as the metadata of a snapshot names it: `engine.file` has its digest and its
+// size. The digest is BLAKE3 of the digests of each 4 MiB of the file, so that threads can share the work.
 
 import { blake3 } from './blake3.ts'
 import { toHex } from './hex.ts'

@@ -2,9 +2,9 @@
 
 import { blake3 } from './blake3.ts'
 
-// Halves of the Gear table, indexed by byte; signed views, as the loop adds with wrap-around. They are private constants
-// of the loop's own module because V8 then knows their address and length in it: exported they cost 30 %, in an object
-// 20 % (Node 20).
+// Halves of the Gear table, indexed by byte; signed views, as the loop adds with wrap-around. They are private
+// constants of the loop's own module because V8 then knows their address and length in it: exported they cost 30 %, in
+// an object 20 % (Node 20).
 const gearHigh = new Int32Array(256)
 const gearLow = new Int32Array(256)
 

@@ -16,8 +16,8 @@ const packName = z.string().refine((text) => isHex(text, DIGEST_BYTES), 'must be
 const packBytes = count.max(PACK_BYTES_MAX)
 const packKey = z.string().refine((key) => revisionOfKey(key) !== null, 'must be a revision and 32 hex digits')
 /**
- * A list of which only the first wrong item is told. Zod's own lists make an issue of each: with 16 MiB of wrong items that takes
- * minutes and gigabytes.
+ * A list of which only the first wrong item is told. Zod's own lists make an issue of each: with 16 MiB of wrong items
+ * that takes minutes and gigabytes.
  */
 function listOf<T>(what: string, isItem: (item: unknown) => item is T): z.ZodType<T[]> {
   return z.custom<T[]>((value) => Array.isArray(value) && value.every(isItem), `must be a list of ${what}`)

@@ -170,7 +170,9 @@ function checked<T>(part: z.ZodType<T>, value: unknown): T {
   return parsed.data
 }
 
-/** The text of an entry in the file. It is cached: most entries stay from one HEAD to the next, and entries are frozen. */
+/**
+ * The text of an entry in the file. It is cached: most entries stay from one HEAD to the next, and entries are frozen.
+ */
 const cleanEntries = new WeakMap<object, object>()
 
 function cleanEntry<T extends object>(part: z.ZodType<object>, entry: T, toFile?: (entry: T) => object): object {

@@ -44,7 +44,9 @@ function itemText(item: object): string {
 
 type OpenedJson = { ok: true; fields: Record<string, unknown> } | { ok: false; reason: string }
 
-/** The fields of a sealed file without `checksum`, or why it is not one. Nothing is parsed before the checksum agrees. */
+/**
+ * The fields of a sealed file without `checksum`, or why it is not one. Nothing is parsed before the checksum agrees.
+ */
 export function openJson(bytes: Uint8Array): OpenedJson {
   const opened = openSealed(bytes)
   if (opened.ok) return opened
@@ -54,8 +56,9 @@ export function openJson(bytes: Uint8Array): OpenedJson {
 }
 
 /**
- * The file as it was written, when no more than its line ends, its layout or a byte-order mark were changed (by an editor, or by git);
- * null otherwise; the same object when nothing was. The checksum covers the text that `sealJson` makes of the same fields.
+ * The file as it was written, when no more than its line ends, its layout or a byte-order mark were changed (by an
+ * editor, or by git); null otherwise; the same object when nothing was. The checksum covers the text that `sealJson`
+ * makes of the same fields.
  */
 export function originalOf(bytes: Uint8Array): Uint8Array | null {
   if (bytes.length > 2 * JSON_BYTES_MAX) return null

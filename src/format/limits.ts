@@ -25,8 +25,8 @@ export const DAG_DEPTH_MAX = 8
 export const BLOB_BYTES_MAX = 2 ** 41 - SEGMENT_BYTES
 
 /**
- * Highest revision and sequence. A writer adds to them, and a repair a million at once: so that no sum leaves the integers that
- * are exact, a file that claims more is damaged.
+ * Highest revision and sequence. A writer adds to them, and a repair a million at once: so that no sum leaves the
+ * integers that are exact, a file that claims more is damaged.
  */
 export const COUNTER_MAX = 2 ** 48
 
@@ -34,8 +34,8 @@ export const COUNTER_MAX = 2 ** 48
 export const PACK_ID_MAX = 2 ** 31 - 1
 
 /**
- * What all items of one dag-cbor block may weigh once decoded. An item takes one byte on the disk and a hundred in memory: 16 MiB of
- * empty byte strings would be gigabytes. 65,536 blobs weigh two thirds of it.
+ * What all items of one dag-cbor block may weigh once decoded. An item takes one byte on the disk and a hundred in
+ * memory: 16 MiB of empty byte strings would be gigabytes. 65,536 blobs weigh two thirds of it.
  */
 export const VALUE_WEIGHT_MAX = 2 ** 22
 
@@ -53,8 +53,8 @@ export const LIST_ITEMS_MAX = 256
 export const LIST_DEPTH_MAX = 4
 
 /**
- * UTF-8 bytes of all names and media types of a blob list. They are known before any blob is read; what else an entry takes is at most
- * 200 bytes, so a list stays below 26 MB.
+ * UTF-8 bytes of all names and media types of a blob list. They are known before any blob is read; what else an entry
+ * takes is at most 200 bytes, so a list stays below 26 MB.
  */
 export const LIST_TEXT_BYTES_MAX = 12_582_912
 
@@ -67,7 +67,10 @@ export const VALUE_DEPTH_MAX = 64
 /** Snapshots in one HEAD. */
 export const SNAPSHOTS_MAX = 1024
 
-/** Pack ids of all snapshots of one HEAD together. In the file they are ranges, and in memory each takes four bytes or eight. */
+/**
+ * Pack ids of all snapshots of one HEAD together. In the file they are ranges, and in memory each takes four bytes or
+ * eight.
+ */
 export const PACK_IDS_MAX = 2 ** 23
 
 /** Bytes of one JSON file. */
@@ -96,7 +99,7 @@ export const JOURNAL_ID_BYTES = 16
 export const CHECK_BYTES = 8
 
 /**
- * A pack is completed at so many blocks, however small they are: whoever wants one of them reads and checks the whole index, 56 bytes for
- * each. Pages of 4 KiB reach it with the size limit of a pack.
+ * A pack is completed at so many blocks, however small they are: whoever wants one of them reads and checks the whole
+ * index, 56 bytes for each. Pages of 4 KiB reach it with the size limit of a pack.
  */
 export const PACK_BLOCKS_MAX = 65_536

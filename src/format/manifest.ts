@@ -98,7 +98,8 @@ const LARGEST_ENTRY: BlobEntry = {
 }
 
 /**
- * Refuses what no manifest can hold, before any blob is read: whatever the blobs turn out to be, what is taken here fits.
+ * Refuses what no manifest can hold, before any blob is read: whatever the blobs turn out to be, what is taken here
+ * fits.
  *
  * @throws LIMIT_EXCEEDED, METADATA_INVALID
  */

@@ -51,8 +51,8 @@ export interface PackIndexBuilder {
   add(entry: NewEntry): void
   /**
    * Sorts the entries and seals the pack. `trailer` is what follows the data, index and footer, in one buffer; `name`
-   * is the pack's. `indexOffset`: where the data ends. No digest may have been added twice. The builder is empty then, for another
-   * pack: its memory, megabytes by now, serves again.
+   * is the pack's. `indexOffset`: where the data ends. No digest may have been added twice. The builder is empty then,
+   * for another pack: its memory, megabytes by now, serves again.
    */
   finish(header: Uint8Array, indexOffset: number): SealedIndex
   /** As `finish`. */

@@ -25,11 +25,12 @@ export function viewOf(bytes: Uint8Array): DataView {
 }
 
 /**
- * Sums up where entries, each checked by itself, say that blocks lie. They are regular if the blocks lie back to back and fill the data, and
- * those that are compressed are smaller for it. Of an index with one wrong length or place in it, that does not hold.
+ * Sums up where entries, each checked by itself, say that blocks lie. They are regular if the blocks lie back to back
+ * and fill the data, and those that are compressed are smaller for it. Of an index with one wrong length or place in
+ * it, that does not hold.
  *
- * Blocks lie back to back if the places where they begin, and the end of the data, are the places where they end, and the start of the data.
- * Both sides are compared as sums of hashes, so that nothing is sorted.
+ * Blocks lie back to back if the places where they begin, and the end of the data, are the places where they end, and
+ * the start of the data. Both sides are compared as sums of hashes, so that nothing is sorted.
  */
 export function* measuringEntries(
   index: Uint8Array,

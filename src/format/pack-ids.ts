@@ -1,4 +1,5 @@
-// Lists of pack ids in a file: ids ascend, and a run of neighbours is one pair. A snapshot of 10,000 packs is a few ranges. Pure.
+// Lists of pack ids in a file: ids ascend, and a run of neighbours is one pair. A snapshot of 10,000 packs is a few
+// ranges. Pure.
 //
 //    [1,[4,4096],5000]           1, 4 to 4096, 5000
 

@@ -183,7 +183,9 @@ export interface PackParts {
   where: string
 }
 
-/** The index of a pack, once everything that a reader must check has been. Throws `PACK_DAMAGED`, `VERSION_UNSUPPORTED`. */
+/**
+ * The index of a pack, once everything that a reader must check has been. Throws `PACK_DAMAGED`, `VERSION_UNSUPPORTED`.
+ */
 export function parsePackIndex(parts: PackParts): PackIndex {
   return atOnce(parsingPackIndex(parts))
 }
@@ -288,7 +290,10 @@ export function indexOver(bytes: Uint8Array, blocks: number, isRegular: boolean)
   }
 }
 
-/** The entry of a digest, or -1: the fan-out, then a binary search among entries of `entryBytes` that begin with their digests. */
+/**
+ * The entry of a digest, or -1: the fan-out, then a binary search among entries of `entryBytes` that begin with their
+ * digests.
+ */
 export function search(bytes: Uint8Array, view: DataView, entryBytes: number, digest: Uint8Array, at: number): number {
   const first = digest[at]!
   let low = first === 0 ? 0 : view.getUint32((first - 1) * 4, true)

@@ -14,8 +14,8 @@ export function damagedRecord(what: string, reason: string): HoldfastError {
 }
 
 /**
- * Decodes a block that begins with `format` and `version`, and checks those two before its other fields: a newer version
- * may have others. Throws `SNAPSHOT_DAMAGED` or `VERSION_UNSUPPORTED`.
+ * Decodes a block that begins with `format` and `version`, and checks those two before its other fields: a newer
+ * version may have others. Throws `SNAPSHOT_DAMAGED` or `VERSION_UNSUPPORTED`.
  */
 export function decodeRecord(
   block: Uint8Array,

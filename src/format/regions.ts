@@ -1,5 +1,5 @@
-// What an engine's file looks like inside, as plain data: threads can be given it, and it is recorded with a snapshot, so that the file can be put
-// together again without the adapter.
+// What an engine's file looks like inside, as plain data: threads can be given it, and it is recorded with a snapshot,
+// so that the file can be put together again without the adapter.
 
 interface Field {
   column: string

@@ -57,8 +57,8 @@ export function parseStoreFile(bytes: Uint8Array, where: string): StoreFile {
 }
 
 /**
- * Refuses a `version` other than `supported`, and anything in `requires`, of which this version knows nothing. `damaged`
- * makes the error for fields that are not even a version and a list.
+ * Refuses a `version` other than `supported`, and anything in `requires`, of which this version knows nothing.
+ * `damaged` makes the error for fields that are not even a version and a list.
  */
 export function assertSupported(
   fields: Record<string, unknown>,

@@ -52,8 +52,8 @@ const encodeOptions = { ...dagCborOptions, typeEncoders }
 const WEIGHT = { number: 1, text: 2, container: 4, bytes: 8, link: 8 } as const
 
 /**
- * The canonical dag-cbor bytes of a value that passed `strictCopy`. Throws `LIMIT_EXCEEDED` for one with more items than a reader
- * would decode.
+ * The canonical dag-cbor bytes of a value that passed `strictCopy`. Throws `LIMIT_EXCEEDED` for one with more items
+ * than a reader would decode.
  */
 export function encodeStrict(value: StrictValue): Uint8Array {
   const weight = weightOf(value)
@@ -192,7 +192,9 @@ function linkOf(value: object): CID | null {
   }
 }
 
-/** Throws for bytes that are not exactly those of the CID: an explicit version 0, numbers too large for multiformats. */
+/**
+ * Throws for bytes that are not exactly those of the CID: an explicit version 0, numbers too large for multiformats.
+ */
 function decodeCid(bytes: Uint8Array): CID {
   const cid = CID.decode(bytes)
   if (Buffer.compare(cid.bytes, bytes) !== 0) throw new Error('a CID is not in its one form')

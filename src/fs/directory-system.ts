@@ -14,7 +14,9 @@ export interface DirectorySystem {
   platform: string
   /** Fsyncs a directory. The system's error is thrown as it is. */
   syncDirectory(path: string): Promise<void>
-  /** As statfs(2) counts: bytes this user may write; inodes in all (0 where none are counted, as on btrfs), and free. */
+  /**
+   * As statfs(2) counts: bytes this user may write; inodes in all (0 where none are counted, as on btrfs), and free.
+   */
   freeSpace(path: string): Promise<FreeSpace>
   /** The text of /proc/self/mountinfo; null where there is none. */
   mounts(): Promise<string | null>

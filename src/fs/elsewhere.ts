@@ -1,4 +1,5 @@
-// Whether a path lies in a directory, whatever the names: links and mounts are looked through, by comparing what the directories are.
+// Whether a path lies in a directory, whatever the names: links and mounts are looked through, by comparing what the
+// directories are.
 
 import { dirname, join, relative, sep } from 'node:path'
 import { isSameFile } from './io.ts'
@@ -14,7 +15,10 @@ export async function assertElsewhere(fs: FileSystem, call: string, store: strin
   throw new TypeError(`${call}: ${to} is the directory of ${store} itself, or lies in it: give another directory`)
 }
 
-/** Where `path`, which need not exist, lies in `directory`: names with `/` between them, '' for the directory itself. Null: outside of it. */
+/**
+ * Where `path`, which need not exist, lies in `directory`: names with `/` between them, '' for the directory itself.
+ * Null: outside of it.
+ */
 export async function pathInside(fs: FileSystem, directory: string, path: string): Promise<string | null> {
   const own = await fs.stat(directory).catch(() => null)
   if (own === null) return null

@@ -1,5 +1,5 @@
-// A file system in the memory of this process, for what a store without a disk keeps in files. Nothing of it survives the process, so a
-// sync has nothing to do. It keeps to the port, errors included.
+// A file system in the memory of this process, for what a store without a disk keeps in files. Nothing of it survives
+// the process, so a sync has nothing to do. It keeps to the port, errors included.
 
 import type { File, FileStat, FileSystem } from './port.ts'
 

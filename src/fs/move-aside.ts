@@ -18,7 +18,8 @@ import { removeTree } from './temps.ts'
  * @param options.details facts for the `.json`
  * @param options.original what it is a copy of; default `from` itself
  * @returns the new path
- * @throws NO_SPACE, IO_FAILED: the file is then still where it was; DirectorySyncFailed: it is moved, perhaps not durably
+ * @throws NO_SPACE, IO_FAILED: the file is then still where it was; DirectorySyncFailed: it is moved, perhaps not
+ * durably
  */
 export async function moveAside(
   fs: FileSystem,

@@ -18,8 +18,8 @@ const VIEWS_MAX = 1024
 const { O_CREAT, O_EXCL, O_RDONLY, O_RDWR } = nodeFs.constants
 // Windows has no O_NOFOLLOW.
 const NO_FOLLOW = nodeFs.constants.O_NOFOLLOW ?? 0
-// Without it, opening a FIFO waits for its other end: no abort ends that, and it keeps a thread of the pool, or the event
-// loop. Regular files do not know it (open(2)). Nor does Windows.
+// Without it, opening a FIFO waits for its other end: no abort ends that, and it keeps a thread of the pool, or the
+// event loop. Regular files do not know it (open(2)). Nor does Windows.
 const NO_WAIT = nodeFs.constants.O_NONBLOCK ?? 0
 
 const OPEN_FLAGS = {

@@ -24,7 +24,9 @@ export interface FileSystem {
   lstat(path: string): Promise<FileStat>
   realpath(path: string): Promise<string>
   chmod(path: string, mode: number): Promise<void>
-  /** fsync of a directory: makes the names in it durable. Does nothing where the platform is known not to support it. */
+  /**
+   * fsync of a directory: makes the names in it durable. Does nothing where the platform is known not to support it.
+   */
   syncDirectory(path: string): Promise<void>
   /** Opens a directory, so that a later fsync of it cannot fail for want of a descriptor or a permission. */
   openDirectory(path: string): Promise<Directory>
@@ -41,7 +43,10 @@ export interface Directory {
 export interface File {
   /** May read fewer bytes than asked; 0 only at the end of the file. */
   read(target: Uint8Array, position: number): Promise<number>
-  /** Scattered read: fills the views one after the other, at most 1,024. May read fewer bytes. Absent where there is no such call. */
+  /**
+   * Scattered read: fills the views one after the other, at most 1,024. May read fewer bytes. Absent where there is no
+   * such call.
+   */
   readv?: ((views: readonly Uint8Array[], position: number) => Promise<number>) | undefined
   /** Gathered write; may write fewer bytes than given. */
   write(views: readonly Uint8Array[], position: number): Promise<number>

@@ -74,7 +74,8 @@ export async function putInPlace(fs: FileSystem, options: PutInPlaceOptions): Pr
 }
 
 /**
- * Only regular files are replaced, moved or removed: a directory under one of these names is somebody else's, and a link leads elsewhere.
+ * Only regular files are replaced, moved or removed: a directory under one of these names is somebody else's, and a
+ * link leads elsewhere.
  *
  * @throws IO_FAILED, before anything is changed
  */

@@ -130,8 +130,9 @@ export async function adoptTemp(fs: FileSystem, path: string, mode: number): Pro
 }
 
 /**
- * A second name, in a directory of temps, of a file that is open: by a rename of it that file replaces another, without being written again.
- * A reaper may remove it like any temp, so only whoever keeps reapers out may count on it. The file stays its owner's to close.
+ * A second name, in a directory of temps, of a file that is open: by a rename of it that file replaces another, without
+ * being written again. A reaper may remove it like any temp, so only whoever keeps reapers out may count on it. The
+ * file stays its owner's to close.
  *
  * @param stat of `file`
  * @returns null where there are no links, or when `existing` leads to another file by now

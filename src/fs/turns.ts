@@ -1,5 +1,6 @@
-// Leaves a lock free for a moment when this process takes it again and again and another process waits for it. The lock is polled, so without
-// a pause between two holds a waiter finds it free by luck only: 13 s were measured beside a process that persisted without a pause.
+// Leaves a lock free for a moment when this process takes it again and again and another process waits for it. The lock
+// is polled, so without a pause between two holds a waiter finds it free by luck only: 13 s were measured beside a
+// process that persisted without a pause.
 
 import { clock } from '../clock.ts'
 import { type FileLock, POLL_MS_MAX } from './file-lock.ts'

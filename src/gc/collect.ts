@@ -110,7 +110,10 @@ async function assertNotOvertaken(ctx: StoreContext, stored: StoredHead): Promis
   )
 }
 
-/** Removes laid-out files of blobs that no kept snapshot has, and images but those of docs/format.md, unless they are in use. */
+/**
+ * Removes laid-out files of blobs that no kept snapshot has, and images but those of docs/format.md, unless they are in
+ * use.
+ */
 async function collectFiles(ctx: StoreContext, stored: StoredHead): Promise<void> {
   const { files, images } = ctx.local
   if (files === null) return

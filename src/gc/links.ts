@@ -40,8 +40,8 @@ interface Marking<Pack> {
   /** Marks the block with this digest, and answers its pack. Throws `BadBlock` when no pack has it. */
   mark(digests: Uint8Array, at: number): Pack
   /**
-   * The packs of a node and of all below it, by key. Snapshots share most of their nodes, and a few nodes that name each other many times may stand for
-   * terabytes: each is walked once.
+   * The packs of a node and of all below it, by key. Snapshots share most of their nodes, and a few nodes that name
+   * each other many times may stand for terabytes: each is walked once.
    */
   below: { get(key: string): Iterable<Pack> | undefined; set(key: string, packs: ReadonlySet<Pack>): void }
 }

@@ -16,8 +16,8 @@ interface Marks {
 }
 
 /**
- * Walks `snapshots` and marks the blocks that they need. Snapshots with the same manifest are walked once. Damage is thrown, unless
- * `onDamage` is given: then the damaged snapshot has no `packNumbers`.
+ * Walks `snapshots` and marks the blocks that they need. Snapshots with the same manifest are walked once. Damage is
+ * thrown, unless `onDamage` is given: then the damaged snapshot has no `packNumbers`.
  *
  * @param options.links what earlier walks through all kept snapshots of this store have read
  */

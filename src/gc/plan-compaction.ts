@@ -55,7 +55,10 @@ export function planCompaction(
   return { small, measure: small.length > 0 || (rewrite && isWorthMeasuring(healthy)), rewrite }
 }
 
-/** Whether so much was written since the last measurement that there may be garbage worth rewriting, or that one has found some. */
+/**
+ * Whether so much was written since the last measurement that there may be garbage worth rewriting, or that one has
+ * found some.
+ */
 export function isWorthMeasuring(packs: readonly HeadPack[]): boolean {
   const measured = sum(packs.map(({ live }) => live ?? 0))
   const unmeasured = sum(packs.filter(({ live }) => live === null).map(({ bytes }) => bytes))

@@ -25,13 +25,17 @@ export interface PackAction {
   liveBytes: number
 }
 
-/** A garbage collection leaves at most this part of `live` dead: half, so that packs take at most 1.5 times what they must. */
+/**
+ * A garbage collection leaves at most this part of `live` dead: half, so that packs take at most 1.5 times what they
+ * must.
+ */
 const DEAD_PART = 0.5
 
 /**
- * Packs without a needed block come first, because they cost nothing. Then those that are mostly garbage, the emptiest first, and as many more as
- * it takes until what is dead in all is half of what is live. `complete`: every pack that has a dead block. `automatic`: only those that are mostly
- * garbage. Then packs take at most twice what they must, and each byte that is copied gives back at least one.
+ * Packs without a needed block come first, because they cost nothing. Then those that are mostly garbage, the emptiest
+ * first, and as many more as it takes until what is dead in all is half of what is live. `complete`: every pack that
+ * has a dead block. `automatic`: only those that are mostly garbage. Then packs take at most twice what they must, and
+ * each byte that is copied gives back at least one.
  */
 export function planGc(
   packs: readonly PackUse[],
@@ -61,7 +65,10 @@ function fullness({ liveBytes, deadBytes }: PackUse): number {
   return liveBytes / (liveBytes + deadBytes)
 }
 
-/** The actions of a plan that a call carries out which may move so many bytes: with `atLeastOne` always one, if there is any. */
+/**
+ * The actions of a plan that a call carries out which may move so many bytes: with `atLeastOne` always one, if there is
+ * any.
+ */
 export function withinBudget(plan: readonly PackAction[], budgetBytes: number, atLeastOne = true): PackAction[] {
   let moved = 0
   return plan.filter(({ liveBytes }, i) => {

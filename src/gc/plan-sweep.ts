@@ -20,8 +20,8 @@ export interface SweepPlan {
  * Plans what to do with each pack in the store. A retired pack is deleted only when `HEAD.prev.json` also records it as
  * retired. So whichever of the two is read after a crash, everything that it needs exists.
  *
- * @param options.locked no other writer can be running, so a pack for the next revision that HEAD does not name was left
- *   by a dead writer. Without this deletion, a process that dies in every persist would fill the disk
+ * @param options.locked no other writer can be running, so a pack for the next revision that HEAD does not name was
+ *   left by a dead writer. Without this deletion, a process that dies in every persist would fill the disk
  * @param options.putBack HEAD seems to be a copy of the HEAD before it: packs of the next revision may belong to an
  *   acknowledged snapshot
  */

@@ -1,4 +1,5 @@
-// Marks the blocks that snapshots need, and remembers the marks while a store is open. Reads nodes, each once, and no chunks.
+// Marks the blocks that snapshots need, and remembers the marks while a store is open. Reads nodes, each once, and no
+// chunks.
 
 import {
   BadBlock,
@@ -19,7 +20,10 @@ import { markReachable } from './links.ts'
 
 /** What is known of one pack. */
 interface PackMarks {
-  /** For each block of the index: 0 if no snapshot needs it, else its place in the order in which the newest snapshot reads them. */
+  /**
+   * For each block of the index: 0 if no snapshot needs it, else its place in the order in which the newest snapshot
+   * reads them.
+   */
   readonly order: Uint32Array
   /** Stored bytes of the needed blocks, with their index entries. */
   liveBytes: number
@@ -34,16 +38,19 @@ type Pause = () => Promise<unknown> | undefined
 
 export interface Reach {
   /**
-   * Marks what the snapshots of HEAD need and is not marked yet. Begins anew when a snapshot is gone, because what only it needed is not known, or
-   * when somebody else merged packs. `pause`: see `createYielder`.
+   * Marks what the snapshots of HEAD need and is not marked yet. Begins anew when a snapshot is gone, because what only
+   * it needed is not known, or when somebody else merged packs. `pause`: see `createYielder`.
    */
   sync(head: Head, source: BlockSource, bad: Bad, signal: AbortSignal, pause?: Pause): Promise<void>
   pack(name: string): PackMarks | undefined
-  /** The packs that hold the copies which are marked for a manifest; a few more may be among them. Undefined: it cannot be read in full. */
+  /**
+   * The packs that hold the copies which are marked for a manifest; a few more may be among them. Undefined: it cannot
+   * be read in full.
+   */
   packsOf(manifest: string): ReadonlySet<string> | undefined
   /**
-   * Notes that blocks of `from` were copied into new packs, in which everything is needed. `all`: none is left in `from`. Otherwise those that are
-   * in the new packs are not needed in `from` any more.
+   * Notes that blocks of `from` were copied into new packs, in which everything is needed. `all`: none is left in
+   * `from`. Otherwise those that are in the new packs are not needed in `from` any more.
    */
   moved(
     from: string,

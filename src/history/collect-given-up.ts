@@ -1,5 +1,5 @@
-// Collects garbage where there are other writers. No persist deletes there: a pack goes when HEAD has given it up and readers had their
-// grace. The storage knows how; this checks first that nothing which is needed was given up.
+// Collects garbage where there are other writers. No persist deletes there: a pack goes when HEAD has given it up and
+// readers had their grace. The storage knows how; this checks first that nothing which is needed was given up.
 
 import { visitBlob } from '../blocks/blob-dag.ts'
 import { BadBlock } from '../blocks/block-source.ts'
@@ -54,8 +54,8 @@ export async function collectGivenUp(ctx: StoreContext, limits: CollectLimits): 
 }
 
 /**
- * Walks the current snapshot and a random one, as far as few packs tell, and finds each block in a pack that HEAD names. For a HEAD that deletes, and
- * for one that is to retire what it does not name.
+ * Walks the current snapshot and a random one, as far as few packs tell, and finds each block in a pack that HEAD
+ * names. For a HEAD that deletes, and for one that is to retire what it does not name.
  *
  * @throws SNAPSHOT_DAMAGED when it does not find one
  */

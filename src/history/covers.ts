@@ -17,8 +17,8 @@ export function coveredBy(snapshot: HeadSnapshot | null | undefined, journal: st
 }
 
 /**
- * What the entry covers that makes `target` current again: the whole journal, less what came after `target`. So nothing of the line that is left
- * is ever replayed on it.
+ * What the entry covers that makes `target` current again: the whole journal, less what came after `target`. So nothing
+ * of the line that is left is ever replayed on it.
  *
  * @throws ENTRIES_UNSAVED when entries are in no snapshot, unless they are to be discarded
  */

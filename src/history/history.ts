@@ -78,8 +78,8 @@ export async function untag(
 }
 
 /**
- * Makes an older snapshot the current one by appending a new entry that names its manifest; no block is written. The entries
- * stepped over are marked as abandoned, and `fallback` never chooses them.
+ * Makes an older snapshot the current one by appending a new entry that names its manifest; no block is written. The
+ * entries stepped over are marked as abandoned, and `fallback` never chooses them.
  */
 export async function rollback(
   ctx: StoreContext,

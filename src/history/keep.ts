@@ -3,8 +3,8 @@
 import { assertOptions, type OptionTable } from '../misuse.ts'
 
 /**
- * How many snapshots each rule keeps; a rule that is not given keeps none. A snapshot stays when any rule keeps it. Beside them the current one
- * and tagged ones always stay. Periods are those of UTC, and weeks those of ISO 8601.
+ * How many snapshots each rule keeps; a rule that is not given keeps none. A snapshot stays when any rule keeps it.
+ * Beside them the current one and tagged ones always stay. Periods are those of UTC, and weeks those of ISO 8601.
  */
 export interface Keep {
   /** The newest, whenever they were made. */

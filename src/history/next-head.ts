@@ -27,8 +27,9 @@ export interface HeadChange {
 }
 
 /**
- * HEAD after a change. Packs that no snapshot needs any more are retired in the same step. A pack that none needed before stays: no write of
- * ours leaves one, so HEAD is wrong about what needs it, and a snapshot may still load from it. `repair` sets that right.
+ * HEAD after a change. Packs that no snapshot needs any more are retired in the same step. A pack that none needed
+ * before stays: no write of ours leaves one, so HEAD is wrong about what needs it, and a snapshot may still load from
+ * it. `repair` sets that right.
  */
 export function nextHead(head: Head, change: HeadChange): Head {
   const revision = head.revision + 1

@@ -1,5 +1,6 @@
-// Remembers the saves and rollbacks that this process made, so that `HEAD_CONFLICT` can tell its own from somebody else's. It knows only what
-// moved HEAD from one snapshot to the next; a repair or another process's write breaks the chain.
+// Remembers the saves and rollbacks that this process made, so that `HEAD_CONFLICT` can tell its own from somebody
+// else's. It knows only what moved HEAD from one snapshot to the next; a repair or another process's write breaks the
+// chain.
 
 import type { Head } from '../format/head.ts'
 
@@ -22,8 +23,8 @@ interface OwnSave {
 const ownSaves = new Map<string, OwnSave[]>()
 
 /**
- * Notes a save that is about to be tried: `next` is to take the place of a HEAD whose current snapshot was `from`. `rolledBackMs`: it is a
- * rollback, called then.
+ * Notes a save that is about to be tried: `next` is to take the place of a HEAD whose current snapshot was `from`.
+ * `rolledBackMs`: it is a rollback, called then.
  */
 export function noteSave(next: Head, from: number | null, rolledBackMs: number | null = null): { done(): void } {
   const save: OwnSave = { id: next.writes[0]!, from, to: next.current, isDone: false, rolledBackMs }
@@ -40,9 +41,9 @@ export function noteSave(next: Head, from: number | null, rolledBackMs: number |
 }
 
 /**
- * Whether nobody but this process moved HEAD from the snapshot `from` to its current one, and when it rolled back last on the way; null if
- * somebody else did. A save whose outcome was not known counts if HEAD names its write: another process may have given its sequence to a
- * snapshot of its own.
+ * Whether nobody but this process moved HEAD from the snapshot `from` to its current one, and when it rolled back last
+ * on the way; null if somebody else did. A save whose outcome was not known counts if HEAD names its write: another
+ * process may have given its sequence to a snapshot of its own.
  */
 export function ownWay(
   { storeId, current, writes }: Head,

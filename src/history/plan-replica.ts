@@ -9,8 +9,8 @@ interface ReplicaPlan {
 }
 
 /**
- * A replica that is behind gets what follows on its current snapshot; an empty one, and one that diverged, gets all. What a rollback of the
- * source stepped over is left out.
+ * A replica that is behind gets what follows on its current snapshot; an empty one, and one that diverged, gets all.
+ * What a rollback of the source stepped over is left out.
  */
 export function planReplica(source: Head, target: Head | null): ReplicaPlan {
   const there = target?.snapshots.find(({ sequence }) => sequence === target.current) ?? null

@@ -1,4 +1,5 @@
-// Plans which snapshots are kept. Pure: it reads no clock, so a store that nobody writes to loses nothing as time passes.
+// Plans which snapshots are kept. Pure: it reads no clock, so a store that nobody writes to loses nothing as time
+// passes.
 
 import type { HeadSnapshot } from '../format/head.ts'
 import { PERIODS, type Policy } from './keep.ts'
@@ -13,12 +14,13 @@ interface RetentionPlan<S> {
 }
 
 /**
- * Which of `snapshots` (newest first) stay. The current one and tagged ones always stay. Each rule of the policy walks by itself from the newest
- * to the oldest by sequence, and keeps a snapshot whose period differs from that of the one which the same rule kept before it, until it has
- * as many as it may. So a clock that jumps and comes back costs each rule two places, and never the newest snapshots.
+ * Which of `snapshots` (newest first) stay. The current one and tagged ones always stay. Each rule of the policy walks
+ * by itself from the newest to the oldest by sequence, and keeps a snapshot whose period differs from that of the one
+ * which the same rule kept before it, until it has as many as it may. So a clock that jumps and comes back costs each
+ * rule two places, and never the newest snapshots.
  *
- * Snapshots that a rollback stepped over take no place in any rule. They stay while they are among the newest `last` of all, so that a rollback
- * can be taken back for a while.
+ * Snapshots that a rollback stepped over take no place in any rule. They stay while they are among the newest `last` of
+ * all, so that a rollback can be taken back for a while.
  */
 export function planRetention<S extends Candidate>(
   snapshots: readonly S[],

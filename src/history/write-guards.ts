@@ -1,4 +1,5 @@
-// What every write checks and reports before it changes a store: the wait for the lock, the format, the expected snapshot.
+// What every write checks and reports before it changes a store: the wait for the lock, the format, the expected
+// snapshot.
 
 import type { StoreContext } from '../blocks/store-context.ts'
 import { HoldfastError } from '../errors.ts'

@@ -1,5 +1,6 @@
-// Makes entries durable, many with one fdatasync. One frame is written at a time, and entries that are appended meanwhile go into the next
-// frame. It starts a new segment when the current one is full, and writes a seal after a moment without entries.
+// Makes entries durable, many with one fdatasync. One frame is written at a time, and entries that are appended
+// meanwhile go into the next frame. It starts a new segment when the current one is full, and writes a seal after a
+// moment without entries.
 
 import { clock } from '../clock.ts'
 import { HoldfastError } from '../errors.ts'
@@ -38,8 +39,9 @@ export interface Durable {
 /** How an entry is appended. */
 export interface AppendOptions {
   /**
-   * The effect of the entry is there already: `assertTakes` was called, and then it was applied. The entry is taken whatever the limits are
-   * now. When the journal has failed meanwhile, it gets a sequence all the same, and `durable` rejects with `CHANGE_UNKNOWN`.
+   * The effect of the entry is there already: `assertTakes` was called, and then it was applied. The entry is taken
+   * whatever the limits are now. When the journal has failed meanwhile, it gets a sequence all the same, and `durable`
+   * rejects with `CHANGE_UNKNOWN`.
    */
   applied?: boolean | undefined
 }
@@ -106,8 +108,8 @@ export interface Appender {
   /** Called with a snapshot that covers all entries. A journal that failed continues in a new segment. */
   heal(covered: Covered): Promise<void>
   /**
-   * Continues in a new segment, whose header has these skips: a rollback stepped over entries. All entries are durable, and none is appended
-   * meanwhile.
+   * Continues in a new segment, whose header has these skips: a rollback stepped over entries. All entries are durable,
+   * and none is appended meanwhile.
    */
   stepOver(skips: Range[], covered: Covered): Promise<void>
   close(): Promise<void>

@@ -1,4 +1,5 @@
-// Entries that wait to be written as one frame. Each is copied when it is appended, so that the caller may change its bytes afterwards.
+// Entries that wait to be written as one frame. Each is copied when it is appended, so that the caller may change its
+// bytes afterwards.
 
 import {
   type EncodedFrame,

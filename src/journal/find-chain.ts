@@ -1,5 +1,5 @@
-// Which segments make up a journal, in order: from HEAD's tail back by what each header says of the segment before, and on by next frames.
-// Pure.
+// Which segments make up a journal, in order: from HEAD's tail back by what each header says of the segment before, and
+// on by next frames. Pure.
 
 import { type FrameFacts, isFlaw, missingSegment, type SegmentFacts } from './scan.ts'
 import type { Range, ReadHeader, SegmentName } from './segment.ts'
@@ -63,8 +63,8 @@ export function chainBefore(links: Links): SegmentFacts[] {
 }
 
 /**
- * Guesses the predecessor of a segment whose header is damaged: the newest older one that is not garbage of an owner that died before its
- * swap.
+ * Guesses the predecessor of a segment whose header is damaged: the newest older one that is not garbage of an owner
+ * that died before its swap.
  */
 function likelyPredecessor({ segments, head }: Links, { name }: SegmentFacts): SegmentName | null {
   const older = segments
@@ -100,7 +100,9 @@ function isNextOf(facts: SegmentFacts, name: SegmentName): boolean {
   return fields?.named === 'next' && fields.previous !== null && isSame(fields.previous, name)
 }
 
-/** Whether it has a frame that was written after it was named. Before that, there may be a copied frame and its seal. */
+/**
+ * Whether it has a frame that was written after it was named. Before that, there may be a copied frame and its seal.
+ */
 export function hasOwnFrames(facts: SegmentFacts): boolean {
   const fields = headerOf(facts)?.fields
   const mayBeCopied = fields === undefined || (fields.named === 'swap' && fields.copied)

@@ -1,5 +1,5 @@
-// A frame of a journal segment: one batch of entries made durable by one fdatasync, or a seal, or the name of the next segment
-// (docs/format.md, section 11). Pure: bytes in, values out.
+// A frame of a journal segment: one batch of entries made durable by one fdatasync, or a seal, or the name of the next
+// segment (docs/format.md, section 11). Pure: bytes in, values out.
 //
 //    0    8   magic
 //    8    1   kind: 1 entries, 2 seal, 3 next

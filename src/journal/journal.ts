@@ -1,5 +1,5 @@
-// Opens the journal of one store for its one owner: takes its lock, recovers what is there, and begins the owner's first segment. What HEAD
-// says, and how HEAD comes to name a segment, is the caller's.
+// Opens the journal of one store for its one owner: takes its lock, recovers what is there, and begins the owner's
+// first segment. What HEAD says, and how HEAD comes to name a segment, is the caller's.
 
 import { HoldfastError, isHoldfastError } from '../errors.ts'
 import type { FileLock } from '../fs/file-lock.ts'
@@ -34,8 +34,8 @@ export interface OpenJournalOptions {
 }
 
 /**
- * @throws JOURNAL_LOCKED, JOURNAL_DAMAGED, STORE_ROLLED_BACK, IO_FAILED, NO_SPACE, LOCK_UNAVAILABLE, VERSION_UNSUPPORTED; what the
- * place's functions throw
+ * @throws JOURNAL_LOCKED, JOURNAL_DAMAGED, STORE_ROLLED_BACK, IO_FAILED, NO_SPACE, LOCK_UNAVAILABLE,
+ * VERSION_UNSUPPORTED; what the place's functions throw
  */
 export async function openOwnedJournal(on: JournalPlace, options: OpenJournalOptions): Promise<OwnedJournal> {
   // These files are in the page cache, and a synchronous call takes less time than one through the thread pool.

@@ -1,5 +1,5 @@
-// The lock of a journal: held by its owner for as long as the journal is open, and for a moment by whoever changes the store's history. It
-// is taken before the writer lock, never after it.
+// The lock of a journal: held by its owner for as long as the journal is open, and for a moment by whoever changes the
+// store's history. It is taken before the writer lock, never after it.
 
 import { hostname } from 'node:os'
 import { HoldfastError, isHoldfastError } from '../errors.ts'

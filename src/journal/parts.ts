@@ -35,8 +35,8 @@ export function foundMarks(plan: ReadPlan | null, parts: readonly Part[]): Mark[
 }
 
 /**
- * The parts that hold valid entries, up to where this owner continues. A part ends where a frame is damaged, and the next one begins behind
- * it.
+ * The parts that hold valid entries, up to where this owner continues. A part ends where a frame is damaged, and the
+ * next one begins behind it.
  */
 export function foundRanges(plan: ReadPlan | null, previous: SegmentStart['previous']): Part[] {
   const parts: Part[] = []

@@ -1,6 +1,6 @@
-// Where a journal ends, what in it is damaged, and which files belong to nobody: the table of docs/format.md, section 11. A pure function
-// of the segments as they were read and of what HEAD says. It never calls a state damaged that a crash can leave, and never drops an entry
-// that may have been acknowledged without saying so.
+// Where a journal ends, what in it is damaged, and which files belong to nobody: the table of docs/format.md, section
+// 11. A pure function of the segments as they were read and of what HEAD says. It never calls a state damaged that a
+// crash can leave, and never drops an entry that may have been acknowledged without saying so.
 
 import {
   chainBefore,
@@ -192,7 +192,10 @@ function flawsIn({ places }: SegmentFacts): Flaw[] {
   return places.filter((place, i): place is Flaw => isFlaw(place) && (i === 0 || !isFlaw(places[i - 1]!)))
 }
 
-/** Judges the last segment: adds what a crash cannot leave to `damage`, and returns the torn tail that a crash can leave. */
+/**
+ * Judges the last segment: adds what a crash cannot leave to `damage`, and returns the torn tail that a crash can
+ * leave.
+ */
 function endOfLast(facts: SegmentFacts, damage: Damage[]): TornTail | null {
   const { places } = facts
   // A frame header proves everything before it, because it was written after that was durable.

@@ -1,5 +1,5 @@
-// What a repair makes of a journal: what HEAD is to record of damage, and which segments a lost HEAD named. Pure functions of the segments
-// as they were read.
+// What a repair makes of a journal: what HEAD is to record of damage, and which segments a lost HEAD named. Pure
+// functions of the segments as they were read.
 
 import { framesOf, type JournalHead, type KnownLoss } from './find-chain.ts'
 import { planRecovery, type ReadPlan } from './plan-recovery.ts'
@@ -7,8 +7,8 @@ import { isFlaw, type SegmentFacts } from './scan.ts'
 import type { Range } from './segment.ts'
 
 /**
- * Where the end of a journal is lost, nobody knows how many sequences were given out there. The next owner leaves out so many, which is far
- * more than a journal can hold, and a millionth of those that there are.
+ * Where the end of a journal is lost, nobody knows how many sequences were given out there. The next owner leaves out
+ * so many, which is far more than a journal can hold, and a millionth of those that there are.
  */
 const SEQUENCE_JUMP = 2 ** 30
 
@@ -70,7 +70,8 @@ export function planGivenUp(later: readonly SegmentFacts[], last: number, head: 
 }
 
 /**
- * What a HEAD that was lost said of the journal, as far as its segments tell; null: there is no journal, or nobody can say which.
+ * What a HEAD that was lost said of the journal, as far as its segments tell; null: there is no journal, or nobody can
+ * say which.
  *
  * @param ids journal ids that snapshots name, the newest first
  */
@@ -116,9 +117,9 @@ function isOf(facts: SegmentFacts, store: string, id: string): boolean {
 }
 
 /**
- * Whether HEAD may have named it, or a next frame. An owner that died before HEAD named its segment leaves at most the entries that it
- * copied: they are in the segment before. So a copy that is not whole is no tail, and neither is a copy without a header, for the header was
- * durable before HEAD named it.
+ * Whether HEAD may have named it, or a next frame. An owner that died before HEAD named its segment leaves at most the
+ * entries that it copied: they are in the segment before. So a copy that is not whole is no tail, and neither is a copy
+ * without a header, for the header was durable before HEAD named it.
  *
  * @param older the segments before it, ascending
  */
@@ -130,7 +131,10 @@ function mayBeTail(facts: SegmentFacts, older: readonly SegmentFacts[]): boolean
   return batches.some((batch) => batch === 1 || batch > 2)
 }
 
-/** Whether the owner of the next segment copied the last entries: it does so unless a seal or a next frame was behind them. */
+/**
+ * Whether the owner of the next segment copied the last entries: it does so unless a seal or a next frame was behind
+ * them.
+ */
 function isCopied(older: readonly SegmentFacts[]): boolean {
   const last = older.flatMap(framesOf).at(-1)
   return last?.header.kind === 'entries'

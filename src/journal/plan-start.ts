@@ -1,5 +1,6 @@
-// Plans how a new owner continues a journal. Pure. It never appends to another owner's segment. It makes a new segment that ends the old
-// one before its last frame, because nothing proves that this frame is durable, and writes the entries of that frame again.
+// Plans how a new owner continues a journal. Pure. It never appends to another owner's segment. It makes a new segment
+// that ends the old one before its last frame, because nothing proves that this frame is durable, and writes the
+// entries of that frame again.
 
 import type { ReadPlan } from './plan-recovery.ts'
 import type { FrameFacts } from './scan.ts'

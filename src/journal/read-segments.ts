@@ -1,5 +1,5 @@
-// Reads the segments of a journal from the disk: it scans them, and it serves the entries of valid frames. It holds one window, one bulk
-// read or one frame in memory.
+// Reads the segments of a journal from the disk: it scans them, and it serves the entries of valid frames. It holds one
+// window, one bulk read or one frame in memory.
 
 import { join } from 'node:path'
 import { HoldfastError } from '../errors.ts'
@@ -51,7 +51,9 @@ export async function readSegment(
   )
 }
 
-/** The first entry after `after`, or null when there is none. Reading begins at `from`, a frame at or before that entry. */
+/**
+ * The first entry after `after`, or null when there is none. Reading begins at `from`, a frame at or before that entry.
+ */
 export async function firstEntryAfter(
   fs: FileSystem,
   directory: string,
@@ -105,7 +107,10 @@ export async function* readEntries(
 
 const NOTHING = new Uint8Array(0)
 
-/** A part of a segment, from a frame on. `known` is what was read of it before, `needed` the size of its first frame or 0. */
+/**
+ * A part of a segment, from a frame on. `known` is what was read of it before, `needed` the size of its first frame or
+ * 0.
+ */
 async function readPart(
   file: File,
   path: string,
@@ -220,7 +225,8 @@ function windowOf(file: File, path: string): ReadAt {
       return rest === null ? null : known.length + rest
     }
     if (known.length < target.length) {
-      // A frame's header comes before the frame: what is there already is not read again. After a jump nothing is read ahead.
+      // A frame's header comes before the frame: what is there already is not read again. After a jump nothing is read
+      // ahead.
       const isNext = isKnown || position === start + length
       window.set(known)
       start = position

@@ -1,4 +1,5 @@
-// Reads the entries of a journal whose segments were recovered: what the opening read, and what lies before that, for a start that falls back.
+// Reads the entries of a journal whose segments were recovered: what the opening read, and what lies before that, for a
+// start that falls back.
 
 import { HoldfastError } from '../errors.ts'
 import type { Mark } from './appender.ts'

@@ -90,7 +90,9 @@ export function assertReadable(directory: string, plan: RecoveryPlan): ReadPlan 
   return plan
 }
 
-/** A HEAD that names no journal was rebuilt or put back, when there are entries. What died before it was named has none. */
+/**
+ * A HEAD that names no journal was rebuilt or put back, when there are entries. What died before it was named has none.
+ */
 export async function assertNoFrames(
   { fs, directory }: Pick<JournalPlace, 'fs' | 'directory'>,
   names: readonly SegmentName[],

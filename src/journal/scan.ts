@@ -1,5 +1,6 @@
-// Reads one journal segment and says what is where: the header, good frames, and everything that is neither a frame nor zeros. It judges
-// nothing: whether a flaw is a torn tail or damage depends on the other segments (plan-recovery.ts). Memory is bounded by one frame.
+// Reads one journal segment and says what is where: the header, good frames, and everything that is neither a frame nor
+// zeros. It judges nothing: whether a flaw is a torn tail or damage depends on the other segments (plan-recovery.ts).
+// Memory is bounded by one frame.
 
 import {
   checkFrame,
@@ -54,7 +55,8 @@ export function missingSegment({ number, id }: SegmentName): SegmentFacts {
 }
 
 /**
- * @param from offset to begin at; default the segment's first frame. The frame at `from` is not compared with the one before it
+ * @param from offset to begin at; default the segment's first frame. The frame at `from` is not compared with the one
+ * before it
  * @throws VERSION_UNSUPPORTED
  */
 export async function scanSegment(
@@ -84,8 +86,8 @@ export async function scanSegment(
 }
 
 /**
- * The first entry after `after` that a good frame of this segment has; null when there is none before the first flaw. Reads no further than
- * that frame.
+ * The first entry after `after` that a good frame of this segment has; null when there is none before the first flaw.
+ * Reads no further than that frame.
  */
 export async function findEntryAfter(
   name: SegmentName,

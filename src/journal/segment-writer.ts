@@ -1,5 +1,6 @@
-// Writes one segment: its header, and then one frame at a time. A frame is written only when the one before it is durable, so that a frame
-// on the disk proves all before it. After a failure nothing more is ever written to the segment.
+// Writes one segment: its header, and then one frame at a time. A frame is written only when the one before it is
+// durable, so that a frame on the disk proves all before it. After a failure nothing more is ever written to the
+// segment.
 
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
@@ -47,8 +48,8 @@ export interface SegmentPlace {
 }
 
 /**
- * Makes a segment. When this resolves its name, its header and the frames of `prepare` are durable. Neither HEAD nor a next frame names it
- * yet.
+ * Makes a segment. When this resolves its name, its header and the frames of `prepare` are durable. Neither HEAD nor a
+ * next frame names it yet.
  *
  * @param prepare frames to write before the segment is named. One sync makes all of them durable
  * @throws IO_FAILED, NO_SPACE

@@ -54,15 +54,18 @@ export interface SnapshotBlob {
     options?: BlobReadOptions & { start?: number | undefined; end?: number | undefined },
   ): AsyncIterableIterator<Uint8Array<ArrayBuffer>>
   /**
-   * The path of a read-only file with the blob's bytes, named by content, made once and reused. It stays until the snapshot is
-   * disposed. Never write to it.
+   * The path of a read-only file with the blob's bytes, named by content, made once and reused. It stays until the
+   * snapshot is disposed. Never write to it.
    */
   file(options?: BlobReadOptions): Promise<string>
   /** Writes the blob to `path`: all or nothing, durable; an existing file is replaced and keeps its mode. */
   writeTo(path: string | URL, options?: BlobReadOptions): Promise<void>
 }
 
-/** Of a blob of ours: its verified bytes in memory that threads share. A part is good until the one after the next is asked for. */
+/**
+ * Of a blob of ours: its verified bytes in memory that threads share. A part is good until the one after the next is
+ * asked for.
+ */
 export const SHARED_PARTS = Symbol('shared parts')
 
 /** A blob that may be ours. */
@@ -257,7 +260,10 @@ export function createBlob(
   }
 }
 
-/** Whether a file holds exactly this blob. Reads all of it: a segment at a time, or where that is not conclusive a chunk. */
+/**
+ * Whether a file holds exactly this blob. Reads all of it: a segment at a time, or where that is not conclusive a
+ * chunk.
+ */
 async function matchesBlob(
   source: BlockSource,
   entry: BlobEntry,

@@ -1,5 +1,5 @@
-// Reads a blob whose chunks repeat: each chunk once, and not once for each of its places. A few nodes can name the same chunk a billion
-// times, and what checks such a blob must cost no more than the bytes that are there.
+// Reads a blob whose chunks repeat: each chunk once, and not once for each of its places. A few nodes can name the same
+// chunk a billion times, and what checks such a blob must cost no more than the bytes that are there.
 
 import { checkBlob } from '../blocks/blob-dag.ts'
 import type { BlockSource, DamageContext } from '../blocks/block-source.ts'

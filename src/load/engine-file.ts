@@ -1,4 +1,5 @@
-// The file of an engine, put together from the blobs of a snapshot as its record says, and checked by its digest. No adapter is needed for it.
+// The file of an engine, put together from the blobs of a snapshot as its record says, and checked by its digest. No
+// adapter is needed for it.
 
 import { HoldfastError, isHoldfastError } from '../errors.ts'
 import { digestsEqual } from '../format/blake3.ts'
@@ -66,7 +67,8 @@ function isRecorded(file: FileRecord, segments: Uint8Array | null): boolean {
  * Puts the file together in `home`. What is written is hashed on its way.
  *
  * @returns its path
- * @throws SNAPSHOT_DAMAGED when it is not the file that was recorded; what reading the blobs throws; NO_SPACE, IO_FAILED
+ * @throws SNAPSHOT_DAMAGED when it is not the file that was recorded; what reading the blobs throws; NO_SPACE,
+ * IO_FAILED
  */
 export async function assembleFile(source: FileSource, home: Home): Promise<string> {
   const { file } = source

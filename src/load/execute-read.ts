@@ -96,8 +96,8 @@ export interface Verified {
 }
 
 /**
- * Checks chunks [first, last) of a run against their digests; replaces a bad one by a good copy from elsewhere. A chunk that reaches beyond the
- * target cannot be checked there, and is read again.
+ * Checks chunks [first, last) of a run against their digests; replaces a bad one by a good copy from elsewhere. A chunk
+ * that reaches beyond the target cannot be checked there, and is read again.
  */
 export async function verifyChunks(
   source: BlockSource,
@@ -132,7 +132,10 @@ export async function verifyChunks(
   return { end: position, error: null }
 }
 
-/** Reads one chunk from any good copy, and verifies it. Damage names its place in the blob; `position` null: it has many. */
+/**
+ * Reads one chunk from any good copy, and verifies it. Damage names its place in the blob; `position` null: it has
+ * many.
+ */
 export async function readChunk(
   source: BlockSource,
   run: ChunkRun,

@@ -1,4 +1,5 @@
-// Follows a store that others write to: gives the current snapshot, and then each newer one that it sees. It holds no lease and writes nothing.
+// Follows a store that others write to: gives the current snapshot, and then each newer one that it sees. It holds no
+// lease and writes nothing.
 
 import { clock } from '../clock.ts'
 import { isHoldfastError } from '../errors.ts'
@@ -34,8 +35,9 @@ interface Followed {
 const EVERY_MS = 1_000
 
 /**
- * The current snapshot, and each newer one that becomes current; ones that were overtaken meanwhile are skipped. While nothing was persisted, it
- * waits. What may pass (`environment`, `conflict`, `busy`) is tried again and can be seen in `lastError`; other errors end the iteration.
+ * The current snapshot, and each newer one that becomes current; ones that were overtaken meanwhile are skipped. While
+ * nothing was persisted, it waits. What may pass (`environment`, `conflict`, `busy`) is tried again and can be seen in
+ * `lastError`; other errors end the iteration.
  */
 export function follow(store: Followed, options: FollowOptions = {}): Following {
   refusePromise(store, 'follow: the store')

@@ -20,7 +20,9 @@ export interface SourcePosition {
 /** How a snapshot's watermark compares with the source's. */
 export type Freshness =
   | { state: 'current' }
-  /** `by`: how much to replay, in the watermark's units; by name when it has several; null for text that is no number. */
+  /**
+   * `by`: how much to replay, in the watermark's units; by name when it has several; null for text that is no number.
+   */
   | { state: 'behind' | 'ahead'; by: Distance | Record<string, Distance> }
   /** No watermark was persisted, or it is of another kind or has other names than the one given. No policy applies. */
   | { state: 'unknown' }

@@ -1,5 +1,5 @@
-// Joins the columns of an engine's file again. `format/columns.ts` moves the bytes, in the worker threads once they are up; this file reads
-// the columns and passes the parts on.
+// Joins the columns of an engine's file again. `format/columns.ts` moves the bytes, in the worker threads once they are
+// up; this file reads the columns and passes the parts on.
 
 import type { Joined } from '../format/columns.ts'
 import { columnsOf, type Region, strideOf } from '../format/regions.ts'

@@ -21,15 +21,16 @@ export interface LoadOptions<Names extends string = string, Metadata = Record<st
   /** Any Standard Schema; types `metadata`. `SCHEMA_MISMATCH` when it does not fit. */
   metadataSchema?: StandardSchema<unknown, Metadata> | undefined
   /**
-   * When the snapshot is damaged, take the newest intact one before it; when HEAD.json is, go on from HEAD.prev.json. `load` then reads every blob (of `blobs`, if given) once to know;
-   * `restore` finds out as it goes. Limits say how far back it may go.
+   * When the snapshot is damaged, take the newest intact one before it; when HEAD.json is, go on from HEAD.prev.json.
+   * `load` then reads every blob (of `blobs`, if given) once to know; `restore` finds out as it goes. Limits say how
+   * far back it may go.
    */
   fallback?: boolean | FallbackLimits | undefined
   /** `NO_SNAPSHOT` instead of null when nothing was ever persisted. */
   required?: boolean | undefined
   /**
-   * `STORE_ROLLED_BACK` when the current snapshot is older than this sequence, `NO_SNAPSHOT` when there is none at all; `fallback` does not
-   * go below it.
+   * `STORE_ROLLED_BACK` when the current snapshot is older than this sequence, `NO_SNAPSHOT` when there is none at all;
+   * `fallback` does not go below it.
    */
   minSequence?: number | undefined
   /** Where the source of truth stands: compared with the snapshot's watermark, with a policy for each outcome. */
@@ -74,7 +75,9 @@ export interface Restored<Value, Names extends string, Metadata> {
   skipped: readonly SkippedSnapshot[]
 }
 
-/** The start-up call: gives `use` the snapshot, and with `fallback` the next older one when what it reads is damaged. */
+/**
+ * The start-up call: gives `use` the snapshot, and with `fallback` the next older one when what it reads is damaged.
+ */
 export async function restore<Value, Names extends string, Metadata>(
   ctx: StoreContext,
   use: (snapshot: Snapshot<Names, Metadata>) => Value | Promise<Value>,
@@ -212,8 +215,8 @@ async function openAndTake<Result, Names extends string, Metadata>(
 }
 
 /**
- * HEAD; or, when it is damaged or missing and only with `fallback`, the one before. All that this one names is still there: a pack goes
- * only when both know that it is retired.
+ * HEAD; or, when it is damaged or missing and only with `fallback`, the one before. All that this one names is still
+ * there: a pack goes only when both know that it is retired.
  */
 async function readHeadOrSpare(
   ctx: StoreContext,

@@ -1,5 +1,5 @@
-// After a read of a blob met damage: looks for the other bad blocks of the blob, so that the next persist knows them all. Otherwise each
-// restart of a service would find one of them, and each persist between would build on the others.
+// After a read of a blob met damage: looks for the other bad blocks of the blob, so that the next persist knows them
+// all. Otherwise each restart of a service would find one of them, and each persist between would build on the others.
 
 import { chunkRuns } from '../blocks/blob-dag.ts'
 import type { BlockSource, DamageContext } from '../blocks/block-source.ts'

@@ -3,8 +3,8 @@
 import { HoldfastError } from '../errors.ts'
 
 /**
- * Any schema of the Standard Schema specification, version 1 (https://standardschema.dev): zod, valibot, arktype and others. Typed by
- * structure, so that none of them is a dependency of the types.
+ * Any schema of the Standard Schema specification, version 1 (https://standardschema.dev): zod, valibot, arktype and
+ * others. Typed by structure, so that none of them is a dependency of the types.
  */
 export interface StandardSchema<Input = unknown, Output = Input> {
   readonly '~standard': {

@@ -21,7 +21,10 @@ export function otherPacks(
   return once(() => openOthers(ctx, stored, new Set(entry.packs), resources))
 }
 
-/** The packs of the store that a snapshot does not name: they may hold a good copy of a block that is bad in its own. Opened once. */
+/**
+ * The packs of the store that a snapshot does not name: they may hold a good copy of a block that is bad in its own.
+ * Opened once.
+ */
 async function openOthers(
   ctx: StoreContext,
   stored: StoredHead,
@@ -36,8 +39,8 @@ async function openOthers(
 }
 
 /**
- * The packs of the newest HEAD, where a pack that is open may be deleted: a compaction may have moved the block. Each is opened when it is
- * looked into, those that the snapshot needs now first.
+ * The packs of the newest HEAD, where a pack that is open may be deleted: a compaction may have moved the block. Each
+ * is opened when it is looked into, those that the snapshot needs now first.
  *
  * @throws SNAPSHOT_GONE when the newest HEAD does not have the snapshot
  */

@@ -1,4 +1,5 @@
-// Plans the reads that fill a part of a blob: chunks that are neighbours in a pack become one read, in the order of the pack.
+// Plans the reads that fill a part of a blob: chunks that are neighbours in a pack become one read, in the order of the
+// pack.
 
 import type { ChunkRun } from '../blocks/blob-dag.ts'
 import { type BlockSource, entryOf, packNumberOf } from '../blocks/block-source.ts'
@@ -37,7 +38,10 @@ export interface Read {
   length: number
 }
 
-/** One read of plain chunks fills this many places at most: with the gaps between them half of what one system call takes (IOV_MAX). */
+/**
+ * One read of plain chunks fills this many places at most: with the gaps between them half of what one system call
+ * takes (IOV_MAX).
+ */
 const PLACES_MAX = 512
 
 /** A part of a blob: bytes [from, to). */
@@ -46,7 +50,10 @@ export interface Extent {
   to: number
 }
 
-/** The pieces that give the wanted bytes of chunks [first, last) of a run, in the order of the blob, none of them larger than `bytesMax`. */
+/**
+ * The pieces that give the wanted bytes of chunks [first, last) of a run, in the order of the blob, none of them larger
+ * than `bytesMax`.
+ */
 export function findPieces(
   source: BlockSource,
   run: ChunkRun,
@@ -100,9 +107,10 @@ export function findPieces(
 }
 
 /**
- * Pieces near each other in a pack are read together, in the order of the pack, whatever their order in the blob. One system call puts
- * plain ones into their places, and what lies between them aside: after 1 % changed all over, that is a few reads of 2 MiB where there would be
- * thousands of 64 KiB. Compressed ones are read into a buffer, from which they are decompressed.
+ * Pieces near each other in a pack are read together, in the order of the pack, whatever their order in the blob. One
+ * system call puts plain ones into their places, and what lies between them aside: after 1 % changed all over, that is
+ * a few reads of 2 MiB where there would be thousands of 64 KiB. Compressed ones are read into a buffer, from which
+ * they are decompressed.
  */
 export function planReads(pieces: readonly Piece[], sizes: ReadSizes): Read[] {
   const reads: Read[] = []

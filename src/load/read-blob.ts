@@ -46,8 +46,8 @@ export async function readSegments(
 }
 
 /**
- * As `readSegments`; null when they are damaged, cannot be read now, or are in a pack of a newer version. Chunks decide what a blob is, and
- * whether it can be read: segments only make it quick to verify.
+ * As `readSegments`; null when they are damaged, cannot be read now, or are in a pack of a newer version. Chunks decide
+ * what a blob is, and whether it can be read: segments only make it quick to verify.
  */
 export async function readSegmentsOrNull(
   source: BlockSource,
@@ -122,8 +122,9 @@ interface RangeOptions extends ReadOptions {
 }
 
 /**
- * Verified bytes [start, end) in order, a segment at a time, one read ahead. Whole segments are verified by their digests, what is less by its chunks. Of a
- * segment that is damaged, what comes before the bad chunk is given before the damage is thrown. Each part is new memory, the caller's to keep.
+ * Verified bytes [start, end) in order, a segment at a time, one read ahead. Whole segments are verified by their
+ * digests, what is less by its chunks. Of a segment that is damaged, what comes before the bad chunk is given before
+ * the damage is thrown. Each part is new memory, the caller's to keep.
  */
 export function readRange(
   ...[source, entry, damageContext, start, end, options = {}]: RangeArguments

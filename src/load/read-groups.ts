@@ -33,8 +33,8 @@ export function isWholeSegments({ size }: BlobEntry, start: number, end: number)
 }
 
 /**
- * The groups that give bytes [start, end), in order. They end where multiples of `bytes`, which is a number of segments, are in the blob. A chunk that
- * reaches over such an end is in both groups.
+ * The groups that give bytes [start, end), in order. They end where multiples of `bytes`, which is a number of
+ * segments, are in the blob. A chunk that reaches over such an end is in both groups.
  */
 export async function* groupsOf(
   { source, entry, damageContext }: BlobRead,
@@ -72,7 +72,8 @@ export async function* groupsOf(
       extent.from = Math.min(extent.from, startOf(run, first))
       extent.to = Math.max(extent.to, startOf(run, last))
     }
-    // The pieces of a run that ends before its group does are found with what the extent is then: it grows with whole chunks of later runs.
+    // The pieces of a run that ends before its group does are found with what the extent is then: it grows with whole
+    // chunks of later runs.
     group.pieces.push(...findPieces(source, run, first, last, group.extent, bytes))
   }
 }
@@ -107,7 +108,10 @@ export async function verifyGroupChunks(
   return { end, error: null }
 }
 
-/** Does the work on each group, on `ahead` groups more than it has given. What was read before a failure is given before it is thrown. */
+/**
+ * Does the work on each group, on `ahead` groups more than it has given. What was read before a failure is given before
+ * it is thrown.
+ */
 export async function* readAhead<T>(
   groups: AsyncGenerator<Group>,
   ahead: number,

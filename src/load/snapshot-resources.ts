@@ -13,8 +13,8 @@ export interface Resources {
 }
 
 /**
- * Lets go of `resources` when `owner` is collected as garbage, and says so: that snapshot was forgotten. `owner` is what its blobs read through, and not
- * the snapshot itself, because a blob may outlive that.
+ * Lets go of `resources` when `owner` is collected as garbage, and says so: that snapshot was forgotten. `owner` is
+ * what its blobs read through, and not the snapshot itself, because a blob may outlive that.
  */
 export function releaseWhenForgotten(owner: object, resources: Resources): void {
   forgotten.register(owner, resources)
@@ -31,7 +31,10 @@ const forgotten = new FinalizationRegistry<Resources>((resources) => {
 
 let warned = false
 
-/** Not through the store's own `onWarning`: a function that the registry holds could hold the snapshot, which would then never be forgotten. */
+/**
+ * Not through the store's own `onWarning`: a function that the registry holds could hold the snapshot, which would then
+ * never be forgotten.
+ */
 function warnOnce({ sequence, location }: Resources): void {
   if (warned) return
   warned = true

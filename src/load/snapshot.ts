@@ -53,8 +53,8 @@ export interface SkippedSnapshot {
 }
 
 /**
- * An open snapshot. The packs it lies in stay readable until it is disposed, whatever is persisted or deleted meanwhile.
- * `Names` are the blobs known to be there; `Metadata` is what the schema made of the metadata.
+ * An open snapshot. The packs it lies in stay readable until it is disposed, whatever is persisted or deleted
+ * meanwhile. `Names` are the blobs known to be there; `Metadata` is what the schema made of the metadata.
  */
 export interface Snapshot<Names extends string = string, Metadata = Record<string, unknown>> extends SnapshotInfo {
   readonly metadata: Metadata
@@ -68,7 +68,10 @@ export interface Snapshot<Names extends string = string, Metadata = Record<strin
   readonly currentSequence: number | null
   /** How old it was when it was loaded, in ms, by the clock of its writer. 0 when that clock is ahead. */
   readonly ageMs: number
-  /** From a cache, because the server of the store cannot be reached: since when, and why. Null: it is what the store has. */
+  /**
+   * From a cache, because the server of the store cannot be reached: since when, and why. Null: it is what the store
+   * has.
+   */
   readonly offline: Offline | null
   /** Newer snapshots that `fallback` skipped, and why. */
   readonly skipped: readonly SkippedSnapshot[]
@@ -88,13 +91,15 @@ export interface OpenedSnapshot extends Snapshot {
   damage(): HoldfastError | null
   /** Reads and verifies a blob, and gives nothing. */
   check(name: string, options: BlobReadOptions): Promise<void>
-  /** Warns of packs of this snapshot that are missing, or in which blocks are known to be bad. For who reads no blob. */
+  /**
+   * Warns of packs of this snapshot that are missing, or in which blocks are known to be bad. For who reads no blob.
+   */
   warnOfBadPacks(): void
 }
 
 /**
- * Opens the snapshot `entry` of `stored`: pins its packs, reads its manifest. Damage of the manifest is `SNAPSHOT_DAMAGED`; packs
- * that are missing are only blamed when a block is in no other.
+ * Opens the snapshot `entry` of `stored`: pins its packs, reads its manifest. Damage of the manifest is
+ * `SNAPSHOT_DAMAGED`; packs that are missing are only blamed when a block is in no other.
  */
 export async function openSnapshot(
   ctx: StoreContext,

@@ -1,5 +1,5 @@
-// What a watermark may be, how it is stored, and which of two comes first. It compares them as people mean them: digits in text are a
-// number, a `Date` is an instant.
+// What a watermark may be, how it is stored, and which of two comes first. It compares them as people mean them: digits
+// in text are a number, a `Date` is an instant.
 
 import { inspect } from 'node:util'
 import { HoldfastError } from '../errors.ts'
@@ -8,9 +8,9 @@ import { HoldfastError } from '../errors.ts'
 type Position = number | bigint | string | Date
 
 /**
- * A position of the source of truth, or several of them by name. Text compares as what it is: digits (`'10'`, also joined by `-` as in the
- * ids of a Redis stream) as numbers, PostgreSQL's LSNs (`'0/16B3748'`) as such, ISO 8601 times as instants, and other text by code units.
- * A `Date` is stored as the text of its `toISOString()`.
+ * A position of the source of truth, or several of them by name. Text compares as what it is: digits (`'10'`, also
+ * joined by `-` as in the ids of a Redis stream) as numbers, PostgreSQL's LSNs (`'0/16B3748'`) as such, ISO 8601 times
+ * as instants, and other text by code units. A `Date` is stored as the text of its `toISOString()`.
  */
 export type Watermark = Position | Readonly<Record<string, Position>> | ReadonlyMap<string, Position>
 
@@ -20,7 +20,8 @@ export type Distance = number | bigint | null
 /**
  * The watermark as it is stored.
  *
- * @throws METADATA_INVALID for what no source could be compared with: it is told when it is saved, not when the next process starts
+ * @throws METADATA_INVALID for what no source could be compared with: it is told when it is saved, not when the next
+ * process starts
  */
 export function storedWatermark(value: unknown): number | bigint | string | Record<string, number | bigint | string> {
   if (isPosition(value)) return storedPosition(value, 'watermark')

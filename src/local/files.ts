@@ -28,8 +28,8 @@ import { TEMPS } from './work-home.ts'
 /** Blobs as plain read-only files, named by content. */
 export interface LocalFiles {
   /**
-   * A path holding the blob `cid`. An existing file is given to `verify` first; when it fails, or there is none, `fill` writes
-   * one. The file is not deleted until released.
+   * A path holding the blob `cid`. An existing file is given to `verify` first; when it fails, or there is none, `fill`
+   * writes one. The file is not deleted until released.
    */
   use(
     cid: string,
@@ -78,8 +78,9 @@ const LOCK_TRIES = 200
 const LOCK_PAUSE_MS = 10
 
 /**
- * `<directory>/<cid>`: a blob as a read-only file; `<cid>.lock` beside it, locked shared by everybody who uses the file and exclusively
- * by whoever deletes it. Files appear by rename and are never truncated: a process may have them memory-mapped.
+ * `<directory>/<cid>`: a blob as a read-only file; `<cid>.lock` beside it, locked shared by everybody who uses the file
+ * and exclusively by whoever deletes it. Files appear by rename and are never truncated: a process may have them
+ * memory-mapped.
  */
 export function createLocalFiles(options: LocalFilesOptions): LocalFiles {
   const { fs, directory, lock, quarantineDirectory, readOnly = false, insideStore = false } = options
@@ -120,7 +121,10 @@ export function createLocalFiles(options: LocalFilesOptions): LocalFiles {
     }
   }
 
-  /** A file that was laid out before, where nothing may be written (a snapshot inside an image); null when there is none. */
+  /**
+   * A file that was laid out before, where nothing may be written (a snapshot inside an image); null when there is
+   * none.
+   */
   async function useAsItIs(path: string, size: number, verify: Verify): Promise<HeldFile | null> {
     let held: File | null = null
     try {

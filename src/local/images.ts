@@ -1,6 +1,7 @@
-// Images: files of native engines, as the engines saved them, kept so that a restore need not put them together. `files/<digest>.image`, with
-// `<digest>.image.lock` beside it, which is locked shared by whoever uses the image and exclusively by whoever removes or makes it. Images are
-// never fsynced: a reader trusts none that it has not hashed. They appear by rename and are never written to: a process may have them mapped.
+// Images: files of native engines, as the engines saved them, kept so that a restore need not put them together.
+// `files/<digest>.image`, with `<digest>.image.lock` beside it, which is locked shared by whoever uses the image and
+// exclusively by whoever removes or makes it. Images are never fsynced: a reader trusts none that it has not hashed.
+// They appear by rename and are never written to: a process may have them mapped.
 
 import { copyFile, constants as nodeConstants } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -36,13 +37,16 @@ interface ImageWork {
 
 /** The images of a store on this machine, by the digest of the file in hex. */
 export interface Images {
-  /** Where an engine may save what is to become an image; null where none can be kept. At once, for an engine is captured in one turn. */
+  /**
+   * Where an engine may save what is to become an image; null where none can be kept. At once, for an engine is
+   * captured in one turn.
+   */
   home(): Home | null
   /** Moves a file here, or copies it from another disk. Null where it cannot be kept. */
   put(from: string, digest: string): Promise<(HeldImage & { isNew: boolean }) | null>
   /**
-   * The image, verified. One that is missing or wrong is made by one process, while others wait. Null where there is none and none can be
-   * made, or when others take too long.
+   * The image, verified. One that is missing or wrong is made by one process, while others wait. Null where there is
+   * none and none can be made, or when others take too long.
    */
   use(digest: string, work: ImageWork): Promise<HeldImage | null>
   /** Notes that this one was restored: the one that was restored last is kept. Best effort. */

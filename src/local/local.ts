@@ -21,8 +21,8 @@ export interface Local {
   /** A directory for a source that can only save into a path. */
   workDirectory(): Promise<WorkDirectory>
   /**
-   * A directory for an engine whose own temporary directory has no room; null where nothing may be written, or nothing could say later that
-   * the directory is still in use.
+   * A directory for an engine whose own temporary directory has no room; null where nothing may be written, or nothing
+   * could say later that the directory is still in use.
    */
   room(): Promise<WorkDirectory | null>
   /** Removes what lives only as long as the store is open. */

@@ -10,8 +10,8 @@ import { locksAvailable, tryLockDescriptor } from '../fs/lock.ts'
 import { nodeFileSystem } from '../fs/node.ts'
 
 /**
- * Of this process's own, 0700, and removed by `remove`. In it is a file that is locked for as long as the process lives: whoever can lock it
- * may remove the directory.
+ * Of this process's own, 0700, and removed by `remove`. In it is a file that is locked for as long as the process
+ * lives: whoever can lock it may remove the directory.
  */
 export function makeDirectory(directory: string = tmpdir()): string {
   return attemptSync('making a directory in', directory, () => {

@@ -1,4 +1,5 @@
-// Room for files in between, of the store's own: adapters of native engines use it when the system's directory of temporary files has none.
+// Room for files in between, of the store's own: adapters of native engines use it when the system's directory of
+// temporary files has none.
 
 import type { WorkDirectory } from '../fs/temps.ts'
 import { holdsPrivateFile } from './private-directory.ts'
@@ -22,8 +23,8 @@ export async function roomIn(store: object): Promise<WorkDirectory | null> {
 }
 
 /**
- * Runs `work`. When it fails because the system's temporary directory has no room, runs it once more with a directory of the store. That one is
- * removed afterwards, unless an open database lies in it.
+ * Runs `work`. When it fails because the system's temporary directory has no room, runs it once more with a directory
+ * of the store. That one is removed afterwards, unless an open database lies in it.
  */
 export async function withRoom<T>(
   roomOf: () => Promise<WorkDirectory | null>,

@@ -28,7 +28,10 @@ export interface SavedFile extends FileBytes {
 /** A file that an engine saved, under a name until it is released or moved. */
 export interface NamedFile extends SavedFile {
   readonly path: string
-  /** Gives up the name, so that nothing is left of it when the process is killed. Not on Windows, where an open file has one. */
+  /**
+   * Gives up the name, so that nothing is left of it when the process is killed. Not on Windows, where an open file has
+   * one.
+   */
   hide(): void
   /** As `release`, and leaves the file where it is. */
   close(): Promise<void>
@@ -158,7 +161,10 @@ export function isTemporaryFailure(error: unknown): boolean {
   return typeof error === 'object' && error !== null && temporaryFailures.has(error)
 }
 
-/** Notes that the system's temporary directory may be at fault. Not where the caller gave one: nothing is written anywhere else. */
+/**
+ * Notes that the system's temporary directory may be at fault. Not where the caller gave one: nothing is written
+ * anywhere else.
+ */
 function temporary({ isSystems }: Pick<Home, 'isSystems'>, error: unknown): unknown {
   if (isSystems && isHoldfastError(error)) temporaryFailures.add(error)
   return error

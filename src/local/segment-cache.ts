@@ -1,6 +1,7 @@
-// A directory of cached data of one store: its newest HEAD, and segments of its packs. Any number of processes share it without a lock, for what
-// is in it never changes: a file is written beside its place and renamed there, begins with its digest, and is not believed without. Nothing is
-// fsynced, and nothing here fails: what cannot be read or written is not in the cache.
+// A directory of cached data of one store: its newest HEAD, and segments of its packs. Any number of processes share it
+// without a lock, for what is in it never changes: a file is written beside its place and renamed there, begins with
+// its digest, and is not believed without. Nothing is fsynced, and nothing here fails: what cannot be read or written
+// is not in the cache.
 
 import { createHash, randomBytes } from 'node:crypto'
 import { promises as fs } from 'node:fs'
@@ -116,7 +117,10 @@ export function createSegmentCache({ directory, maxBytes, address }: CacheOption
     isFull = total > maxBytes
   }
 
-  /** Looks at what is there now and then. More than fits is not written: what is open stays, and the rest is fetched each time. */
+  /**
+   * Looks at what is there now and then. More than fits is not written: what is open stays, and the rest is fetched
+   * each time.
+   */
   async function hasRoom(bytes: number): Promise<boolean> {
     if (sinceLook >= maxBytes / LOOKS) {
       evicting ??= evict().finally(() => {

@@ -1,5 +1,5 @@
-// A work directory for an engine's file, made at once: an engine is captured in the turn of the call. It has the names of `fs/temps.ts`, in
-// `files/.tmp`, whose reaper removes it when its process is dead.
+// A work directory for an engine's file, made at once: an engine is captured in the turn of the call. It has the names
+// of `fs/temps.ts`, in `files/.tmp`, whose reaper removes it when its process is dead.
 
 import { randomBytes } from 'node:crypto'
 import { chmodSync, closeSync, lstatSync, mkdirSync, openSync, rmSync, statfsSync, statSync } from 'node:fs'

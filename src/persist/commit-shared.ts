@@ -1,13 +1,14 @@
-// Swaps HEAD where other writers may have swapped it meanwhile: what depends on HEAD is computed anew for each HEAD that is met.
+// Swaps HEAD where other writers may have swapped it meanwhile: what depends on HEAD is computed anew for each HEAD
+// that is met.
 //
 // Invariants, for every HEAD that is made here from a base:
 //
-//  1. each pack that it adds is meant for a revision above the base's floor. What is meant for the floor or below may be deleted by
-//     anybody at any time, so such a pack is written again under a new name;
-//  2. each block that the snapshot needs is in a pack that the base names, or in one that is added. Blocks in packs that were
-//     retired meanwhile are copied while they can be read;
-//  3. the commit record names this sequence and these packs. It is in a small pack of its own, for a record in a data pack would
-//     be wrong after the first conflict;
+//  1. each pack that it adds is meant for a revision above the base's floor. What is meant for the floor or below may
+//     be deleted by anybody at any time, so such a pack is written again under a new name;
+//  2. each block that the snapshot needs is in a pack that the base names, or in one that is added. Blocks in packs
+//     that were retired meanwhile are copied while they can be read;
+//  3. the commit record names this sequence and these packs. It is in a small pack of its own, for a record in a data
+//     pack would be wrong after the first conflict;
 //  4. merging of small packs counts only for the HEAD that it was planned from.
 
 import type { BlockSource } from '../blocks/block-source.ts'

@@ -86,7 +86,10 @@ interface Content extends Ingested {
   total: number
 }
 
-/** Steps 3 to 6 of a persist. `seen` is the result of the clean-up before it. Without a session it is a dry run: nothing is written. */
+/**
+ * Steps 3 to 6 of a persist. `seen` is the result of the clean-up before it. Without a session it is a dry run: nothing
+ * is written.
+ */
 export async function commitSnapshot(
   ctx: StoreContext,
   session: WriteSession | null,
@@ -257,8 +260,8 @@ function blocksOf(encoded: EncodedManifest): ListBlock[] {
 }
 
 /**
- * The id of the pack that has the manifest. Merging may have moved one that the store had, and it may have met an error that makes a block that was
- * to be reused one that is not trusted: such a one is written again.
+ * The id of the pack that has the manifest. Merging may have moved one that the store had, and it may have met an error
+ * that makes a block that was to be reused one that is not trusted: such a one is written again.
  */
 function packOfManifest(dedup: DedupWriter, { encoded }: Content): number {
   for (const { block, digest } of blocksOf(encoded)) {
@@ -335,7 +338,9 @@ function withPack(packs: Iterable<number>, pack: number): number[] {
   return [...new Set([...packs, pack])].sort((a, b) => a - b)
 }
 
-/** Null when there is nothing to merge. Compaction is housekeeping: when it meets damage the persist goes on without it. */
+/**
+ * Null when there is nothing to merge. Compaction is housekeeping: when it meets damage the persist goes on without it.
+ */
 async function mergeSmallPacks(
   ctx: StoreContext,
   head: Head,
@@ -344,7 +349,8 @@ async function mergeSmallPacks(
   { signal, onProgress }: Pick<CommitRequest, 'signal' | 'onProgress'>,
 ): Promise<Compaction | null> {
   const badPacks = new Set(damaged.keys())
-  // An open store rewrites behind its persists (`space/housekeeping.ts`). One that persists for the first time may be closed right after it.
+  // An open store rewrites behind its persists (`space/housekeeping.ts`). One that persists for the first time may be
+  // closed right after it.
   const rewrite = !ctx.storage.supports.alone || ctx.lastPersisted === null
   const plan = planCompaction(head.packs, badPacks, rewrite)
   if (!plan.measure) return null

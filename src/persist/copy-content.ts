@@ -1,5 +1,5 @@
-// Brings the content of another store's snapshot into the packs that are being written: blocks that this store lacks, verified, and packed anew,
-// because packs name their store.
+// Brings the content of another store's snapshot into the packs that are being written: blocks that this store lacks,
+// verified, and packed anew, because packs name their store.
 
 import { BadBlock } from '../blocks/block-source.ts'
 import { copyBlocks } from '../blocks/copy-blocks.ts'

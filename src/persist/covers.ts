@@ -9,8 +9,8 @@ import { coveredBy } from '../history/covers.ts'
 const JOURNAL_BACK = 3
 
 /**
- * Waits until the entries that are to be covered are durable, unless the journal has failed. Before the writer lock is taken: the journal's
- * first segment is named in HEAD, for which the journal takes that lock.
+ * Waits until the entries that are to be covered are durable, unless the journal has failed. Before the writer lock is
+ * taken: the journal's first segment is named in HEAD, for which the journal takes that lock.
  *
  * @throws COVERS_REQUIRED, RangeError
  */

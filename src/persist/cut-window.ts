@@ -31,8 +31,8 @@ interface WindowCutter {
   /** Blob position up to which boundaries are known. */
   readonly uncut: number
   /**
-   * Finds the boundaries up to the end of a window, as far as they can be known. One window after the other: each boundary depends on
-   * the one before.
+   * Finds the boundaries up to the end of a window, as far as they can be known. One window after the other: each
+   * boundary depends on the one before.
    */
   cut(filled: Filled): Promise<SameChunks | CutChunks>
 }

@@ -50,8 +50,9 @@ async function openUnlessDamaged(ctx: StoreContext, name: string, storeId: Uint8
 }
 
 /**
- * Reads each node, segments block and manifest that was reused and that this process has not read yet. Most were read when the snapshot
- * before was walked. Throws `PACK_DAMAGED` if one cannot be read: its bytes are past. The next persist writes it again.
+ * Reads each node, segments block and manifest that was reused and that this process has not read yet. Most were read
+ * when the snapshot before was walked. Throws `PACK_DAMAGED` if one cannot be read: its bytes are past. The next
+ * persist writes it again.
  */
 export async function assertReusedIsReadable(
   ctx: StoreContext,

@@ -5,9 +5,9 @@ import { type OptionTable, refusePromise } from '../misuse.ts'
 /** What of a directory is kept, and how. */
 export interface DirectoryOptions {
   /**
-   * What to leave out, with all below it: names (`node_modules`, `*.tmp`) or paths below the directory (`cache/*.bin`), in which `*` stands for any
-   * text without `/`; or a function that gets the path below the directory (with `/`, of a directory at the end as well) and answers whether to
-   * leave it out.
+   * What to leave out, with all below it: names (`node_modules`, `*.tmp`) or paths below the directory (`cache/*.bin`),
+   * in which `*` stands for any text without `/`; or a function that gets the path below the directory (with `/`, of a
+   * directory at the end as well) and answers whether to leave it out.
    */
   exclude?: readonly string[] | ((path: string) => boolean) | undefined
   /** Takes what a symbolic link leads to, in its place. Otherwise links are refused. Default false. */

@@ -8,7 +8,10 @@ import { planRetention } from '../history/retention.ts'
 /** Which snapshots stay and why, newest first. `reasons`: `current`, `tag v1`, `last 2`, `daily 2026-11-20`, `undo`. */
 export type KeptReasons = readonly { sequence: number; reasons: readonly string[] }[]
 
-/** Which older snapshots are kept beside the new one, the sequences of those that are dropped, and why the others and the new one stay. */
+/**
+ * Which older snapshots are kept beside the new one, the sequences of those that are dropped, and why the others and
+ * the new one stay.
+ */
 export function planKept(
   head: Head,
   { sequence, time }: Pick<HeadSnapshot, 'sequence' | 'time'>,

@@ -11,8 +11,8 @@ import type { BlobInput } from './sources.ts'
 /** How a snapshot is committed, wherever its content comes from. */
 export interface CommitOptions {
   /**
-   * The blobs hold the effect of every entry of the journal up to this one. Required in a store with a journal, which must be open:
-   * `COVERS_REQUIRED`.
+   * The blobs hold the effect of every entry of the journal up to this one. Required in a store with a journal, which
+   * must be open: `COVERS_REQUIRED`.
    */
   covers?: number | undefined
   /** For people reading the history. */
@@ -34,22 +34,28 @@ export interface CommitOptions {
 export interface PersistOptions extends CommitOptions {
   /** Blobs by name. */
   blobs: Readonly<Record<string, BlobInput>> | Iterable<readonly [string, BlobInput]>
-  /** The caller's data: plain values, bytes, links. `METADATA_INVALID` names the field that cannot be kept faithfully. */
+  /**
+   * The caller's data: plain values, bytes, links. `METADATA_INVALID` names the field that cannot be kept faithfully.
+   */
   metadata?: Record<string, unknown> | undefined
-  /** The position of the source of truth that this is of. `METADATA_INVALID` for what cannot be compared with a later one. */
+  /**
+   * The position of the source of truth that this is of. `METADATA_INVALID` for what cannot be compared with a later
+   * one.
+   */
   watermark?: Watermark | undefined
   /** How blobs are cut that do not say so themselves; default `content()`. */
   chunking?: Chunking | undefined
   /** Called before and after the blobs are read; another answer is `SOURCE_CHANGED` and nothing is committed. */
   sourceVersion?: (() => unknown) | undefined
   /**
-   * Called with the current snapshot, once nobody else writes: names of blobs that are known to be the same there. They are taken from it
-   * unread, unless they were cut otherwise, or a block of them is missing or known to be bad. What it answers is not checked.
+   * Called with the current snapshot, once nobody else writes: names of blobs that are known to be the same there. They
+   * are taken from it unread, unless they were cut otherwise, or a block of them is missing or known to be bad. What it
+   * answers is not checked.
    */
   sameBlobs?: ((current: { metadata: Record<string, unknown> }) => Iterable<string>) | undefined
   /**
-   * Answers what would be done, and changes nothing: blobs are read, cut and compared with the store as a reader sees it now. Takes no lock, and
-   * does not look at `covers`.
+   * Answers what would be done, and changes nothing: blobs are read, cut and compared with the store as a reader sees
+   * it now. Takes no lock, and does not look at `covers`.
    */
   dryRun?: boolean | undefined
 }

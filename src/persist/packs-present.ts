@@ -5,7 +5,10 @@ import { HoldfastError } from '../errors.ts'
 import type { HeadPack } from '../format/head.ts'
 import type { WriteSession } from '../storage/port.ts'
 
-/** Each pack that the snapshot builds on must still be there at its full length: otherwise the snapshot is broken from the start. */
+/**
+ * Each pack that the snapshot builds on must still be there at its full length: otherwise the snapshot is broken from
+ * the start.
+ */
 export async function assertPacksPresent(
   ctx: StoreContext,
   session: WriteSession,

@@ -100,8 +100,8 @@ export async function persistContent(
 }
 
 /**
- * The same up to where a pack would become durable, as a reader, and without the lock: another persist meanwhile does not wait, and is not seen. Nothing
- * is noted that a later persist would rely on.
+ * The same up to where a pack would become durable, as a reader, and without the lock: another persist meanwhile does
+ * not wait, and is not seen. Nothing is noted that a later persist would rely on.
  */
 async function dryRun(
   ctx: StoreContext,

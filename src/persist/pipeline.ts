@@ -1,4 +1,5 @@
-// Ingests one blob: reads, cuts, hashes and stores it in windows, several at once. This file is only the order of the steps.
+// Ingests one blob: reads, cuts, hashes and stores it in windows, several at once. This file is only the order of the
+// steps.
 
 import type { DedupWriter } from '../blocks/dedup-writer.ts'
 import { clock } from '../clock.ts'
@@ -34,11 +35,12 @@ interface Shared {
 }
 
 /**
- * Reads a blob once, into our own buffers, and stores what the store does not have. Everything (segment digest, boundaries, chunk
- * digests, the bytes written) comes from that one copy: a source that changes meanwhile cannot make them disagree.
+ * Reads a blob once, into our own buffers, and stores what the store does not have. Everything (segment digest,
+ * boundaries, chunk digests, the bytes written) comes from that one copy: a source that changes meanwhile cannot make
+ * them disagree.
  *
- * A pipeline over windows of one segment each: while one is filled, the one before is cut, the one before that is hashed, and an
- * older one is written. Boundaries are found strictly in order, since each depends on the one before.
+ * A pipeline over windows of one segment each: while one is filled, the one before is cut, the one before that is
+ * hashed, and an older one is written. Boundaries are found strictly in order, since each depends on the one before.
  */
 export async function ingestBlob(options: PipelineOptions): Promise<BlobEntry> {
   const windows = openWindows(options.chunking, options.reader.size)

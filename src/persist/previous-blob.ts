@@ -14,8 +14,9 @@ export interface PreviousBlob {
   /** Digests of its segments. */
   segments: Uint8Array
   /**
-   * This process has seen its segments and chunks stand for the same bytes. Until then an equal segment proves nothing about chunks,
-   * and they are hashed: a manifest that lies would else make the next snapshot lie, although the right bytes are in hand.
+   * This process has seen its segments and chunks stand for the same bytes. Until then an equal segment proves nothing
+   * about chunks, and they are hashed: a manifest that lies would else make the next snapshot lie, although the right
+   * bytes are in hand.
    */
   isChecked: boolean
 }
@@ -40,19 +41,22 @@ interface KnownPart {
 }
 
 /**
- * What the previous snapshot says about a blob's boundaries. A boundary depends only on the bytes since the one before, so where bytes
- * are the same boundaries are the same; only the last chunk was cut by the end of its blob, and is good only if this one ends there
- * too.
+ * What the previous snapshot says about a blob's boundaries. A boundary depends only on the bytes since the one before,
+ * so where bytes are the same boundaries are the same; only the last chunk was cut by the end of its blob, and is good
+ * only if this one ends there too.
  *
- * Its chunks are read as the new blob comes to them and forgotten behind it: memory does not grow with the blob. So positions only grow,
- * from one question to the next.
+ * Its chunks are read as the new blob comes to them and forgotten behind it: memory does not grow with the blob. So
+ * positions only grow, from one question to the next.
  */
 export interface PreviousChunks {
   /** Whether `bytes` are the previous segment at blob position `start`. */
   hasSegment(start: number, bytes: Uint8Array): boolean
   hasDigest(start: number, digest: Uint8Array): boolean
   segmentDigest(start: number): Uint8Array
-  /** Forgets the chunks that end at `from` or before, and reads those up to `to`: the questions below are about what lies between. */
+  /**
+   * Forgets the chunks that end at `from` or before, and reads those up to `to`: the questions below are about what
+   * lies between.
+   */
   advance(from: number, to: number): Promise<void>
   /** The chunks from `from`, a boundary, up to `to`; null when `from` is none or there are none. */
   runFrom(from: number, to: number, final: boolean): KnownRun | null

@@ -32,8 +32,8 @@ interface Listing {
 export interface SourceDirectory extends DirectoryRequest, Listing {}
 
 /**
- * Regular files and empty directories below `root`. Links and devices are refused, unless links are followed: a snapshot
- * could not restore them.
+ * Regular files and empty directories below `root`. Links and devices are refused, unless links are followed: a
+ * snapshot could not restore them.
  *
  * @throws SOURCE_FAILED, BLOB_NAME_INVALID, IO_FAILED
  */

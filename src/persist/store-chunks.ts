@@ -16,7 +16,10 @@ import type { CutChunks, SameChunks } from './cut-window.ts'
 import type { PreviousChunks } from './previous-blob.ts'
 
 interface ChunkSink {
-  /** Compresses the chunks of a window that the store does not have; null when nothing is to be compressed. In any order. */
+  /**
+   * Compresses the chunks of a window that the store does not have; null when nothing is to be compressed. In any
+   * order.
+   */
   compress(found: CutChunks): Promise<Compressed | null>
   /** Stores a window's chunks. In the order of the blob. */
   store(found: SameChunks | CutChunks, compressed: Compressed | null): void

@@ -1,5 +1,5 @@
-// Takes a blob of the current snapshot over into the next one without reading its chunks: notes which packs have them, and that each is
-// there and not known to be bad.
+// Takes a blob of the current snapshot over into the next one without reading its chunks: notes which packs have them,
+// and that each is there and not known to be bad.
 
 import type { BlockSource } from '../blocks/block-source.ts'
 import type { DedupWriter } from '../blocks/dedup-writer.ts'
@@ -17,7 +17,10 @@ interface Target {
 
 const WHAT = 'the blob before'
 
-/** False when a block of the blob is missing or bad. Then the blob is to be read from its source, which writes the block again. */
+/**
+ * False when a block of the blob is missing or bad. Then the blob is to be read from its source, which writes the block
+ * again.
+ */
 export async function takeOver(
   ctx: StoreContext,
   { source, dedup }: Target,

@@ -1,5 +1,5 @@
-// What `verify` and `scrub` are told of the journal. Whoever joins the store to its journal looks at it: nothing here knows a journal's
-// files.
+// What `verify` and `scrub` are told of the journal. Whoever joins the store to its journal looks at it: nothing here
+// knows a journal's files.
 
 import type { Problem } from './problem.ts'
 

@@ -11,7 +11,8 @@ import { KIND } from '../format/pack.ts'
 import type { Problem } from './problem.ts'
 
 /**
- * Whether a snapshot is in no commit record, though there is one of its sequence, or one that cannot be read and may have been its own.
+ * Whether a snapshot is in no commit record, though there is one of its sequence, or one that cannot be read and may
+ * have been its own.
  */
 export function lacksRecord(
   { sequence, manifest }: Pick<HeadSnapshot, 'sequence' | 'manifest'>,
@@ -24,8 +25,9 @@ export function lacksRecord(
 }
 
 /**
- * Records that cannot be read, and snapshots that no record of their sequence agrees with. A writer that died before its HEAD may have
- * left another record of the sequence, so one that agrees is enough. Blocks that `isGood` denies are reported as blocks.
+ * Records that cannot be read, and snapshots that no record of their sequence agrees with. A writer that died before
+ * its HEAD may have left another record of the sequence, so one that agrees is enough. Blocks that `isGood` denies are
+ * reported as blocks.
  */
 export async function checkRecords(
   ctx: StoreContext,

@@ -10,8 +10,9 @@ import type { SalvagedPack } from './salvage.ts'
 type Chosen = Direction & { start: BaseHead }
 
 /**
- * The direction that `rolledBack` says. Without it the caller has to choose, and learns what each way keeps. There is nothing to choose when
- * no snapshot of the old HEAD is whole and newer ones are, as in a copy by hand that took HEAD first: then those are adopted.
+ * The direction that `rolledBack` says. Without it the caller has to choose, and learns what each way keeps. There is
+ * nothing to choose when no snapshot of the old HEAD is whole and newer ones are, as in a copy by hand that took HEAD
+ * first: then those are adopted.
  */
 export async function chooseDirection(
   location: string,
@@ -48,7 +49,8 @@ function directionOf(start: BaseHead, salvaged: readonly SalvagedPack[], { rolle
   const { previous, base } = start
   const there = start.currentHead ?? start.relaid
   if (there === null) {
-    // Each acknowledged HEAD of a shared store has a copy, so where there is one, what it does not name was not committed.
+    // Each acknowledged HEAD of a shared store has a copy, so where there is one, what it does not name was not
+    // committed.
     const adopting = !start.isShared || start.from === 'commit records'
     return { start, base, rolledBack: false, choice: null, adopting, jump: true }
   }

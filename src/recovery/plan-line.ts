@@ -1,10 +1,13 @@
-// After a HEAD was lost: which snapshots are on the line that the journal goes on from. Rollbacks are in no pack, but the journal's newest
-// segment has what they stepped over. Pure.
+// After a HEAD was lost: which snapshots are on the line that the journal goes on from. Rollbacks are in no pack, but
+// the journal's newest segment has what they stepped over. Pure.
 
 import type { HeadSnapshot } from '../format/head.ts'
 import type { RepairedJournal } from './repair-plan.ts'
 
-/** The snapshot as it belongs into a HEAD that is made from this journal: abandoned when a rollback stepped over entries that it holds. */
+/**
+ * The snapshot as it belongs into a HEAD that is made from this journal: abandoned when a rollback stepped over entries
+ * that it holds.
+ */
 export function onLineOf({ journal, skips }: RepairedJournal, snapshot: HeadSnapshot): HeadSnapshot {
   const { covers } = snapshot
   if (skips === null || covers === undefined || covers.journal !== journal?.id) return snapshot

@@ -29,7 +29,9 @@ interface KeptCandidate extends Candidate {
   lostSegments: BlobEntry[]
 }
 
-/** Trusts a snapshot only if HEAD or, with `adopting`, a commit record names it. Keeps it only if every block is good. */
+/**
+ * Trusts a snapshot only if HEAD or, with `adopting`, a commit record names it. Keeps it only if every block is good.
+ */
 export async function planSnapshots(
   location: string,
   source: BlockSource,

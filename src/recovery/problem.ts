@@ -26,7 +26,9 @@ export interface Problem {
    * without them.
    */
   recorded?: boolean
-  /** Something in the place of a part of the store keeps writers out, a repair included. Loads do not need that part. */
+  /**
+   * Something in the place of a part of the store keeps writers out, a repair included. Loads do not need that part.
+   */
   obstacle?: true
 }
 

@@ -16,8 +16,8 @@ export interface RebuiltSegments {
 
 /**
  * Rebuilds the segments blocks of `entries`. Reads every byte of those blobs. A rebuilt block that differs from its
- * manifest's digest is left out: the manifest is wrong, and the blob can be loaded without it. So is that of a blob which
- * is far longer than its chunks: it would cost more than the bytes that are there.
+ * manifest's digest is left out: the manifest is wrong, and the blob can be loaded without it. So is that of a blob
+ * which is far longer than its chunks: it would cost more than the bytes that are there.
  */
 export async function rebuildSegments(source: BlockSource, entries: readonly BlobEntry[]): Promise<RebuiltSegments[]> {
   const rebuilt: RebuiltSegments[] = []

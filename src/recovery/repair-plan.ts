@@ -37,7 +37,10 @@ export type RepairAction =
   | { action: 'set-current'; from: number | null; to: number | null; why: string }
   /** Makes HEAD name the journal again. `segment` is the newest that it names. */
   | { action: 'restore-journal'; journal: string; segment: string }
-  /** Records entries of the journal as lost: ranges, first and last. The journal is read in spite of the damage. No range: no entry is lost. */
+  /**
+   * Records entries of the journal as lost: ranges, first and last. The journal is read in spite of the damage. No
+   * range: no entry is lost.
+   */
   | { action: 'skip-entries'; entries: [number, number][]; why: string }
 
 /** What a repair would do. Making a plan changes nothing. */
@@ -65,7 +68,8 @@ export interface RepairOptions {
    */
   unreadable?: 'lost' | undefined
   /**
-   * `skip`: records what the journal has lost, so that the entries after it are read again. By default a damaged journal is left as it is.
+   * `skip`: records what the journal has lost, so that the entries after it are read again. By default a damaged
+   * journal is left as it is.
    */
   journal?: 'skip' | undefined
   /** False: if the repair would drop a snapshot, throw `SNAPSHOT_DAMAGED` and change nothing. Default true. */

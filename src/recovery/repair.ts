@@ -168,8 +168,8 @@ function listed(sequences: readonly number[]): string {
  *  4. packs move to quarantine before HEAD stops naming them, because the next writer deletes packs that HEAD does not
  *     name;
  *  5. the repaired HEAD replaces the old one;
- *  6. segments of the journal that are given up move to quarantine: only now HEAD records that their sequences were used. Until they are all
- *     gone, the journal does not open, and the next repair moves the rest.
+ *  6. segments of the journal that are given up move to quarantine: only now HEAD records that their sequences were
+ *     used. Until they are all gone, the journal does not open, and the next repair moves the rest.
  *
  * A HEAD that is older than its spare moves to quarantine in step 2. A crash before step 5 then leaves no HEAD; the
  * next repair rebuilds it.

@@ -45,8 +45,8 @@ export interface ScrubReport {
   /** `bytes` are stored bytes. */
   checked: { blocks: number; bytes: number }
   /**
-   * The journal is read whole, as the last step of a round. Null: this slice did not come to it. `skipped`: its owner has it open and wrote
-   * while it was looked at.
+   * The journal is read whole, as the last step of a round. Null: this slice did not come to it. `skipped`: its owner
+   * has it open and wrote while it was looked at.
    */
   journal: JournalCheck['state'] | null
   /** The cursor for the next slice; null when the round is complete. */
@@ -154,8 +154,8 @@ async function scrubPack(
 }
 
 /**
- * A pack that HEAD no longer names was deleted by a writer and is not missing. HEAD is read again once for all of them: it may be large, and
- * they may be many.
+ * A pack that HEAD no longer names was deleted by a writer and is not missing. HEAD is read again once for all of them:
+ * it may be large, and they may be many.
  */
 async function reportMissing(
   ctx: StoreContext,

@@ -47,7 +47,8 @@ export interface VerifyReport {
   /** `blocks` and their stored `bytes` are counted at level `full` only. */
   checked: { packs: number; blocks: number; bytes: number }
   /**
-   * `none`: there is no journal. `skipped`: its owner has it open and wrote while it was looked at; the owner looked when it opened it.
+   * `none`: there is no journal. `skipped`: its owner has it open and wrote while it was looked at; the owner looked
+   * when it opened it.
    */
   journal: JournalCheck['state']
   /** What to do, in words; empty if there is nothing to do. */
@@ -136,7 +137,9 @@ async function verifyPacks(
     isGood: (place) => !marks.has(packNumberOf(place), entryOf(place)),
     ...(failures.length > 0 ? {} : { onBlock: listing.onBlock }),
   })
-  /** A block that is in no pack may be in one that cannot be read now. A load then says that, and not that it is lost. */
+  /**
+   * A block that is in no pack may be in one that cannot be read now. A load then says that, and not that it is lost.
+   */
   function mayBeInUnread({ details }: HoldfastError): boolean {
     const { block } = details as { block?: string }
     if (block === undefined || !failures.some(({ error }) => isHoldfastError(error, 'IO_FAILED'))) return false

@@ -21,7 +21,8 @@ export interface AgeMap {
 }
 
 /**
- * The age of what a snapshot wrote: 0 for the newest, 1 for the one before it, 2 for the two before that, then four, eight, and all older ones.
+ * The age of what a snapshot wrote: 0 for the newest, 1 for the one before it, 2 for the two before that, then four,
+ * eight, and all older ones.
  *
  * @param back how many snapshots the writer is behind the newest
  */

@@ -1,4 +1,5 @@
-// What a page shows: of the facts so much that the page stays below a megabyte, with names as they are to be shown. Pure.
+// What a page shows: of the facts so much that the page stays below a megabyte, with names as they are to be shown.
+// Pure.
 
 import { printable } from '../text.ts'
 import { AGES, type AgeMap, backsOf, MAP_COLUMNS } from './chunk-ages.ts'

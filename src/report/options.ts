@@ -6,7 +6,9 @@ import type { Uncounted } from '../space/stats.ts'
 
 /** What a report has. */
 export interface ReportOptions {
-  /** Verifies the store first, as `verify` does at this level; default `none`: the page says that it was not verified. */
+  /**
+   * Verifies the store first, as `verify` does at this level; default `none`: the page says that it was not verified.
+   */
   verify?: 'none' | 'quick' | 'full' | undefined
   /** Numbers blobs, tags and packs instead of naming them, and leaves messages out; default false. */
   redact?: boolean | undefined
@@ -33,7 +35,10 @@ export interface Report {
   ok: boolean | null
   /** What could not be read, as `stats` says it: the numbers on the page are without it. */
   uncounted: readonly Uncounted[]
-  /** Snapshots whose numbers are too small, by sequence: `damaged`, or `unread` because the system did not give what may be whole. */
+  /**
+   * Snapshots whose numbers are too small, by sequence: `damaged`, or `unread` because the system did not give what may
+   * be whole.
+   */
   damaged: readonly number[]
   unread: readonly number[]
 }

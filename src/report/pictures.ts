@@ -1,4 +1,5 @@
-// The pictures of a page, as SVG. Each has a table behind it, so they are hidden from screen readers where that says the same.
+// The pictures of a page, as SVG. Each has a table behind it, so they are hidden from screen readers where that says
+// the same.
 
 import { sizeText } from '../text.ts'
 import { AGES, MAP_COLUMNS } from './chunk-ages.ts'

@@ -1,5 +1,5 @@
-// The one script of a page: the theme, exact numbers, and a walk through the timeline by mouse and keyboard. The page is complete without it. It
-// handles text as text: nothing of a store becomes markup.
+// The one script of a page: the theme, exact numbers, and a walk through the timeline by mouse and keyboard. The page
+// is complete without it. It handles text as text: nothing of a store becomes markup.
 
 export const SCRIPT = `
 'use strict'

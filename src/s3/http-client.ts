@@ -1,4 +1,5 @@
-// A small client for S3-compatible servers on Node's own HTTP: one attempt of each request, whole bodies, connections kept open.
+// A small client for S3-compatible servers on Node's own HTTP: one attempt of each request, whole bodies, connections
+// kept open.
 
 import { createHash, webcrypto } from 'node:crypto'
 import * as http from 'node:http'
@@ -249,8 +250,9 @@ export function httpClient(options: HttpClientOptions): ObjectClient {
 }
 
 /**
- * What the server checks a body by: a signed SHA-256. A large body is hashed in a thread, because 16 MiB would block the event loop for 40 ms.
- * An object that is put whole gets a header for its sum, too, which AWS wants where objects are locked.
+ * What the server checks a body by: a signed SHA-256. A large body is hashed in a thread, because 16 MiB would block
+ * the event loop for 40 ms. An object that is put whole gets a header for its sum, too, which AWS wants where objects
+ * are locked.
  */
 async function sumsOf(
   body: Uint8Array | undefined,
@@ -271,7 +273,9 @@ function unquoted(etag: string | undefined): string | null {
   return etag === undefined || etag === '' ? null : etag.replace(/^W\//, '').replace(/^"|"$/g, '')
 }
 
-/** The text of the first element of this name. The answers are flat, and nothing in them that is used needs more of XML. */
+/**
+ * The text of the first element of this name. The answers are flat, and nothing in them that is used needs more of XML.
+ */
 function element(xml: string, name: string): string | undefined {
   const found = new RegExp(`<${name}(?:\\s[^>]*)?>([\\s\\S]*?)</${name}>`).exec(xml)?.[1]
   return found === undefined ? undefined : unescaped(found)

@@ -1,4 +1,5 @@
-// The public entry `holdfast/s3`: stores in buckets of S3-compatible servers. Importing it makes `s3://bucket/prefix` a place for a store.
+// The public entry `holdfast/s3`: stores in buckets of S3-compatible servers. Importing it makes `s3://bucket/prefix` a
+// place for a store.
 
 import { assertOptions, type OptionTable } from '../misuse.ts'
 import { type RemoteLocation, registerScheme, remoteLocation } from '../remote.ts'
@@ -21,7 +22,10 @@ export interface S3Options {
   endpoint?: string | URL | undefined
   /** Default `AWS_REGION`, `AWS_DEFAULT_REGION`, or us-east-1. */
   region?: string | undefined
-  /** Keys, or a function that gives them for each request. Default `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`. */
+  /**
+   * Keys, or a function that gives them for each request. Default `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`,
+   * `AWS_SESSION_TOKEN`.
+   */
   credentials?: S3Credentials | (() => S3Credentials | Promise<S3Credentials>) | undefined
   /** The bucket is in the path instead of the host's name. Default: with an endpoint other than AWS's. */
   pathStyle?: boolean | undefined
@@ -69,8 +73,8 @@ export interface StorageReport {
 }
 
 /**
- * Asks a server whether it does what a store needs, with objects of its own below `probe/`, which it deletes. Each process does so before its
- * first write.
+ * Asks a server whether it does what a store needs, with objects of its own below `probe/`, which it deletes. Each
+ * process does so before its first write.
  *
  * @throws IO_FAILED when the server cannot be asked, TypeError
  */

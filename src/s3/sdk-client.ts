@@ -1,5 +1,5 @@
-// The user's own client of @aws-sdk/client-s3: it brings credentials, endpoints and proxies. Typed structurally, so that the package is needed
-// only by who has it.
+// The user's own client of @aws-sdk/client-s3: it brings credentials, endpoints and proxies. Typed structurally, so
+// that the package is needed only by who has it.
 
 import { type Got, type Into, type Listed, type ObjectClient, ObjectError } from '../storage/object/client.ts'
 
@@ -23,7 +23,10 @@ const CALLS = [
   'ListMultipartUploads',
 ] as const
 
-/** How each operation is called. An aggregated client has a method for each; any other takes commands, which are its package's. */
+/**
+ * How each operation is called. An aggregated client has a method for each; any other takes commands, which are its
+ * package's.
+ */
 async function callsOf(client: AwsS3Client): Promise<(name: (typeof CALLS)[number]) => Call> {
   const methods = client as unknown as Record<string, Call>
   if (typeof methods.getObject === 'function') {
@@ -157,7 +160,10 @@ function identityOf(client: object): number {
   return known
 }
 
-/** Gives a body of so many bytes to `into` as it comes. Answers false where it has another length, or cannot be had in parts. */
+/**
+ * Gives a body of so many bytes to `into` as it comes. Answers false where it has another length, or cannot be had in
+ * parts.
+ */
 async function give(answer: Record<string, unknown>, length: number, into: Into): Promise<boolean> {
   const body = answer.Body as Partial<AsyncIterable<Uint8Array>> | undefined
   if (answer.ContentLength !== length || body?.[Symbol.asyncIterator] === undefined) return false

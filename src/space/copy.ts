@@ -1,7 +1,8 @@
 // Copies a store that is in use: a back-up that is restored by opening it.
 //
-// The packs of one HEAD are opened first, so that they stay readable whatever is deleted meanwhile. They become durable at the target, and are read
-// back there, before a HEAD there names them: whatever the moment of a crash, the HEAD of the target names only what it has.
+// The packs of one HEAD are opened first, so that they stay readable whatever is deleted meanwhile. They become durable
+// at the target, and are read back there, before a HEAD there names them: whatever the moment of a crash, the HEAD of
+// the target names only what it has.
 
 import type { OpenPack } from '../blocks/pack-cache.ts'
 import { createPackCache } from '../blocks/pack-cache.ts'
@@ -58,7 +59,8 @@ export async function copyStore(
   try {
     const onWait = watchWait(ctx, options.onProgress)
     const found = await target.inspect()
-    // An interrupted copy has no HEAD yet, or lacks STORE.json. Where nothing was begun, the storage looks whether there is room for a store.
+    // An interrupted copy has no HEAD yet, or lacks STORE.json. Where nothing was begun, the storage looks whether
+    // there is room for a store.
     const repair = found.packs.length > 0 || found.store.state !== 'missing' || found.head.state !== 'missing'
     return await target.write(
       { waitMs: options.lockWaitMs, signal: options.signal, onWait, repair },

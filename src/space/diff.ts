@@ -1,4 +1,5 @@
-// Says what differs between two snapshots, blob by blob. Compares nodes and chunks by their digests, and reads no chunk.
+// Says what differs between two snapshots, blob by blob. Compares nodes and chunks by their digests, and reads no
+// chunk.
 
 import { type ChunkRun, chunkRuns } from '../blocks/blob-dag.ts'
 import type { BlockSource, DamageContext } from '../blocks/block-source.ts'
@@ -31,7 +32,9 @@ export interface BlobDiff {
   /** In bytes; 0 where there is none. */
   sizeBefore: number
   size: number
-  /** Bytes of the blob in chunks that the older snapshot has somewhere, whatever its place there. Of a removed blob 0. */
+  /**
+   * Bytes of the blob in chunks that the older snapshot has somewhere, whatever its place there. Of a removed blob 0.
+   */
   sharedBytes: number
   /** The other bytes of the blob. */
   newBytes: number

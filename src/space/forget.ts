@@ -1,4 +1,5 @@
-// Drops snapshots: those that are named, or those that a policy does not keep. Deletes no pack that any other snapshot needs.
+// Drops snapshots: those that are named, or those that a policy does not keep. Deletes no pack that any other snapshot
+// needs.
 
 import type { BlockSource } from '../blocks/block-source.ts'
 import type { StoreContext } from '../blocks/store-context.ts'
@@ -30,11 +31,14 @@ export const FORGET_OPTIONS: OptionTable<ForgetOptions> = { ...HISTORY_OPTIONS, 
 export interface Forgotten {
   /** Sequences, newest first. */
   dropped: readonly number[]
-  /** Newest first. `reasons`: `current`, `tag v1`, `last 2`, `daily 2026-11-20`, `undo`; `not named` of those that nobody asked to forget. */
+  /**
+   * Newest first. `reasons`: `current`, `tag v1`, `last 2`, `daily 2026-11-20`, `undo`; `not named` of those that
+   * nobody asked to forget.
+   */
   kept: readonly { sequence: number; reasons: readonly string[] }[]
   /**
-   * Stored bytes of blocks that only dropped snapshots have, index entries included. They are given back by later persists, or at once by
-   * `gc`. Null when a snapshot that cannot be read or another writer makes that unknown.
+   * Stored bytes of blocks that only dropped snapshots have, index entries included. They are given back by later
+   * persists, or at once by `gc`. Null when a snapshot that cannot be read or another writer makes that unknown.
    */
   freesBytes: number | null
 }
@@ -118,7 +122,10 @@ function planForget(location: string, head: Head, selection: Selection): Plan {
   }
 }
 
-/** The current snapshot is what a start loads. A tag says that somebody wants the snapshot, so each of its tags has to be named. */
+/**
+ * The current snapshot is what a start loads. A tag says that somebody wants the snapshot, so each of its tags has to
+ * be named.
+ */
 function assertMayGo(
   location: string,
   head: Head,

@@ -1,4 +1,5 @@
-// What a garbage collection can be told, and what it answers: the same for a store in a directory and for one in an object store.
+// What a garbage collection can be told, and what it answers: the same for a store in a directory and for one in an
+// object store.
 
 import type { PackAction } from '../gc/plan-gc.ts'
 import type { OptionTable } from '../misuse.ts'
@@ -12,11 +13,14 @@ export interface GcOptions {
   budgetMs?: number | undefined
   /** No pack is begun that would move more than so many bytes in all. One pack at least is done. */
   budgetBytes?: number | undefined
-  /** Erases: rewrites every pack with a block that nothing needs, and answers `untouched`. Default: until little is left to gain. */
+  /**
+   * Erases: rewrites every pack with a block that nothing needs, and answers `untouched`. Default: until little is left
+   * to gain.
+   */
   complete?: boolean | undefined
   /**
-   * In an object store: retired packs stay readable for so long, by the server's clock; default 24 hours, longer than any load should take. What one
-   * call rewrites, a later one deletes.
+   * In an object store: retired packs stay readable for so long, by the server's clock; default 24 hours, longer than
+   * any load should take. What one call rewrites, a later one deletes.
    */
   graceMs?: number | undefined
   /** Rejects with `signal.reason`. What was done stays done. */
@@ -52,7 +56,10 @@ export interface GcResult {
   untouched: readonly Untouched[]
 }
 
-/** `evidence`: a pack with bad blocks, or one of a snapshot that cannot be read. `files`: blobs laid out as files and in use. */
+/**
+ * `evidence`: a pack with bad blocks, or one of a snapshot that cannot be read. `files`: blobs laid out as files and in
+ * use.
+ */
 export type Untouched = { what: 'evidence'; pack: string } | { what: 'files' | 'journal' }
 
 /** What is answered where there is nothing to do. */

@@ -1,5 +1,6 @@
-// Garbage collection where there are other writers. What HEADs have retired goes after the readers' grace, and what no HEAD has named for long goes at
-// once. Then packs are rewritten that are mostly garbage: they are retired now, and go when a later collection finds their grace over.
+// Garbage collection where there are other writers. What HEADs have retired goes after the readers' grace, and what no
+// HEAD has named for long goes at once. Then packs are rewritten that are mostly garbage: they are retired now, and go
+// when a later collection finds their grace over.
 
 import { createWindowMemory } from '../blocks/copy-blocks.ts'
 import type { StoreContext } from '../blocks/store-context.ts'
@@ -20,7 +21,10 @@ import { rewriteShared } from './rewrite-shared.ts'
 const GRACE_MS = 24 * 60 * 60 * 1000
 /** Longer than any upload takes from its first pack to the HEAD that names it. */
 const ORPHAN_MS = 7 * GRACE_MS
-/** To measure what is needed costs two requests for each pack. In a store of more packs it is done only when HEAD says that it may be worth it. */
+/**
+ * To measure what is needed costs two requests for each pack. In a store of more packs it is done only when HEAD says
+ * that it may be worth it.
+ */
 const ALWAYS_MEASURED_PACKS = 64
 /** A step that came to nothing, because other writers were faster, is made again so often. */
 const CONFLICTS_MAX = 3

@@ -1,7 +1,9 @@
-// One step of a garbage collection, done while holding the writer lock: some packs are dropped or rewritten, and HEAD is swapped once.
+// One step of a garbage collection, done while holding the writer lock: some packs are dropped or rewritten, and HEAD
+// is swapped once.
 //
-// The order protects what every write protects: the new pack is durable before HEAD names it, and the old ones are deleted only after both HEADs
-// say that nothing needs them. What a snapshot needs was marked under this lock, so a persist that reused a block since is seen.
+// The order protects what every write protects: the new pack is durable before HEAD names it, and the old ones are
+// deleted only after both HEADs say that nothing needs them. What a snapshot needs was marked under this lock, so a
+// persist that reused a block since is seen.
 
 import { BadBlock, type BlockSource, entryOf, packNumberOf } from '../blocks/block-source.ts'
 import { appendCommitRecord } from '../blocks/commit-record.ts'
@@ -26,7 +28,10 @@ import { nextHead } from '../history/next-head.ts'
 import type { WriteSession } from '../storage/port.ts'
 import { PACK_OVERHEAD_BYTES } from './pack-use.ts'
 
-/** A step holds the lock for about so long, or until it has moved so many bytes: then others have their turn. Blocks are moved in windows of 8 MiB. */
+/**
+ * A step holds the lock for about so long, or until it has moved so many bytes: then others have their turn. Blocks are
+ * moved in windows of 8 MiB.
+ */
 const STEP_MS = 700
 const STEP_BYTES = 56 * 1024 * 1024
 /** Nobody asked for it: a save that comes meanwhile waits for so long at most. */
@@ -232,7 +237,10 @@ async function allOf(reading: readonly Promise<void>[]): Promise<void> {
   for (const read of await Promise.allSettled(reading)) if (read.status === 'rejected') throw read.reason
 }
 
-/** Where the copy of the manifest is that is relied on: a number of `moved`, or the name of a pack from which it was not moved. */
+/**
+ * Where the copy of the manifest is that is relied on: a number of `moved`, or the name of a pack from which it was not
+ * moved.
+ */
 export function manifestIn(
   { manifest }: HeadSnapshot,
   moved: DigestMap,

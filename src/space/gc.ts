@@ -1,8 +1,9 @@
 // Gives back what nothing needs, on demand. It drops no snapshot.
 //
-// What snapshots need is marked without the lock, as a reader does. Then packs are dropped and rewritten in steps, each of which holds the writer lock
-// for a moment and lets waiting writers go first. Under the lock the marks take in the snapshots committed since, before anything is retired: a persist
-// may have reused a block that was garbage when it was looked for.
+// What snapshots need is marked without the lock, as a reader does. Then packs are dropped and rewritten in steps, each
+// of which holds the writer lock for a moment and lets waiting writers go first. Under the lock the marks take in the
+// snapshots committed since, before anything is retired: a persist may have reused a block that was garbage when it was
+// looked for.
 
 import type { BlockSource } from '../blocks/block-source.ts'
 import { createWindowMemory } from '../blocks/copy-blocks.ts'
@@ -27,7 +28,10 @@ import { createMarked, type Marked } from './marked.ts'
 interface GcSettings {
   lockWaitMs: number
   packBytesMax: number
-  /** Nobody asked for it: only what is mostly garbage is rewritten, in shorter steps, and without anything to do not even the lock is taken. */
+  /**
+   * Nobody asked for it: only what is mostly garbage is rewritten, in shorter steps, and without anything to do not
+   * even the lock is taken.
+   */
   automatic?: boolean
   /** While marking without the lock, what is more urgent is waited for. */
   pause?: () => Promise<unknown> | undefined
@@ -211,8 +215,8 @@ async function run(
 }
 
 /**
- * A pack is deleted when HEAD and HEAD.prev.json both say that it is retired, so an idle store needs one more swap. To erase, it is needed also
- * because HEAD.prev.json names the dropped snapshots, with their messages and tags.
+ * A pack is deleted when HEAD and HEAD.prev.json both say that it is retired, so an idle store needs one more swap. To
+ * erase, it is needed also because HEAD.prev.json names the dropped snapshots, with their messages and tags.
  */
 async function swapOnceMore(
   ctx: StoreContext,
@@ -232,8 +236,9 @@ async function swapOnceMore(
 }
 
 /**
- * On a full disk there may be no room for another HEAD, and packs wait only for HEAD.prev.json to say that nothing needs them. Without it HEAD alone
- * decides: it is durable, and complete. A new HEAD.prev.json is made by the swap that fits then. Answers whether there was anything to gain.
+ * On a full disk there may be no room for another HEAD, and packs wait only for HEAD.prev.json to say that nothing
+ * needs them. Without it HEAD alone decides: it is durable, and complete. A new HEAD.prev.json is made by the swap that
+ * fits then. Answers whether there was anything to gain.
  */
 async function makeRoom(session: WriteSession): Promise<boolean> {
   const { head } = session.stored!

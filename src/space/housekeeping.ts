@@ -1,5 +1,6 @@
-// Gives back garbage behind the persists of an open store: packs that are mostly garbage are rewritten in short steps, some time after the writes that
-// made them so. It never keeps the process alive, and whoever closes the store or saves because of a signal does not wait for it.
+// Gives back garbage behind the persists of an open store: packs that are mostly garbage are rewritten in short steps,
+// some time after the writes that made them so. It never keeps the process alive, and whoever closes the store or saves
+// because of a signal does not wait for it.
 
 import type { StoreContext } from '../blocks/store-context.ts'
 import { clock } from '../clock.ts'
@@ -28,7 +29,10 @@ const SOON_MS = 1000
 const LATE_MS = 60_000
 /** This part of the store's bytes is much. */
 const MUCH = 1 / 8
-/** After a look it rests so many times as long as the look took, but not longer than the limit. So it takes a twentieth of a processor at most. */
+/**
+ * After a look it rests so many times as long as the look took, but not longer than the limit. So it takes a twentieth
+ * of a processor at most.
+ */
 const REST_FACTOR = 20
 const REST_MS_MAX = 300_000
 

@@ -1,4 +1,5 @@
-// Which commit records in packs are of snapshots that HEAD keeps: a lost HEAD is rebuilt from them, so they are needed as blocks are.
+// Which commit records in packs are of snapshots that HEAD keeps: a lost HEAD is rebuilt from them, so they are needed
+// as blocks are.
 
 import { type BlockSource, placeOf } from '../blocks/block-source.ts'
 import { type HoldfastError, isHoldfastError } from '../errors.ts'

@@ -1,4 +1,5 @@
-// HEAD with its packs held open and what its snapshots need marked, for a garbage collection that goes on from one HEAD to the next.
+// HEAD with its packs held open and what its snapshots need marked, for a garbage collection that goes on from one HEAD
+// to the next.
 
 import type { BlockSource } from '../blocks/block-source.ts'
 import type { StoreContext } from '../blocks/store-context.ts'

@@ -101,8 +101,8 @@ export async function withReadablePacks<T>(
 }
 
 /**
- * Reads HEAD and gives `use` all packs that it names, held open. When a pack is gone because somebody wrote meanwhile, it begins anew. Null
- * when nothing was ever persisted.
+ * Reads HEAD and gives `use` all packs that it names, held open. When a pack is gone because somebody wrote meanwhile,
+ * it begins anew. Null when nothing was ever persisted.
  */
 export async function withAllPacks<T>(
   ctx: StoreContext,

@@ -11,10 +11,12 @@ import { keptRecordBytes, keptRecordKeys } from './kept-records.ts'
 export const PACK_OVERHEAD_BYTES = HEADER_BYTES + FANOUT_BYTES + FOOTER_BYTES
 
 /**
- * The packs of HEAD. Those with bad blocks are pinned, and those of a snapshot that cannot be read in full: what it needs of them is not known. So
- * are packs that HEAD lists and that no snapshot does: no write of ours leaves one, and `repair` sets that right.
+ * The packs of HEAD. Those with bad blocks are pinned, and those of a snapshot that cannot be read in full: what it
+ * needs of them is not known. So are packs that HEAD lists and that no snapshot does: no write of ours leaves one, and
+ * `repair` sets that right.
  *
- * Commit records are neither needed nor garbage: a pack that is rewritten gets them anew. With `complete` those of dropped snapshots are garbage.
+ * Commit records are neither needed nor garbage: a pack that is rewritten gets them anew. With `complete` those of
+ * dropped snapshots are garbage.
  */
 export async function packUses(
   head: Head,

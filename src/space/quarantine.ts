@@ -1,4 +1,5 @@
-// What repairs and writers moved aside: lists it, copies it out, and deletes it when it is asked to. Nothing is put back: `repair` adopts packs.
+// What repairs and writers moved aside: lists it, copies it out, and deletes it when it is asked to. Nothing is put
+// back: `repair` adopts packs.
 
 import type { StoreContext } from '../blocks/store-context.ts'
 import { HoldfastError } from '../errors.ts'
@@ -35,7 +36,10 @@ export interface Quarantine {
   show(name: string): Promise<QuarantinedFile>
   /** Copies a file out, durably. Replaces what is at `path`. `NOT_IN_QUARANTINE`. */
   extract(name: string, path: string | URL): Promise<void>
-  /** Deletes files with their notes, and answers their names. With a name that is not there nothing is deleted (`NOT_IN_QUARANTINE`). */
+  /**
+   * Deletes files with their notes, and answers their names. With a name that is not there nothing is deleted
+   * (`NOT_IN_QUARANTINE`).
+   */
   discard(which: DiscardWhich): Promise<string[]>
 }
 

@@ -1,13 +1,15 @@
-// One step of a garbage collection where there are other writers: some packs are rewritten without their garbage, and HEAD is swapped once. Nothing is
-// deleted: a pack that is given up stays for the readers' grace.
+// One step of a garbage collection where there are other writers: some packs are rewritten without their garbage, and
+// HEAD is swapped once. Nothing is deleted: a pack that is given up stays for the readers' grace.
 //
 // Invariants, for every HEAD that is made here from a base:
 //
-//  1. a pack is given up only if each snapshot of the base that needs it was marked. What others need of it is not known: a snapshot that was
-//     committed since may have reused a block that was garbage. Such a pack stays;
-//  2. each block that is needed of a pack that is given up is in a new pack, which was uploaded before and is above the base's floor;
+//  1. a pack is given up only if each snapshot of the base that needs it was marked. What others need of it is not
+//     known: a snapshot that was committed since may have reused a block that was garbage. Such a pack stays;
+//  2. each block that is needed of a pack that is given up is in a new pack, which was uploaded before and is above the
+//     base's floor;
 //  3. each pack that has a copy which is relied on is named by the base;
-//  4. the current snapshot and a random one of the new HEAD are walked first, and all that is touched must be in packs that it names.
+//  4. the current snapshot and a random one of the new HEAD are walked first, and all that is touched must be in packs
+//     that it names.
 
 import { BadBlock, type BlockSource } from '../blocks/block-source.ts'
 import { copyInOrder, type WindowMemory } from '../blocks/copy-blocks.ts'
@@ -28,7 +30,10 @@ import { assertWritable } from '../history/write-guards.ts'
 import type { StoredHead, WriteSession } from '../storage/port.ts'
 import { assertOtherCopies, liveOf, manifestIn, neededInOrder } from './gc-step.ts'
 
-/** A step ends behind the pack with which it has moved so many bytes. Other writers go on meanwhile, and this process's own wait. */
+/**
+ * A step ends behind the pack with which it has moved so many bytes. Other writers go on meanwhile, and this process's
+ * own wait.
+ */
 const STEP_BYTES = 56 * 1024 * 1024
 
 interface RewriteOptions {
@@ -45,7 +50,10 @@ interface RewriteOptions {
 }
 
 interface RewriteResult {
-  /** Empty: other writers were faster. What was uploaded is named by no HEAD, and goes as what writers that died have left. */
+  /**
+   * Empty: other writers were faster. What was uploaded is named by no HEAD, and goes as what writers that died have
+   * left.
+   */
   done: PackAction[]
   /** While this pack was worked on, a block of it or another copy of one was found bad. Nothing was changed. */
   damagedAt: string | null
@@ -145,7 +153,8 @@ function givenUpOn({ head: base }: StoredHead, { taken, revision }: Copies, reac
   const named = new Set(names.values())
   const needed = new Set<string>()
   for (const { manifest, packs } of base.snapshots) {
-    // A manifest names its blocks, so what was marked for it is what it needs, in whatever packs another writer has found that since.
+    // A manifest names its blocks, so what was marked for it is what it needs, in whatever packs another writer has
+    // found that since.
     const marked = reach.packsOf(manifest)
     const isThere = marked !== undefined && [...marked].every((name) => named.has(name) || taken.has(name))
     if (!isThere) for (const id of packs) needed.add(names.get(id)!)

@@ -1,4 +1,5 @@
-// Says what a store takes and why: what each snapshot added and would free, what is garbage, and what lies beside the packs. All from one HEAD.
+// Says what a store takes and why: what each snapshot added and would free, what is garbage, and what lies beside the
+// packs. All from one HEAD.
 
 import type { BlockSource } from '../blocks/block-source.ts'
 import type { StoreContext } from '../blocks/store-context.ts'
@@ -28,8 +29,8 @@ export interface SnapshotStats {
   /** Of blocks that no older kept snapshot has. The sum over all snapshots is `liveBytes`. */
   addedBytes: number
   /**
-   * Of blocks that no other snapshot has. Do not add these up: two that share what nobody else has free more together. `forget` with
-   * `dryRun` says it for a set.
+   * Of blocks that no other snapshot has. Do not add these up: two that share what nobody else has free more together.
+   * `forget` with `dryRun` says it for a set.
    */
   freesBytes: number
   /** It could not be read in full, so that the numbers are too small. */
@@ -76,7 +77,10 @@ export interface Stats {
   /** Of all pack files: `liveBytes`, `recordBytes`, `garbageBytes`, `overheadBytes` and `uncountedBytes`. */
   packBytes: number
   liveBytes: number
-  /** Of the commit records of kept snapshots, from which a lost HEAD is rebuilt. `gc` writes them anew, so no snapshot adds or frees them. */
+  /**
+   * Of the commit records of kept snapshots, from which a lost HEAD is rebuilt. `gc` writes them anew, so no snapshot
+   * adds or frees them.
+   */
   recordBytes: number
   /** Of blocks that nothing needs, and of records of dropped snapshots. `gc({ complete: true })` gives it all back. */
   garbageBytes: number

@@ -1,5 +1,5 @@
-// Counts which stored bytes belong to which snapshots: what each added, and what only one of them needs. Reads nodes, not chunks, and changes
-// nothing.
+// Counts which stored bytes belong to which snapshots: what each added, and what only one of them needs. Reads nodes,
+// not chunks, and changes nothing.
 
 import { BadBlock, type BlockSource, type DamageContext, entryOf, packNumberOf } from '../blocks/block-source.ts'
 import { readManifest } from '../blocks/read-manifest.ts'
@@ -18,7 +18,10 @@ export interface Usage {
   own: ReadonlyMap<number, number>
   /** By pack name: of all blocks that a snapshot has. */
   packs: ReadonlyMap<string, number>
-  /** Sequences of snapshots that could not be read in full. Their numbers, and those of blocks they share, are too small. */
+  /**
+   * Sequences of snapshots that could not be read in full. Their numbers, and those of blocks they share, are too
+   * small.
+   */
   damaged: readonly number[]
   /** The same, where that may be for want of what the system did not give, and which may be whole. */
   unread: readonly number[]
@@ -42,8 +45,9 @@ interface UsageOptions {
 }
 
 /**
- * Walks the snapshots in the order given. A subtree is visited when the first snapshot reaches it, once more when a second one does, and
- * never again: then all below it is known to be shared. So a thousand snapshots cost little more than the nodes that differ.
+ * Walks the snapshots in the order given. A subtree is visited when the first snapshot reaches it, once more when a
+ * second one does, and never again: then all below it is known to be shared. So a thousand snapshots cost little more
+ * than the nodes that differ.
  *
  * @param source has read all its indexes
  */

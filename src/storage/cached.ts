@@ -1,7 +1,8 @@
-// A storage whose packs are read through a cache on this machine, and whose newest HEAD is served from there while the server cannot be reached.
-// Invariants:
+// A storage whose packs are read through a cache on this machine, and whose newest HEAD is served from there while the
+// server cannot be reached. Invariants:
 //
-//  1. only no connection, no answer in time and 5xx after the retries count as unreachable. A refusal (401, 403, 404) and a wrong certificate are errors;
+//  1. only no connection, no answer in time and 5xx after the retries count as unreachable. A refusal (401, 403, 404)
+//     and a wrong certificate are errors;
 //  2. HEAD never goes back: one below the cached one is read again, and then STORE_ROLLED_BACK;
 //  3. a write goes to the server, and is acknowledged by it alone.
 

@@ -1,4 +1,5 @@
-// The port that a storage serves: HEAD, swapped if unchanged, and immutable packs. Everything above it is the same for every storage.
+// The port that a storage serves: HEAD, swapped if unchanged, and immutable packs. Everything above it is the same for
+// every storage.
 
 import type { HoldfastError } from '../errors.ts'
 import type { Head } from '../format/head.ts'
@@ -18,8 +19,8 @@ export interface Storage {
   /** Told of a HEAD that was read elsewhere: it says where packs are. Absent where their names say it. */
   learn?(head: Head): void
   /**
-   * The outcome of an earlier write is unknown, and what is seen may be gone after a power loss: nothing may be said to be done without a session.
-   * Absent: what is seen is durable.
+   * The outcome of an earlier write is unknown, and what is seen may be gone after a power loss: nothing may be said to
+   * be done without a session. Absent: what is seen is durable.
    */
   uncertain?(): boolean
   /** Null if no store was ever made here. A missing or damaged HEAD in an existing store is an error. */
@@ -27,8 +28,8 @@ export interface Storage {
   /** Reports the store's files, good or damaged, for verify and repair. Throws only for files that cannot be read. */
   inspect(): Promise<Inspection>
   /**
-   * Opens a pack. It stays readable until it is closed, with `pins` even if it is deleted meanwhile. `PACK_MISSING` if it
-   * does not exist, from here or from the first read.
+   * Opens a pack. It stays readable until it is closed, with `pins` even if it is deleted meanwhile. `PACK_MISSING` if
+   * it does not exist, from here or from the first read.
    */
   openPack(name: string): Promise<PackFile>
   /** What lies beside HEAD and packs. Absent: this storage keeps nothing of the kind. */
@@ -74,8 +75,8 @@ export interface Capabilities {
   /** A pack that is open stays readable when it is deleted. Without it, such a read is `PACK_MISSING`. */
   readonly pins: boolean
   /**
-   * There is one writer at a time. Without it, others may swap HEAD meanwhile: a swap is made again from their HEAD, and a pack that was
-   * completed is deleted by `collect` alone.
+   * There is one writer at a time. Without it, others may swap HEAD meanwhile: a swap is made again from their HEAD,
+   * and a pack that was completed is deleted by `collect` alone.
    */
   readonly alone: boolean
   /** Quarantine moves files. Without it, it marks them: they stay where they are, and no clean-up deletes them. */
@@ -176,13 +177,13 @@ export interface WriteSession {
    * written, so that its fsyncs run beside HEAD's. `HEAD_CONFLICT`: another writer changed HEAD. `COMMIT_UNKNOWN`: HEAD
    * may or may not be replaced.
    *
-   * A function makes the next HEAD, or null for none. It is called with `stored`, and where writers are not alone again with
-   * each HEAD that another one put there. A HEAD that is given as it is counts for `stored` only.
+   * A function makes the next HEAD, or null for none. It is called with `stored`, and where writers are not alone again
+   * with each HEAD that another one put there. A HEAD that is given as it is counts for `stored` only.
    */
   swapHead(next: Head | MakeHead, ready?: () => Promise<unknown>): Promise<void>
   /**
-   * Removes the previous HEAD, durably: then HEAD alone says which packs are needed. For a disk that has no room for another HEAD. Absent: this
-   * storage needs no room to replace HEAD.
+   * Removes the previous HEAD, durably: then HEAD alone says which packs are needed. For a disk that has no room for
+   * another HEAD. Absent: this storage needs no room to replace HEAD.
    */
   dropPrevious?(): Promise<void>
   deletePack(name: string): Promise<void>
@@ -205,7 +206,8 @@ export interface WriteSession {
 export type MakeHead = (stored: StoredHead) => Head | null | Promise<Head | null>
 
 /**
- * Deletes what HEADs have given up, and gives up what no writer has named for long. `swap` replaces HEAD by one with these changes.
+ * Deletes what HEADs have given up, and gives up what no writer has named for long. `swap` replaces HEAD by one with
+ * these changes.
  *
  * @param limits.graceMs a retired pack is readable for so long
  * @param limits.orphanMs a pack that no HEAD names is kept for so long
@@ -252,8 +254,8 @@ export interface PackFile {
   /** Fills `target`. `PACK_DAMAGED` if the file is too short. */
   read(target: Uint8Array, position: number): Promise<void>
   /**
-   * Fills several targets with one read that covers what lies between them. The parts ascend, do not overlap, and are near each other: at most
-   * 512, in at most 2 MiB. Absent where that is no faster than reading each alone.
+   * Fills several targets with one read that covers what lies between them. The parts ascend, do not overlap, and are
+   * near each other: at most 512, in at most 2 MiB. Absent where that is no faster than reading each alone.
    */
   readParts?: ((parts: readonly PackPart[]) => Promise<void>) | undefined
   close(): Promise<void>

@@ -4,7 +4,8 @@ import { HoldfastError } from '../errors.ts'
 import type { Storage, StoredHead } from './port.ts'
 
 /**
- * Refuses writes, with `HEAD_CONFLICT`, where another store lies than the one whose snapshots were seen first. A repair is not refused.
+ * Refuses writes, with `HEAD_CONFLICT`, where another store lies than the one whose snapshots were seen first. A repair
+ * is not refused.
  */
 export function sameStore(storage: Storage): Storage {
   let seen: string | null = null

@@ -1,4 +1,5 @@
-// Looks at a store's journal without opening it: for `verify`, and to warn whoever loads a snapshot that the journal is ahead of.
+// Looks at a store's journal without opening it: for `verify`, and to warn whoever loads a snapshot that the journal is
+// ahead of.
 
 import { join } from 'node:path'
 import type { StoreContext } from '../blocks/store-context.ts'
@@ -12,8 +13,8 @@ import { term } from '../terms.ts'
 import { currentCovers, DIRECTORY, type JournalFiles, journalHeadOf, segmentOf } from './place.ts'
 
 /**
- * Warns, once, who loads the current snapshot without the journal although the journal has more entries. Errors are ignored here, because
- * whoever opens the journal gets them.
+ * Warns, once, who loads the current snapshot without the journal although the journal has more entries. Errors are
+ * ignored here, because whoever opens the journal gets them.
  */
 export function aheadWarning(ctx: StoreContext, files: JournalFiles | null): NonNullable<StoreContext['loaded']> {
   let isWarned = false
@@ -63,8 +64,8 @@ export async function checkStoreJournal(ctx: StoreContext, files: JournalFiles |
 }
 
 /**
- * Looks at the journal without keeping an owner out of it. What seems wrong is looked at again with the lock held, because an owner that
- * writes meanwhile can make it seem so.
+ * Looks at the journal without keeping an owner out of it. What seems wrong is looked at again with the lock held,
+ * because an owner that writes meanwhile can make it seem so.
  */
 async function lookTwice(ctx: StoreContext, files: JournalFiles | null): Promise<Look> {
   if (files === null) return NONE

@@ -1,4 +1,5 @@
-// Gives what comes in batches one by one. Not by an async generator, in which each item takes several turns of the microtask queue.
+// Gives what comes in batches one by one. Not by an async generator, in which each item takes several turns of the
+// microtask queue.
 
 /** The items of all batches, in order. */
 export function oneByOne<T>(batches: AsyncGenerator<T[]>): AsyncIterableIterator<T> {

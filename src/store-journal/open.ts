@@ -85,8 +85,8 @@ export async function openStoreJournal(
 }
 
 /**
- * HEAD is changed first: as long as it names the old journal, none of its files may be missing. After a crash between the two steps, the
- * next opening is refused, and may start over again.
+ * HEAD is changed first: as long as it names the old journal, none of its files may be missing. After a crash between
+ * the two steps, the next opening is refused, and may start over again.
  */
 async function abandonJournal(ctx: StoreContext, { fs, root }: JournalFiles): Promise<void> {
   await ctx.storage.write({ waitMs: Number.POSITIVE_INFINITY }, async (session) => {

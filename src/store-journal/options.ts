@@ -13,13 +13,13 @@ export interface JournalOptions {
   /** Entries that wait for the disk may take this much memory, in bytes; default 64 MiB. Then `JOURNAL_BUSY`. */
   maxPendingBytes?: number | undefined
   /**
-   * Entries that no snapshot covers may take this much of the disk, in bytes; default 4 GiB, at least 1 MiB. Then `JOURNAL_FULL`, and at
-   * half of it the warning `JOURNAL_GROWS`.
+   * Entries that no snapshot covers may take this much of the disk, in bytes; default 4 GiB, at least 1 MiB. Then
+   * `JOURNAL_FULL`, and at half of it the warning `JOURNAL_GROWS`.
    */
   maxJournalBytes?: number | undefined
   /**
-   * Begins a new journal, whatever became of the old one: its entries are never replayed again. Its files go into `quarantine/`. For a
-   * journal that is damaged, when what it holds comes from somewhere else.
+   * Begins a new journal, whatever became of the old one: its entries are never replayed again. Its files go into
+   * `quarantine/`. For a journal that is damaged, when what it holds comes from somewhere else.
    */
   startOver?: boolean | undefined
   /** Rejects with `signal.reason`. */
@@ -41,7 +41,10 @@ export const APPEND_OPTIONS: OptionTable<NonNullable<Parameters<Journal['append'
 export interface ReadJournalOptions {
   /** The one before the first. */
   after?: number | undefined
-  /** Reads what there is where entries are missing that no journal holds any more, instead of `JOURNAL_GAP`. Those behind have `afterLoss`. */
+  /**
+   * Reads what there is where entries are missing that no journal holds any more, instead of `JOURNAL_GAP`. Those
+   * behind have `afterLoss`.
+   */
   acceptLoss?: boolean | undefined
 }
 
@@ -53,8 +56,8 @@ export interface JournalEntry {
   sequence: number
   data: Uint8Array
   /**
-   * Earlier entries are missing that were to be read: they were lost, as `repair({ journal: 'skip' })` recorded, or the reading has
-   * `acceptLoss`.
+   * Earlier entries are missing that were to be read: they were lost, as `repair({ journal: 'skip' })` recorded, or the
+   * reading has `acceptLoss`.
    */
   afterLoss: boolean
 }
@@ -74,17 +77,18 @@ export interface Journal {
   /** Why it takes no entries since a write failed; null when it does. */
   readonly error: unknown
   /**
-   * Adds an entry, which is copied. Its sequence is known at once. `durable` resolves when the entry survives power loss, and rejects with
-   * `CHANGE_UNKNOWN` when writing failed.
+   * Adds an entry, which is copied. Its sequence is known at once. `durable` resolves when the entry survives power
+   * loss, and rejects with `CHANGE_UNKNOWN` when writing failed.
    *
-   * @throws JOURNAL_BUSY, JOURNAL_FULL, JOURNAL_FAILED, LIMIT_EXCEEDED above 16 MiB, STORE_CLOSED: the entry was not taken
+   * @throws JOURNAL_BUSY, JOURNAL_FULL, JOURNAL_FAILED, LIMIT_EXCEEDED above 16 MiB, STORE_CLOSED: the entry was not
+   * taken
    */
   append(
     data: Uint8Array,
     options?: {
       /**
-       * The effect of the entry is there already: `assertTakes` was called before. It is taken whatever the limits are now, and when the
-       * journal has failed meanwhile it gets a sequence all the same, and `durable` rejects.
+       * The effect of the entry is there already: `assertTakes` was called before. It is taken whatever the limits are
+       * now, and when the journal has failed meanwhile it gets a sequence all the same, and `durable` rejects.
        */
       applied?: boolean | undefined
     },
@@ -96,8 +100,8 @@ export interface Journal {
   /** Resolves when this entry is durable. */
   durable(sequence: number): Promise<void>
   /**
-   * Durable entries in order, from the one after `after` on; default: those that the current snapshot does not cover. Entries that a
-   * rollback stepped over, and those that were given to `skip`, are left out.
+   * Durable entries in order, from the one after `after` on; default: those that the current snapshot does not cover.
+   * Entries that a rollback stepped over, and those that were given to `skip`, are left out.
    *
    * @throws JOURNAL_GAP, JOURNAL_DAMAGED, IO_FAILED
    */
@@ -105,13 +109,14 @@ export interface Journal {
   /** As `read`, some thousand entries at a time: several times as fast when they are small. */
   readBatches(options?: ReadJournalOptions): AsyncIterable<JournalEntry[]>
   /**
-   * Says that the effect of this entry is in no snapshot from now on, because it could not be applied. The next snapshot that covers it records
-   * that: no later reading gives the entry.
+   * Says that the effect of this entry is in no snapshot from now on, because it could not be applied. The next
+   * snapshot that covers it records that: no later reading gives the entry.
    */
   skip(sequence: number): void
   /**
-   * Makes an older snapshot, by sequence or tag, the current one again, as `store.rollback` does where no journal is open. Append nothing
-   * meanwhile. What you hold in memory is to be loaded anew from the snapshot: it covers all entries up to now.
+   * Makes an older snapshot, by sequence or tag, the current one again, as `store.rollback` does where no journal is
+   * open. Append nothing meanwhile. What you hold in memory is to be loaded anew from the snapshot: it covers all
+   * entries up to now.
    *
    * @throws ENTRIES_UNSAVED, JOURNAL_FAILED, and what `store.rollback` throws
    */

@@ -1,5 +1,5 @@
-// Serves the entries of a journal to whoever replays them: without those that the current snapshot does not want, and with a word on what is
-// missing.
+// Serves the entries of a journal to whoever replays them: without those that the current snapshot does not want, and
+// with a word on what is missing.
 
 import type { StoreContext } from '../blocks/store-context.ts'
 import { withoutRanges } from '../journal/plan-recovery.ts'

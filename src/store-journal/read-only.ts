@@ -1,5 +1,6 @@
-// Opens the journal of a store that was opened read-only: for whoever replays it beside its owner, or where nothing can be written. It takes no
-// lock, recovers nothing and changes nothing. The last entries may be of a batch that is not durable yet.
+// Opens the journal of a store that was opened read-only: for whoever replays it beside its owner, or where nothing can
+// be written. It takes no lock, recovers nothing and changes nothing. The last entries may be of a batch that is not
+// durable yet.
 
 import { join } from 'node:path'
 import type { StoreContext } from '../blocks/store-context.ts'

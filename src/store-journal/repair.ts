@@ -1,4 +1,5 @@
-// What a repair makes of a store's journal: names it again when HEAD was lost, and records what cannot be read. It changes nothing itself.
+// What a repair makes of a store's journal: names it again when HEAD was lost, and records what cannot be read. It
+// changes nothing itself.
 
 import { join } from 'node:path'
 import { clock } from '../clock.ts'

@@ -1,5 +1,5 @@
-// Checks parts of a buffer against their digests: in a worker when there is much of it, else here. Like `frames.ts`, the job is one function
-// for both.
+// Checks parts of a buffer against their digests: in a worker when there is much of it, else here. Like `frames.ts`,
+// the job is one function for both.
 
 import { clock } from '../clock.ts'
 import { blake3, digestsEqual } from '../format/blake3.ts'
@@ -7,21 +7,30 @@ import { DIGEST_BYTES } from '../format/limits.ts'
 import { type Pool, poolWorth, WorkerFailed } from './pool.ts'
 import { type CheckJob, wrongParts } from './wrong-parts.ts'
 
-/** Memory that a worker may be lent: shared memory is seen by both threads, other memory moves there and comes back in a new array. */
+/**
+ * Memory that a worker may be lent: shared memory is seen by both threads, other memory moves there and comes back in a
+ * new array.
+ */
 interface Lent {
   bytes: Uint8Array
 }
 
 /** Below this a worker gains nothing. */
 const WORTH_WORKERS_BYTES = 512 * 1024
-/** Large parts are hashed four times as fast as blocks are decompressed, by which the pool counts whether its threads are worth starting. */
+/**
+ * Large parts are hashed four times as fast as blocks are decompressed, by which the pool counts whether its threads
+ * are worth starting.
+ */
 const WEIGHT = 4
-/** The main thread hashes this much before it yields to the event loop: a millisecond of small parts, or a fourth of one large part. */
+/**
+ * The main thread hashes this much before it yields to the event loop: a millisecond of small parts, or a fourth of one
+ * large part.
+ */
 const STEP_BYTES = 1024 * 1024
 
 /**
- * The numbers of the parts of `lent.bytes` (start and end of each, ascending) that do not have their digest. Null: a worker died and took the
- * memory along, so that it has to be filled again.
+ * The numbers of the parts of `lent.bytes` (start and end of each, ascending) that do not have their digest. Null: a
+ * worker died and took the memory along, so that it has to be filled again.
  */
 export async function findWrong(lent: Lent, parts: Uint32Array, digests: Uint8Array): Promise<Uint32Array | null> {
   const pool = lent.bytes.length < WORTH_WORKERS_BYTES ? null : poolWorth(lent.bytes.length / WEIGHT)

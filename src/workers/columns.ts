@@ -1,4 +1,5 @@
-// Cuts files into columns and puts them together again, in a worker where one is up. The memory is shared, so that only handles move.
+// Cuts files into columns and puts them together again, in a worker where one is up. The memory is shared, so that only
+// handles move.
 
 import { clock } from '../clock.ts'
 import { type Cut, type CutJob, cutColumn, type Joined, type JoinJob, joinColumns } from '../format/columns.ts'
@@ -15,7 +16,10 @@ export function columnStepBytes(): number {
   return sharedPool()?.isUp === true ? THREAD_STEP_BYTES : STEP_BYTES
 }
 
-/** A file of this size is worth the start of the threads, which takes them as long as the main thread takes for a third of it. */
+/**
+ * A file of this size is worth the start of the threads, which takes them as long as the main thread takes for a third
+ * of it.
+ */
 const WORTH_STARTING_BYTES = 16 * 1024 * 1024
 
 /** Starts the threads for a file of so many bytes. Until they are up, the main thread does the work. */

@@ -14,8 +14,8 @@ export interface SharedBuffer {
   /** For the blocks, back to back. */
   raw: Uint8Array
   /**
-   * Fills `raw` with the blocks of the frames in `stored`, in a worker. False: it could not, since a frame is damaged or the worker died; `stored` is
-   * as it was.
+   * Fills `raw` with the blocks of the frames in `stored`, in a worker. False: it could not, since a frame is damaged
+   * or the worker died; `stored` is as it was.
    */
   decompress(frames: Frames): Promise<boolean>
   release(): void
@@ -34,7 +34,10 @@ let borrowed = 0
 const waiting: (() => void)[] = []
 let forgetting: NodeJS.Timeout | undefined
 
-/** Null if there are no workers, none is up yet, or the read is too small to be worth it. Then the main thread decompresses. */
+/**
+ * Null if there are no workers, none is up yet, or the read is too small to be worth it. Then the main thread
+ * decompresses.
+ */
 export async function borrowBuffer(storedBytes: number, rawBytes: number): Promise<SharedBuffer | null> {
   const pool = rawBytes < WORTH_WORKERS_BYTES ? null : poolWorth(rawBytes)
   if (pool === null) return null

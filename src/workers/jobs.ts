@@ -85,8 +85,8 @@ function hash(job: Extract<Job, { kind: 'hash' }>, tools: Tools): number {
 }
 
 /**
- * A boundary depends only on the bytes since the one before. So where a known chunk starts and its bytes are the same, it ends where it
- * ended; the search runs only from a mismatch until it meets known boundaries again.
+ * A boundary depends only on the bytes since the one before. So where a known chunk starts and its bytes are the same,
+ * it ends where it ended; the search runs only from a mismatch until it meets known boundaries again.
  */
 function follow(job: Extract<Job, { kind: 'follow' }>, tools: Tools): number {
   const { end, final, chunking, region, known } = job

@@ -25,7 +25,10 @@ export interface Arena {
 export interface Pool {
   /** Rejects with `WorkerFailed` when the worker died: run the job here instead. */
   run<Asked extends Job | CompressJob>(arena: Arena, job: Asked): Promise<Result<Asked>>
-  /** A job that brings its memory: shared, or moved along and back. Rejects with `WorkerFailed`, also when a frame is damaged. */
+  /**
+   * A job that brings its memory: shared, or moved along and back. Rejects with `WorkerFailed`, also when a frame is
+   * damaged.
+   */
   give<Asked extends GivenJob>(job: Asked, moved?: ArrayBuffer[]): Promise<GivenResult<Asked>>
   /** Whether a worker has come up, and answers at once. */
   readonly isUp: boolean
@@ -82,8 +85,8 @@ const ADDRESS_SPACE_MIN = 2 ** 40
 let hasRoom: boolean | undefined
 
 /**
- * The process's pool; null where there can be none: no native BLAKE3, threads forbidden, `HOLDFAST_WORKERS=0`, or a limit
- * on virtual memory.
+ * The process's pool; null where there can be none: no native BLAKE3, threads forbidden, `HOLDFAST_WORKERS=0`, or a
+ * limit on virtual memory.
  */
 export function sharedPool(): Pool | null {
   if (process.env.HOLDFAST_WORKERS === '0' || blake3Implementation().name !== 'native') return null
@@ -94,8 +97,8 @@ export function sharedPool(): Pool | null {
 }
 
 /**
- * Starting the threads takes as long as decompressing this many bytes on the main thread. Start them only once more than that has been
- * asked for. Until they are up, the main thread does the work.
+ * Starting the threads takes as long as decompressing this many bytes on the main thread. Start them only once more
+ * than that has been asked for. Until they are up, the main thread does the work.
  */
 const WORTH_STARTING_BYTES = 16 * 1024 * 1024
 /** Work done on the main thread longer ago than this is not counted. */
@@ -104,7 +107,10 @@ const FORGOTTEN_MS = 1_000
 let doneHere = 0
 let lastHereMs = 0
 
-/** The pool, if it is up. Else null, and it is started once there was work that is worth it, counted in bytes to decompress. */
+/**
+ * The pool, if it is up. Else null, and it is started once there was work that is worth it, counted in bytes to
+ * decompress.
+ */
 export function poolWorth(bytes: number): Pool | null {
   const pool = sharedPool()
   if (pool === null || pool.isUp) return pool
@@ -128,8 +134,9 @@ interface Member {
 }
 
 /**
- * About how long a job takes; to hash a segment is 1. All windows wait for the one whose boundaries are being found. Such a job must not
- * lie behind a compression while the other worker is about to be free: that made a persist of text with 1 % of changes 10 % slower.
+ * About how long a job takes; to hash a segment is 1. All windows wait for the one whose boundaries are being found.
+ * Such a job must not lie behind a compression while the other worker is about to be free: that made a persist of text
+ * with 1 % of changes 10 % slower.
  */
 const WEIGHTS: Partial<Record<string, number>> = { digest: 1, cut: 2, hash: 2, follow: 4, compress: 10 }
 const WEIGHT = 4

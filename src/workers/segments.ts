@@ -1,5 +1,5 @@
-// Hashes a file by segments of 4 MiB: in the worker threads once they are up, and until then here, with a turn for the event loop after
-// each. It reads through a function, and never looks at the file itself.
+// Hashes a file by segments of 4 MiB: in the worker threads once they are up, and until then here, with a turn for the
+// event loop after each. It reads through a function, and never looks at the file itself.
 
 import { clock } from '../clock.ts'
 import { blake3, digestsEqual } from '../format/blake3.ts'
@@ -78,8 +78,8 @@ export async function digestSegments(size: number, read: ReadAt, signal?: AbortS
 }
 
 /**
- * In plain memory, one segment being read while the one before is hashed: what threads share is four times as much, and making it costs more
- * than all that they would save.
+ * In plain memory, one segment being read while the one before is hashed: what threads share is four times as much, and
+ * making it costs more than all that they would save.
  */
 async function digestHere(
   size: number,
@@ -114,7 +114,8 @@ async function digestHere(
 }
 
 /**
- * The same of a file that is being made, of its parts in order: its bytes are hashed while they are in memory, on this thread.
+ * The same of a file that is being made, of its parts in order: its bytes are hashed while they are in memory, on this
+ * thread.
  *
  * @returns null where the parts have another size in all
  */

@@ -1,12 +1,15 @@
-// Memory that threads share, for parts of a blob that are read in turn. It is kept for a while and used again: pages that were touched once
-// cost nothing, and new ones cost more than reading into them.
+// Memory that threads share, for parts of a blob that are read in turn. It is kept for a while and used again: pages
+// that were touched once cost nothing, and new ones cost more than reading into them.
 
 import { clock } from '../clock.ts'
 import { SEGMENT_BYTES } from '../format/limits.ts'
 
 /** Memory for parts that are made in turn. */
 interface SharedParts {
-  /** Memory for the next part, with `HEADROOM_BYTES` in front of it that are nobody's. That of the part three before is used again. */
+  /**
+   * Memory for the next part, with `HEADROOM_BYTES` in front of it that are nobody's. That of the part three before is
+   * used again.
+   */
   take(bytes: number): Uint8Array
   release(): void
 }

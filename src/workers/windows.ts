@@ -12,8 +12,8 @@ import { type Arena, type Pool, sharedPool, WorkerFailed } from './pool.ts'
 import { chunkerOver, sharedMemory } from './wasm.ts'
 
 /**
- * One segment of a blob in our own memory, and in front of it the bytes that the segment before left uncut. Positions are into
- * `bytes`; `origin` is where the segment begins.
+ * One segment of a blob in our own memory, and in front of it the bytes that the segment before left uncut. Positions
+ * are into `bytes`; `origin` is where the segment begins.
  */
 export interface Window {
   bytes: Uint8Array
@@ -43,7 +43,10 @@ export interface Windows {
 
 /** Below this a blob is cut here: starting threads costs more than it saves. */
 const WORTH_WORKERS_BYTES = 8 * 1024 * 1024
-/** A blob this large starts the threads even if nothing has changed: until they are up, the main thread has hashed a third of it. */
+/**
+ * A blob this large starts the threads even if nothing has changed: until they are up, the main thread has hashed a
+ * third of it.
+ */
 export const WORTH_STARTING_BYTES = 256 * 1024 * 1024
 /** One is filled, one is cut, one is hashed, and one is written. */
 const WINDOWS = 4

@@ -1,4 +1,5 @@
-// The job that checks parts of a buffer against their digests. It runs in a worker, or on the main thread where there are no workers.
+// The job that checks parts of a buffer against their digests. It runs in a worker, or on the main thread where there
+// are no workers.
 
 import { DIGEST_BYTES } from '../format/limits.ts'
 import type { Tools } from './jobs.ts'

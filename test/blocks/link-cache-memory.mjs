@@ -1,5 +1,6 @@
-// Fills a link cache of so many bytes, with entries of so many links, and prints by how much the process grew. Run with --expose-gc and a small young
-// generation, so that little but the cache counts. From test/dist/, since Node 20 cannot run TypeScript.
+// Fills a link cache of so many bytes, with entries of so many links, and prints by how much the process grew. Run with
+// --expose-gc and a small young generation, so that little but the cache counts. From test/dist/, since Node 20 cannot
+// run TypeScript.
 import { randomBytes } from 'node:crypto'
 import { createLinkCache } from '../dist/blocks/link-cache.js'
 

@@ -1,4 +1,5 @@
-// Whatever is wrong about a CAR file, it is refused at once and nothing changes: no snapshot, no file, no lock that stays.
+// Whatever is wrong about a CAR file, it is refused at once and nothing changes: no snapshot, no file, no lock that
+// stays.
 
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'

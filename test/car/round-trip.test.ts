@@ -1,4 +1,5 @@
-// A snapshot travels as a CAR file: what is written depends on the content alone, other programs read it, and it comes back as it was.
+// A snapshot travels as a CAR file: what is written depends on the content alone, other programs read it, and it comes
+// back as it was.
 
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'

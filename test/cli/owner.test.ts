@@ -1,4 +1,5 @@
-// A store that belongs to another user: root leaves every file to that user, and others are refused before they change anything.
+// A store that belongs to another user: root leaves every file to that user, and others are refused before they change
+// anything.
 
 import { chmodSync, chownSync, lstatSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'

@@ -1,4 +1,5 @@
-// A service: restores its counter, counts on and saves often, and flushes on SIGTERM. Says what it restored, and each save.
+// A service: restores its counter, counts on and saves often, and flushes on SIGTERM. Says what it restored, and each
+// save.
 
 import { autosave } from '../../dist/engines/autosave.js'
 import { restoreEngine } from '../../dist/engines/index.js'

@@ -1,4 +1,5 @@
-// Every verb on every kind of directory: the exit code says what a caller can do, and nothing is changed by what only looks or fails.
+// Every verb on every kind of directory: the exit code says what a caller can do, and nothing is changed by what only
+// looks or fails.
 
 import { cpSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -44,7 +45,10 @@ const READING = ['snapshots', 'show', 'diff', 'stats', 'report', 'quarantine', '
 /** How verbs end, by their names: the exit code, and the code of the failure. 0: done. */
 type Ends = Record<string, number | string>
 
-/** Runs the verbs of `expected`, each on a copy, and holds how they end. An ordinary run takes a sample of them, and always `persist` and `repair`. */
+/**
+ * Runs the verbs of `expected`, each on a copy, and holds how they end. An ordinary run takes a sample of them, and
+ * always `persist` and `repair`.
+ */
 async function expectEnds(path: string, expected: Ends, { copies = true } = {}): Promise<void> {
   const random = randomFor(path.length.toString() + Object.values(expected).join())
   const wanted = Object.entries(verbs(scratch())).filter(

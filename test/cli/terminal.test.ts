@@ -66,7 +66,8 @@ describe.skipIf(!hasTerminal)('in a terminal', () => {
       ]
       const run = commands.map((command) => `holdfast ${command} -s ${store} 2>&1`).join('; ')
       const { screen } = await inTerminal(run, { columns })
-      // Joined again, the lines are those of a pipe: nothing is cut, and no word is broken but those that are wider than a line.
+      // Joined again, the lines are those of a pipe: nothing is cut, and no word is broken but those that are wider
+      // than a line.
       const text = screen.join(' ').replaceAll(/\s+/g, ' ')
       expect(text).toContain('locks exclude other processes of this machine, and end with their process')
       expect(text).toContain('(SNAPSHOT_NOT_FOUND) Nothing was changed.')

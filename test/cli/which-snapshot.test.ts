@@ -1,4 +1,5 @@
-// Every verb that takes a snapshot refuses what is no way to write one (2), and says what there is instead of one that is not there (15).
+// Every verb that takes a snapshot refuses what is no way to write one (2), and says what there is instead of one that
+// is not there (15).
 
 import { join } from 'node:path'
 import { expect, test } from 'vitest'

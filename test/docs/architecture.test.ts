@@ -54,6 +54,15 @@ test('every file of src/ opens with a comment that says what it is for', () => {
   expect(headless).toEqual([])
 })
 
+test('comments are no wider than the code', () => {
+  const wide = [...sources].flatMap(([path, source]) =>
+    source
+      .split('\n')
+      .flatMap((line, i) => (/^\s*(\/\/|\*|\/\*)/.test(line) && line.length > 120 ? [`${path}:${i + 1}`] : [])),
+  )
+  expect(wide).toEqual([])
+})
+
 test('a layer imports only what docs/architecture.md allows it', () => {
   const forbidden = imports.filter(({ from, to }) => !isAllowed(from, to))
   expect(forbidden).toEqual([])

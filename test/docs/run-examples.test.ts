@@ -1,4 +1,5 @@
-// The examples of the README and of pages that need no server and no native engine run as they are printed, against the built package.
+// The examples of the README and of pages that need no server and no native engine run as they are printed, against the
+// built package.
 
 import { spawnSync } from 'node:child_process'
 import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'

@@ -1,5 +1,5 @@
-// Another process that writes durable files, for tests of what happens when it is killed. Runs from dist/, since Node 20
-// cannot run TypeScript. Prints `ready` when it is in the middle of what it was told to do.
+// Another process that writes durable files, for tests of what happens when it is killed. Runs from dist/, since Node
+// 20 cannot run TypeScript. Prints `ready` when it is in the middle of what it was told to do.
 import { writeFileSync } from 'node:fs'
 import { writeFileDurable } from '../../dist/durable.js'
 

@@ -1,4 +1,5 @@
-// Files are cut into columns and put together again by the code that the workers run. It is compared with a plain one, which goes record by record.
+// Files are cut into columns and put together again by the code that the workers run. It is compared with a plain one,
+// which goes record by record.
 
 import fc from 'fast-check'
 import { afterEach, describe, expect, test, vi } from 'vitest'

@@ -3,7 +3,8 @@ import type { ConformanceShape } from '../../src/engines/conformance.ts'
 import { flexsearch } from '../../src/engines/flexsearch.ts'
 import { random, textDocument } from './text.ts'
 
-// FlexSearch's whole space of options: every value of each option of an Index and of a Document alone, and a part of every two of them.
+// FlexSearch's whole space of options: every value of each option of an Index and of a Document alone, and a part of
+// every two of them.
 
 /** Which combinations are tried. */
 const SEED = 7

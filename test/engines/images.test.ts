@@ -1,4 +1,5 @@
-// Images: when they are kept, what a restore makes of good, bad and missing ones, and that nothing of it can lose a snapshot.
+// Images: when they are kept, what a restore makes of good, bad and missing ones, and that nothing of it can lose a
+// snapshot.
 
 import {
   chmodSync,

@@ -1,4 +1,5 @@
-// An engine that shows each change that was applied, and how often, for the tests of live engines; and disks for it that end with the test.
+// An engine that shows each change that was applied, and how often, for the tests of live engines; and disks for it
+// that end with the test.
 
 import { onTestFinished } from 'vitest'
 import type { EngineAdapter } from '../../src/engines/adapter.ts'

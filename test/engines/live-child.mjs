@@ -1,4 +1,5 @@
-// A process that changes a live engine for as long as it lives. It says which changes it found, and then each one that was acknowledged.
+// A process that changes a live engine for as long as it lives. It says which changes it found, and then each one that
+// was acknowledged.
 import { writeSync } from 'node:fs'
 import { openEngine } from '../../dist/engines/live.js'
 

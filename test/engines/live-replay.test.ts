@@ -1,5 +1,5 @@
-// Replay equals never having crashed: random changes, saves, kills, starts that fall back, and rollbacks. After each start the engine
-// answers as one does that was given the changes of its line one after the other.
+// Replay equals never having crashed: random changes, saves, kills, starts that fall back, and rollbacks. After each
+// start the engine answers as one does that was given the changes of its line one after the other.
 
 import { cpSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -179,7 +179,8 @@ const text: Kind<MiniSearch> = {
   create: () => new MiniSearch(searchOptions),
   apply(engine, change) {
     const id = 'put' in change ? change.put : change.drop
-    // Not discarded: what is left of a discarded document counts in the scores until the next clean-up, which is at no fixed time.
+    // Not discarded: what is left of a discarded document counts in the scores until the next clean-up, which is at no
+    // fixed time.
     if (engine.has(id)) engine.remove({ id, ...engine.getStoredFields(id) })
     if ('put' in change) engine.add({ id, text: `${words[change.seed % 6]} ${words[(change.seed >> 3) % 6]}` })
   },

@@ -1,7 +1,8 @@
 import { createRequire } from 'node:module'
 import { test } from 'vitest'
 
-// The native engines are not among the development dependencies, because some have to be built: `npm run engines` gets them.
+// The native engines are not among the development dependencies, because some have to be built: `npm run engines` gets
+// them.
 
 const require = createRequire(new URL('../../bench/engines/package.json', import.meta.url))
 

@@ -61,7 +61,10 @@ function document(n: number, types: Types, seed: number): { id: string } {
   return made
 }
 
-/** Numbers without a JSON text are null in a restored document, which Orama then does not find to remove: not in those that are removed. */
+/**
+ * Numbers without a JSON text are null in a restored document, which Orama then does not find to remove: not in those
+ * that are removed.
+ */
 function aValue(type: string, next: Next, n: number): unknown {
   for (;;) {
     const value = VALUES[type]!(next)

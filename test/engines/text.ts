@@ -1,4 +1,5 @@
-// Text that has what real text has: frequent and rare words, words that are prefixes of each other, names that objects have by themselves.
+// Text that has what real text has: frequent and rare words, words that are prefixes of each other, names that objects
+// have by themselves.
 
 const WORDS = [
   ...'the of and to in is that for it as with on be by this from at or an are not which have were one all'.split(' '),

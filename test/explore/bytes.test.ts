@@ -12,8 +12,8 @@ import { type Files, filesOf, readingStore } from '../support/reading-store.ts'
 import { quickScratch } from '../support/scratch.ts'
 import { type Contents, contentsOf, fingerprint, storeAt } from '../support/store-directory.ts'
 
-// A small store of two snapshots. The second shares a blob and some chunks with the first. Each has a blob with nodes and
-// segments, one of a single chunk, and an empty one.
+// A small store of two snapshots. The second shares a blob and some chunks with the first. Each has a blob with nodes
+// and segments, one of a single chunk, and an empty one.
 
 function blobsOf(sequence: number): Record<string, Uint8Array> {
   const many = Buffer.concat([noise(1_024, 1), noise(200, 10 + sequence)])
@@ -58,8 +58,9 @@ async function streamed(snapshot: Snapshot): Promise<Contents> {
 }
 
 /**
- * What restoring comes to: `right`, `older` (the snapshot before, by fallback, with the reason), `before` (the snapshot of HEAD.prev.json,
- * by fallback, with a warning), or the code of a typed error. Anything else is what this library exists to prevent, and is thrown.
+ * What restoring comes to: `right`, `older` (the snapshot before, by fallback, with the reason), `before` (the snapshot
+ * of HEAD.prev.json, by fallback, with a warning), or the code of a typed error. Anything else is what this library
+ * exists to prevent, and is thrown.
  */
 async function restore(files: Files, use: (s: Snapshot) => Promise<Contents>, fallback: boolean): Promise<string> {
   const store = readingStore(files)

@@ -21,9 +21,9 @@ export interface CheckOptions {
 let recoveries = 0
 
 /**
- * What must hold for any disk that a crash leaves, in a process that knows nothing of the one before: what was acknowledged is there byte for
- * byte; looking changes nothing; the next persist succeeds and survives another power loss; then verify is clean and nothing is left lying
- * about. Answers what was seen, and the label of the new snapshot.
+ * What must hold for any disk that a crash leaves, in a process that knows nothing of the one before: what was
+ * acknowledged is there byte for byte; looking changes nothing; the next persist succeeds and survives another power
+ * loss; then verify is clean and nothing is left lying about. Answers what was seen, and the label of the new snapshot.
  */
 export async function checkRecovery(
   image: DirectoryImage,
@@ -92,7 +92,8 @@ export function assertTidy(image: DirectoryImage, quarantined: number): void {
     else if (kind === 'file' && !name.startsWith('files/') && !KNOWN.has(name) && !packs.has(name)) strangers.push(name)
   }
   if (strangers.length > 0) throw new Error(`left lying about: ${strangers.join(', ')}`)
-  // Each with its note. A crash between the note and the move leaves a note more, one amid the move may leave both names.
+  // Each with its note. A crash between the note and the move leaves a note more, one amid the move may leave both
+  // names.
   if (aside > quarantined * 3 + 1)
     throw new Error(`in quarantine: ${filesBelow(image, `${STORE}/quarantine`).join(', ')}`)
   const missing = head.packs.filter(({ name }) => !filesBelow(image, `${STORE}/packs`).includes(`${name}.pack`))

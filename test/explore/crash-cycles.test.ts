@@ -13,7 +13,10 @@ import { openOn, persistOf, STORE } from './model.ts'
 const slow = process.env.HOLDFAST_SLOW === '1'
 const CYCLES = slow ? 1000 : share(100, 25)
 
-/** A process that recovers what it finds, and goes on for a while. The power fails at any moment of it, the recovery included. */
+/**
+ * A process that recovers what it finds, and goes on for a while. The power fails at any moment of it, the recovery
+ * included.
+ */
 async function live(image: DirectoryImage | null, rename: RenameModel, cycle: number, random: Random) {
   const disk = createDisk(image, { rename, seed: cycle })
   const pendings: Pending[] = [disk.pending()]

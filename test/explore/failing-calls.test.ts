@@ -50,7 +50,10 @@ const rollback: Scenario = {
   act: (store) => store.rollback(1),
 }
 
-/** What a persist may acknowledge in spite of: hints for people, links where a copy does as well, closing what is durable already, looking for what can go. */
+/**
+ * What a persist may acknowledge in spite of: hints for people, links where a copy does as well, closing what is
+ * durable already, looking for what can go.
+ */
 function isHarmless({ name, path }: Operation, root: string): boolean {
   if (name === 'file.close' || name === 'link') return true
   if (path === join(root, 'writer.lock')) return name === 'file.read' || name === 'file.write'

@@ -43,8 +43,9 @@ function errors(...codes: string[]): Fault[] {
 }
 
 /**
- * What may go wrong with a call. What a directory's fsync forgets is written only with another change of that directory: HEAD is renamed
- * once more for that; a directory that was made and forgotten stays so. (No file system with a journal forgets like this.)
+ * What may go wrong with a call. What a directory's fsync forgets is written only with another change of that
+ * directory: HEAD is renamed once more for that; a directory that was made and forgotten stays so. (No file system with
+ * a journal forgets like this.)
  */
 export function faultsFor({ name, path }: Call): readonly Fault[] {
   const above = path !== STORE && STORE.startsWith(path)
@@ -149,8 +150,8 @@ async function runWith(
 }
 
 /**
- * Each step either succeeds, and what it did is durable; or fails in a way that a caller can understand, and nothing has changed.
- * When the disk is well again, the same open store goes on. Answers whether all steps succeeded.
+ * Each step either succeeds, and what it did is durable; or fails in a way that a caller can understand, and nothing
+ * has changed. When the disk is well again, the same open store goes on. Answers whether all steps succeeded.
  */
 async function checkWithFaults(
   rehearsed: Rehearsed,

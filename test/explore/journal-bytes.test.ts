@@ -1,6 +1,6 @@
-// Searches: a journal of three segments in which every byte is flipped, every page and sector is zeroed, replaced or unreadable, and every
-// segment is cut at every length. What a crash cannot leave is damage, with exactly the entries that cannot be read. What a crash can leave is
-// never damage, and never loses an acknowledged entry.
+// Searches: a journal of three segments in which every byte is flipped, every page and sector is zeroed, replaced or
+// unreadable, and every segment is cut at every length. What a crash cannot leave is damage, with exactly the entries
+// that cannot be read. What a crash can leave is never damage, and never loses an acknowledged entry.
 
 import { beforeAll, describe, expect, test } from 'vitest'
 import type { JournalHead } from '../../src/journal/find-chain.ts'

@@ -1,5 +1,6 @@
-// Searches: power losses and failing calls while a journal is opened, appended to, goes on in further segments, is sealed and closed. In every
-// state that a crash may leave, an opening finds each entry that was acknowledged, none twice, none changed, and calls nothing damaged.
+// Searches: power losses and failing calls while a journal is opened, appended to, goes on in further segments, is
+// sealed and closed. In every state that a crash may leave, an opening finds each entry that was acknowledged, none
+// twice, none changed, and calls nothing damaged.
 
 import { describe, expect, test } from 'vitest'
 import type { OwnedJournal } from '../../src/journal/owned.ts'

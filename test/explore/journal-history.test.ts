@@ -1,5 +1,6 @@
-// Searches: power losses while entries are appended, covered by snapshots, rolled back over, and brought back by undoing that. In every state the
-// current snapshot and the entries after it give what was acknowledged, or what the step under way makes of it: nothing of a line that was left.
+// Searches: power losses while entries are appended, covered by snapshots, rolled back over, and brought back by
+// undoing that. In every state the current snapshot and the entries after it give what was acknowledged, or what the
+// step under way makes of it: nothing of a line that was left.
 
 import { expect, test } from 'vitest'
 import type { Store } from '../../src/store.ts'

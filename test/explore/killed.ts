@@ -24,8 +24,8 @@ export interface Succession {
 const PART_LEAST = 0.5
 
 /**
- * The first process dies at every call that changes the disk, with all that it did still in the page cache, where the second one sees it.
- * What that acknowledges must survive, whatever the first did not come to fsync.
+ * The first process dies at every call that changes the disk, with all that it did still in the page cache, where the
+ * second one sees it. What that acknowledges must survive, whatever the first did not come to fsync.
  */
 export async function exploreSuccession(
   { scenario, then }: Succession,

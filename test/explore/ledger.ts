@@ -1,6 +1,6 @@
 /**
- * What must be there: the plain model that a simulated machine is held against. It knows nothing of packs or heads, only of what was asked,
- * what was answered, and what was seen.
+ * What must be there: the plain model that a simulated machine is held against. It knows nothing of packs or heads,
+ * only of what was asked, what was answered, and what was seen.
  */
 export interface Ledger {
   /** Somebody begins to persist this: from now on it may be seen. */
@@ -11,7 +11,10 @@ export interface Ledger {
   floor(): number
   /** A load found this. */
   seen(sequence: number, label: string, floor: number): void
-  /** Somebody begins to put a tag on a snapshot, or (null) to take it away. Answers how to say that it is done, or that it never began. */
+  /**
+   * Somebody begins to put a tag on a snapshot, or (null) to take it away. Answers how to say that it is done, or that
+   * it never began.
+   */
   tagging(name: string, sequence: number | null): { done(): void; refused(): void }
   /** After a power loss: where the tags are. */
   tagsSeen(tags: ReadonlyMap<string, number>): void

@@ -1,5 +1,5 @@
-// Searches: a real process that changes a live engine is killed, again and again. The next one finds each acknowledged change, once. (What a
-// power loss does is another matter: the page cache survives a kill.)
+// Searches: a real process that changes a live engine is killed, again and again. The next one finds each acknowledged
+// change, once. (What a power loss does is another matter: the page cache survives a kill.)
 
 import { spawn } from 'node:child_process'
 import { join } from 'node:path'

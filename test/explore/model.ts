@@ -75,8 +75,8 @@ export async function labelOf(snapshot: Snapshot, contents: Contents = contentOf
 }
 
 /**
- * All that a user can see of a store, read byte for byte: one line a snapshot. Equal for stores that hold the same; empty for a store
- * without snapshots and for none at all.
+ * All that a user can see of a store, read byte for byte: one line a snapshot. Equal for stores that hold the same;
+ * empty for a store without snapshots and for none at all.
  */
 export async function observe(store: Store, contents: Contents = contentOf): Promise<string> {
   const lines: string[] = []

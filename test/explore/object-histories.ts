@@ -1,13 +1,15 @@
 // Random histories of an object store: builders, readers and collectors beside each other, over the simulated server of
-// test/support/simulated-objects.ts. Requests are carried out in an order drawn by the seed, with its faults. Time is the simulation's.
+// test/support/simulated-objects.ts. Requests are carried out in an order drawn by the seed, with its faults. Time is
+// the simulation's.
 //
 // What must hold, whatever happens:
 //
-//   1. an acknowledged snapshot is in a HEAD of the chain, with its sequence and its manifest, and no two share a sequence. One call makes
-//      one snapshot at most, and none if it says that nothing was committed
+//   1. an acknowledged snapshot is in a HEAD of the chain, with its sequence and its manifest, and no two share a
+//      sequence. One call makes one snapshot at most, and none if it says that nothing was committed
 //   2. HEADs are a chain: each is made from the one before
 //   3. what HEAD names is there, at every moment; what is deleted was given up by HEAD, and readers had their grace
-//   4. a reader gets the right bytes, or an error that says that it came too late or that the server failed; never damage
+//   4. a reader gets the right bytes, or an error that says that it came too late or that the server failed; never
+//      damage
 //   5. everybody is done after a bounded number of steps
 //   6. at the end every kept snapshot loads
 
@@ -399,8 +401,8 @@ function noteRetired(server: SimulatedObjects, retiredMs: Map<string, number>, n
 }
 
 /**
- * Why a pack must not be deleted now, in words. One that was retired once is never named again: a late request may make it anew when it was
- * deleted and its name has left HEAD, and another one may delete that.
+ * Why a pack must not be deleted now, in words. One that was retired once is never named again: a late request may make
+ * it anew when it was deleted and its name has left HEAD, and another one may delete that.
  */
 function wrongDeletion(
   server: SimulatedObjects,

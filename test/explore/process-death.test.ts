@@ -19,8 +19,8 @@ import {
 } from '../support/store-directory.ts'
 import { crashingDisk } from '../support/watched-disk.ts'
 
-// The process dies before each operation in turn that changes the disk, and in the middle of each write. What was written
-// before stays (the machine lives on). A process that was not there before then opens what it left.
+// The process dies before each operation in turn that changes the disk, and in the middle of each write. What was
+// written before stays (the machine lives on). A process that was not there before then opens what it left.
 
 interface Scenario {
   keepLast?: number

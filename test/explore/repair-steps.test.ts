@@ -25,8 +25,9 @@ import {
 } from '../support/lab.ts'
 
 /*
- * A repair that dies, at every step, with the machine going on or losing its power. What was readable stays readable all the while; a second
- * repair comes to the end that the first would have come to; and a writer that comes before it does no harm.
+ * A repair that dies, at every step, with the machine going on or losing its power. What was readable stays readable
+ * all the while; a second repair comes to the end that the first would have come to; and a writer that comes before it
+ * does no harm.
  */
 
 interface Scenario {

@@ -1,5 +1,5 @@
-// `npm run test:histories`: histories of a simulated object store (object-histories.ts), in a process for each processor. It says how many a second,
-// and of one that goes wrong its seed and what does not hold.
+// `npm run test:histories`: histories of a simulated object store (object-histories.ts), in a process for each
+// processor. It says how many a second, and of one that goes wrong its seed and what does not hold.
 //
 //   node test/explore/run-histories.mjs [count] [first seed]
 

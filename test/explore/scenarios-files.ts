@@ -41,7 +41,10 @@ const writing: WriteFileOptions = {
 const HOUR_MS = 3_600_000
 const STATE = '/srv/conf/state.json'
 
-/** Writers of that file died: before they wrote, with all of it written, and while something saved into a path of theirs. */
+/**
+ * Writers of that file died: before they wrote, with all of it written, and while something saved into a path of
+ * theirs.
+ */
 async function killFileWriters(context: Context): Promise<void> {
   const { disk, process } = context
   await writeDurably(process.fs, STATE, old, writing)

@@ -10,7 +10,10 @@ import { storeOver } from '../support/store-over.ts'
 import type { Context, Scenario } from './explore.ts'
 import { contentOf, openOn, persistOf, STORE } from './model.ts'
 
-/** Every operation that changes a store, but for those of `scenarios-files.ts`. Whatever comes later belongs here or there. */
+/**
+ * Every operation that changes a store, but for those of `scenarios-files.ts`. Whatever comes later belongs here or
+ * there.
+ */
 
 function persist(label: string, options: object = {}): (context: Context) => Promise<void> {
   return async ({ store }) => void (await store.persist({ ...persistOf(label), ...options }))

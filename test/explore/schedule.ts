@@ -1,7 +1,10 @@
 import type { Call } from '../faulty-disk/disk.ts'
 import type { Random } from '../support/random.ts'
 
-/** Decides, call by call, whose turn it is: every interleaving of the processes' calls can happen, and the seed says which does. */
+/**
+ * Decides, call by call, whose turn it is: every interleaving of the processes' calls can happen, and the seed says
+ * which does.
+ */
 export interface Schedule {
   readonly nowMs: number
   /** For `Disk.gate`. */

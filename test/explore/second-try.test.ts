@@ -1,4 +1,5 @@
-// What a second try says after an unknown outcome holds after a power loss, also where the first try has left nothing to do.
+// What a second try says after an unknown outcome holds after a power loss, also where the first try has left nothing
+// to do.
 
 import { expect, test } from 'vitest'
 import { replicate } from '../../src/replicate.ts'

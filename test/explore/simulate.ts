@@ -41,8 +41,8 @@ interface Machine {
 }
 
 /**
- * A machine for some lifetimes: writers and readers at the same store, their calls interleaved, failing, killed; then the power fails, and
- * what is left is looked at. Everything that was ever seen is held against the ledger.
+ * A machine for some lifetimes: writers and readers at the same store, their calls interleaved, failing, killed; then
+ * the power fails, and what is left is looked at. Everything that was ever seen is held against the ledger.
  */
 export async function simulate(seed: number): Promise<Simulated> {
   const random = createRandom(seed)
@@ -111,7 +111,8 @@ async function live(machine: Machine): Promise<DirectoryImage> {
 
 function faultFor({ random, hit, count }: Machine, { name, process }: Call): Fault | undefined {
   const fault = random.pick(FAULTS[name])
-  // Another process that fsyncs a directory which the kernel takes for clean cannot know what was lost; only the one that was told can.
+  // Another process that fsyncs a directory which the kernel takes for clean cannot know what was lost; only the one
+  // that was told can.
   if (name === 'syncDirectory' && fault.lose === true) return undefined
   hit.add(process)
   count.faults += 1
@@ -146,7 +147,10 @@ async function behave(machine: Machine, process: Process): Promise<void> {
     failures.push(new Error(`${process.name} leaves open ${process.openFiles().join()}`))
 }
 
-/** Faults may fail an operation, but never look like damage. Without one, only what another process took away may be missing. */
+/**
+ * Faults may fail an operation, but never look like damage. Without one, only what another process took away may be
+ * missing.
+ */
 function isExpected(error: unknown, wasHit: boolean): boolean {
   if (error instanceof HitOurselves) return true
   if (!isHoldfastError(error)) return false

@@ -1,5 +1,5 @@
-// What lies outside a store stays as it is, whatever in the store is a link that leads out; and a file that is a hole costs nothing. On a
-// real file system, because the disk in memory has no links.
+// What lies outside a store stays as it is, whatever in the store is a link that leads out; and a file that is a hole
+// costs nothing. On a real file system, because the disk in memory has no links.
 
 import {
   closeSync,

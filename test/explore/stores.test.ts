@@ -1,5 +1,5 @@
-// Searches: stores in which anything may lie, judged by every operation. Raw damage, sealed lies, both, files in the wrong place, and
-// small stores that ask for much. What must hold is in fuzz/oracles.ts.
+// Searches: stores in which anything may lie, judged by every operation. Raw damage, sealed lies, both, files in the
+// wrong place, and small stores that ask for much. What must hold is in fuzz/oracles.ts.
 
 import { expect, test, vi } from 'vitest'
 import { randomBytes } from '../faulty-disk/determinism.ts'
@@ -18,7 +18,9 @@ import { putTogether, takeApart } from './fuzz/take-apart.ts'
 // Names of packs decide in which order they are looked at.
 vi.mock('node:crypto', async (original) => ({ ...(await original<object>()), randomBytes }))
 
-/** Seeds that found something, for ever. `done` says what the seed must still do: a new lie gives seeds another meaning. */
+/**
+ * Seeds that found something, for ever. `done` says what the seed must still do: a new lie gives seeds another meaning.
+ */
 const REGRESSIONS: readonly [kind: DamageKind, seed: number, done: string][] = [
   // Neither repair nor persist had numbers left.
   ['sealed', 5350, 'HEAD.prev.json has the last numbers'],
@@ -111,7 +113,8 @@ test.skipIf(process.platform !== 'linux').each(bombs)(
     const isSmall = ({ ms, bytes }: Measured): boolean => ms <= BOMB_MS && bytes <= BOMB_BYTES + fileBytes
     for (const operation of OPERATIONS) {
       let measured = await measure(operation)
-      // Others use the processor and its caches, and a peak has garbage in it that is not collected yet: what is too much is so each time.
+      // Others use the processor and its caches, and a peak has garbage in it that is not collected yet: what is too
+      // much is so each time.
       for (let tries = 1; tries < 4 && !isSmall(measured); tries++) measured = await measure(operation)
       expect(measured.outcome, operation).toMatch(/^(ok|[A-Z_]+)$/)
       expect(isSmall(measured), `${operation}: ${measured.ms} ms, ${Math.round(measured.bytes / 2 ** 20)} MiB`).toBe(

@@ -5,26 +5,28 @@ import type { DirectoryNode, FileNode, Node } from './nodes.ts'
 import { PAGE_BYTES } from './nodes.ts'
 
 /*
- * Which states a power loss may leave. A state is legal when something that calls itself a POSIX file system on a disk with a volatile cache
- * could leave it; all that our code may rely on is what was fsynced.
+ * Which states a power loss may leave. A state is legal when something that calls itself a POSIX file system on a disk
+ * with a volatile cache could leave it; all that our code may rely on is what was fsynced.
  *
- * Files. Between two fsyncs there is no order: each block has any of the values it had since (the kernel writes back pages when it likes, a
- * disk reorders sectors; Pillai et al., "All File Systems Are Not Created Equal", OSDI '14, which calls these properties content
- * and size atomicity and ordering, and found none of them kept by all file systems). Blocks are 512 bytes (a sector) or 4 KiB (a page), per state. The
- * length is any it had since, or a block boundary between them (i_size moves as pages are written). Where the length covers what was never
- * written there are zeros (delayed allocation), or garbage: whatever the blocks held before (ext4 with data=writeback), among
- * it pieces of other files of the same store, which look most like the real thing.
+ * Files. Between two fsyncs there is no order: each block has any of the values it had since (the kernel writes back
+ * pages when it likes, a disk reorders sectors; Pillai et al., "All File Systems Are Not Created Equal", OSDI '14,
+ * which calls these properties content and size atomicity and ordering, and found none of them kept by all file
+ * systems). Blocks are 512 bytes (a sector) or 4 KiB (a page), per state. The length is any it had since, or a block
+ * boundary between them (i_size moves as pages are written). Where the length covers what was never written there are
+ * zeros (delayed allocation), or garbage: whatever the blocks held before (ext4 with data=writeback), among it pieces
+ * of other files of the same store, which look most like the real thing.
  *
- * Names. Any set of the changes that were not synced is kept; changes of the same name stay in order, since a directory is one structure on the disk.
- * This is the "any order" persistence of ALICE. Journals that keep a prefix of the changes (ext4, xfs: CrashMonkey and ACE, Mohan et
- * al., OSDI '18) leave a part of these states, and those are always among the ones tried. What a crash may do to a rename: `RenameModel`.
+ * Names. Any set of the changes that were not synced is kept; changes of the same name stay in order, since a directory
+ * is one structure on the disk. This is the "any order" persistence of ALICE. Journals that keep a prefix of the
+ * changes (ext4, xfs: CrashMonkey and ACE, Mohan et al., OSDI '18) leave a part of these states, and those are always
+ * among the ones tried. What a crash may do to a rename: `RenameModel`.
  *
- * fsync makes all of a file durable, whoever wrote it through whatever descriptor, and no name (fsync(2): "Calling fsync() does not necessarily
- * ensure that the entry in the directory containing the file has also reached disk"). A file whose name is kept but whose
- * data is not exists, empty or torn.
+ * fsync makes all of a file durable, whoever wrote it through whatever descriptor, and no name (fsync(2): "Calling
+ * fsync() does not necessarily ensure that the entry in the directory containing the file has also reached disk"). A
+ * file whose name is kept but whose data is not exists, empty or torn.
  *
- * Small spaces of states are gone through exhaustively; of larger ones the corners (nothing, everything, every prefix, every
- * change alone and every change missing) and then as many by chance as asked for.
+ * Small spaces of states are gone through exhaustively; of larger ones the corners (nothing, everything, every prefix,
+ * every change alone and every change missing) and then as many by chance as asked for.
  */
 
 export interface CrashOptions {

@@ -3,8 +3,8 @@ import { clock } from '../../src/clock.ts'
 import { createRandom, type Random } from '../support/random.ts'
 
 /*
- * What else makes two runs differ: random names, the clock, pauses. A test that wants the same run for the same seed replaces a module at
- * its top (`vi.mock` works only there) and calls `startOver`, which replaces the clock:
+ * What else makes two runs differ: random names, the clock, pauses. A test that wants the same run for the same seed
+ * replaces a module at its top (`vi.mock` works only there) and calls `startOver`, which replaces the clock:
  *
  *   vi.mock('node:crypto', async (original) => ({ ...(await original<object>()), randomBytes }))
  */

@@ -19,32 +19,36 @@ import {
  * A disk in memory that behaves as a real one may, below the real code. What it does wrong:
  *
  * Power loss (`pending()` says what is not durable, `crash-states.ts` which states that may leave):
- *   - bytes, lengths and modes of a file are durable after `sync` of that file, and not before; bytes and lengths, but not modes, after
- *     `dataSync`; neither makes the file's name durable, nor the reverse
- *   - names are durable after `syncDirectory` of their directory: files made, renamed, removed; directories made and removed. What is not
- *     synced is kept in any order, or lost: a removed file comes back, a made directory is gone with all that is in it
- *   - writes are reordered and torn at 512 bytes or 4 KiB; lengths survive without bytes (zeros, garbage, another file's old bytes)
- *     and bytes without lengths
+ *   - bytes, lengths and modes of a file are durable after `sync` of that file, and not before; bytes and lengths, but
+ *     not modes, after `dataSync`; neither makes the file's name durable, nor the reverse
+ *   - names are durable after `syncDirectory` of their directory: files made, renamed, removed; directories made and
+ *     removed. What is not synced is kept in any order, or lost: a removed file comes back, a made directory is gone
+ *     with all that is in it
+ *   - writes are reordered and torn at 512 bytes or 4 KiB; lengths survive without bytes (zeros, garbage, another
+ *     file's old bytes) and bytes without lengths
  *   - a rename without the data of its file, and the data without the rename
- *   - a rename whole or not at all, or old name and new name both, or its two halves each on their own (`rename` option)
+ *   - a rename whole or not at all, or old name and new name both, or its two halves each on their own (`rename`
+ *     option)
  *
  * Errors, on whichever call `onCall` says:
- *   - any error code from any call: EIO, ENOSPC, EMFILE, ENFILE, EINTR, EACCES, EPERM, EROFS …; before anything was done, or after
- *     it was done all the same (a rename over a network, whose answer got lost)
+ *   - any error code from any call: EIO, ENOSPC, EMFILE, ENFILE, EINTR, EACCES, EPERM, EROFS …; before anything was
+ *     done, or after it was done all the same (a rename over a network, whose answer got lost)
  *   - short reads and writes
- *   - fsync or fdatasync that fails once, and from then on succeeds without the data ever being written, for files and for directories
- *   - write-back in the background that fails: the page is clean, its bytes are gone, and only a descriptor that was open then is told,
- *     once, by its next fsync
+ *   - fsync or fdatasync that fails once, and from then on succeeds without the data ever being written, for files and
+ *     for directories
+ *   - write-back in the background that fails: the page is clean, its bytes are gone, and only a descriptor that was
+ *     open then is told, once, by its next fsync
  *   - a bit that flips in what is read: once, or on the platter
  *   - a full disk (`capacityBytes`): a write that is cut short, then ENOSPC
  *   - locks that cannot be had
  *
- * Processes: several share the disk, each with its own descriptors. Locks belong to open files and go with `close`, with the death of
- * the process and with the power. A killed process fails in every call and changes nothing. Inode numbers are used again as soon as nobody
- * has the file. Modes, times and identities are kept as a file system does. `gate` may hold any call back, to let another go first.
+ * Processes: several share the disk, each with its own descriptors. Locks belong to open files and go with `close`,
+ * with the death of the process and with the power. A killed process fails in every call and changes nothing. Inode
+ * numbers are used again as soon as nobody has the file. Modes, times and identities are kept as a file system does.
+ * `gate` may hold any call back, to let another go first.
  *
- * It is the same for the same calls and seed. Not modelled: symbolic links, permissions (EACCES is injected), memory maps, a failing
- * journal, bits that rot while nobody reads (see `rot`).
+ * It is the same for the same calls and seed. Not modelled: symbolic links, permissions (EACCES is injected), memory
+ * maps, a failing journal, bits that rot while nobody reads (see `rot`).
  */
 
 export type CallName =

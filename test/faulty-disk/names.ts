@@ -17,10 +17,12 @@ export type PendingFile = Pick<FileNode, 'stable' | 'pending' | 'lostPages' | 'm
 /**
  * What a crash may leave of a rename that was not synced.
  *
- * - `atomic`: all of it or nothing, and a sync of either directory makes all of it durable. Journals do this (ext4, xfs).
- * - `both`: the new name may come without the old one going: the file then stands under both. (btrfs with its tree log, f2fs; see
- *   CrashMonkey, OSDI '18, table 5.)
- * - `parts`: two changes that know nothing of each other, so that the file may also stand under neither name. POSIX allows it; ext2 does it.
+ * - `atomic`: all of it or nothing, and a sync of either directory makes all of it durable. Journals do this (ext4,
+ *   xfs).
+ * - `both`: the new name may come without the old one going: the file then stands under both. (btrfs with its tree log,
+ *   f2fs; see CrashMonkey, OSDI '18, table 5.)
+ * - `parts`: two changes that know nothing of each other, so that the file may also stand under neither name. POSIX
+ *   allows it; ext2 does it.
  *
  * Renames of directories are always atomic.
  */

@@ -22,7 +22,10 @@ export interface FileNode extends Version {
   pending: readonly Version[]
   /** Pages whose write-back failed: clean for the kernel, so no sync writes them again; the platter has what it had. */
   lostPages: ReadonlySet<number>
-  /** As the kernel's errseq_t (Documentation/core-api/errseq.rst): a descriptor reports those that came after it was opened, once. */
+  /**
+   * As the kernel's errseq_t (Documentation/core-api/errseq.rst): a descriptor reports those that came after it was
+   * opened, once.
+   */
   writebackErrors: number
   /** How many names lead to it, and how many descriptors. */
   links: number

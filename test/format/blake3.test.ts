@@ -10,7 +10,10 @@ afterEach(() => {
   vi.resetModules()
 })
 
-/** Input bytes 0, 1 … 250, 0, 1 …, as in https://github.com/BLAKE3-team/BLAKE3/blob/master/test_vectors/test_vectors.json */
+/**
+ * Input bytes 0, 1 … 250, 0, 1 …, as in
+ * https://github.com/BLAKE3-team/BLAKE3/blob/master/test_vectors/test_vectors.json
+ */
 const official: [length: number, digest: string][] = [
   [0, 'af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262'],
   [1, '2d3adedff11b61f14c886e35afa036736dcd87a74d27b5c1510225d0f592e213'],

@@ -5,7 +5,8 @@ import { createPackIndex } from '../../src/format/pack-builder.ts'
 import { checkFrame } from '../../src/format/zstd.ts'
 import { expectCode } from './expect-code.ts'
 
-// What is refused before anything is allocated for it: asked of the check itself, since a decoder behind it may refuse the same.
+// What is refused before anything is allocated for it: asked of the check itself, since a decoder behind it may refuse
+// the same.
 
 const frame = (hex: string): Uint8Array => new Uint8Array(Buffer.from(hex.replaceAll(' ', ''), 'hex'))
 

@@ -4,7 +4,8 @@ import { zstdIsNative } from '../../src/format/codec.ts'
 import { fromHex } from '../../src/format/hex.ts'
 import { frameInput, type ZstdVector } from '../vectors/compute.ts'
 
-// What decompresses in a bundle on Node 20. `zstddec` has one instance for this process: the order of the tests matters.
+// What decompresses in a bundle on Node 20. `zstddec` has one instance for this process: the order of the tests
+// matters.
 
 vi.mock('../../src/native.ts', async (original) => ({
   ...(await original<object>()),

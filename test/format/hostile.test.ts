@@ -1,5 +1,5 @@
-// Files whose every checksum is right and that cost time or memory without bound, or carry numbers at their limits: each is refused
-// as damage, at once.
+// Files whose every checksum is right and that cost time or memory without bound, or carry numbers at their limits:
+// each is refused as damage, at once.
 
 import { describe, expect, test } from 'vitest'
 import { blake3 } from '../../src/format/blake3.ts'

@@ -1,5 +1,6 @@
-// Another process, for tests of what happens between processes. Runs from test/dist/, since Node 20 cannot run TypeScript.
-// Does what it is told, prints one line of JSON, and then holds what it has until it is killed or its stdin ends.
+// Another process, for tests of what happens between processes. Runs from test/dist/, since Node 20 cannot run
+// TypeScript. Does what it is told, prints one line of JSON, and then holds what it has until it is killed or its stdin
+// ends.
 import { acquireFileLock } from '../dist/fs/file-lock.js'
 import { nodeFileSystem } from '../dist/fs/node.js'
 import { createTemp, createWorkDirectory } from '../dist/fs/temps.js'

@@ -38,7 +38,8 @@ test('without HEAD.prev.json a persist writes a HEAD before it writes packs, so 
   )
   void dying.persist({ blobs: { a: 'two' } })
   await expect.poll(async () => (await inner.inspect()).packs.length).toBe(2)
-  // The lock is still held by the writer that never ends, so another process would have to do this. A copy stands for it.
+  // The lock is still held by the writer that never ends, so another process would have to do this. A copy stands for
+  // it.
   const copy = join(quickScratch(), 'copy')
   await (await import('node:fs/promises')).cp(path, copy, { recursive: true })
   await using after = storeOver(directoryAt(copy), nodeFileSystem)

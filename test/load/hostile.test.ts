@@ -66,7 +66,9 @@ async function expectDamaged(files: Files): Promise<void> {
   expect(await outcome(files, true)).toMatchObject({ sequence: 1, skipped: [{ sequence: 2 }] })
 }
 
-/** Segments only make it quick to verify a blob: its chunks decide, whichever way it is read, and verify says the same. */
+/**
+ * Segments only make it quick to verify a blob: its chunks decide, whichever way it is read, and verify says the same.
+ */
 async function expectReadByChunks(files: Files): Promise<void> {
   expect(await outcome(files)).toMatchObject({ sequence: 2 })
   const store = readingStore(files)
@@ -304,7 +306,8 @@ describe('a node that lies about', () => {
     }
     await snapshot.dispose()
 
-    // Nor is it for a writer, who looks at the blob before to see what is new, and at all of them to see what is needed.
+    // Nor is it for a writer, who looks at the blob before to see what is new, and at all of them to see what is
+    // needed.
     const path = quickScratch()
     mkdirSync(join(path, 'packs'))
     for (const [name, content] of files) writeFileSync(join(path, name), content)

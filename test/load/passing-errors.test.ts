@@ -1,5 +1,5 @@
-// A pack that cannot be read for a moment is not damaged: it is `IO_FAILED` as often as it is asked for, never a reason to fall back, and
-// once the disk gives it again the same snapshot reads.
+// A pack that cannot be read for a moment is not damaged: it is `IO_FAILED` as often as it is asked for, never a reason
+// to fall back, and once the disk gives it again the same snapshot reads.
 
 import { expect, test } from 'vitest'
 import type { FileSystem } from '../../src/fs/port.ts'

@@ -1,5 +1,5 @@
-// A pack that cannot be read, or is for a newer version: what other packs have is read all the same, by every way to read. Only what they lack is
-// an error, and it says what is wrong with the pack.
+// A pack that cannot be read, or is for a newer version: what other packs have is read all the same, by every way to
+// read. Only what they lack is an error, and it says what is wrong with the pack.
 
 import { expect, test } from 'vitest'
 import { blake3 } from '../../src/format/blake3.ts'

@@ -24,7 +24,9 @@ function use(shelf: LocalFiles): ReturnType<LocalFiles['use']> {
   })
 }
 
-/** A disk on which, the first time that a lock file was opened, something else happens before anything is done with it. */
+/**
+ * A disk on which, the first time that a lock file was opened, something else happens before anything is done with it.
+ */
 function afterFirstLockOpened(happens: (path: string) => Promise<void> | void): FileSystem {
   let happened = false
   return {

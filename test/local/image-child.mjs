@@ -1,5 +1,5 @@
-// A process that uses an image: `node image-child.mjs <directory> <digest> <size> <ms>`. It says "made" when it begins to make it, which takes
-// so many ms, and "has" with the inode once it has it; "nothing" if it gets none.
+// A process that uses an image: `node image-child.mjs <directory> <digest> <size> <ms>`. It says "made" when it begins
+// to make it, which takes so many ms, and "has" with the inode once it has it; "nothing" if it gets none.
 import { statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'

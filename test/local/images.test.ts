@@ -1,4 +1,5 @@
-// Images and their locks: who makes, uses and removes one, in several processes, and what a process leaves that is killed.
+// Images and their locks: who makes, uses and removes one, in several processes, and what a process leaves that is
+// killed.
 
 import {
   chmodSync,

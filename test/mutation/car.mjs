@@ -1,6 +1,7 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: these are pieces of source
 
-// What an import checks and what an export promises: as in `durability.mjs`, each with the tests that catch its absence.
+// What an import checks and what an export promises: as in `durability.mjs`, each with the tests that catch its
+// absence.
 
 const hostile = ['test/car/hostile.test.ts']
 const roundTrip = ['test/car/round-trip.test.ts']

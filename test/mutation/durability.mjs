@@ -1,8 +1,8 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: these are pieces of source
 
-// What is taken out, one at a time, to see that some test fails: every fsync, the order of renames, locks, and the checks between damage
-// and a wrong byte. `find` must be in the file exactly once. `tests` are tried before those that `run.mjs` knows for
-// the file.
+// What is taken out, one at a time, to see that some test fails: every fsync, the order of renames, locks, and the
+// checks between damage and a wrong byte. `find` must be in the file exactly once. `tests` are tried before those that
+// `run.mjs` knows for the file.
 
 /**
  * @typedef {object} Mutation

@@ -1,5 +1,5 @@
-// The rules of a store that many write to: as in `durability.mjs`, each with the tests that catch its absence. Histories of
-// test/explore/object-histories.ts catch theirs within 1,000.
+// The rules of a store that many write to: as in `durability.mjs`, each with the tests that catch its absence.
+// Histories of test/explore/object-histories.ts catch theirs within 1,000.
 
 const histories = ['test/explore/object-histories.test.ts']
 const storage = ['test/storage/object.test.ts']

@@ -8,8 +8,8 @@
 //   --quick         only the tests that are likely to catch it, in a minute or less; what survives them is tried again without this
 //   --keep          leave the copies, and say where they are
 //
-// Nothing in this tree is changed. A mutation counts as caught when a test fails (or does not end: a lock taken out may do that). Exits with 1
-// when one survives, or when the list and the sources disagree.
+// Nothing in this tree is changed. A mutation counts as caught when a test fails (or does not end: a lock taken out may
+// do that). Exits with 1 when one survives, or when the list and the sources disagree.
 import { execFile } from 'node:child_process'
 import { chmodSync, cpSync, existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { availableParallelism, tmpdir } from 'node:os'

@@ -1,5 +1,5 @@
-// The declarations are read by the oldest TypeScript that the README names, with all that is strict, and without looking away from those of
-// libraries. It is installed once, beside other caches.
+// The declarations are read by the oldest TypeScript that the README names, with all that is strict, and without
+// looking away from those of libraries. It is installed once, beside other caches.
 
 import { spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'

@@ -4,7 +4,8 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
 
-// What is cheap to say of the package as it would be published. `package.test.ts` packs and installs it, in the full run.
+// What is cheap to say of the package as it would be published. `package.test.ts` packs and installs it, in the full
+// run.
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
 const { exports } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {

@@ -11,8 +11,8 @@ import { scratch } from '../support/scratch.ts'
 import { storeOver } from '../support/store-over.ts'
 import { type Counts, countingDisk } from '../support/watched-disk.ts'
 
-// What is asked of the disk and of the processor, counted instead of timed: a slowdown by design shows on every machine. The limits are
-// what the design needs, with a little room; whoever has to raise one knows what it costs.
+// What is asked of the disk and of the processor, counted instead of timed: a slowdown by design shows on every
+// machine. The limits are what the design needs, with a little room; whoever has to raise one knows what it costs.
 
 const hashed = vi.hoisted(() => ({ calls: 0, bytes: 0 }))
 
@@ -219,8 +219,8 @@ describe('a small persist into an open store that this process has written to', 
     await steady()
     const cost = await persist({ metadata: noise(10_000, 60) })
     expect(asked(cost)).toEqual({
-      // Three looks at the store's directories, one at `tmp/` before it is swept; the lock, when taken, before each HEAD is replaced, and after;
-      // each of two temps, once it is locked, and the second name of HEAD; a retired pack.
+      // Three looks at the store's directories, one at `tmp/` before it is swept; the lock, when taken, before each
+      // HEAD is replaced, and after; each of two temps, once it is locked, and the second name of HEAD; a retired pack.
       lstat: 9 + 1 + 1,
       // Of the store's directory; of HEAD, before each is replaced.
       stat: 3,

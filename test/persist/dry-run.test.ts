@@ -37,7 +37,8 @@ describe.each(kinds)('a dry run ($name)', ({ open, supports }) => {
       if (n === 5) await store.tag('v1')
       const planned = await store.persist({ ...requestAt(n), dryRun: true })
       const made = await store.persist(requestAt(n))
-      // In an object store the commit record has a pack of its own, and old packs are rewritten by how much is known of them.
+      // In an object store the commit record has a pack of its own, and old packs are rewritten by how much is known of
+      // them.
       if (supports.alone) expect(without(planned)).toEqual(without(made))
       else expect(planned.dropped).toEqual(made.dropped)
       expect(planned.kept).toEqual(made.kept)

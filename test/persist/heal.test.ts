@@ -1,4 +1,5 @@
-// What a persist does about blocks that are known to be bad: they are recorded, written again, and never relied on again.
+// What a persist does about blocks that are known to be bad: they are recorded, written again, and never relied on
+// again.
 
 import { existsSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'

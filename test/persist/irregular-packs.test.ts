@@ -1,4 +1,5 @@
-// A pack whose index does not place its blocks as writers do: no chunk of it is built on unread, so what is persisted next can be read.
+// A pack whose index does not place its blocks as writers do: no chunk of it is built on unread, so what is persisted
+// next can be read.
 
 import { expect, test } from 'vitest'
 import { blake3 } from '../../src/format/blake3.ts'

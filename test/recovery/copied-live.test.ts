@@ -57,7 +57,9 @@ test('packs before HEAD alone lacks the newest snapshot, which verify tells and 
   expect(await snapshot.blob('text').text()).toBe('2')
 })
 
-/** Copies a store in the wrong order: HEAD first, and packs after so many persists, which deleted some that HEAD names. */
+/**
+ * Copies a store in the wrong order: HEAD first, and packs after so many persists, which deleted some that HEAD names.
+ */
 async function copyHeadFirst(later: number, keepLast: number): Promise<string> {
   const root = scratch()
   const [from, to] = [join(root, 'live'), join(root, 'copy')]

@@ -1,4 +1,5 @@
-// Something else lies in the place of a part of the store. Loads do not need the part, and verify does not call the store sound.
+// Something else lies in the place of a part of the store. Loads do not need the part, and verify does not call the
+// store sound.
 
 import { mkdirSync, readdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'

@@ -1,4 +1,5 @@
-// What anybody does who has lost HEAD.json: HEAD.prev.json is put in its place. The newest acknowledged snapshot must survive that.
+// What anybody does who has lost HEAD.json: HEAD.prev.json is put in its place. The newest acknowledged snapshot must
+// survive that.
 
 import { execFileSync } from 'node:child_process'
 import { copyFileSync, linkSync, readdirSync, renameSync, rmSync } from 'node:fs'

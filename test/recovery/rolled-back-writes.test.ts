@@ -1,5 +1,5 @@
-// Every entry that swaps HEAD refuses an old HEAD that was put back, and leaves all files as they are. A swap would hide that newer packs
-// lie beside it.
+// Every entry that swaps HEAD refuses an old HEAD that was put back, and leaves all files as they are. A swap would
+// hide that newer packs lie beside it.
 
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'

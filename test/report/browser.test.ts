@@ -1,4 +1,5 @@
-// A page in a real browser: Debian's Chromium, headless. Installed where root can; where there is none the tests say that they are skipped.
+// A page in a real browser: Debian's Chromium, headless. Installed where root can; where there is none the tests say
+// that they are skipped.
 
 import { execFileSync } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'

@@ -1,11 +1,13 @@
-// `npm run test:s3:cluster`: builders and readers on a cluster of three storage daemons and two gateways, which are killed in turn.
+// `npm run test:s3:cluster`: builders and readers on a cluster of three storage daemons and two gateways, which are
+// killed in turn.
 //
 //   node test/s3/cluster.mjs [seconds] [builders] [readers]      default 300, 4 and 8
 //
-// A builder is a process that persists one snapshot after the other into one store that all share, through one gateway or the other. A
-// reader is a process that loads the newest snapshot and compares each byte. At the end every acknowledged snapshot must be there once,
-// with its bytes, and the store must verify. No reader may have met a wrong byte, damage, or an older snapshot than before, and no process
-// may have waited longer than `STUCK_MS`. Otherwise it exits with 1.
+// A builder is a process that persists one snapshot after the other into one store that all share, through one gateway
+// or the other. A reader is a process that loads the newest snapshot and compares each byte. At the end every
+// acknowledged snapshot must be there once, with its bytes, and the store must verify. No reader may have met a wrong
+// byte, damage, or an older snapshot than before, and no process may have waited longer than `STUCK_MS`. Otherwise it
+// exits with 1.
 
 import { fork, spawnSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'

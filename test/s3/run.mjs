@@ -1,6 +1,7 @@
-// `npm run test:s3`: a suite that runs over every storage, and those of test/s3/server, against Ceph's object gateway. `npm run test:s3:full`:
-// all such suites, at full effort. Where Ceph is not installed and cannot be (no root, no apt), or does not start, it says so and is done.
-// HOLDFAST_S3_ENDPOINT names a server that runs already, with the keys testaccess and testsecret; it is left alone.
+// `npm run test:s3`: a suite that runs over every storage, and those of test/s3/server, against Ceph's object gateway.
+// `npm run test:s3:full`: all such suites, at full effort. Where Ceph is not installed and cannot be (no root, no apt),
+// or does not start, it says so and is done. HOLDFAST_S3_ENDPOINT names a server that runs already, with the keys
+// testaccess and testsecret; it is left alone.
 //
 //   node test/s3/run.mjs [files or options of vitest]
 

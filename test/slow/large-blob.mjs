@@ -1,5 +1,5 @@
-// Does one thing with a large blob, and prints what it took. A process of its own, so that its peak of memory is that thing's alone.
-// `large-blob.mjs <store> <what>`
+// Does one thing with a large blob, and prints what it took. A process of its own, so that its peak of memory is that
+// thing's alone. `large-blob.mjs <store> <what>`
 import { constants } from 'node:buffer'
 import { createCipheriv } from 'node:crypto'
 import { createReadStream, statSync } from 'node:fs'

@@ -10,7 +10,10 @@ import { afterAll, describe, expect, test } from 'vitest'
 
 const script = fileURLToPath(new URL('large-blob.mjs', import.meta.url))
 const GIB = 1024 ** 3
-/** What a process may need beyond what it needs for a small blob, for one of some GiB; with what comparing the bytes leaves lying. */
+/**
+ * What a process may need beyond what it needs for a small blob, for one of some GiB; with what comparing the bytes
+ * leaves lying.
+ */
 const BEYOND_MIB = 160
 
 const directory = mkdtempSync(join(tmpdir(), 'holdfast-large-'))

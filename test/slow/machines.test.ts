@@ -3,7 +3,8 @@ import { simulate } from '../explore/simulate.ts'
 import { tally } from '../explore/tally.ts'
 import { seed } from '../support/effort.ts'
 
-// It must stand here: see determinism.ts. That is imported in it, because what comes before it in the list of imports needs node:crypto.
+// It must stand here: see determinism.ts. That is imported in it, because what comes before it in the list of imports
+// needs node:crypto.
 vi.mock('node:crypto', async (original) => {
   const { randomBytes } = await import('../faulty-disk/determinism.ts')
   return { ...(await original<object>()), randomBytes }

@@ -9,8 +9,8 @@ import type { DirectoryImage } from '../faulty-disk/image.ts'
 import { blocksOf, fileOf, headOf, packsOf } from '../support/lab.ts'
 
 /*
- * What each snapshot needs, counted in the simplest way: each snapshot is walked from its manifest, and its blocks are put into a set. Only for
- * stores without compression.
+ * What each snapshot needs, counted in the simplest way: each snapshot is walked from its manifest, and its blocks are
+ * put into a set. Only for stores without compression.
  */
 
 interface Stored {

@@ -14,7 +14,8 @@ import { failure } from '../support/rejects.ts'
 import { type SimulatedObjects, simulatedObjects } from '../support/simulated-objects.ts'
 import { contextOver } from '../support/store-over.ts'
 
-// What `gc` rewrites where there are other writers. What many of them do to each other is in test/explore/object-histories.test.ts.
+// What `gc` rewrites where there are other writers. What many of them do to each other is in
+// test/explore/object-histories.test.ts.
 
 // Other files share the clock: it is put back.
 const { sleep } = clock

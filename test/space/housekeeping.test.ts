@@ -62,7 +62,10 @@ function blobAt(n: number, count = 600): Uint8Array {
   return bytes
 }
 
-/** An eighth of the chunks never changes, and all others always do: of the first pack an eighth stays, of the others nothing. */
+/**
+ * An eighth of the chunks never changes, and all others always do: of the first pack an eighth stays, of the others
+ * nothing.
+ */
 function mostlyNew(n: number): Uint8Array {
   const bytes = new Uint8Array(1400 * 4096)
   for (let i = 0; i < 1400; i++) bytes.set(noise(4096, i % 8 === 0 ? i : i * 1000 + n), i * 4096)

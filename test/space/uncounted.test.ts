@@ -1,4 +1,5 @@
-// What statistics say where a part of the store cannot be read: the rest is counted, and nothing that may be needed is called garbage.
+// What statistics say where a part of the store cannot be read: the rest is counted, and nothing that may be needed is
+// called garbage.
 
 import { beforeAll, expect, test } from 'vitest'
 import { fixed, type Stats, type Store } from '../../src/index.ts'

@@ -1,4 +1,5 @@
-// A store object that has seen snapshots writes nothing into another store that was put in the place of its own. It loads from there.
+// A store object that has seen snapshots writes nothing into another store that was put in the place of its own. It
+// loads from there.
 
 import { cpSync, renameSync, rmSync } from 'node:fs'
 import { join } from 'node:path'

@@ -23,7 +23,10 @@ interface Prepared {
   fail(chosen: (operation: Operation) => boolean): void
 }
 
-/** A store with one pack to retire, and one to delete, by the next persist; then the first operation chosen fails with EIO. */
+/**
+ * A store with one pack to retire, and one to delete, by the next persist; then the first operation chosen fails with
+ * EIO.
+ */
 async function prepared({ links = true } = {}): Promise<Prepared> {
   const path = join(scratch(), 'store')
   const operations: Operation[] = []

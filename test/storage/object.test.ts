@@ -18,7 +18,8 @@ import { noise } from '../support/bytes.ts'
 import { failure, rejects } from '../support/rejects.ts'
 import { type SimulatedObjects, simulatedObjects } from '../support/simulated-objects.ts'
 
-// What the storage makes of a server's answers. What many writers do to each other is in test/explore/object-histories.test.ts.
+// What the storage makes of a server's answers. What many writers do to each other is in
+// test/explore/object-histories.test.ts.
 
 beforeAll(() => {
   clock.sleep = async () => undefined
@@ -733,7 +734,8 @@ describe('a large blob', () => {
       else if (how === 'file') await blob.file()
       else for await (const _part of blob.stream());
       await snapshot.dispose()
-      // Twelve segments, one of them in two packs; header and end of two packs. The manifest, the segments and most of the nodes are in the ends.
+      // Twelve segments, one of them in two packs; header and end of two packs. The manifest, the segments and most of
+      // the nodes are in the ends.
       expect(server.log.filter((line) => line.startsWith('get packs/')).length).toBeLessThanOrEqual(22)
       expect(most).toBeGreaterThanOrEqual(8)
       expect(most).toBeLessThanOrEqual(17)

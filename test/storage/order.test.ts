@@ -21,8 +21,8 @@ function story(operations: readonly Operation[], root: string): string[] {
   const lines = operations
     .filter(({ name }) => ['mkdir', 'file.sync', 'rename', 'syncDirectory', 'unlink'].includes(name))
     .map(({ name, path, to }) => `${name} ${short(to ?? path)}`)
-  // An fsync of what nothing was written to since the last one is no event. Those of the HEADs and of the pack are under way at once, and
-  // end in any order: that each is before its rename is looked at apart.
+  // An fsync of what nothing was written to since the last one is no event. Those of the HEADs and of the pack are
+  // under way at once, and end in any order: that each is before its rename is looked at apart.
   const inOrder = lines.filter((line, i) => !line.startsWith('file.sync') || lines.indexOf(line) === i)
   return inOrder.filter((line) => !line.startsWith('file.sync ~HEAD'))
 }

@@ -1,4 +1,5 @@
-// A store's own directories are never links: what is written, moved or deleted through one would lie outside of the store.
+// A store's own directories are never links: what is written, moved or deleted through one would lie outside of the
+// store.
 
 import { mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'

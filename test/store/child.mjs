@@ -1,5 +1,5 @@
-// Another process that works in the same store. `child.mjs <store> <what> …`; says a line when it is where it should be, and goes on
-// when told to.
+// Another process that works in the same store. `child.mjs <store> <what> …`; says a line when it is where it should
+// be, and goes on when told to.
 import { once } from 'node:events'
 import { openStore } from '../../dist/index.js'
 

@@ -57,8 +57,8 @@ test.runIf(process.platform === 'linux')(
       const end = JSON.parse(await child.hear()) as End
 
       if (stop.stopping === 'rename' && stop.to === join(path, 'HEAD.json')) {
-        // Between the last check and the rename nothing can protect the other's HEAD. The overwriting is not acknowledged; the
-        // packs of the other stay, and a repair brings back what it acknowledged.
+        // Between the last check and the rename nothing can protect the other's HEAD. The overwriting is not
+        // acknowledged; the packs of the other stay, and a repair brings back what it acknowledged.
         expect(end.error, where).toBe('COMMIT_UNKNOWN')
         ends.overwrote += 1
         await expect(other.persist(generation(6)), where).rejects.toMatchObject({ code: 'STORE_ROLLED_BACK' })

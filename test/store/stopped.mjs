@@ -1,5 +1,5 @@
-// Persists, and stops itself (SIGSTOP) before one operation on the disk. For each line `<store> <operation>` that it is told, says
-// where it stops, and, once it was continued, how the persist ended.
+// Persists, and stops itself (SIGSTOP) before one operation on the disk. For each line `<store> <operation>` that it is
+// told, says where it stops, and, once it was continued, how the persist ended.
 import { writeSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { nodeFileSystem } from '../dist/fs/node.js'

@@ -1,5 +1,5 @@
-// Processor time of this process. It tells how much work something is, also while other processes use the processors, and so it is what a
-// test compares with a limit. The wall clock tells how long somebody waits.
+// Processor time of this process. It tells how much work something is, also while other processes use the processors,
+// and so it is what a test compares with a limit. The wall clock tells how long somebody waits.
 
 /** Starts to count; the function answers the milliseconds since, of all threads of this process. */
 export function cpuTimer(): () => number {

@@ -8,8 +8,8 @@ import { encodeStoreFile } from '../../src/format/store-file.ts'
 import { encodeValue } from '../../src/format/value.ts'
 import type { Files } from './reading-store.ts'
 
-// Stores made by somebody who means harm: every checksum is right, and what it covers is not. Nothing here asserts anything, as
-// the encoders of `src/format/` do.
+// Stores made by somebody who means harm: every checksum is right, and what it covers is not. Nothing here asserts
+// anything, as the encoders of `src/format/` do.
 
 const storeId = 'ab'.repeat(16)
 const time = '2026-01-02T03:04:05.678Z'
@@ -86,7 +86,10 @@ export function craftStore(top: CraftedBlock, blocks: readonly CraftedBlock[], o
   return filesWith(packs, snapshots)
 }
 
-/** A store whose current snapshot needs all of these packs. Its manifest is in the first one, and the last one is looked into next. */
+/**
+ * A store whose current snapshot needs all of these packs. Its manifest is in the first one, and the last one is looked
+ * into next.
+ */
 export function craftStoreOf(top: CraftedBlock, packs: readonly CraftedPack[]): Files {
   return filesWith(packs, [
     snapshotOf(

@@ -1,5 +1,6 @@
-// How much of a space of crashes, faults, bytes or rounds a test goes through. `npm test` takes a sample of it, drawn by a seed that is
-// printed; `npm run test:full` takes all of it. The same effort and the same seed draw the same sample.
+// How much of a space of crashes, faults, bytes or rounds a test goes through. `npm test` takes a sample of it, drawn
+// by a seed that is printed; `npm run test:full` takes all of it. The same effort and the same seed draw the same
+// sample.
 //
 //   HOLDFAST_EFFORT   quick (the default), full, or a number: 1 is full, 0.1 a tenth
 //   HOLDFAST_SEED     the seed, an integer; by default another one for each run
@@ -30,7 +31,10 @@ export function randomFor(purpose: string): Random {
   return createRandom(mixed)
 }
 
-/** Random numbers from `whenFull` at full effort, so that a full run is the same each time; else from the seed of this run. */
+/**
+ * Random numbers from `whenFull` at full effort, so that a full run is the same each time; else from the seed of this
+ * run.
+ */
 export function seeded(purpose: string, whenFull: number): Random {
   return effort === 1 ? createRandom(whenFull) : randomFor(`${purpose}, ${whenFull}`)
 }
@@ -46,8 +50,9 @@ export function rounds(all: number): { numRuns: number; seed: number } {
 }
 
 /**
- * Positions from 1 on, in order and without an end: all of them, or one by chance of each stretch of equal length. So no region is left
- * out, and a loop that stops at the last position need not know it beforehand. `least` is the part taken at any effort.
+ * Positions from 1 on, in order and without an end: all of them, or one by chance of each stretch of equal length. So
+ * no region is left out, and a loop that stops at the last position need not know it beforehand. `least` is the part
+ * taken at any effort.
  */
 export function* positions(purpose: string, least = 0): Generator<number, never> {
   const part = Math.max(effort, least)

@@ -18,8 +18,8 @@ import { storeOver } from '../support/store-over.ts'
 import { noise, sameBytes } from './bytes.ts'
 
 /*
- * Stores on a disk in memory. What lies on one is an image, which never changes: a test damages a copy, and many tests can begin with the
- * same store.
+ * Stores on a disk in memory. What lies on one is an image, which never changes: a test damages a copy, and many tests
+ * can begin with the same store.
  */
 
 const STORE = '/srv/store'
@@ -211,8 +211,8 @@ export const CHUNK = 512
 const INDEX_CHUNKS = 4
 
 /**
- * The blobs of a label: of `a1` and `a2` all chunks of `index` but one are the same, and `docs` differs. Of `a1` and `b1` nothing is the
- * same.
+ * The blobs of a label: of `a1` and `a2` all chunks of `index` but one are the same, and `docs` differs. Of `a1` and
+ * `b1` nothing is the same.
  */
 export function blobsOf(label: string): Record<string, Uint8Array> {
   const series = label.charCodeAt(0)
@@ -247,8 +247,8 @@ export async function twoWholeCopies(): Promise<DirectoryImage> {
 }
 
 /**
- * The history as a user sees it, read byte for byte: `<sequence> <label>`, then the flags and tags; what cannot be read has its error's code
- * in place of the label.
+ * The history as a user sees it, read byte for byte: `<sequence> <label>`, then the flags and tags; what cannot be read
+ * has its error's code in place of the label.
  */
 export async function historyOf(store: Store): Promise<string[]> {
   const lines: string[] = []
@@ -283,8 +283,8 @@ export interface Repaired {
 }
 
 /**
- * Repairs a store, and checks what every repair must keep: the plan is what is done, nothing is lost, verify is clean, a second repair
- * has nothing to do, persists work.
+ * Repairs a store, and checks what every repair must keep: the plan is what is done, nothing is lost, verify is clean,
+ * a second repair has nothing to do, persists work.
  */
 export async function repaired(
   damaged: DirectoryImage,

@@ -24,7 +24,9 @@ export function filesOf(path: string): Map<string, Uint8Array> {
   return files
 }
 
-/** A store over these files, which can only be read: loads of thousands of damaged stores take a second, not minutes. */
+/**
+ * A store over these files, which can only be read: loads of thousands of damaged stores take a second, not minutes.
+ */
 export function readingStore(files: Files): TestStore {
   const warnings: Warning[] = []
   const fs = readOnlyDisk(files)

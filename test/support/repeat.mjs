@@ -1,4 +1,5 @@
-// Runs `npm test` again and again, each time with another seed, and says which tests did not pass every time. `npm run test:repeat -- 10`.
+// Runs `npm test` again and again, each time with another seed, and says which tests did not pass every time. `npm run
+// test:repeat -- 10`.
 //
 //   npm run test:repeat -- [<times>] [--burn <n>] [--effort <effort>] [-- <arguments of vitest>]
 //

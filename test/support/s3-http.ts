@@ -1,5 +1,6 @@
-// An S3-compatible server over HTTP for tests with processes of their own: a simulated object store behind as much of the protocol as the light
-// client speaks. Signatures are not checked; requests of another key than `ACCESS_KEY` are refused.
+// An S3-compatible server over HTTP for tests with processes of their own: a simulated object store behind as much of
+// the protocol as the light client speaks. Signatures are not checked; requests of another key than `ACCESS_KEY` are
+// refused.
 
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'

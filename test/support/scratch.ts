@@ -17,7 +17,8 @@ export function scratch(): string {
 }
 
 /**
- * As `scratch`, in memory where the system offers that. For tests that make thousands of fsyncs, none of which is about what a disk does.
+ * As `scratch`, in memory where the system offers that. For tests that make thousands of fsyncs, none of which is about
+ * what a disk does.
  */
 export function quickScratch(): string {
   const path = makeScratch(quickDirectory())

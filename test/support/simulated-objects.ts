@@ -1,5 +1,5 @@
-// An object store in memory, behind the client interface of the object storage. It does what a good server does, at once; or, with a
-// scheduler, in an order drawn by a seed, and with faults:
+// An object store in memory, behind the client interface of the object storage. It does what a good server does, at
+// once; or, with a scheduler, in an order drawn by a seed, and with faults:
 //
 //   reordering       requests that are under way are carried out in any order
 //   lost requests    no answer, and nothing was done

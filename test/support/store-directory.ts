@@ -72,7 +72,10 @@ export async function loadContents(path: string): Promise<Contents | null> {
   }
 }
 
-/** Two blobs that share nothing with those of another seed, so that packs die whole. The large one has a node above its chunks. */
+/**
+ * Two blobs that share nothing with those of another seed, so that packs die whole. The large one has a node above its
+ * chunks.
+ */
 export function generation(seed: number) {
   const blobs = { small: noise(500, seed), large: noise(5_000, seed + 1000) }
   return { blobs, metadata: { seed }, chunking: fixed(1024) }
@@ -110,8 +113,8 @@ export function listing(path: string, directory: string): string[] {
 }
 
 /**
- * Nothing lies in the store that should not: no temps, and exactly the packs that HEAD names or that only HEAD, and not yet
- * HEAD.prev, says are retired.
+ * Nothing lies in the store that should not: no temps, and exactly the packs that HEAD names or that only HEAD, and not
+ * yet HEAD.prev, says are retired.
  */
 export function expectTidy(path: string): void {
   const head = headOf(path)

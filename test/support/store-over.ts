@@ -14,8 +14,8 @@ import type { Storage } from '../../src/storage/port.ts'
 import { createStore, type Store, type StoreOptions } from '../../src/store.ts'
 
 /**
- * `local`: how laid-out files are kept, where it matters to the test. Without a `keep` the store keeps the newest three: what a test expects must
- * not depend on whether an hour begins while it runs.
+ * `local`: how laid-out files are kept, where it matters to the test. Without a `keep` the store keeps the newest
+ * three: what a test expects must not depend on whether an hour begins while it runs.
  */
 export function storeOver(
   storage: Storage,

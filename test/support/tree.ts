@@ -3,8 +3,8 @@ import { lstatSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 
 /**
- * Everything below a directory, by relative path: what it is, its mode, its times of change to the nanosecond, and for files their
- * content. Two equal answers mean that nothing was written, removed, renamed or touched.
+ * Everything below a directory, by relative path: what it is, its mode, its times of change to the nanosecond, and for
+ * files their content. Two equal answers mean that nothing was written, removed, renamed or touched.
  */
 export function tree(root: string): Record<string, string> {
   const found: Record<string, string> = {}

@@ -1,8 +1,8 @@
 import { nodeFileSystem } from '../../src/fs/node.ts'
 import type { File, FileSystem } from '../../src/fs/port.ts'
 
-// The real disk, with somebody between it and the store who sees every operation before it is done, and may do something
-// else in its place. What is faulty here is only ever one thing at a time:
+// The real disk, with somebody between it and the store who sees every operation before it is done, and may do
+// something else in its place. What is faulty here is only ever one thing at a time:
 //
 //   crashingDisk   the process dies before the k-th change, or in the middle of it when it is a write
 //   failingDisk    one operation fails once, and the process lives on
@@ -199,7 +199,9 @@ export function recordingDisk(): WatchedDisk & { operations: Operation[] } {
   return { ...disk, operations }
 }
 
-/** Operations asked of a disk, by the port's name: those of a file as `file.read`, of a directory as `directory.sync`. */
+/**
+ * Operations asked of a disk, by the port's name: those of a file as `file.read`, of a directory as `directory.sync`.
+ */
 export interface Counts {
   calls: Record<string, number>
   bytesRead: number
@@ -233,7 +235,9 @@ export function countingDisk(): { fs: FileSystem; take(): Counts } {
 
 export interface Observed {
   fs: FileSystem
-  /** `open`, `write`, `sync`, `rename`, `openDirectory`, `syncDirectory` … in order, each with its path below `root`. */
+  /**
+   * `open`, `write`, `sync`, `rename`, `openDirectory`, `syncDirectory` … in order, each with its path below `root`.
+   */
   log: string[]
 }
 

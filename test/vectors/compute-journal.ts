@@ -13,7 +13,10 @@ export interface JournalVector {
   entries: string[]
 }
 
-/** The third segment of a journal, named by a swap: one copied batch, its seal, one more batch, and the next segment's name. */
+/**
+ * The third segment of a journal, named by a swap: one copied batch, its seal, one more batch, and the next segment's
+ * name.
+ */
 export function sampleSegment(): Segment {
   const made = segment(3, {
     previous: { ...nameOf(2), end: 8192, last: 40, hash: '5a'.repeat(32) },

@@ -1,5 +1,6 @@
 // Writes the JSON files beside it. They are committed; tests compare the code with them and never run this. Run it by
-// hand, with a Node that strips types (22.18 or later) and the `zstd` program, after a *deliberate* change of the format:
+// hand, with a Node that strips types (22.18 or later) and the `zstd` program, after a *deliberate* change of the
+// format:
 //
 //    node test/vectors/make.ts
 //

@@ -137,7 +137,8 @@ describe('following the chunks of the previous snapshot', () => {
           const count = runJob({ kind: 'follow', start: DATA, end, final, chunking, region, known }, tools)
           const found = results(count)
           const expected = reference(after, chunking, final)
-          // Where more is to come, a known chunk may be taken that a scan would have to wait for: only then is there more.
+          // Where more is to come, a known chunk may be taken that a scan would have to wait for: only then is there
+          // more.
           expect(found.ends.slice(0, expected.length)).toEqual(expected)
           if (final) expect(found.ends.length).toBe(expected.length)
           expect(found.digests).toEqual(digestsOf(after, found.ends))

@@ -27,8 +27,8 @@ import * as say from './print.ts'
 import { DIMENSIONS, loadVectors, type Vectors } from './vectors.ts'
 import type { Said } from './writer.ts'
 
-// `npm run demo`: what the package is for, on real input, in under a minute. Every line with a tick was checked by this program, which
-// fails when one is untrue.
+// `npm run demo`: what the package is for, on real input, in under a minute. Every line with a tick was checked by this
+// program, which fails when one is untrue.
 
 const nodeModules = resolve('node_modules')
 const writer = join(import.meta.dirname, 'writer.js')
@@ -276,7 +276,8 @@ async function killWriters(store: Store, path: string, adapter: Adapter, duratio
     const { engine, sequence } = await restore(store, adapter)
     let outcome = `snapshot ${sequence}, the last acknowledged`
     if (done === undefined && sequence === last + 1) {
-      // Committed and durable, but its writer died before it could say so: the new snapshot or the old one, never a mixture.
+      // Committed and durable, but its writer died before it could say so: the new snapshot or the old one, never a
+      // mixture.
       acknowledged.set(sequence, intended.answers)
       outcome = `snapshot ${sequence}, committed before it could say so`
     }

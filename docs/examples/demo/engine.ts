@@ -30,7 +30,9 @@ export function buildVectors(documents: readonly Document[], vectors: Vectors): 
   return index
 }
 
-/** Saves and restores all of it as one: MiniSearch by the adapter for it, and beside it the documents and the vectors. */
+/**
+ * Saves and restores all of it as one: MiniSearch by the adapter for it, and beside it the documents and the vectors.
+ */
 export function engineAdapter(vectors: Vectors | null): EngineAdapter<Engine> {
   return {
     name: 'demo',

@@ -3,8 +3,8 @@ import { openEngine } from 'holdfast/engines/live'
 import { collectDocuments, type Document } from './documents.ts'
 import { buildText, textAdapter } from './engine.ts'
 
-// The process that is killed while it changes a live engine: it adds one document after another, several at a time, and says each one
-// that was acknowledged.
+// The process that is killed while it changes a live engine: it adds one document after another, several at a time, and
+// says each one that was acknowledged.
 
 /** What it says, a line of JSON each. */
 export type LiveSaid =

@@ -71,8 +71,8 @@ function firstLine(text: string): string {
 }
 
 /**
- * A text as a vector, by the hashing trick: each word adds or takes away one at a place that its hash gives (Weinberger et al.,
- * 2009). It knows nothing of meaning, but it is real input for a vector index, and the same everywhere.
+ * A text as a vector, by the hashing trick: each word adds or takes away one at a place that its hash gives (Weinberger
+ * et al., 2009). It knows nothing of meaning, but it is real input for a vector index, and the same everywhere.
  */
 export function embed(text: string): Float32Array {
   const vector = new Float32Array(DIMENSIONS)

@@ -4,8 +4,8 @@ import { persistEngine, restoreEngine } from 'holdfast/engines'
 import { answers, engineAdapter, revise } from './engine.ts'
 import { loadVectors } from './vectors.ts'
 
-// The process that is killed: restores the engine, revises it, persists it, and says on stdout how far it has come. Lines are
-// written at once (a stream would keep them back), so that what was said before the kill was said.
+// The process that is killed: restores the engine, revises it, persists it, and says on stdout how far it has come.
+// Lines are written at once (a stream would keep them back), so that what was said before the kill was said.
 
 /** What a writer says, a line of JSON each. */
 export type Said =

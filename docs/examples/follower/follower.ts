@@ -9,8 +9,8 @@ import { minisearch } from 'holdfast/engines/minisearch'
 import { s3 } from 'holdfast/s3'
 import MiniSearch from 'minisearch'
 
-// Serves searches of an index that another machine builds and persists. A newer index takes the place of the one that is served, between two
-// searches: none waits, and none fails.
+// Serves searches of an index that another machine builds and persists. A newer index takes the place of the one that
+// is served, between two searches: none waits, and none fails.
 //
 //   AWS_ACCESS_KEY_ID=… AWS_SECRET_ACCESS_KEY=… npm run example:follower -- --bucket search --prefix products
 

@@ -8,9 +8,9 @@ import { openEngine } from 'holdfast/engines/live'
 import { minisearch } from 'holdfast/engines/minisearch'
 import MiniSearch from 'minisearch'
 
-// A full-text search server that loses nothing when it is killed. The index is in memory. A document is acknowledged when it is in the
-// journal, on the disk, and a snapshot of the index is saved in the background. A start restores the snapshot and replays the journal from
-// there on: seconds of changes, not all there ever were.
+// A full-text search server that loses nothing when it is killed. The index is in memory. A document is acknowledged
+// when it is in the journal, on the disk, and a snapshot of the index is saved in the background. A start restores the
+// snapshot and replays the journal from there on: seconds of changes, not all there ever were.
 
 interface Document {
   id: string

@@ -20,7 +20,10 @@ export interface Driver {
 
 type Class = new (path: string) => Database
 
-/** That of Node itself where it is there, with its backup (22.16 and later); else better-sqlite3, which is in `bench/engines/`. */
+/**
+ * That of Node itself where it is there, with its backup (22.16 and later); else better-sqlite3, which is in
+ * `bench/engines/`.
+ */
 export function loadDriver(): Driver {
   const builtIn = process.getBuiltinModule?.('node:sqlite') as unknown as
     | { DatabaseSync: Class; backup?: SqliteAdapterOptions<Database>['backup'] }

@@ -9,8 +9,9 @@ import { sqlite } from 'holdfast/engines/sqlite'
 import { collectDocuments } from '../demo/documents.ts'
 import { loadDriver } from './database.ts'
 
-// A full-text index in SQLite. Its file survives a killed process by itself; what it does not survive is being deleted, overwritten or
-// damaged. Snapshots of the database in use, made in the background, keep what it was, and of each only the pages that changed.
+// A full-text index in SQLite. Its file survives a killed process by itself; what it does not survive is being deleted,
+// overwritten or damaged. Snapshots of the database in use, made in the background, keep what it was, and of each only
+// the pages that changed.
 
 const driver = loadDriver()
 const directory = process.env.PASSAGES_DB ?? join(tmpdir(), 'holdfast-sqlite-fts')

@@ -10,7 +10,10 @@ export interface VectorIndex extends UsearchLike {
   search(vector: Float32Array, count: number, threads: number): { keys: BigUint64Array; distances: Float32Array }
 }
 
-/** Yours is `import { Index } from 'usearch'`: here it is not among the dependencies, but in `bench/engines/`, beside the other engines. */
+/**
+ * Yours is `import { Index } from 'usearch'`: here it is not among the dependencies, but in `bench/engines/`, beside
+ * the other engines.
+ */
 export function loadUsearch(): new (options: UsearchOptions) => VectorIndex {
   try {
     const require = createRequire(new URL('../../../../bench/engines/package.json', import.meta.url))

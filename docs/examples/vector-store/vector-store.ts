@@ -9,9 +9,10 @@ import { collectDocuments } from '../demo/documents.ts'
 import { DIMENSIONS, embed } from '../demo/vectors.ts'
 import { loadUsearch, type VectorIndex } from './usearch.ts'
 
-// A vector index knows vectors by number; what they stand for is beside it, the passages. The two change together and are kept together:
-// `alongside` is called in the instant in which the index is captured. So in no snapshot, whenever it was made and whatever was killed
-// meanwhile, is there a vector without its passage, or a passage without its vector.
+// A vector index knows vectors by number; what they stand for is beside it, the passages. The two change together and
+// are kept together: `alongside` is called in the instant in which the index is captured. So in no snapshot, whenever
+// it was made and whatever was killed meanwhile, is there a vector without its passage, or a passage without its
+// vector.
 
 const Index = loadUsearch()
 const options = { dimensions: DIMENSIONS, metric: 'cos' }

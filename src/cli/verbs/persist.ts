@@ -148,7 +148,10 @@ function sourcesOf(args: readonly string[], allowEmpty: boolean): [string, BlobI
   })
 }
 
-/** A file that is not there is a typing mistake, told before the store is made or locked. What cannot be looked at, the save says. */
+/**
+ * A file that is not there is a typing mistake, told before the store is made or locked. What cannot be looked at, the
+ * save says.
+ */
 function isDirectoryAt(path: string, name: string): boolean {
   try {
     return statSync(path).isDirectory()

@@ -1,4 +1,5 @@
-// `holdfast restore`: blobs as files of a new directory, or the file of an engine. All or nothing, durable, every byte verified.
+// `holdfast restore`: blobs as files of a new directory, or the file of an engine. All or nothing, durable, every byte
+// verified.
 
 import { lstatSync } from 'node:fs'
 import { resolve } from 'node:path'

@@ -1,5 +1,5 @@
-// What lies in a store's directory beside HEAD and packs: the quarantine, laid-out files, the journal. It is listed and weighed; only what is in
-// quarantine is ever deleted here, and only by name.
+// What lies in a store's directory beside HEAD and packs: the quarantine, laid-out files, the journal. It is listed and
+// weighed; only what is in quarantine is ever deleted here, and only by name.
 
 import { join } from 'node:path'
 import { HoldfastError } from '../../errors.ts'

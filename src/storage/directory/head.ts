@@ -308,7 +308,8 @@ export async function openHeadCell(options: HeadCellOptions): Promise<HeadCell> 
     },
     async reset(to) {
       stored = to
-      // HEAD.prev.json is left alone. The new HEAD is fsynced by the swap, but the directory's own name may not be durable yet.
+      // HEAD.prev.json is left alone. The new HEAD is fsynced by the swap, but the directory's own name may not be
+      // durable yet.
       if (stored !== null) await makeHeadDurable(stored)
       else await attempt(makeNameDurable(), `making ${root} durable`)
     },

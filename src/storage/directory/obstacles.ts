@@ -1,5 +1,5 @@
-// What lies in a store's directory in the place of something that a writer needs. The snapshots can be loaded all the same, so only a verify
-// looks for it; a write meets it by itself.
+// What lies in a store's directory in the place of something that a writer needs. The snapshots can be loaded all the
+// same, so only a verify looks for it; a write meets it by itself.
 
 import { HoldfastError } from '../../errors.ts'
 import { attempt, lstatOrNull } from '../../fs/io.ts'
@@ -26,7 +26,9 @@ export function notOwnDirectory(path: string, kind: keyof typeof KINDS): Holdfas
   )
 }
 
-/** What keeps writers out of the store, or `file()` or a repair from working. What is missing is made when it is needed. */
+/**
+ * What keeps writers out of the store, or `file()` or a repair from working. What is missing is made when it is needed.
+ */
 export async function findObstacles(fs: FileSystem, at: ReturnType<typeof paths>): Promise<Obstacle[]> {
   const found: Obstacle[] = []
   const look = async (what: string, path: string, wanted: DirectoryEntry['kind']): Promise<void> => {

@@ -15,8 +15,8 @@ interface HeadFile {
  * Whether HEAD.json seems to be a copy of HEAD.prev.json.
  *
  * A writer that died between its two renames leaves equal files, too. But then they are two names of one file or, where
- * hard links are unsupported, HEAD.json is the older file. After `cp` HEAD.json is the newer file. Files of the same time,
- * by a coarse clock, count as copied: to ask once too often loses nothing.
+ * hard links are unsupported, HEAD.json is the older file. After `cp` HEAD.json is the newer file. Files of the same
+ * time, by a coarse clock, count as copied: to ask once too often loses nothing.
  *
  * @param previous null: there is no HEAD.prev.json. Every write leaves one, except a repair without any HEAD, after
  *   which `writes` is small.

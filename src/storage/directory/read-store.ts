@@ -21,7 +21,10 @@ import { leadsNowhere } from './remove.ts'
 interface StoreReader {
   /** HEADs that were parsed, by their bytes. */
   readonly heads: Parsed<{ head: Head; unknown: string[] }>
-  /** HEAD; null where no store was ever made. `readBytes`: how to get the bytes, `quickFs`: for small work on what was just used. */
+  /**
+   * HEAD; null where no store was ever made. `readBytes`: how to get the bytes, `quickFs`: for small work on what was
+   * just used.
+   */
   readHead(readBytes?: () => Promise<Uint8Array | null>, quickFs?: FileSystem): Promise<StoredHead | null>
   /** HEAD; null also where it is damaged. */
   readHeadIfGood(readBytes?: () => Promise<Uint8Array | null>, quickFs?: FileSystem): Promise<StoredHead | null>

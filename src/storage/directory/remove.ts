@@ -102,8 +102,9 @@ function mayBePack(file: string): boolean {
 }
 
 /**
- * A directory at the end of a link stays, for the next store; a mount point cannot be renamed. A mount in one of the folders would go along
- * with a rename: it could not be deleted there, and would be back in its old place when it is next mounted.
+ * A directory at the end of a link stays, for the next store; a mount point cannot be renamed. A mount in one of the
+ * folders would go along with a rename: it could not be deleted there, and would be back in its old place when it is
+ * next mounted.
  */
 async function canMove(fs: FileSystem, path: string, root: string, folders: readonly string[]): Promise<boolean> {
   if ((await lstatOrNull(fs, path))?.kind === 'link') return false

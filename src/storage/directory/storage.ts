@@ -1,4 +1,5 @@
-// A store in a directory: who may write, and in what order writers take their turns. read-store.ts reads it, session.ts writes it.
+// A store in a directory: who may write, and in what order writers take their turns. read-store.ts reads it, session.ts
+// writes it.
 
 import { hostname } from 'node:os'
 import { resolve } from 'node:path'
@@ -84,7 +85,8 @@ export function directoryStorage(options: DirectoryStorageOptions): Storage {
   }
 
   async function prepare(isRepair: boolean): Promise<FileStat> {
-    // A repair asks for the lock only when its plan has found a store, which other files beside it do not make less of one.
+    // A repair asks for the lock only when its plan has found a store, which other files beside it do not make less of
+    // one.
     if (!isRepair) await reader.assertRoomForStore()
     await makeDirectory(fs, root, 0o700)
     const stat = await attempt(fs.stat(root), `looking at ${root}`)

@@ -1,5 +1,5 @@
-// What the object storage asks of a client for an S3-compatible server: small enough to be served by any client, and by a simulation.
-// Keys are below the store's prefix. ETags are given and taken without quotes.
+// What the object storage asks of a client for an S3-compatible server: small enough to be served by any client, and by
+// a simulation. Keys are below the store's prefix. ETags are given and taken without quotes.
 
 /** One attempt of each operation: retries are the storage's. A client that retries by itself does no harm. */
 export interface ObjectClient {
@@ -14,7 +14,10 @@ export interface ObjectClient {
   put(key: string, bytes: Uint8Array, options?: PutOptions): Promise<{ etag: string | null }>
   /** Null: there is no such object. */
   head(key: string): Promise<{ size: number } | null>
-  /** Up to 1,000 objects whose keys begin with `prefix`, ascending by UTF-8 bytes. `next` goes on behind them; null: that was all. */
+  /**
+   * Up to 1,000 objects whose keys begin with `prefix`, ascending by UTF-8 bytes. `next` goes on behind them; null:
+   * that was all.
+   */
   list(prefix: string, next?: string): Promise<Listed>
   /** An object that is not there is no error. */
   delete(key: string): Promise<void>
@@ -37,8 +40,8 @@ export interface GetOptions {
 }
 
 /**
- * Takes bytes of a range, `at` of its start: in order, and none twice. An answer that breaks off has given some, and the next attempt begins
- * anew with the first.
+ * Takes bytes of a range, `at` of its start: in order, and none twice. An answer that breaks off has given some, and
+ * the next attempt begins anew with the first.
  */
 export type Into = (bytes: Uint8Array, at: number) => void
 
@@ -66,7 +69,9 @@ export interface ListedObject {
   lastModifiedMs: number
 }
 
-/** A request that did not succeed. `status` is HTTP's; 0: there was no answer, so it may have been carried out or not. */
+/**
+ * A request that did not succeed. `status` is HTTP's; 0: there was no answer, so it may have been carried out or not.
+ */
 export class ObjectError extends Error {
   readonly status: number
   /** As the server says it: `NoSuchBucket`. */

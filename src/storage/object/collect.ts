@@ -1,13 +1,15 @@
 // Deletes what HEADs have given up, and gives up what no writer has named for long. Invariants:
 //
-//  1. a pack that HEAD retired is deleted when readers had their grace, counted by the server's clock from the moment at which the copy
-//     of the HEAD that retired it was written, and only while two HEADs or more have it retired. Its name leaves `retired` when it is gone;
-//  2. a pack that HEAD does not name is deleted only if it is meant for the floor of a HEAD that was read back, or below: no HEAD names it
-//     ever again. The floor is raised by a swap; how fast it follows is a matter of room, never of safety;
+//  1. a pack that HEAD retired is deleted when readers had their grace, counted by the server's clock from the moment
+//     at which the copy of the HEAD that retired it was written, and only while two HEADs or more have it retired. Its
+//     name leaves `retired` when it is gone;
+//  2. a pack that HEAD does not name is deleted only if it is meant for the floor of a HEAD that was read back, or
+//     below: no HEAD names it ever again. The floor is raised by a swap; how fast it follows is a matter of room, never
+//     of safety;
 //  3. what is in quarantine stays.
 //
-// What HEAD does not name is found by listing all packs, a request for each thousand. So it is looked for only now and then; the time of
-// `orphans.json` says when that was last.
+// What HEAD does not name is found by listing all packs, a request for each thousand. So it is looked for only now and
+// then; the time of `orphans.json` says when that was last.
 
 import { randomBytes } from 'node:crypto'
 import type { Head } from '../../format/head.ts'

@@ -1,5 +1,5 @@
-// HEAD as an object: the JSON file, compressed when it is large, because every reader that follows fetches it whenever it changes. A small one
-// can be read as it is.
+// HEAD as an object: the JSON file, compressed when it is large, because every reader that follows fetches it whenever
+// it changes. A small one can be read as it is.
 
 import { promisify } from 'node:util'
 import { constants, gunzip, gzip } from 'node:zlib'

@@ -1,13 +1,14 @@
-// HEAD.json in an object store, by compare-and-swap. An answer proves nothing but a 200: everything else is settled by reading HEAD.
+// HEAD.json in an object store, by compare-and-swap. An answer proves nothing but a 200: everything else is settled by
+// reading HEAD.
 //
 //   won    our write id is in HEAD's `writes`
-//   lost   HEAD's revision is above the base's, the base's id is in its `writes`, and ours is not: the base's ETag never comes back,
-//          because every version is unique, so ours can never land
-//   else   HEAD is still the base, or an older one was served: the same bytes are sent again with the same ETag and id, and at most one
-//          of them lands
+//   lost   HEAD's revision is above the base's, the base's id is in its `writes`, and ours is not: the base's ETag
+//          never comes back, because every version is unique, so ours can never land
+//   else   HEAD is still the base, or an older one was served: the same bytes are sent again with the same ETag and id,
+//          and at most one of them lands
 //
-// After a swap, and before anybody is told, a copy of the new HEAD is put beside it and its revision is listed: of two writers that a
-// bad server let through, the later to list sees both copies. Nothing is deleted here.
+// After a swap, and before anybody is told, a copy of the new HEAD is put beside it and its revision is listed: of two
+// writers that a bad server let through, the later to list sees both copies. Nothing is deleted here.
 
 import { clock } from '../../clock.ts'
 import { HoldfastError } from '../../errors.ts'

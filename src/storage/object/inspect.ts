@@ -1,4 +1,5 @@
-// Looks at the objects of a store as they are, good or damaged, for verify and repair. And finds the packs, whose names HEAD says.
+// Looks at the objects of a store as they are, good or damaged, for verify and repair. And finds the packs, whose names
+// HEAD says.
 
 import { randomBytes } from 'node:crypto'
 import { type HoldfastError, isDamage, isHoldfastError } from '../../errors.ts'

@@ -1,4 +1,5 @@
-// What this process knows of packs by their names: HEAD says what their objects are called. Bounded, oldest use first out.
+// What this process knows of packs by their names: HEAD says what their objects are called. Bounded, oldest use first
+// out.
 
 import type { Head } from '../../format/head.ts'
 

@@ -3,7 +3,8 @@
 //    HEAD.json                             replaced by compare-and-swap, and by nothing else
 //    STORE.json                            written once
 //    packs/<key>                           <revision that it is meant for, 16 hex digits>-<32 random hex digits>
-//    heads/<inverse>-<write id>.json       copies of HEAD; inverse: 2^53 - 1 - revision, 16 hex digits, so that the newest is listed first
+//    heads/<inverse>-<write id>.json       copies of HEAD; inverse: 2^53 - 1 - revision, 16 hex digits, so that the
+//                                          newest is listed first
 //    quarantine/<name>.json                marks a pack, or is a copy of a file
 //    orphans.json                          its time says when packs that no HEAD names were looked for
 //    probe/…, clock/…                      made to learn something of the server, and deleted

@@ -1,5 +1,6 @@
-// Reads a pack by ranges. A small pack is read at once. Of others the index, the footer and what comes before them are: there lie the manifest, the
-// roots of the blobs and their segments, which a load would ask for one after the other. Requests cost more than bytes.
+// Reads a pack by ranges. A small pack is read at once. Of others the index, the footer and what comes before them are:
+// there lie the manifest, the roots of the blobs and their segments, which a load would ask for one after the other.
+// Requests cost more than bytes.
 
 import { HoldfastError } from '../../errors.ts'
 import { ENTRY_BYTES, FANOUT_BYTES, FOOTER_BYTES } from '../../format/limits.ts'
@@ -11,8 +12,8 @@ import { attemptRequest } from './retry.ts'
 /** A pack of this size is one request. */
 const WHOLE_BYTES_MAX = 256 * 1024
 /**
- * What is read before the index: the nodes of the blobs, which take a few bytes for each KiB of chunks, are the last blocks of a pack. A pack of a
- * small change has nodes of the whole blob, so it is at least this much.
+ * What is read before the index: the nodes of the blobs, which take a few bytes for each KiB of chunks, are the last
+ * blocks of a pack. A pack of a small change has nodes of the whole blob, so it is at least this much.
  */
 const TAIL_SHARE = 1 / 256
 const TAIL_BYTES_MIN = 64 * 1024
@@ -79,7 +80,9 @@ export function objectPack(
     return (await request(start, stop))!
   }
 
-  /** Into the parts as the bytes come: memory of megabytes in between would be made, filled and copied for each read. */
+  /**
+   * Into the parts as the bytes come: memory of megabytes in between would be made, filled and copied for each read.
+   */
   async function fetchParts(parts: readonly PackPart[], start: number, stop: number): Promise<void> {
     const whole = await request(start, stop, intoParts(parts, start))
     if (whole !== null) intoParts(parts, start)(whole, 0)

@@ -1,5 +1,6 @@
-// Asks a server whether it does what HEAD needs, on objects of its own below `probe/`. What it stores afterwards decides, not what it
-// answers: servers differ in the status of a failed condition, and some ignore conditions and say 200.
+// Asks a server whether it does what HEAD needs, on objects of its own below `probe/`. What it stores afterwards
+// decides, not what it answers: servers differ in the status of a failed condition, and some ignore conditions and say
+// 200.
 
 import { randomBytes } from 'node:crypto'
 import { HoldfastError } from '../../errors.ts'

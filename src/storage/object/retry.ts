@@ -1,5 +1,5 @@
-// Retries of requests that may be sent twice. Waits grow, and are random from 0 on ("full jitter", AWS Architecture Blog, 2015), so that many
-// clients do not come back together.
+// Retries of requests that may be sent twice. Waits grow, and are random from 0 on ("full jitter", AWS Architecture
+// Blog, 2015), so that many clients do not come back together.
 
 import { clock } from '../../clock.ts'
 import { HoldfastError } from '../../errors.ts'

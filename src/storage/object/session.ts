@@ -1,4 +1,5 @@
-// The steps of one writer of an object store. Nothing keeps other writers out: their swaps and ours are told apart by HEAD.
+// The steps of one writer of an object store. Nothing keeps other writers out: their swaps and ours are told apart by
+// HEAD.
 
 import { randomBytes } from 'node:crypto'
 import { clock } from '../../clock.ts'

@@ -1,4 +1,5 @@
-// A store in an object store: HEAD by compare-and-swap, packs that are never changed, no lock. Any number of writers and readers.
+// A store in an object store: HEAD by compare-and-swap, packs that are never changed, no lock. Any number of writers
+// and readers.
 
 import { HoldfastError } from '../../errors.ts'
 import { createQueue } from '../../fs/queue.ts'

@@ -1,5 +1,5 @@
-// Uploads one pack: a single PUT when it is small, else in parts that are sent while the rest is made. Its key is new and random, so that a
-// request that lands late or twice can only bring the same bytes.
+// Uploads one pack: a single PUT when it is small, else in parts that are sent while the rest is made. Its key is new
+// and random, so that a request that lands late or twice can only bring the same bytes.
 
 import { FOOTER_BYTES } from '../../format/limits.ts'
 import type { PackSink } from '../port.ts'
@@ -109,7 +109,10 @@ export function createUpload({ client, revision, done, partBytes = PART_BYTES }:
     done(name, { key, bytes, blocks: -1 })
   }
 
-  /** An answer that does not come, or one that says that there is no such upload, may follow a completion: what is there decides. */
+  /**
+   * An answer that does not come, or one that says that there is no such upload, may follow a completion: what is there
+   * decides.
+   */
   async function complete(id: string): Promise<void> {
     for (let tries = 1; ; tries++) {
       try {

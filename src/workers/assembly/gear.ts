@@ -1,5 +1,6 @@
-// AssemblyScript. The content chunker's inner loop; `format/chunking.ts` is its specification, and a property test holds the two
-// together. The memory is imported and shared: windows are filled by the main thread and cut where they lie.
+// AssemblyScript. The content chunker's inner loop; `format/chunking.ts` is its specification, and a property test
+// holds the two together. The memory is imported and shared: windows are filled by the main thread and cut where they
+// lie.
 
 /** The table of 256 64-bit integers lies at address 0; the host writes it. */
 const TABLE: usize = 0

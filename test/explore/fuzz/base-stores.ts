@@ -16,7 +16,9 @@ export interface BaseStore {
   earlier: ReadonlyMap<string, Uint8Array>[]
 }
 
-/** What the n-th snapshot of a store holds: `series` tells stores apart. Most of it is what the one before holds, too. */
+/**
+ * What the n-th snapshot of a store holds: `series` tells stores apart. Most of it is what the one before holds, too.
+ */
 export function contentsAt(series: number, n: number, tall = false): Record<string, Uint8Array> {
   const many = Buffer.concat([noise(512 * 4, series), noise(700, series * 100 + n), noise(512, series + 50)])
   const wide = Buffer.from(`line ${series} of ${n % 2}\n`.repeat(600))

@@ -1,5 +1,5 @@
-// Small stores that ask for much: time or memory without a bound. Every checksum is right. The size of each is drawn by the seed, up to
-// the largest that is listed here.
+// Small stores that ask for much: time or memory without a bound. Every checksum is right. The size of each is drawn by
+// the seed, up to the largest that is listed here.
 
 import { blake3 } from '../../../src/format/blake3.ts'
 import { compressBlock } from '../../../src/format/compress.ts'

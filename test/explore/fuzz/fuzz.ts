@@ -1,5 +1,5 @@
-// One damaged store by its seed: which sound store it begins with, what happens to it, and what the oracles say. The same seed and kind
-// give the same store.
+// One damaged store by its seed: which sound store it begins with, what happens to it, and what the oracles say. The
+// same seed and kind give the same store.
 
 import type { DirectoryImage } from '../../faulty-disk/image.ts'
 import { filesOf, persistOf, visit } from '../../support/lab.ts'

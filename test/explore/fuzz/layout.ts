@@ -1,4 +1,5 @@
-// Files in the wrong place: of another store, of an earlier moment, under another name, or a directory where a file should be.
+// Files in the wrong place: of another store, of an earlier moment, under another name, or a directory where a file
+// should be.
 
 import { fileOf } from '../../support/lab.ts'
 import type { Random } from '../../support/random.ts'

@@ -241,7 +241,10 @@ function lieAnywhere(loose: LooseStore, random: Random): string | null {
   return `a field of a block of kind ${block.kind} is odd`
 }
 
-/** A chunk of other bytes. Its segments are as wrong as a bad bit of memory leaves them, or right, so that nothing is a lie. */
+/**
+ * A chunk of other bytes. Its segments are as wrong as a bad bit of memory leaves them, or right, so that nothing is a
+ * lie.
+ */
 function lieInChunk(loose: LooseStore, random: Random): string | null {
   const chunk = some(loose, random, KIND.chunk)
   if (chunk === null) return null

@@ -1,5 +1,6 @@
-// One operation on one store, in a process that has nothing else in its memory. `measured.mjs <store> <sound store> <operation>`. Prints how
-// it ended, the milliseconds of processor time and the bytes of memory at the peak that it took.
+// One operation on one store, in a process that has nothing else in its memory. `measured.mjs <store> <sound store>
+// <operation>`. Prints how it ended, the milliseconds of processor time and the bytes of memory at the peak that it
+// took.
 
 import { readFileSync, writeFileSync } from 'node:fs'
 import { setFlagsFromString } from 'node:v8'

@@ -1,4 +1,5 @@
-// What must hold for any store whatever lies in it. Each rule has a name; a store that breaks one is a failure of that kind.
+// What must hold for any store whatever lies in it. Each rule has a name; a store that breaks one is a failure of that
+// kind.
 
 import { isDeepStrictEqual } from 'node:util'
 import { isHoldfastError } from '../../../src/errors.ts'
@@ -17,7 +18,9 @@ export interface Failure {
   message: string
 }
 
-/** What a reader got of one blob: the digest of its bytes, or the code of its error; null: too large to be read here. */
+/**
+ * What a reader got of one blob: the digest of its bytes, or the code of its error; null: too large to be read here.
+ */
 type SeenBlob = { bytes: string } | { code: string } | null
 
 interface SeenSnapshot {
@@ -355,7 +358,10 @@ function compareAfter({ fail }: Court, before: Seen, after: Seen, rule: string):
   }
 }
 
-/** Why a store that lists its snapshots may refuse a writer: its numbers are used up, it is for a newer version, or a person must decide. */
+/**
+ * Why a store that lists its snapshots may refuse a writer: its numbers are used up, it is for a newer version, or a
+ * person must decide.
+ */
 const REFUSALS = ['LIMIT_EXCEEDED', 'VERSION_UNSUPPORTED', 'STORE_ROLLED_BACK', 'IO_FAILED']
 
 /** What a persist acknowledges, another process reads; and what loaded before it, loads. */

@@ -15,7 +15,10 @@ afterAll(() => {
 /** How many seeds are named for each rule that is broken. */
 const SEEDS_NAMED = 20
 
-/** Tries `count` stores of `all`, beginning anywhere. Fails at the end with the first of each rule that is broken, and further seeds. */
+/**
+ * Tries `count` stores of `all`, beginning anywhere. Fails at the end with the first of each rule that is broken, and
+ * further seeds.
+ */
 export async function searchStores(kind: DamageKind, all: number, count: number): Promise<void> {
   const from = count === all ? 0 : (runSeed % 1_000_000) * 100
   const broken = new Map<string, { first: string; seeds: number[] }>()

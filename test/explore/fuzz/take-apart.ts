@@ -1,5 +1,5 @@
-// Takes a store apart into values that a lie can change, and puts it together again with every checksum, CID and reference right. The only
-// thing wrong with what it makes is what was changed.
+// Takes a store apart into values that a lie can change, and puts it together again with every checksum, CID and
+// reference right. The only thing wrong with what it makes is what was changed.
 
 import { CID } from 'multiformats/cid'
 import { blake3 } from '../../../src/format/blake3.ts'
@@ -100,7 +100,9 @@ export function putTogether(loose: LooseStore): Map<string, Uint8Array> {
   return files
 }
 
-/** Digests and names as they are once everything below has been sealed. What names itself keeps the name that it had. */
+/**
+ * Digests and names as they are once everything below has been sealed. What names itself keeps the name that it had.
+ */
 function createSeal({ packs, contents }: LooseStore) {
   const digests = new Map<Content, Uint8Array>()
   const sealed = new Map<LoosePack, { name: string; bytes: Uint8Array }>()

@@ -1,8 +1,8 @@
 /*
  * A compressor that lies, below the real code. Of every two calls one is honest; the others are, in turn:
  *
- *   - frames that are whole and of other bytes: one bit of the block was changed; the block before; the block before in the
- *     right length
+ *   - frames that are whole and of other bytes: one bit of the block was changed; the block before; the block before in
+ *     the right length
  *   - frames of fewer bytes, and of more
  *   - frames that are damaged: a bit flipped in the middle, cut short, bytes after the end, no frame at all
  *   - nothing; an error; a trap of WebAssembly

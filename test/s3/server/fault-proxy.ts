@@ -1,5 +1,5 @@
-// A proxy in front of the server that spoils one request: the one of a given number, in the order in which they come. The client signs for the
-// proxy's own name, which is passed on, so signatures hold.
+// A proxy in front of the server that spoils one request: the one of a given number, in the order in which they come.
+// The client signs for the proxy's own name, which is passed on, so signatures hold.
 
 import { Agent, createServer, type IncomingMessage, request, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'

@@ -13,7 +13,8 @@ import { effort, positions, randomFor } from '../../support/effort.ts'
 import { BUCKET, CREDENTIALS, newPrefix, serverClient, serverEndpoint } from '../../support/s3-server.ts'
 import { FAULTS, type Fault, type FaultProxy, startFaultProxy } from './fault-proxy.ts'
 
-// Every request of an operation is spoiled in every way, one at a time, on a real server. `npm run test:s3` spoils one of five by chance.
+// Every request of an operation is spoiled in every way, one at a time, on a real server. `npm run test:s3` spoils one
+// of five by chance.
 
 const PART = 0.2
 let spoiledInAll = 0
@@ -54,7 +55,10 @@ if (sdk !== undefined) {
   }
 }
 
-/** A new store object of a new machine: nothing is cached. radosgw wants ETags without quotes; the probe is not asked each time. */
+/**
+ * A new store object of a new machine: nothing is cached. radosgw wants ETags without quotes; the probe is not asked
+ * each time.
+ */
 function machine(prefix: string, endpoint = proxy.endpoint, client: MakeClient = serverClient): Store {
   const storage = objectStorage({ client: client({ endpoint, prefix }), trusted: 'unquoted' })
   return createStore(

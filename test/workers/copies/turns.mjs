@@ -27,7 +27,10 @@ function text(bytes, seed) {
 
 let inits = 0
 
-/** As the package's documentation says. Its second `init` breaks the package itself, so only the first is followed by use. */
+/**
+ * As the package's documentation says. Its second `init` breaks the package itself, so only the first is followed by
+ * use.
+ */
 async function application() {
   await zstd.init()
   inits += 1
