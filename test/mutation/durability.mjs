@@ -234,6 +234,22 @@ export const durability = [
   },
   {
     file: 'src/storage/directory/head.ts',
+    find: '      await renamePreviousAgain(temp, stat)\n',
+    replace: '',
+    why: 'a HEAD that is made durable again does not look like one that somebody put back',
+    tests: ['test/storage/fsync.test.ts'],
+  },
+  {
+    file: 'src/storage/directory/head.ts',
+    find: `      // No power loss keeps the rename of HEAD that follows, and not this one.
+      await fs.syncDirectory(root)
+`,
+    replace: '',
+    why: 'HEAD.prev.json is renamed again durably before HEAD is',
+    tests: ['test/storage/fsync.test.ts'],
+  },
+  {
+    file: 'src/storage/directory/head.ts',
     find: `    if (stored !== null) await makeHeadDurable(stored)
     await takePrevious()`,
     replace: '    await takePrevious()',

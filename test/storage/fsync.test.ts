@@ -1,5 +1,6 @@
-import { cpSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { execFileSync } from 'node:child_process'
+import { cpSync, linkSync, rmSync, statSync } from 'node:fs'
+import { basename, dirname, join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { scratch } from '../support/scratch.ts'
 import {
@@ -157,6 +158,38 @@ describe('after an unknown outcome', () => {
     expect(await store.persist(generation(5))).toMatchObject({ sequence: 4 })
     expect(await loadContents(path)).toEqual(contentsOfGeneration(4, 5))
     expectTidy(path)
+  })
+
+  test('another writer that has committed since, and died between its renames, does not look like a HEAD put back', async () => {
+    const { path, store, operations, fail } = await unknown()
+    const elsewhere = join(dirname(path), 'elsewhere')
+    cpSync(path, elsewhere, { recursive: true })
+    const other = storeAt(elsewhere, { keepLast: 5 })
+    await other.persist(generation(5))
+    cpSync(elsewhere, path, { recursive: true })
+    await other.persist(generation(6))
+    const left = listing(elsewhere, 'packs').find((name) => !listing(path, 'packs').includes(name))!
+    cpSync(join(elsewhere, 'packs', left), join(path, 'packs', left))
+    rmSync(join(path, 'HEAD.prev.json'))
+    linkSync(join(path, 'HEAD.json'), join(path, 'HEAD.prev.json'))
+    const inodes = (): number[] => ['HEAD.json', 'HEAD.prev.json'].map((name) => statSync(join(path, name)).ino)
+    const [before] = inodes()
+    // HEAD is renamed once more for the uncertain commit. This process comes no further.
+    operations.length = 0
+    fail(isSyncOf(join(path, 'packs')))
+    await expect(store.persist(generation(7))).rejects.toMatchObject({ code: 'IO_FAILED' })
+    const steps = operations.flatMap((operation) =>
+      operation.name === 'rename' ? basename(operation.to!) : isSyncOf(path)(operation) ? 'sync' : [],
+    )
+    expect(steps.slice(0, 4)).toEqual(['HEAD.prev.json', 'sync', 'HEAD.json', 'sync'])
+    const [now, previous] = inodes()
+    expect([now === before, now === previous]).toEqual([false, true])
+    // Another one goes on. By links, so that their times stay.
+    const next = join(dirname(path), 'next')
+    execFileSync('cp', ['-al', path, next])
+    expect(await storeAt(next, { keepLast: 5 }).persist(generation(8))).toMatchObject({ sequence: 6 })
+    expect(await loadContents(next)).toEqual(contentsOfGeneration(6, 8))
+    expect(listing(next, 'packs')).not.toContain(left)
   })
 
   test('a tag is acknowledged by a new revision, even when it is there already', async () => {

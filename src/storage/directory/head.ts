@@ -26,10 +26,12 @@ import {
   errorCode,
   ignoreMissing,
   ioError,
+  isSameFile,
   readFileOrNull,
   writeFully,
 } from '../../fs/io.ts'
 import type { FileStat, FileSystem } from '../../fs/port.ts'
+import { linkTemp, type Temp } from '../../fs/temps.ts'
 import type { StoredHead } from '../port.ts'
 import type { HeadOutcome } from './head-outcome.ts'
 import { paths } from './layout.ts'
@@ -78,6 +80,8 @@ export async function openHeadCell(options: HeadCellOptions): Promise<HeadCell> 
   let previous: Head | null = null
   let previousStat: FileStat | null = null
   let putBack = false
+  /** HEAD.prev.json, if it is a name of a file that HEAD was renamed from. */
+  let renamedPrevious: FileStat | null = null
 
   // Both are read at once, because each takes three calls through the thread pool.
   const pinned = pinHead(fs, quickFs, at.head, isInUse)
@@ -118,10 +122,10 @@ export async function openHeadCell(options: HeadCellOptions): Promise<HeadCell> 
       }
       found.file.closeSync()
       if (stored === null) return
-      previousStat = found.stat
+      previousStat = renamedPrevious ?? found.stat
       const { head } = heads.parse(found.bytes, at.previous)
       if (head.storeId === stored.head.storeId) previous = head
-      noteIfPutBack({ head, stat: found.stat })
+      noteIfPutBack({ head, stat: previousStat })
     } catch (error) {
       // HEAD.prev.json is only a copy. Without it, retired packs are kept longer.
       if (errorCode(error) !== undefined) throw ioError(error, `reading ${at.previous}`)
@@ -164,12 +168,32 @@ export async function openHeadCell(options: HeadCellOptions): Promise<HeadCell> 
     try {
       await temp.file.sync()
       const stat = await temp.file.stat()
+      await renamePreviousAgain(temp, stat)
       await publish(fs, temp, at.head, { synced: true, directory: null })
       pinned.replace({ file: temp.file, stat, bytes: current.bytes })
     } finally {
       await temp.discard()
       if (pinned.current?.file !== temp.file) pinned.closeSoon(temp.file)
     }
+  }
+
+  /**
+   * Where a writer died between its two renames, HEAD.prev.json is another name of HEAD, and stays one. Beside a newer
+   * file HEAD would look like one that somebody put back, and the pack that the writer left like one that was lost.
+   */
+  async function renamePreviousAgain({ path, file }: Temp, stat: FileStat): Promise<void> {
+    const found = await pinningPrevious.catch(() => null)
+    if (found === null || !isSameFile(found.stat, pinned.current?.stat ?? null)) return
+    const linked = await linkTemp(quickFs, at.tmp, path, { file, stat })
+    if (linked === null) return
+    try {
+      await publish(fs, linked, at.previous, { synced: true, directory: null })
+      // No power loss keeps the rename of HEAD that follows, and not this one.
+      await fs.syncDirectory(root)
+    } finally {
+      await linked.discard()
+    }
+    renamedPrevious = stat
   }
 
   /**
