@@ -180,7 +180,8 @@ async function chunkingOf(given: Options['chunking']): Promise<Chunking | undefi
     if (given.kind === 'fixed') return fixed(given.bytes!)
     return content(given.bytes === null ? {} : { averageBytes: given.bytes })
   } catch (error) {
-    throw usage(`--chunking: ${(error as Error).message}`)
+    // It begins with what a program calls it.
+    throw usage(`--chunking: ${(error as Error).message.replace(/^(fixed\(\)|averageBytes)/, given.kind)}`)
   }
 }
 
