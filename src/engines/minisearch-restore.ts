@@ -91,11 +91,18 @@ async function documentMaps(
     if (!Array.isArray(document)) throw notRows('a document')
     const shortId = shortIds[row]!
     maps._documentIds.set(shortId, document[0])
-    if (document[1] !== null) maps._fieldLength.set(shortId, document[1])
+    if (document[1] !== null) maps._fieldLength.set(shortId, withHoles(document[1]))
     if (document.length > 2) maps._storedFields.set(shortId, document[2])
     if (n % STEPS === 0) await turn()
   }
   return maps
+}
+
+/** A field that a document lacks before one that it has is a hole, which `discard` goes over. JSON has null there. */
+function withHoles(lengths: unknown): unknown {
+  if (Array.isArray(lengths))
+    for (const [field, length] of lengths.entries()) if (length === null) delete lengths[field]
+  return lengths
 }
 
 /** Each map is filled from beginning to end: they lie in memory one after another, and are large at once. */

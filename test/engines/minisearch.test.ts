@@ -104,6 +104,19 @@ test('keeps ids and stored fields as JSON keeps them, and lengths of documents w
   expect(restored.getStoredFields('seven')).toEqual({ any: { deep: [1, null, 'x\n\ud800'] } })
 })
 
+test('a document without its first field leaves the averages alone when it is discarded after a restore', async () => {
+  const adapter = minisearch(MiniSearch, { fields: ['title', 'text'] })
+  const engine = new MiniSearch({ fields: ['title', 'text'] })
+  engine.add({ id: 1, text: 'kelp' })
+  engine.add({ id: 2, title: 'kelp holds fast', text: 'rock' })
+  const store = memory()
+  await persistEngine(store, adapter, engine)
+  const { engine: restored } = (await restoreEngine(store, adapter))!
+  engine.discard(1)
+  restored.discard(1)
+  expect(restored.search('kelp')).toEqual(engine.search('kelp'))
+})
+
 test('saves and restores by the public methods alone where the engine keeps its index elsewhere', async () => {
   class Elsewhere {
     readonly inner: MiniSearch

@@ -97,7 +97,7 @@ test('when a part of what HEAD names is whole, repair asks, and says what each w
   expect(await copy.repair({ dryRun: true })).toMatchObject({ choice: 'newer-or-older', actions: [], offers })
   const refused = copy.repair()
   await expect(refused).rejects.toMatchObject({ code: 'STORE_ROLLED_BACK', details: offers })
-  await expect(refused).rejects.toThrow('which keeps 7, 6, 5, 4, 3 and 1 more; or')
+  await expect(refused).rejects.toThrow("and keeps 7, 6, 5, 4, 3 and 1 more; repair({ rolledBack: 'older'")
   expect(await copy.repair({ rolledBack: 'newer' })).toMatchObject({ snapshots: offers.newer, offers: null })
   expect(await copy.verify()).toMatchObject({ ok: true })
 })
