@@ -1,9 +1,11 @@
 // Measures a vector index of 1,000,000 vectors of 768 dimensions, about 3 GB: saves, restores with and without its
-// image, and the memory that they take beyond the engine's. Each step is a process of its own. npm run engines && npm
-// run build && node bench/large-index.mjs [hnswlib-node | usearch] [vectors] The index is built once, with the smallest
-// effort that gives a graph, and kept in bench/results/engines. It needs 12 GB of room, and 8 GB of memory. The last
-// step saves in a memory cgroup that has 512 MiB beyond the loaded engine; it needs root and a cgroup file system that
-// can be written.
+// image, and the memory that they take beyond the engine's. Each step is a process of its own.
+//
+//   npm run engines && npm run build && node bench/large-index.mjs [hnswlib-node | usearch] [vectors]
+//
+// The index is built once, with the smallest effort that gives a graph, and kept in bench/results/engines. It needs 12
+// GB of room, and 8 GB of memory. The last step saves in a memory cgroup that has 512 MiB beyond the loaded engine; it
+// needs root and a cgroup file system that can be written.
 
 import { spawnSync } from 'node:child_process'
 import {

@@ -1,8 +1,11 @@
 // Measures gc of a store that is half garbage, and stats and report of a million blocks, on the disk of TMPDIR. Each
-//   step is a process of its own. npm run build && node bench/space.mjs [gc [GiB [KiB]] | blocks] gc: 10 GiB of packs
-//   by default, in blocks of 16 KiB, every other 64 KiB of which is needed, so that each pack is half garbage; compared
-//   with a durable copy of the live half. It needs 1.6 times as much room. blocks: a million blocks of 1 KiB, in six
-//   snapshots.
+// step is a process of its own.
+//
+//   npm run build && node bench/space.mjs [gc [GiB [KiB]] | blocks]
+//
+// gc: 10 GiB of packs by default, in blocks of 16 KiB, every other 64 KiB of which is needed, so that each pack is half
+// garbage; compared with a durable copy of the live half. It needs 1.6 times as much room. blocks: a million blocks of
+// 1 KiB, in six snapshots.
 
 import { spawnSync } from 'node:child_process'
 import { createCipheriv } from 'node:crypto'

@@ -1,5 +1,7 @@
 // Makes the JavaScript of `dist/`: each entry of package.json, and the code that entries share in chunks, so that it is
-//   there only once. node src/bundle.mjs [outdir]
+// there only once.
+//
+//   node src/bundle.mjs [outdir]
 //
 // Bundled because a process that starts pays for each file that it loads: 163 files take three times as long as a
 // dozen.
