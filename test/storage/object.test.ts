@@ -3,6 +3,7 @@ import { beforeAll, describe, expect, test } from 'vitest'
 import { clock } from '../../src/clock.ts'
 import { fixed } from '../../src/format/chunking.ts'
 import type { Head } from '../../src/format/head.ts'
+import { ENTRY_BYTES, FANOUT_BYTES, FOOTER_BYTES } from '../../src/format/limits.ts'
 import { nodeFileSystem } from '../../src/fs/node.ts'
 import { nextHead } from '../../src/history/next-head.ts'
 import type { Snapshot } from '../../src/load/snapshot.ts'
@@ -334,6 +335,25 @@ describe('a pack', () => {
     await snapshot.dispose()
     expect(ranges.length).toBeGreaterThan(2)
     expect(ranges).toEqual([...new Set(ranges)])
+  })
+
+  test('has its end fetched once, when one block at the end of its index is looked for first', async () => {
+    const bytes = 1_000_000
+    const starts: number[] = []
+    const client = answering(simulatedObjects().client(), {
+      async get(_key, { range } = {}) {
+        starts.push(range!.start)
+        return { state: 'found', bytes: new Uint8Array(range!.end - range!.start), etag: null }
+      },
+    })
+    const pack = objectPack(client, 'x', { key: 'x.pack', bytes, blocks: 10 }, createTails())
+    const index = FANOUT_BYTES + 10 * ENTRY_BYTES
+    await pack.read(new Uint8Array(ENTRY_BYTES), bytes - FOOTER_BYTES - ENTRY_BYTES)
+    await pack.read(new Uint8Array(index), bytes - FOOTER_BYTES - index)
+    expect(starts).toHaveLength(1)
+    // Whoever has read all of it has it in another form.
+    await pack.read(new Uint8Array(FOOTER_BYTES), bytes - FOOTER_BYTES)
+    expect(starts).toHaveLength(2)
   })
 
   test('keeps what comes before the indexes of so many packs', () => {

@@ -61,6 +61,8 @@ export function objectPack(
   /** From here on to the end is read at once. */
   const endStart = indexStart === bytes ? bytes : Math.max(0, indexStart - tailBytesOf(bytes))
   let end: Promise<Uint8Array> | null = null
+  /** How far the index was read, from its start on. Who looks for one block reads a part of it. */
+  let indexRead = indexStart
 
   /** Null: `into` was given all of it. */
   async function request(start: number, stop: number, into?: Into): Promise<Uint8Array | null> {
@@ -113,6 +115,7 @@ export function objectPack(
   /** The index is kept in another form by whoever has read it to its end, in one part or in several. */
   function dropIndex(part: Uint8Array): void {
     end = null
+    indexRead = indexStart
     // A copy: a view would keep the index.
     tails.put(key, part.slice(0, indexStart - endStart))
   }
@@ -124,7 +127,8 @@ export function objectPack(
     const part = await known(position, stop)
     if (part === null) return await fetchParts([{ target, position }], position, stop)
     target.set(part)
-    if (!isSmall && stop === bytes - FOOTER_BYTES && end !== null) dropIndex(await end)
+    if (position <= indexRead) indexRead = Math.max(indexRead, stop)
+    if (!isSmall && stop === bytes - FOOTER_BYTES && indexRead === stop && end !== null) dropIndex(await end)
   }
 
   return {
