@@ -90,14 +90,17 @@ test('a pack that is gone is damage, and what its snapshots may need is no garba
   })
 })
 
-test('every snapshot that shares what is lost is told, however many share it', async () => {
-  const three = await build(async (store) => {
-    for (let i = 0; i < 4; i++) await store.persist({ blobs: { a: noise(500_000, 1) }, metadata: { i }, chunking })
+test.each([
+  ['the root of a blob', noise(600_000, 1)],
+  ['a part of a blob, whose root is there', Buffer.concat([noise(600_000, 1), noise(400_000, 2)])],
+])('every snapshot that shares what is lost is told, however many share it: %s', async (_what, shared) => {
+  const many = await build(async (store) => {
+    await store.persist({ blobs: { first: noise(600_000, 1) }, chunking })
+    for (let i = 0; i < 4; i++) await store.persist({ blobs: { shared }, metadata: { i }, chunking })
   }, OPTIONS)
-  const large = headOf(three).packs.find(({ bytes }) => bytes > 500_000)!
-  const file = `packs/${large.name}.pack`
-  const { result } = await visit(withFiles(three, { [file]: null }), (store) => store.stats())
-  expect(result.snapshots.map(({ damaged }) => damaged)).toEqual([true, true, true, true])
+  const lost = headOf(many).packs.find(({ bytes }) => bytes > 500_000)!
+  const { result } = await visit(withFiles(many, { [`packs/${lost.name}.pack`]: null }), (store) => store.stats())
+  expect(result.snapshots.map(({ damaged }) => damaged)).toEqual([true, true, true, true, true])
 })
 
 test.each([
