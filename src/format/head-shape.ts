@@ -29,7 +29,7 @@ const text = z.string().refine(isWellFormed, 'has a lone surrogate')
 
 const segmentName = z.string().refine((name) => /^\d{8,15}-[0-9a-f]{32}$/.test(name), 'must be a segment')
 const journalId = z.string().refine((hex) => isHex(hex, STORE_ID_BYTES), 'must be 32 hex digits')
-const ranges = z.array(z.tuple([count.min(1), count.min(1)])).refine(areRanges, 'must be ascending ranges')
+const ranges = z.custom<[number, number][]>(areRanges, 'must be a list of ascending ranges')
 const coversShape = z.object({
   journal: journalId,
   sequence: count,
@@ -95,8 +95,16 @@ function isManifestCid(cid: string): boolean {
   }
 }
 
-function areRanges(ranges: readonly [number, number][]): boolean {
-  return ranges.every(([first, last], i) => first <= last && (i === 0 || ranges[i - 1]![1] < first))
+function areRanges(ranges: unknown): boolean {
+  let before = 0
+  const isNext = (range: unknown): boolean => {
+    if (!Array.isArray(range) || range.length !== 2 || !range.every(Number.isSafeInteger)) return false
+    const [first, last] = range as [number, number]
+    const isBehind = before < first && first <= last
+    before = last
+    return isBehind
+  }
+  return Array.isArray(ranges) && ranges.every(isNext)
 }
 
 /** Strictly: no value occurs twice. */

@@ -232,3 +232,44 @@ describe('the packs of a snapshot', () => {
     })
   })
 })
+
+describe('the entries that a snapshot does not cover', () => {
+  const covering = (skips: unknown): Uint8Array =>
+    seal({ snapshots: [{ ...snapshot(6), covers: { journal: head.storeId, sequence: 90, mark: null, skips } }] })
+
+  test('are ascending ranges', () => {
+    const skips = [
+      [1, 1],
+      [3, 8],
+    ]
+    expect(parseHead(covering(skips), 'HEAD.json').head.snapshots[0]!.covers!.skips).toEqual(skips)
+  })
+
+  test.each([
+    ['no list', { 0: [1, 2] }],
+    ['numbers', [1, 2]],
+    ['a range of one number', [[1]]],
+    ['a range of three', [[1, 2, 3]]],
+    ['an entry 0', [[0, 1]]],
+    ['a fraction', [[1, 1.5]]],
+    ['text', [['1', '2']]],
+    ['a number that is not exact', [[1, 2 ** 53]]],
+    ['a range that ends before it begins', [[3, 2]]],
+    [
+      'ranges that overlap',
+      [
+        [1, 3],
+        [3, 4],
+      ],
+    ],
+  ])('are damaged as %s', (_what, skips) => {
+    expectCode(() => parseHead(covering(skips), 'HEAD.json'), 'HEAD_DAMAGED')
+  })
+
+  // An error for each took half a minute, and a message of 150 MB.
+  test('are told once, however many are wrong', () => {
+    expect(() => parseHead(covering(new Array(2_000_000).fill(0)), 'HEAD.json')).toThrow(
+      expect.objectContaining({ message: expect.stringMatching(/^.{1,300}$/s) }),
+    )
+  }, 20_000)
+})
