@@ -7,7 +7,7 @@
 import { createRandom, type Random } from './random.ts'
 
 /** What `quick` stands for. */
-const QUICK = 0.03
+const QUICK = 0.05
 
 function parseEffort(text: string): number {
   if (text === 'quick' || text === '') return QUICK
