@@ -50,7 +50,7 @@ export interface DedupWriter {
   written(): Promise<void>
   /** Waits for all writes. */
   drain(): Promise<void>
-  /** The id of a known or newly written pack that holds the block, or -1. */
+  /** The id of the needed pack, reused or newly written, that holds the block, or -1. */
   packOf(digest: Uint8Array): number
   /** The pack that this persist wrote the block into, or -1. */
   ownPack(digest: Uint8Array): number
@@ -128,6 +128,20 @@ export function createDedupWriter({ source, ids, damaged, writer }: DedupWriterO
     return true
   }
 
+  /**
+   * The pack whose copy is reused, while that is good, or -1. A search may find another copy by now, in a pack that the
+   * snapshot does not need: more indexes have been read since.
+   */
+  function reusedIn(digest: Uint8Array): number {
+    const hex = Buffer.from(digest).toString('hex')
+    for (const [packNumber, marked] of marks.entries()) {
+      if (marked === undefined || !needed.has(idOf(packNumber))) continue
+      const entry = source.indexes[packNumber]!.find(digest, 0)
+      if (entry !== -1 && marked[entry] === 1 && isGood(packNumber, entry, null, hex)) return idOf(packNumber)
+    }
+    return -1
+  }
+
   function write(bytes: Uint8Array, digest: Uint8Array, codec: Codec, kind: Kind, frame: Frame | null): void {
     const id = writer.packId
     writer.append(bytes, digest, codec, kind, frame)
@@ -195,9 +209,7 @@ export function createDedupWriter({ source, ids, damaged, writer }: DedupWriterO
       const now = relocated?.get(digest, 0) ?? -1
       if (now !== -1) return now
       const written = own.get(digest, 0)
-      if (written !== -1) return written
-      const place = known(digest, 0, null)
-      return place === -1 ? -1 : idOf(packNumberOf(place))
+      return written === -1 ? reusedIn(digest) : written
     },
     ownPack: (digest) => own.get(digest, 0),
     moved(packs, moved) {
