@@ -107,6 +107,27 @@ export const objects = [
   },
   {
     file: 'src/blocks/dedup-writer.ts',
+    find: 'if (marked === undefined || !needed.has(idOf(packNumber))) continue',
+    replace: 'if (marked === undefined) continue',
+    why: 'HEAD names a pack with the manifest that the snapshot needs',
+    tests: ['test/blocks/dedup-writer.test.ts'],
+  },
+  {
+    file: 'src/blocks/dedup-writer.ts',
+    find: 'marked[entry] === 1 && isGood(packNumber, entry, null, hex)',
+    replace: 'marked[entry] === 1',
+    why: 'a manifest that turned out to be bad is not relied on',
+    tests: ['test/blocks/dedup-writer.test.ts'],
+  },
+  {
+    file: 'src/blocks/dedup-writer.ts',
+    find: 'return written === -1 ? reusedIn(digest) : written',
+    replace: 'return written === -1 ? idOf(packNumberOf(source.find(digest, 0))) : written',
+    why: 'where a reused manifest lies is not looked for anew',
+    tests: ['test/blocks/dedup-writer.test.ts', 'test/explore/object-histories.test.ts'],
+  },
+  {
+    file: 'src/blocks/dedup-writer.ts',
     find: '      needed.add(writer.packId)\n      if (kind',
     replace: '      if (kind',
     why: 'a snapshot that was copied names the packs that it is in',
