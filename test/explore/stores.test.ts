@@ -102,7 +102,11 @@ test.each(bombs.flatMap((name) => sizes.map((seed): [string, number] => [name, s
   120_000,
 )
 
-const BOMB_MS = 1_000
+/**
+ * The largest took 1,042 ms beside other tests on a machine that was half as fast as usual. What is not small takes
+ * many seconds.
+ */
+const BOMB_MS = 2_000
 const BOMB_BYTES = 64 * 1024 * 1024
 
 test.skipIf(process.platform !== 'linux').each(bombs)(
