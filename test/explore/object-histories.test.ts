@@ -22,6 +22,9 @@ test('whatever an object store does to requests, nothing acknowledged is lost an
 }, 3_600_000)
 
 // Seeds of histories that went wrong once, or that alone notice a rule which is taken out.
-test.each([3, 1037, 1056, 1299, 702_717, 5_009_773, 5_010_801, 5_024_927, 5_030_545, 9067, 9301])('history %i', async (seed) => {
-  await runHistory(seed)
-})
+test.each([3, 1037, 1056, 1299, 702_717, 5_009_773, 5_010_801, 5_024_927, 5_030_545, 9067, 9301])(
+  'history %i',
+  async (seed) => {
+    await runHistory(seed)
+  },
+)
