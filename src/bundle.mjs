@@ -3,17 +3,20 @@
 //
 //   node src/bundle.mjs [outdir]
 //
-// Bundled because a process that starts pays for each file that it loads: 163 files take three times as long as a
-// dozen.
+// Bundled because a process that starts pays for each file that it loads. Packages of many small files are bundled, too;
+// their licences are in `THIRD-PARTY-LICENSES.txt` (docs/decisions/0093-small-packages-are-bundled.md).
 
 import { chmodSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
+import { bundled } from './bundled.mjs'
 
 const root = fileURLToPath(new URL('../', import.meta.url))
 const outdir = process.argv[2] ?? join(root, 'dist')
-const { bin, exports, engines } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
+const { bin, exports, engines, dependencies, peerDependencies } = JSON.parse(
+  readFileSync(join(root, 'package.json'), 'utf8'),
+)
 
 const libraries = Object.values(exports)
   .filter((entry) => typeof entry !== 'string')
@@ -28,14 +31,15 @@ mkdirSync(outdir, { recursive: true })
 for (const path of readdirSync(outdir, { recursive: true })) {
   if (path.endsWith('.js')) rmSync(join(outdir, path))
 }
-await build({
+const { metafile } = await build({
   entryPoints,
   outdir,
   outbase: join(root, 'src'),
   chunkNames: 'chunks/[name]-[hash]',
   bundle: true,
   splitting: true,
-  packages: 'external',
+  external: Object.keys({ ...dependencies, ...peerDependencies }).filter((name) => !bundled.includes(name)),
+  metafile: true,
   platform: 'node',
   format: 'esm',
   target: `node${/\d+(\.\d+)*/.exec(engines.node)[0]}`,
@@ -45,4 +49,33 @@ for (const program of programs) {
   const path = join(outdir, program.replace(/^dist\//, ''))
   writeFileSync(path, `#!/usr/bin/env node\n${readFileSync(path, 'utf8')}`)
   chmodSync(path, 0o755)
+}
+
+const names = [...new Set(Object.keys(metafile.inputs).map(packageOf))].filter((name) => name !== undefined).sort()
+if (String(names) !== String(bundled)) throw new Error(`bundled are ${names}, in place of ${bundled}`)
+writeFileSync(join(outdir, 'THIRD-PARTY-LICENSES.txt'), names.map(licenseOf).join('\n'))
+
+// Declarations that no entry reaches would name packages that are not installed.
+const reached = new Set(libraries.map((path) => join(outdir, path.replace(/^dist\//, '').replace(/\.js$/, '.d.ts'))))
+for (const path of reached) {
+  for (const [, to] of readFileSync(path, 'utf8').matchAll(/(?:from |import\()['"](\.[^'"]+)\.[jt]s['"]/g)) {
+    reached.add(join(dirname(path), `${to}.d.ts`))
+  }
+}
+for (const path of readdirSync(outdir, { recursive: true })) {
+  if (path.endsWith('.d.ts') && !reached.has(join(outdir, path))) rmSync(join(outdir, path))
+}
+
+/** The package that a file belongs to; undefined: to this one. */
+function packageOf(path) {
+  return /.*node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(path)?.[1]
+}
+
+function licenseOf(name) {
+  const directory = join(root, 'node_modules', name)
+  const { version, license } = JSON.parse(readFileSync(join(directory, 'package.json'), 'utf8'))
+  const texts = readdirSync(directory).filter((file) => /^licen[cs]e/i.test(file))
+  if (texts.length === 0 && !/Apache-2\.0/.test(license)) throw new Error(`${name} has no licence to pass on`)
+  const text = texts.map((file) => readFileSync(join(directory, file), 'utf8').trim()).join('\n\n')
+  return `Parts of ${name} ${version} (${license}) are in these files.\n\n${text || 'Its Apache License is LICENSE-APACHE of this package.'}\n`
 }

@@ -15,12 +15,13 @@
 //    floor?      packs meant for this revision or an earlier one, which HEAD does not name, are given up
 //    journal?    the journal's segments, as far as HEAD names them
 
-import { z } from 'zod'
+import type { ZodMiniType } from 'zod/mini'
 import { HoldfastError } from '../errors.ts'
 import { damagedShape, type FileSnapshot, lists, packShape, retiredShape, single, snapshotShape } from './head-shape.ts'
 import { openJson, sealJson } from './json-file.ts'
 import { COUNTER_MAX, HEAD_VERSION, JSON_BYTES_MAX, PACK_ID_MAX, PACK_IDS_MAX, SNAPSHOTS_MAX } from './limits.ts'
 import { countIds, fromIdRanges, toIdRanges } from './pack-ids.ts'
+import { check, checked } from './shape.ts'
 import { assertSupported, notAStore } from './store-file.ts'
 
 /** A frame of the journal at which a reading may begin. */
@@ -144,7 +145,7 @@ const FORMAT = 'holdfast-head'
 export function encodeHead(head: Head): Uint8Array {
   if (head.snapshots.length > SNAPSHOTS_MAX) throw beyond('snapshots', SNAPSHOTS_MAX, head.snapshots.length)
   assertCountable(head)
-  const { writes, journal, ...fields } = checked(single, head)
+  const { writes, journal, ...fields } = checked(single, head, 'HEAD')
   const wrong = wrongHead(head)
   if (wrong !== null) throw new Error(`bug: HEAD is wrong: ${wrong}`)
   const bytes = sealJson({
@@ -163,22 +164,15 @@ export function encodeHead(head: Head): Uint8Array {
   return bytes
 }
 
-/** The fields of the format, and only those, in the order of the shape. */
-function checked<T>(part: z.ZodType<T>, value: unknown): T {
-  const parsed = part.safeParse(value)
-  if (!parsed.success) throw new Error(`bug: HEAD is wrong: ${z.prettifyError(parsed.error)}`)
-  return parsed.data
-}
-
 /**
  * The text of an entry in the file. It is cached: most entries stay from one HEAD to the next, and entries are frozen.
  */
 const cleanEntries = new WeakMap<object, object>()
 
-function cleanEntry<T extends object>(part: z.ZodType<object>, entry: T, toFile?: (entry: T) => object): object {
+function cleanEntry<T extends object>(part: ZodMiniType<object>, entry: T, toFile?: (entry: T) => object): object {
   const known = cleanEntries.get(entry)
   if (known !== undefined) return known
-  const clean = checked(part, toFile === undefined ? entry : toFile(entry))
+  const clean = checked(part, toFile === undefined ? entry : toFile(entry), 'HEAD')
   cleanEntries.set(frozen(entry), frozen(clean))
   return clean
 }
@@ -210,20 +204,20 @@ export function parseHead(bytes: Uint8Array, where: string): { head: Head; unkno
 
 /** The fields and lists of the format, up to the first that is wrong. */
 function parseFields(fields: Record<string, unknown>, damaged: (reason: string) => HoldfastError): Head {
-  const parsed = single.safeParse(fields)
-  if (!parsed.success) throw damaged(z.prettifyError(parsed.error))
+  const parsed = check(single, fields)
+  if (!parsed.ok) throw damaged(parsed.reason)
   const entries: Record<string, unknown[]> = {}
   for (const [name, part] of Object.entries(lists)) {
     const list = fields[name]
     if (!Array.isArray(list)) throw damaged(`its '${name}' is no list`)
     if (name === 'snapshots' && list.length > SNAPSHOTS_MAX) throw damaged(`it has ${list.length} snapshots`)
     entries[name] = list.map((entry: unknown, i) => {
-      const item = part.safeParse(entry)
-      if (!item.success) throw damaged(`${name}[${i}]: ${z.prettifyError(item.error)}`)
-      return item.data
+      const item = check<object>(part, entry)
+      if (!item.ok) throw damaged(`${name}[${i}]: ${item.reason}`)
+      return item.value
     })
   }
-  return { ...parsed.data, ...entries, snapshots: withIds(entries.snapshots as FileSnapshot[], damaged) } as Head
+  return { ...parsed.value, ...entries, snapshots: withIds(entries.snapshots as FileSnapshot[], damaged) } as Head
 }
 
 /** The snapshots with the ids that their ranges stand for. */

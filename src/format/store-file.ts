@@ -6,11 +6,12 @@
 //    storeId     32 hex digits
 //    created     time
 
-import { z } from 'zod'
+import * as z from 'zod/mini'
 import { HoldfastError } from '../errors.ts'
 import { isHex } from './hex.ts'
 import { openJson, parseJsonObject, sealJson } from './json-file.ts'
 import { FORMAT_VERSION, STORE_ID_BYTES } from './limits.ts'
+import { check, checked, textThat } from './shape.ts'
 import { isTime } from './time.ts'
 
 export interface StoreFile {
@@ -26,12 +27,12 @@ const FEATURES_NAMED = 16
 const FEATURE_LENGTH_NAMED = 80
 
 const shape = z.object({
-  storeId: z.string().refine((text) => isHex(text, STORE_ID_BYTES), 'must be 32 hex digits'),
-  created: z.string().refine(isTime, 'must be a time'),
+  storeId: textThat((text) => isHex(text, STORE_ID_BYTES), 'must be 32 hex digits'),
+  created: textThat(isTime, 'must be a time'),
 })
 
 export function encodeStoreFile(store: StoreFile): Uint8Array {
-  const { storeId, created } = shape.parse(store)
+  const { storeId, created } = checked(shape, store, 'STORE.json')
   return sealJson({ format: FORMAT, version: FORMAT_VERSION, requires: [], storeId, created })
 }
 
@@ -51,9 +52,9 @@ export function parseStoreFile(bytes: Uint8Array, where: string): StoreFile {
   }
   if (opened.fields.format !== FORMAT) throw notAStore(where, opened.fields.format)
   assertSupported(opened.fields, FORMAT_VERSION, where, (reason) => damaged(where, reason))
-  const parsed = shape.safeParse(opened.fields)
-  if (!parsed.success) throw damaged(where, z.prettifyError(parsed.error))
-  return parsed.data
+  const result = check(shape, opened.fields)
+  if (!result.ok) throw damaged(where, result.reason)
+  return result.value
 }
 
 /**

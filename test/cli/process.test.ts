@@ -117,6 +117,6 @@ test('a list of snapshots loads no addon, no compressor, no engine and no drawin
   const store = join(scratch(), 'store')
   await persistSnapshot(store, { blobs: { a: 'one' } })
   const loaded = loadedBy('snapshots', '-s', store)
-  expect(packagesOf(loaded)).toEqual(['@ipld/dag-cbor', 'blake3-jit', 'cborg', 'commander', 'multiformats', 'zod'])
-  expect(loaded.filter((url) => !url.includes('node_modules')).length).toBeLessThan(44)
+  expect(packagesOf(loaded)).toEqual(['blake3-jit', 'commander'])
+  expect(loaded.length).toBeLessThan(52)
 })

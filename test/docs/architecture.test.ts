@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { posix } from 'node:path'
 import { expect, test } from 'vitest'
+import { bundled } from '../../src/bundled.mjs'
 
 const root = new URL('../../', import.meta.url)
 
@@ -76,13 +77,18 @@ function isAllowed(from: string, to: string): boolean {
     const isHarmless = harmless.test(to) && layerOf(from) !== 'format/'
     return isHarmless || allowed.some((name) => to === name || to.startsWith(`${name}/`))
   }
-  if (!sources.has(to)) return packageName(to) in dependencies || allowed.includes(packageName(to))
+  if (!sources.has(to)) return isOurs(packageName(to)) || allowed.includes(packageName(to))
   return layerOf(to) === layerOf(from) || allowed.includes(to) || allowed.includes(layerOf(to))
 }
 
 const { dependencies, exports: exportsOf } = JSON.parse(readFileSync(new URL('package.json', root), 'utf8')) as {
   dependencies: Record<string, string>
   exports: Record<string, string | { default: string }>
+}
+
+/** Whether users install it, or have it in what they install. */
+function isOurs(name: string): boolean {
+  return name in dependencies || bundled.includes(name)
 }
 
 function packageName(specifier: string): string {

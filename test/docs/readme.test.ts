@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
+import { bundled } from '../../src/bundled.mjs'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
 const pages = ['README.md', 'docs/errors.md', 'docs/architecture.md']
@@ -47,14 +48,21 @@ test.each(pages)('every link in %s leads to a file', (page) => {
   }
 })
 
-test('the README names every dependency and no other', () => {
+test('the README names every dependency and no other, and what is bundled', () => {
   const readme = readFileSync(join(root, 'README.md'), 'utf8')
   const section = readme.slice(readme.indexOf('## Dependencies'), readme.indexOf('## Documents'))
-  const rows = section.split('\n').filter((line) => line.startsWith('| `'))
-  const named = rows.flatMap((row) => [...row.split('|')[1]!.matchAll(/`([^`]+)`/g)].map(([, name]) => name!))
+  const [installed, inside] = section.split('| in `dist/` |') as [string, string]
   const { dependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { dependencies: object }
-  expect(named.sort()).toEqual(Object.keys(dependencies).sort())
+  expect(namedIn(installed).sort()).toEqual(Object.keys(dependencies).sort())
+  expect(bundled).toEqual(expect.arrayContaining(namedIn(inside)))
+  expect(inside).toContain(`with ${bundled.length - namedIn(inside).length} small packages`)
 })
+
+/** The names in the first column of its table. */
+function namedIn(text: string): string[] {
+  const rows = text.split('\n').filter((line) => line.startsWith('| `'))
+  return rows.flatMap((row) => [...row.split('|')[1]!.matchAll(/`([^`]+)`/g)].map(([, name]) => name!))
+}
 
 interface Entry {
   types?: string

@@ -1,0 +1,25 @@
+// The packages of which a part goes into `dist/`, with what they need themselves. Every other package stays outside.
+
+export const bundled = [
+  '@ipld/dag-cbor',
+  '@ipld/dag-json',
+  'ansi-escapes',
+  'ansi-regex',
+  'ansi-styles',
+  'cborg',
+  'cli-cursor',
+  'environment',
+  'get-east-asian-width',
+  'is-fullwidth-code-point',
+  'log-update',
+  'mimic-function',
+  'multiformats',
+  'onetime',
+  'restore-cursor',
+  'signal-exit',
+  'slice-ansi',
+  'string-width',
+  'strip-ansi',
+  'wrap-ansi',
+  'zod',
+]
