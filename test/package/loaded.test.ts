@@ -41,7 +41,11 @@ const isLazy = (path: string) =>
 
 /** Part of zod is in a chunk of ours. */
 function isSchemaLibrary(path: string): boolean {
-  return /^file:.*\/dist\/.*\.js$/.test(path) && !path.includes('node_modules') && readFileSync(fileURLToPath(path), 'utf8').includes('$ZodType')
+  return (
+    /^file:.*\/dist\/.*\.js$/.test(path) &&
+    !path.includes('node_modules') &&
+    readFileSync(fileURLToPath(path), 'utf8').includes('$ZodType')
+  )
 }
 
 test.each(entries)('importing $name loads few files, no schema library, no compressor and no addon', ({ name }) => {
