@@ -10,10 +10,33 @@ import { chmodSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync 
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
-import { bundled } from './bundled.mjs'
 
 const root = fileURLToPath(new URL('../', import.meta.url))
 const outdir = process.argv[2] ?? join(root, 'dist')
+/** The packages of which a part goes into `dist/`, with what they need themselves. Every other one stays outside. */
+const bundled = [
+  '@ipld/dag-cbor',
+  '@ipld/dag-json',
+  'ansi-escapes',
+  'ansi-regex',
+  'ansi-styles',
+  'cborg',
+  'cli-cursor',
+  'environment',
+  'get-east-asian-width',
+  'is-fullwidth-code-point',
+  'log-update',
+  'mimic-function',
+  'multiformats',
+  'onetime',
+  'restore-cursor',
+  'signal-exit',
+  'slice-ansi',
+  'string-width',
+  'strip-ansi',
+  'wrap-ansi',
+  'zod',
+]
 const { bin, exports, engines, dependencies, peerDependencies } = JSON.parse(
   readFileSync(join(root, 'package.json'), 'utf8'),
 )
@@ -51,9 +74,14 @@ for (const program of programs) {
   chmodSync(path, 0o755)
 }
 
-const names = [...new Set(Object.keys(metafile.inputs).map(packageOf))].filter((name) => name !== undefined).sort()
+const parts = Object.values(metafile.outputs).flatMap(({ inputs }) => Object.entries(inputs))
+const paths = parts.filter(([path, { bytesInOutput }]) => path.includes('node_modules/') && bytesInOutput > 0)
+const inside = [...new Set(paths.map(([path]) => packageOf(path)))]
+  .map(describe)
+  .sort((a, b) => (a.name < b.name ? -1 : 1))
+const names = [...new Set(inside.map(({ name }) => name))]
 if (String(names) !== String(bundled)) throw new Error(`bundled are ${names}, in place of ${bundled}`)
-writeFileSync(join(outdir, 'THIRD-PARTY-LICENSES.txt'), names.map(licenseOf).join('\n'))
+writeFileSync(join(outdir, 'THIRD-PARTY-LICENSES.txt'), inside.map(licenseOf).join('\n'))
 
 // Declarations that no entry reaches would name packages that are not installed.
 const reached = new Set(libraries.map((path) => join(outdir, path.replace(/^dist\//, '').replace(/\.js$/, '.d.ts'))))
@@ -66,16 +94,20 @@ for (const path of readdirSync(outdir, { recursive: true })) {
   if (path.endsWith('.d.ts') && !reached.has(join(outdir, path))) rmSync(join(outdir, path))
 }
 
-/** The package that a file belongs to; undefined: to this one. */
+/** The directory of the package that a file belongs to. */
 function packageOf(path) {
-  return /.*node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(path)?.[1]
+  return /.*node_modules\/(?:@[^/]+\/)?[^/]+/.exec(path)[0]
 }
 
-function licenseOf(name) {
-  const directory = join(root, 'node_modules', name)
-  const { version, license } = JSON.parse(readFileSync(join(directory, 'package.json'), 'utf8'))
-  const texts = readdirSync(directory).filter((file) => /^licen[cs]e/i.test(file))
-  if (texts.length === 0 && !/Apache-2\.0/.test(license)) throw new Error(`${name} has no licence to pass on`)
-  const text = texts.map((file) => readFileSync(join(directory, file), 'utf8').trim()).join('\n\n')
+function describe(path) {
+  const directory = join(root, path)
+  const { name, version, license } = JSON.parse(readFileSync(join(directory, 'package.json'), 'utf8'))
+  return { directory, name, version, license }
+}
+
+function licenseOf({ directory, name, version, license }) {
+  const files = readdirSync(directory).filter((file) => /^licen[cs]e/i.test(file))
+  if (files.length === 0 && !/Apache-2\.0/.test(license)) throw new Error(`${name} has no licence to pass on`)
+  const text = files.map((file) => readFileSync(join(directory, file), 'utf8').trim()).join('\n\n')
   return `Parts of ${name} ${version} (${license}) are in these files.\n\n${text || 'Its Apache License is LICENSE-APACHE of this package.'}\n`
 }

@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { posix } from 'node:path'
 import { expect, test } from 'vitest'
-import { bundled } from '../../src/bundled.mjs'
+import { bundledPackages } from '../support/bundled.ts'
 
 const root = new URL('../../', import.meta.url)
 
@@ -85,6 +85,8 @@ const { dependencies, exports: exportsOf } = JSON.parse(readFileSync(new URL('pa
   dependencies: Record<string, string>
   exports: Record<string, string | { default: string }>
 }
+
+const bundled = bundledPackages()
 
 /** Whether users install it, or have it in what they install. */
 function isOurs(name: string): boolean {

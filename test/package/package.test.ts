@@ -16,6 +16,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { build } from 'esbuild'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { bundledPackages } from '../support/bundled.ts'
 
 // What npm would publish: packed, installed into an empty project, compiled against, run, bundled.
 
@@ -58,7 +59,7 @@ test('the tarball has the build and its documents, and nothing of the developmen
     )
   const unexpected = files.filter(
     (path) =>
-      !/^(package\.json|[A-Z]+\.md|LICENSE(-\w+)?|docs\/[\w/-]+\.(md|svg|png|schema\.json)|dist\/.*\.(js|d\.ts))$/.test(
+      !/^(package\.json|[A-Z]+\.md|LICENSE(-\w+)?|docs\/[\w/-]+\.(md|svg|png|schema\.json)|dist\/(.*\.(js|d\.ts)|THIRD-PARTY-LICENSES\.txt))$/.test(
         path,
       ),
   )
@@ -66,6 +67,12 @@ test('the tarball has the build and its documents, and nothing of the developmen
   expect(files).toEqual(
     expect.arrayContaining(['README.md', 'LICENSE-MIT', 'docs/format.md', 'docs/errors.md', 'dist/index.d.ts']),
   )
+})
+
+test('the licence of each package that is bundled is passed on', () => {
+  const text = readFileSync(join(installed, 'dist/THIRD-PARTY-LICENSES.txt'), 'utf8')
+  const named = new Set([...text.matchAll(/^Parts of (\S+) \d/gm)].map(([, name]) => name))
+  expect([...named]).toEqual(bundledPackages())
 })
 
 test('what is published imports only dependencies, and knows nothing of the machine that built it', () => {
