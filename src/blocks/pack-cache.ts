@@ -1,7 +1,9 @@
 // Opens packs and caches their indexes. A pack never changes, so a cached index never becomes stale.
 
+import { clock } from '../clock.ts'
 import { HoldfastError } from '../errors.ts'
 import { runYielding } from '../event-loop.ts'
+import { zstdReady } from '../format/codec.ts'
 import { compactingIndex } from '../format/compact-index.ts'
 import { COMPRESSION, prepareDecompression } from '../format/compression.ts'
 import { FOOTER_BYTES, HEADER_BYTES } from '../format/limits.ts'
@@ -168,7 +170,11 @@ export function createPackCache(storage: Storage): PackCache {
 
 /** Loads zstd before an index with compressed blocks is returned, because decompression is synchronous. */
 async function readyIndex({ index, compressed }: CachedIndex): Promise<PackIndex> {
-  if (compressed) await prepareDecompression()
+  if (compressed && !zstdReady().decompress) {
+    // To load it takes a turn of the event loop by itself.
+    await clock.nextTurn()
+    await prepareDecompression()
+  }
   return index
 }
 

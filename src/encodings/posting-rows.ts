@@ -117,7 +117,7 @@ async function postingsByRow(
   const start = new Uint32Array(count + 1)
   for (let n = 0; n < documents.length; n++) {
     start[documents[n]! + 1]! += 1
-    if (n % (16 * STEPS) === 0) await turn()
+    if (n % (4 * STEPS) === 0) await turn()
   }
   for (let n = 0; n < count; n++) start[n + 1]! += start[n]!
   const next = start.slice()
@@ -140,7 +140,8 @@ async function postingsByRow(
       }
       seen += end - listStart[list]! + 1
     }
-    if (seen - looked < 4 * STEPS) continue
+    // Each step may be the first in its page of memory.
+    if (seen - looked < STEPS / 2) continue
     looked = seen
     await turn()
   }

@@ -39,8 +39,10 @@ export async function persist(
   const metadata = strictClone(options.metadata ?? {}, 'metadata') as Record<string, unknown>
   const watermark =
     options.watermark === undefined ? undefined : strictClone(storedWatermark(options.watermark), 'watermark')
-  const compress = wantsCompression(defaults.compression)
   const sources = await nameSources(ctx, options.blobs)
+  // To load a compressor takes a turn of the event loop by itself.
+  await clock.nextTurn()
+  const compress = wantsCompression(defaults.compression)
   const rest = watermark === undefined ? { metadata } : { metadata, watermark }
   assertManifestCanFit(sources, rest)
   const { chunking, sourceVersion, sameBlobs, onProgress } = options
@@ -84,6 +86,8 @@ export async function persistContent(
   const policy = policyOf(where, options) ?? defaults.policy
   await settleCovers(ctx, options.covers)
 
+  // What the first write of a process loads takes a turn of the event loop by itself.
+  await clock.nextTurn()
   return await ctx.storage.write(
     {
       waitMs: options.lockWaitMs ?? defaults.lockWaitMs,

@@ -72,7 +72,7 @@ async function ingest(options: PipelineOptions, shared: Shared): Promise<BlobEnt
     const compressed = found.kind === 'cut' ? await lanes.track(sink.compress(found)) : null
     await before
     signal.throwIfAborted()
-    sink.store(found, compressed)
+    await sink.store(found, compressed)
     await dedup.flush()
     options.onBytes(found.filled.start + found.filled.length)
   }

@@ -2,6 +2,7 @@
 
 import type { DedupWriter } from '../blocks/dedup-writer.ts'
 import { HoldfastError } from '../errors.ts'
+import { createYielder } from '../event-loop.ts'
 import { blake3 } from '../format/blake3.ts'
 import type { BlobEntry } from '../format/blob-entry.ts'
 import type { Chunking } from '../format/chunking.ts'
@@ -21,8 +22,8 @@ interface ChunkSink {
    * order.
    */
   compress(found: CutChunks): Promise<Compressed | null>
-  /** Stores a window's chunks. In the order of the blob. */
-  store(found: SameChunks | CutChunks, compressed: Compressed | null): void
+  /** Stores a window's chunks. In the order of the blob, one window at a time. */
+  store(found: SameChunks | CutChunks, compressed: Compressed | null): Promise<void>
   /** After the last window: the blob's root and its segment digests. */
   finish(size: number): BlobEntry
 }
@@ -35,8 +36,12 @@ interface ChunkSinkOptions {
   /** The same blob in the snapshot before, or null. */
   previous: PreviousChunks | null
   dedup: DedupWriter
+  signal: AbortSignal
   onCompressFailures: (failures: CompressFailures) => void
 }
+
+/** Chunks between two looks at the clock. */
+const CHUNKS_AT_ONCE = 32
 
 /** Nodes follow the chunks they name, but do not pile up in memory without bound. */
 const NODES_HELD_BYTES = 4 * 1024 * 1024
@@ -67,11 +72,13 @@ export function createChunkSink(options: ChunkSinkOptions): ChunkSink {
     return compressed
   }
 
-  function storeSame({ bytes, start, run }: SameChunks): void {
+  async function storeSame({ bytes, start, run }: SameChunks): Promise<void> {
+    const turn = createYielder(options.signal)
     let at = start
     for (const { ends, digests, first, last, start: partStart } of run.parts) {
       let before = partStart
       for (let i = first; i < last; i++) {
+        if (i % CHUNKS_AT_ONCE === 0) await turn()
         const length = ends[i]! - before
         if (!dedup.reuse(digests, i * DIGEST_BYTES, length)) {
           if (bytes === null) throw becameBad(name)
@@ -84,10 +91,15 @@ export function createChunkSink(options: ChunkSinkOptions): ChunkSink {
     }
   }
 
-  function storeCut({ filled: { window }, start, count }: CutChunks, compressed: Compressed | null): void {
+  async function storeCut(
+    { filled: { window }, start, count }: CutChunks,
+    compressed: Compressed | null,
+  ): Promise<void> {
+    const turn = createYielder(options.signal)
     let at = start
     let frameAt = 0
     for (let i = 0; i < count; i++) {
+      if (i % CHUNKS_AT_ONCE === 0) await turn()
       const end = window.ends[i]!
       const digestAt = i * DIGEST_BYTES
       const frameEnd = frameAt + (compressed?.lengths[i] ?? 0)
@@ -123,11 +135,11 @@ export function createChunkSink(options: ChunkSinkOptions): ChunkSink {
 
   return {
     compress,
-    store(found, compressed) {
+    async store(found, compressed) {
       const { window, start, length, peeked } = found.filled
       if (length > 0) segments.push(peeked ? previous!.segmentDigest(start) : window.segmentDigest)
-      if (found.kind === 'same') storeSame(found)
-      else storeCut(found, compressed)
+      if (found.kind === 'same') await storeSame(found)
+      else await storeCut(found, compressed)
       if (nodeBytes >= NODES_HELD_BYTES) storeNodes()
     },
     finish(size) {
