@@ -1,6 +1,6 @@
 // Reads and decompresses many blocks of one pack, in worker threads if there are any.
 
-import { clock } from '../clock.ts'
+import { createYielder } from '../event-loop.ts'
 import { CHECK_BYTES } from '../format/limits.ts'
 import type { PackIndex } from '../format/pack.ts'
 import { borrowBuffer, type Frames } from '../workers/decompress.ts'
@@ -17,9 +17,6 @@ export interface PackedBlocks {
   /** Reads that part into `target`, or into new memory if `target` is null. */
   stored(target: Uint8Array | null): Promise<Uint8Array>
 }
-
-/** The main thread decompresses this many bytes before it yields to the event loop: half a millisecond. */
-const STEP_BYTES = 128 * 1024
 
 /**
  * Decompresses blocks, in worker threads where that is faster, and passes each to `take`, which must copy what it
@@ -41,14 +38,12 @@ export async function decompressBlocks(
       return
     }
     await alone(async () => {
-      let sinceTurn = 0
+      const turn = createYielder()
       for (const [i, entry] of entries.entries()) {
         const from = index.offset(entry) - start
         take(i, decompressOrNull(index, entry, bytes.subarray(from, from + index.storedLength(entry))))
-        sinceTurn += index.rawLength(entry)
-        if (sinceTurn < STEP_BYTES) continue
-        sinceTurn = 0
-        await clock.nextTurn()
+        const turning = turn()
+        if (turning !== undefined) await turning
       }
     })
   } finally {
