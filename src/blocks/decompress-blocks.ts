@@ -3,7 +3,7 @@
 import { createYielder } from '../event-loop.ts'
 import { CHECK_BYTES } from '../format/limits.ts'
 import type { PackIndex } from '../format/pack.ts'
-import { borrowBuffer, type Frames } from '../workers/decompress.ts'
+import { borrowBuffer, type Frames, type SharedBuffer, workersTake } from '../workers/decompress.ts'
 import { decompressOrNull } from './block-source.ts'
 
 /** Compressed blocks of one pack that lie near each other. */
@@ -22,32 +22,77 @@ export interface PackedBlocks {
  * Decompresses blocks, in worker threads where that is faster, and passes each to `take`, which must copy what it
  * keeps. A block that cannot be decompressed is passed as null. Blocks are *not* checked against their digests.
  */
-export async function decompressBlocks(
-  { index, entries, start, storedBytes, rawBytes, stored }: PackedBlocks,
-  take: (i: number, block: Uint8Array | null) => void,
-): Promise<void> {
-  const buffer = await borrowBuffer(storedBytes, rawBytes)
+export async function decompressBlocks(blocks: PackedBlocks, take: Take): Promise<void> {
+  const buffer = await borrowBuffer(blocks.storedBytes, blocks.rawBytes)
   try {
-    const bytes = await stored(buffer?.stored ?? null)
-    if (buffer !== null && (await buffer.decompress(framesOf(index, entries, start)))) {
-      let at = 0
-      for (const [i, entry] of entries.entries()) {
-        take(i, buffer.raw.subarray(at, at + index.rawLength(entry)))
-        at += index.rawLength(entry)
-      }
-      return
+    const bytes = await blocks.stored(buffer?.stored ?? null)
+    if (buffer !== null && (await decompressInto(buffer, blocks, 0, take))) return
+    const left = await decompressHere(blocks, bytes, take, buffer === null)
+    if (left < blocks.entries.length && !(await moveToWorkers(blocks, bytes, left, take))) {
+      await decompressHere(blocks, bytes, take, false, left)
     }
-    await alone(async () => {
-      const turn = createYielder()
-      for (const [i, entry] of entries.entries()) {
-        const from = index.offset(entry) - start
-        take(i, decompressOrNull(index, entry, bytes.subarray(from, from + index.storedLength(entry))))
-        const turning = turn()
-        if (turning !== undefined) await turning
-      }
-    })
   } finally {
     buffer?.release()
+  }
+}
+
+type Take = (i: number, block: Uint8Array | null) => void
+
+/** The blocks from `first` on; false: none of them, because a frame is damaged or the worker died. */
+async function decompressInto(
+  buffer: SharedBuffer,
+  { index, entries, start }: PackedBlocks,
+  first: number,
+  take: Take,
+): Promise<boolean> {
+  const left = first === 0 ? entries : entries.slice(first)
+  if (!(await buffer.decompress(framesOf(index, left, start)))) return false
+  let at = 0
+  for (const [i, entry] of left.entries()) {
+    take(first + i, buffer.raw.subarray(at, at + index.rawLength(entry)))
+    at += index.rawLength(entry)
+  }
+  return true
+}
+
+/**
+ * On the main thread, from `first` on. Gives the first block that is left: with `mayStop`, that is where the workers
+ * came up and enough is left for them.
+ */
+async function decompressHere(
+  { index, entries, start, rawBytes }: PackedBlocks,
+  bytes: Uint8Array,
+  take: Take,
+  mayStop: boolean,
+  first = 0,
+): Promise<number> {
+  let done = 0
+  return await alone(async () => {
+    const turn = createYielder()
+    for (let i = first; i < entries.length; i++) {
+      if (mayStop && workersTake(rawBytes - done)) return i
+      const entry = entries[i]!
+      const from = index.offset(entry) - start
+      take(i, decompressOrNull(index, entry, bytes.subarray(from, from + index.storedLength(entry))))
+      done += index.rawLength(entry)
+      const turning = turn()
+      if (turning !== undefined) await turning
+    }
+    return entries.length
+  })
+}
+
+/** The blocks from `first` on, whose stored bytes were read already. False: no worker can take them. */
+async function moveToWorkers(blocks: PackedBlocks, bytes: Uint8Array, first: number, take: Take): Promise<boolean> {
+  let rawBytes = 0
+  for (let i = first; i < blocks.entries.length; i++) rawBytes += blocks.index.rawLength(blocks.entries[i]!)
+  const buffer = await borrowBuffer(blocks.storedBytes, rawBytes)
+  if (buffer === null) return false
+  try {
+    buffer.stored.set(bytes)
+    return await decompressInto(buffer, blocks, first, take)
+  } finally {
+    buffer.release()
   }
 }
 
@@ -56,10 +101,10 @@ let busy: Promise<unknown> = Promise.resolve()
 /**
  * Runs one task at a time on the main thread. Several tasks would each take a step in the same turn of the event loop.
  */
-async function alone(work: () => Promise<void>): Promise<void> {
+async function alone<T>(work: () => Promise<T>): Promise<T> {
   const working = busy.then(work)
   busy = working.catch(() => undefined)
-  await working
+  return await working
 }
 
 function framesOf(index: PackIndex, entries: readonly number[], start: number): Frames {

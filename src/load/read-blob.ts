@@ -82,7 +82,7 @@ export async function readWhole(
   const target = { bytes, from: 0 }
   const inTurn = limitedReads(source.reads)
   const groups = groupsOf(blob, 0, entry.size, WHOLE_GROUP_BYTES)
-  for await (const group of readAhead(groups, source.reads.partsAhead, (next) =>
+  for await (const group of readAhead(groups, { bytes: entry.size, ahead: source.reads.partsAhead }, (next) =>
     fillGroup(blob, next, target, inTurn).then(() => next),
   )) {
     for (let start = group.start; start < group.end; start += SEGMENT_BYTES) {
@@ -174,7 +174,11 @@ async function* readParts(
   const work = (group: Group): Promise<Part> => readPart(blob, group, segments, inTurn, allocateBytes)
   let agree = segments !== null && entry.segments !== undefined && start === 0 && end === entry.size
   const groups = groupsOf(blob, start, end, STREAM_GROUP_BYTES)
-  for await (const { bytes, error, isAgreed } of readAhead(groups, source.reads.partsAhead, work)) {
+  for await (const { bytes, error, isAgreed } of readAhead(
+    groups,
+    { bytes: end - start, ahead: source.reads.partsAhead },
+    work,
+  )) {
     options.signal?.throwIfAborted()
     agree = agree && isAgreed
     if (bytes.length > 0) {

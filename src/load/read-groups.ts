@@ -5,6 +5,7 @@ import type { BlockSource, DamageContext } from '../blocks/block-source.ts'
 import type { ReadSizes } from '../blocks/read-sizes.ts'
 import type { BlobEntry } from '../format/blob-entry.ts'
 import { DIGEST_BYTES, SEGMENT_BYTES } from '../format/limits.ts'
+import { expectReading } from '../workers/pool.ts'
 import { executeRead, type Target, type Verified, verifyChunks } from './execute-read.ts'
 import { type Extent, findPieces, type Piece, planReads } from './plan-reads.ts'
 
@@ -109,15 +110,16 @@ export async function verifyGroupChunks(
 }
 
 /**
- * Does the work on each group, on `ahead` groups more than it has given. What was read before a failure is given before
- * it is thrown.
+ * Does the work on each group, on `ahead` groups more than it has given; all have about `bytes`. What was read before a
+ * failure is given before it is thrown.
  */
 export async function* readAhead<T>(
   groups: AsyncGenerator<Group>,
-  ahead: number,
+  { bytes, ahead }: { bytes: number; ahead: number },
   work: (group: Group) => Promise<T>,
 ): AsyncGenerator<T, void> {
   const begun: Promise<T>[] = []
+  const isOver = expectReading(bytes)
   try {
     for (let isLast = false; ; ) {
       let failure: { error: unknown } | null = null
@@ -141,6 +143,7 @@ export async function* readAhead<T>(
     // A caller that leaves early must not leave a read behind that uses a closed file.
     await Promise.allSettled(begun)
     await groups.return(undefined)
+    isOver()
   }
 }
 

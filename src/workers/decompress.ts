@@ -2,7 +2,7 @@
 
 import { clock } from '../clock.ts'
 import type { DecompressJob } from './frames.ts'
-import { poolWorth, WorkerFailed } from './pool.ts'
+import { poolWorth, sharedPool, WorkerFailed } from './pool.ts'
 
 /** Below this the main thread is not held up for long, and a thread gains nothing. */
 const WORTH_WORKERS_BYTES = 256 * 1024
@@ -22,6 +22,11 @@ export interface SharedBuffer {
 }
 
 export type Frames = Omit<DecompressJob, 'kind' | 'stored' | 'raw'>
+
+/** Whether threads are up, and so many bytes to decompress are worth one. */
+export function workersTake(rawBytes: number): boolean {
+  return rawBytes >= WORTH_WORKERS_BYTES && sharedPool()?.isUp === true
+}
 
 /** Two for each of two threads: one that it works on, and one that is read or copied meanwhile. */
 const SLOTS = 4

@@ -98,7 +98,7 @@ export function sharedPool(): Pool | null {
 
 /**
  * Starting the threads takes as long as decompressing this many bytes on the main thread. Start them only once more
- * than that has been asked for. Until they are up, the main thread does the work.
+ * than that has been asked for, or is going to be. Until they are up, the main thread does the work.
  */
 const WORTH_STARTING_BYTES = 16 * 1024 * 1024
 /** Work done on the main thread longer ago than this is not counted. */
@@ -106,10 +106,22 @@ const FORGOTTEN_MS = 1_000
 
 let doneHere = 0
 let lastHereMs = 0
+let expected = 0
 
 /**
- * The pool, if it is up. Else null, and it is started once there was work that is worth it, counted in bytes to
- * decompress.
+ * So many bytes are about to be read. If the first of them have to be decompressed, the others probably do, and threads
+ * are worth it at once. Call what it gives when they were read.
+ */
+export function expectReading(bytes: number): () => void {
+  expected += bytes
+  return () => {
+    expected -= bytes
+  }
+}
+
+/**
+ * The pool, if it is up. Else null, and it is started once there was work that is worth it, or is going to be, counted
+ * in bytes to decompress.
  */
 export function poolWorth(bytes: number): Pool | null {
   const pool = sharedPool()
@@ -118,7 +130,7 @@ export function poolWorth(bytes: number): Pool | null {
   if (nowMs - lastHereMs > FORGOTTEN_MS) doneHere = 0
   lastHereMs = nowMs
   doneHere += bytes
-  if (doneHere > WORTH_STARTING_BYTES) pool.startUp()
+  if (Math.max(doneHere, expected) > WORTH_STARTING_BYTES) pool.startUp()
   return null
 }
 

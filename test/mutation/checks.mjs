@@ -1335,4 +1335,25 @@ export const checks = [
     why: 'a pipe in the place of a file is not taken for an empty one',
     tests: ['test/storage/own-files.test.ts'],
   },
+  {
+    file: 'src/blocks/decompress-blocks.ts',
+    find: '      if (mayStop && workersTake(rawBytes - done)) return i\n',
+    replace: '',
+    why: 'the main thread decompresses all that it has begun with, beside idle threads',
+    tests: ['test/blocks/decompress-blocks.test.ts'],
+  },
+  {
+    file: 'src/blocks/decompress-blocks.ts',
+    find: 'if (left < blocks.entries.length && !(await moveToWorkers(blocks, bytes, left, take))) {',
+    replace: 'if (left < blocks.entries.length && (await moveToWorkers(blocks, bytes, left, take)) === null) {',
+    why: 'blocks that a thread could not decompress are never passed on',
+    tests: ['test/blocks/decompress-blocks.test.ts'],
+  },
+  {
+    file: 'src/workers/pool.ts',
+    find: 'Math.max(doneHere, expected)',
+    replace: 'doneHere',
+    why: 'threads come up when half of a restore is over',
+    tests: ['test/workers/expected.test.ts'],
+  },
 ]
