@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest'
+import { z } from 'zod'
 import { sealJson } from '../../src/format/json-file.ts'
 import { encodeStoreFile, parseStoreFile } from '../../src/format/store-file.ts'
 import { expectCode } from './expect-code.ts'
@@ -39,4 +40,16 @@ test('fields that are not what they should be are damage', () => {
     expectCode(() => parseStoreFile(sealJson({ ...fields, ...change }), 'x'), 'STORE_DAMAGED')
   }
   expect(() => encodeStoreFile({ ...store, created: 'today' })).toThrow()
+})
+
+test('what is wrong is said in English, whatever language a program has given to its zod', () => {
+  const before = z.config()
+  z.config(z.locales.de())
+  try {
+    expect(z.string().safeParse(1).error!.issues[0]!.message).toMatch(/^Ungültig/)
+    const wrong = sealJson({ ...fields, storeId: 5 })
+    expect(() => parseStoreFile(wrong, 'x')).toThrow('Invalid input: expected string, received number')
+  } finally {
+    z.config({ localeError: undefined, ...before })
+  }
 })

@@ -1356,4 +1356,11 @@ export const checks = [
     why: 'threads come up when half of a restore is over',
     tests: ['test/workers/expected.test.ts'],
   },
+  {
+    file: 'src/format/shape.ts',
+    find: 'shape.safeParse(value, english)',
+    replace: 'shape.safeParse(value)',
+    why: 'errors are in the language that a program has given to its zod, and say nothing without one',
+    tests: ['test/format/store-file.test.ts'],
+  },
 ]

@@ -41,3 +41,34 @@ test('by its name it persists and loads', () => {
   const said = execFileSync(process.execPath, ['--input-type=module', '-e', program], { cwd: root, encoding: 'utf8' })
   expect(said).toBe('by name function\n')
 })
+
+test('a CID of the copy of multiformats that a program has is kept, and comes back as one', () => {
+  const program = `
+    import { memory } from 'holdfast'
+    import { asBlockstore } from 'holdfast/blockstore'
+    import { CID } from 'multiformats/cid'
+    const store = memory()
+    const { blobs } = await store.persist({ blobs: { a: 'some bytes' } })
+    const mine = CID.parse(blobs.a.cid)
+    await store.persist({ blobs: { a: 'some bytes' }, metadata: { mine } })
+    const { metadata } = await store.load()
+    let bytes = 0
+    for await (const part of asBlockstore(store).get(mine)) bytes += part.length
+    console.log(CID.asCID(metadata.mine).equals(mine), bytes)
+  `
+  const args = ['--input-type=module', '-e', program]
+  expect(execFileSync(process.execPath, args, { cwd: root, encoding: 'utf8' })).toBe('true 10\n')
+})
+
+test('the settings of the zod that a program has are left alone', () => {
+  const program = `
+    import { memory } from 'holdfast'
+    import { z } from 'zod'
+    z.config(z.locales.de())
+    const store = memory()
+    await store.persist({ blobs: { a: 'a' } })
+    console.log(z.string().safeParse(1).error.issues[0].message.slice(0, 8))
+  `
+  const args = ['--input-type=module', '-e', program]
+  expect(execFileSync(process.execPath, args, { cwd: root, encoding: 'utf8' })).toMatch(/^Ungültig/)
+})
