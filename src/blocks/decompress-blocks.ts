@@ -1,5 +1,6 @@
 // Reads and decompresses many blocks of one pack, in worker threads if there are any.
 
+import { clock } from '../clock.ts'
 import { createYielder } from '../event-loop.ts'
 import { CHECK_BYTES } from '../format/limits.ts'
 import type { PackIndex } from '../format/pack.ts'
@@ -17,6 +18,12 @@ export interface PackedBlocks {
   /** Reads that part into `target`, or into new memory if `target` is null. */
   stored(target: Uint8Array | null): Promise<Uint8Array>
 }
+
+/**
+ * The main thread decompresses this many bytes before it yields to the event loop: half a millisecond, and several with
+ * code that has not run before, which is why it looks at the clock, too.
+ */
+const STEP_BYTES = 128 * 1024
 
 /**
  * Decompresses blocks, in worker threads where that is faster, and passes each to `take`, which must copy what it
@@ -69,14 +76,18 @@ async function decompressHere(
   let done = 0
   return await alone(async () => {
     const turn = createYielder()
+    let sinceTurn = 0
     for (let i = first; i < entries.length; i++) {
       if (mayStop && workersTake(rawBytes - done)) return i
       const entry = entries[i]!
       const from = index.offset(entry) - start
       take(i, decompressOrNull(index, entry, bytes.subarray(from, from + index.storedLength(entry))))
       done += index.rawLength(entry)
-      const turning = turn()
-      if (turning !== undefined) await turning
+      sinceTurn += index.rawLength(entry)
+      const turning = sinceTurn < STEP_BYTES ? turn() : clock.nextTurn()
+      if (turning === undefined) continue
+      sinceTurn = 0
+      await turning
     }
     return entries.length
   })
