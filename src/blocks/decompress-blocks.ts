@@ -4,7 +4,7 @@ import { clock } from '../clock.ts'
 import { createYielder } from '../event-loop.ts'
 import { CHECK_BYTES } from '../format/limits.ts'
 import type { PackIndex } from '../format/pack.ts'
-import { borrowBuffer, type Frames, type SharedBuffer, workersTake } from '../workers/decompress.ts'
+import { borrowBuffer, type Frames, type SharedBuffer, watchWorkers } from '../workers/decompress.ts'
 import { decompressOrNull } from './block-source.ts'
 
 /** Compressed blocks of one pack that lie near each other. */
@@ -75,6 +75,7 @@ async function decompressHere(
 ): Promise<number> {
   let done = 0
   return await alone(async () => {
+    const workersTake = watchWorkers()
     const turn = createYielder()
     let sinceTurn = 0
     for (let i = first; i < entries.length; i++) {

@@ -23,9 +23,10 @@ export interface SharedBuffer {
 
 export type Frames = Omit<DecompressJob, 'kind' | 'stored' | 'raw'>
 
-/** Whether threads are up, and so many bytes to decompress are worth one. */
-export function workersTake(rawBytes: number): boolean {
-  return rawBytes >= WORTH_WORKERS_BYTES && sharedPool()?.isUp === true
+/** To be asked again and again: whether threads are up, and so many bytes to decompress are worth one. */
+export function watchWorkers(): (rawBytes: number) => boolean {
+  const pool = sharedPool()
+  return (rawBytes) => rawBytes >= WORTH_WORKERS_BYTES && pool?.isUp === true
 }
 
 /** Two for each of two threads: one that it works on, and one that is read or copied meanwhile. */

@@ -148,7 +148,7 @@ async function changeOneInAHundred(store: Store, adapter: Adapter, engine: Engin
   )
   say.tell(
     `MiniSearch's own JSON is less incremental: ${say.bytes(json!.written)} of ${say.bytes(json!.total)} are new, because ${say.number(touched)} of`,
-    `${say.number(engine.text.termCount)} posting lists changed, and they lie all over it. Its adapter writes a line for each document.`,
+    `${say.number(engine.text.termCount)} posting lists changed, and they lie all over it. Its adapter writes a row for each document.`,
   )
 }
 
