@@ -241,12 +241,9 @@ export function createStore({ storage, fs, local, journal, storageAt }: Place, o
   let collecting: Promise<unknown> = Promise.resolve()
   const housekeeping = createHousekeeping(
     ctx,
+    run,
     (signal) =>
-      run(() =>
-        inTurn(() =>
-          collectGarbage(ctx, reach, { signal }, { ...defaults, automatic: true, pause: housekeeping.pause }),
-        ),
-      ),
+      inTurn(() => collectGarbage(ctx, reach, { signal }, { ...defaults, automatic: true, pause: housekeeping.pause })),
     closing.signal,
   )
   let openedJournal: Journal | null = null

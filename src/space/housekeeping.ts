@@ -37,11 +37,13 @@ const REST_FACTOR = 20
 const REST_MS_MAX = 300_000
 
 /**
- * @param collect rewrites what is worth it, in steps; it stops at the signal. Runs as an operation of the store
+ * @param run runs an operation of the store, which `close` waits for
+ * @param collect rewrites what is worth it, in steps; it stops at the signal
  * @param closing aborted when the store is closed
  */
 export function createHousekeeping(
   ctx: StoreContext,
+  run: (operation: () => Promise<void>) => Promise<void>,
   collect: (signal: AbortSignal) => Promise<unknown>,
   closing: AbortSignal,
 ): Housekeeping {
@@ -94,7 +96,7 @@ export function createHousekeeping(
     if (running !== null) return await running.done
     if (!isDirty || closing.aborted) return
     const abort = new AbortController()
-    const done = look(AbortSignal.any([abort.signal, closing])).finally(() => {
+    const done = run(() => look(AbortSignal.any([abort.signal, closing]))).finally(() => {
       running = null
       // It was interrupted, or failed, or somebody wrote meanwhile.
       if (isDirty) schedule(LATE_MS)

@@ -325,6 +325,13 @@ export const space = [
   },
   {
     file: 'src/space/housekeeping.ts',
+    find: 'run(() => look(AbortSignal.any([abort.signal, closing])))',
+    replace: 'look(AbortSignal.any([abort.signal, closing]))',
+    why: 'a store that is closed reads no file any more',
+    tests: ['test/space/housekeeping.test.ts'],
+  },
+  {
+    file: 'src/space/housekeeping.ts',
     find: 'if (!ctx.storage.supports.alone) return',
     replace: '',
     why: 'nothing is rewritten behind the back of other writers',

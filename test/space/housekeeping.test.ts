@@ -136,6 +136,7 @@ describe('behind a persist', () => {
     clock.monotonicMs = () => monotonicMs() + tookMs
     const housekeeping = createHousekeeping(
       ctx,
+      (look) => look(),
       async () => {
         tookMs += 4000
       },
@@ -268,6 +269,31 @@ describe('behind a persist', () => {
     expect(readdirSync(join(path, 'tmp'))).toEqual([])
     await using again = await openStore(path)
     expect(await again.verify()).toMatchObject({ ok: true, problems: [] })
+  })
+
+  test('its last read of HEAD, too, is what whoever closes the store waits for', async () => {
+    await using store = memory()
+    const { ctx } = insideOf(store, 'a test')
+    const order: string[] = []
+    const housekeeping = createHousekeeping(
+      ctx,
+      async (operation) => {
+        await operation()
+        order.push('operation ended')
+      },
+      async () => {
+        order.push('collected')
+      },
+      new AbortController().signal,
+    )
+    vi.spyOn(ctx.storage, 'readHead').mockImplementation(async () => {
+      await new Promise((resolve) => setTimeout(resolve, 20))
+      order.push('has read HEAD')
+      return null
+    })
+    housekeeping.noteWrite(1000, true)
+    await housekeeping.now()
+    expect(order).toEqual(['collected', 'has read HEAD', 'operation ended'])
   })
 
   test('a save because of a signal ends it, and it is made up for later', async () => {
