@@ -11,7 +11,7 @@ import { basename, dirname, join } from 'node:path'
 import { HoldfastError } from '../errors.ts'
 import { ioError, lstatOrNull, writeFully } from './io.ts'
 import type { Directory, File, FileSystem } from './port.ts'
-import { createTemp, type Locking, type Temp, type TempAffixes } from './temps.ts'
+import { adoptTemp, createTemp, type Locking, type Temp, type TempAffixes } from './temps.ts'
 
 /**
  * The rename succeeded, but its directory could not be fsynced. After a power loss either the old or the new file may
@@ -161,11 +161,35 @@ export async function writeDurable(
 }
 
 /**
+ * Makes a file durable as `target`, replacing what is there, that somebody else wrote into a work directory of ours.
+ *
+ * @param options.accepts looks at the file once no name of it is known; false: nothing is replaced
+ * @throws Node's errors, IO_FAILED, what `accepts` throws; DirectorySyncFailed
+ */
+export async function publishSaved(
+  fs: FileSystem,
+  saved: string,
+  target: string,
+  options: { mode: number; keepMode: boolean; accepts: (file: File) => Promise<boolean> },
+): Promise<boolean> {
+  const mode = options.keepMode ? await modeOf(fs, target, options.mode) : options.mode
+  const temp = await adoptTemp(fs, saved, mode)
+  try {
+    if (!(await options.accepts(temp.file))) return false
+    // A failed write-back that was not yet reported is reported to this descriptor, too (fsync(2), Linux 4.13).
+    await publish(fs, temp, target)
+    return true
+  } finally {
+    await temp.file.close().catch(() => undefined)
+  }
+}
+
+/**
  * The mode of the regular file at `target`; `otherwise` when there is none.
  *
  * @throws IO_FAILED
  */
-export async function modeOf(fs: FileSystem, target: string, otherwise: number): Promise<number> {
+async function modeOf(fs: FileSystem, target: string, otherwise: number): Promise<number> {
   try {
     const stat = await lstatOrNull(fs, target)
     return stat?.kind === 'file' ? stat.mode & 0o777 : otherwise

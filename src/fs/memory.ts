@@ -64,6 +64,9 @@ export function memoryFileSystem(root: string): FileSystem {
       if (nodes.has(path)) throw failure('EEXIST', 'link', path)
       nodes.set(path, node)
     },
+    async clone(_from, path) {
+      throw failure('ENOTSUP', 'clone', path)
+    },
     async unlink(path) {
       if (find(path, 'unlink').kind === 'directory') throw failure('EISDIR', 'unlink', path)
       nodes.delete(path)

@@ -15,7 +15,7 @@ const CALL_BYTES_MAX = 2 ** 30
 /** IOV_MAX on Linux, macOS and the BSDs. */
 const VIEWS_MAX = 1024
 
-const { O_CREAT, O_EXCL, O_RDONLY, O_RDWR } = nodeFs.constants
+const { COPYFILE_EXCL, COPYFILE_FICLONE_FORCE, O_CREAT, O_EXCL, O_RDONLY, O_RDWR } = nodeFs.constants
 // Windows has no O_NOFOLLOW.
 const NO_FOLLOW = nodeFs.constants.O_NOFOLLOW ?? 0
 // Without it, opening a FIFO waits for its other end: no abort ends that, and it keeps a thread of the pool, or the
@@ -56,6 +56,12 @@ export const nodeFileSystem: FileSystem = {
     await withRenameRetries(() => completed((done) => nodeFs.rename(from, to, done)), { platform: process.platform })
   },
   link: (existing, path) => completed((done) => nodeFs.link(existing, path, done)),
+  async clone(from, path) {
+    await completed((done) => nodeFs.copyFile(from, path, COPYFILE_EXCL | COPYFILE_FICLONE_FORCE, done))
+    const descriptor = nodeFs.openSync(path, O_RDONLY)
+    giveToOwner(descriptor, path, 'create')
+    nodeFs.closeSync(descriptor)
+  },
   unlink: (path) => completed((done) => nodeFs.unlink(path, done)),
   async mkdir(path, mode) {
     await completed((done) => nodeFs.mkdir(path, { mode }, (error) => done(error)))

@@ -15,6 +15,11 @@ export interface FileSystem {
   rename(from: string, to: string): Promise<void>
   /** Makes a hard link. Not every file system can (EPERM, ENOTSUP, EMLINK …). */
   link(existing: string, path: string): Promise<void>
+  /**
+   * Makes a new file of the blocks of `from`, which both share until one is written to. Few file systems can
+   * (ENOTSUP, EXDEV, EINVAL …).
+   */
+  clone(from: string, path: string): Promise<void>
   unlink(path: string): Promise<void>
   mkdir(path: string, mode: number): Promise<void>
   rmdir(path: string): Promise<void>

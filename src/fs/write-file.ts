@@ -4,12 +4,12 @@
 import { basename, dirname, join } from 'node:path'
 import { HoldfastError } from '../errors.ts'
 import { openParts, usedUp } from '../one-pass.ts'
-import { commitUnknown, modeOf, publish, writeDurable } from './durable.ts'
+import { commitUnknown, publishSaved, writeDurable } from './durable.ts'
 import { ioError, lstatOrNull, statOrNull, writeFully } from './io.ts'
 import { makeDirectory } from './make-directory.ts'
 import type { File, FileSystem } from './port.ts'
 import { siblingAffixes } from './sibling-temps.ts'
-import { adoptTemp, createWorkDirectory } from './temps.ts'
+import { createWorkDirectory } from './temps.ts'
 
 /** Text encodings that can represent a character or refuse it. */
 export type TextEncoding = 'utf8' | 'utf16le' | 'latin1'
@@ -275,7 +275,14 @@ async function writeBySaving(
     if (answer === false) throw saveFailed(target, 'saving answered false', {})
     try {
       await assertSaved(fs, work.path, name, target, options.extraFiles)
-      return await publishSaved(fs, saved, target, options)
+      let size = 0
+      const accepts = async (file: File): Promise<boolean> => {
+        size = (await file.stat()).size
+        signal.throwIfAborted()
+        return true
+      }
+      await publishSaved(fs, saved, target, { mode: options.mode, keepMode: options.keepMode, accepts })
+      return size
     } catch (error) {
       throw ioError(error, `writing ${target}`)
     }
@@ -313,18 +320,4 @@ function saveFailed(target: string, why: string, details: Record<string, unknown
   return new HoldfastError('SOURCE_FAILED', `${target}: ${why}; nothing was replaced`, {
     details: { path: target, ...details },
   })
-}
-
-async function publishSaved(fs: FileSystem, saved: string, target: string, options: WriteFileOptions): Promise<number> {
-  const mode = options.keepMode ? await modeOf(fs, target, options.mode) : options.mode
-  const temp = await adoptTemp(fs, saved, mode)
-  try {
-    const { size } = await temp.file.stat()
-    options.signal.throwIfAborted()
-    // A failed write-back that was not yet reported is reported to this descriptor, too (fsync(2), Linux 4.13).
-    await publish(fs, temp, target)
-    return size
-  } finally {
-    await temp.file.close().catch(() => undefined)
-  }
 }

@@ -9,12 +9,14 @@ import { blake3, digestsEqual } from '../format/blake3.ts'
 import type { BlobEntry } from '../format/blob-entry.ts'
 import { type Chunking, chunkBytesMax } from '../format/chunking.ts'
 import { cidText } from '../format/cid.ts'
-import { DIGEST_BYTES, SEGMENT_BYTES } from '../format/limits.ts'
+import { DIGEST_BYTES } from '../format/limits.ts'
 import type { LocalFiles } from '../local/files.ts'
 import { assertOptions, type OptionTable } from '../misuse.ts'
 import type { OnProgress } from '../progress.ts'
+import { digestSegments } from '../workers/segments.ts'
 import { lookOn } from './look-on.ts'
 import { type RangeArguments, readRange, readSegmentsOrNull, readShared, readWhole } from './read-blob.ts'
+import type { LaidOut } from './write-out.ts'
 
 /** How a blob is read. */
 export interface BlobReadOptions {
@@ -58,7 +60,11 @@ export interface SnapshotBlob {
    * snapshot is disposed. Never write to it.
    */
   file(options?: BlobReadOptions): Promise<string>
-  /** Writes the blob to `path`: all or nothing, durable; an existing file is replaced and keeps its mode. */
+  /**
+   * Writes the blob to `path`: all or nothing, durable; an existing file is replaced and keeps its mode. If the blob is
+   * laid out on this machine (`file()`, `materialize`), that file is cloned where the file system can, and else copied;
+   * it is verified, and if it is not the blob, the packs are read.
+   */
   writeTo(path: string | URL, options?: BlobReadOptions): Promise<void>
 }
 
@@ -84,7 +90,7 @@ export interface BlobContext {
   noteChecked(entry: BlobEntry): void
   /** Keeps a laid-out file from deletion until the snapshot is disposed. */
   hold(file: { release(): Promise<void>; releaseSync(): void }): void
-  writeFile(path: string | URL, bytes: AsyncIterable<Uint8Array>): Promise<void>
+  writeFile(path: string | URL, bytes: AsyncIterable<Uint8Array>, laidOut: LaidOut | null): Promise<void>
 }
 
 export function createBlob(
@@ -196,7 +202,7 @@ export function createBlob(
     const { signal, onBytes } = reading(options)
     return await use(async (source) => {
       const held = await local.use(cid, entry.size, {
-        verify: (read) => matchesBlob(source, entry, damageContext, read),
+        verify: (read) => matchesBlob(source, entry, damageContext, read, signal),
         fill: async (write) => {
           let position = 0
           for await (const part of readShared(source, entry, damageContext, 0, entry.size, { signal })) {
@@ -218,6 +224,26 @@ export function createBlob(
       laidOut = null
     })
     return path
+  }
+
+  /** The file that the blob was laid out as before, if there is one. */
+  async function findLaidOut(options: BlobReadOptions): Promise<LaidOut | null> {
+    const { signal, onBytes } = reading(options)
+    const path = (await context.files?.find(cid, entry.size)) ?? null
+    if (path === null) return null
+    return {
+      path,
+      isBlob(read) {
+        let bytes = 0
+        const counted: ReadFile = async (target, position) => {
+          const count = await read(target, position)
+          bytes += count
+          onBytes(bytes)
+          return count
+        }
+        return use((source) => matchesOnce(source, entry, damageContext, counted, signal))
+      },
+    }
   }
 
   return {
@@ -255,8 +281,22 @@ export function createBlob(
     },
     async writeTo(path, options = {}) {
       assertOptions(where, options, READ_OPTIONS)
-      await context.writeFile(path, parts(options, readShared))
+      const noted = { ...options, onProgress: onlyGrowing(options.onProgress) }
+      await context.writeFile(path, parts(noted, readShared), await findLaidOut(noted))
     },
+  }
+}
+
+/** Leaves out what was said before: what is read from a file first may have to be read from packs. */
+function onlyGrowing(onProgress: OnProgress | undefined): OnProgress | undefined {
+  if (onProgress === undefined) return undefined
+  let most = -1
+  return (progress) => {
+    if (progress.phase === 'loading') {
+      if (progress.bytes <= most) return
+      most = progress.bytes
+    }
+    onProgress(progress)
   }
 }
 
@@ -269,10 +309,24 @@ async function matchesBlob(
   entry: BlobEntry,
   damageContext: DamageContext,
   read: ReadFile,
+  signal: AbortSignal | undefined,
 ): Promise<boolean> {
-  const segments = await readSegmentsOrNull(source, entry, damageContext)
-  if (segments !== null && (await matchesSegments(segments, entry, read))) return true
+  if (await matchesOnce(source, entry, damageContext, read, signal)) return true
   return entry.segments !== undefined && (await matchesChunks(source, entry, damageContext, read))
+}
+
+/** As `matchesBlob`, and reads each byte once: false also where the segments cannot be read. */
+async function matchesOnce(
+  source: BlockSource,
+  entry: BlobEntry,
+  damageContext: DamageContext,
+  read: ReadFile,
+  signal: AbortSignal | undefined,
+): Promise<boolean> {
+  if (entry.segments === undefined) return await matchesChunks(source, entry, damageContext, read)
+  const segments = await readSegmentsOrNull(source, entry, damageContext)
+  const found = segments === null ? null : await digestSegments(entry.size, read, signal)
+  return found !== null && Buffer.compare(found, segments!) === 0
 }
 
 type ReadFile = (target: Uint8Array, position: number) => Promise<number>
@@ -292,29 +346,6 @@ async function matchesChunks(
       if ((await read(bytes, position)) !== bytes.length) return false
       if (!digestsEqual(blake3(bytes), 0, digests, i * DIGEST_BYTES)) return false
       position += bytes.length
-    }
-  }
-  return true
-}
-
-/** Whether a file holds the segments with these digests. */
-async function matchesSegments(segments: Uint8Array, entry: BlobEntry, read: ReadFile): Promise<boolean> {
-  const size = entry.segments === undefined ? Math.max(entry.size, 1) : SEGMENT_BYTES
-  const buffers = [Buffer.allocUnsafeSlow(size), Buffer.allocUnsafeSlow(size)]
-  const readAt = (position: number): Promise<number> =>
-    read(buffers[(position / size) % 2]!.subarray(0, Math.min(size, entry.size - position)), position)
-  let ahead = readAt(0)
-  for (let position = 0; position === 0 || position < entry.size; position += size) {
-    const expected = Math.min(size, entry.size - position)
-    const got = await ahead
-    if (position + size < entry.size) {
-      ahead = readAt(position + size)
-      ahead.catch(() => {})
-    }
-    const bytes = buffers[(position / size) % 2]!.subarray(0, expected)
-    if (got !== expected || !digestsEqual(blake3(bytes), 0, segments, (position / size) * DIGEST_BYTES)) {
-      await ahead.catch(() => {})
-      return false
     }
   }
   return true

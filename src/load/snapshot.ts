@@ -205,7 +205,8 @@ function assemble(
     hold(file) {
       resources.files.push(file)
     },
-    writeFile: (path, parts) => writeBlob(ctx.fs, pathOf(path, 'writeTo'), parts, ctx.storage.location),
+    writeFile: (path, parts, laidOut) =>
+      writeBlob(ctx.fs, pathOf(path, 'writeTo'), parts, ctx.storage.location, laidOut),
   }
 
   function assertOpen(): void {

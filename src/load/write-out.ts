@@ -3,7 +3,9 @@
 
 import { basename, dirname, isAbsolute, join, relative, sep } from 'node:path'
 import { clock } from '../clock.ts'
+import { writeClone } from '../fs/clone.ts'
 import { commitUnknown, writeDurable } from '../fs/durable.ts'
+import { readFully } from '../fs/io.ts'
 import { reapSiblings } from '../fs/orphans.ts'
 import type { File, FileSystem } from '../fs/port.ts'
 import { siblingAffixes } from '../fs/sibling-temps.ts'
@@ -13,29 +15,85 @@ import { resolveTarget } from '../fs/write-file.ts'
 
 const NEW_FILE_MODE = 0o600
 
-/** Replaces the file at `path`, or behind it if it is a link. */
+/** A file that may hold the blob already. */
+export interface LaidOut {
+  path: string
+  /** Whether `read` gives exactly the blob. Asks for each byte once. */
+  isBlob(read: (target: Uint8Array, position: number) => Promise<number>): Promise<boolean>
+}
+
+/**
+ * Replaces the file at `path`, or behind it if it is a link.
+ *
+ * @param laidOut is cloned, or else copied, and `parts` are not asked for; but it must turn out to be the blob
+ */
 export async function writeBlob(
   fs: FileSystem,
   path: string,
   parts: AsyncIterable<Uint8Array>,
   store: string,
+  laidOut: LaidOut | null = null,
 ): Promise<void> {
   const target = await resolveTarget(fs, path, 'follow')
   await assertNotOfStore(fs, target, store)
   await reapDead(fs, target)
   try {
-    await writeDurable(fs, {
-      write: (file) => writeParts(file, parts),
-      tempDirectory: dirname(target),
-      target,
-      mode: NEW_FILE_MODE,
-      keepMode: true,
-      lock: 'if-possible',
-      ...siblingAffixes(basename(target)),
-    })
+    if (laidOut !== null && ((await cloned(fs, laidOut, target)) ?? (await copied(fs, laidOut, target)))) return
+    await replace(fs, target, (file) => writeParts(file, parts))
   } catch (error) {
     throw commitUnknown(error, target, 'was written', 'it may be gone. Write it again')
   }
+}
+
+function replace(fs: FileSystem, target: string, write: (file: File) => Promise<void>): Promise<void> {
+  return writeDurable(fs, {
+    write,
+    tempDirectory: dirname(target),
+    target,
+    mode: NEW_FILE_MODE,
+    keepMode: true,
+    lock: 'if-possible',
+    ...siblingAffixes(basename(target)),
+  })
+}
+
+/** Null where the file system cannot clone. */
+function cloned(fs: FileSystem, { path, isBlob }: LaidOut, target: string): Promise<boolean | null> {
+  return writeClone(fs, path, target, {
+    mode: NEW_FILE_MODE,
+    accepts: (file) => isBlob((into, position) => readOrNone(file, into, position)),
+  })
+}
+
+/** Copies the file while it is verified. */
+async function copied(fs: FileSystem, { path, isBlob }: LaidOut, target: string): Promise<boolean> {
+  const from = await fs.open(path, 'read').catch(() => null)
+  if (from === null) return false
+  try {
+    await replace(fs, target, async (file) => {
+      const writer = sparseWriter(file)
+      const isCopy = await isBlob(async (into, position) => {
+        const count = await readOrNone(from, into, position)
+        await writer.write([into.subarray(0, count)], position)
+        return count
+      })
+      if (!isCopy) throw new NotTheBlob()
+      await writer.end()
+    })
+    return true
+  } catch (error) {
+    if (error instanceof NotTheBlob) return false
+    throw error
+  } finally {
+    await from.close().catch(() => undefined)
+  }
+}
+
+class NotTheBlob extends Error {}
+
+/** What cannot be read of a copy is no reason to fail: the packs have it. */
+async function readOrNone(file: File, target: Uint8Array, position: number): Promise<number> {
+  return await readFully(file, target, position).catch(() => 0)
 }
 
 /** Refuses to replace a file of the store itself. Its `tmp/` has room for what an engine is restored from. */

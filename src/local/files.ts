@@ -39,6 +39,10 @@ export interface LocalFiles {
       fill: (write: (views: readonly Uint8Array[], position: number) => Promise<void>) => Promise<void>
     },
   ): Promise<{ path: string; release(): Promise<void>; releaseSync(): void }>
+  /**
+   * A file named as the blob `cid`, of its size; null when there is none. It was not verified, and may go any moment.
+   */
+  find(cid: string, size: number): Promise<string | null>
   /** CIDs laid out, or begun to be; the digests of images; and whether anything was ever in flight there. */
   list(): Promise<{ cids: string[]; images: string[]; temps: boolean }>
   /** Deletes a file unless somebody uses it. */
@@ -198,6 +202,11 @@ export function createLocalFiles(options: LocalFilesOptions): LocalFiles {
         throw ioError(error instanceof DirectorySyncFailed ? error.cause : error, `laying out ${path}`)
       }
       return heldFile(path, held)
+    },
+    async find(cid, size) {
+      const path = join(directory, cid)
+      const there = await lstatOrNull(fs, path).catch(() => null)
+      return there?.kind === 'file' && there.size === size ? path : null
     },
     async list() {
       try {

@@ -141,6 +141,16 @@ const places: Place[] = [
     seen: file(FILE),
   },
   {
+    name: 'a blob that is laid out, cloned to a path',
+    prepare: async (process) => {
+      await persisted(process)
+      await openOn(process).materialize({ blobs: [blobName] })
+      await oldFile(process)
+    },
+    put: (_process, store) => fromSnapshot(store, (snapshot) => snapshot.blob(blobName).writeTo(FILE)),
+    seen: file(FILE),
+  },
+  {
     name: 'a directory of blobs written out',
     prepare: persisted,
     put: (_process, store) => fromSnapshot(store, (snapshot) => snapshot.directory('tree').writeTo('/data/out')),

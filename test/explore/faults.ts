@@ -27,6 +27,7 @@ export const FAULTS: Readonly<Record<CallName, readonly Fault[]>> = {
   close: errors('EIO', 'EINTR', 'ENOSPC'),
   rename: [...errors('EIO', 'ENOSPC', 'EACCES'), { error: 'EIO', done: true }],
   link: [...errors('EIO', 'ENOSPC', 'EPERM', 'EMLINK'), { error: 'EIO', done: true }],
+  clone: [...errors('ENOTSUP', 'EIO', 'ENOSPC'), { error: 'EIO', done: true }],
   unlink: [...errors('EIO', 'EACCES'), { error: 'EIO', done: true }],
   mkdir: errors('ENOSPC', 'EACCES', 'EIO'),
   rmdir: errors('EIO', 'EACCES'),
@@ -55,12 +56,12 @@ export function faultsFor({ name, path }: Call): readonly Fault[] {
 /** What goes wrong with a disk, or with the machine, from some call on and until somebody looks after it. */
 export const OUTAGES: Readonly<Record<string, (call: Call) => Fault | undefined>> = {
   'a full disk': ({ name, path }) =>
-    ['write', 'mkdir', 'link'].includes(name) || (name === 'open' && /\/\.?tmp\//.test(path))
+    ['write', 'mkdir', 'link', 'clone'].includes(name) || (name === 'open' && /\/\.?tmp\//.test(path))
       ? { error: 'ENOSPC' }
       : undefined,
   'no descriptors left': ({ name }) => (['open', 'readdir'].includes(name) ? { error: 'EMFILE' } : undefined),
   'a file system turned read-only': ({ name }) =>
-    ['write', 'mkdir', 'rename', 'link', 'unlink', 'rmdir', 'chmod', 'fchmod'].includes(name)
+    ['write', 'mkdir', 'rename', 'link', 'clone', 'unlink', 'rmdir', 'chmod', 'fchmod'].includes(name)
       ? { error: 'EROFS' }
       : undefined,
   'a dead device': ({ name }) => (['close', 'lock'].includes(name) ? undefined : { error: 'EIO' }),

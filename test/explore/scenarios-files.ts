@@ -106,6 +106,22 @@ export const files: Scenario[] = [
       assertEither(image, '/out.bin', old, contentOf('a/1').index!, acknowledged === 1),
   },
   {
+    name: 'a blob that is laid out, cloned to a path',
+    prepare: async (context) => {
+      await persisted('a/1')(context)
+      await context.store.materialize()
+      await writeFile(context.process, '/out.bin', old)
+    },
+    steps: [
+      async ({ store }) => {
+        await using snapshot = await store.load()
+        await snapshot!.blob('index').writeTo('/out.bin')
+      },
+    ],
+    alsoCheck: (image, acknowledged) =>
+      assertEither(image, '/out.bin', old, contentOf('a/1').index!, acknowledged === 1),
+  },
+  {
     name: 'a directory of blobs written out',
     prepare: persisted('tree/1'),
     steps: [

@@ -63,6 +63,7 @@ export type CallName =
   | 'close'
   | 'rename'
   | 'link'
+  | 'clone'
   | 'unlink'
   | 'mkdir'
   | 'rmdir'
@@ -101,6 +102,8 @@ export interface DiskOptions {
   seed?: number
   rename?: RenameModel
   capacityBytes?: number
+  /** Files can share their blocks: `clone` works. Default true. */
+  clones?: boolean
 }
 
 /** A process of the machine that the disk is in. */
@@ -154,6 +157,7 @@ function newestIn(image: DirectoryImage | null): number {
 export function createDisk(image: DirectoryImage | null = null, options: DiskOptions = {}): Disk {
   const random = createRandom(options.seed ?? 1)
   const capacityBytes = options.capacityBytes ?? Number.POSITIVE_INFINITY
+  const clones = options.clones ?? true
   const names: Names = createNames(image, options.rename ?? 'atomic', random)
   const log: string[] = []
   const running = new Set<Process>()
@@ -417,6 +421,18 @@ export function createDisk(image: DirectoryImage | null = null, options: DiskOpt
           if (node.kind === 'directory') throw failure('EPERM', call)
           if (base === '' || directory.entries.has(base)) throw failure('EEXIST', call)
           names.change([{ directory, name: base, node }])
+          changed(call)
+        }),
+      clone: (from, path) =>
+        perform('clone', `${from} ${path}`, (_fault, call) => {
+          if (!clones) throw failure('ENOTSUP', call)
+          const node = lookUp(from, call)
+          const { directory, name: base } = names.parent(path, (code) => failure(code, call))
+          if (node.kind === 'directory') throw failure('EISDIR', call)
+          if (base === '' || directory.entries.has(base)) throw failure('EEXIST', call)
+          const clone = createFileNode(names.takeNumber(), node.mode, disk.nowMs)
+          names.change([{ directory, name: base, node: clone }])
+          writeNode(clone, Buffer.from(node.content), 0)
           changed(call)
         }),
       unlink: (path) =>

@@ -80,6 +80,7 @@ export function watchedDisk(
         interpose({ name: 'open', path, how }, async () => watch(await real.open(path, how, mode), path)),
       rename: (from, to) => interpose({ name: 'rename', path: from, to }, () => real.rename(from, to)),
       link: (existing, path) => interpose({ name: 'link', path: existing, to: path }, () => real.link(existing, path)),
+      clone: (from, path) => interpose({ name: 'clone', path: from, to: path }, () => real.clone(from, path)),
       unlink: (path) => interpose({ name: 'unlink', path }, () => real.unlink(path)),
       mkdir: (path, mode) => interpose({ name: 'mkdir', path }, () => real.mkdir(path, mode)),
       rmdir: (path) => interpose({ name: 'rmdir', path }, () => real.rmdir(path)),
@@ -115,7 +116,7 @@ export class Crashed extends Error {
 /** What leaves the disk other than it was. To die before any other operation is to die before the next of these. */
 export function changesDisk({ name, how }: Operation): boolean {
   if (name === 'open') return how === 'create' || how === 'readWrite'
-  return ['file.write', 'file.chmod', 'rename', 'link', 'unlink', 'mkdir', 'rmdir', 'chmod'].includes(name)
+  return ['file.write', 'file.chmod', 'rename', 'link', 'clone', 'unlink', 'mkdir', 'rmdir', 'chmod'].includes(name)
 }
 
 /** A disk under a process that dies before change `at` (from 0); if `torn`, in the middle of it, when it is a write. */
