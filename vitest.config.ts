@@ -108,6 +108,7 @@ export default defineConfig({
   test: {
     env: { HOLDFAST_EFFORT: effort, HOLDFAST_SEED: seed },
     globalSetup: ['test/support/announce.ts', ...(withServer ? ['test/s3/make-bucket.ts'] : [])],
+    setupFiles: ['test/support/equal-bytes.ts'],
     // A hang, and not a machine that has more to do: that may take ten times as long.
     testTimeout: slow ? 1_800_000 : 300_000,
     hookTimeout: 300_000,
