@@ -32,6 +32,10 @@ import { files } from '../support/tree.ts'
 const text = 'plain, ümläut, 漢字, 🦑𝒳, \ufeff and a zero \0'.repeat(9000)
 const bytes = new Uint8Array(Buffer.from(text))
 
+const reference = memory()
+  .persist({ blobs: { a: bytes } })
+  .then(({ blobs }) => blobs.a!)
+
 /** Each way to give the same bytes. */
 const sources: Record<string, (directory: string) => BlobInput> = {
   'a Uint8Array': () => bytes,
@@ -77,7 +81,7 @@ describe.each(kinds)('in a $name store', ({ open }) => {
   test.each(Object.entries(sources))('%s is kept like the same bytes from anywhere else', async (_, make) => {
     const store = await open()
     const saved = await store.persist({ blobs: { a: make(scratch()) } })
-    expect(saved.blobs.a).toEqual(await reference())
+    expect(saved.blobs.a).toEqual(await reference)
     const blob = (await store.load())!.blob('a')
     expect(sameBytes(await blob.bytes(), bytes)).toBe(true)
     expect(await blob.text()).toBe(text)
@@ -213,11 +217,6 @@ describe.each(kinds)('in a $name store', ({ open }) => {
     }
   })
 })
-
-async function reference(): Promise<{ cid: string; size: number }> {
-  const saved = await memory().persist({ blobs: { a: bytes } })
-  return saved.blobs.a!
-}
 
 function nested(root: string): string {
   mkdirSync(join(root, 'deep', 'er'), { recursive: true })

@@ -34,8 +34,9 @@ export function createRandom(seed: number): Random {
 
 /** Bytes that do not repeat: xorshift32, four bytes a step, for megabytes of them. */
 export function noise(length: number, seed: number): Uint8Array<ArrayBuffer> {
-  const words = new Uint32Array(Math.ceil(length / 4))
-  let x = (Math.imul(seed, 0x9e3779b1) ^ 0x5bd1e995) >>> 0 || 1
+  // Of signed numbers, which the engine keeps as integers.
+  const words = new Int32Array(Math.ceil(length / 4))
+  let x = Math.imul(seed, 0x9e3779b1) ^ 0x5bd1e995 || 1
   for (let i = 0; i < words.length; i++) {
     x ^= x << 13
     x ^= x >>> 17
