@@ -6,7 +6,7 @@ import { type Id, type PostingSink, type ReadRows, readRows } from '../../src/en
 import { createSlotLists, type SlotListsOfTerms } from '../../src/encodings/slot-lists.ts'
 import { isHoldfastError } from '../../src/index.ts'
 import { random } from '../engines/text.ts'
-import { rounds } from '../support/effort.ts'
+import { rounds, sample } from '../support/effort.ts'
 
 /** By field, by term, by slot: rows. */
 type Lists = Map<string, Map<number, number[]>>[]
@@ -224,14 +224,15 @@ test('refuses bytes that are no rows, with an error of ours and without much mem
     if (length !== bytes[0]! + 1) expect(await refused(bytes.subarray(0, length)), `${length} bytes`).toBe(true)
   }
   let count = 0
+  const values = sample('values of a byte', [...Array(256).keys()], 52)
   for (let at = 0; at < bytes.length; at++) {
-    for (let value = 0; value < 256; value++) {
+    for (const value of values) {
       const other = Uint8Array.from(bytes)
       other[at] = value
       if (await refused(other)) count += 1
     }
   }
-  expect(count).toBeGreaterThan(bytes.length * 128)
+  expect(count).toBeGreaterThan((bytes.length * values.length) / 2)
   const integer = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x03]
   for (const [what, wrong] of [
     ['a row of 2^44 bytes', [...integer, 0]],

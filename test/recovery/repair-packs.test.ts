@@ -3,6 +3,7 @@ import { fixed } from '../../src/format/chunking.ts'
 import { createDisk } from '../faulty-disk/disk.ts'
 import { type DirectoryImage, keyOf } from '../faulty-disk/image.ts'
 import { noise } from '../support/bytes.ts'
+import { sample } from '../support/effort.ts'
 import {
   actionsOf,
   badSectors,
@@ -178,7 +179,8 @@ describe('a damaged pack without another copy', () => {
   test('wherever its bit flips, what could be loaded before can be loaded after', async () => {
     for (const label of ['a1', 'a2']) {
       const path = packOf[label]!
-      for (let at = 3; at < fileOf(three, path).length; at += 307) {
+      const places = Array.from({ length: Math.ceil((fileOf(three, path).length - 3) / 307) }, (_, i) => 3 + 307 * i)
+      for (const at of sample('flipped bits', places, places.length / 3)) {
         const damaged = rotten(three, path, at)
         const { result } = await visit(damaged, (store) => store.verify())
         const whole = result.snapshots.filter(({ intact }) => intact).map(({ sequence }) => sequence)
