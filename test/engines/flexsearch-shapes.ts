@@ -1,6 +1,7 @@
 import { Charset, Document, Encoder, Index } from 'flexsearch'
 import type { ConformanceShape } from '../../src/engines/conformance.ts'
 import { flexsearch } from '../../src/engines/flexsearch.ts'
+import { effort } from '../support/effort.ts'
 import { random, textDocument } from './text.ts'
 
 // FlexSearch's whole space of options: every value of each option of an Index and of a Document alone, and a part of
@@ -8,7 +9,7 @@ import { random, textDocument } from './text.ts'
 
 /** Which combinations are tried. */
 const SEED = 7
-const SHARE = 1 / 6
+const SHARE = Math.max(effort, 0.2) / 6
 
 type Choices = Record<string, readonly unknown[]>
 

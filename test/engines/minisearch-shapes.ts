@@ -1,13 +1,14 @@
 import MiniSearch, { type Options } from 'minisearch'
 import type { ConformanceShape } from '../../src/engines/conformance.ts'
 import { minisearch } from '../../src/engines/minisearch.ts'
+import { effort } from '../support/effort.ts'
 import { QUERIES, random, textDocument } from './text.ts'
 
 // MiniSearch's whole space of options: every value of each option alone, and of those of every two options a third.
 
 /** Which combinations are tried. */
 const SEED = 9
-const SHARE = 1 / 3
+const SHARE = Math.max(effort, 0.2) / 3
 
 type Text = Record<string, unknown>
 
