@@ -13,7 +13,7 @@ import type { SavedFile } from '../../src/local/saved-file.ts'
 import { sharedPool, WorkerFailed } from '../../src/workers/pool.ts'
 import { HEADROOM_BYTES } from '../../src/workers/shared-parts.ts'
 import { collect, noise, sameBytes } from '../support/bytes.ts'
-import { rounds } from '../support/effort.ts'
+import { rounds, share } from '../support/effort.ts'
 import { eventually } from '../support/eventually.ts'
 import { createRandom } from '../support/random.ts'
 
@@ -169,12 +169,12 @@ test('any file is cut as the plain way does, and put together again', async () =
   )
 })
 
-/** As hnswlib has it, with records whose tails are long, and one as usearch has it. */
+/** As hnswlib has it, with records whose tails are long, and one as usearch has it: 50 MB, or half of them in a quick run. */
 const large: Region[] = [
   { count: 1, fields: [{ column: 'a', size: 96 }] },
-  { count: 9000, fields: [{ column: 'b', size: 700 }] },
+  { count: share(9000, 4500), fields: [{ column: 'b', size: 700 }] },
   {
-    count: 20_000,
+    count: share(20_000, 10_000),
     fields: [
       { column: 'n', size: 10 },
       { column: 'c', size: 132 },
@@ -183,7 +183,7 @@ const large: Region[] = [
     tail: { column: 'e', at: 4, width: 4, times: 68, multipleOf: 68 },
   },
   {
-    count: 12_000,
+    count: share(12_000, 6000),
     fields: [
       { column: 'f', size: 130 },
       { column: 'b', size: 777 },
@@ -191,12 +191,13 @@ const large: Region[] = [
   },
 ]
 
+const { file, columns } = made(large, 3)
+
 describe.each(['threads', 'no threads'])('with %s', (threads) => {
   test('a file of many parts is cut and put together again', async () => {
     if (threads === 'threads') await withThreads()
     else vi.stubEnv('HOLDFAST_WORKERS', '0')
     const give = vi.spyOn(sharedPool() ?? { give: () => undefined }, 'give')
-    const { file, columns } = made(large, 3)
     const found = await cut(file, large)
     for (const [name, bytes] of Object.entries(columns)) expect(sameBytes(found[name]!, bytes), name).toBe(true)
     const kinds = (): Set<string> => new Set(give.mock.calls.map(([job]) => (job as { kind: string }).kind))
@@ -221,7 +222,6 @@ test('a worker that dies over a part: the part is read and done again', async ()
     if (++calls % 3 === 0) throw new WorkerFailed('made up, when it was done')
     return done
   })
-  const { file, columns } = made(large, 5)
   const found = await cut(file, large)
   for (const [name, bytes] of Object.entries(columns)) expect(sameBytes(found[name]!, bytes), name).toBe(true)
   expect(sameBytes(await joined(columns, large, 2, 5_000_000), file)).toBe(true)

@@ -96,7 +96,7 @@ describe.each(chunkings)('with %s', (_, chunking) => {
       const log: string[] = []
       let bytes: Uint8Array = noise(3 * SEGMENT + 100, seed)
       let older = bytes
-      for (let i = 0; i < share(250, 40); i++) {
+      for (let i = 0; i < share(250, 20); i++) {
         const name = r.pick(Object.keys(edits))
         const next = edits[name]!(r, bytes, older).slice(0, 8 * SEGMENT + 300)
         log.push(`${name}: ${bytes.length} to ${next.length}`)
@@ -126,7 +126,7 @@ describe.each(chunkings)('with %s', (_, chunking) => {
   test('a blob is cut where a chunk, a segment or neither ends', async () => {
     const before = noise(3 * SEGMENT + 1000, 4)
     const ends = Array.from({ length: Math.floor(before.length / 331) + 1 }, (_, i) => 331 * i)
-    for (const end of sample('cut', ends, 40)) {
+    for (const end of sample('cut', ends, 20)) {
       const store = memory()
       await store.persist({ blobs: { a: before }, chunking })
       const after = before.slice(0, end)
@@ -137,7 +137,7 @@ describe.each(chunkings)('with %s', (_, chunking) => {
 
   test('segments change in every pattern', async () => {
     const before = noise(6 * SEGMENT + 77, 5)
-    for (const pattern of sample('patterns', [...Array(2 ** 7).keys()], 30)) {
+    for (const pattern of sample('patterns', [...Array(2 ** 7).keys()], 16)) {
       const after = before.slice()
       for (let segment = 0; segment < 7; segment++) if ((pattern >> segment) & 1) after[segment * SEGMENT + 50]! ^= 1
       const store = memory()
@@ -153,7 +153,7 @@ test('several blobs are edited, renamed, added and removed together', async () =
   const r = seeded('several', 11)
   const store = memory()
   let blobs: Record<string, Uint8Array> = { a: noise(2 * SEGMENT, 1), b: noise(100, 2), c: noise(3 * SEGMENT + 5, 3) }
-  for (let i = 0; i < share(60, 20); i++) {
+  for (let i = 0; i < share(60, 12); i++) {
     const [from, to] = [r.pick(Object.keys(blobs)), r.pick(['a', 'b', 'c', 'd'])]
     const bytes = blobs[from]!
     const next = { ...blobs, [to]: edits[r.pick(Object.keys(edits))]!(r, bytes, bytes).slice(0, 5 * SEGMENT) }

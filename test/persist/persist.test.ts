@@ -13,6 +13,7 @@ import {
   persistSnapshot,
 } from '../../src/index.ts'
 import { noise, sameBytes } from '../support/bytes.ts'
+import { sample } from '../support/effort.ts'
 import { failure, rejects } from '../support/rejects.ts'
 import { scratch } from '../support/scratch.ts'
 import { kinds } from '../support/storages.ts'
@@ -126,8 +127,9 @@ describe.each(kinds)('a persist to a $name store', ({ open, storage }) => {
     expect(second.bytes.written).toBeLessThan(200_000)
     const snapshot = (await store.load())!
     expect(snapshot.names).toHaveLength(1000)
-    for (const [name, content] of Object.entries(blobs)) {
-      expect(await snapshot.blob(name).text()).toBe(name === 'blob 5' ? 'changed' : content)
+    expect(await snapshot.blob('blob 5').text()).toBe('changed')
+    for (const [name, content] of sample('a thousand blobs', Object.entries(blobs), 200)) {
+      if (name !== 'blob 5') expect(await snapshot.blob(name).text()).toBe(content)
     }
   })
 

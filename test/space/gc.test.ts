@@ -285,7 +285,7 @@ describe.each(kinds.filter(({ supports }) => supports.alone))('gc of a $name sto
   })
 })
 
-const ROUNDS = share(24, 2)
+const ROUNDS = share(24)
 
 /** Persists, forgets and collects in turns, as `random` says. */
 async function collectAnyHistory(random: Random): Promise<void> {

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { type BlobInput, loadSnapshot, openStore, type Progress, persistSnapshot } from '../../src/index.ts'
 import { collect, noise } from '../support/bytes.ts'
+import { positions } from '../support/effort.ts'
 import { failure } from '../support/rejects.ts'
 import { scratch } from '../support/scratch.ts'
 import { kinds } from '../support/storages.ts'
@@ -11,6 +12,7 @@ import { files } from '../support/tree.ts'
 
 const MIB = 1024 * 1024
 const reason = new Error('enough')
+const large = noise(40 * MIB, 1)
 
 /** A stream that gives something and then nothing, for ever. */
 function stalled(): AsyncIterable<Uint8Array> {
@@ -57,8 +59,7 @@ describe.each(kinds)('with a $name store', ({ open }) => {
 
   test('a read that is aborted half-way rejects with the reason', async () => {
     const store = await open()
-    const bytes = noise(40 * MIB, 1)
-    await store.persist({ blobs: { a: bytes } })
+    await store.persist({ blobs: { a: large } })
     const blob = (await store.load())!.blob('a')
     const target = join(scratch(), 'x')
     for (const read of [
@@ -77,7 +78,7 @@ describe.each(kinds)('with a $name store', ({ open }) => {
         if (last > MIB) controller.abort(reason)
       }
       expect(await failure(read({ signal: controller.signal, onProgress })), String(read)).toBe(reason)
-      expect(last, String(read)).toBeLessThan(bytes.length)
+      expect(last, String(read)).toBeLessThan(large.length)
       expect(getEventListeners(controller.signal, 'abort')).toEqual([])
     }
     expect(files(join(target, '..'))).toEqual([])
@@ -187,14 +188,11 @@ test('a persist that is aborted at any of its steps leaves the directory as it w
   // Enough small packs that one more persist folds them.
   for (let i = 0; i < 8; i++) await store.persist({ blobs: { a: noise(30_000, i) } })
   const before = files(path)
-  const blobs = (): Record<string, BlobInput> => ({
-    a: noise(5 * MIB, 50),
-    b: (to) => writeFileSync(to, noise(2 * MIB, 51)),
-    c: 'text',
-  })
+  const [a, b] = [noise(5 * MIB, 50), noise(2 * MIB, 51)]
+  const blobs: Record<string, BlobInput> = { a, b: (to) => writeFileSync(to, b), c: 'text' }
   const phases = new Set<string>()
   let steps = 0
-  for (let step = 1; ; step++) {
+  for (const step of positions('steps of a persist', 0.5)) {
     const controller = new AbortController()
     steps = 0
     const onProgress = ({ phase }: Progress): void => {
@@ -202,7 +200,7 @@ test('a persist that is aborted at any of its steps leaves the directory as it w
       steps += 1
       if (steps === step) controller.abort(reason)
     }
-    const persisting = store.persist({ blobs: blobs(), signal: controller.signal, onProgress })
+    const persisting = store.persist({ blobs, signal: controller.signal, onProgress })
     const result = await persisting.catch((error: unknown) => error)
     if (result !== reason) {
       // After the last step, or at the commit, it is too late to stop.
@@ -215,7 +213,7 @@ test('a persist that is aborted at any of its steps leaves the directory as it w
       if (steps === 0) throw reason
     }
     steps = step
-    expect(await failure(store.persist({ blobs: blobs(), onProgress: stop }))).toBe(reason)
+    expect(await failure(store.persist({ blobs, onProgress: stop }))).toBe(reason)
     expect(files(path), `after a failure in step ${step}`).toEqual(before)
     expect((await store.snapshots())[0]!.sequence).toBe(8)
   }
