@@ -331,7 +331,8 @@ describe.each(kinds)('the history of a $name store', ({ open, storage, supports:
 
   test('content that goes back and forth, while packs are retired and deleted, is there each time', async () => {
     const store = await open({ keepLast: 1 })
-    for (let i = 0; i < 40; i++) {
+    const persists = share(40, 20)
+    for (let i = 0; i < persists; i++) {
       await persist(store, i % 3)
       expect(await generation(store)).toBe(i % 3)
     }
