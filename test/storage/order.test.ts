@@ -1,6 +1,7 @@
 import { cpSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { describe, expect, test } from 'vitest'
+import { workSuffix } from '../../src/fs/temps.ts'
 import type { Store } from '../../src/store.ts'
 import { scratch } from '../support/scratch.ts'
 import { copyOf, generation, headOf, listing, previousHeadOf, storeAt } from '../support/store-directory.ts'
@@ -48,14 +49,16 @@ function expectSafe(operations: readonly Operation[], root: string): void {
       expect(last(at, 'file.write', linked.path), 'HEAD is never written to').toBe(-1)
       expect(find(at, 'syncDirectory', dirname(to!)), `the name ${to} is made durable`).toBeGreaterThan(at)
     } else if (name === 'rename' && !to!.includes('quarantine')) {
-      const written = last(at, 'file.write', path)
+      const cloned = operations.findLastIndex((other, i) => i < at && other.name === 'clone' && other.to === path)
+      const written = Math.max(last(at, 'file.write', path), cloned)
       expect(
         last(at, 'file.sync', path),
         `${to} is fsynced after its last byte and before it gets its name`,
       ).toBeGreaterThan(written)
       expect(find(at, 'syncDirectory', dirname(to!)), `the name ${to} is made durable`).toBeGreaterThan(at)
     }
-    if (name === 'mkdir') {
+    // What is put into a work directory gets its name elsewhere.
+    if (name === 'mkdir' && !path.endsWith(workSuffix)) {
       const inside = operations.findIndex((other, i) => i > at && dirname(other.to ?? other.path) === path)
       const synced = find(at, 'syncDirectory', dirname(path))
       expect(synced, `the name ${path} is made durable`).toBeGreaterThan(at)
