@@ -163,7 +163,7 @@ export async function writeDurable(
 /**
  * Makes a file durable as `target`, replacing what is there, that somebody else wrote into a work directory of ours.
  *
- * @param options.accepts looks at the file once no name of it is known; false: nothing is replaced
+ * @param options.accepts looks at the file before it gets its name; false: nothing is replaced
  * @throws Node's errors, IO_FAILED, what `accepts` throws; DirectorySyncFailed
  */
 export async function publishSaved(

@@ -16,6 +16,7 @@ import type { OnProgress } from '../progress.ts'
 import { digestSegments } from '../workers/segments.ts'
 import { lookOn } from './look-on.ts'
 import { type RangeArguments, readRange, readSegmentsOrNull, readShared, readWhole } from './read-blob.ts'
+import type { BlobRead } from './read-groups.ts'
 import type { LaidOut } from './write-out.ts'
 
 /** How a blob is read. */
@@ -202,7 +203,7 @@ export function createBlob(
     const { signal, onBytes } = reading(options)
     return await use(async (source) => {
       const held = await local.use(cid, entry.size, {
-        verify: (read) => matchesBlob(source, entry, damageContext, read, signal),
+        verify: (read) => matchesBlob({ source, entry, damageContext }, read, signal),
         fill: async (write) => {
           let position = 0
           for await (const part of readShared(source, entry, damageContext, 0, entry.size, { signal })) {
@@ -233,6 +234,7 @@ export function createBlob(
     if (path === null) return null
     return {
       path,
+      size: entry.size,
       isBlob(read) {
         let bytes = 0
         const counted: ReadFile = async (target, position) => {
@@ -241,7 +243,7 @@ export function createBlob(
           onBytes(bytes)
           return count
         }
-        return use((source) => matchesOnce(source, entry, damageContext, counted, signal))
+        return use((source) => matchesOnce({ source, entry, damageContext }, counted, signal))
       },
     }
   }
@@ -304,26 +306,15 @@ function onlyGrowing(onProgress: OnProgress | undefined): OnProgress | undefined
  * Whether a file holds exactly this blob. Reads all of it: a segment at a time, or where that is not conclusive a
  * chunk.
  */
-async function matchesBlob(
-  source: BlockSource,
-  entry: BlobEntry,
-  damageContext: DamageContext,
-  read: ReadFile,
-  signal: AbortSignal | undefined,
-): Promise<boolean> {
-  if (await matchesOnce(source, entry, damageContext, read, signal)) return true
-  return entry.segments !== undefined && (await matchesChunks(source, entry, damageContext, read))
+async function matchesBlob(blob: BlobRead, read: ReadFile, signal: AbortSignal | undefined): Promise<boolean> {
+  if (await matchesOnce(blob, read, signal)) return true
+  return blob.entry.segments !== undefined && (await matchesChunks(blob, read))
 }
 
 /** As `matchesBlob`, and reads each byte once: false also where the segments cannot be read. */
-async function matchesOnce(
-  source: BlockSource,
-  entry: BlobEntry,
-  damageContext: DamageContext,
-  read: ReadFile,
-  signal: AbortSignal | undefined,
-): Promise<boolean> {
-  if (entry.segments === undefined) return await matchesChunks(source, entry, damageContext, read)
+async function matchesOnce(blob: BlobRead, read: ReadFile, signal: AbortSignal | undefined): Promise<boolean> {
+  const { source, entry, damageContext } = blob
+  if (entry.segments === undefined) return await matchesChunks(blob, read)
   const segments = await readSegmentsOrNull(source, entry, damageContext)
   const found = segments === null ? null : await digestSegments(entry.size, read, signal)
   return found !== null && Buffer.compare(found, segments!) === 0
@@ -331,12 +322,7 @@ async function matchesOnce(
 
 type ReadFile = (target: Uint8Array, position: number) => Promise<number>
 
-async function matchesChunks(
-  source: BlockSource,
-  entry: BlobEntry,
-  damageContext: DamageContext,
-  read: ReadFile,
-): Promise<boolean> {
+async function matchesChunks({ source, entry, damageContext }: BlobRead, read: ReadFile): Promise<boolean> {
   const buffer = Buffer.allocUnsafeSlow(chunkBytesMax(entry.chunking))
   for await (const { offset, count, lengths, digests } of chunkRuns(source, entry, damageContext)) {
     let position = offset

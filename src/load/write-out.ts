@@ -18,6 +18,8 @@ const NEW_FILE_MODE = 0o600
 /** A file that may hold the blob already. */
 export interface LaidOut {
   path: string
+  /** Bytes that the blob has. */
+  size: number
   /** Whether `read` gives exactly the blob. Asks for each byte once. */
   isBlob(read: (target: Uint8Array, position: number) => Promise<number>): Promise<boolean>
 }
@@ -58,10 +60,12 @@ function replace(fs: FileSystem, target: string, write: (file: File) => Promise<
 }
 
 /** Null where the file system cannot clone. */
-function cloned(fs: FileSystem, { path, isBlob }: LaidOut, target: string): Promise<boolean | null> {
+function cloned(fs: FileSystem, { path, size, isBlob }: LaidOut, target: string): Promise<boolean | null> {
   return writeClone(fs, path, target, {
     mode: NEW_FILE_MODE,
-    accepts: (file) => isBlob((into, position) => readOrNone(file, into, position)),
+    // Of a file that has grown since it was found, all that is asked for is as it should be.
+    accepts: async (file) =>
+      (await file.stat()).size === size && (await isBlob((into, position) => readOrNone(file, into, position))),
   })
 }
 

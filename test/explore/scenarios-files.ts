@@ -88,39 +88,30 @@ function assertNotes(image: DirectoryImage): void {
   }
 }
 
+/** A blob that is written over a file of the caller, once `prepare` is done. */
+function writtenOut(name: string, prepare: (context: Context) => Promise<unknown>): Scenario {
+  return {
+    name,
+    prepare: async (context) => {
+      await persisted('a/1')(context)
+      await prepare(context)
+      await writeFile(context.process, '/out.bin', old)
+    },
+    steps: [
+      async ({ store }) => {
+        await using snapshot = await store.load()
+        await snapshot!.blob('index').writeTo('/out.bin')
+      },
+    ],
+    alsoCheck: (image, acknowledged) =>
+      assertEither(image, '/out.bin', old, contentOf('a/1').index!, acknowledged === 1),
+  }
+}
+
 /** Files outside any store. */
 export const files: Scenario[] = [
-  {
-    name: 'a blob written to a path',
-    prepare: async (context) => {
-      await persisted('a/1')(context)
-      await writeFile(context.process, '/out.bin', old)
-    },
-    steps: [
-      async ({ store }) => {
-        await using snapshot = await store.load()
-        await snapshot!.blob('index').writeTo('/out.bin')
-      },
-    ],
-    alsoCheck: (image, acknowledged) =>
-      assertEither(image, '/out.bin', old, contentOf('a/1').index!, acknowledged === 1),
-  },
-  {
-    name: 'a blob that is laid out, cloned to a path',
-    prepare: async (context) => {
-      await persisted('a/1')(context)
-      await context.store.materialize()
-      await writeFile(context.process, '/out.bin', old)
-    },
-    steps: [
-      async ({ store }) => {
-        await using snapshot = await store.load()
-        await snapshot!.blob('index').writeTo('/out.bin')
-      },
-    ],
-    alsoCheck: (image, acknowledged) =>
-      assertEither(image, '/out.bin', old, contentOf('a/1').index!, acknowledged === 1),
-  },
+  writtenOut('a blob written to a path', async () => undefined),
+  writtenOut('a blob that is laid out, cloned to a path', ({ store }) => store.materialize()),
   {
     name: 'a directory of blobs written out',
     prepare: persisted('tree/1'),

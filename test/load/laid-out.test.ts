@@ -2,6 +2,7 @@
 
 import { execFileSync } from 'node:child_process'
 import {
+  appendFileSync,
   chmodSync,
   copyFileSync,
   existsSync,
@@ -70,6 +71,11 @@ async function write({ store, out }: Place, onProgress?: (progress: Progress) =>
   await snapshot.blob('a').writeTo(out, onProgress === undefined ? {} : { onProgress })
 }
 
+function flipByte(path: string): void {
+  const wrong = bytes.map((byte, at) => (at === 5 * MIB ? byte ^ 1 : byte))
+  writeFileSync(path, wrong)
+}
+
 test.each([0, 1, 5000, bytes.length])(
   'a blob of %d bytes is cloned, and no pack is read for its bytes',
   async (size) => {
@@ -89,14 +95,7 @@ test.each([0, 1, 5000, bytes.length])(
 )
 
 test.each([
-  [
-    'a flipped byte',
-    (path: string) =>
-      writeFileSync(
-        path,
-        bytes.map((byte, at) => (at === 5 * MIB ? byte ^ 1 : byte)),
-      ),
-  ],
+  ['a flipped byte', flipByte],
   ['zeros', (path: string) => writeFileSync(path, new Uint8Array(bytes.length))],
   ['another size', (path: string) => truncateSync(path, MIB)],
   ['a size that changes meanwhile', null],
@@ -116,6 +115,17 @@ test.each([
   expect(cloned).toEqual(_ === 'another size' ? [] : [place.file])
   expect(sameBytes(readFileSync(place.out), bytes)).toBe(true)
   expect(readdirSync(place.root).sort()).toEqual(['out', 'store'])
+})
+
+test('a file that grows while it is cloned is not what is written', async () => {
+  const { fs } = cloning((from, to) => {
+    copyFileSync(from, to)
+    chmodSync(to, 0o600)
+    appendFileSync(to, 'and more')
+  })
+  const place = await laidOut(fs)
+  await write(place)
+  expect(sameBytes(readFileSync(place.out), bytes)).toBe(true)
 })
 
 test('a blob whose pack has rotted comes from the file, and from nowhere without', async () => {
@@ -158,14 +168,7 @@ test('where files cannot share their blocks the file is copied, holes and all, a
 })
 
 test.each([
-  [
-    'a flipped byte',
-    (path: string) =>
-      writeFileSync(
-        path,
-        bytes.map((byte, at) => (at === 5 * MIB ? byte ^ 1 : byte)),
-      ),
-  ],
+  ['a flipped byte', flipByte],
   ['a file that is gone', (path: string) => rmSync(path, { force: true })],
 ])('nor is it copied: %s', async (_, rot) => {
   const { fs } = cloning((from) => {
